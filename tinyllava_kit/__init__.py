@@ -1,0 +1,37 @@
+"""tinyllava_kit: small multimodal language models from plugins.
+
+The public classes are imported when they are first touched; importing the package alone loads no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from .core.errors import KitError as KitError
+from .core.hookspecs import hookimpl as hookimpl
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "TinyLlavaConfig": "tinyllava_kit.core.configuration",
+    "TinyLlavaPreTrainedModel": "tinyllava_kit.core.modeling",
+    "TinyLlavaForConditionalGeneration": "tinyllava_kit.core.modeling",
+    "TinyLlavaProcessor": "tinyllava_kit.core.processing",
+    "assemble": "tinyllava_kit.core.building",
+    "discover": "tinyllava_kit.core.discovery",
+}
+
+__all__ = ["KitError", "hookimpl", *_LAZY]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name.startswith("TinyLlava"):
+        import_module("tinyllava_kit.core.auto")  # registers the Auto classes
+    return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

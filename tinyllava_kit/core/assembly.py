@@ -1,0 +1,226 @@
+"""An assembly: which components a model is made of, from flags or a YAML file. Light."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .catalog import Catalog, Offer
+from .errors import KitError, near
+
+_GROUPS = ("towers", "connectors", "modalities")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One chosen component, with its checkpoint and options."""
+
+    name: str
+    checkpoint: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, value: Any, where: str) -> Part:
+        """``NAME``, ``NAME:CHECKPOINT``, or a mapping with name, checkpoint and options.
+
+        Raises:
+            KitError: neither.
+        """
+        if isinstance(value, str) and value.partition(":")[0]:
+            name, _, checkpoint = value.partition(":")
+            return cls(name=name, checkpoint=checkpoint)
+        if isinstance(value, Mapping):
+            unknown = value.keys() - {"name", "checkpoint", "options"}
+            if unknown:
+                raise KitError(f"{where}: unknown key {min(unknown)!r}; {near(min(unknown), ['name', 'checkpoint', 'options'])}")
+            if isinstance(value.get("name"), str) and isinstance(value.get("options", {}), Mapping):
+                return cls(**{key: inner for key, inner in value.items() if inner is not None})
+        raise KitError(f"{where}: wants NAME or NAME:CHECKPOINT, got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assembly:
+    """The LLM, the chat template, and per modality a tower, a connector and how items are read."""
+
+    llm: Part
+    towers: Mapping[str, Part] = field(default_factory=dict)
+    connectors: Mapping[str, Part] = field(default_factory=dict)
+    modalities: Mapping[str, Part] = field(default_factory=dict)
+    template: Part = Part(name="auto")
+
+    @classmethod
+    def from_flags(
+        cls,
+        *,
+        llm: str,
+        towers: Sequence[str] = (),
+        connectors: Sequence[str] = (),
+        template: str = "auto",
+        settings: Sequence[str] = (),
+    ) -> Assembly:
+        """From the words of a command line.
+
+        Example:
+            >>> a = Assembly.from_flags(llm="x:dir", towers=["m=t:dir"], connectors=["m=linear"], settings=["tower.m.layer=-1"])
+            >>> a.towers["m"]
+            Part(name='t', checkpoint='dir', options={'layer': '-1'})
+
+        Raises:
+            KitError: a word of another form; a setting of a part that is not there.
+        """
+        assembly = cls(
+            llm=Part.parse(llm, "--llm"),
+            towers=_by_modality(towers, "--tower"),
+            connectors=_by_modality(connectors, "--connector"),
+            template=Part.parse(template, "--template"),
+        )
+        for setting in settings:
+            assembly = assembly._with_setting(setting)
+        return assembly
+
+    @classmethod
+    def from_yaml(cls, path: str | os.PathLike[str]) -> Assembly:
+        """From a YAML file with ``llm``, ``towers``, ``connectors``, ``modalities``, ``template``.
+
+        Raises:
+            KitError: unreadable, not YAML, unknown keys; names the file.
+        """
+        return cls.from_mapping(read_yaml(path), str(path))
+
+    @classmethod
+    def from_mapping(cls, data: Mapping[str, Any], where: str) -> Assembly:
+        """From what `from_yaml` reads."""
+        known = ("llm", "template", *_GROUPS)
+        for key in data:
+            if key not in known:
+                raise KitError(f"{where}: unknown key {key!r}; {near(str(key), known)}")
+        if "llm" not in data:
+            raise KitError(f"{where}: names no llm; write for example 'llm: llama:DIR'")
+        groups: dict[str, dict[str, Part]] = {}
+        for group in _GROUPS:
+            given = data.get(group) or {}
+            if not isinstance(given, Mapping):
+                raise KitError(f"{where}: {group} wants a mapping from modality to component, got {given!r}")
+            named = {m: {"name": m, **v} if group == "modalities" and isinstance(v, Mapping) else v for m, v in given.items()}
+            groups[group] = {m: Part.parse(value, f"{where}: {group}.{m}") for m, value in named.items()}
+        return cls(
+            llm=Part.parse(data["llm"], f"{where}: llm"),
+            template=Part.parse(data.get("template", "auto"), f"{where}: template"),
+            **groups,
+        )
+
+    def _with_setting(self, setting: str) -> Assembly:
+        """``tower.MODALITY.OPTION=VALUE`` (or connector, modality, or ``llm.OPTION=VALUE``) put in place."""
+        path, equals, value = setting.partition("=")
+        kind, *rest = path.split(".")
+        group = {"tower": "towers", "connector": "connectors", "modality": "modalities"}.get(kind)
+        if not equals or (group and len(rest) != 2) or (not group and (kind not in ("llm", "template") or len(rest) != 1)):
+            raise KitError(f"--set wants tower.MODALITY.OPTION=VALUE or llm.OPTION=VALUE, got {setting!r}")
+        if not group:
+            part: Part = getattr(self, kind)
+            return replace(self, **{kind: replace(part, options={**part.options, rest[0]: value})})
+        parts = dict(getattr(self, group))
+        modality, option = rest
+        if group == "modalities" and modality in self.towers:
+            parts.setdefault(modality, Part(name=modality))
+        if modality not in parts:
+            raise KitError(f"--set {setting}: the assembly has no {kind} for {modality!r}; {near(modality, parts)}")
+        parts[modality] = replace(parts[modality], options={**parts[modality].options, option: value})
+        return replace(self, **{group: parts})
+
+    def resolve(self, catalog: Catalog) -> Resolved:
+        """Every part with who offers it, its options complete and typed.
+
+        Raises:
+            KitError: an unknown component or option, a tower of another modality, a tower without
+                a connector or the reverse.
+        """
+        for modality in self.towers:
+            if modality not in self.connectors:
+                raise KitError(f"modality {modality!r} has a tower but no connector; add --connector {modality}=linear")
+        for group in ("connectors", "modalities"):
+            for modality in getattr(self, group):
+                if modality not in self.towers:
+                    raise KitError(f"{group}.{modality}: no tower reads {modality!r}; {near(modality, self.towers)}")
+        towers = {m: _resolve("tower", part, catalog, f"towers.{m}") for m, part in self.towers.items()}
+        for modality, tower in towers.items():
+            reads = tower.offer.spec.modality  # type: ignore[attr-defined]
+            if reads != modality:
+                raise KitError(f"towers.{modality}: tower {tower.part.name!r} reads {reads!r}, not {modality!r}")
+        modalities = {m: self.modalities.get(m, Part(name=m)) for m in self.towers}
+        return Resolved(
+            llm=_resolve("llm", self.llm, catalog, "llm"),
+            template=_resolve("template", self.template, catalog, "template"),
+            towers=towers,
+            connectors={m: _resolve("connector", part, catalog, f"connectors.{m}") for m, part in self.connectors.items()},
+            modalities={m: _resolve("modality", part, catalog, f"modalities.{m}") for m, part in modalities.items()},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedPart:
+    """A part, its offer, and its options with defaults filled in."""
+
+    part: Part
+    offer: Offer
+    options: Mapping[str, Any]
+
+    @property
+    def checkpoint(self) -> str:
+        return self.part.checkpoint or getattr(self.offer.spec, "checkpoint", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """An assembly whose every part was found."""
+
+    llm: ResolvedPart
+    template: ResolvedPart
+    towers: Mapping[str, ResolvedPart]
+    connectors: Mapping[str, ResolvedPart]
+    modalities: Mapping[str, ResolvedPart]
+
+
+def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """A YAML file that holds a mapping.
+
+    Raises:
+        KitError: missing, not YAML (with line and column), or not a mapping.
+    """
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise KitError(f"cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        at = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise KitError(f"{path}{at}: not YAML: {getattr(error, 'problem', None) or error}") from error
+    if not isinstance(data, dict):
+        raise KitError(f"{path}: wants a mapping, got {type(data).__name__}")
+    return data
+
+
+def _by_modality(words: Sequence[str], flag: str) -> dict[str, Part]:
+    parts: dict[str, Part] = {}
+    for word in words:
+        modality, equals, rest = word.partition("=")
+        if not (modality and equals and rest):
+            raise KitError(f"{flag} wants MODALITY=NAME or MODALITY=NAME:CHECKPOINT, got {word!r}")
+        if modality in parts:
+            raise KitError(f"{flag} names {modality!r} twice; a modality has one")
+        parts[modality] = Part.parse(rest, f"{flag} {modality}")
+    return parts
+
+
+def _resolve(kind: str, part: Part, catalog: Catalog, where: str) -> ResolvedPart:
+    offer = catalog.find(kind, part.name)
+    name = part.name.rpartition("/")[2]
+    options = {**offer.spec.check_options(dict(part.options), where), **offer.spec.name_options(name)}
+    if hasattr(offer.spec, "checkpoint") and not (part.checkpoint or offer.spec.checkpoint):
+        raise KitError(f"{where}: {kind} {name!r} needs a checkpoint: write {name}:DIR or {name}:ORG/NAME")
+    return ResolvedPart(part=replace(part, name=name), offer=offer, options=options)

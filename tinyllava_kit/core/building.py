@@ -1,0 +1,168 @@
+"""From an assembly to a model: read the configurations, check that the parts fit, then read the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from .assembly import Assembly, Resolved, ResolvedPart
+from .catalog import Catalog
+from .configuration import Component, TinyLlavaConfig, as_json
+from .discovery import discover
+from .errors import KitError
+from .interfaces import LanguageModel, Preprocessor, Tower
+from .modeling import TinyLlavaForConditionalGeneration, build_connector, build_tower
+from .processing import TinyLlavaProcessor
+from .specs import load
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blueprint:
+    """A checked assembly: everything but the weights."""
+
+    resolved: Resolved
+    config: TinyLlavaConfig
+    preprocessors: Mapping[str, Preprocessor]
+    catalog: Catalog
+
+
+def draw(assembly: Assembly, catalog: Catalog | None = None) -> Blueprint:
+    """Read the parts' configurations and check that they join; no weights are read.
+
+    Raises:
+        KitError: an unknown part, a checkpoint that is not there or of another kind, a joint that cannot work.
+    """
+    catalog = catalog or discover()
+    resolved = assembly.resolve(catalog)
+    llm: type[LanguageModel] = load(resolved.llm.offer.spec)
+    text_config = llm.read_config(resolved.llm.checkpoint, **resolved.llm.options)
+    towers, connectors, preprocessors = {}, {}, {}
+    for modality, part in resolved.towers.items():
+        tower_class: type[Tower] = load(part.offer.spec)
+        tower_config = tower_class.read_config(part.checkpoint, **part.options)
+        towers[modality] = _component(part, config=tower_config)
+        preprocessors[modality] = tower_class.read_preprocessor(part.checkpoint, tower_config)
+        with torch.device("meta"):
+            tower = tower_class(tower_config)
+        joint = {"in_dim": tower.embed_dim, "out_dim": text_config.hidden_size}
+        if tower.grid is not None:
+            joint["grid"] = list(tower.grid)
+        connectors[modality] = _component(resolved.connectors[modality], options=resolved.connectors[modality].options, config=joint)
+    config = TinyLlavaConfig(
+        text_config=text_config,
+        llm=_component(resolved.llm),
+        template=_component(resolved.template, options=resolved.template.options),
+        towers=towers,
+        connectors=connectors,
+        modalities={m: _component(part, options=part.options) for m, part in resolved.modalities.items()},
+    )
+    for modality in config.towers:
+        with torch.device("meta"):
+            try:
+                build_connector(config, modality, catalog)
+            except KitError as error:
+                raise KitError(f"connectors.{modality}: {error}") from error
+    return Blueprint(resolved=resolved, config=config, preprocessors=preprocessors, catalog=catalog)
+
+
+def assemble(
+    assembly: Assembly | Blueprint, *, dtype: torch.dtype = torch.float32, catalog: Catalog | None = None
+) -> tuple[TinyLlavaForConditionalGeneration, TinyLlavaProcessor]:
+    """The model, its towers and LLM with their weights, its connectors new; and its processor.
+
+    Raises:
+        KitError: see `draw`; or weights that do not fit.
+    """
+    drawn = assembly if isinstance(assembly, Blueprint) else draw(assembly, catalog)
+    config, resolved = drawn.config, drawn.resolved
+    llm: type[LanguageModel] = load(resolved.llm.offer.spec)
+    language_model = llm.load(resolved.llm.checkpoint, config.text_config, dtype)
+    towers = {}
+    for modality, part in resolved.towers.items():
+        towers[modality] = build_tower(config, modality, drawn.catalog).to(dtype)
+        towers[modality].load_weights(part.checkpoint)
+    connectors = {m: build_connector(config, m, drawn.catalog).to(dtype) for m in config.connectors}
+    config.dtype = dtype
+    model = TinyLlavaForConditionalGeneration(
+        config, language_model=language_model, towers=towers, connectors=connectors, catalog=drawn.catalog
+    )
+    if language_model.can_generate():
+        model.generation_config = language_model.generation_config
+    tokenizer = llm.read_tokenizer(resolved.llm.checkpoint)
+    processor = TinyLlavaProcessor(tokenizer, config, drawn.preprocessors, drawn.catalog)
+    return model.eval(), processor
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartReport:
+    """What one part of an assembly costs. `tokens` per item: None where it varies or does not apply."""
+
+    part: str
+    component: str
+    distribution: str
+    checkpoint: str
+    parameters: int
+    tokens: int | None = None
+    licence: str = ""
+
+
+def report(drawn: Blueprint) -> list[PartReport]:
+    """Each part's parameters and tokens per item, from configurations alone."""
+    config, resolved = drawn.config, drawn.resolved
+    with torch.device("meta"):
+        llm = load(resolved.llm.offer.spec).build(config.text_config)
+        rows = [_row("llm", resolved.llm, llm)]
+        for modality, part in resolved.towers.items():
+            tower = build_tower(config, modality, drawn.catalog)
+            connector = build_connector(config, modality, drawn.catalog)
+            fixed = drawn.preprocessors[modality].fixed_features
+            rows.append(_row(f"tower {modality}", part, tower, fixed))
+            tokens = None if fixed is None else connector.num_tokens(fixed)
+            rows.append(_row(f"connector {modality}", resolved.connectors[modality], connector, tokens))
+    return rows
+
+
+def cache_bytes(config: TinyLlavaConfig, positions: int, dtype: torch.dtype) -> int:
+    """Bytes of the key-value cache for one sample of `positions` tokens."""
+    text = config.text_config
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return 2 * text.num_hidden_layers * heads * head_dim * positions * dtype.itemsize
+
+
+def _row(name: str, part: ResolvedPart, module: nn.Module, tokens: int | None = None) -> PartReport:
+    return PartReport(
+        part=name,
+        component=part.part.name,
+        distribution=f"{part.offer.distribution} {part.offer.version}",
+        checkpoint=part.checkpoint if hasattr(part.offer.spec, "checkpoint") else "",
+        parameters=sum(p.numel() for p in module.parameters()),
+        tokens=tokens,
+        licence=read_licence(part.checkpoint) if part.checkpoint else "",
+    )
+
+
+def read_licence(checkpoint: str) -> str:
+    """The ``license:`` line of a local model card, or nothing."""
+    from pathlib import Path
+
+    card = Path(checkpoint) / "README.md"
+    if not card.is_file():
+        return ""
+    head = card.read_text(encoding="utf-8", errors="replace").split("---")
+    lines = head[1].splitlines() if len(head) > 2 else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("license:")), "")
+
+
+def _component(part: ResolvedPart, **extra: Mapping[str, object]) -> dict[str, object]:
+    component = Component(
+        name=part.part.name,
+        distribution=part.offer.distribution,
+        version=part.offer.version,
+        checkpoint=part.checkpoint,
+        **extra,
+    )
+    return as_json(component)

@@ -1,0 +1,74 @@
+"""Reading a checkpoint that a user named: a hub name or a local directory; every failure is one line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from .errors import KitError
+
+
+def read_pretrained(loader: Any, checkpoint: str, **kwargs: Any) -> Any:
+    """``loader.from_pretrained(checkpoint)``, for a hub name or a local directory.
+
+    Code that comes with a checkpoint is never run. A path that looks local must exist: it is not
+    looked up on a hub.
+
+    Raises:
+        KitError: not found, not readable, or of another kind; names the checkpoint.
+    """
+    local = looks_local(checkpoint)
+    if local and not Path(checkpoint).exists():
+        raise KitError(f"no checkpoint directory {checkpoint!r}; give a hub name (org/name) or an existing directory")
+    try:
+        return loader.from_pretrained(checkpoint, trust_remote_code=False, local_files_only=local or offline(), **kwargs)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        what = getattr(loader, "__name__", str(loader))
+        raise KitError(f"cannot read {what} from {checkpoint!r}: {first_line(error)}") from error
+
+
+def looks_local(checkpoint: str) -> bool:
+    """Whether a checkpoint argument is a path: it exists, or could not be ``org/name``."""
+    path = Path(checkpoint).expanduser()
+    return path.exists() or path.is_absolute() or checkpoint.startswith((".", "~")) or checkpoint.count("/") > 1
+
+
+def offline() -> bool:
+    """Whether the environment forbids the network (``HF_HUB_OFFLINE``)."""
+    return os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
+
+
+def check_model_type(found: str, wanted: Sequence[str], checkpoint: str) -> None:
+    """Refuse a checkpoint of another architecture.
+
+    Raises:
+        KitError: names the checkpoint, its model type and those that the component takes.
+    """
+    if wanted and found not in wanted:
+        raise KitError(f"{checkpoint!r} is a {found!r} checkpoint; this component takes {', '.join(map(repr, wanted))}")
+
+
+def load_state(module: nn.Module, state: Mapping[str, Tensor], source: str, *, surplus_ok: bool = False) -> None:
+    """Copy `state` into `module`; every key of the module must be there.
+
+    Raises:
+        KitError: missing or surplus keys, or other shapes; lists the first of them.
+    """
+    own = module.state_dict()
+    missing = sorted(own.keys() - state.keys())
+    surplus = [] if surplus_ok else sorted(state.keys() - own.keys())
+    shapes = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
+    for what, keys in (("lacks", missing), ("has unknown", surplus), ("has other shapes for", sorted(shapes))):
+        if keys:
+            more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
+            raise KitError(f"{source!r} {what} {', '.join(keys[:5])}{more}")
+    module.load_state_dict({key: state[key] for key in own}, strict=True)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's text; a user needs no more."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

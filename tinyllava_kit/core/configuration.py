@@ -1,0 +1,106 @@
+"""The configuration that is saved with a model: its assembly, each component with the plugin it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+from .catalog import Catalog, Offer
+from .errors import KitError, MissingPluginError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """One part of a saved model.
+
+    `config` is what the part is built from (a tower's configuration, a connector's dimensions); `checkpoint`
+    says where its weights first came from and is never read again.
+    """
+
+    name: str
+    distribution: str = ""
+    version: str = ""
+    checkpoint: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any], where: str) -> Component:
+        """From what ``config.json`` holds.
+
+        Raises:
+            KitError: not a mapping with a name, or unknown keys.
+        """
+        known = {"name", "distribution", "version", "checkpoint", "options", "config"}
+        if not isinstance(value, Mapping) or "name" not in value or value.keys() - known:
+            raise KitError(f"config.json: {where} wants {{'name': ..., 'options': {{...}}}}, got {value!r}")
+        return cls(**value)
+
+    def offer(self, kind: str, catalog: Catalog) -> Offer:
+        """Who offers this component here.
+
+        Raises:
+            MissingPluginError: nobody; the message says what to install.
+        """
+        qualified = [o for o in catalog.of_kind(kind) if o.distribution == self.distribution and o.spec.matches(self.name)]
+        if qualified:
+            return qualified[0]
+        try:
+            return catalog.find(kind, self.name)
+        except MissingPluginError:
+            if not self.distribution:
+                raise
+            raise MissingPluginError(
+                f"this model's {kind} {self.name!r} comes with a plugin that is not installed: "
+                f"pip install '{self.distribution}=={self.version}'"
+            ) from None
+
+
+class TinyLlavaConfig(PreTrainedConfig):
+    """Configuration of a `TinyLlavaForConditionalGeneration`.
+
+    `text_config` is the LLM's own configuration. `llm` and `template` are components; `towers`, `connectors` and
+    `modalities` map a modality's name to one. All are stored as plain JSON; `component` reads one.
+    """
+
+    model_type = "tinyllava"
+    sub_configs_defaults = {"text_config": SubConfigSpec(config_class=AutoConfig, optional=True)}  # noqa: RUF012
+
+    text_config: dict | PreTrainedConfig | None = None
+    llm: dict | None = None
+    template: dict | None = None
+    towers: dict | None = None
+    connectors: dict | None = None
+    modalities: dict | None = None
+    tie_word_embeddings: bool | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        if self.tie_word_embeddings is None:
+            self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
+        for name in ("towers", "connectors", "modalities"):
+            setattr(self, name, dict(getattr(self, name) or {}))
+
+    def component(self, kind: str, modality: str = "") -> Component:
+        """The `llm`, the `template`, or a modality's `tower`, `connector` or `modality`.
+
+        Raises:
+            KitError: the configuration has none.
+        """
+        group = {"tower": "towers", "connector": "connectors", "modality": "modalities"}.get(kind, kind)
+        value = getattr(self, group)
+        where = f"{group}.{modality}" if modality else group
+        if modality:
+            value = (value or {}).get(modality)
+        if value is None:
+            raise KitError(f"config.json: the model has no {where}")
+        return Component.of(value, where)
+
+
+def as_json(component: Component) -> dict[str, Any]:
+    """A component as ``config.json`` holds it."""
+    return {key: value for key, value in asdict(component).items() if value not in ("", {})}

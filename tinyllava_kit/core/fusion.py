@@ -1,0 +1,300 @@
+"""The fusion kernel: a plan made of integers, and pure functions that apply it.
+
+`plan` lays out a batch on the CPU from token counts alone; `fuse` copies text rows and feature rows to the
+places the plan names. `fuse` reads nothing back from the device: it captures as one graph.
+
+Legend: B samples, T positions of the longest, D width of the LLM, n text rows, R feature rows of a modality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Union
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import FusionError
+
+IGNORE_INDEX = -100
+
+_PAD, _TEXT = 0, 1  # what stands at a position; modalities count on from 2
+
+
+@dataclass(frozen=True)
+class TextSpan:
+    """Tokens of text. `labels` is as long as `ids`; None: nothing here is learned."""
+
+    ids: Sequence[int]
+    labels: Sequence[int] | None = None
+
+
+@dataclass(frozen=True)
+class ItemSpan:
+    """The rows of one item."""
+
+    modality: str
+    num_tokens: int
+
+
+Sample = Sequence[Union[TextSpan, ItemSpan]]
+
+
+@dataclass(frozen=True)
+class PlannedItem:
+    """Where an item went: rows `start` to `start + num_tokens` of sample `sample`.
+
+    `index` counts the items of its modality over the batch, in order, those that were cut included.
+    """
+
+    modality: str
+    index: int
+    sample: int
+    start: int
+    num_tokens: int
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What truncation took from a sample: text tokens, labels among them, and whole items by modality."""
+
+    sample: int
+    num_text: int
+    num_labels: int
+    items: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The layout of a batch. Tensors are int64; positions are flat, ``sample * T + t``.
+
+    input_ids: (B, T), the padding id where no text token stands.
+    attention_mask: (B, T), 1 = keep. position_ids: (B, T), 0..len-1 on each sample's own rows, 0 on padding.
+    labels: (B, T) with IGNORE_INDEX on items, padding and what is not learned; None without labels.
+    text_rows: (n,), pad_rows: (m,), item_rows: modality -> (R,), in batch order.
+    ragged: modality -> ((R,) item, (R,) feature), where items of a modality differ in length.
+    target_rows: positions whose *next* position has a label: the only ones whose logits the loss needs.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    position_ids: Tensor
+    labels: Tensor | None
+    text_rows: Tensor
+    pad_rows: Tensor
+    item_rows: Mapping[str, Tensor]
+    ragged: Mapping[str, tuple[Tensor, Tensor]]
+    target_rows: Tensor | None
+    items: tuple[PlannedItem, ...] = ()
+    cuts: tuple[Cut, ...] = ()
+    padding_side: str = field(default="right")
+
+    def kept(self, modality: str) -> list[PlannedItem]:
+        """The items of a modality that are in the batch, in order."""
+        return [item for item in self.items if item.modality == modality]
+
+    def to(self, *args: object, **kwargs: object) -> Plan:
+        """The same plan with its tensors moved, as ``Tensor.to`` does; dtypes stay."""
+        moved = lambda t: t.to(*args, **kwargs) if t is not None else None  # noqa: E731
+        names = ("input_ids", "attention_mask", "position_ids", "labels", "text_rows", "pad_rows", "target_rows")
+        return replace(
+            self,
+            **{name: moved(getattr(self, name)) for name in names},
+            item_rows={m: moved(rows) for m, rows in self.item_rows.items()},
+            ragged={m: (moved(a), moved(b)) for m, (a, b) in self.ragged.items()},
+        )
+
+
+def plan(
+    samples: Sequence[Sample], *, pad_id: int = 0, padding_side: str = "right", max_length: int | None = None
+) -> Plan:
+    """Lay out a batch.
+
+    Example:
+        >>> p = plan([[TextSpan([1, 5]), ItemSpan("image", 3), TextSpan([6], labels=[6])]])
+        >>> p.input_ids.tolist(), p.item_rows["image"].tolist()
+        ([[1, 5, 0, 0, 0, 6]], [2, 3, 4])
+
+    Args:
+        samples: the spans of each sample, in order. Items of a modality are counted through the batch.
+        pad_id: the id that stands where no text token does; any row of the embedding.
+        padding_side: ``right`` (training) or ``left`` (generation).
+        max_length: keep this many positions of a sample at most. An item that would be cut is left out
+            whole, with all that follows it; `Plan.cuts` says what was lost.
+
+    Raises:
+        FusionError: labels of another length than their ids; a negative count; an unknown padding side.
+    """
+    if padding_side not in ("left", "right"):
+        raise FusionError(f"padding_side must be 'left' or 'right', got {padding_side!r}")
+    samples = [_checked(sample, number) for number, sample in enumerate(samples)]
+    seen: dict[str, int] = {}
+    kept, cuts = [], []
+    for number, sample in enumerate(samples):
+        spans, cut = _truncate(sample, number, max_length, seen)
+        kept.append(spans)
+        if cut is not None:
+            cuts.append(cut)
+    return _lay_out(kept, tuple(cuts), list(seen), pad_id, padding_side)
+
+
+def fuse(plan: Plan, text: Tensor, features: Mapping[str, Tensor]) -> Tensor:
+    """Text rows and feature rows at the places of the plan; padding is zero.
+
+    Pure, differentiable in `text` and `features`, without a host sync; device and dtype are those of `text`.
+
+    Args:
+        text: (n, D), the embeddings of ``plan.input_ids`` at ``plan.text_rows``.
+        features: modality -> (R, D), what `gather_rows` makes of a connector's output.
+
+    Returns:
+        (B, T, D)
+    """
+    batch, length = plan.input_ids.shape
+    out = text.new_empty(batch * length, text.shape[-1])  # (B*T, D)
+    out.index_copy_(0, plan.text_rows, text)
+    for modality, rows in plan.item_rows.items():
+        out.index_copy_(0, rows, features[modality].to(text.dtype))
+    if plan.pad_rows.shape[0]:
+        out.index_fill_(0, plan.pad_rows, 0.0)
+    return out.view(batch, length, -1)  # (B, T, D)
+
+
+def gather_rows(plan: Plan, modality: str, features: Tensor) -> Tensor:
+    """A connector's output (N, P', D) as the rows (R, D) that the plan has places for, padding left out."""
+    if modality in plan.ragged:
+        item, row = plan.ragged[modality]
+        return features[item, row]  # (R, D)
+    return features.flatten(0, 1)  # (N*P', D)
+
+
+def check_features(plan: Plan, modality: str, shape: Sequence[int]) -> None:
+    """Compare the plan with the static shape (N, P', D) of what a connector made; reads nothing on the device.
+
+    Raises:
+        FusionError: another number of items, or too few rows; names the sample, the item and both numbers.
+    """
+    items = plan.kept(modality)
+    if len(items) != shape[0]:
+        raise FusionError(f"the plan has {len(items)} {modality} item(s), {shape[0]} came with the batch")
+    for item in items:
+        fits = item.num_tokens <= shape[1] if modality in plan.ragged else item.num_tokens == shape[1]
+        if not fits:
+            raise FusionError(
+                f"sample {item.sample}, {modality} {item.index}: expected {item.num_tokens} rows, "
+                f"the connector made {shape[1]}; num_features and num_tokens must agree with the network"
+            )
+
+
+def _checked(sample: Sample, number: int) -> Sample:
+    for span in sample:
+        if isinstance(span, TextSpan):
+            if span.labels is not None and len(span.labels) != len(span.ids):
+                raise FusionError(f"sample {number}: {len(span.ids)} ids but {len(span.labels)} labels")
+        elif span.num_tokens < 0:
+            raise FusionError(f"sample {number}: {span.modality} item with {span.num_tokens} tokens")
+    return sample
+
+
+def _truncate(
+    sample: Sample, number: int, max_length: int | None, seen: dict[str, int]
+) -> tuple[list[tuple[Union[TextSpan, ItemSpan], int]], Cut | None]:
+    """The spans that fit, items with their index over the batch; and what was lost. Counts items in `seen`."""
+    spans: list[tuple[Union[TextSpan, ItemSpan], int]] = []
+    room = max_length if max_length is not None else sum(map(_length, sample))
+    lost_text, lost_labels, lost_items, full = 0, 0, {}, False
+    for span in sample:
+        if isinstance(span, ItemSpan):
+            index = seen[span.modality] = seen.get(span.modality, -1) + 1
+            full = full or span.num_tokens > room
+            if full:
+                lost_items[span.modality] = lost_items.get(span.modality, 0) + 1
+                continue
+            room -= span.num_tokens
+            spans.append((span, index))
+            continue
+        take = 0 if full else min(room, len(span.ids))
+        if take < len(span.ids):
+            full = True
+            lost_text += len(span.ids) - take
+            lost_labels += sum(label != IGNORE_INDEX for label in (span.labels or ())[take:])
+            span = TextSpan(span.ids[:take], None if span.labels is None else span.labels[:take])
+        room -= take
+        spans.append((span, -1))
+    cut = Cut(number, lost_text, lost_labels, lost_items) if lost_text or lost_items else None
+    return spans, cut
+
+
+def _length(span: Union[TextSpan, ItemSpan]) -> int:
+    return len(span.ids) if isinstance(span, TextSpan) else span.num_tokens
+
+
+def _lay_out(
+    samples: list[list[tuple[Union[TextSpan, ItemSpan], int]]],
+    cuts: tuple[Cut, ...],
+    modalities: list[str],
+    pad_id: int,
+    padding_side: str,
+) -> Plan:
+    """Write the spans into (B, T) arrays, then read the rows of each kind off them."""
+    lengths = [sum(_length(span) for span, _ in spans) for spans in samples]
+    shape = (len(samples), max(lengths, default=0))
+    ids = np.full(shape, pad_id, np.int64)
+    kinds = np.full(shape, _PAD, np.int64)
+    positions = np.zeros(shape, np.int64)
+    labels = np.full(shape, IGNORE_INDEX, np.int64)
+    codes = {modality: code for code, modality in enumerate(modalities, _TEXT + 1)}
+    items: list[PlannedItem] = []
+    labelled = False
+    for number, spans in enumerate(samples):
+        at = shape[1] - lengths[number] if padding_side == "left" else 0
+        positions[number, at : at + lengths[number]] = np.arange(lengths[number])
+        for span, index in spans:
+            end = at + _length(span)
+            if isinstance(span, ItemSpan):
+                kinds[number, at:end] = codes[span.modality]
+                items.append(PlannedItem(span.modality, index, number, at, span.num_tokens))
+            else:
+                kinds[number, at:end] = _TEXT
+                ids[number, at:end] = span.ids
+                if span.labels is not None:
+                    labelled = True
+                    labels[number, at:end] = span.labels
+            at = end
+    flat = kinds.ravel()
+    targets = np.zeros(shape, bool)
+    targets[:, :-1] = labels[:, 1:] != IGNORE_INDEX
+    return Plan(
+        input_ids=torch.from_numpy(ids),
+        attention_mask=torch.from_numpy((kinds != _PAD).astype(np.int64)),
+        position_ids=torch.from_numpy(positions),
+        labels=torch.from_numpy(labels) if labelled else None,
+        text_rows=_where(flat == _TEXT),
+        pad_rows=_where(flat == _PAD),
+        item_rows={m: _where(flat == code) for m, code in codes.items() if (flat == code).any()},
+        ragged=_ragged(items),
+        target_rows=_where(targets.ravel()) if labelled else None,
+        items=tuple(items),
+        cuts=cuts,
+        padding_side=padding_side,
+    )
+
+
+def _ragged(items: list[PlannedItem]) -> dict[str, tuple[Tensor, Tensor]]:
+    """For a modality whose items differ in length: which item and which of its features each row is."""
+    counts: dict[str, list[int]] = {}
+    for item in items:
+        counts.setdefault(item.modality, []).append(item.num_tokens)
+    ragged = {}
+    for modality, sizes in counts.items():
+        if len(set(sizes)) > 1:
+            which = np.repeat(np.arange(len(sizes)), sizes)
+            within = np.concatenate([np.arange(size) for size in sizes])
+            ragged[modality] = (torch.from_numpy(which), torch.from_numpy(within))
+    return ragged
+
+
+def _where(mask: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.flatnonzero(mask))

@@ -1,0 +1,254 @@
+"""What the components of a model are. Implement one, name it in a spec, and the kit can use it.
+
+Legend: N items (or rows of the tower, where an item has several), P features of an item, E tower width,
+D width of the LLM, B batch, T tokens.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from .conversation import Span, Turn
+
+Grid = tuple[int, int]
+
+
+class Features(NamedTuple):
+    """What a tower makes of a batch.
+
+    features: (N, P, E), rows past an item's length zeroed.
+    lengths: (N,) int64 on the same device, how many of the P are real; None where all are.
+    grid: (height, width) where the P features are a raster, row by row; None where they are not.
+        One grid for the batch: a tower with ragged rasters offers its items one grid at a time.
+    """
+
+    features: Tensor
+    lengths: Tensor | None = None
+    grid: Grid | None = None
+
+
+class Modality(ABC):
+    """How items of one kind are read and, where a tower wants it, cut into several.
+
+    Options of the spec arrive as keyword arguments.
+    """
+
+    @abstractmethod
+    def read(self, source: Any) -> Any:
+        """A path, an array or a file object, as the item that this modality's towers take.
+
+        Raises:
+            KitError: missing, corrupt or of the wrong shape; the message names the file.
+        """
+
+    def expand(self, item: Any, preprocessor: Preprocessor) -> list[Any]:
+        """The items that stand at one placeholder: `item` alone, or the tiles it is cut into."""
+        return [item]
+
+
+class Preprocessor(ABC):
+    """From an item, read, to the tensors that one tower takes. No weights; saved with the processor."""
+
+    @abstractmethod
+    def __call__(self, item: Any) -> list[dict[str, Tensor]]:
+        """The rows of an item: one, or the windows of a long one, in order; each the tower's named inputs."""
+
+    @abstractmethod
+    def num_features(self, item: Any) -> list[int]:
+        """How many features each row of `item` gives, by arithmetic: the one source of token counts."""
+
+    @property
+    def fixed_features(self) -> int | None:
+        """How many features every item gives, where that does not depend on the item."""
+        return None
+
+    def collate(self, rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Rows of several items as the tower's keyword arguments, each with a leading (N,). Default: stack."""
+        return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Plain JSON from which `from_settings` makes an equal preprocessor."""
+
+    @classmethod
+    @abstractmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Preprocessor:
+        """The inverse of `settings`; reads no file."""
+
+
+class Tower(nn.Module, ABC):
+    """An encoder of one modality.
+
+    `config` is plain JSON, made by `read_config` and saved with the model: enough to build the module
+    again without the checkpoint. Keep no non-persistent buffer, or give ``init_non_persistent_buffers()``:
+    ``from_pretrained`` destroys them otherwise.
+    """
+
+    preprocessor_class: ClassVar[type[Preprocessor]]
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.config = dict(config)
+
+    @property
+    @abstractmethod
+    def embed_dim(self) -> int:
+        """E, the width of the features."""
+
+    @property
+    def grid(self) -> Grid | None:
+        """The raster of an item's features where it is known before any item is seen; what connectors check."""
+        return None
+
+    @classmethod
+    @abstractmethod
+    def read_config(cls, checkpoint: str, **options: Any) -> dict[str, Any]:
+        """The module's configuration from a hub name or a local directory; reads no weights.
+
+        Raises:
+            KitError: not found, or a checkpoint of another kind.
+        """
+
+    @classmethod
+    @abstractmethod
+    def read_preprocessor(cls, checkpoint: str, config: Mapping[str, Any]) -> Preprocessor:
+        """The preprocessor that the checkpoint was trained with."""
+
+    @abstractmethod
+    def load_weights(self, checkpoint: str) -> None:
+        """Fill the module from the checkpoint.
+
+        Raises:
+            KitError: keys are missing or of other shapes.
+        """
+
+    @abstractmethod
+    def forward(self, **inputs: Tensor) -> Features:
+        """What `Preprocessor.collate` made -> Features. No host sync."""
+
+
+class Connector(nn.Module, ABC):
+    """The joint between a tower and the LLM: E wide features in, D wide rows out, perhaps fewer.
+
+    Built as ``cls(in_dim=E, out_dim=D, grid=tower.grid, **options)``.
+    """
+
+    def __init__(self, *, in_dim: int, out_dim: int, grid: Grid | None = None) -> None:
+        super().__init__()
+        self.in_dim, self.out_dim, self.grid = in_dim, out_dim, grid
+
+    def num_tokens(self, num_features: int) -> int:
+        """How many rows an item of `num_features` features becomes, by arithmetic."""
+        return num_features
+
+    @abstractmethod
+    def forward(self, features: Features) -> Tensor:
+        """Features of whole items -> (N, P', D); row i is real up to ``num_tokens(lengths[i])``."""
+
+
+class LanguageModel(ABC):
+    """A causal LM and its tokenizer, as transformers classes; the defaults serve any Auto model.
+
+    `model_types`: the configurations it takes; empty: any.
+    """
+
+    model_types: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def read_config(cls, checkpoint: str, **options: Any) -> PreTrainedConfig:
+        """The checkpoint's configuration, checked against `model_types`; reads no weights."""
+        from .checkpoint import check_model_type, read_pretrained
+
+        config = read_pretrained(AutoConfig, checkpoint)
+        check_model_type(config.model_type, cls.model_types, checkpoint)
+        return config
+
+    @classmethod
+    def build(cls, config: PreTrainedConfig) -> PreTrainedModel:
+        """The model from its configuration alone."""
+        return AutoModelForCausalLM.from_config(config)
+
+    @classmethod
+    def load(cls, checkpoint: str, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+        """The model with its weights."""
+        from .checkpoint import read_pretrained
+
+        return read_pretrained(AutoModelForCausalLM, checkpoint, config=config, dtype=dtype)
+
+    @classmethod
+    def read_tokenizer(cls, checkpoint: str) -> PreTrainedTokenizerBase:
+        """The tokenizer, with a padding token."""
+        from .checkpoint import read_pretrained
+
+        tokenizer = read_pretrained(AutoTokenizer, checkpoint)
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
+        return tokenizer
+
+    @classmethod
+    def logits(cls, model: PreTrainedModel, hidden: Tensor) -> Tensor:
+        """Final hidden states (..., D) -> logits (..., V), as the model's own forward makes them."""
+        return model.get_output_embeddings()(hidden)
+
+
+class ChatTemplate(ABC):
+    """Writes a conversation as text and says which part of it the model shall learn.
+
+    `add_bos`: the tokenizer's begin token is put in front of the first piece; a template that writes
+    its own says False.
+    """
+
+    add_bos: ClassVar[bool] = True
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+
+    @abstractmethod
+    def render(self, turns: Sequence[Turn], *, answer: bool = False) -> list[Span]:
+        """The whole text as spans in order, each learned or not.
+
+        An item stands in a turn's text as the character `conversation.ITEM` and stays where it is.
+        With `answer`, the text ends where the assistant begins to speak.
+
+        Raises:
+            KitError: roles in an order that the template cannot write.
+        """
+
+
+class Decoder(nn.Module, ABC):
+    """The way out of the LLM into a modality: owns a range of token ids and turns them into an item.
+
+    The assembly allots `num_ids` ids after the tokenizer's own and tells where they start with `bind`.
+    """
+
+    start: int = 0
+
+    @property
+    @abstractmethod
+    def num_ids(self) -> int:
+        """How many token ids the decoder needs, marks included; 0 for one that reads text."""
+
+    def bind(self, start: int) -> None:
+        """Where its ids start in the vocabulary."""
+        self.start = start
+
+    @abstractmethod
+    def encode(self, item: Any) -> Tensor:
+        """An item as ids, (n,) int64, each in [start, start + num_ids)."""
+
+    @abstractmethod
+    def decode(self, ids: Tensor) -> Any:
+        """The inverse of `encode`."""

@@ -1,0 +1,330 @@
+"""The model: towers and connectors, one per modality, in front of a causal language model.
+
+Legend: B samples, T positions, N items, P features of an item, E tower width, D width of the LLM, V vocabulary,
+n positions that have a target.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import Cache, GenerationMixin, PreTrainedModel
+from transformers.modeling_outputs import ModelOutput
+
+from .catalog import Catalog
+from .configuration import TinyLlavaConfig
+from .discovery import discover
+from .errors import KitError
+from .fusion import IGNORE_INDEX, Plan, check_features, fuse, gather_rows
+from .interfaces import Connector, Features, LanguageModel, Tower
+from .saving import whole_directory
+from .specs import load
+
+Items = Mapping[str, Mapping[str, Tensor]]
+
+
+@dataclass
+class TinyLlavaOutput(ModelOutput):
+    """What `TinyLlavaForConditionalGeneration.forward` returns.
+
+    loss: () mean cross-entropy over the target tokens, where labels were given.
+    logits: (B, T, V); None while training with labels, where only the rows with a target are computed.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    past_key_values: Cache | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class TinyLlavaPreTrainedModel(PreTrainedModel):
+    """Loading, saving and initialisation, as transformers does it."""
+
+    config_class = TinyLlavaConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        # from_pretrained replaces non-persistent buffers by uninitialised memory; timm and some
+        # towers know how to make theirs again
+        if hasattr(module, "init_non_persistent_buffers"):
+            module.init_non_persistent_buffers()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
+        """As in transformers; a key that is missing in the file or unknown to the model is an error.
+
+        Raises:
+            KitError: lists the keys.
+        """
+        wants_info = kwargs.pop("output_loading_info", False)
+        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        for what in ("missing", "unexpected"):
+            keys = sorted(info[f"{what}_keys"])
+            if keys:
+                more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
+                raise KitError(f"{str(pretrained_model_name_or_path)!r}: {what} weights: {', '.join(keys[:5])}{more}")
+        return (model, info) if wants_info else model
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+        """As in transformers, but the directory changes as a whole or not at all.
+
+        Raises:
+            KitError: it cannot be written; the old content is as it was.
+        """
+        with whole_directory(save_directory) as stage:
+            super().save_pretrained(stage, *args, **kwargs)
+
+
+class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixin):
+    """Towers, connectors and an LLM as one transformers model.
+
+    Items reach it as ``items={modality: {name: tensor}}`` with the `plan` that says where their rows go; both come
+    from `TinyLlavaProcessor`. ``{"features": (N, P, E)}`` in place of a tower's inputs skips the tower.
+
+    Args:
+        config: what to build. Parts that are given are taken, the others are built without weights.
+        language_model: a transformers causal LM of ``config.text_config``.
+        towers: modality -> `Tower`.
+        connectors: modality -> `Connector`.
+        catalog: the installed plugins; found when not given.
+
+    Raises:
+        MissingPluginError: a component's plugin is not installed.
+    """
+
+    def __init__(
+        self,
+        config: TinyLlavaConfig,
+        *,
+        language_model: PreTrainedModel | None = None,
+        towers: Mapping[str, Tower] | None = None,
+        connectors: Mapping[str, Connector] | None = None,
+        catalog: Catalog | None = None,
+    ) -> None:
+        super().__init__(config)
+        catalog = catalog or discover()
+        self.llm_interface: type[LanguageModel] = load(config.component("llm").offer("llm", catalog).spec)
+        self.language_model = language_model or self.llm_interface.build(config.text_config)
+        self.towers = nn.ModuleDict(towers or {m: build_tower(config, m, catalog) for m in config.towers})
+        self.connectors = nn.ModuleDict(connectors or {m: build_connector(config, m, catalog) for m in config.connectors})
+        if self.device.type != "meta":
+            for module in self.modules():
+                module._is_hf_initialized = True  # each part initialised itself; post_init shall not do it again
+        self.post_init()
+        self._collect_from_towers()
+
+    def _collect_from_towers(self) -> None:
+        """What post_init gathers from direct children only, for the transformers models inside towers."""
+        for name, module in self.towers.named_modules(prefix="towers"):
+            if isinstance(module, PreTrainedModel):
+                tied = module.all_tied_weights_keys
+                self.all_tied_weights_keys.update({f"{name}.{k}": f"{name}.{v}" for k, v in tied.items()})
+                self._no_split_modules.update(module._no_split_modules or ())
+                self._keep_in_fp32_modules.update(module._keep_in_fp32_modules or ())
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.language_model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.language_model.get_output_embeddings()
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        self.language_model.set_output_embeddings(new_embeddings)
+
+    def get_decoder(self) -> nn.Module:
+        return self.language_model.get_decoder()
+
+    def train(self, mode: bool = True) -> TinyLlavaForConditionalGeneration:
+        """As in torch, but a tower or connector of which nothing is trained stays in eval."""
+        super().train(mode)
+        for part in (*self.towers.values(), *self.connectors.values()):
+            if not _is_trained(part):
+                part.eval()
+        return self
+
+    def encode(self, modality: str, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Items of one modality through tower and connector -> rows for the LLM, (N, P', D).
+
+        A tower of which nothing is trained runs without a graph.
+        """
+        return self.connectors[modality](self.encode_features(modality, inputs))
+
+    def encode_features(self, modality: str, inputs: Mapping[str, Tensor]) -> Features:
+        """Items of one modality through the tower, the windows of each joined -> Features of whole items."""
+        if "features" in inputs:
+            return Features(inputs["features"], inputs.get("lengths"), self.towers[modality].grid)
+        tower = self.towers[modality]
+        rows = {name: value for name, value in inputs.items() if not name.startswith("window_")}
+        with torch.set_grad_enabled(torch.is_grad_enabled() and _is_trained(tower)):
+            features = tower(**rows)
+            return join_windows(features, inputs) if "window_rows" in inputs else features
+
+    def embed(self, input_ids: Tensor, items: Items | None = None, plan: Plan | None = None) -> Tensor:
+        """The embeddings of a batch, items in their places: (B, T) -> (B, T, D).
+
+        Raises:
+            FusionError: what the towers and connectors made does not fit the plan.
+        """
+        table = self.get_input_embeddings()
+        if plan is None:
+            return table(input_ids)  # (B, T, D)
+        text = table(input_ids.flatten().index_select(0, plan.text_rows))  # (n_text, D)
+        rows = {}
+        for modality in plan.item_rows:
+            if modality not in (items or {}):
+                raise KitError(f"the plan has {modality} items, but the batch brings none")
+            encoded = self.encode(modality, items[modality])  # (N, P', D)
+            if not torch.compiler.is_compiling():
+                check_features(plan, modality, encoded.shape)
+            rows[modality] = gather_rows(plan, modality, encoded)  # (R, D)
+        return fuse(plan, text, rows)  # (B, T, D)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        items: Items | None = None,
+        plan: Plan | None = None,
+        logits_to_keep: int | Tensor = 0,
+        num_items_in_batch: Tensor | int | None = None,
+        skip_logits: bool | None = None,
+        **kwargs: Any,
+    ) -> TinyLlavaOutput:
+        """One step of the model.
+
+        Args:
+            input_ids: (B, T) int64. attention_mask: (B, T), 1 = keep. position_ids: (B, T).
+            inputs_embeds: (B, T, D), in place of `input_ids`, `items` and `plan`.
+            labels: (B, T) int64, IGNORE_INDEX where nothing is learned; those of the plan, where there is one.
+            items, plan: see the class.
+            logits_to_keep: as in transformers, the last so many positions, or an index.
+            num_items_in_batch: the number of target tokens of the whole step, over which the loss is averaged.
+            skip_logits: compute the head only where a label is, and return no logits. Default: while training
+                with labels and a plan.
+        """
+        if inputs_embeds is None:
+            inputs_embeds = self.embed(input_ids, items, plan)  # (B, T, D)
+        if labels is not None:
+            kwargs["use_cache"] = False
+        inputs = {
+            "inputs_embeds": inputs_embeds,
+            "attention_mask": attention_mask,
+            "position_ids": position_ids,
+            "past_key_values": past_key_values,
+            **kwargs,
+        }
+        targets = None if plan is None else plan.target_rows
+        if skip_logits is None:
+            skip_logits = self.training and labels is not None and targets is not None
+        if skip_logits:
+            hidden = self.get_decoder()(**inputs).last_hidden_state.flatten(0, 1)  # (B*T, D)
+            logits = self.llm_interface.logits(self.language_model, hidden.index_select(0, targets))  # (n, V)
+            return TinyLlavaOutput(loss=target_loss(logits, labels, targets, num_items_in_batch))
+        outputs = self.language_model(**inputs, logits_to_keep=logits_to_keep)
+        loss = None
+        if labels is not None and targets is not None:
+            logits = outputs.logits.flatten(0, 1).index_select(0, targets)  # (n, V)
+            loss = target_loss(logits, labels, targets, num_items_in_batch)
+        elif labels is not None:
+            vocab = outputs.logits.shape[-1]
+            loss = self.loss_function(outputs.logits, labels, vocab, num_items_in_batch=num_items_in_batch)
+        return TinyLlavaOutput(
+            loss=loss,
+            logits=outputs.logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    def prepare_inputs_for_generation(self, input_ids: Tensor, inputs_embeds: Any = None, **kwargs: Any) -> dict[str, Any]:
+        # Both names stand in the signature because generate looks for them there.
+        return super().prepare_inputs_for_generation(input_ids, inputs_embeds=inputs_embeds, **kwargs)
+
+    @torch.no_grad()
+    def generate(self, inputs: Tensor | None = None, *, items: Items | None = None, plan: Plan | None = None, **kwargs: Any):
+        """As in transformers, with `items` and `plan`; returns prompt and new tokens.
+
+        The items are embedded here, once: what beams and several returned sequences repeat are ordinary tensors.
+
+        Raises:
+            KitError: a right-padded batch, or an option that cannot work with embeddings.
+        """
+        if kwargs.get("prefill_chunk_size") is not None:
+            raise KitError("prefill_chunk_size cannot be used with items; leave it out")
+        if plan is not None:
+            if plan.padding_side == "right" and len(plan.pad_rows):
+                raise KitError("generate wants padding on the left; make the batch with padding_side='left'")
+            ids = kwargs.pop("input_ids", inputs)
+            kwargs.pop("position_ids", None)
+            kwargs.pop("labels", None)
+            return super().generate(input_ids=ids, inputs_embeds=self.embed(ids, items, plan), **kwargs)
+        return super().generate(inputs, **kwargs)
+
+
+def build_tower(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> Tower:
+    """The tower of a modality, without weights."""
+    component = config.component("tower", modality)
+    return load(component.offer("tower", catalog).spec)(component.config)
+
+
+def build_connector(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> Connector:
+    """The connector of a modality, without weights.
+
+    Raises:
+        KitError: it cannot join this tower and this LLM.
+    """
+    component = config.component("connector", modality)
+    grid = component.config.get("grid")
+    return load(component.offer("connector", catalog).spec)(
+        in_dim=component.config["in_dim"],
+        out_dim=component.config["out_dim"],
+        grid=tuple(grid) if grid else None,
+        **component.options,
+    )
+
+
+def join_windows(features: Features, inputs: Mapping[str, Tensor]) -> Features:
+    """The rows of each item behind one another: (rows, P, E) -> (N, P', E), zero past each item's length.
+
+    ``window_rows`` and ``window_features`` (N, P') say which row and which of its features stand where,
+    ``window_lengths`` (N,) how many are real.
+    """
+    joined = features.features[inputs["window_rows"], inputs["window_features"]]  # (N, P', E)
+    lengths = inputs["window_lengths"]
+    real = torch.arange(joined.shape[1], device=joined.device) < lengths[:, None]  # (N, P')
+    return Features(joined * real[..., None].to(joined.dtype), lengths)
+
+
+def target_loss(logits: Tensor, labels: Tensor, rows: Tensor, num_items: Tensor | int | None) -> Tensor:
+    """Cross-entropy of the logits (n, V) of positions `rows` against the labels (B, T) that follow them."""
+    targets = labels.flatten().index_select(0, rows + 1)  # (n,)
+    if num_items is None:
+        return F.cross_entropy(logits.float(), targets, ignore_index=IGNORE_INDEX)
+    total = F.cross_entropy(logits.float(), targets, ignore_index=IGNORE_INDEX, reduction="sum")
+    return total / (num_items.to(total.device) if isinstance(num_items, Tensor) else num_items)
+
+
+def _is_trained(part: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in part.parameters())

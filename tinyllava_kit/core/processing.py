@@ -1,0 +1,338 @@
+"""The processor: conversations to batches, without any weights."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+
+from .catalog import Catalog
+from .checkpoint import read_pretrained
+from .configuration import TinyLlavaConfig
+from .conversation import ITEM, Conversation, Item, Span, from_messages, from_row
+from .discovery import discover
+from .encoding import encode_spans
+from .errors import KitError
+from .fusion import ItemSpan, Plan, Sample, TextSpan, plan
+from .interfaces import ChatTemplate, Connector, Modality, Preprocessor
+from .modeling import build_connector
+from .saving import whole_directory
+from .specs import load
+
+SETTINGS_FILE = "processor_config.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedItem:
+    """An item ready for its tower: its `rows` of tensors and how many features each gives.
+
+    `features` (P, E) in place of `rows` where the tower has run before.
+    """
+
+    modality: str
+    num_features: Sequence[int]
+    rows: Sequence[Mapping[str, Tensor]] = ()
+    features: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A conversation as spans of a sample, with its items in order."""
+
+    spans: Sample
+    items: Sequence[EncodedItem] = ()
+    name: str = ""
+
+    @property
+    def num_tokens(self) -> int:
+        """The length of the sample in positions of the LLM, items included."""
+        return sum(len(s.ids) if isinstance(s, TextSpan) else s.num_tokens for s in self.spans)
+
+
+class Batch(BatchFeature):
+    """What the model takes: ``model(**batch)``, ``model.generate(**batch)``."""
+
+    def to(self, *args: Any, **kwargs: Any) -> Batch:
+        """Moves every tensor and the plan; a dtype is given to floating-point tensors only."""
+        self.data = _move(self.data, *args, **kwargs)
+        return self
+
+
+ItemReader = Callable[[Item], "list[EncodedItem]"]
+
+
+class TinyLlavaProcessor(ProcessorMixin):
+    """Tokenizer, chat template, modalities and the towers' preprocessors of one model.
+
+    Example:
+        >>> processor = TinyLlavaProcessor.from_pretrained("my-model")  # doctest: +SKIP
+        >>> batch = processor([{"role": "user", "content": [{"type": "image", "image": "a.png"}, "What is it?"]}])
+
+    Args:
+        tokenizer: the LLM's.
+        config: the model's configuration; names the components and their options.
+        preprocessors: modality -> `Preprocessor` of its tower.
+        catalog: the installed plugins; found when not given.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        config: TinyLlavaConfig,
+        preprocessors: Mapping[str, Preprocessor],
+        catalog: Catalog | None = None,
+    ) -> None:
+        catalog = catalog or discover()
+        self.tokenizer = tokenizer
+        self.config = config
+        self.preprocessors = dict(preprocessors)
+        self.chat_template = tokenizer.chat_template
+        template = config.component("template")
+        self.template: ChatTemplate = load(template.offer("template", catalog).spec)(tokenizer, **template.options)
+        self.specs, self.modalities, self.connectors = {}, {}, {}
+        for modality in config.towers:
+            component = config.component("modality", modality)
+            self.specs[modality] = component.offer("modality", catalog).spec
+            self.modalities[modality]: Modality = load(self.specs[modality])(**component.options)
+            with torch.device("meta"):  # asked for its arithmetic only
+                self.connectors[modality]: Connector = build_connector(config, modality, catalog)
+
+    @classmethod
+    def get_attributes(cls) -> list[str]:
+        return ["tokenizer"]
+
+    def __call__(
+        self,
+        conversations: Any,
+        *,
+        labels: bool = False,
+        answer: bool | None = None,
+        padding_side: str | None = None,
+        max_length: int | None = None,
+    ) -> Batch:
+        """One conversation or a list of them -> a batch.
+
+        Args:
+            conversations: messages, a LLaVA row, a `Conversation`, or a list of one of these.
+            labels: also make labels (training). `answer`: end where the assistant begins to speak; default: not
+                with labels. `padding_side`: default right with labels, left without.
+            max_length: see `fusion.plan`.
+
+        Raises:
+            KitError: a bad conversation or item; names it.
+        """
+        answer = not labels if answer is None else answer
+        encoded = [self.encode(self.conversation(c), answer=answer) for c in _as_many(conversations)]
+        return self.collate(encoded, labels=labels, padding_side=padding_side, max_length=max_length)
+
+    def conversation(self, source: Any, *, name: str = "") -> Conversation:
+        """Messages, a LLaVA row or a conversation, as a conversation; `name` is used in errors."""
+        if isinstance(source, Conversation):
+            return source
+        if isinstance(source, Mapping):
+            return from_row(source, self.specs, name=name or "row")
+        return from_messages(source, self.specs, name=name or "messages")
+
+    def encode(self, conversation: Conversation, *, answer: bool = False, reader: ItemReader | None = None) -> Encoded:
+        """A conversation as spans with exact labels, its items read.
+
+        Args:
+            answer: end the text where the assistant begins to speak.
+            reader: reads an item; default `read_item`.
+        """
+        try:
+            spans = self.template.render(conversation.turns, answer=answer)
+        except KitError as error:
+            raise KitError(f"{conversation.name}: {error}") from error
+        waiting = iter(conversation.items)
+        text = encode_spans(self._with_markers(spans, conversation.items), self.tokenizer, add_bos=self.template.add_bos)
+        sample, items = [], []
+        for span in text:
+            if span is not None:
+                sample.append(span)
+                continue
+            for item in (reader or self.read_item)(next(waiting)):
+                tokens = self.connectors[item.modality].num_tokens(sum(item.num_features))
+                sample.append(ItemSpan(item.modality, tokens))
+                items.append(item)
+        return Encoded(sample, items, conversation.name)
+
+    def read_item(self, item: Item) -> list[EncodedItem]:
+        """Read one item: the items that stand at its placeholder, each ready for the tower."""
+        preprocessor = self.preprocessors[item.modality]
+        modality = self.modalities[item.modality]
+        return [
+            EncodedItem(modality=item.modality, num_features=preprocessor.num_features(part), rows=preprocessor(part))
+            for part in modality.expand(modality.read(item.source), preprocessor)
+        ]
+
+    def collate(
+        self,
+        encoded: Sequence[Encoded],
+        *,
+        labels: bool = False,
+        padding_side: str | None = None,
+        max_length: int | None = None,
+    ) -> Batch:
+        """Encoded conversations -> a batch; the plan is made here, on the CPU."""
+        layout = plan(
+            [e.spans if labels else [_without_labels(span) for span in e.spans] for e in encoded],
+            pad_id=self.pad_id,
+            padding_side=padding_side or ("right" if labels else "left"),
+            max_length=max_length,
+        )
+        data: dict[str, Any] = {
+            "input_ids": layout.input_ids,
+            "attention_mask": layout.attention_mask,
+            "position_ids": layout.position_ids,
+        }
+        if layout.labels is not None:
+            data["labels"] = layout.labels
+        items = {m: self._collate_items(m, encoded, layout) for m in layout.item_rows}
+        if items:
+            data["items"] = items
+        data["plan"] = layout
+        return Batch(data)
+
+    @property
+    def pad_id(self) -> int:
+        """The id at positions that hold no text token."""
+        ids = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0)
+        return next(i for i in ids if i is not None)
+
+    def decode(self, *args: Any, **kwargs: Any) -> str:
+        """The tokenizer's."""
+        return self.tokenizer.decode(*args, **kwargs)
+
+    def batch_decode(self, *args: Any, **kwargs: Any) -> list[str]:
+        """The tokenizer's."""
+        return self.tokenizer.batch_decode(*args, **kwargs)
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> None:
+        """Tokenizer, settings and ``config.json``: enough to load the processor again, offline."""
+        with whole_directory(save_directory) as stage:
+            self.tokenizer.save_pretrained(stage)
+            if not (Path(save_directory) / "config.json").exists():
+                self.config.save_pretrained(stage)
+            settings = {
+                "processor_class": type(self).__name__,
+                "preprocessors": {m: p.settings() for m, p in self.preprocessors.items()},
+            }
+            (stage / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        if push_to_hub:
+            self.push_to_hub(str(save_directory), **kwargs)
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], *, catalog: Catalog | None = None, **kwargs: Any
+    ) -> TinyLlavaProcessor:
+        """From a directory that `save_pretrained` wrote, or a hub name of one.
+
+        Raises:
+            KitError: not such a directory. MissingPluginError: a component's plugin is not installed.
+        """
+        path = str(pretrained_model_name_or_path)
+        hub = {k: kwargs[k] for k in ("cache_dir", "revision", "token", "subfolder") if k in kwargs}
+        config = read_pretrained(TinyLlavaConfig, path, **hub)
+        settings, _ = cls.get_processor_dict(path, **hub)
+        if "preprocessors" not in settings:
+            raise KitError(f"{path!r} has no {SETTINGS_FILE} of this kit; assemble or convert the model again")
+        catalog = catalog or discover()
+        preprocessors = {}
+        for modality in config.towers:
+            tower = load(config.component("tower", modality).offer("tower", catalog).spec)
+            preprocessors[modality] = tower.preprocessor_class.from_settings(settings["preprocessors"][modality])
+        return cls(read_pretrained(AutoTokenizer, path, **hub), config, preprocessors, catalog)
+
+    def _with_markers(self, spans: Sequence[Span], items: Sequence[Item]) -> list[Span]:
+        """The spans with each item's begin and end texts around it.
+
+        Raises:
+            KitError: the template lost or doubled an item.
+        """
+        waiting = iter(items)
+        out = []
+        for span in spans:
+            first, *rest = span.text.split(ITEM)
+            text = first
+            for piece in rest:
+                item = next(waiting, None)
+                if item is None:
+                    raise KitError("the chat template wrote an item twice; choose another --template")
+                token = self.specs[item.modality].token
+                text += f"{token.begin}{ITEM}{token.end}{piece}"
+            out.append(Span(text, span.learn))
+        if next(waiting, None) is not None:
+            raise KitError("the chat template left an item out; choose another --template")
+        return out
+
+    def _collate_items(self, modality: str, encoded: Sequence[Encoded], layout: Plan) -> dict[str, Tensor]:
+        every = [item for e in encoded for item in e.items if item.modality == modality]
+        items = [every[planned.index] for planned in layout.kept(modality)]
+        if all(item.features is not None for item in items):
+            return _pad_features([item.features for item in items])
+        inputs = self.preprocessors[modality].collate([row for item in items for row in item.rows])
+        return {**inputs, **_windows([item.num_features for item in items])}
+
+
+def _windows(num_features: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    """For items of several rows: which row and which of its features stand where in the joined item.
+
+    Empty where every item is one row.
+    """
+    if all(len(counts) == 1 for counts in num_features):
+        return {}
+    lengths = [sum(counts) for counts in num_features]
+    rows = np.zeros((len(lengths), max(lengths)), np.int64)
+    within = np.zeros_like(rows)
+    first = 0
+    for number, counts in enumerate(num_features):
+        rows[number, : lengths[number]] = first + np.repeat(np.arange(len(counts)), counts)
+        within[number, : lengths[number]] = np.concatenate([np.arange(count) for count in counts])
+        first += len(counts)
+    return {
+        "window_rows": torch.from_numpy(rows),
+        "window_features": torch.from_numpy(within),
+        "window_lengths": torch.tensor(lengths),
+    }
+
+
+def _pad_features(features: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Features (P_i, E) of several items -> ``features`` (N, P, E), with ``lengths`` (N,) where they differ."""
+    lengths = [len(f) for f in features]
+    if len(set(lengths)) == 1:
+        return {"features": torch.stack(list(features))}
+    return {"features": torch.nn.utils.rnn.pad_sequence(list(features), batch_first=True), "lengths": torch.tensor(lengths)}
+
+
+def _without_labels(span: TextSpan | ItemSpan) -> TextSpan | ItemSpan:
+    return TextSpan(span.ids) if isinstance(span, TextSpan) else span
+
+
+def _as_many(conversations: Any) -> list[Any]:
+    """One conversation or several, as a list."""
+    if isinstance(conversations, (Mapping, Conversation)):
+        return [conversations]
+    conversations = list(conversations)
+    is_one = conversations and isinstance(conversations[0], Mapping) and "role" in conversations[0]
+    return [conversations] if is_one else conversations
+
+
+def _move(value: Any, *args: Any, **kwargs: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _move(inner, *args, **kwargs) for key, inner in value.items()}
+    if isinstance(value, Tensor) and not value.is_floating_point():
+        device = kwargs.get("device", next((a for a in args if not isinstance(a, torch.dtype)), None))
+        return value if device is None else value.to(device)
+    if isinstance(value, Plan):
+        device = kwargs.get("device", next((a for a in args if not isinstance(a, torch.dtype)), None))
+        return value if device is None else value.to(device)
+    return value.to(*args, **kwargs) if isinstance(value, Tensor) else value

@@ -1,0 +1,57 @@
+"""Directories that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from .checkpoint import first_line
+from .errors import KitError
+
+
+@contextmanager
+def whole_directory(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write into the yielded directory; it becomes `target` when the block ends well.
+
+    A new directory is renamed into place. Into one that exists, each file is renamed over its old self,
+    ``config.json`` last, and weight shards of the old model are removed; other files stay.
+
+    Raises:
+        KitError: it cannot be written (full disk, no permission); the old content is as it was.
+    """
+    target = Path(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise KitError(f"cannot write to {str(target)!r}: {first_line(error)}") from error
+    try:
+        yield stage
+        _publish(stage, target)
+    except (OSError, SafetensorError) as error:
+        raise KitError(f"cannot save {str(target)!r}: {first_line(error)}; what was there before is unchanged") from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _publish(stage: Path, target: Path) -> None:
+    stage.chmod(0o755)
+    if not target.exists():
+        os.rename(stage, target)
+        return
+    files = sorted((f for f in stage.rglob("*") if f.is_file()), key=lambda f: f.name == "config.json")
+    new = {f.relative_to(stage) for f in files}
+    for file in files:
+        place = target / file.relative_to(stage)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(file, place)
+    if any(path.suffix == ".safetensors" for path in new):
+        for old in target.glob("model*.safetensors*"):
+            if old.relative_to(target) not in new:
+                old.unlink()

@@ -1,0 +1,233 @@
+"""Specs: frozen, import-light descriptions of components, returned by the hooks.
+
+A spec holds facts and a target, ``"package.module:attribute"``. Nothing is imported until
+`load` is called, so that listing a hundred plugins needs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import dataclass
+from typing import Any, ClassVar, Union
+
+from .errors import KitError, near
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+OptionValue = Union[str, int, float, bool, None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One keyword argument of a component that a user may set.
+
+    `type` is what the text of a command line is turned into; `None` (the word ``none``) is accepted
+    where the default is `None`.
+    """
+
+    name: str
+    type: type = str
+    default: OptionValue = None
+    help: str = ""
+    choices: tuple[str, ...] = ()
+
+    def parse(self, value: object, owner: str) -> OptionValue:
+        """`value` (from YAML or a command line) as this option's type.
+
+        Raises:
+            KitError: it is not of the type, or not among the choices.
+        """
+        if self.default is None and (value is None or (isinstance(value, str) and value.lower() == "none")):
+            return None
+        if self.type is bool and isinstance(value, str) and value.lower() in ("true", "false"):
+            return value.lower() == "true"
+        wrong = not isinstance(value, (str, int, float)) or isinstance(value, bool) != (self.type is bool)
+        try:
+            if wrong or (self.type is int and isinstance(value, float) and value != int(value)):
+                raise ValueError
+            parsed: OptionValue = self.type(value)
+        except (OverflowError, ValueError):
+            raise KitError(f"{owner}: option {self.name!r} wants {self.type.__name__}, got {value!r}") from None
+        if self.choices and parsed not in self.choices:
+            raise KitError(f"{owner}: option {self.name!r} got {value!r}; {near(str(value), self.choices)}")
+        return parsed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What every kind of component says of itself.
+
+    `name` is exact and lower_snake. A component that stands for a family of names (``mlp2x_gelu``,
+    ``mlp3x_gelu``, ...) gives `pattern`, a regular expression that must match a whole name and whose
+    named groups become integer options.
+    """
+
+    kind: ClassVar[str]
+
+    name: str
+    target: str
+    summary: str = ""
+    pattern: str = ""
+    options: tuple[Option, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"name must be lower_snake, like 'mlp2x_gelu', got {self.name!r}")
+        if not _TARGET.fullmatch(self.target):
+            raise ValueError(f"target must be 'package.module:attribute', got {self.target!r}")
+        if self.pattern and not re.fullmatch(self.pattern, self.name):
+            raise ValueError(f"pattern {self.pattern!r} must match the component's own name {self.name!r}")
+
+    def matches(self, name: str) -> bool:
+        """Whether a user who writes `name` means this component."""
+        return name == self.name or bool(self.pattern and re.fullmatch(self.pattern, name))
+
+    def name_options(self, name: str) -> dict[str, int]:
+        """What the name itself says: ``mlp3x_gelu`` gives ``{"depth": 3}``."""
+        match = re.fullmatch(self.pattern, name) if self.pattern else None
+        return {key: int(value) for key, value in match.groupdict().items() if value} if match else {}
+
+    def check_options(self, options: dict[str, Any], owner: str) -> dict[str, OptionValue]:
+        """Every option of the spec with its value: the user's, or the default.
+
+        Raises:
+            KitError: an unknown option (with the near one), or a value of the wrong type.
+        """
+        known = {option.name: option for option in self.options}
+        for key in options:
+            if key not in known:
+                advice = near(key, known) if known else "it has none"
+                raise KitError(f"{owner}: {self.kind} {self.name!r} has no option {key!r}; {advice}")
+        return {name: o.parse(options[name], owner) if name in options else o.default for name, o in known.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenType:
+    """How an item of a modality stands in text.
+
+    `placeholder` stands for one item where a user writes text (``<image>``). `begin` and `end` are texts put
+    around an item's rows; the LLM's tokenizer turns them into ordinary tokens.
+    """
+
+    placeholder: str
+    begin: str = ""
+    end: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"<[^<>\s]+>", self.placeholder):
+            raise ValueError(f"placeholder must look like '<name>', got {self.placeholder!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModalitySpec(Spec):
+    """A kind of content. Target: a `core.interfaces.Modality` class.
+
+    A LLaVA row names the item's file, or a list of them, under the modality's name
+    (``{"image": "a.png", "conversations": [...]}``). `suffixes` are the endings of such files.
+    """
+
+    kind: ClassVar[str] = "modality"
+    token: TokenType
+    suffixes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TowerSpec(Spec):
+    """An encoder of one modality. Target: a `core.interfaces.Tower` class.
+
+    `modality` is the name of the modality it reads. `model_types` are the ``config.json`` model types
+    of the checkpoints it takes; empty: it looks for itself. `checkpoint` is the one taken where the
+    user names none.
+    """
+
+    kind: ClassVar[str] = "tower"
+    modality: str
+    model_types: tuple[str, ...] = ()
+    checkpoint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectorSpec(Spec):
+    """Tower features to LLM-width rows. Target: a `core.interfaces.Connector` class.
+
+    `needs_grid`: it folds two-dimensional features and refuses a tower without a grid.
+    """
+
+    kind: ClassVar[str] = "connector"
+    needs_grid: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelSpec(Spec):
+    """A causal language model and its tokenizer. Target: a `core.interfaces.LanguageModel` class."""
+
+    kind: ClassVar[str] = "llm"
+    model_types: tuple[str, ...] = ()
+    checkpoint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderSpec(Spec):
+    """A way out of the LLM into a modality. Target: a `core.interfaces.Decoder` class."""
+
+    kind: ClassVar[str] = "decoder"
+    modality: str
+    reads: str = "tokens"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.reads not in ("tokens", "hidden", "text"):
+            raise ValueError(f"reads must be 'tokens', 'hidden' or 'text', got {self.reads!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatTemplateSpec(Spec):
+    """Messages to text with role borders. Target: a `core.interfaces.ChatTemplate` class."""
+
+    kind: ClassVar[str] = "template"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandSpec(Spec):
+    """A command added to ``tinyllava``. Target: a click command."""
+
+    kind: ClassVar[str] = "command"
+
+
+AnySpec = Union[
+    ModalitySpec, TowerSpec, ConnectorSpec, LanguageModelSpec, DecoderSpec, ChatTemplateSpec, CommandSpec
+]
+KINDS: dict[str, type[Spec]] = {
+    spec.kind: spec
+    for spec in (
+        ModalitySpec,
+        TowerSpec,
+        ConnectorSpec,
+        LanguageModelSpec,
+        DecoderSpec,
+        ChatTemplateSpec,
+        CommandSpec,
+    )
+}
+
+
+def load(spec: Spec) -> Any:
+    """Import what a spec points to.
+
+    Raises:
+        KitError: the module or the attribute is not there; the import's own error is the cause.
+    """
+    try:
+        return import_target(spec.target)
+    except (ImportError, AttributeError) as error:
+        raise KitError(
+            f"{spec.kind} {spec.name!r}: cannot import {spec.target}: {error}; run 'tinyllava doctor --probe'"
+        ) from error
+
+
+def import_target(target: str) -> Any:
+    """What ``"package.module:attribute"`` names. Called by `load` and by the doctor's probe, and by nobody else."""
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
