@@ -100,7 +100,7 @@ class Assembly:
             if key not in known:
                 raise KitError(f"{where}: unknown key {key!r}; {near(str(key), known)}")
         if "llm" not in data:
-            raise KitError(f"{where}: names no llm; write for example 'llm: llama:DIR'")
+            raise KitError(f"{where}: names no llm; write 'llm: NAME:CHECKPOINT'")
         groups: dict[str, dict[str, Part]] = {}
         for group in _GROUPS:
             given = data.get(group) or {}
@@ -123,15 +123,17 @@ class Assembly:
             raise KitError(f"--set wants tower.MODALITY.OPTION=VALUE or llm.OPTION=VALUE, got {setting!r}")
         if not group:
             part: Part = getattr(self, kind)
-            return replace(self, **{kind: replace(part, options={**part.options, rest[0]: value})})
-        parts = dict(getattr(self, group))
+            changed: dict[str, Any] = {kind: replace(part, options={**part.options, rest[0]: value})}
+            return replace(self, **changed)
+        parts: dict[str, Part] = dict(getattr(self, group))
         modality, option = rest
         if group == "modalities" and modality in self.towers:
             parts.setdefault(modality, Part(name=modality))
         if modality not in parts:
             raise KitError(f"--set {setting}: the assembly has no {kind} for {modality!r}; {near(modality, parts)}")
         parts[modality] = replace(parts[modality], options={**parts[modality].options, option: value})
-        return replace(self, **{group: parts})
+        joined: dict[str, Any] = {group: parts}
+        return replace(self, **joined)
 
     def resolve(self, catalog: Catalog) -> Resolved:
         """Every part with who offers it, its options complete and typed.

@@ -60,6 +60,16 @@ class Component:
             ) from None
 
 
+class _AnyLanguageModel(SubConfigSpec):
+    """A nested configuration of any model type; absent in an empty configuration."""
+
+    def __init__(self) -> None:
+        super().__init__(AutoConfig, model_type="", optional=True)
+
+    def default_config_fields(self) -> dict[str, Any]:
+        return {}
+
+
 class TinyLlavaConfig(PreTrainedConfig):
     """Configuration of a `TinyLlavaForConditionalGeneration`.
 
@@ -68,7 +78,7 @@ class TinyLlavaConfig(PreTrainedConfig):
     """
 
     model_type = "tinyllava"
-    sub_configs_defaults = {"text_config": SubConfigSpec(config_class=AutoConfig, optional=True)}  # noqa: RUF012
+    sub_configs_defaults = {"text_config": _AnyLanguageModel()}  # noqa: RUF012
 
     text_config: dict | PreTrainedConfig | None = None
     llm: dict | None = None

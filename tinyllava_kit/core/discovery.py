@@ -86,8 +86,7 @@ def version_of(distribution: metadata.Distribution) -> tuple[str, str]:
     """Name and version; ``?`` for what broken metadata does not say."""
     try:
         fields = distribution.metadata  # parses the whole file at each access
-        name, version = (fields[key] if key in fields else "?" for key in ("Name", "Version"))
-        return name, version
+        return fields["Name"] or "?", fields["Version"] or "?"
     except Exception:  # half removed: the folder is there, its METADATA is not
         return "?", "?"
 
@@ -134,7 +133,8 @@ def describe(error: BaseException) -> str:
 
 def _fix(error: BaseException, plugin: Plugin) -> str:
     """What may help; the way out that always works is to disable the plugin."""
-    if isinstance(error, ModuleNotFoundError) and error.name:
+    own = f"{plugin.target.partition(':')[0]}."
+    if isinstance(error, ModuleNotFoundError) and error.name and not own.startswith(f"{error.name}."):
         advice = f"pip install what it needs (module {error.name!r})"
     elif isinstance(error, pluggy.PluginValidationError):
         advice = f"hooks take no argument and are called {', '.join(HOOKS)}"

@@ -110,14 +110,16 @@ def _plugins(catalog: Catalog, dead: dict[str, Outcome]) -> Iterator[Finding]:
 
 def _about(who: Plugin | Offer, status: str, detail: str, fix: str) -> Finding:
     name = who.name if isinstance(who, Plugin) else who.spec.name
-    return Finding(
-        status=status, name=name, distribution=who.distribution, version=who.version, detail=detail, fix=fix
-    )
+    return Finding(status=status, name=name, distribution=who.distribution, version=who.version, detail=detail, fix=fix)
 
 
 def _healthy(plugin: Plugin, catalog: Catalog) -> Finding:
-    offers = [f"{o.spec.kind} {o.spec.name}" for o in catalog.offers if o.plugin == plugin.name]
-    return _about(plugin, "ok", ", ".join(offers) or "offers nothing", "")
+    names: dict[str, list[str]] = {}
+    for offer in catalog.offers:
+        if offer.plugin == plugin.name:
+            names.setdefault(offer.spec.kind, []).append(offer.spec.name)
+    offers = "; ".join(f"{kind} {', '.join(each)}" for kind, each in names.items())
+    return _about(plugin, "ok", offers or "offers nothing", "")
 
 
 def _requirements() -> Iterator[Finding]:
@@ -260,7 +262,9 @@ def _orphans(catalog: Catalog) -> Iterator[Finding]:
     for offer in (*catalog.of_kind("tower"), *catalog.of_kind("decoder")):
         assert isinstance(offer.spec, (TowerSpec, DecoderSpec))
         if offer.spec.modality not in known:
-            detail = f"{offer.spec.kind} {offer.spec.name!r} is of modality {offer.spec.modality!r}, which nobody offers"
+            detail = (
+                f"{offer.spec.kind} {offer.spec.name!r} is of modality {offer.spec.modality!r}, which nobody offers"
+            )
             yield _about(offer, "orphan", detail, "pip install a plugin that offers the modality")
 
 

@@ -159,7 +159,7 @@ def fuse(plan: Plan, text: Tensor, features: Mapping[str, Tensor]) -> Tensor:
         out.index_copy_(0, rows, features[modality].to(text.dtype))
     if plan.pad_rows.shape[0]:
         out.index_fill_(0, plan.pad_rows, 0.0)
-    return out.view(batch, length, -1)  # (B, T, D)
+    return out.view(batch, length, text.shape[-1])  # (B, T, D)
 
 
 def gather_rows(plan: Plan, modality: str, features: Tensor) -> Tensor:

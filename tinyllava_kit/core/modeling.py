@@ -20,7 +20,7 @@ from transformers.modeling_outputs import ModelOutput
 from .catalog import Catalog
 from .configuration import TinyLlavaConfig
 from .discovery import discover
-from .errors import KitError
+from .errors import FusionError, KitError
 from .fusion import IGNORE_INDEX, Plan, check_features, fuse, gather_rows
 from .interfaces import Connector, Features, LanguageModel, Tower
 from .saving import whole_directory
@@ -59,7 +59,7 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        # from_pretrained replaces non-persistent buffers by uninitialised memory; timm and some
+        # from_pretrained replaces non-persistent buffers by uninitialised memory; some
         # towers know how to make theirs again
         if hasattr(module, "init_non_persistent_buffers"):
             module.init_non_persistent_buffers()
@@ -318,9 +318,17 @@ def join_windows(features: Features, inputs: Mapping[str, Tensor]) -> Features:
 
 
 def target_loss(logits: Tensor, labels: Tensor, rows: Tensor, num_items: Tensor | int | None) -> Tensor:
-    """Cross-entropy of the logits (n, V) of positions `rows` against the labels (B, T) that follow them."""
+    """Cross-entropy of the logits (n, V) of positions `rows` against the labels (B, T) that follow them.
+
+    Averaged over `num_items`, or over the batch's own targets.
+
+    Raises:
+        FusionError: there is none to average over.
+    """
     targets = labels.flatten().index_select(0, rows + 1)  # (n,)
     if num_items is None:
+        if not rows.shape[0]:
+            raise FusionError("no position of the batch has a label; there is nothing to learn from it")
         return F.cross_entropy(logits.float(), targets, ignore_index=IGNORE_INDEX)
     total = F.cross_entropy(logits.float(), targets, ignore_index=IGNORE_INDEX, reduction="sum")
     return total / (num_items.to(total.device) if isinstance(num_items, Tensor) else num_items)

@@ -280,10 +280,10 @@ class TinyLlavaProcessor(ProcessorMixin):
         if all(item.features is not None for item in items):
             return _pad_features([item.features for item in items])
         inputs = self.preprocessors[modality].collate([row for item in items for row in item.rows])
-        return {**inputs, **_windows([item.num_features for item in items])}
+        return {**inputs, **window_inputs([item.num_features for item in items])}
 
 
-def _windows(num_features: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+def window_inputs(num_features: Sequence[Sequence[int]]) -> dict[str, Tensor]:
     """For items of several rows: which row and which of its features stand where in the joined item.
 
     Empty where every item is one row.

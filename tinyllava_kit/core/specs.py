@@ -9,14 +9,14 @@ from __future__ import annotations
 import importlib
 import re
 from dataclasses import dataclass
-from typing import Any, ClassVar, Union
+from typing import Any, ClassVar
 
 from .errors import KitError, near
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
-OptionValue = Union[str, int, float, bool, None]
+OptionValue = str | int | float | bool | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,9 +196,7 @@ class CommandSpec(Spec):
     kind: ClassVar[str] = "command"
 
 
-AnySpec = Union[
-    ModalitySpec, TowerSpec, ConnectorSpec, LanguageModelSpec, DecoderSpec, ChatTemplateSpec, CommandSpec
-]
+AnySpec = ModalitySpec | TowerSpec | ConnectorSpec | LanguageModelSpec | DecoderSpec | ChatTemplateSpec | CommandSpec
 KINDS: dict[str, type[Spec]] = {
     spec.kind: spec
     for spec in (

@@ -1,0 +1,128 @@
+"""The ``tinyllava`` command: its subcommands, imported when they are run, and how errors are shown."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from tinyllava_kit import KitError, __version__
+from tinyllava_kit.core.catalog import Catalog, Offer
+from tinyllava_kit.core.discovery import discover
+from tinyllava_kit.core.errors import MissingPluginError, near
+from tinyllava_kit.core.specs import load
+
+# Each is the module `commands.NAME`, light to import, with a click command named `command`.
+COMMANDS = ("list", "info", "doctor", "assemble", "train", "ask")
+
+INTERRUPTED = 130  # as a shell reports SIGINT
+READER_GONE = 141  # as a shell reports SIGPIPE: `tinyllava list | head -1`
+
+
+class UserError(click.ClickException):
+    """A `KitError` as the command line shows it: one line, exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"error: {' '.join(self.message.splitlines())}", err=True)
+
+
+class Commands(click.Group):
+    """The kit's commands, then those of plugins. What is wrong with a plugin is the doctor's to tell."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, *(name for name, _ in _plugin_commands(discover()))]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command:
+        """The command of that name.
+
+        Raises:
+            KitError: nobody offers it, two do, or it cannot be imported.
+        """
+        if name in COMMANDS:
+            command: click.Command = importlib.import_module(f"{__package__}.commands.{name}").command
+            return command
+        catalog = discover()
+        try:
+            return _load(catalog.find("command", name))
+        except MissingPluginError:
+            known = [*COMMANDS, *(other for other, _ in _plugin_commands(catalog))]
+            raise KitError(f"no command is called {name!r}; {near(name, known)}") from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands with their summaries; those of plugins are not imported for it."""
+        own = [(name, self.get_command(ctx, name).get_short_help_str(formatter.width)) for name in COMMANDS]
+        with formatter.section("Commands"):
+            formatter.write_dl(own)
+        if added := _plugin_commands(discover()):
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl(added)
+
+    def invoke(self, ctx: click.Context) -> None:
+        """Run the command; what it returns is for callers of the function, not an exit code."""
+        try:
+            super().invoke(ctx)
+        except KitError as error:
+            raise UserError(str(error)) from error
+        except BrokenPipeError:
+            _silence_stdout()
+            ctx.exit(READER_GONE)
+
+
+def _plugin_commands(catalog: Catalog) -> list[tuple[str, str]]:
+    """What to type for each command of a plugin, and its summary."""
+    taken = {*COMMANDS, *(conflict.name for conflict in catalog.conflicts() if conflict.kind == "command")}
+    offers = catalog.of_kind("command")
+    return [(o.qualified if o.spec.name in taken else o.spec.name, o.spec.summary) for o in offers]
+
+
+def _load(offer: Offer) -> click.Command:
+    try:
+        command = load(offer.spec)
+    except KitError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise KitError(
+            f"command {offer.spec.name!r} of {offer.distribution} {offer.version} cannot be imported: "
+            f"{type(error).__name__}: {error}; run 'tinyllava doctor --probe'"
+        ) from error
+    if not isinstance(command, click.Command):
+        raise KitError(
+            f"command {offer.spec.name!r} of {offer.distribution} {offer.version}: {offer.spec.target} must be a "
+            f"click command, got {type(command).__name__}; report it to its authors"
+        )
+    return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tinyllava")
+def cli() -> None:
+    """Small multimodal language models from plugins.
+
+    Take a tower, a connector and an LLM by name, train the joints, ask questions.
+    """
+
+
+def main(args: list[str] | None = None) -> None:
+    """The console entry: runs `cli` and exits with 0, 1 (findings), 2 (user error), 130 or 141."""
+    try:
+        code = cli.main(args, prog_name="tinyllava", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
+    except BrokenPipeError:
+        _silence_stdout()
+        code = READER_GONE
+    sys.exit(code)
+
+
+def _silence_stdout() -> None:
+    """What is still buffered goes nowhere, so that nothing complains at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

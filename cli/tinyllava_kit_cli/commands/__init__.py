@@ -1,0 +1,1 @@
+"""The kit's own commands: a module each, with a click command named `command`, light to import."""

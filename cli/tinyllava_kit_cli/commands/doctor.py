@@ -1,0 +1,42 @@
+"""``tinyllava doctor``: what is wrong with the installed plugins, and what fixes it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from tinyllava_kit_cli.app import COMMANDS
+from tinyllava_kit_cli.table import align
+
+if TYPE_CHECKING:
+    from tinyllava_kit.core.doctor import Finding
+
+
+@click.command
+@click.option("--probe", is_flag=True, help="Also import every component, each with a time limit (takes a while).")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+def command(probe: bool, as_json: bool) -> None:
+    """Check the installed plugins; say what fixes each fault.
+
+    Changes nothing. Exits with 1 when something needs attention.
+    """
+    from tinyllava_kit.core.doctor import examine
+
+    findings = examine(probe=probe, reserved=COMMANDS)
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        click.echo("\n".join(align([_row(finding) for finding in findings])))
+    faults = sum(finding.attention for finding in findings)
+    if faults:
+        click.echo(f"{faults} finding(s) need attention", err=True)
+        raise SystemExit(1)
+
+
+def _row(finding: Finding) -> tuple[str, ...]:
+    owner = f"{finding.distribution} {finding.version}".strip()
+    advice = f"{finding.detail} -> {finding.fix}" if finding.fix else finding.detail
+    return finding.status, finding.name, owner, advice

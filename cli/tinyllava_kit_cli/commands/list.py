@@ -1,0 +1,68 @@
+"""``tinyllava list``: the components that the installed plugins offer."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from tinyllava_kit.core.catalog import Catalog, Offer
+from tinyllava_kit.core.discovery import discover
+from tinyllava_kit.core.specs import KINDS
+from tinyllava_kit_cli.table import align
+
+
+@click.command
+@click.argument("kind", required=False, metavar="[KIND]")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+def command(kind: str | None, as_json: bool) -> None:
+    """List the installed components.
+
+    KIND is one of modality, tower, connector, llm, decoder, template, command.
+    """
+    catalog = discover()
+    offers = [offer for each in ([kind] if kind else KINDS) for offer in catalog.of_kind(each)]
+    if as_json:
+        click.echo(json.dumps([_fields(offer, _owners(catalog, offer)) for offer in offers], indent=2))
+    elif offers:
+        click.echo("\n".join(align(_rows(catalog, offers))))
+    else:
+        click.echo(f"no {kind or 'component'} is installed; add a plugin with pip install", err=True)
+    if troubled := _troubled(catalog):
+        click.echo(f"{troubled} plugin(s) need attention; run 'tinyllava doctor'", err=True)
+
+
+def _rows(catalog: Catalog, offers: list[Offer]) -> list[tuple[str, ...]]:
+    """A row for each name; a name in conflict has one row for all its offers."""
+    rows: dict[tuple[str, str], tuple[str, ...]] = {}
+    for offer in offers:
+        spec, owners = offer.spec, _owners(catalog, offer)
+        last = (f"{offer.distribution} {offer.version}", spec.summary)
+        if len(owners) > 1:
+            last = ("CONFLICT", f"offered by {', '.join(owners)}: write DISTRIBUTION/{spec.name}")
+        rows[spec.kind, spec.name] = (spec.kind, spec.name, *last)
+    return list(rows.values())
+
+
+def _owners(catalog: Catalog, offer: Offer) -> list[str]:
+    """The distribution of each offer of the same kind and name."""
+    return [o.distribution for o in catalog.of_kind(offer.spec.kind) if o.spec.name == offer.spec.name]
+
+
+def _fields(offer: Offer, owners: list[str]) -> dict[str, object]:
+    return {
+        "kind": offer.spec.kind,
+        "name": offer.spec.name,
+        "distribution": offer.distribution,
+        "version": offer.version,
+        "plugin": offer.plugin,
+        "summary": offer.spec.summary,
+        "conflict": owners if len(owners) > 1 else [],
+    }
+
+
+def _troubled(catalog: Catalog) -> int:
+    """How many plugins did not load, or offer a name that another offers."""
+    failed = {(plugin.name, plugin.distribution) for plugin in catalog.plugins if plugin.attention}
+    conflicting = {(o.plugin, o.distribution) for conflict in catalog.conflicts() for o in conflict.offers}
+    return len(failed | conflicting)

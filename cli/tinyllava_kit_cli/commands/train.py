@@ -1,0 +1,23 @@
+"""``tinyllava train``: the stages of a recipe."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(short_help="Train a model as a recipe says.")
+@click.argument("recipe", type=click.Path())
+@click.option("--stage", help="Run this stage alone.")
+def command(recipe: str, stage: str | None) -> None:
+    """Train a model as a RECIPE (YAML) says.
+
+    A stage that is complete is not run again; one that was interrupted goes on from its last checkpoint.
+    """
+    from tinyllava_kit.training.recipe import Recipe
+
+    checked = Recipe.from_yaml(recipe)
+
+    from tinyllava_kit.training.run import run_recipe
+
+    directory = run_recipe(checked, only=stage)
+    click.echo(f"the trained model is in {directory}", err=True)

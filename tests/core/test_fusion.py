@@ -1,0 +1,186 @@
+"""The fusion kernel against a slow obvious loop, and what it must refuse."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tinyllava_kit.core.errors import FusionError
+from tinyllava_kit.core.fusion import (
+    IGNORE_INDEX,
+    ItemSpan,
+    TextSpan,
+    check_features,
+    fuse,
+    gather_rows,
+    plan,
+)
+
+_spec = importlib.util.spec_from_file_location("slow_fusion", Path(__file__).with_name("slow_fusion.py"))
+slow_fusion = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(slow_fusion)
+
+VOCAB, WIDTH, PAD = 23, 5, 3
+
+
+@st.composite
+def text_spans(draw):
+    ids = draw(st.lists(st.integers(0, VOCAB - 1), max_size=7))
+    learn = st.lists(st.booleans(), min_size=len(ids), max_size=len(ids))
+    labels = draw(st.none() | learn.map(lambda which: [i if w else IGNORE_INDEX for i, w in zip(ids, which, strict=True)]))
+    return TextSpan(ids, labels)
+
+
+item_spans = st.builds(ItemSpan, st.sampled_from(["alpha", "beta"]), st.integers(0, 6))
+batches = st.lists(st.lists(text_spans() | item_spans, max_size=6), min_size=1, max_size=4)
+
+
+def run_kernel(samples, features, table, **options):
+    """Plan, then fuse the padded features of the items that were kept."""
+    layout = plan(samples, pad_id=PAD, **options)
+    rows = {}
+    for modality in layout.item_rows:
+        kept = [features[modality][item.index] for item in layout.kept(modality)]
+        padded = torch.nn.utils.rnn.pad_sequence(kept, batch_first=True)  # (N, P', D)
+        check_features(layout, modality, padded.shape)
+        rows[modality] = gather_rows(layout, modality, padded)
+    text = table[layout.input_ids.flatten()[layout.text_rows]]
+    return layout, fuse(layout, text, rows)
+
+
+def make_features(samples):
+    features: dict[str, list[torch.Tensor]] = {}
+    for sample in samples:
+        for span in sample:
+            if isinstance(span, ItemSpan):
+                features.setdefault(span.modality, []).append(torch.randn(span.num_tokens, WIDTH))
+    return features
+
+
+@settings(max_examples=150, deadline=None)
+@given(batches, st.sampled_from(["left", "right"]), st.none() | st.integers(0, 12))
+def test_the_kernel_equals_the_slow_loop(samples, padding_side, max_length):
+    table, features = torch.randn(VOCAB, WIDTH), make_features(samples)
+    options = {"padding_side": padding_side, "max_length": max_length}
+    layout, fused = run_kernel(samples, features, table, **options)
+    embeds, ids, mask, positions, labels = slow_fusion.slow_fuse(samples, features, table, pad_id=PAD, **options)
+    assert torch.equal(fused, embeds)
+    assert torch.equal(layout.input_ids, ids)
+    assert torch.equal(layout.attention_mask, mask)
+    assert torch.equal(layout.position_ids, positions)
+    if layout.labels is None:
+        assert (labels == IGNORE_INDEX).all()
+    else:
+        assert torch.equal(layout.labels, labels)
+        expected = [b * labels.shape[1] + t for b, row in enumerate(labels.tolist()) for t in range(len(row) - 1) if row[t + 1] != IGNORE_INDEX]
+        assert layout.target_rows.tolist() == expected
+
+
+@settings(max_examples=80, deadline=None)
+@given(batches, st.integers(0, 12))
+def test_what_is_kept_and_what_is_cut_add_up(samples, max_length):
+    layout = plan(samples, max_length=max_length)
+    cuts = {cut.sample: cut for cut in layout.cuts}
+    for number, sample in enumerate(samples):
+        before = sum(len(s.ids) for s in sample if isinstance(s, TextSpan))
+        items = sum(isinstance(s, ItemSpan) for s in sample)
+        kept = [item for item in layout.items if item.sample == number]
+        text = int(layout.attention_mask[number].sum()) - sum(item.num_tokens for item in kept)
+        cut = cuts.get(number)
+        assert text + (cut.num_text if cut else 0) == before
+        assert len(kept) + (sum(cut.items.values()) if cut else 0) == items
+
+
+def test_truncation_stops_in_front_of_an_item_and_reports_it():
+    sample = [TextSpan([1, 2]), ItemSpan("alpha", 3), TextSpan([4, 5], labels=[4, 5]), ItemSpan("beta", 2)]
+    layout = plan([sample], max_length=4)
+    assert layout.input_ids.tolist() == [[1, 2]]
+    (cut,) = layout.cuts
+    assert (cut.sample, cut.num_text, cut.num_labels, dict(cut.items)) == (0, 2, 2, {"alpha": 1, "beta": 1})
+
+
+def test_items_are_counted_through_the_batch_even_when_some_are_cut():
+    samples = [[ItemSpan("alpha", 2)], [ItemSpan("alpha", 9)], [ItemSpan("alpha", 3)]]
+    layout = plan(samples, max_length=5)
+    assert [(item.index, item.sample, item.num_tokens) for item in layout.kept("alpha")] == [(0, 0, 2), (2, 2, 3)]
+
+
+def test_gradients_reach_text_and_features_and_are_those_of_the_slow_loop():
+    samples = [[TextSpan([1, 2]), ItemSpan("alpha", 3), TextSpan([4])], [TextSpan([5])]]
+    table = torch.randn(VOCAB, WIDTH, requires_grad=True)
+    features = {"alpha": [torch.randn(3, WIDTH, requires_grad=True)]}
+    weight = torch.randn(2, 6, WIDTH)
+    _, fused = run_kernel(samples, features, table)
+    grads = torch.autograd.grad((fused * weight).sum(), [table, *features["alpha"]])
+    embeds, *_ = slow_fusion.slow_fuse(samples, features, table, pad_id=PAD, padding_side="right", max_length=None)
+    expected = torch.autograd.grad((embeds * weight).sum(), [table, *features["alpha"]])
+    for got, want in zip(grads, expected, strict=True):
+        assert torch.equal(got, want)
+
+
+def test_fuse_changes_none_of_its_arguments():
+    layout = plan([[TextSpan([1]), ItemSpan("alpha", 2)], [TextSpan([2])]])
+    text, rows = torch.randn(2, WIDTH), torch.randn(2, WIDTH)
+    before = (text.clone(), rows.clone(), layout.input_ids.clone())
+    fuse(layout, text, {"alpha": rows})
+    for now, then in zip((text, rows, layout.input_ids), before, strict=True):
+        assert torch.equal(now, then)
+
+
+class NoSync(TorchDispatchMode):
+    """Fails on what would make a GPU wait for the host."""
+
+    forbidden = ("_local_scalar_dense", "nonzero", "masked_select")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert not any(name in str(func) for name in self.forbidden), f"{func} reads back from the device"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("sizes", [(3, 3), (2, 4)], ids=["even", "ragged"])
+def test_fuse_reads_nothing_back_from_the_device(sizes):
+    layout = plan([[TextSpan([1, 2]), ItemSpan("alpha", n)] for n in sizes])
+    features = torch.randn(2, max(sizes), WIDTH)
+    table = torch.randn(VOCAB, WIDTH)
+    with NoSync():
+        text = table.index_select(0, layout.input_ids.flatten().index_select(0, layout.text_rows))
+        fuse(layout, text, {"alpha": gather_rows(layout, "alpha", features)})
+
+
+def test_features_of_another_dtype_take_that_of_the_text():
+    layout = plan([[TextSpan([1]), ItemSpan("alpha", 2)]])
+    fused = fuse(layout, torch.randn(1, WIDTH, dtype=torch.bfloat16), {"alpha": torch.randn(2, WIDTH)})
+    assert fused.dtype == torch.bfloat16
+
+
+def test_too_few_rows_name_the_sample_the_item_and_both_numbers():
+    layout = plan([[TextSpan([1])], [ItemSpan("alpha", 7)]])
+    with pytest.raises(FusionError, match=r"sample 1, alpha 0: expected 7 rows, the connector made 5"):
+        check_features(layout, "alpha", (1, 5, WIDTH))
+
+
+def test_another_number_of_items_names_both_numbers():
+    layout = plan([[ItemSpan("alpha", 7)], [ItemSpan("alpha", 7)]])
+    with pytest.raises(FusionError, match=r"the plan has 2 alpha item\(s\), 3 came with the batch"):
+        check_features(layout, "alpha", (3, 7, WIDTH))
+
+
+def test_labels_of_another_length_are_refused():
+    with pytest.raises(FusionError, match="sample 1: 2 ids but 1 labels"):
+        plan([[TextSpan([1])], [TextSpan([1, 2], labels=[1])]])
+
+
+def test_an_unknown_padding_side_is_refused():
+    with pytest.raises(FusionError, match="padding_side must be 'left' or 'right', got 'top'"):
+        plan([[TextSpan([1])]], padding_side="top")
+
+
+def test_a_negative_count_is_refused():
+    with pytest.raises(FusionError, match="sample 0: alpha item with -1 tokens"):
+        plan([[ItemSpan("alpha", -1)]])

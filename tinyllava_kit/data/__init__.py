@@ -1,0 +1,1 @@
+"""Rows of conversations: files in, samples out."""

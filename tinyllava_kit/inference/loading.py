@@ -1,0 +1,28 @@
+"""Loading a model directory: the model and its processor."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from ..core.checkpoint import read_pretrained
+from ..core.errors import KitError
+from ..core.modeling import TinyLlavaForConditionalGeneration
+from ..core.processing import TinyLlavaProcessor
+
+
+def load_model(
+    directory: str | os.PathLike[str], *, dtype: torch.dtype | str = "auto"
+) -> tuple[TinyLlavaForConditionalGeneration, TinyLlavaProcessor]:
+    """A saved model and its processor, from a local directory or a hub name.
+
+    Raises:
+        KitError: not a model directory; names what is missing.
+    """
+    path = Path(directory)
+    if path.is_dir() and not (path / "config.json").exists():
+        raise KitError(f"{str(directory)!r} is not a model directory: it has no config.json")
+    processor = TinyLlavaProcessor.from_pretrained(str(directory))
+    return read_pretrained(TinyLlavaForConditionalGeneration, str(directory), dtype=dtype), processor

@@ -1,0 +1,1 @@
+"""Training: a recipe's stages, run through transformers' Trainer."""

@@ -1,0 +1,67 @@
+"""Features of frozen towers, encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+
+from ..core.conversation import Item
+from ..core.modeling import TinyLlavaForConditionalGeneration
+from ..core.processing import EncodedItem, TinyLlavaProcessor, window_inputs
+
+BATCH = 32
+
+
+class FeatureCache:
+    """Runs each tower once over the items of a dataset and keeps the features in memory.
+
+    An item is known by its modality and source; what reads the same file shares its features.
+
+    Args:
+        model: its towers are run as they are; they must not be trained.
+        processor: reads the items.
+    """
+
+    def __init__(self, model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> None:
+        self.model = model
+        self.processor = processor
+        self._features: dict[tuple[str, object], list[EncodedItem]] = {}
+
+    def __call__(self, item: Item) -> list[EncodedItem]:
+        """What the processor's `read_item` gives, with features in place of rows."""
+        return self._features[_key(item)]
+
+    @torch.no_grad()
+    def fill(self, items: Iterable[Item]) -> int:
+        """Encode the items that are not there yet; returns how many features are kept."""
+        self.model.eval()
+        for modality, batch in self._batches(items):
+            read = [(item, self.processor.read_item(item)) for item in batch]
+            parts = [part for _, every in read for part in every]
+            inputs = self.processor.preprocessors[modality].collate([row for part in parts for row in part.rows])
+            inputs |= window_inputs([part.num_features for part in parts])
+            device = self.model.device
+            encoded = self.model.encode_features(modality, {k: v.to(device) for k, v in inputs.items()})
+            rows = iter(encoded.features.cpu())
+            for item, every in read:
+                kept = []
+                for part in every:
+                    features = next(rows)[: sum(part.num_features)].clone()  # (P, E)
+                    kept.append(EncodedItem(modality=modality, num_features=part.num_features, features=features))
+                self._features[_key(item)] = kept
+        return sum(part.features.shape[0] for every in self._features.values() for part in every)
+
+    def _batches(self, items: Iterable[Item]) -> Iterator[tuple[str, list[Item]]]:
+        new: dict[str, dict[object, Item]] = {}
+        for item in items:
+            if _key(item) not in self._features:
+                new.setdefault(item.modality, {})[_key(item)] = item
+        for modality, wanted in new.items():
+            every = list(wanted.values())
+            for start in range(0, len(every), BATCH):
+                yield modality, every[start : start + BATCH]
+
+
+def _key(item: Item) -> tuple[str, object]:
+    return (item.modality, item.source if isinstance(item.source, str) else id(item.source))

@@ -1,0 +1,60 @@
+"""The parts of a model that a stage trains: found by name, frozen, opened, given adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from peft import LoraConfig
+from peft.tuners.lora import LoraModel
+from torch import nn
+
+from ..core.errors import KitError, near
+from ..core.modeling import TinyLlavaForConditionalGeneration
+from .recipe import PartTraining
+
+
+def named_parts(model: TinyLlavaForConditionalGeneration) -> dict[str, nn.Module]:
+    """Every part by the name that recipes use: ``llm``, ``tower.MODALITY``, ``connector.MODALITY``."""
+    parts: dict[str, nn.Module] = {"llm": model.language_model}
+    parts.update({f"tower.{m}": tower for m, tower in model.towers.items()})
+    parts.update({f"connector.{m}": connector for m, connector in model.connectors.items()})
+    return parts
+
+
+class OpenParts:
+    """Freezes a model but for the parts that a stage trains, and puts LoRA adapters on those that want them.
+
+    Raises:
+        KitError: a part that the model does not have, or that has nothing to train.
+    """
+
+    def __init__(self, model: TinyLlavaForConditionalGeneration, training: Mapping[str, PartTraining]) -> None:
+        parts = named_parts(model)
+        for name in training:
+            if name not in parts:
+                raise KitError(f"train.{name}: the model has no such part; {near(name, parts)}")
+        model.requires_grad_(False)
+        self.adapters: list[LoraModel] = []
+        self.trained = {name: parts[name] for name in training}
+        for name, wanted in training.items():
+            if wanted.mode == "lora":
+                self.adapters.append(_add_lora(parts[name], wanted, model))
+            else:
+                parts[name].requires_grad_(True)
+            if not any(p.requires_grad for p in parts[name].parameters()):
+                raise KitError(f"train.{name}: the part has no parameters to train; leave it out")
+
+    def merge(self) -> None:
+        """Add the adapters to the weights they stand on, and take them off."""
+        for adapter in self.adapters:
+            adapter.merge_and_unload()
+        self.adapters = []
+
+
+def _add_lora(part: nn.Module, wanted: PartTraining, model: TinyLlavaForConditionalGeneration) -> LoraModel:
+    head = model.get_output_embeddings()
+    targets = [name for name, module in part.named_modules() if isinstance(module, nn.Linear) and module is not head]
+    config = LoraConfig(
+        r=wanted.lora.rank, lora_alpha=wanted.lora.alpha, lora_dropout=wanted.lora.dropout, target_modules=targets
+    )
+    return LoraModel(part, {"default": config}, "default")

@@ -1,0 +1,163 @@
+"""Runs a recipe: each stage through transformers' Trainer, its output a model directory."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from ..core.errors import KitError
+from ..core.modeling import TinyLlavaForConditionalGeneration
+from ..core.processing import TinyLlavaProcessor
+from ..core.saving import whole_directory
+from ..data.dataset import Collator, ConversationDataset
+from ..inference.loading import load_model
+from .features import FeatureCache
+from .parts import OpenParts
+from .recipe import PartTraining, Recipe, Stage
+
+
+def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
+    """Run the stages in order, each from the last one's output; returns the last model directory.
+
+    A stage whose directory is complete is not run again; one that was interrupted goes on from its last checkpoint.
+
+    Args:
+        only: run this stage alone, from what the stages before it left.
+
+    Raises:
+        KitError: a stage that is not there, data or a part that cannot be used.
+    """
+    names = [stage.name for stage in recipe.stages]
+    if only is not None and only not in names:
+        raise KitError(f"the recipe has no stage {only!r}; it has {', '.join(names)}")
+    source = Path(recipe.model)
+    for stage in recipe.stages:
+        target = Path(recipe.output) / stage.name
+        if only in (None, stage.name) and not (target / "config.json").exists():
+            run_stage(stage, source, target, seed=recipe.seed)
+        source = target
+        if only == stage.name:
+            break
+    return source
+
+
+def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> None:
+    """Train one stage from the model directory `source` into `target`.
+
+    Checkpoints go to ``target/checkpoints``; the trained model is written to `target` when the stage ends,
+    with ``log.json`` (the Trainer's log of losses and rates).
+    """
+    model, processor = load_model(source)
+    dataset = ConversationDataset.from_file(stage.data.path, processor, root=stage.data.root)
+    parts = OpenParts(model, stage.train)
+    if stage.cache_features:
+        _cache_features(model, processor, dataset, stage)
+    checkpoints = target / "checkpoints"
+    trainer = KitTrainer(
+        model=model,
+        args=_arguments(stage, checkpoints, seed),
+        train_dataset=dataset,
+        data_collator=Collator(processor, stage.max_length),
+        processing_class=processor,
+        callbacks=[TimeLimit(stage.max_minutes)] if stage.max_minutes else [],
+        training=[(module, stage.train[name]) for name, module in parts.trained.items()],
+    )
+    trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
+    parts.merge()
+    if trainer.data_collator.num_cut:
+        print(f"{trainer.data_collator.num_cut} sample(s) were cut at max_length {stage.max_length}")
+    with whole_directory(target) as stage_directory:
+        model.save_pretrained(stage_directory)
+        processor.save_pretrained(stage_directory)
+        (stage_directory / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1), encoding="utf-8")
+
+
+class KitTrainer(Trainer):
+    """transformers' Trainer with a learning rate and weight decay per part.
+
+    Args:
+        training: each trained part with how it is trained.
+    """
+
+    def __init__(self, *, training: Sequence[tuple[torch.nn.Module, PartTraining]], **kwargs: Any) -> None:
+        self.training_of_parts = training
+        super().__init__(**kwargs)
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            cls, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            self.optimizer = cls([g for part, how in self.training_of_parts for g in self._groups(part, how)], **kwargs)
+        return self.optimizer
+
+    def _groups(self, part: torch.nn.Module, how: PartTraining) -> list[dict[str, Any]]:
+        """Weights decay; biases, norms and other vectors do not."""
+        rate = how.learning_rate or self.args.learning_rate
+        decay = self.args.weight_decay if how.weight_decay is None else how.weight_decay
+        trained = [p for p in part.parameters() if p.requires_grad]
+        matrices, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
+        groups = [(matrices, decay), (vectors, 0.0)]
+        return [{"params": params, "lr": rate, "weight_decay": w} for params, w in groups if params]
+
+
+class TimeLimit(TrainerCallback):
+    """Stops a stage after so many minutes of training."""
+
+    def __init__(self, minutes: float) -> None:
+        self.seconds = minutes * 60
+        self.start = 0.0
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.start = time.monotonic()
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if time.monotonic() - self.start > self.seconds:
+            control.should_training_stop = True
+
+
+def _arguments(stage: Stage, checkpoints: Path, seed: int) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=stage.epochs,
+        max_steps=stage.max_steps,
+        per_device_train_batch_size=stage.batch_size,
+        gradient_accumulation_steps=stage.gradient_accumulation,
+        learning_rate=stage.learning_rate,
+        weight_decay=stage.weight_decay,
+        warmup_steps=stage.warmup_ratio,
+        lr_scheduler_type=stage.schedule,
+        max_grad_norm=stage.max_grad_norm,
+        bf16=stage.bf16,
+        gradient_checkpointing=stage.gradient_checkpointing,
+        logging_steps=stage.logging_steps,
+        save_steps=stage.save_steps,
+        save_total_limit=1,
+        dataloader_num_workers=stage.workers,
+        seed=seed,
+        report_to=[],
+        remove_unused_columns=False,
+        label_names=["labels"],
+    )
+
+
+def _cache_features(
+    model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, dataset: ConversationDataset, stage: Stage
+) -> None:
+    trained = [name for name in stage.train if name.startswith("tower.")]
+    if trained:
+        raise KitError(f"cache_features: {trained[0]} is trained, so its features change; take one of them out")
+    cache = FeatureCache(model, processor)
+    start = time.monotonic()
+    count = cache.fill(item for conversation in dataset.conversations for item in conversation.items)
+    print(f"encoded {count} features of the frozen towers in {time.monotonic() - start:.0f} s")
+    dataset.reader = cache
+
+
+def _last_checkpoint(checkpoints: Path) -> str | None:
+    return get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
