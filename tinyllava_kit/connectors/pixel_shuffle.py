@@ -44,7 +44,8 @@ class PixelShuffleMLP(Connector):
         return rows
 
     def forward(self, features: Features) -> Tensor:
-        """
+        """Features of whole rasters -> (N, P / r², D).
+
         Raises:
             KitError: the features are no raster, or one that does not fold; from shapes alone.
         """

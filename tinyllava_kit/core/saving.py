@@ -41,11 +41,13 @@ def whole_directory(target: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _publish(stage: Path, target: Path) -> None:
-    stage.chmod(0o755)
+    files = sorted((f for f in stage.rglob("*") if f.is_file()), key=lambda f: f.name == "config.json")
+    stage.chmod(0o777 & ~_umask())
+    for file in files:
+        file.chmod(0o666 & ~_umask())  # safetensors and mkdtemp write for the owner alone
     if not target.exists():
         os.rename(stage, target)
         return
-    files = sorted((f for f in stage.rglob("*") if f.is_file()), key=lambda f: f.name == "config.json")
     new = {f.relative_to(stage) for f in files}
     for file in files:
         place = target / file.relative_to(stage)
@@ -55,3 +57,9 @@ def _publish(stage: Path, target: Path) -> None:
         for old in target.glob("model*.safetensors*"):
             if old.relative_to(target) not in new:
                 old.unlink()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

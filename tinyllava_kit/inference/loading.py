@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
+from tinyllava_kit import TinyLlavaForConditionalGeneration, TinyLlavaProcessor
+
 from ..core.checkpoint import read_pretrained
 from ..core.errors import KitError
-from ..core.modeling import TinyLlavaForConditionalGeneration
-from ..core.processing import TinyLlavaProcessor
 
 
 def load_model(

@@ -1,0 +1,40 @@
+# Everything runs in .venv, which the first target that needs it makes. PYTHON is the interpreter it is made from.
+PYTHON ?= python3.11
+VENV   ?= .venv
+DEMO   ?= .demo
+BIN    := $(VENV)/bin
+PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
+
+.PHONY: install test check demo bench-quick wheels clean
+
+install: $(VENV)/.installed
+
+# torch first, by itself: it is large, and everything else must take the one that is there
+$(VENV)/.installed: pyproject.toml constraints.txt $(PLUGINS:%=%/pyproject.toml)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch torchvision
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,demo,audio]' $(PLUGINS:%=-e ./%)
+	touch $@
+
+test: install
+	$(BIN)/python -m pytest -q
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+demo: install
+	$(BIN)/python examples/easy_vqa/prepare.py --out $(DEMO)
+	cd examples/easy_vqa && ../../$(BIN)/python demo.py --assets ../../$(DEMO)
+
+bench-quick: install
+	$(BIN)/python -m benchmarks
+
+wheels: install
+	rm -rf dist
+	for project in . $(PLUGINS); do $(BIN)/python -m build --quiet --wheel --outdir dist $$project; done
+
+clean:
+	rm -rf dist $(DEMO)/runs

@@ -1,0 +1,1 @@
+"""CLIP vision towers for tinyllava-kit."""

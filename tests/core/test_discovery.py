@@ -1,0 +1,188 @@
+"""Discovery: every plugin in isolation, every fault a row, every conflict with both owners."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fakes import FakeSite, offering, tower
+from tinyllava_kit.core.catalog import Catalog, Plugin
+from tinyllava_kit.core.discovery import DISABLE, discover
+from tinyllava_kit.core.errors import KitError, MissingPluginError
+
+BROKEN = {
+    "raises-at-import": ("1 / 0", "ZeroDivisionError: division by zero"),
+    "calls-sys-exit": ("import sys\nsys.exit('missing CUDA')", "SystemExit: missing CUDA"),
+    "exits-without-a-word": ("raise SystemExit", "SystemExit"),
+    "needs-something-absent": ("import not_installed_here", "No module named 'not_installed_here'"),
+    "hook-raises": ("@hookimpl\ndef tinyllava_towers():\n    raise OSError('no disk')\n", "OSError: no disk"),
+    "generator-raises": ("@hookimpl\ndef tinyllava_llms():\n    yield 1 / 0\n", "ZeroDivisionError"),
+    "misspells-a-hook": (offering("tinyllava_tower"), "unknown hook 'tinyllava_tower'"),
+    "hook-takes-an-argument": ("@hookimpl\ndef tinyllava_towers(config):\n    return ()\n", "config"),
+    "returns-another-spec": (
+        offering("tinyllava_towers", "LanguageModelSpec(name='x', target='a:b')"),
+        "tinyllava_towers must return TowerSpec values, got LanguageModelSpec",
+    ),
+    "returns-no-iterable": (
+        "@hookimpl\ndef tinyllava_llms():\n    return LanguageModelSpec(name='x', target='a:b')\n",
+        "tinyllava_llms must return an iterable of LanguageModelSpec, got LanguageModelSpec",
+    ),
+    "spec-is-invalid": (tower("Upper-Case"), "name must be lower_snake"),
+    "offers-a-name-twice": (
+        offering("tinyllava_llms", *["LanguageModelSpec(name='x', target='a:b')"] * 2),
+        "offers llm 'x' twice",
+    ),
+}
+
+
+def row(catalog: Catalog, name: str) -> Plugin:
+    (plugin,) = [plugin for plugin in catalog.plugins if plugin.name == name]
+    return plugin
+
+
+@pytest.mark.parametrize(("source", "detail"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_plugin_is_a_row_and_the_others_work(site: FakeSite, source: str, detail: str) -> None:
+    site.plugin("aaa", tower("first"))
+    site.plugin("bad", source, distribution="tinyllava-kit-bad-one")
+    site.plugin("zzz", tower("last"))
+    catalog = discover()
+    bad = row(catalog, "bad")
+    assert (bad.status, bad.distribution, bad.version) == ("broken", "tinyllava-kit-bad-one", "0.1.0")
+    assert detail in bad.detail
+    assert "\n" not in bad.detail
+    assert bad.fix.endswith(f"set {DISABLE}=bad")
+    assert [offer.spec.name for offer in catalog.offers] == ["first", "last"]
+
+
+def test_a_broken_plugin_offers_nothing_of_what_it_began(site: FakeSite) -> None:
+    site.plugin("half", tower("good") + offering("tinyllava_llms", "1 / 0"))
+    assert discover().offers == ()
+
+
+def test_a_plugin_whose_entry_point_names_no_module_is_a_row(site: FakeSite) -> None:
+    site.distribution("tinyllava-kit-hollow", plugins={"hollow": "not_there.plugin"})
+    hollow = row(discover(), "hollow")
+    assert hollow.status == "broken"
+    assert "pip install --force-reinstall tinyllava-kit-hollow" in hollow.fix
+
+
+def test_a_module_that_the_plugin_lacks_is_named_in_the_fix(site: FakeSite) -> None:
+    site.plugin("needy", "import not_installed_here")
+    assert row(discover(), "needy").fix.startswith("pip install what it needs (module 'not_installed_here')")
+
+
+def test_the_fix_of_a_misspelled_hook_names_the_hooks(site: FakeSite) -> None:
+    site.plugin("typo", offering("tinyllava_tower"))
+    assert "are called tinyllava_modalities, tinyllava_towers," in row(discover(), "typo").fix
+
+
+def test_a_plugin_for_another_api_version_is_not_imported(site: FakeSite) -> None:
+    site.plugin("future", "raise AssertionError('was imported')", group="tinyllava_kit.plugins.v2")
+    future = row(discover(), "future")
+    assert (future.status, future.detail) == ("incompatible", "speaks hook API 2, this core speaks 1")
+
+
+def test_the_second_plugin_of_an_entry_point_name_is_reported(site: FakeSite) -> None:
+    site.plugin("same", tower("one"), distribution="tinyllava-kit-a")
+    site.plugin("same", tower("two"), distribution="tinyllava-kit-b")
+    catalog = discover()
+    first, second = catalog.plugins
+    assert (first.status, second.status) == ("ok", "duplicate")
+    assert second.detail == "entry point 'same' is already provided by tinyllava-kit-a"
+    assert [offer.spec.name for offer in catalog.offers] == ["one"]
+
+
+def test_a_disabled_plugin_is_not_imported(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.plugin("off", "raise AssertionError('was imported')")
+    site.plugin("also-off", "raise AssertionError('was imported')")
+    site.plugin("on", tower("one"))
+    monkeypatch.setenv(DISABLE, "off, nobody")
+    catalog = discover(disabled=["also-off"])
+    assert {plugin.name: plugin.status for plugin in catalog.plugins} == {
+        "off": "disabled",
+        "also-off": "disabled",
+        "on": "ok",
+    }
+
+
+def test_what_a_plugin_prints_does_not_reach_stdout(site: FakeSite, capsys: pytest.CaptureFixture[str]) -> None:
+    site.plugin("chatty", "print('hello')")
+    assert row(discover(), "chatty").status == "ok"
+    assert capsys.readouterr().out == ""
+
+
+def test_one_unreadable_distribution_hides_no_other(site: FakeSite) -> None:
+    site.plugin("good", tower("one"))
+    info = site.distribution("unrelated")
+    (info / "entry_points.txt").write_text("[console_scripts]\nno equals sign\n", encoding="utf-8")
+    assert row(discover(), "good").status == "ok"
+
+
+def test_a_half_removed_distribution_still_has_a_row(site: FakeSite) -> None:
+    info = site.distribution("tinyllava-kit-ghost", plugins={"ghost": "not_there"})
+    (info / "METADATA").unlink()
+    ghost = row(discover(), "ghost")
+    assert (ghost.status, ghost.distribution) == ("broken", "?")
+
+
+def test_the_order_is_that_of_names_and_not_of_the_file_system(site: FakeSite) -> None:
+    for stem in ("cherry", "apple", "banana"):
+        site.plugin(stem, tower(stem))
+    assert [plugin.name for plugin in discover().plugins] == ["apple", "banana", "cherry"]
+
+
+def test_a_catalog_can_be_built_twice(site: FakeSite) -> None:
+    site.plugin("one", tower("one"))
+    assert discover() == discover()
+
+
+@pytest.fixture
+def conflict(site: FakeSite) -> Catalog:
+    site.plugin("left", tower("same"))
+    site.plugin("right", tower("same"))
+    return discover()
+
+
+def test_a_conflict_names_both_owners(conflict: Catalog) -> None:
+    (found,) = conflict.conflicts()
+    assert (found.kind, found.name, found.owners) == ("tower", "same", "tinyllava-kit-left, tinyllava-kit-right")
+
+
+def test_nobody_wins_a_conflict_by_accident(conflict: Catalog) -> None:
+    with pytest.raises(KitError, match="write 'tinyllava-kit-left/same' or 'tinyllava-kit-right/same'"):
+        conflict.find("tower", "same")
+    assert conflict.find("tower", "tinyllava-kit-right/same").plugin == "right"
+
+
+def test_a_conflict_inside_one_distribution_names_its_plugins(site: FakeSite) -> None:
+    for module in ("fake_in_one_a", "fake_in_one_b"):
+        site.module(module, "from tinyllava_kit import hookimpl\nfrom tinyllava_kit.core.specs import *\n" + tower("x"))
+    site.distribution("tinyllava-kit-two", plugins={"a": "fake_in_one_a", "b": "fake_in_one_b"})
+    with pytest.raises(KitError, match="by plugins 'a' and 'b' of tinyllava-kit-two: disable one"):
+        discover().find("tower", "tinyllava-kit-two/x")
+
+
+def test_the_same_name_of_another_kind_is_no_conflict(site: FakeSite) -> None:
+    site.plugin("one", tower("same"))
+    site.plugin("two", offering("tinyllava_llms", "LanguageModelSpec(name='same', target='a:b')"))
+    assert list(discover().conflicts()) == []
+
+
+def test_names_are_exact_and_an_unknown_one_gets_the_near_one(site: FakeSite) -> None:
+    site.plugin("one", tower("nose"))
+    site.plugin("bad", "1 / 0")
+    catalog = discover()
+    with pytest.raises(MissingPluginError, match=r"no tower is called 'nos'; did you mean 'nose'.*bad did not load"):
+        catalog.find("tower", "nos")
+    with pytest.raises(MissingPluginError, match="did you mean 'tinyllava-kit-one/nose'"):
+        catalog.find("tower", "tinyllava-kit-on/nose")
+    with pytest.raises(KitError, match="no kind of component is called 'towers'; did you mean 'tower'"):
+        catalog.of_kind("towers")
+
+
+def test_an_exact_name_goes_before_a_family(site: FakeSite) -> None:
+    specs = ("ConnectorSpec(name='mlp2x', target='a:b', pattern=r'mlp(?P<depth>\\d+)x')",)
+    site.plugin("family", offering("tinyllava_connectors", *specs))
+    site.plugin("exact", offering("tinyllava_connectors", "ConnectorSpec(name='mlp3x', target='a:b')"))
+    catalog = discover()
+    assert catalog.find("connector", "mlp3x").plugin == "exact"
+    assert catalog.find("connector", "mlp7x").plugin == "family"

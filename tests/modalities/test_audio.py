@@ -1,0 +1,237 @@
+"""The audio modality against soundfile's own decoding, and a table of bad input."""
+
+from __future__ import annotations
+
+import io
+import sys
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tinyllava_kit.core.errors import KitError
+from tinyllava_kit.modalities import audio
+from tinyllava_kit.modalities.audio import AudioModality, Waveform
+
+RATE = 11_025
+TONE = (0.3 * np.sin(np.arange(3001) * 0.05)).astype(np.float32)
+
+
+def read(source: object) -> Waveform:
+    return AudioModality().read(source)
+
+
+def write(path: Path, samples: np.ndarray = TONE, **kwargs: str) -> Path:
+    soundfile.write(path, samples, RATE, **kwargs)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "subtype"),
+    [
+        *[("wav", subtype) for subtype in ("PCM_16", "PCM_U8", "PCM_24", "FLOAT", "DOUBLE")],
+        ("flac", "PCM_16"),
+        ("aiff", "PCM_16"),
+        ("ogg", "VORBIS"),
+    ],
+)
+def test_a_file_is_what_soundfile_decodes(tmp_path, suffix, subtype):
+    path = write(tmp_path / f"tone.{suffix}", subtype=subtype)
+    sound = read(path)
+    expected, rate = soundfile.read(path, dtype="float32")
+    assert (sound.rate_hz, sound.name) == (rate, str(path))
+    assert sound.samples.dtype == np.float32
+    np.testing.assert_array_equal(sound.samples, expected)
+
+
+def test_opus_and_mp3_are_read(tmp_path):
+    for name, kwargs in (("a.opus", {"format": "OGG", "subtype": "OPUS"}), ("a.mp3", {})):
+        path = tmp_path / name
+        soundfile.write(path, np.tile(TONE, 5), 16_000, **kwargs)
+        assert len(read(str(path)).samples) == 5 * len(TONE)
+
+
+def test_a_file_longer_than_a_block_is_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(audio, "_BLOCK", 997)
+    np.testing.assert_array_equal(read(write(tmp_path / "a.wav", subtype="FLOAT")).samples, TONE)
+
+
+def test_a_file_object_is_read_like_its_path(tmp_path):
+    path = write(tmp_path / "a.flac")
+    with path.open("rb") as file:
+        sound = read(file)
+    np.testing.assert_array_equal(sound.samples, read(path).samples)
+    assert sound.name == str(path)
+    assert read(io.BytesIO(path.read_bytes())).name == "audio stream"
+
+
+def test_arrays_of_any_usual_type_give_the_same_sound():
+    levels = np.array([0.0, 0.5, -1.0, 0.25], dtype=np.float32)
+    for array in (levels, levels.astype(np.float64), levels.astype(np.float16), levels.tolist(), levels[:, None]):
+        np.testing.assert_array_equal(read((array, RATE)).samples, levels)
+    for dtype in (np.int8, np.int16, np.int32):
+        scaled = (levels.astype(np.float64) * -float(np.iinfo(dtype).min)).astype(dtype)
+        np.testing.assert_array_equal(read((scaled, RATE)).samples, levels)
+    np.testing.assert_array_equal(read((np.array([128, 192, 0, 160], dtype=np.uint8), RATE)).samples, levels)
+
+
+def test_a_decoded_row_of_datasets_is_read_and_keeps_its_file_name():
+    sound = read({"array": TONE, "sampling_rate": RATE, "path": "clips/7.wav"})
+    assert (sound.rate_hz, sound.name, len(sound.samples)) == (RATE, "clips/7.wav", len(TONE))
+
+
+def test_the_array_that_was_given_is_not_shared():
+    given = TONE.copy()
+    sound = read((given, RATE))
+    given[:] = 0
+    np.testing.assert_array_equal(sound.samples, TONE)
+
+
+def test_channels_are_averaged(tmp_path):
+    channels = np.stack([TONE, 0.5 * TONE, np.zeros_like(TONE)], axis=1)
+    expected = channels.mean(axis=1)
+    np.testing.assert_allclose(read((channels, RATE)).samples, expected, atol=1e-7)
+    np.testing.assert_allclose(read(write(tmp_path / "a.wav", channels, subtype="FLOAT")).samples, expected, atol=1e-7)
+
+
+def test_channels_that_cancel_are_warned_about():
+    with pytest.warns(UserWarning, match="'audio array': the channels cancel"):
+        sound = read((np.stack([TONE, -TONE], axis=1), RATE))
+    assert not sound.samples.any()
+
+
+def test_silence_is_a_sound():
+    assert not read((np.zeros((7, 2)), RATE)).samples.any()
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (([], RATE), "'audio array' is empty"),
+        ((np.float32(1), RATE), r"has shape \(\); expected \(n,\) or \(n, channels\)"),
+        ((np.zeros((2, 3001)), RATE), r"has shape \(2, 3001\); expected .* transpose it"),
+        ((np.zeros((1, 3001)), RATE), "transpose it"),
+        ((np.zeros((3, 5, 7)), RATE), r"has shape \(3, 5, 7\)"),
+        ((np.zeros((3001, 9)), RATE), "has 9 channels; expected 1 to 8"),
+        ((np.zeros((5, 0)), RATE), "has 0 channels"),
+        ((np.array([0.1, np.nan, 0.2]), RATE), "is not finite at sample 1"),
+        ((np.array([0.1, 0.2, np.inf]), RATE), "is not finite at sample 2"),
+        ((np.array([1e300]), RATE), "is not finite at sample 0"),
+        ((np.zeros(5, dtype=np.int64), RATE), "samples of type int64; expected float"),
+        ((np.zeros(5, dtype=complex), RATE), "samples of type complex128"),
+        ((["a", "b"], RATE), "samples of type <U1"),
+        (([[0.1, 0.2], [0.3]], RATE), "is no array of samples"),
+        ((TONE, 0), "has rate 0; expected an integer from 1000 to 768000 Hz"),
+        ((TONE, -16_000), "has rate -16000"),
+        ((TONE, 44_100.5), "has rate 44100.5"),
+        ((TONE, float("nan")), "has rate nan"),
+        ((TONE, True), "has rate bool"),
+        ((RATE, TONE), r"has rate ndarray; expected .* given as \(array, rate\)"),
+        ({"array": TONE}, "an audio source of type dict; give a path"),
+        (TONE, "an audio source of type ndarray"),
+        (None, "an audio source of type NoneType"),
+        (io.StringIO("a sound"), "is open as text"),
+        (io.BytesIO(), "cannot decode 'audio stream': Format not recognised"),
+    ],
+)
+def test_a_bad_source_is_one_line(source, message):
+    with pytest.raises(KitError, match=message) as error:
+        read(source)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_and_a_directory_are_named(tmp_path):
+    for path, message in ((tmp_path / "no.wav", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(KitError, match=f"cannot open '{path}': {message}"):
+            read(path)
+
+
+def test_a_file_that_is_no_sound_is_named(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"<html>not found</html>" * 50)
+    with pytest.raises(KitError, match=r"cannot decode '.*a\.wav': Format not recognised\.; expected a whole wav"):
+        read(path)
+
+
+def test_an_empty_wav_is_refused(tmp_path):
+    with pytest.raises(KitError, match=r"a\.wav' is empty"):
+        read(write(tmp_path / "a.wav", TONE[:0]))
+
+
+def test_a_float_wav_with_nan_is_refused(tmp_path):
+    spoiled = TONE.copy()
+    spoiled[1234] = np.nan
+    with pytest.raises(KitError, match=r"a\.wav' is not finite at sample 1234"):
+        read(write(tmp_path / "a.wav", spoiled, subtype="FLOAT"))
+
+
+def test_a_file_of_nine_channels_is_refused(tmp_path):
+    with pytest.raises(KitError, match=r"a\.wav' has 9 channels"):
+        read(write(tmp_path / "a.wav", np.zeros((31, 9))))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "message"), [("wav", "is truncated"), ("aiff", "is truncated"), ("flac", "cannot decode")]
+)
+def test_a_truncated_file_is_refused(tmp_path, suffix, message):
+    path = write(tmp_path / f"a.{suffix}")
+    whole = path.read_bytes()
+    for part in (0.5, 0.99):
+        path.write_bytes(whole[: int(len(whole) * part)])
+        with pytest.raises(KitError, match=message):
+            read(path)
+
+
+def test_a_wav_from_a_pipe_has_no_length_and_is_read(tmp_path):
+    path = write(tmp_path / "a.wav")
+    data = bytearray(path.read_bytes())
+    data[4:8] = data[40:44] = b"\xff\xff\xff\xff"
+    expected = read(path).samples
+    path.write_bytes(data)
+    np.testing.assert_array_equal(read(path).samples, expected)
+
+
+def test_a_header_that_promises_too_much_costs_no_memory(tmp_path):
+    path = write(tmp_path / "a.flac")
+    data = bytearray(path.read_bytes())
+    data[21] |= 0x0F  # the high bits of the number of samples: 64 thousand million
+    path.write_bytes(data)
+    with pytest.raises(KitError, match=r"a\.flac"):
+        read(path)
+
+
+def test_a_sound_longer_than_the_limit_is_refused_while_it_is_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(audio, "MAX_SECONDS", 3)
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.zeros(4 * 8000), 8000)
+    with pytest.raises(KitError, match=r"a\.flac' is longer than 3 s; cut it"):
+        read(path)
+
+
+def test_a_stream_that_cannot_seek_is_refused():
+    class Pipe(io.BytesIO):
+        def tell(self):
+            raise io.UnsupportedOperation("not seekable")
+
+    with pytest.raises(KitError, match="cannot read 'audio stream': not seekable; give a file that can seek"):
+        read(Pipe(b"RIFF"))
+
+
+def test_without_soundfile_the_message_says_what_to_install(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.wav")
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    with pytest.raises(KitError, match=r"cannot read '.*a\.wav': .* pip install soundfile"):
+        read(path)
+
+
+def test_a_wav_of_the_standard_library_is_read(tmp_path):
+    path = tmp_path / "a.wav"
+    whole = (TONE * 32767).astype("<i2")
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(whole.tobytes())
+    np.testing.assert_array_equal(read(path).samples, whole.astype(np.float32) / 32768)

@@ -1,0 +1,198 @@
+"""The audio modality: a sound file or an array of samples, read, checked and mixed to one channel."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from tinyllava_kit.core.checkpoint import first_line
+from tinyllava_kit.core.errors import KitError
+from tinyllava_kit.core.interfaces import Modality
+
+MAX_CHANNELS = 8
+MAX_SECONDS = 2 * 60 * 60  # a small file can decode to days of silence
+RATES_HZ = (1_000, 768_000)
+
+_SOURCES = "a path, a file object, (array, rate) or {'array': ..., 'sampling_rate': ...}"
+_BLOCK = 1 << 18  # frames decoded at a time: a header that lies about the length costs no memory
+
+
+@dataclass(frozen=True, eq=False)
+class Waveform:
+    """A sound, read.
+
+    samples: (n,) float32, one channel, finite, full scale at 1.0. rate_hz: samples a second.
+    name: the file, or what stands in messages for it.
+    """
+
+    samples: np.ndarray
+    rate_hz: int
+    name: str
+
+
+class AudioModality(Modality):
+    """Sounds of any length, in one channel. Several channels are averaged.
+
+    Files are decoded by soundfile: wav, flac, ogg (vorbis, opus), mp3, aiff and what else libsndfile knows.
+    A wav, aiff or flac file that ends before its header says so is refused; an ogg or mp3 file holds no such
+    promise and gives what is there.
+    """
+
+    def read(self, source: Any) -> Waveform:
+        """A sound -> `Waveform`, at the rate that it has.
+
+        Args:
+            source: a path, a file object, a pair (array, rate in Hz), or a mapping with `array` and
+                `sampling_rate` (a decoded row of Hugging Face datasets). Arrays are (n,) or (n, channels): floats,
+                int8, int16 or int32 at their full scale, uint8 around 128.
+
+        Raises:
+            KitError: missing, corrupt, truncated, empty, not finite, too long, of the wrong shape, type or rate;
+                names the file.
+        """
+        if isinstance(source, (str, os.PathLike)):
+            return _read_path(os.fspath(source))
+        if isinstance(source, Mapping) and {"array", "sampling_rate"} <= source.keys():
+            return _from_array(source["array"], source["sampling_rate"], str(source.get("path") or "audio array"))
+        if isinstance(source, (tuple, list)) and len(source) == 2:
+            return _from_array(*source, "audio array")
+        if hasattr(source, "read"):
+            return _read_file(source, str(getattr(source, "name", "audio stream")))
+        raise KitError(f"an audio source of type {type(source).__name__}; give {_SOURCES}")
+
+
+def _read_path(path: str) -> Waveform:
+    try:
+        with open(path, "rb") as file:
+            return _read_file(file, path)
+    except OSError as error:
+        raise KitError(f"cannot open {path!r}: {error.strerror or first_line(error)}") from error
+
+
+def _read_file(file: BinaryIO, name: str) -> Waveform:
+    """Decode a file block by block, mixing as it goes."""
+    try:
+        import soundfile
+    except ImportError as error:
+        raise KitError(f"cannot read {name!r}: sound files need soundfile; pip install soundfile") from error
+    _check_whole(file, name)
+    mix = _Mix(name)
+    try:
+        with soundfile.SoundFile(file) as sound:
+            rate_hz, promised = _rate(sound.samplerate, name), sound.frames
+            _check_channels(sound.channels, name)
+            while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)):
+                mix.add(block)
+                if mix.num_frames > MAX_SECONDS * rate_hz:
+                    raise KitError(f"{name!r} is longer than {MAX_SECONDS} s; cut it into several files")
+    except soundfile.SoundFileError as error:
+        reason = getattr(error, "error_string", None) or first_line(error)
+        raise KitError(
+            f"cannot decode {name!r}: {reason.strip()}; expected a whole wav, flac, ogg, opus, mp3 or aiff file"
+        ) from error
+    if mix.num_frames < promised:
+        raise KitError(f"{name!r} is truncated: it promises {promised} samples and holds {mix.num_frames}")
+    return Waveform(mix.finish(), rate_hz, name)
+
+
+def _check_whole(file: BinaryIO, name: str) -> None:
+    """Refuse a RIFF or AIFF file that is shorter than its header says; libsndfile returns what is there."""
+    try:
+        start = file.tell()
+        header = file.read(8)
+        size = file.seek(0, os.SEEK_END) - start
+        file.seek(start)
+    except OSError as error:
+        raise KitError(f"cannot read {name!r}: {first_line(error)}; give a file that can seek") from error
+    if not isinstance(header, bytes):
+        raise KitError(f"{name!r} is open as text; open it in binary mode")
+    order = {b"RIFF": "little", b"FORM": "big"}.get(header[:4])
+    if order is None or len(header) < 8:
+        return
+    promised = int.from_bytes(header[4:], order) + 8
+    # What is written to a pipe carries a size near 2**31 or 2**32: unknown.
+    if size < promised < 0x7FFF_0000:
+        raise KitError(f"{name!r} is truncated: its header promises {promised} bytes, it has {size}; fetch it again")
+
+
+def _from_array(array: Any, rate: Any, name: str) -> Waveform:
+    rate_hz = _rate(rate, name)
+    try:
+        samples = np.asarray(array)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise KitError(f"{name!r} is no array of samples: {first_line(error)}") from error
+    if samples.ndim not in (1, 2):
+        raise KitError(f"{name!r} has shape {samples.shape}; expected (n,) or (n, channels)")
+    if samples.ndim == 2 and samples.shape[0] < samples.shape[1]:
+        raise KitError(f"{name!r} has shape {samples.shape}; expected (n,) or (n, channels): transpose it")
+    _check_channels(1 if samples.ndim == 1 else samples.shape[1], name)
+    mix = _Mix(name)
+    mix.add(_full_scale(samples[:, None] if samples.ndim == 1 else samples, name))
+    return Waveform(mix.finish(), rate_hz, name)
+
+
+def _full_scale(samples: np.ndarray, name: str) -> np.ndarray:
+    """Samples of any usual type as float32 with full scale at 1.0."""
+    dtype = samples.dtype
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):  # what overflows is reported as not finite
+            return samples.astype(np.float32)
+    if dtype == np.uint8:
+        return (samples.astype(np.float32) - 128.0) / 128.0
+    if dtype in (np.int8, np.int16, np.int32):
+        return samples.astype(np.float32) / -float(np.iinfo(dtype).min)
+    raise KitError(f"{name!r} has samples of type {dtype}; expected float, int8, int16, int32 or uint8")
+
+
+def _rate(rate: Any, name: str) -> int:
+    low, high = RATES_HZ
+    number = isinstance(rate, (int, float, np.integer, np.floating)) and not isinstance(rate, bool)
+    if not number or not low <= rate <= high or int(rate) != rate:
+        shown = rate if number else type(rate).__name__
+        raise KitError(
+            f"{name!r} has rate {shown}; expected an integer from {low} to {high} Hz, given as (array, rate)"
+        )
+    return int(rate)
+
+
+def _check_channels(channels: int, name: str) -> None:
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise KitError(f"{name!r} has {channels} channels; expected 1 to {MAX_CHANNELS}")
+
+
+class _Mix:
+    """The mean of the channels, gathered block by block, and how loud each channel was."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.num_frames = 0
+        self.blocks: list[np.ndarray] = []
+        self.energy: np.ndarray | float = 0.0
+
+    def add(self, block: np.ndarray) -> None:
+        """Take a block of (n, channels) float32."""
+        bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
+        if len(bad):
+            first = self.num_frames + int(bad[0])
+            raise KitError(f"{self.name!r} is not finite at sample {first}; expected no NaN or infinity")
+        self.energy = self.energy + np.square(block, dtype=np.float64).sum(axis=0)  # (channels,)
+        self.blocks.append(block.mean(axis=1, dtype=np.float64).astype(np.float32))  # (n,)
+        self.num_frames += len(block)
+
+    def finish(self) -> np.ndarray:
+        """The mix, (n,) float32."""
+        if not self.num_frames:
+            raise KitError(f"{self.name!r} is empty; expected at least one sample")
+        samples = np.concatenate(self.blocks)
+        energy = np.square(samples, dtype=np.float64).sum()
+        if energy < 0.01 * np.max(self.energy):  # 0.1 of the amplitude
+            warnings.warn(
+                f"{self.name!r}: the channels cancel each other, their mean is nearly silent; give one channel",
+                stacklevel=2,
+            )
+        return samples

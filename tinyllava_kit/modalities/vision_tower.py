@@ -1,0 +1,216 @@
+"""Vision transformers of the transformers library as towers, cut after the layer that is read.
+
+What such towers have in common; a plugin says which class it is, how it embeds, and which features are patches.
+Legend: N pictures, P features of a picture, E tower width, H and W sides of a picture in pixels.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from PIL import Image
+from torch import Tensor
+from transformers import AutoConfig, BaseImageProcessor, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging
+
+from tinyllava_kit.core.checkpoint import check_model_type, load_state, read_pretrained
+from tinyllava_kit.core.errors import KitError, near
+from tinyllava_kit.core.interfaces import Features, Grid, Tower
+from tinyllava_kit.modalities.image import ImagePreprocessor
+
+_NOT_ARCHITECTURE = ("transformers_version", "dtype", "architectures")
+
+
+class TransformersImagePreprocessor(ImagePreprocessor):
+    """An image processor of transformers, in its PIL implementation, with a fixed output size.
+
+    Args:
+        processor: its resizing, cropping, rescaling and normalisation are used as they are.
+        features_per_image: what the tower gives for a picture.
+        name: how messages call it, for instance the checkpoint.
+
+    Raises:
+        KitError: the size of what it makes depends on the picture.
+    """
+
+    processor_class: ClassVar[type[BaseImageProcessor]]
+
+    def __init__(self, processor: BaseImageProcessor, *, features_per_image: int, name: str = "preprocessor") -> None:
+        self._processor = processor
+        self._features_per_image = features_per_image
+        cropped = getattr(processor, "do_center_crop", None)
+        output = dict(processor.crop_size if cropped else processor.size)
+        if not (output.get("height") and output.get("width")):
+            raise KitError(f"{name}: pictures of a fixed height and width are expected, it makes them {output}")
+        self._size = (int(output["height"]), int(output["width"]))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self._size
+
+    @property
+    def mean(self) -> tuple[float, float, float]:
+        red, green, blue = self._processor.image_mean
+        return float(red), float(green), float(blue)
+
+    @property
+    def features_per_image(self) -> int:
+        return self._features_per_image
+
+    def pixels(self, image: Image.Image) -> Tensor:
+        return self._processor(image, return_tensors="pt")["pixel_values"][0]  # (3, H, W)
+
+    def settings(self) -> dict[str, Any]:
+        settings = {"features_per_image": self._features_per_image, "processor": self._processor.to_dict()}
+        return json.loads(json.dumps(settings))  # tuples as JSON gives them back
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> TransformersImagePreprocessor:
+        processor = cls.processor_class.from_dict(dict(settings["processor"]))
+        return cls(processor, features_per_image=settings["features_per_image"])
+
+
+class TransformersVisionTower(Tower):
+    """The hidden states of one layer of a transformers vision model.
+
+    Only what leads to that layer is built, loaded and run: no later layer, no final norm, no pooling head. Module
+    names are those of transformers 5 (``embeddings...``, ``encoder.layers.0...``).
+
+    ``config``: ``vision_config`` (the model's configuration, whole), ``layer`` and ``select``. Layers are counted as
+    transformers counts ``hidden_states``: 0 is the embeddings, 1 what the first layer makes, -1 what the last layer
+    makes (before the final norm), -2 the one before.
+    """
+
+    model_class: ClassVar[type[PreTrainedModel]]
+    model_types: ClassVar[tuple[str, ...]]
+    preprocessor_class: ClassVar[type[TransformersImagePreprocessor]]
+    # How many features come before the patches, and how many each selection drops. The first is the default.
+    num_prefix: ClassVar[int] = 0
+    selections: ClassVar[Mapping[str, int]]
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__(config)
+        self.vision_config = self._cut_config()
+        self.num_dropped = self.selections[config["select"]]
+        model = self.model_class(self.vision_config)
+        self.embeddings = model.embeddings
+        # Not saved, hence lost by from_pretrained of the model that holds the tower; positions are added without it.
+        del self.embeddings.position_ids
+        self.take_parts(model)
+        self.encoder = model.encoder
+
+    def take_parts(self, model: PreTrainedModel) -> None:
+        """Keep what else leads to the model's last encoder layer, under its own name."""
+
+    @abstractmethod
+    def embed(self, patches: Tensor) -> Tensor:
+        """Patches without positions, (N, P, E) -> what the first encoder layer takes, (N, P or 1 + P, E)."""
+
+    @property
+    def embed_dim(self) -> int:
+        return self.vision_config.hidden_size
+
+    @property
+    def grid(self) -> Grid | None:
+        """The raster of patches; None where the selection is not the patches and nothing else."""
+        side = self.vision_config.image_size // self.vision_config.patch_size
+        return (side, side) if self.num_dropped == self.num_prefix else None
+
+    @classmethod
+    def read_config(cls, checkpoint: str, *, layer: int = -2, select: str | None = None) -> dict[str, Any]:
+        """From a vision model's ``config.json`` or that of a whole image-text model.
+
+        Args:
+            checkpoint: a hub name or a local directory.
+            layer: whose hidden states are read.
+            select: one of `selections`.
+
+        Raises:
+            KitError: not found, of another kind, no such layer or selection.
+        """
+        with _without_reports():  # SigLIP's text configuration warns of its own defaults
+            config = read_pretrained(AutoConfig, checkpoint)
+        cls.check_architecture(config.model_type, checkpoint)
+        config = getattr(config, "vision_config", config)
+        num_layers = config.num_hidden_layers
+        if not -num_layers - 1 <= layer <= num_layers:
+            raise KitError(
+                f"{checkpoint!r} has no layer {layer}: it has {num_layers}, counted from 0 (the embeddings) "
+                f"to {num_layers}, or from -1 back"
+            )
+        select = next(iter(cls.selections)) if select is None else select
+        if select not in cls.selections:
+            raise KitError(f"{cls.__name__}: select got {select!r}; {near(select, cls.selections)}")
+        vision_config = {k: v for k, v in config.to_diff_dict().items() if k not in _NOT_ARCHITECTURE}
+        return {"vision_config": vision_config, "layer": layer, "select": select}
+
+    @classmethod
+    def check_architecture(cls, model_type: str, checkpoint: str) -> None:
+        """Refuse a checkpoint of another kind.
+
+        Raises:
+            KitError: names the checkpoint, its model type and those that are taken.
+        """
+        check_model_type(model_type, cls.model_types, checkpoint)
+
+    @classmethod
+    def read_preprocessor(cls, checkpoint: str, config: Mapping[str, Any]) -> TransformersImagePreprocessor:
+        """The checkpoint's own image processor.
+
+        Raises:
+            KitError: not found, or its pictures are not of the tower's size.
+        """
+        vision = config["vision_config"]
+        side, patch = vision["image_size"], vision["patch_size"]
+        num_features = (side // patch) ** 2 + cls.num_prefix - cls.selections[config["select"]]
+        processor = read_pretrained(cls.preprocessor_class.processor_class, checkpoint)
+        preprocessor = cls.preprocessor_class(processor, features_per_image=num_features, name=repr(checkpoint))
+        if preprocessor.size != (side, side):
+            height, width = preprocessor.size
+            raise KitError(
+                f"{checkpoint!r}: its preprocessor makes pictures of {height} x {width} pixels, its tower takes "
+                f"{side} x {side}; its preprocessor_config.json belongs to another model"
+            )
+        return preprocessor
+
+    def load_weights(self, checkpoint: str) -> None:
+        """Fill the tower from a vision model's weights or those of a whole image-text model."""
+        with _without_reports():  # text towers and later layers are surplus; what is missing is checked below
+            model, info = read_pretrained(
+                self.model_class, checkpoint, config=self._cut_config(), output_loading_info=True
+            )
+        missing = set(info["missing_keys"])  # transformers has filled these with random numbers
+        state = {key: value for key, value in model.state_dict().items() if key not in missing}
+        load_state(self, state, checkpoint, surplus_ok=True)
+
+    def forward(self, pixel_values: Tensor) -> Features:
+        """Pictures, (N, 3, H, W) of any floating dtype, normalised -> features (N, P, E)."""
+        patch_embedding = self.embeddings.patch_embedding
+        patches = patch_embedding(pixel_values.to(patch_embedding.weight.dtype))  # (N, E, rows, columns)
+        hidden = self.embed(patches.flatten(2).transpose(1, 2))  # (N, P, E)
+        hidden = self.encoder(inputs_embeds=hidden).last_hidden_state  # (N, P, E)
+        return Features(hidden[:, self.num_dropped :], None, self.grid)  # (N, P - dropped, E)
+
+    def _cut_config(self) -> PreTrainedConfig:
+        """The model's configuration with the layers that are needed."""
+        fields = dict(self.config["vision_config"])
+        layer = self.config["layer"]
+        if layer < 0:
+            layer += fields["num_hidden_layers"] + 1
+        fields.update(num_hidden_layers=layer, attn_implementation="sdpa")
+        return self.model_class.config_class(**fields)
+
+
+@contextmanager
+def _without_reports() -> Iterator[None]:
+    """Without what transformers logs while it reads a checkpoint."""
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
