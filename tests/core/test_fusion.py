@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -21,10 +18,7 @@ from tinyllava_kit.core.fusion import (
     gather_rows,
     plan,
 )
-
-_spec = importlib.util.spec_from_file_location("slow_fusion", Path(__file__).with_name("slow_fusion.py"))
-slow_fusion = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(slow_fusion)
+from tests.core import slow_fusion
 
 VOCAB, WIDTH, PAD = 23, 5, 3
 

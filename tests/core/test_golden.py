@@ -7,14 +7,11 @@ greedy ids are equal.
 from __future__ import annotations
 
 import functools
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from golden_models import CASES, IMAGE_TOKEN, golden_model, image_rows, largest, scenario, spans_of
+from tests.golden_models import CASES, IMAGE_TOKEN, golden_model, image_rows, largest, scenario, spans_of
 
 from tinyllava_kit.core.errors import FusionError, KitError
 from tinyllava_kit.core.fusion import plan

@@ -223,6 +223,6 @@ def _resolve(kind: str, part: Part, catalog: Catalog, where: str) -> ResolvedPar
     offer = catalog.find(kind, part.name)
     name = part.name.rpartition("/")[2]
     options = {**offer.spec.check_options(dict(part.options), where), **offer.spec.name_options(name)}
-    if hasattr(offer.spec, "checkpoint") and not (part.checkpoint or offer.spec.checkpoint):
+    if kind == "llm" and not (part.checkpoint or getattr(offer.spec, "checkpoint", "")):  # a tower may be new
         raise KitError(f"{where}: {kind} {name!r} needs a checkpoint: write {name}:DIR or {name}:ORG/NAME")
     return ResolvedPart(part=replace(part, name=name), offer=offer, options=options)

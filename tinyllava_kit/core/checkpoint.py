@@ -21,6 +21,8 @@ def read_pretrained(loader: Any, checkpoint: str, **kwargs: Any) -> Any:
     Raises:
         KitError: not found, not readable, or of another kind; names the checkpoint.
     """
+    if not checkpoint:
+        raise KitError("a checkpoint is needed: write NAME:DIR or NAME:ORG/NAME")
     local = looks_local(checkpoint)
     if local and not Path(checkpoint).exists():
         raise KitError(f"no checkpoint directory {checkpoint!r}; give a hub name (org/name) or an existing directory")

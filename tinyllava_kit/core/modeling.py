@@ -78,6 +78,11 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
             if keys:
                 more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
                 raise KitError(f"{str(pretrained_model_name_or_path)!r}: {what} weights: {', '.join(keys[:5])}{more}")
+        # transformers has replaced non-persistent buffers by uninitialised memory; it makes those of its own
+        # models again, other towers do so when asked
+        for module in model.modules():
+            if hasattr(module, "init_non_persistent_buffers"):
+                module.init_non_persistent_buffers()
         return (model, info) if wants_info else model
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
@@ -129,7 +134,9 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         self._collect_from_towers()
 
     def _collect_from_towers(self) -> None:
-        """What post_init gathers from direct children only, for the transformers models inside towers."""
+        """What post_init gathers from direct children only, for towers and the transformers models inside them."""
+        for tower in self.towers.values():
+            self._no_split_modules.update(tower.no_split_modules)
         for name, module in self.towers.named_modules(prefix="towers"):
             if isinstance(module, PreTrainedModel):
                 tied = module.all_tied_weights_keys

@@ -45,11 +45,19 @@ class ConversationDataset(Dataset):
 
     @classmethod
     def from_file(
-        cls, path: str | os.PathLike[str], processor: TinyLlavaProcessor, *, root: str | os.PathLike[str] | None = None
+        cls,
+        path: str | os.PathLike[str],
+        processor: TinyLlavaProcessor,
+        *,
+        root: str | os.PathLike[str] | None = None,
+        limit: int | None = None,
     ) -> ConversationDataset:
-        """From a JSON or JSONL file; relative names in it are taken from `root`, or from the file's own folder."""
+        """From a JSON or JSONL file, its first `limit` rows.
+
+        Relative names in it are taken from `root`, or from the file's own folder.
+        """
         root = root if root is not None else os.path.dirname(path)
-        rows = [with_root(row, processor.specs, root) for row in read_rows(path)]
+        rows = [with_root(row, processor.specs, root) for row in read_rows(path)[:limit]]
         return cls(rows, processor, name=os.path.basename(path))
 
     def __len__(self) -> int:

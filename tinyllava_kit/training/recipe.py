@@ -38,17 +38,22 @@ def _mode_alone(value: Any) -> Any:
 
 
 class Data(_Strict):
-    """A file of rows; relative names in it are taken from `root`, or from the file's own folder."""
+    """A file of rows; relative names in it are taken from `root`, or from the file's own folder.
+
+    `limit`: use the first so many rows only.
+    """
 
     path: str
     root: str | None = None
+    limit: int | None = Field(None, ge=1)
 
 
 class Stage(_Strict):
     """One run of the Trainer. Parts that `train` does not name are frozen.
 
     `train` maps ``llm``, ``tower.MODALITY`` or ``connector.MODALITY`` to ``full``, ``lora`` or a mapping.
-    `cache_features` runs each frozen tower once over all items before training.
+    `cache_features` runs each frozen tower once over all items before training. `bf16`: compute in bfloat16 under
+    autocast, the weights stay as they are; ``auto``: where the processor has instructions for it.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
@@ -65,7 +70,7 @@ class Stage(_Strict):
     schedule: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
     max_grad_norm: float = Field(1.0, ge=0)
     max_length: int | None = Field(2048, ge=1)
-    bf16: bool = False
+    bf16: bool | Literal["auto"] = False
     gradient_checkpointing: bool = False
     cache_features: bool = False
     logging_steps: int = Field(10, ge=1)

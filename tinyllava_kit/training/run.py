@@ -55,14 +55,15 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> Non
     with ``log.json`` (the Trainer's log of losses and rates).
     """
     model, processor = load_model(source)
-    dataset = ConversationDataset.from_file(stage.data.path, processor, root=stage.data.root)
+    dataset = ConversationDataset.from_file(stage.data.path, processor, root=stage.data.root, limit=stage.data.limit)
     parts = OpenParts(model, stage.train)
+    checkpoints = target / "checkpoints"
+    arguments = _arguments(stage, checkpoints, seed)
     if stage.cache_features:
         _cache_features(model, processor, dataset, stage)
-    checkpoints = target / "checkpoints"
     trainer = KitTrainer(
         model=model,
-        args=_arguments(stage, checkpoints, seed),
+        args=arguments,
         train_dataset=dataset,
         data_collator=Collator(processor, stage.max_length),
         processing_class=processor,
@@ -133,17 +134,26 @@ def _arguments(stage: Stage, checkpoints: Path, seed: int) -> TrainingArguments:
         warmup_steps=stage.warmup_ratio,
         lr_scheduler_type=stage.schedule,
         max_grad_norm=stage.max_grad_norm,
-        bf16=stage.bf16,
-        gradient_checkpointing=stage.gradient_checkpointing,
+        bf16=_has_bf16() if stage.bf16 == "auto" else stage.bf16,
+        activation_checkpointing=stage.gradient_checkpointing,
         logging_steps=stage.logging_steps,
         save_steps=stage.save_steps,
         save_total_limit=1,
         dataloader_num_workers=stage.workers,
+        dataloader_pin_memory=torch.accelerator.is_available(),
         seed=seed,
+        use_cpu=not torch.accelerator.is_available(),
         report_to=[],
         remove_unused_columns=False,
         label_names=["labels"],
     )
+
+
+def _has_bf16() -> bool:
+    """Whether bfloat16 is fast on what the Trainer will use."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def _cache_features(

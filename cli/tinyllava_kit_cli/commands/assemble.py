@@ -91,7 +91,7 @@ def _refuse_taken(output: str) -> None:
 def _print_report(drawn: object, dtype: object) -> None:
     """Per part: parameters, memory, tokens, licence; then the whole model."""
     from tinyllava_kit.core.building import cache_bytes, report
-    from tinyllava_kit_cli.table import print_table
+    from tinyllava_kit_cli.table import align
 
     rows = report(drawn)
     table = [["PART", "COMPONENT", "FROM", "PARAMETERS", "DTYPE", "LOAD", "TOKENS/ITEM", "LICENCE"]]
@@ -112,7 +112,7 @@ def _print_report(drawn: object, dtype: object) -> None:
                 row.licence or "?",
             ]
         )
-    print_table(table)
+    click.echo("\n".join(align(table)))
     weights = sum(row.parameters for row in rows) * size
     joints = sum(row.parameters for row in rows if row.part.startswith("connector"))
     everything = sum(row.parameters for row in rows)

@@ -1,0 +1,100 @@
+"""The demo: assemble a model that sees, train it on easy-VQA, ask it about pictures it never saw.
+
+    python examples/easy_vqa/demo.py --assets .demo
+
+`prepare.py` has put weights and data under ``--assets``. What is there already is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from page import write_page
+
+from tinyllava_kit.core.conversation import Conversation
+from tinyllava_kit.core.saving import whole_directory
+from tinyllava_kit.data.dataset import ConversationDataset
+from tinyllava_kit.evaluation.exact_match import CONTROLS, Judged, accuracy, exact_match
+from tinyllava_kit.inference.loading import load_model
+
+HERE = Path(__file__).resolve().parent
+GOAL = 0.90
+YES_NO = ("yes", "no")
+SHOWN = 8
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--assets", type=Path, required=True, help="the folder that prepare.py filled")
+    parser.add_argument("--questions", type=int, default=1000, help="how many held-out questions to ask")
+    arguments = parser.parse_args()
+    assets = arguments.assets.resolve()
+    if not (assets / "model" / "config.json").exists():
+        tinyllava(assets, "assemble", str(HERE / "assembly.yaml"), "-o", "model", "--force")
+    tinyllava(assets, "train", str(HERE / "recipe.yaml"))
+    results = assets / "runs" / "results"
+    if not results.exists():
+        evaluate(assets, results, arguments.questions)
+    judged = {
+        c: [Judged(**row) for row in rows] for c, rows in json.loads((results / "judged.json").read_text()).items()
+    }
+    print_table(judged)
+    write_page(assets / "demo.html", assets, shown(judged["as given"]), table(judged))
+    print(f"the pictures, answers and loss curves are in {assets.name}/demo.html")
+
+
+def tinyllava(folder: Path, *words: str) -> None:
+    """Run the command line as a user would, in the assets' folder."""
+    print("$ tinyllava", *(word if "/" not in word else Path(word).name for word in words), flush=True)
+    subprocess.run([sys.executable, "-m", "tinyllava_kit_cli", *words], cwd=folder, check=True)
+
+
+def evaluate(assets: Path, results: Path, count: int) -> None:
+    """Ask the held-out questions as they are, without the picture, and with another's."""
+    model, processor = load_model(assets / "runs" / "lora")
+    held_out = ConversationDataset.from_file(assets / "easy-vqa" / "test.json", processor).conversations
+    asked: Sequence[Conversation] = random.Random(0).sample(held_out, min(count, len(held_out)))
+    judged = {}
+    for control in CONTROLS:
+        start = time.monotonic()
+        judged[control] = [asdict(j) for j in exact_match(model, processor, asked, control=control)]
+        print(f"asked {len(asked)} held-out questions, {control}: {time.monotonic() - start:.0f} s", flush=True)
+    with whole_directory(results) as stage:
+        (stage / "judged.json").write_text(json.dumps(judged, indent=1))
+
+
+def table(judged: dict[str, list[Judged]]) -> list[list[str]]:
+    """Accuracy over all, yes/no and open questions, for the model and its controls."""
+    rows = [["held-out questions", "all", "yes/no", "open"]]
+    for control, answers in judged.items():
+        closed = [j for j in answers if j.truth in YES_NO]
+        open_ = [j for j in answers if j.truth not in YES_NO]
+        rows.append([control, *(f"{accuracy(part):.3f} ({len(part)})" for part in (answers, closed, open_))])
+    return rows
+
+
+def print_table(judged: dict[str, list[Judged]]) -> None:
+    for row in table(judged):
+        print("{:<20}{:>16}{:>16}{:>16}".format(*row))
+    reached = accuracy(judged["as given"])
+    print(f"goal {GOAL:.2f}: {'reached' if reached >= GOAL else 'not reached'}")
+    for j in shown(judged["as given"]):
+        print(f"{j.name}: {j.question}  said: {j.said}  truth: {j.truth}")
+
+
+def shown(answers: Sequence[Judged]) -> list[Judged]:
+    """A handful: the first wrong ones among them, so that the page does not flatter."""
+    wrong = [j for j in answers if not j.right][:2]
+    return [*[j for j in answers if j.right][: SHOWN - len(wrong)], *wrong]
+
+
+if __name__ == "__main__":
+    main()

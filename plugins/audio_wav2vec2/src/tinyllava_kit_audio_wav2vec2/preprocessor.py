@@ -1,0 +1,154 @@
+"""From a waveform to the rows that the tower takes, and the arithmetic of their lengths."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torchaudio
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from tinyllava_kit.core.errors import KitError
+from tinyllava_kit.core.interfaces import Preprocessor
+from tinyllava_kit.modalities.audio import Waveform
+
+# The resampler's filter has a tap for each pair of samples in a common period (160 * 441 for 44100 -> 16000 Hz).
+_MAX_TAPS = 12_000_000
+
+
+def num_frames(num_samples: int, receptive_field: int, stride: int) -> int:
+    """How many frames a stack of unpadded convolutions makes of `num_samples`; exact, as floors compose.
+
+    Example:
+        >>> [num_frames(n, 400, 320) for n in (399, 400, 719, 720, 16000, 480_080)]
+        [0, 1, 1, 2, 49, 1500]
+    """
+    return (num_samples - receptive_field) // stride + 1 if num_samples >= receptive_field else 0
+
+
+def front_end(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
+    """(receptive field, stride) in samples of convolutions behind one another.
+
+    Example:
+        >>> front_end((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))
+        (400, 320)
+    """
+    field, step = 1, 1
+    for kernel, stride in zip(kernels, strides, strict=True):
+        field += (kernel - 1) * step
+        step *= stride
+    return field, step
+
+
+class Wav2Vec2Preprocessor(Preprocessor):
+    """Resamples and normalises a whole waveform, then cuts it into windows.
+
+    Windows are ``hop + receptive_field - stride`` samples long and start every ``hop = window_frames * stride``: the
+    convolutions see each frame whole in exactly one of them, so the counts of the windows sum to that of the file.
+
+    Args:
+        rate_hz: what the tower was trained on.
+        normalize: each waveform to mean 0 and variance 1, alone, before any padding.
+        receptive_field, stride: of the tower's convolutions, in samples.
+        window_frames: features of a full window; 1500 are 30 s at 50 a second.
+    """
+
+    def __init__(
+        self,
+        *,
+        rate_hz: int = 16_000,
+        normalize: bool = True,
+        receptive_field: int = 400,
+        stride: int = 320,
+        window_frames: int = 1500,
+    ) -> None:
+        self.rate_hz, self.normalize = rate_hz, normalize
+        self.receptive_field, self.stride, self.window_frames = receptive_field, stride, window_frames
+
+    def __call__(self, item: Waveform) -> list[dict[str, Tensor]]:
+        """The windows of a waveform, each ``{"input_values": (n,) float32}``.
+
+        Raises:
+            KitError: shorter than one frame, or at a rate without a practical ratio to the tower's.
+        """
+        windows = self._windows(item)
+        samples = self._normalized(resample(item, self.rate_hz))
+        return [{"input_values": samples[start:stop]} for start, stop in windows]
+
+    def num_features(self, item: Waveform) -> list[int]:
+        """The number of frames of each window.
+
+        Raises:
+            KitError: as in a call.
+        """
+        return [num_frames(stop - start, self.receptive_field, self.stride) for start, stop in self._windows(item)]
+
+    def collate(self, rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Padded with zeros on the right: ``input_values`` (N, S) float32, ``lengths`` (N,) int64 samples."""
+        values = [row["input_values"] for row in rows]
+        lengths = torch.tensor([len(value) for value in values], dtype=torch.int64)  # (N,)
+        return {"input_values": pad_sequence(values, batch_first=True), "lengths": lengths}  # (N, S)
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        names = ("rate_hz", "normalize", "receptive_field", "stride", "window_frames")
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Wav2Vec2Preprocessor:
+        """The inverse of `settings`."""
+        return cls(**settings)
+
+    def _windows(self, item: Waveform) -> list[tuple[int, int]]:
+        """First and last sample of each window; a tail too short for a frame makes none."""
+        total = num_resampled(item, self.rate_hz)
+        if total < self.receptive_field:
+            raise KitError(
+                f"{item.name!r} has {total} samples at {self.rate_hz} Hz; the tower needs at least "
+                f"{self.receptive_field} ({1000 * self.receptive_field / self.rate_hz:g} ms)"
+            )
+        hop = self.window_frames * self.stride
+        window = hop + self.receptive_field - self.stride
+        starts = range(0, total - self.receptive_field + 1, hop)
+        return [(start, min(start + window, total)) for start in starts]
+
+    def _normalized(self, samples: np.ndarray) -> Tensor:
+        if not self.normalize:
+            return torch.tensor(samples)  # (n,)
+        mean, variance = samples.mean(dtype=np.float64), samples.var(dtype=np.float64)
+        return torch.tensor((samples - np.float32(mean)) / np.float32(np.sqrt(variance + 1e-7)))  # (n,)
+
+
+def num_resampled(item: Waveform, rate_hz: int) -> int:
+    """How many samples `resample` makes: ``ceil(n * new / old)``.
+
+    Raises:
+        KitError: the two rates have no practical ratio.
+    """
+    common = math.gcd(item.rate_hz, rate_hz)
+    old, new = item.rate_hz // common, rate_hz // common
+    if old * new > _MAX_TAPS:
+        raise KitError(
+            f"{item.name!r} has rate {item.rate_hz} Hz, which has no practical ratio to {rate_hz} Hz; "
+            f"convert it to {rate_hz} Hz first"
+        )
+    return -(-len(item.samples) * new // old)
+
+
+def resample(item: Waveform, rate_hz: int) -> np.ndarray:
+    """The samples at another rate, (n',) float32: windowed sinc, the whole waveform at once (torchaudio).
+
+    torchaudio computes the length in float32, which is inexact beyond 2**24 samples: a little silence behind
+    the end, which changes no other sample, makes sure that all are there to be cut exactly.
+    """
+    if item.rate_hz == rate_hz:
+        return item.samples
+    length = num_resampled(item, rate_hz)
+    samples = torch.tensor(item.samples)
+    spare = 1 + len(samples) // 2**20
+    padded = torch.nn.functional.pad(samples, (0, spare))
+    return torchaudio.functional.resample(padded, item.rate_hz, rate_hz)[:length].numpy()  # (n',)

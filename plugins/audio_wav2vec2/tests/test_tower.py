@@ -1,0 +1,402 @@
+"""The tower against transformers' models, and against itself in other batches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tinyllava_kit_audio_wav2vec2.preprocessor import Wav2Vec2Preprocessor, num_frames
+from tinyllava_kit_audio_wav2vec2.tower import MODEL_TYPES, Wav2Vec2Tower, masked_group_norm
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import (
+    BertConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Wav2Vec2ForCTC,
+    Wav2Vec2ForPreTraining,
+    WhisperFeatureExtractor,
+)
+
+from tinyllava_kit.core.discovery import discover
+from tinyllava_kit.core.errors import KitError
+from tinyllava_kit.core.specs import load
+from tinyllava_kit.modalities.audio import Waveform
+
+KINDS = [(kind, norm) for kind in ("wav2vec2", "hubert", "wavlm") for norm in ("group", "layer")]
+LENGTHS = (3_217, 8_003, 400)  # samples: one frame, and neither a multiple of the hop
+
+
+def tower_of(checkpoint: str, **options: Any) -> Wav2Vec2Tower:
+    tower = Wav2Vec2Tower(Wav2Vec2Tower.read_config(checkpoint, **options))
+    tower.load_weights(checkpoint)
+    return tower.eval()
+
+
+def clip(num_samples: int, seed: int = 0) -> Tensor:
+    """(n,) float32 noise that grows louder, so that statistics over padding or time show."""
+    noise = torch.randn(num_samples, generator=torch.Generator().manual_seed(seed + num_samples))
+    return noise * torch.linspace(0.3, 1.5, num_samples)
+
+
+def batch(clips: Sequence[Tensor]) -> dict[str, Tensor]:
+    return Wav2Vec2Preprocessor().collate([{"input_values": one} for one in clips])
+
+
+def error(got: Tensor, expected: Tensor) -> float:
+    """Relative distance, L2."""
+    return ((got - expected).norm() / expected.norm()).item()
+
+
+# ---- parity ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "norm"), KINDS)
+def test_a_single_clip_gives_what_transformers_gives(toy, kind, norm):
+    model, checkpoint = toy(kind, norm)
+    values = clip(8_003)[None]
+    with torch.no_grad():
+        expected = model(values).last_hidden_state
+        got = tower_of(checkpoint)(values, torch.tensor([8_003]))
+    assert got.features.shape == expected.shape == (1, num_frames(8_003, 400, 320), 22)
+    assert got.lengths.tolist() == [expected.shape[1]]
+    assert got.grid is None
+    torch.testing.assert_close(got.features, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "norm"), KINDS)
+def test_each_layer_is_the_hidden_state_of_its_index(toy, kind, norm):
+    model, checkpoint = toy(kind, norm)
+    values = clip(3_217)[None]
+    with torch.no_grad():
+        output = model(values, output_hidden_states=True)
+        for index, expected in enumerate(output.hidden_states):
+            tower = tower_of(checkpoint, layer=index)
+            got = tower(values, torch.tensor([3_217])).features
+            assert len(tower.encoder.encoder.layers) == index  # no more are built than are run
+            torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    assert (norm == "layer") == (error(output.hidden_states[-1], output.last_hidden_state) > 0.1)
+
+
+def test_a_negative_layer_counts_from_the_end(toy):
+    _, checkpoint = toy()
+    read = Wav2Vec2Tower.read_config
+    assert read(checkpoint, layer="-1") == read(checkpoint, layer="last") == read(checkpoint)
+    assert read(checkpoint, layer="-2") == read(checkpoint, layer=1)
+    assert read(checkpoint, layer=-3)["encoder"]["num_hidden_layers"] == 0
+
+
+@pytest.mark.parametrize(("kind", "norm"), KINDS)
+def test_mix_is_the_weighted_mean_of_all_hidden_states(toy, kind, norm):
+    model, checkpoint = toy(kind, norm)
+    values, lengths = clip(3_217)[None], torch.tensor([3_217])
+    tower = tower_of(checkpoint, layer="mix")
+    with torch.no_grad():
+        output = model(values, output_hidden_states=True)
+        tower.mix_weights.copy_(torch.tensor([0.3, -0.2, 0.9]))
+        weights = torch.tensor([0.3, -0.2, 0.9]).softmax(0)
+        expected = torch.einsum("l,lnpe->npe", weights, torch.stack(output.hidden_states))
+        if norm == "layer":
+            expected = model.encoder.layer_norm(expected)
+        torch.testing.assert_close(tower(values, lengths).features, expected, rtol=1e-5, atol=1e-5)
+        tower.mix_weights.copy_(torch.tensor([-90.0, -90.0, 90.0]))
+        got = tower(values, lengths).features
+    torch.testing.assert_close(got, output.last_hidden_state, rtol=1e-5, atol=1e-5)
+
+
+# ---- a row does not depend on its batch ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", ["last", "mix", "1"])
+@pytest.mark.parametrize(("kind", "norm"), KINDS)
+def test_a_clip_gives_the_same_alone_and_beside_others(toy, kind, norm, layer):
+    tower = tower_of(toy(kind, norm)[1], layer=layer)
+    check_batch_invariance(tower)
+
+
+def test_a_batch_norm_before_the_positions_does_not_lift_the_padding(toy):
+    model, checkpoint = toy("hubert", "layer", conv_pos_batch_norm=True)
+    tower = tower_of(checkpoint)
+    check_batch_invariance(tower)
+    values = clip(3_217)[None]
+    with torch.no_grad():
+        expected = model(values).last_hidden_state
+        torch.testing.assert_close(tower(values, torch.tensor([3_217])).features, expected, rtol=1e-5, atol=1e-5)
+
+
+def check_batch_invariance(tower: Wav2Vec2Tower) -> None:
+    """Alone, beside a longer clip, beside two, in the other order: 1e-5; zero behind each row."""
+    clips = [clip(n) for n in LENGTHS]
+    with torch.no_grad():
+        alone = [tower(**batch([one])).features[0] for one in clips]
+        for order in ((0, 1), (1, 0), (2, 1, 0), (0, 1, 2), (2, 0)):
+            together = tower(**batch([clips[i] for i in order]))
+            assert together.lengths.tolist() == [num_frames(LENGTHS[i], 400, 320) for i in order]
+            for row, i in enumerate(order):
+                length = len(alone[i])
+                assert error(together.features[row, :length], alone[i]) < 1e-5
+                assert not together.features[row, length:].any()
+
+
+def test_transformers_own_group_norm_model_fails_the_same_check(toy):
+    """The negative control: with mask or without, the padding changes every frame."""
+    model, _ = toy("wav2vec2", "group")
+    padded = batch([clip(3_217), clip(8_003)])
+    mask = (torch.arange(8_003) < padded["lengths"][:, None]).long()
+    with torch.no_grad():
+        alone = model(clip(3_217)[None]).last_hidden_state[0]
+        for kwargs in ({}, {"attention_mask": mask}):
+            together = model(padded["input_values"], **kwargs).last_hidden_state[0, : len(alone)]
+            assert error(together, alone) > 0.01
+
+
+@pytest.mark.parametrize(("kind", "norm"), KINDS)
+def test_what_stands_in_the_padding_does_not_matter(toy, kind, norm):
+    tower = tower_of(toy(kind, norm)[1])
+    inputs = batch([clip(n) for n in LENGTHS])
+    padding = torch.arange(max(LENGTHS)) >= inputs["lengths"][:, None]
+    garbage = torch.where(padding, 1e3 * torch.randn(3, max(LENGTHS)), inputs["input_values"])
+    with torch.no_grad():
+        expected, got = tower(**inputs), tower(garbage, inputs["lengths"])
+    assert error(got.features, expected.features) < 1e-5
+
+
+def test_the_masked_group_norm_is_torchs_on_each_rows_own_frames():
+    norm = nn.GroupNorm(5, 5)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    hidden, lengths = torch.randn(3, 5, 11) + 7, torch.tensor([11, 4, 2])
+    got = masked_group_norm(norm, hidden, lengths)
+    for row, length in enumerate(lengths.tolist()):
+        torch.testing.assert_close(
+            got[row, :, :length], norm(hidden[row : row + 1, :, :length])[0], rtol=1e-5, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize(("kind", "norm"), KINDS)
+def test_windows_give_the_frames_of_the_whole_and_the_same_convolutions(toy, kind, norm):
+    """Window 13 frames: counts for every edge remainder; frames of the convolutions equal for layer norm."""
+    tower, windows, whole = tower_of(toy(kind, norm)[1]), Wav2Vec2Preprocessor(window_frames=13), Wav2Vec2Preprocessor()
+    hop = 13 * 320
+    for num_samples in (2 * hop + edge for edge in (-320, -1, 0, 79, 80, 81, 399, 400, 401, 720)):
+        item = Waveform(clip(num_samples).numpy(), 16_000, "long.wav")
+        inputs = windows.collate(windows(item))
+        with torch.no_grad():
+            features = tower(**inputs)
+            assert features.lengths.tolist() == windows.num_features(item)
+            assert features.lengths.sum().item() == num_frames(num_samples, 400, 320)
+            rows, keep = tower._convolve(**inputs)
+            expected, _ = tower._convolve(**whole.collate(whole(item)))
+        if norm == "layer":
+            assert error(rows[keep], expected[0]) < 1e-6
+
+
+# ---- frozen, trained, precision, graph -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "norm"), KINDS)
+def test_a_frozen_tower_is_the_same_twice_and_builds_no_graph(toy, kind, norm):
+    tower = tower_of(toy(kind, norm)[1])
+    tower.requires_grad_(False)
+    tower.train()
+    inputs = batch([clip(n) for n in LENGTHS])
+    first, second = tower(**inputs).features, tower(**inputs).features
+    assert torch.equal(first, second)
+    assert not first.requires_grad
+    assert not tower.encoder.training
+
+
+def test_a_frozen_encoder_still_learns_how_to_mix(toy):
+    tower = tower_of(toy("wavlm", "layer")[1], layer="mix")
+    tower.encoder.requires_grad_(False)
+    tower.train()
+    tower(**batch([clip(3_217), clip(8_003)])).features.square().sum().backward()
+    assert tower.mix_weights.grad.abs().min() > 0
+    assert all(parameter.grad is None for parameter in tower.encoder.parameters())
+
+
+@pytest.mark.parametrize(("kind", "norm"), KINDS)
+@pytest.mark.parametrize("layer", ["last", "1"])
+def test_every_parameter_of_a_trained_tower_learns_even_from_a_clip_of_one_frame(toy, kind, norm, layer):
+    """Transformers' own model crashes on clips below 0.205 s in train mode (SpecAugment), and drops layers."""
+    tower = tower_of(toy(kind, norm)[1], layer=layer).train()
+    torch.manual_seed(0)
+    for _ in range(3):
+        tower(**batch([clip(400), clip(3_217)])).features.square().sum().backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in tower.parameters())
+        tower.zero_grad()
+
+
+@pytest.mark.parametrize(("kind", "norm"), KINDS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.03), (torch.float16, 0.01)])
+def test_half_precision_takes_float32_sound_and_stays_close(toy, kind, norm, dtype, tolerance):
+    checkpoint = toy(kind, norm)[1]
+    inputs = batch([clip(n) for n in LENGTHS])
+    inputs["input_values"][2] = 0  # silence
+    with torch.no_grad():
+        expected = tower_of(checkpoint)(**inputs).features
+        got = tower_of(checkpoint).to(dtype)(**inputs).features
+    assert got.dtype == dtype
+    assert got.isfinite().all()
+    assert error(got.float(), expected) < tolerance
+
+
+class NoSync(TorchDispatchMode):
+    """Fails where a value would be read back from the device."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        for name in ("_local_scalar_dense", "nonzero", "masked_select"):
+            assert name not in func.name(), f"host sync: {func.name()}"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("kind", "norm"), KINDS)
+def test_forward_reads_nothing_back(toy, kind, norm):
+    tower = tower_of(toy(kind, norm)[1], layer="mix")
+    inputs = batch([clip(n) for n in LENGTHS])
+    with NoSync():
+        tower(**inputs)
+
+
+@pytest.mark.parametrize(("kind", "norm"), [("wav2vec2", "group"), ("wavlm", "layer")])
+def test_forward_is_one_graph(toy, kind, norm):
+    tower = tower_of(toy(kind, norm)[1])
+    tower.requires_grad_(False)
+    inputs = batch([clip(n) for n in LENGTHS])
+    got = torch.compile(tower, fullgraph=True, backend="aot_eager")(**inputs)
+    torch.testing.assert_close(got.features, tower(**inputs).features, rtol=1e-5, atol=1e-5)
+
+
+# ---- checkpoints -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model_class", [Wav2Vec2ForCTC, Wav2Vec2ForPreTraining])
+def test_the_encoder_of_a_model_with_a_head_is_taken(toy, save, tmp_path, model_class):
+    encoder, _ = toy("wav2vec2", "layer")
+    model = model_class(encoder.config)
+    model.wav2vec2.load_state_dict(encoder.state_dict())
+    values = clip(3_217)[None]
+    with torch.no_grad():
+        got = tower_of(save(model, tmp_path))(values, torch.tensor([3_217])).features
+        torch.testing.assert_close(got, encoder(values).last_hidden_state, rtol=1e-5, atol=1e-5)
+
+
+def test_loading_is_quiet(toy, save, tmp_path, caplog):
+    """Transformers would report a head, and the vector of SpecAugment, as unexpected weights."""
+    checkpoint = save(Wav2Vec2ForCTC(toy("wav2vec2", "layer")[0].config), tmp_path)
+    caplog.clear()
+    tower_of(checkpoint)
+    assert not caplog.records
+
+
+def test_the_catalog_offers_the_tower():
+    spec = discover().find("tower", "wav2vec2").spec
+    assert load(spec) is Wav2Vec2Tower
+    assert spec.model_types == MODEL_TYPES
+    assert spec.check_options({"layer": -2}, "test") == {"layer": "-2"}
+
+
+class Composite(PreTrainedModel):
+    """A transformers model around a tower, as the kit's own is."""
+
+    config_class = PreTrainedConfig
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super().__init__(config)
+        self.towers = nn.ModuleDict({"audio": Wav2Vec2Tower(config.tower)})
+        self.post_init()
+
+
+@pytest.mark.parametrize(("kind", "norm"), KINDS)
+@pytest.mark.parametrize("layer", ["last", "mix", "1"])
+def test_a_tower_inside_a_model_is_saved_and_loaded_whole(toy, tmp_path, kind, norm, layer):
+    """The weight-normed positional convolution among it."""
+    tower = tower_of(toy(kind, norm)[1], layer=layer)
+    config = json.loads(json.dumps(tower.config))
+    assert config == tower.config
+    model = Composite(PreTrainedConfig(tower=config))
+    model.towers["audio"].load_state_dict(tower.state_dict())
+    model.save_pretrained(tmp_path)
+    again, info = Composite.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    assert not list(tower.named_buffers())  # a non-persistent one would be lost here
+    for key, value in tower.state_dict().items():
+        assert torch.equal(again.state_dict()[f"towers.audio.{key}"], value), key
+    inputs = batch([clip(n) for n in LENGTHS])
+    with torch.no_grad():
+        assert torch.equal(again.eval().towers["audio"](**inputs).features, tower(**inputs).features)
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused(toy, save, tmp_path):
+    model, checkpoint = toy("wav2vec2", "group")
+    state = model.state_dict()
+    del state["encoder.layers.1.attention.q_proj.weight"]
+    model.save_pretrained(tmp_path, state_dict=state)
+    with pytest.raises(KitError, match=r"lacks encoder\.layers\.1\.attention\.q_proj\.weight$"):
+        Wav2Vec2Tower(Wav2Vec2Tower.read_config(checkpoint)).load_weights(str(tmp_path))
+
+
+def test_a_checkpoint_of_other_shapes_is_refused(toy):
+    config = Wav2Vec2Tower.read_config(toy("wav2vec2", "group")[1])
+    other = toy("wav2vec2", "group", intermediate_size=31)[1]
+    with pytest.raises(
+        KitError, match=r"has other shapes for encoder\.layers\.0\.feed_forward\.intermediate_dense\.bias"
+    ):
+        Wav2Vec2Tower(config).load_weights(other)
+
+
+def test_the_preprocessor_is_the_checkpoints(toy, save, tmp_path):
+    model, checkpoint = toy("hubert", "layer")
+    config = Wav2Vec2Tower.read_config(checkpoint)
+    made = Wav2Vec2Tower.read_preprocessor(checkpoint, config)
+    assert isinstance(made, Wav2Vec2Tower.preprocessor_class)
+    assert made.settings() == Wav2Vec2Preprocessor().settings()
+    other = save(model, tmp_path, sampling_rate=8_000, do_normalize=False)
+    settings = Wav2Vec2Tower.read_preprocessor(other, config).settings()
+    assert (settings["rate_hz"], settings["normalize"]) == (8_000, False)
+
+
+def test_what_the_tower_says_is_what_it_makes(toy):
+    _, checkpoint = toy("wavlm", "group")
+    tower, preprocessor = (
+        tower_of(checkpoint),
+        Wav2Vec2Tower.read_preprocessor(checkpoint, Wav2Vec2Tower.read_config(checkpoint)),
+    )
+    items = [Waveform(np.asarray(clip(n)), 16_000, f"{n}.wav") for n in LENGTHS]
+    with torch.no_grad():
+        features = tower(**preprocessor.collate([row for item in items for row in preprocessor(item)]))
+    assert features.lengths.tolist() == [n for item in items for n in preprocessor.num_features(item)]
+    assert features.features.shape[-1] == tower.embed_dim == 22
+    assert tower.grid is None
+
+
+def test_a_checkpoint_that_does_not_fit_is_one_line(toy, save, tmp_path):
+    BertConfig().save_pretrained(tmp_path / "bert")
+    model, checkpoint = toy("wav2vec2", "layer", add_adapter=True)
+    config = Wav2Vec2Tower.read_config(toy()[1])
+    (tmp_path / "bare").mkdir()
+    model.config.save_pretrained(tmp_path / "bare")
+    WhisperFeatureExtractor().save_pretrained(tmp_path / "mel")
+    model.config.save_pretrained(tmp_path / "mel")
+    read, read_preprocessor = Wav2Vec2Tower.read_config, Wav2Vec2Tower.read_preprocessor
+    cases = (
+        (lambda: read(str(tmp_path / "absent")), "no checkpoint directory '.*absent'"),
+        (lambda: read(str(tmp_path / "bert")), "is a 'bert' checkpoint; this component takes 'wav2vec2', 'hubert'"),
+        (lambda: read(checkpoint), "has an adapter behind its encoder"),
+        (lambda: read(toy()[1], layer="3"), "has 2 layers, layer '3' is not there; expected last, mix or .* -3 to 2"),
+        (lambda: read(toy()[1], layer="first"), "layer 'first' is not there"),
+        (lambda: read_preprocessor(str(tmp_path / "bare"), config), "cannot read AutoFeatureExtractor from '.*bare'"),
+        (
+            lambda: read_preprocessor(str(tmp_path / "mel"), config),
+            "has a WhisperFeatureExtractor; expected a Wav2Vec2",
+        ),
+    )
+    for call, message in cases:
+        with pytest.raises(KitError, match=message) as caught:
+            call()
+        assert "\n" not in str(caught.value)

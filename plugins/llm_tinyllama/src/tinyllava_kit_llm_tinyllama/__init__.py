@@ -1,0 +1,1 @@
+"""Llama-architecture language models for tinyllava-kit."""

