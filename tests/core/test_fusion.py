@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.core import slow_fusion
 from tinyllava_kit.core.errors import FusionError
 from tinyllava_kit.core.fusion import (
     IGNORE_INDEX,
@@ -18,7 +19,6 @@ from tinyllava_kit.core.fusion import (
     gather_rows,
     plan,
 )
-from tests.core import slow_fusion
 
 VOCAB, WIDTH, PAD = 23, 5, 3
 
@@ -27,7 +27,9 @@ VOCAB, WIDTH, PAD = 23, 5, 3
 def text_spans(draw):
     ids = draw(st.lists(st.integers(0, VOCAB - 1), max_size=7))
     learn = st.lists(st.booleans(), min_size=len(ids), max_size=len(ids))
-    labels = draw(st.none() | learn.map(lambda which: [i if w else IGNORE_INDEX for i, w in zip(ids, which, strict=True)]))
+    labels = draw(
+        st.none() | learn.map(lambda which: [i if w else IGNORE_INDEX for i, w in zip(ids, which, strict=True)])
+    )
     return TextSpan(ids, labels)
 
 
@@ -72,7 +74,12 @@ def test_the_kernel_equals_the_slow_loop(samples, padding_side, max_length):
         assert (labels == IGNORE_INDEX).all()
     else:
         assert torch.equal(layout.labels, labels)
-        expected = [b * labels.shape[1] + t for b, row in enumerate(labels.tolist()) for t in range(len(row) - 1) if row[t + 1] != IGNORE_INDEX]
+        expected = [
+            b * labels.shape[1] + t
+            for b, row in enumerate(labels.tolist())
+            for t in range(len(row) - 1)
+            if row[t + 1] != IGNORE_INDEX
+        ]
         assert layout.target_rows.tolist() == expected
 
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from tests.golden_models import CASES, IMAGE_TOKEN, golden_model, image_rows, largest, scenario, spans_of
-
 from tinyllava_kit.core.errors import FusionError, KitError
 from tinyllava_kit.core.fusion import plan
 
@@ -148,7 +147,7 @@ def test_defect_a_cut_inside_an_image_leaves_it_out_whole_and_is_reported():
 def test_defect_images_that_are_not_as_many_as_placeholders_are_an_error(name, have, want):
     """The Factory dies with an IndexError, or ignores the surplus (PEER.md 2.1, 5)."""
     model = model_of(CASE)
-    tensors, meta = scenario(CASE, name)
+    tensors, _ = scenario(CASE, name)
     layout = plan([spans_of(tensors["in.input_ids"][0], tensors["in.labels"][0], None, num_image_tokens(model))])
     with pytest.raises(FusionError, match=rf"the plan has {want} image item\(s\), {have} came with the batch"):
         run(model, layout, tensors["in.images"])
@@ -159,7 +158,12 @@ def test_defect_a_text_row_takes_no_image():
     model = model_of(CASE)
     tensors, _ = scenario(CASE, "text_row_steals_image")
     tokens = num_image_tokens(model)
-    samples = [spans_of(i, l, m, tokens) for i, l, m in zip(*(tensors[f"in.{n}"] for n in ("input_ids", "labels", "attention_mask")), strict=True)]
+    samples = [
+        spans_of(ids, labels, mask, tokens)
+        for ids, labels, mask in zip(
+            *(tensors[f"in.{n}"] for n in ("input_ids", "labels", "attention_mask")), strict=True
+        )
+    ]
     layout = plan(samples)
     embeds, _ = run(model, layout, tensors["in.images"])
     assert largest(embeds.flatten(0, 1)[layout.item_rows["image"]], tensors["out.image_features"][0]) < TOLERANCE

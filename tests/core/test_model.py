@@ -14,7 +14,12 @@ from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlava
 CONVERSATIONS = [
     [{"role": "user", "content": [{"type": "image", "image": "0.png"}, "what is it?"]}],
     [{"role": "user", "content": "a longer question without any picture at all?"}],
-    [{"role": "user", "content": ["first", {"type": "image", "image": "1.png"}, "or", {"type": "image", "image": "2.png"}]}],
+    [
+        {
+            "role": "user",
+            "content": ["first", {"type": "image", "image": "1.png"}, "or", {"type": "image", "image": "2.png"}],
+        }
+    ],
 ]
 
 
@@ -87,7 +92,10 @@ def test_saving_and_loading_change_nothing(made, asked, tmp_path):
     processor.save_pretrained(tmp_path / "saved")
     for loader in (TinyLlavaForConditionalGeneration, AutoModelForCausalLM, AutoModelForImageTextToText):
         again = loader.from_pretrained(tmp_path / "saved")
-        for ours, theirs in ((model.state_dict(), again.state_dict()), (dict(model.named_buffers()), dict(again.named_buffers()))):
+        for ours, theirs in (
+            (model.state_dict(), again.state_dict()),
+            (dict(model.named_buffers()), dict(again.named_buffers())),
+        ):
             assert ours.keys() == theirs.keys()
             assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
     for loader in (TinyLlavaProcessor, AutoProcessor):
@@ -140,7 +148,9 @@ def test_the_loss_of_target_rows_alone_is_the_loss_over_all_logits(made, tmp_pat
     with torch.no_grad():
         whole = model(**batch, skip_logits=False)
         rows = model(**batch, skip_logits=True)
-        shifted = torch.nn.functional.cross_entropy(whole.logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten())
+        shifted = torch.nn.functional.cross_entropy(
+            whole.logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten()
+        )
     assert rows.logits is None
     assert torch.allclose(whole.loss, rows.loss, atol=1e-6)
     assert torch.allclose(whole.loss, shifted, atol=1e-6)
@@ -176,7 +186,9 @@ def test_fusing_and_the_language_model_are_one_graph(made, asked):
     torch._dynamo.reset()
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     with torch.no_grad():
-        assert torch.allclose(compiled(**batch, use_cache=False).logits, model(**batch, use_cache=False).logits, atol=1e-5)
+        assert torch.allclose(
+            compiled(**batch, use_cache=False).logits, model(**batch, use_cache=False).logits, atol=1e-5
+        )
     torch._dynamo.reset()
 
 

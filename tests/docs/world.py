@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import timm
 from PIL import Image
 
@@ -16,14 +15,12 @@ CARD = "---\nlicense: apache-2.0\n---\n"
 
 
 def build(folder: Path) -> None:
-    """What `examples/easy_vqa/prepare.py` makes, toy-sized, in ``.demo``; and what the plugin guide takes for granted."""
+    """What `examples/easy_vqa/prepare.py` makes, toy-sized, in ``.demo``."""
     demo = folder / ".demo"
     _language_model(demo / "smollm2-135m-instruct")
     _tower(demo / "efficientnet-lite0")
     for split in ("train", "test"):
         _pictures(demo / "easy-vqa", split)
-    _language_model(folder / "my-llm")
-    _signals(folder / "signals")
 
 
 def _language_model(folder: Path) -> None:
@@ -48,11 +45,3 @@ def _pictures(folder: Path, split: str, count: int = 3) -> None:
         turns = [{"from": who, "value": text} for who, text in said]
         rows.append({"id": f"{split}-{number}", "image": name, "conversations": turns})
     (folder / f"{split}.json").write_text(json.dumps(rows), encoding="utf-8")
-
-
-def _signals(folder: Path, count: int = 5) -> None:
-    """Noise, loud or not, of several lengths."""
-    folder.mkdir()
-    noise = np.random.default_rng(0)
-    for number in range(count):
-        np.save(folder / f"{number}.npy", noise.normal(0, number % 2 + 0.1, 17 + number))

@@ -66,7 +66,9 @@ def convert_config(old: Mapping[str, Any], catalog: Catalog | None = None) -> Ti
     return config
 
 
-def convert_state(old: Mapping[str, Tensor], config: TinyLlavaConfig, catalog: Catalog | None = None) -> dict[str, Tensor]:
+def convert_state(
+    old: Mapping[str, Tensor], config: TinyLlavaConfig, catalog: Catalog | None = None
+) -> dict[str, Tensor]:
     """Its state dict -> ours. What its tower never uses (later layers, the head) is left out.
 
     Source of the names: PEER.md 2.2 and 2.3 of the project's notes, seen in checkpoints that it wrote.
@@ -110,5 +112,7 @@ def _connector_options(old: Mapping[str, Any], catalog: Catalog) -> dict[str, An
 
 def _look_up(table: Mapping[str, Any], key: Any, what: str) -> Any:
     if key not in table:
-        raise KitError(f"no {what} of model type {key!r} is known for TinyLLaVA_Factory models; {near(str(key), table)}")
+        raise KitError(
+            f"no {what} of model type {key!r} is known for TinyLLaVA_Factory models; {near(str(key), table)}"
+        )
     return table[key]

@@ -37,7 +37,9 @@ class Part:
         if isinstance(value, Mapping):
             unknown = value.keys() - {"name", "checkpoint", "options"}
             if unknown:
-                raise KitError(f"{where}: unknown key {min(unknown)!r}; {near(min(unknown), ['name', 'checkpoint', 'options'])}")
+                raise KitError(
+                    f"{where}: unknown key {min(unknown)!r}; {near(min(unknown), ['name', 'checkpoint', 'options'])}"
+                )
             if isinstance(value.get("name"), str) and isinstance(value.get("options", {}), Mapping):
                 return cls(**{key: inner for key, inner in value.items() if inner is not None})
         raise KitError(f"{where}: wants NAME or NAME:CHECKPOINT, got {value!r}")
@@ -66,8 +68,8 @@ class Assembly:
         """From the words of a command line.
 
         Example:
-            >>> a = Assembly.from_flags(llm="x:dir", towers=["m=t:dir"], connectors=["m=linear"], settings=["tower.m.layer=-1"])
-            >>> a.towers["m"]
+            >>> words = {"towers": ["m=t:dir"], "connectors": ["m=linear"], "settings": ["tower.m.layer=-1"]}
+            >>> Assembly.from_flags(llm="x:dir", **words).towers["m"]
             Part(name='t', checkpoint='dir', options={'layer': '-1'})
 
         Raises:
@@ -106,7 +108,9 @@ class Assembly:
             given = data.get(group) or {}
             if not isinstance(given, Mapping):
                 raise KitError(f"{where}: {group} wants a mapping from modality to component, got {given!r}")
-            named = {m: {"name": m, **v} if group == "modalities" and isinstance(v, Mapping) else v for m, v in given.items()}
+            named = {
+                m: {"name": m, **v} if group == "modalities" and isinstance(v, Mapping) else v for m, v in given.items()
+            }
             groups[group] = {m: Part.parse(value, f"{where}: {group}.{m}") for m, value in named.items()}
         return cls(
             llm=Part.parse(data["llm"], f"{where}: llm"),
@@ -119,7 +123,11 @@ class Assembly:
         path, equals, value = setting.partition("=")
         kind, *rest = path.split(".")
         group = {"tower": "towers", "connector": "connectors", "modality": "modalities"}.get(kind)
-        if not equals or (group and len(rest) != 2) or (not group and (kind not in ("llm", "template") or len(rest) != 1)):
+        if (
+            not equals
+            or (group and len(rest) != 2)
+            or (not group and (kind not in ("llm", "template") or len(rest) != 1))
+        ):
             raise KitError(f"--set wants tower.MODALITY.OPTION=VALUE or llm.OPTION=VALUE, got {setting!r}")
         if not group:
             part: Part = getattr(self, kind)
@@ -159,7 +167,9 @@ class Assembly:
             llm=_resolve("llm", self.llm, catalog, "llm"),
             template=_resolve("template", self.template, catalog, "template"),
             towers=towers,
-            connectors={m: _resolve("connector", part, catalog, f"connectors.{m}") for m, part in self.connectors.items()},
+            connectors={
+                m: _resolve("connector", part, catalog, f"connectors.{m}") for m, part in self.connectors.items()
+            },
             modalities={m: _resolve("modality", part, catalog, f"modalities.{m}") for m, part in modalities.items()},
         )
 

@@ -50,7 +50,9 @@ def draw(assembly: Assembly, catalog: Catalog | None = None) -> Blueprint:
         joint = {"in_dim": tower.embed_dim, "out_dim": text_config.hidden_size}
         if tower.grid is not None:
             joint["grid"] = list(tower.grid)
-        connectors[modality] = _component(resolved.connectors[modality], options=resolved.connectors[modality].options, config=joint)
+        connectors[modality] = _component(
+            resolved.connectors[modality], options=resolved.connectors[modality].options, config=joint
+        )
     config = TinyLlavaConfig(
         text_config=text_config,
         llm=_component(resolved.llm),

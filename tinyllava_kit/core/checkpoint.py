@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from transformers.utils import logging
 
 from .errors import KitError
 
@@ -27,10 +29,23 @@ def read_pretrained(loader: Any, checkpoint: str, **kwargs: Any) -> Any:
     if local and not Path(checkpoint).exists():
         raise KitError(f"no checkpoint directory {checkpoint!r}; give a hub name (org/name) or an existing directory")
     try:
-        return loader.from_pretrained(checkpoint, trust_remote_code=False, local_files_only=local or offline(), **kwargs)
+        return loader.from_pretrained(
+            checkpoint, trust_remote_code=False, local_files_only=local or offline(), **kwargs
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         what = getattr(loader, "__name__", str(loader))
         raise KitError(f"cannot read {what} from {checkpoint!r}: {first_line(error)}") from error
+
+
+@contextmanager
+def without_reports() -> Iterator[None]:
+    """Without what transformers logs while it reads a checkpoint; what matters is checked by the caller."""
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def looks_local(checkpoint: str) -> bool:
@@ -61,14 +76,28 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], source: str, *, s
         KitError: missing or surplus keys, or other shapes; lists the first of them.
     """
     own = module.state_dict()
-    missing = sorted(own.keys() - state.keys())
-    surplus = [] if surplus_ok else sorted(state.keys() - own.keys())
-    shapes = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
-    for what, keys in (("lacks", missing), ("has unknown", surplus), ("has other shapes for", sorted(shapes))):
+    check_loaded(
+        source,
+        missing=own.keys() - state.keys(),
+        unexpected=() if surplus_ok else state.keys() - own.keys(),
+        mismatched=[k for k in own.keys() & state.keys() if own[k].shape != state[k].shape],
+    )
+    module.load_state_dict({key: state[key] for key in own}, strict=True)
+
+
+def check_loaded(
+    source: str, *, missing: Iterable[str], unexpected: Iterable[str] = (), mismatched: Iterable[str] = ()
+) -> None:
+    """Refuse weights that do not fit.
+
+    Raises:
+        KitError: names the source and the first of the keys.
+    """
+    for what, found in (("missing", missing), ("unexpected", unexpected), ("wrongly shaped", mismatched)):
+        keys = sorted(found)
         if keys:
             more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
-            raise KitError(f"{source!r} {what} {', '.join(keys[:5])}{more}")
-    module.load_state_dict({key: state[key] for key in own}, strict=True)
+            raise KitError(f"{source!r}: {what} weights: {', '.join(keys[:5])}{more}")
 
 
 def first_line(error: BaseException) -> str:

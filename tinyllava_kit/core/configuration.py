@@ -46,7 +46,9 @@ class Component:
         Raises:
             MissingPluginError: nobody; the message says what to install.
         """
-        qualified = [o for o in catalog.of_kind(kind) if o.distribution == self.distribution and o.spec.matches(self.name)]
+        qualified = [
+            o for o in catalog.of_kind(kind) if o.distribution == self.distribution and o.spec.matches(self.name)
+        ]
         if qualified:
             return qualified[0]
         try:

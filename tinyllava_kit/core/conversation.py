@@ -146,7 +146,9 @@ def _item_part(part: Mapping[str, Any], modalities: Mapping[str, ModalitySpec], 
     for key in (modality, "path", "url", "source"):
         if part.get(key) is not None:
             return Item(modality, part[key])
-    raise KitError(f"{where}: a part of type {modality!r} names no source; write {{'type': {modality!r}, {modality!r}: FILE}}")
+    raise KitError(
+        f"{where}: a part of type {modality!r} names no source; write {{'type': {modality!r}, {modality!r}: FILE}}"
+    )
 
 
 def _role(role: Any, where: str) -> str:
@@ -162,6 +164,7 @@ def _clean(text: Any, where: str) -> str:
 
 
 def _as_list(value: Any) -> list[Any]:
+    """A list of sources; anything else, a pair of array and rate too, is one."""
     if value is None:
         return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
+    return value if isinstance(value, list) else [value]

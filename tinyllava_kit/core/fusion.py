@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ class ItemSpan:
     num_tokens: int
 
 
-Sample = Sequence[Union[TextSpan, ItemSpan]]
+Sample = Sequence[TextSpan | ItemSpan]
 
 
 @dataclass(frozen=True)
@@ -245,9 +245,9 @@ def _checked(sample: Sample, number: int) -> Sample:
 
 def _truncate(
     sample: Sample, number: int, max_length: int | None, seen: dict[str, int]
-) -> tuple[list[tuple[Union[TextSpan, ItemSpan], int]], Cut | None]:
+) -> tuple[list[tuple[TextSpan | ItemSpan, int]], Cut | None]:
     """The spans that fit, items with their index over the batch; and what was lost. Counts items in `seen`."""
-    spans: list[tuple[Union[TextSpan, ItemSpan], int]] = []
+    spans: list[tuple[TextSpan | ItemSpan, int]] = []
     room = max_length if max_length is not None else sum(map(_length, sample))
     lost_text, lost_labels, lost_items, full = 0, 0, {}, False
     for span in sample:
@@ -272,12 +272,12 @@ def _truncate(
     return spans, cut
 
 
-def _length(span: Union[TextSpan, ItemSpan]) -> int:
+def _length(span: TextSpan | ItemSpan) -> int:
     return len(span.ids) if isinstance(span, TextSpan) else span.num_tokens
 
 
 def _lay_out(
-    samples: list[list[tuple[Union[TextSpan, ItemSpan], int]]],
+    samples: list[list[tuple[TextSpan | ItemSpan, int]]],
     cuts: tuple[Cut, ...],
     modalities: list[str],
     pad_id: int,

@@ -161,7 +161,7 @@ class Connector(nn.Module, ABC):
         """Features of whole items -> (N, P', D); row i is real up to ``num_tokens(lengths[i])``."""
 
 
-class LanguageModel(ABC):
+class LanguageModel:
     """A causal LM and its tokenizer, as transformers classes; the defaults serve any Auto model.
 
     `model_types`: the configurations it takes; empty: any.
@@ -185,10 +185,18 @@ class LanguageModel(ABC):
 
     @classmethod
     def load(cls, checkpoint: str, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
-        """The model with its weights."""
-        from .checkpoint import read_pretrained
+        """The model with its weights.
 
-        return read_pretrained(AutoModelForCausalLM, checkpoint, config=config, dtype=dtype)
+        Raises:
+            KitError: not found, or weights are missing, which transformers would fill with random numbers.
+        """
+        from .checkpoint import check_loaded, read_pretrained
+
+        model, info = read_pretrained(
+            AutoModelForCausalLM, checkpoint, config=config, dtype=dtype, output_loading_info=True
+        )
+        check_loaded(checkpoint, missing=info["missing_keys"])
+        return model
 
     @classmethod
     def read_tokenizer(cls, checkpoint: str) -> PreTrainedTokenizerBase:

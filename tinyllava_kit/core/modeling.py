@@ -18,6 +18,7 @@ from transformers import Cache, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import ModelOutput
 
 from .catalog import Catalog
+from .checkpoint import check_loaded
 from .configuration import TinyLlavaConfig
 from .discovery import discover
 from .errors import FusionError, KitError
@@ -73,11 +74,9 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
         """
         wants_info = kwargs.pop("output_loading_info", False)
         model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
-        for what in ("missing", "unexpected"):
-            keys = sorted(info[f"{what}_keys"])
-            if keys:
-                more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
-                raise KitError(f"{str(pretrained_model_name_or_path)!r}: {what} weights: {', '.join(keys[:5])}{more}")
+        check_loaded(
+            str(pretrained_model_name_or_path), missing=info["missing_keys"], unexpected=info["unexpected_keys"]
+        )
         # transformers has replaced non-persistent buffers by uninitialised memory; it makes those of its own
         # models again, other towers do so when asked
         for module in model.modules():
@@ -126,7 +125,9 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         self.llm_interface: type[LanguageModel] = load(config.component("llm").offer("llm", catalog).spec)
         self.language_model = language_model or self.llm_interface.build(config.text_config)
         self.towers = nn.ModuleDict(towers or {m: build_tower(config, m, catalog) for m in config.towers})
-        self.connectors = nn.ModuleDict(connectors or {m: build_connector(config, m, catalog) for m in config.connectors})
+        self.connectors = nn.ModuleDict(
+            connectors or {m: build_connector(config, m, catalog) for m in config.connectors}
+        )
         if self.device.type != "meta":
             for module in self.modules():
                 module._is_hf_initialized = True  # each part initialised itself; post_init shall not do it again
@@ -265,12 +266,16 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             attentions=outputs.attentions,
         )
 
-    def prepare_inputs_for_generation(self, input_ids: Tensor, inputs_embeds: Any = None, **kwargs: Any) -> dict[str, Any]:
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, inputs_embeds: Any = None, **kwargs: Any
+    ) -> dict[str, Any]:
         # Both names stand in the signature because generate looks for them there.
         return super().prepare_inputs_for_generation(input_ids, inputs_embeds=inputs_embeds, **kwargs)
 
     @torch.no_grad()
-    def generate(self, inputs: Tensor | None = None, *, items: Items | None = None, plan: Plan | None = None, **kwargs: Any):
+    def generate(
+        self, inputs: Tensor | None = None, *, items: Items | None = None, plan: Plan | None = None, **kwargs: Any
+    ):
         """As in transformers, with `items` and `plan`; returns prompt and new tokens.
 
         The items are embedded here, once: what beams and several returned sequences repeat are ordinary tensors.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +153,9 @@ class TinyLlavaProcessor(ProcessorMixin):
         except KitError as error:
             raise KitError(f"{conversation.name}: {error}") from error
         waiting = iter(conversation.items)
-        text = encode_spans(self._with_markers(spans, conversation.items), self.tokenizer, add_bos=self.template.add_bos)
+        text = encode_spans(
+            self._with_markers(spans, conversation.items), self.tokenizer, add_bos=self.template.add_bos
+        )
         sample, items = [], []
         for span in text:
             if span is not None:
@@ -310,7 +312,10 @@ def _pad_features(features: Sequence[Tensor]) -> dict[str, Tensor]:
     lengths = [len(f) for f in features]
     if len(set(lengths)) == 1:
         return {"features": torch.stack(list(features))}
-    return {"features": torch.nn.utils.rnn.pad_sequence(list(features), batch_first=True), "lengths": torch.tensor(lengths)}
+    return {
+        "features": torch.nn.utils.rnn.pad_sequence(list(features), batch_first=True),
+        "lengths": torch.tensor(lengths),
+    }
 
 
 def _without_labels(span: TextSpan | ItemSpan) -> TextSpan | ItemSpan:

@@ -35,7 +35,9 @@ def whole_directory(target: str | os.PathLike[str]) -> Iterator[Path]:
         yield stage
         _publish(stage, target)
     except (OSError, SafetensorError) as error:
-        raise KitError(f"cannot save {str(target)!r}: {first_line(error)}; what was there before is unchanged") from error
+        raise KitError(
+            f"cannot save {str(target)!r}: {first_line(error)}; what was there before is unchanged"
+        ) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 

@@ -52,7 +52,8 @@ def _locate_parts(message: Mapping[str, Any], modalities: set[str], root: str | 
         return message
     keys = {*modalities, "path"}
     parts = [
-        {k: _locate(v, root) if k in keys else v for k, v in p.items()} if isinstance(p, Mapping) else p for p in content
+        {k: _locate(v, root) if k in keys else v for k, v in p.items()} if isinstance(p, Mapping) else p
+        for p in content
     ]
     return {**message, "content": parts}
 

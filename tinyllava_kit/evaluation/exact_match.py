@@ -51,7 +51,9 @@ def exact_match(
     ``without items`` takes every item out of the text; ``shuffled items`` gives each row the items of
     another (a rotation of a seeded shuffle over rows with items, so that none keeps its own).
     """
-    asked = [_controlled(c, other, control) for c, other in zip(conversations, _others(conversations, seed), strict=True)]
+    asked = [
+        _controlled(c, other, control) for c, other in zip(conversations, _others(conversations, seed), strict=True)
+    ]
     judged = []
     for start in range(0, len(asked), batch_size):
         part = asked[start : start + batch_size]
@@ -67,7 +69,7 @@ def accuracy(judged: Sequence[Judged]) -> float:
 
 
 def _others(conversations: Sequence[Conversation], seed: int) -> list[Conversation]:
-    """For each conversation another one whose items have the same modalities and different sources, where there is one."""
+    """For each conversation another with other items of the same modalities, where there is one."""
     order = list(range(len(conversations)))
     random.Random(seed).shuffle(order)
     kind = lambda c: [item.modality for item in c.items]  # noqa: E731

@@ -35,7 +35,9 @@ def question(text: str, items: Sequence[Item], processor: TinyLlavaProcessor) ->
     for modality, placeholder in ((m, s.token.placeholder) for m, s in processor.specs.items()):
         given = sum(item.modality == modality for item in items)
         if wanted.count(modality) != given:
-            raise KitError(f"the question has {wanted.count(modality)} {placeholder}, {given} {modality} item(s) are given")
+            raise KitError(
+                f"the question has {wanted.count(modality)} {placeholder}, {given} {modality} item(s) are given"
+            )
     waiting = {m: iter([item for item in items if item.modality == m]) for m in processor.specs}
     ordered = [next(waiting[modality]) for modality in wanted]
     marked = "".join(ITEM if piece in placeholders else piece for piece in pieces)

@@ -24,5 +24,7 @@ def load_model(
     path = Path(directory)
     if path.is_dir() and not (path / "config.json").exists():
         raise KitError(f"{str(directory)!r} is not a model directory: it has no config.json")
+    if not path.exists() and "/" not in str(directory):
+        raise KitError(f"no model directory {str(directory)!r}; give an existing one, or a hub name (org/name)")
     processor = TinyLlavaProcessor.from_pretrained(str(directory))
     return read_pretrained(TinyLlavaForConditionalGeneration, str(directory), dtype=dtype), processor

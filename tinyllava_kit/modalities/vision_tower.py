@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from PIL import Image
 from torch import Tensor
 from transformers import AutoConfig, BaseImageProcessor, PreTrainedConfig, PreTrainedModel
-from transformers.utils import logging
 
-from tinyllava_kit.core.checkpoint import check_model_type, load_state, read_pretrained
+from tinyllava_kit.core.checkpoint import check_model_type, load_state, read_pretrained, without_reports
 from tinyllava_kit.core.errors import KitError, near
 from tinyllava_kit.core.interfaces import Features, Grid, Tower
 from tinyllava_kit.modalities.image import ImagePreprocessor
@@ -132,7 +130,7 @@ class TransformersVisionTower(Tower):
         Raises:
             KitError: not found, of another kind, no such layer or selection.
         """
-        with _without_reports():  # SigLIP's text configuration warns of its own defaults
+        with without_reports():  # SigLIP's text configuration warns of its own defaults
             config = read_pretrained(AutoConfig, checkpoint)
         cls.check_architecture(config.model_type, checkpoint)
         config = getattr(config, "vision_config", config)
@@ -179,7 +177,7 @@ class TransformersVisionTower(Tower):
 
     def load_weights(self, checkpoint: str) -> None:
         """Fill the tower from a vision model's weights or those of a whole image-text model."""
-        with _without_reports():  # text towers and later layers are surplus; what is missing is checked below
+        with without_reports():  # text towers and later layers are surplus; what is missing is checked below
             model, info = read_pretrained(
                 self.model_class, checkpoint, config=self._cut_config(), output_loading_info=True
             )
@@ -203,14 +201,3 @@ class TransformersVisionTower(Tower):
             layer += fields["num_hidden_layers"] + 1
         fields.update(num_hidden_layers=layer, attn_implementation="sdpa")
         return self.model_class.config_class(**fields)
-
-
-@contextmanager
-def _without_reports() -> Iterator[None]:
-    """Without what transformers logs while it reads a checkpoint."""
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)

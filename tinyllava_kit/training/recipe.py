@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -121,5 +121,5 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def _known_keys() -> set[str]:
-    models: Union[tuple[type[BaseModel], ...], Any] = (Recipe, Stage, Data, PartTraining, Lora)
+    models: tuple[type[BaseModel], ...] | Any = (Recipe, Stage, Data, PartTraining, Lora)
     return {name for model in models for name in model.model_fields}

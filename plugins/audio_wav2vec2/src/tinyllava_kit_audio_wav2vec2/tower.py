@@ -9,8 +9,7 @@ Legend: N rows (windows of sounds), S samples, P frames, C channels of the convo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,9 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.models.wavlm.modeling_wavlm import WavLMAttention
-from transformers.utils import logging
 
-from tinyllava_kit.core.checkpoint import check_model_type, load_state, read_pretrained
+from tinyllava_kit.core.checkpoint import check_model_type, load_state, read_pretrained, without_reports
 from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.core.interfaces import Features, Tower
 
@@ -104,7 +102,7 @@ class Wav2Vec2Tower(Tower):
         Raises:
             KitError: keys are missing or of other shapes.
         """
-        with _without_reports():  # heads are surplus; what is missing is checked below
+        with without_reports():  # heads are surplus; what is missing is checked below
             model, info = read_pretrained(
                 AutoModel,
                 checkpoint,
@@ -243,17 +241,6 @@ def _parse_layer(layer: str | int, num_layers: int, checkpoint: str) -> int | st
             f"expected last, mix or a number from {-num_layers - 1} to {num_layers}"
         )
     return index if index >= 0 else num_layers + 1 + index
-
-
-@contextmanager
-def _without_reports() -> Iterator[None]:
-    """Without what transformers logs while it reads a checkpoint."""
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
 
 
 def _encoder_config(config: Mapping[str, Any]) -> PreTrainedConfig:

@@ -109,12 +109,8 @@ class TimmTower(Tower):
             arguments = _arguments(checkpoint, image_size)
             with torch.device("meta"):
                 model = timm.create_model(pretrained=False, **arguments).eval()
-        size = (image_size, image_size) if image_size else get_model_input_config(model)["input_size"][-2:]
-        if model.in_chans != 3:
-            raise KitError(f"{checkpoint!r} takes {model.in_chans} channels; pictures have 3")
-        if crop_pct is not None and not 0 < crop_pct <= 1:
-            raise KitError(f"tower 'timm': crop_pct must be over 0 and at most 1, got {crop_pct}")
-        wanted = {"input_size": (3, *size), "crop_pct": crop_pct}
+        arguments.pop("pretrained_model_args", None)  # says how the weights were made; not needed without them
+        data = _data(model, image_size, crop_pct, checkpoint)
         index = _stage(layer, len(model.feature_info), checkpoint)
         config = {
             "model": {**arguments, "pretrained_cfg": _facts(arguments["pretrained_cfg"])},
@@ -122,12 +118,12 @@ class TimmTower(Tower):
             "pretrained": pretrained,
             "index": index,
             "unused": [],
-            "data": resolve_data_config(wanted, model=model),
+            "data": data,
         }
-        config["model"].pop("pretrained_model_args", None)  # says how the weights were made; not needed without them
         with _naming(checkpoint), torch.enable_grad():
-            features = _features(_trimmed(model, config), torch.zeros(1, 3, *size, device="meta"), index)
-            config.update(_shape(features, model, size, checkpoint, index), unused=_unused(model, features))
+            features = _features(_trimmed(model, config), torch.zeros(1, *data["input_size"], device="meta"), index)
+            shape = _shape(features, model, data["input_size"][1:], checkpoint, index)
+            config.update(shape, unused=_unused(model, features))
         return json.loads(json.dumps(config))
 
     @classmethod
@@ -203,6 +199,17 @@ def _check_directory(path: Path) -> None:
             f"{str(path / 'config.json')!r} has no 'architecture', so it is no timm model; "
             f"timm.models.save_for_hf writes such directories"
         )
+
+
+def _data(model: nn.Module, image_size: int, crop_pct: float | None, checkpoint: str) -> dict[str, Any]:
+    """How pictures are prepared for the model, as arguments of `timm.data.create_transform`."""
+    if model.in_chans != 3:
+        raise KitError(f"{checkpoint!r} takes {model.in_chans} channels; pictures have 3")
+    if crop_pct is not None and not 0 < crop_pct <= 1:
+        raise KitError(f"tower 'timm': crop_pct must be over 0 and at most 1, got {crop_pct}")
+    own = get_model_input_config(model)["input_size"]
+    size = (3, image_size, image_size) if image_size else own
+    return resolve_data_config({"input_size": size, "crop_pct": crop_pct}, model=model)
 
 
 @contextmanager

@@ -1,0 +1,193 @@
+"""The fusion kernel, in copies of its output: time forward and with backward, what it allocates, and the plan.
+
+`fuse` is timed with the embedding lookup of its text, the embedding frozen where nothing else is said. Beside it,
+without goals: the same with a trained embedding, and transformers' way (LLaVA's and others' ``forward``), which looks
+up all positions and puts the features over the placeholders with `masked_scatter`.
+
+Legend: B samples, T positions, D width, V vocabulary, R feature rows, n text rows.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from tinyllava_kit.core.fusion import IGNORE_INDEX, ItemSpan, Plan, TextSpan, fuse, plan
+
+from .clock import Work, ratios
+from .figure import Figure
+
+FORWARD = {torch.float32: 1.4, torch.bfloat16: 1.8}
+BACKWARD = {torch.float32: 2.4, torch.bfloat16: 2.8}
+ALLOCATED = 1.1
+PLAN = 0.1
+
+MODALITY = "item"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """SigLIP's rows in a TinyLlama-sized LLM, and a question with its answer."""
+
+    width: int = 2048
+    vocab: int = 32000
+    rows: int = 729
+    text: tuple[int, int] = (140, 200)  # at least and at most, per sample
+    batches: tuple[int, ...] = (8, 32)
+
+
+def figures(sizes: Sizes | None = None, *, seconds: float = 4.0, rounds: int = 11) -> Iterator[Figure]:
+    """Time and allocation at each batch size and dtype, then the plan of the largest batch.
+
+    Args:
+        sizes: of the tensors; those of the goals when not given.
+        seconds, rounds: see `clock.ratios`, for each batch size and dtype.
+    """
+    sizes = sizes or Sizes()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # so that CPU time is the time of the work, not of threads that wait for each other
+    try:
+        for batch in sizes.batches:
+            samples = make_samples(sizes, batch)
+            for dtype in FORWARD:
+                yield from _figures_of(Batch.of(samples, sizes, dtype), samples, sizes, seconds, rounds)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def make_samples(sizes: Sizes, batch: int) -> list[list[TextSpan | ItemSpan]]:
+    """Conversations about one item each: some text, the item, a question and an answer that is learned."""
+    chance = random.Random(0)
+    samples: list[list[TextSpan | ItemSpan]] = []
+    for _ in range(batch):
+        ids = [chance.randrange(1, sizes.vocab - 1) for _ in range(chance.randint(*sizes.text))]
+        third = len(ids) // 3
+        question, answer = ids[third : 2 * third], ids[2 * third :]
+        after = TextSpan(question + answer, [IGNORE_INDEX] * len(question) + answer)
+        samples.append([TextSpan(ids[:third]), ItemSpan(MODALITY, sizes.rows), after])
+    return samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """The tensors of a case, and the ways to fuse them.
+
+    table: (V, D), the embedding. features: (R, D), with a gradient. grad: (B, T, D), that of the output.
+    placeholders: (B, T), the input ids with an id of their own where features go, as transformers has them.
+    """
+
+    plan: Plan
+    table: Tensor
+    features: Tensor
+    grad: Tensor
+    placeholders: Tensor
+
+    @classmethod
+    def of(cls, samples: list[list[TextSpan | ItemSpan]], sizes: Sizes, dtype: torch.dtype) -> Batch:
+        layout = plan(samples)
+        places = layout.item_rows[MODALITY]
+        make = partial(torch.rand, generator=torch.Generator().manual_seed(0))
+        return cls(
+            plan=layout,
+            table=make(sizes.vocab, sizes.width).to(dtype),
+            features=make(len(places), sizes.width).to(dtype).requires_grad_(),
+            grad=make(*layout.input_ids.shape, sizes.width).to(dtype),
+            placeholders=layout.input_ids.flatten().index_fill(0, places, sizes.vocab - 1).view_as(layout.input_ids),
+        )
+
+    def look_up(self, table: Tensor) -> Tensor:
+        return F.embedding(self.plan.input_ids.flatten().index_select(0, self.plan.text_rows), table)  # (n, D)
+
+    def fused(self, table: Tensor, features: Tensor) -> Tensor:
+        return fuse(self.plan, self.look_up(table), {MODALITY: features})  # (B, T, D)
+
+    def scattered(self, table: Tensor, features: Tensor) -> Tensor:
+        everywhere = F.embedding(self.placeholders, table)  # (B, T, D)
+        mask = (self.placeholders == table.shape[0] - 1)[..., None].expand_as(everywhere)  # (B, T, D)
+        return everywhere.masked_scatter(mask, features)  # (B, T, D)
+
+    def works(self) -> Mapping[str, Work]:
+        """By name, what is timed in copies of `grad`, which has the size of the output."""
+        trained = self.table.clone().requires_grad_()
+
+        def forward(way: Work) -> Work:
+            return torch.no_grad()(partial(way, self.table, self.features))
+
+        def backward(way: Work, table: Tensor) -> Work:
+            wanted = [tensor for tensor in (table, self.features) if tensor.requires_grad]
+            return lambda: torch.autograd.grad(way(table, self.features), wanted, self.grad)
+
+        return {
+            "forward": forward(self.fused),
+            "backward": backward(self.fused, self.table),
+            "backward_trained_embedding": backward(self.fused, trained),
+            "masked_scatter_forward": forward(self.scattered),
+            "masked_scatter_backward": backward(self.scattered, self.table),
+        }
+
+
+class Allocations(TorchDispatchMode):
+    """Counts the bytes of every storage that an operator returns and was not given; what is freed counts too.
+
+    It sees operators, not the insides of their kernels: what one allocates and frees within itself is not counted.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = {storage.data_ptr() for storage in _storages((args, kwargs))}
+        made = {storage.data_ptr(): storage.nbytes() for storage in _storages(result)}
+        self.num_bytes += sum(size for place, size in made.items() if place not in given)
+        return result
+
+
+def allocated(work: Work) -> int:
+    """Bytes that `work` allocates, see `Allocations`."""
+    with Allocations() as seen:
+        work()
+    return seen.num_bytes
+
+
+def _storages(tree: Any) -> list[torch.UntypedStorage]:
+    return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def _figures_of(
+    batch: Batch, samples: list[list[TextSpan | ItemSpan]], sizes: Sizes, seconds: float, rounds: int
+) -> Iterator[Figure]:
+    dtype, works = batch.grad.dtype, dict(batch.works())
+    case = f"{ {torch.float32: 'fp32', torch.bfloat16: 'bf16'}[dtype] }_batch{len(samples)}"
+    ours = {name: works.pop(name) for name in ("forward", "backward")}
+    copies = ratios(batch.grad.clone, ours, seconds=seconds, rounds=rounds)
+    yield Figure(name=f"fuse_{case}_forward", value=copies["forward"], goal=FORWARD[dtype])
+    yield Figure(name=f"fuse_{case}_backward", value=copies["backward"], goal=BACKWARD[dtype])
+    yield from _allocations(batch, case)
+    if len(samples) == min(sizes.batches):  # the others are slow, and their ratios hardly depend on the batch
+        for name, copies_of in ratios(batch.grad.clone, works).items():
+            yield Figure(name=f"{case}_{name}", value=copies_of)
+    if len(samples) == max(sizes.batches) and dtype == torch.float32:
+        planned = ratios(ours["forward"], {"plan": lambda: plan(samples)}, rounds=rounds)
+        yield Figure(name=f"plan_in_fuse_batch{len(samples)}", value=planned["plan"], goal=PLAN)
+
+
+def _allocations(batch: Batch, case: str) -> Iterator[Figure]:
+    text, features = batch.look_up(batch.table), {MODALITY: batch.features.detach()}
+    output = batch.grad.nbytes
+    alone = allocated(lambda: fuse(batch.plan, text, features))
+    yield Figure(name=f"fuse_{case}_allocated", value=alone / output, goal=ALLOCATED)
+    looked_up = allocated(lambda: batch.fused(batch.table, features[MODALITY]))
+    yield Figure(name=f"{case}_allocated_with_lookup", value=looked_up / output)
+    scattered = allocated(lambda: batch.scattered(batch.table, features[MODALITY]))
+    yield Figure(name=f"{case}_masked_scatter_allocated", value=scattered / output)

@@ -1,0 +1,125 @@
+"""Memory that `from_pretrained` takes for a model of 1.5 billion parameters, in the size of its weights.
+
+The model has the dimensions of TinyLlama-1.1B and SigLIP-so400m-384 and random weights in bf16, 3 GB. It is made once,
+in the cache directory. Saving and loading have a process each.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from .figure import Figure
+
+PEAK = 1.15
+
+# TinyLlama/TinyLlama-1.1B-Chat-v1.0 and google/siglip-so400m-patch14-384
+LLM = {
+    "vocab_size": 32000,
+    "hidden_size": 2048,
+    "intermediate_size": 5632,
+    "num_hidden_layers": 22,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 2048,
+}
+VISION = {
+    "model_type": "siglip_vision_model",
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_hidden_layers": 27,
+    "num_attention_heads": 16,
+    "image_size": 384,
+    "patch_size": 14,
+}
+
+
+def figures(cache: Path) -> Iterator[Figure]:
+    """The peak of loading, and how much of what stays is private to the process.
+
+    Args:
+        cache: where the model is, or will be saved.
+    """
+    model = cache / "tinyllama-1.1b-siglip-so400m"
+    if not (model / "config.json").is_file():
+        _in_a_process(save, model, LLM, VISION)
+    peak, private = _in_a_process(measure, model)
+    yield Figure(name="from_pretrained_peak", value=peak, goal=PEAK)
+    yield Figure(name="from_pretrained_private", value=private)
+
+
+def make_config(llm: dict[str, Any], vision: dict[str, Any]) -> Any:
+    """An assembly from its dimensions alone, without a checkpoint -> `TinyLlavaConfig`."""
+    from transformers import LlamaConfig
+
+    from tinyllava_kit import TinyLlavaConfig
+
+    side = vision["image_size"] // vision["patch_size"]
+    joint = {"in_dim": vision["hidden_size"], "out_dim": llm["hidden_size"], "grid": [side, side]}
+    return TinyLlavaConfig(
+        text_config=LlamaConfig(**llm),
+        llm={"name": "llama"},
+        template={"name": "llama"},
+        towers={"image": {"name": "siglip", "config": {"vision_config": vision, "layer": -2, "select": "all"}}},
+        connectors={"image": {"name": "mlp2x_gelu", "options": {"depth": 2}, "config": joint}},
+        modalities={"image": {"name": "image", "options": {"aspect": "square"}}},
+    )
+
+
+def save(target: Path, llm: dict[str, Any], vision: dict[str, Any]) -> None:
+    """Make a model with random weights in bf16 and save it."""
+    import torch
+
+    from tinyllava_kit import TinyLlavaForConditionalGeneration
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    needed = 4 * 2**30
+    if llm is LLM and shutil.disk_usage(target.parent).free < needed:
+        raise SystemExit(
+            f"{target.parent} has less than the {needed >> 30} GiB that the model needs; give another --cache"
+        )
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.bfloat16)
+    TinyLlavaForConditionalGeneration(make_config(llm, vision)).save_pretrained(target)
+
+
+def measure(source: Path) -> tuple[float, float]:
+    """Load a model and read every weight once -> (peak, private), both in the size of its weights.
+
+    peak: the most that was resident since before the load (`VmHWM`), less what was resident then (`VmRSS`). Pages of
+        the files that are mapped count like any other. Not `ru_maxrss`, which a process inherits from the one that
+        started it.
+    private: what stays in anonymous memory, which no other process shares and the kernel cannot drop.
+
+    All that loading imports is imported before: a model of the same configuration is built without memory.
+    """
+    import torch
+
+    from tinyllava_kit import TinyLlavaConfig, TinyLlavaForConditionalGeneration
+
+    with torch.device("meta"):
+        TinyLlavaForConditionalGeneration(TinyLlavaConfig.from_pretrained(source))
+    before = _memory()
+    model = TinyLlavaForConditionalGeneration.from_pretrained(source)
+    for weight in model.state_dict().values():
+        weight.view(torch.uint8).max()  # a page that is mapped is not resident until it is read
+    after = _memory()
+    weights = sum(weight.nbytes for weight in model.state_dict().values())
+    return (after["VmHWM"] - before["VmRSS"]) / weights, (after["RssAnon"] - before["RssAnon"]) / weights
+
+
+def _memory() -> dict[str, int]:
+    """The process's memory by the kernel's names, in bytes."""
+    status = Path("/proc/self/status").read_text()
+    return {name: int(size) * 1024 for name, size in re.findall(r"^(\w+):\s+(\d+) kB$", status, re.MULTILINE)}
+
+
+def _in_a_process(function: Any, *args: Any) -> Any:
+    """Call a function in a process of its own, started anew."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(function, *args).result()

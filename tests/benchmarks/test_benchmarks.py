@@ -1,0 +1,83 @@
+"""The benchmarks run, count what they say they count, and compare ways that give the same. Nothing here is timed."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+import torch
+
+from benchmarks import clock, fuse, loading
+from benchmarks.figure import Figure, verdict
+
+TOY = fuse.Sizes(width=8, vocab=53, rows=7, text=(3, 5), batches=(2, 3))
+
+
+def made(dtype: torch.dtype, sizes: fuse.Sizes = TOY) -> fuse.Batch:
+    return fuse.Batch.of(fuse.make_samples(sizes, 3), sizes, dtype)
+
+
+def test_a_figure_is_short_of_its_goal_only_if_it_has_one():
+    figures = [
+        Figure(name="a", value=1.0, goal=1.0),
+        Figure(name="b", value=1.25, goal=1.0),
+        Figure(name="c", value=9.0),
+    ]
+    assert [figure.line().split() for figure in figures] == [
+        ["a", "1.000", "1", "ok"],
+        ["b", "1.250", "1", "short"],
+        ["c", "9.000", "-", "-"],
+    ]
+    assert verdict(figures) == "verdict short: b"
+    assert verdict(figures[:1]) == "verdict ok"
+
+
+def test_a_ratio_is_the_median_of_rounds_after_the_first():
+    ticks = count()  # each reading of the clock is one later: work that reads it twice takes three
+
+    def slow() -> None:
+        next(ticks)
+        next(ticks)
+
+    found = clock.ratios(lambda: None, {"slow": slow, "same": lambda: None}, rounds=5, clock=lambda: next(ticks))
+    assert found == {"slow": 3.0, "same": 1.0}
+
+
+# Rows of 8 numbers are copied eight bytes at a time, rows of 5 are not.
+@pytest.mark.parametrize("width", [8, 5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_both_ways_of_fusing_give_the_same_rows_and_gradients(dtype, width):
+    batch = made(dtype, fuse.Sizes(width=width, vocab=53, rows=7, text=(3, 5)))
+    real = batch.plan.attention_mask.bool()
+    batch.grad[~real] = 0
+    results = []
+    for way in (batch.fused, batch.scattered):
+        out = way(batch.table, batch.features)
+        results.append((out[real], torch.autograd.grad(out, batch.features, batch.grad)[0]))
+    for ours, theirs in zip(*results, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_allocations_count_new_storages_and_no_views():
+    source = torch.rand(3, 5)
+    assert fuse.allocated(lambda: source.view(5, 3).t()) == 0
+    assert fuse.allocated(lambda: (source + 1).add_(1) * 2) == 2 * source.nbytes
+
+
+def test_the_figures_of_fuse_and_plan_are_all_there():
+    names = [figure.name for figure in fuse.figures(TOY, seconds=0, rounds=1) if figure.goal is not None]
+    parts = ("forward", "backward", "allocated")
+    cases = [f"{dtype}_batch{batch}" for batch in TOY.batches for dtype in ("fp32", "bf16")]
+    assert sorted(names) == sorted(
+        [f"fuse_{case}_{part}" for case in cases for part in parts] + ["plan_in_fuse_batch3"]
+    )
+
+
+def test_the_model_that_is_loaded_has_the_size_it_claims():
+    from tinyllava_kit import TinyLlavaForConditionalGeneration
+
+    with torch.device("meta"):
+        model = TinyLlavaForConditionalGeneration(loading.make_config(loading.LLM, loading.VISION))
+    sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    assert round(sizes["language_model"] / 1e9, 1) == 1.1
+    assert round(sizes["towers"] / 1e9, 1) == 0.4

@@ -1,0 +1,189 @@
+"""Training: what learns and what stays, rates per part, cached features, resuming, and learning something at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+import yaml
+from transformers.trainer_utils import get_last_checkpoint
+
+from tests import toys
+from tinyllava_kit import KitError
+from tinyllava_kit.data.dataset import Collator, ConversationDataset
+from tinyllava_kit.inference.loading import load_model
+from tinyllava_kit.training.features import FeatureCache
+from tinyllava_kit.training.parts import OpenParts
+from tinyllava_kit.training.recipe import PartTraining, Recipe
+from tinyllava_kit.training.run import run_recipe
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("training")
+    model, processor = toys.picture_model(folder / "llm")
+    for part in (model, processor):
+        part.save_pretrained(folder / "model")
+    toys.picture_rows(folder)
+    return folder
+
+
+def train(place, name, **stage):
+    stage = {
+        "name": "s",
+        "data": str(place / "rows.json"),
+        "train": {"connector.image": "full"},
+        "batch_size": 2,
+        "logging_steps": 1,
+        "schedule": "constant_with_warmup",
+        "warmup_ratio": 0,
+        **stage,
+    }
+    recipe = {"model": str(place / "model"), "output": str(place / name), "stages": [stage]}
+    (place / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
+    return run_recipe(Recipe.from_yaml(place / f"{name}.yaml"))
+
+
+def losses(directory):
+    return [e["loss"] for e in json.loads((directory / "log.json").read_text()) if "loss" in e]
+
+
+def test_only_the_named_parts_change(place):
+    before, _ = load_model(place / "model")
+    after, _ = load_model(train(place, "only", max_steps=2))
+    changed = {k for k, v in after.state_dict().items() if not torch.equal(v, before.state_dict()[k])}
+    assert changed == {k for k in before.state_dict() if k.startswith("connectors.")}
+
+
+def test_a_model_learns_its_rows_by_heart(place):
+    found = losses(train(place, "heart", max_steps=40, batch_size=6, learning_rate=1e-2, train={"connector.image": "full", "llm": "full"}))
+    assert found[-1] < found[0] / 10
+
+
+def test_cached_features_give_the_losses_of_the_tower_itself(place):
+    plain = losses(train(place, "plain", max_steps=4))
+    cached = losses(train(place, "cached", max_steps=4, cache_features=True))
+    assert plain == pytest.approx(cached, abs=1e-4)
+
+
+def test_accumulated_steps_equal_one_large_batch(place):
+    large = losses(train(place, "large", max_steps=3, batch_size=6))
+    small = losses(train(place, "small", max_steps=3, batch_size=2, gradient_accumulation=3))
+    assert large == pytest.approx(small, abs=1e-4)
+
+
+def test_an_interrupted_stage_goes_on_where_it_was(place):
+    whole = train(place, "whole", max_steps=6, save_steps=3)
+    shutil.copytree(place / "whole", place / "cut")
+    for file in (place / "cut" / "s").iterdir():
+        if file.is_file():
+            file.unlink()
+    checkpoints = place / "cut" / "s" / "checkpoints"
+    shutil.rmtree(get_last_checkpoint(str(checkpoints)))
+    shutil.copytree(_checkpoint_of_step(place, 3), checkpoints / "checkpoint-3")
+    resumed = train(place, "cut", max_steps=6, save_steps=3)
+    assert losses(resumed)[3:] == losses(whole)[3:]
+
+
+def _checkpoint_of_step(place, step):
+    """A run that was stopped there; the recipe, and so the rates, are those of the whole one."""
+    from tinyllava_kit.training import run
+
+    stopped = place / "stopped"
+    keep = run.KitTrainer.train
+
+    def stop(self, *args, **kwargs):
+        from transformers import TrainerCallback
+
+        class Stop(TrainerCallback):
+            def on_save(self, args, state, control, **kwargs):
+                control.should_training_stop = True
+
+        self.add_callback(Stop())
+        return keep(self, *args, **kwargs)
+
+    run.KitTrainer.train = stop
+    try:
+        train(place, "stopped", max_steps=6, save_steps=step)
+    finally:
+        run.KitTrainer.train = keep
+    return stopped / "s" / "checkpoints" / f"checkpoint-{step}"
+
+
+def test_each_part_has_its_own_rate_and_vectors_do_not_decay(place):
+    from tinyllava_kit.training.run import KitTrainer, _arguments
+
+    model, _ = load_model(place / "model")
+    how = {
+        "connector.image": PartTraining(mode="full", learning_rate=2e-3, weight_decay=0.1),
+        "llm": PartTraining(mode="lora"),
+    }
+    parts = OpenParts(model, how)
+    recipe = Recipe.model_validate(
+        {"model": "m", "output": "o", "stages": [{"name": "s", "data": "d", "train": {"llm": "lora"}, "learning_rate": 5e-4}]}
+    )
+    trainer = KitTrainer(
+        model=model,
+        args=_arguments(recipe.stages[0], place / "unused", 0),
+        training=[(module, how[name]) for name, module in parts.trained.items()],
+    )
+    groups = trainer.create_optimizer().param_groups
+    assert [(g["lr"], g["weight_decay"], {p.ndim for p in g["params"]}) for g in groups] == [
+        (2e-3, 0.1, {2}),
+        (2e-3, 0.0, {1}),
+        (5e-4, 0.0, {2}),
+    ]
+
+
+def test_merged_adapters_give_the_logits_that_they_gave_unmerged(place):
+    model, processor = load_model(place / "model")
+    parts = OpenParts(model, {"llm": PartTraining(mode="lora")})
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+        model.eval()
+        batch = processor([{"role": "user", "content": "hello there"}])
+        before = model(**batch).logits
+        parts.merge()
+        assert torch.allclose(model(**batch).logits, before, atol=1e-4)
+    assert not any("lora" in name for name, _ in model.named_parameters())
+
+
+def test_the_head_gets_no_adapter(place):
+    model, _ = load_model(place / "model")
+    OpenParts(model, {"llm": PartTraining(mode="lora")})
+    assert not any("lora" in name for name, _ in model.get_output_embeddings().named_parameters())
+
+
+def test_a_part_without_parameters_is_an_error(tmp_path):
+    from tinyllava_kit import assemble
+
+    assembly = toys.picture_assembly(toys.save_llama(tmp_path / "llm", hidden=32), "identity")
+    model, _ = assemble(assembly)
+    with pytest.raises(KitError, match=r"train\.connector\.image: the part has no parameters to train"):
+        OpenParts(model, {"connector.image": PartTraining(mode="full")})
+
+
+def test_a_trained_tower_cannot_be_cached(place):
+    with pytest.raises(KitError, match=r"cache_features: tower\.image is trained"):
+        train(place, "both", train={"tower.image": "full"}, cache_features=True)
+
+
+def test_a_batch_with_nothing_to_learn_names_its_rows(place):
+    _, processor = load_model(place / "model")
+    dataset = ConversationDataset.from_file(place / "rows.json", processor)
+    with pytest.raises(KitError, match=r"nothing to learn in rows\.json\[0\] 'row-0'.*max_length 3 cuts it off"):
+        Collator(processor, max_length=3)([dataset[0]])
+
+
+def test_features_are_encoded_once_for_each_file(place):
+    model, processor = load_model(place / "model")
+    dataset = ConversationDataset.from_file(place / "rows.json", processor)
+    items = [item for conversation in dataset.conversations for item in conversation.items]
+    count = FeatureCache(model, processor).fill(items)
+    files = {item.source for item in items}
+    assert len(files) < len(items)
+    assert count == 4 * len(files)
