@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from . import memory
 from .figure import Figure, verdict
 
 QUICK = ("fuse", "start")
@@ -17,14 +18,14 @@ LONG = ("loading",)
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(QUICK + LONG))
-@click.option("--all", "everything", is_flag=True, help="Those that take longer than a minute, too.")
+@click.option("--all", "everything", is_flag=True, help="Those that are not quick, too.")
+@click.option("--cache", type=click.Path(file_okay=False, path_type=Path), help="Where the model of `loading` stays.")
 @click.option(
-    "--cache",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where the 3 GB model of `loading` stays; without it, it is made anew.",
+    "--memory", "way", type=click.Choice(list(memory.WAYS)), default="settled", help="Of `fuse`; see memory.py."
 )
-def main(names: tuple[str, ...], everything: bool, cache: Path | None) -> None:
+def main(names: tuple[str, ...], everything: bool, cache: Path | None, way: str) -> None:
     """Measure what NAMES say, or all that is quick."""
+    memory.take(way)
     figures = []
     with tempfile.TemporaryDirectory() as passing:
         for name in names or (QUICK + LONG if everything else QUICK):

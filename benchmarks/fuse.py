@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 
 from tinyllava_kit.core.fusion import IGNORE_INDEX, ItemSpan, Plan, TextSpan, fuse, plan
 
+from . import memory
 from .clock import Work, ratios
 from .figure import Figure
 
@@ -45,7 +46,7 @@ class Sizes:
     batches: tuple[int, ...] = (8, 32)
 
 
-def figures(sizes: Sizes | None = None, *, seconds: float = 4.0, rounds: int = 11) -> Iterator[Figure]:
+def figures(sizes: Sizes | None = None, *, seconds: float = 4.0, rounds: int = 15) -> Iterator[Figure]:
     """Time and allocation at each batch size and dtype, then the plan of the largest batch.
 
     Args:
@@ -59,6 +60,7 @@ def figures(sizes: Sizes | None = None, *, seconds: float = 4.0, rounds: int = 1
         for batch in sizes.batches:
             samples = make_samples(sizes, batch)
             for dtype in FORWARD:
+                memory.give_back()
                 yield from _figures_of(Batch.of(samples, sizes, dtype), samples, sizes, seconds, rounds)
     finally:
         torch.set_num_threads(threads)

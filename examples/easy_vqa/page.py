@@ -51,7 +51,7 @@ def _card(assets: Path, judged: Judged) -> str:
 
 
 def _pictures(assets: Path) -> dict[str, str]:
-    return {row["id"]: row["image"] for row in json.loads((assets / "easy-vqa" / "test.json").read_text())}
+    return {row["id"]: row["image"][0] for row in json.loads((assets / "easy-vqa" / "test.json").read_text())}
 
 
 def _curves(runs: Path) -> str:

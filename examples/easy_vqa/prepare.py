@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,8 +39,10 @@ if TYPE_CHECKING:
 
 Question = tuple[str, str, int]  # text, answer, number of the picture
 
-CONVERSION = 1  # raise it when what is written changes: directories of an older one are made again
+CONVERSION = 2  # raise it when what is written changes: directories of an older one are made again
 SHUFFLE_SEED = 17
+PICTURES_A_ROW = 4
+QUESTIONS_A_PICTURE = 3
 SOURCE_FILE = "SOURCE.json"
 
 
@@ -377,33 +379,44 @@ def make_data(wheel: Path, folder: Path) -> str:
 
 
 def conversation_rows(questions: Iterable[Question], split: str) -> list[dict[str, Any]]:
-    """A row per picture with all its questions, in an order drawn with a fixed seed."""
-    of_picture: dict[int, list[Question]] = {}
-    for question in questions:
-        of_picture.setdefault(question[2], []).append(question)
+    """Every question once, in rows of four pictures with up to three questions each, drawn with a fixed seed.
+
+    Few questions of one picture stand in a conversation, because earlier answers give later ones away and a
+    model that reads them need not look. The first rows hold every picture once, the next come back to them.
+    """
     draw = random.Random(SHUFFLE_SEED)
-    rows = []
-    for number, asked in sorted(of_picture.items()):
+    of_picture: dict[int, list[Question]] = {}
+    for question in sorted(questions):
+        of_picture.setdefault(question[2], []).append(question)
+    rows: list[dict[str, Any]] = []
+    for asked in of_picture.values():
         draw.shuffle(asked)
-        rows.append(row(f"{split}-{number}", f"images/{split}/{number}.png", asked))
+    while of_picture:
+        numbers = sorted(of_picture)
+        draw.shuffle(numbers)
+        for start in range(0, len(numbers), PICTURES_A_ROW):
+            visited = numbers[start : start + PICTURES_A_ROW]
+            rows.append(row(f"{split}-{len(rows)}", split, [of_picture[n][:QUESTIONS_A_PICTURE] for n in visited]))
+        of_picture = {n: rest for n, asked in of_picture.items() if (rest := asked[QUESTIONS_A_PICTURE:])}
     return rows
 
 
 def question_rows(questions: Iterable[Question], split: str) -> list[dict[str, Any]]:
     """A row per question, in the given order."""
     return [
-        row(f"{split}-{number}-{index}", f"images/{split}/{number}.png", [(text, answer, number)])
+        row(f"{split}-{number}-{index}", split, [[(text, answer, number)]])
         for index, (text, answer, number) in enumerate(questions)
     ]
 
 
-def row(name: str, image: str, questions: Iterable[Question]) -> dict[str, Any]:
-    """A LLaVA row: the picture stands before the first question. `image` is relative to the JSON file."""
+def row(name: str, split: str, pictures: Sequence[Sequence[Question]]) -> dict[str, Any]:
+    """A LLaVA row: each picture stands before the first of its questions. Names are relative to the JSON file."""
     turns = []
-    for index, (text, answer, _) in enumerate(questions):
-        turns.append({"from": "human", "value": text if index else f"<image>\n{text}"})
-        turns.append({"from": "gpt", "value": answer})
-    return {"id": name, "image": image, "conversations": turns}
+    for questions in pictures:
+        for index, (text, answer, _) in enumerate(questions):
+            turns.append({"from": "human", "value": text if index else f"<image>\n{text}"})
+            turns.append({"from": "gpt", "value": answer})
+    return {"id": name, "image": [f"images/{split}/{asked[0][2]}.png" for asked in pictures], "conversations": turns}
 
 
 def copy_pictures(archive: zipfile.ZipFile, prefix: str, folder: Path) -> int:

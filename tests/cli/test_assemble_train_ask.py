@@ -38,7 +38,14 @@ PARTS = ["--llm", "llama:llm", "--tower", f"image=clip:{toys.CLIP}", "--connecto
 
 
 def recipe(folder, name="recipe.yaml", **stage):
-    stage = {"name": "joint", "data": "rows.json", "train": {"connector.image": "full"}, "max_steps": 2, "batch_size": 2, **stage}
+    stage = {
+        "name": "joint",
+        "data": "rows.json",
+        "train": {"connector.image": "full"},
+        "max_steps": 2,
+        "batch_size": 2,
+        **stage,
+    }
     (folder / name).write_text(yaml.safe_dump({"model": "model", "output": f"runs-{name}", "stages": [stage]}))
     return name
 
@@ -81,7 +88,9 @@ def test_train_then_ask_about_a_picture(place):
     assert (trained / "log.json").exists()
     asked = tinyllava("ask", trained, "--image", "images/0.png", "what?", "--max-new-tokens", "4", cwd=place)
     assert asked.returncode == 0, asked.stderr
-    again = tinyllava("ask", trained, "--item", "image=images/0.png", "<image>\nwhat?", "--max-new-tokens", "4", cwd=place)
+    again = tinyllava(
+        "ask", trained, "--item", "image=images/0.png", "<image>\nwhat?", "--max-new-tokens", "4", cwd=place
+    )
     assert again.stdout == asked.stdout
 
 
@@ -104,11 +113,17 @@ def test_a_complete_stage_is_not_run_again(place):
         ([*PARTS[:4]], "modality 'image' has a tower but no connector"),
         ([*PARTS[:4], "--connector", "image=mlp2x_gellu"], "did you mean 'mlp2x_gelu'?"),
         ([*PARTS[:4], "--connector", "audio=linear", *PARTS[4:]], "no tower reads 'audio'"),
-        ([*PARTS[:2], "--tower", f"audio=clip:{toys.CLIP}", "--connector", "audio=linear"], "reads 'image', not 'audio'"),
+        (
+            [*PARTS[:2], "--tower", f"audio=clip:{toys.CLIP}", "--connector", "audio=linear"],
+            "reads 'image', not 'audio'",
+        ),
         ([*PARTS, "--set", "tower.image.layr=1"], "has no option 'layr'; did you mean 'layer'?"),
         ([*PARTS, "--set", "tower.image.layer=one"], "option 'layer' wants int, got 'one'"),
         ([*PARTS[:4], "--connector", "image=identity"], "identity"),
-        ([*PARTS[:4], "--connector", "image=pixel_shuffle_mlp", "--set", "connector.image.factor=3"], "connectors.image"),
+        (
+            [*PARTS[:4], "--connector", "image=pixel_shuffle_mlp", "--set", "connector.image.factor=3"],
+            "connectors.image",
+        ),
         (["--llm", "llama:llm", "--tower", "image"], "--tower wants MODALITY=NAME"),
     ],
 )
@@ -127,10 +142,19 @@ def test_an_output_directory_with_something_in_it_is_left_alone(place):
         ("model: [", "not YAML"),
         ("- a", "wants a mapping, got list"),
         ("model: model\noutput: o\nstages: []", "stages"),
-        ("model: model\noutput: o\nstages:\n- {name: a, data: rows.json, train: {llm: full}, epoch: 2}", "did you mean 'epochs'?"),
+        (
+            "model: model\noutput: o\nstages:\n- {name: a, data: rows.json, train: {llm: full}, epoch: 2}",
+            "did you mean 'epochs'?",
+        ),
         ("model: model\noutput: o\nstages:\n- {name: a, data: rows.json, train: {llm: ful}}", "'ful'"),
-        ("model: model\noutput: o\nstages:\n- {name: a, data: gone.json, train: {llm: full}}", "cannot read data 'gone.json'"),
-        ("model: gone\noutput: o\nstages:\n- {name: a, data: rows.json, train: {llm: full}}", "no model directory 'gone'"),
+        (
+            "model: model\noutput: o\nstages:\n- {name: a, data: gone.json, train: {llm: full}}",
+            "cannot read data 'gone.json'",
+        ),
+        (
+            "model: gone\noutput: o\nstages:\n- {name: a, data: rows.json, train: {llm: full}}",
+            "no model directory 'gone'",
+        ),
         ("model: llm\noutput: o\nstages:\n- {name: a, data: rows.json, train: {llm: full}}", "llm"),
         (
             "model: model\noutput: o\nstages:\n- {name: a, data: rows.json, train: {connector.imag: full}}",
@@ -183,6 +207,8 @@ def test_a_full_disk_leaves_the_old_model_as_it_was(place):
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
     before = {p.name: p.read_bytes() for p in (place / "model").iterdir()}
-    done = tinyllava("assemble", *PARTS, "-o", "model", "--force", "--seed", "9", cwd=place, preexec_fn=small_files_only)
+    done = tinyllava(
+        "assemble", *PARTS, "-o", "model", "--force", "--seed", "9", cwd=place, preexec_fn=small_files_only
+    )
     refused(done, "cannot save")
     assert {p.name: p.read_bytes() for p in (place / "model").iterdir()} == before

@@ -30,7 +30,9 @@ def test_a_row_and_its_messages_give_one_batch(made):
     picture = str(folder / "0.png")
     as_row = processor(row("look: <image> what?", "a cat", image=picture), labels=True)
     content = ["look: ", {"type": "image", "image": picture}, " what?"]
-    as_messages = processor([{"role": "user", "content": content}, {"role": "assistant", "content": "a cat"}], labels=True)
+    as_messages = processor(
+        [{"role": "user", "content": content}, {"role": "assistant", "content": "a cat"}], labels=True
+    )
     for name in ("input_ids", "labels", "attention_mask"):
         assert torch.equal(as_row[name], as_messages[name])
 
@@ -77,7 +79,10 @@ def test_errors_name_the_row(made):
     ("messages", "match"),
     [
         ([{"role": "usr", "content": "x"}], r"message 0: role 'usr'; did you mean 'user'\?"),
-        ([{"role": "user", "content": [{"type": "imag", "imag": "x"}]}], r"part of type 'imag'; did you mean 'image'\?"),
+        (
+            [{"role": "user", "content": [{"type": "imag", "imag": "x"}]}],
+            r"part of type 'imag'; did you mean 'image'\?",
+        ),
         ([{"role": "user", "content": [{"type": "image"}]}], r"a part of type 'image' names no source"),
         ([{"role": "user", "content": [{"type": "image", "image": "gone.png"}]}], r"gone\.png"),
     ],

@@ -95,7 +95,10 @@ def test_train_save_load_and_generate(sensor, tmp_path, connector):
         {
             "id": f"r{n}",
             "sensor": [signal(LONG if n % 2 else SHORT, n)],
-            "conversations": [{"from": "human", "value": "<sensor> which?"}, {"from": "gpt", "value": "up" if n % 2 else "down"}],
+            "conversations": [
+                {"from": "human", "value": "<sensor> which?"},
+                {"from": "gpt", "value": "up" if n % 2 else "down"},
+            ],
         }
         for n in range(6)
     ] + [{"id": "text", "conversations": [{"from": "human", "value": "hello"}, {"from": "gpt", "value": "hi"}]}]
@@ -113,7 +116,12 @@ def test_train_save_load_and_generate(sensor, tmp_path, connector):
                 "cache_features": True,
                 "logging_steps": 1,
             },
-            {"name": "whole", "data": str(tmp_path / "rows.json"), "train": {"llm": "lora", "tower.sensor": "full"}, "max_steps": 2},
+            {
+                "name": "whole",
+                "data": str(tmp_path / "rows.json"),
+                "train": {"llm": "lora", "tower.sensor": "full"},
+                "max_steps": 2,
+            },
         ],
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))

@@ -293,25 +293,33 @@ def pairs(row: dict) -> list[tuple[str, str]]:
     return list(zip(said[::2], said[1::2], strict=True))
 
 
-def test_a_conversation_holds_all_questions_of_a_picture():
-    rows = prepare.conversation_rows(QUESTIONS, "train")
-    assert [(row["id"], row["image"]) for row in rows] == [
-        ("train-0", "images/train/0.png"),
-        ("train-1", "images/train/1.png"),
-    ]
-    for number, row in enumerate(rows):
-        assert [turn["from"] for turn in row["conversations"]] == ["human", "gpt"] * (len(row["conversations"]) // 2)
-        found = [(question.removeprefix("<image>\n"), answer) for question, answer in pairs(row)]
-        assert sorted(found) == sorted((text, answer) for text, answer, n in QUESTIONS if n == number)
-        assert [question.startswith("<image>\n") for question, _ in pairs(row)] == [True] + [False] * (len(found) - 1)
+MANY = [(f"question {i} of {n}", "yes", n) for n in range(5) for i in range(4 + n % 2)]
 
 
-def test_the_order_of_the_questions_is_drawn_with_a_fixed_seed():
-    questions = [(f"question {i}", "yes", 3) for i in range(23)]
-    row, again = (prepare.conversation_rows(questions, "train")[0] for _ in range(2))
-    assert row == again
-    asked = [question.removeprefix("<image>\n") for question, _ in pairs(row)]
-    assert asked != [text for text, _, _ in questions]
+def test_rows_ask_every_question_once_behind_its_own_picture():
+    rows = prepare.conversation_rows(MANY, "train")
+    found = []
+    for row in rows:
+        pictures = iter(row["image"])
+        picture = ""
+        for question, _ in pairs(row):
+            picture = next(pictures) if question.startswith("<image>\n") else picture
+            found.append((question.removeprefix("<image>\n"), picture))
+        assert next(pictures, None) is None
+    assert sorted(found) == sorted((text, f"images/train/{number}.png") for text, _, number in MANY)
+
+
+def test_a_row_holds_four_pictures_and_three_questions_of_each_at_most():
+    rows = prepare.conversation_rows(MANY, "train")
+    assert [len(row["image"]) for row in rows] == [4, 1, 4, 1]
+    assert [len(pairs(row)) for row in rows[:2]] == [12, 3]
+    assert len({name for row in rows[:2] for name in row["image"]}) == 5
+
+
+def test_the_order_is_drawn_with_a_fixed_seed():
+    rows = prepare.conversation_rows(MANY, "train")
+    assert rows == prepare.conversation_rows(reversed(MANY), "train")
+    asked = [question.removeprefix("<image>\n") for row in rows for question, _ in pairs(row)]
     assert asked != sorted(asked)
 
 
@@ -319,7 +327,7 @@ def test_a_test_row_holds_one_question():
     rows = prepare.question_rows(QUESTIONS, "test")
     assert [pairs(row) for row in rows] == [[(f"<image>\n{text}", answer)] for text, answer, _ in QUESTIONS]
     assert len({row["id"] for row in rows}) == len(QUESTIONS)
-    assert rows[-1]["image"] == "images/test/1.png"
+    assert rows[-1]["image"] == ["images/test/1.png"]
 
 
 def test_the_data_directory_holds_rows_and_the_pictures_they_name(tmp_path):
@@ -332,11 +340,11 @@ def test_the_data_directory_holds_rows_and_the_pictures_they_name(tmp_path):
         archive.writestr("easy_vqa/data/.DS_Store", "")
     (tmp_path / "out").mkdir()
     said = prepare.make_data(wheel, tmp_path / "out")
-    assert said == "train 2 pictures, 6 questions in 2 rows; test 2 pictures, 6 questions in 6 rows"
+    assert said == "train 2 pictures, 6 questions in 1 rows; test 2 pictures, 6 questions in 6 rows"
     for split in ("train", "test"):
         for row in json.loads((tmp_path / "out" / f"{split}.json").read_text()):
-            number = row["image"].split("/")[-1][0]
-            assert (tmp_path / "out" / row["image"]).read_text() == f"{split} {number}"
+            for name in row["image"]:
+                assert (tmp_path / "out" / name).read_text() == f"{split} {name.split('/')[-1][0]}"
     assert len(list((tmp_path / "out").rglob("*.*"))) == 6
 
 

@@ -58,7 +58,16 @@ def test_only_the_named_parts_change(place):
 
 
 def test_a_model_learns_its_rows_by_heart(place):
-    found = losses(train(place, "heart", max_steps=40, batch_size=6, learning_rate=1e-2, train={"connector.image": "full", "llm": "full"}))
+    found = losses(
+        train(
+            place,
+            "heart",
+            max_steps=40,
+            batch_size=6,
+            learning_rate=1e-2,
+            train={"connector.image": "full", "llm": "full"},
+        )
+    )
     assert found[-1] < found[0] / 10
 
 
@@ -122,7 +131,11 @@ def test_each_part_has_its_own_rate_and_vectors_do_not_decay(place):
     }
     parts = OpenParts(model, how)
     recipe = Recipe.model_validate(
-        {"model": "m", "output": "o", "stages": [{"name": "s", "data": "d", "train": {"llm": "lora"}, "learning_rate": 5e-4}]}
+        {
+            "model": "m",
+            "output": "o",
+            "stages": [{"name": "s", "data": "d", "train": {"llm": "lora"}, "learning_rate": 5e-4}],
+        }
     )
     trainer = KitTrainer(
         model=model,

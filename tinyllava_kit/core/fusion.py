@@ -175,7 +175,7 @@ class _Place(torch.autograd.Function):
         out = sources[0].new_empty(num_rows, sources[0].shape[-1])  # (B*T, D)
         out.index_fill_(0, pad_rows, 0.0)
         for rows, source in zip(places, sources, strict=True):
-            unit = torch.float64 if _can_widen(source) else source.dtype
+            unit = torch.complex128 if _can_widen(source) else source.dtype
             out.view(unit).index_copy_(0, rows, source.view(unit))
         return out
 
@@ -197,14 +197,14 @@ def _rows_of(tensor: Tensor, rows: Tensor) -> Tensor:
 
 
 def _can_widen(rows: Tensor) -> bool:
-    """Whether rows can be copied eight bytes at a time, as float64: on the CPU a copy is paid by the element.
+    """Whether rows can be copied as the widest numbers there are: on the CPU a copy is paid by the element.
 
     A compiler has its own ways, and cannot trace the question where the storage begins.
     """
     if torch.compiler.is_compiling() or not (rows.is_cpu and rows.is_contiguous()):
         return False
-    size = rows.element_size()
-    return rows.shape[-1] * size % 8 == 0 and rows.storage_offset() * size % 8 == 0
+    size, widest = rows.element_size(), torch.complex128.itemsize
+    return rows.shape[-1] * size % widest == 0 and rows.storage_offset() * size % widest == 0
 
 
 def gather_rows(plan: Plan, modality: str, features: Tensor) -> Tensor:

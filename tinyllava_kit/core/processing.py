@@ -105,6 +105,10 @@ class TinyLlavaProcessor(ProcessorMixin):
             with torch.device("meta"):  # asked for its arithmetic only
                 self.connectors[modality]: Connector = build_connector(config, modality, catalog)
 
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{m}: {type(p).__name__}" for m, p in self.preprocessors.items())
+        return f"{type(self).__name__}({type(self.template).__name__}, {{{parts}}})"
+
     @classmethod
     def get_attributes(cls) -> list[str]:
         return ["tokenizer"]
