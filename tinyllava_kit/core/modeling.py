@@ -124,6 +124,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         catalog = catalog or discover()
         self.llm_interface: type[LanguageModel] = load(config.component("llm").offer("llm", catalog).spec)
         self.language_model = language_model or self.llm_interface.build(config.text_config)
+        config.text_config = self.language_model.config  # one truth; generate makes its masks from this one
         self.towers = nn.ModuleDict(towers or {m: build_tower(config, m, catalog) for m in config.towers})
         self.connectors = nn.ModuleDict(
             connectors or {m: build_connector(config, m, catalog) for m in config.connectors}
