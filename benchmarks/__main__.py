@@ -5,50 +5,55 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import click
 
+from tinyllava_kit import KitError
+from tinyllava_kit_cli.app import UserError
+
 from . import memory
 from .figure import Figure, verdict
 
-QUICK = ("fuse", "start")
+QUICK = ("fuse", "factory", "start")
 LONG = ("loading",)
 
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(QUICK + LONG))
 @click.option("--all", "everything", is_flag=True, help="Those that are not quick, too.")
+@click.option(
+    "--factory", type=click.Path(path_type=Path), help="A checkout of TinyLLaVA_Factory, to measure its splice."
+)
 @click.option("--cache", type=click.Path(file_okay=False, path_type=Path), help="Where the model of `loading` stays.")
 @click.option(
     "--memory", "way", type=click.Choice(list(memory.WAYS)), default="settled", help="Of `fuse`; see memory.py."
 )
-def main(names: tuple[str, ...], everything: bool, cache: Path | None, way: str) -> None:
+def main(names: tuple[str, ...], everything: bool, factory: Path | None, cache: Path | None, way: str) -> None:
     """Measure what NAMES say, or all that is quick."""
     memory.take(way)
     figures = []
     with tempfile.TemporaryDirectory() as passing:
         for name in names or (QUICK + LONG if everything else QUICK):
-            for figure in run(name, cache or Path(passing)):
-                click.echo(figure.line())
-                figures.append(figure)
+            if name == "factory" and factory is None:
+                click.echo("factory absent - give --factory PATH, a checkout of TinyLLaVA_Factory")
+                continue
+            try:
+                for figure in run(name, factory, cache or Path(passing)):
+                    click.echo(figure.line())
+                    figures.append(figure)
+            except KitError as error:
+                raise UserError(str(error)) from error
     click.echo(verdict(figures))
     sys.exit(any(figure.is_short for figure in figures))
 
 
-def run(name: str, cache: Path) -> Iterator[Figure]:
+def run(name: str, checkout: Path | None, cache: Path) -> Iterator[Figure]:
     """The figures of one benchmark. Only what is run is imported."""
-    if name == "fuse":
-        from . import fuse
-
-        return fuse.figures()
-    if name == "start":
-        from . import start
-
-        return start.figures()
-    from . import loading
-
-    return loading.figures(cache)
+    module = import_module(f".{name}", __package__)
+    arguments = {"factory": (checkout,), "loading": (cache,)}
+    return module.figures(*arguments.get(name, ()))
 
 
 if __name__ == "__main__":

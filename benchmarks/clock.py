@@ -5,7 +5,8 @@ from __future__ import annotations
 import resource
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 Work = Callable[[], object]
 
@@ -22,7 +23,8 @@ def ratios(
 
     Args:
         base: what the sides are compared with.
-        sides: name -> what is timed. What it returns is dropped when its clock has stopped.
+        sides: name -> what is timed, until what it returned has been given back: a side that makes temporary tensors
+            pays for their release, so the others pay for that of their results.
         seconds: of wall time; rounds are run for as long, or as many as `rounds` if those take longer.
         rounds: how many there are at least; one more, not counted, comes first.
         clock: seconds of CPU; wall time lies on a machine that is shared.
@@ -45,9 +47,20 @@ def of_children() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch with one thread, so that CPU time is the time of the work, not of threads that wait for each other."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _spent(work: Work, clock: Callable[[], float]) -> float:
     before = clock()
-    result = work()
-    spent = clock() - before
-    del result  # giving its memory back is not timed
-    return spent
+    work()  # nobody holds its result, so the memory is released here
+    return clock() - before

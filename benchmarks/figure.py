@@ -22,7 +22,7 @@ class Figure:
         """``name value goal ok|short``; a figure without a goal has two dashes."""
         goal = "-" if self.goal is None else f"{self.goal:g}"
         state = "-" if self.goal is None else "short" if self.is_short else "ok"
-        return f"{self.name:<40} {self.value:8.3f} {goal:>5} {state}"
+        return f"{self.name:<44} {self.value:8.3f} {goal:>5} {state}"
 
 
 def verdict(figures: Sequence[Figure]) -> str:

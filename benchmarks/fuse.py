@@ -10,7 +10,7 @@ Legend: B samples, T positions, D width, V vocabulary, R feature rows, n text ro
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 from tinyllava_kit.core.fusion import IGNORE_INDEX, ItemSpan, Plan, TextSpan, fuse, plan
 
 from . import memory
-from .clock import Work, ratios
+from .clock import Work, one_thread, ratios
 from .figure import Figure
 
 FORWARD = {torch.float32: 1.4, torch.bfloat16: 1.8}
@@ -33,6 +33,9 @@ ALLOCATED = 1.1
 PLAN = 0.1
 
 MODALITY = "item"
+
+Samples = list[list[TextSpan | ItemSpan]]
+Way = Callable[[Tensor, Tensor], Tensor]  # table (V, D), features (R, D) -> (B, T, D)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,22 +57,18 @@ def figures(sizes: Sizes | None = None, *, seconds: float = 4.0, rounds: int = 1
         seconds, rounds: see `clock.ratios`, for each batch size and dtype.
     """
     sizes = sizes or Sizes()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # so that CPU time is the time of the work, not of threads that wait for each other
-    try:
-        for batch in sizes.batches:
-            samples = make_samples(sizes, batch)
+    with one_thread():
+        for number in sizes.batches:
+            samples = make_samples(sizes, number)
             for dtype in FORWARD:
                 memory.give_back()
                 yield from _figures_of(Batch.of(samples, sizes, dtype), samples, sizes, seconds, rounds)
-    finally:
-        torch.set_num_threads(threads)
 
 
-def make_samples(sizes: Sizes, batch: int) -> list[list[TextSpan | ItemSpan]]:
+def make_samples(sizes: Sizes, batch: int) -> Samples:
     """Conversations about one item each: some text, the item, a question and an answer that is learned."""
     chance = random.Random(0)
-    samples: list[list[TextSpan | ItemSpan]] = []
+    samples: Samples = []
     for _ in range(batch):
         ids = [chance.randrange(1, sizes.vocab - 1) for _ in range(chance.randint(*sizes.text))]
         third = len(ids) // 3
@@ -94,7 +93,7 @@ class Batch:
     placeholders: Tensor
 
     @classmethod
-    def of(cls, samples: list[list[TextSpan | ItemSpan]], sizes: Sizes, dtype: torch.dtype) -> Batch:
+    def of(cls, samples: Samples, sizes: Sizes, dtype: torch.dtype) -> Batch:
         layout = plan(samples)
         places = layout.item_rows[MODALITY]
         make = partial(torch.rand, generator=torch.Generator().manual_seed(0))
@@ -117,24 +116,14 @@ class Batch:
         mask = (self.placeholders == table.shape[0] - 1)[..., None].expand_as(everywhere)  # (B, T, D)
         return everywhere.masked_scatter(mask, features)  # (B, T, D)
 
-    def works(self) -> Mapping[str, Work]:
-        """By name, what is timed in copies of `grad`, which has the size of the output."""
-        trained = self.table.clone().requires_grad_()
+    def forward(self, way: Way) -> Work:
+        return torch.no_grad()(partial(way, self.table, self.features))
 
-        def forward(way: Work) -> Work:
-            return torch.no_grad()(partial(way, self.table, self.features))
-
-        def backward(way: Work, table: Tensor) -> Work:
-            wanted = [tensor for tensor in (table, self.features) if tensor.requires_grad]
-            return lambda: torch.autograd.grad(way(table, self.features), wanted, self.grad)
-
-        return {
-            "forward": forward(self.fused),
-            "backward": backward(self.fused, self.table),
-            "backward_trained_embedding": backward(self.fused, trained),
-            "masked_scatter_forward": forward(self.scattered),
-            "masked_scatter_backward": backward(self.scattered, self.table),
-        }
+    def backward(self, way: Way, table: Tensor | None = None) -> Work:
+        """Forward and backward. The embedding is frozen, unless a `table` that is not comes with it."""
+        table = self.table if table is None else table
+        wanted = [tensor for tensor in (table, self.features) if tensor.requires_grad]
+        return lambda: torch.autograd.grad(way(table, self.features), wanted, self.grad)
 
 
 class Allocations(TorchDispatchMode):
@@ -166,19 +155,20 @@ def _storages(tree: Any) -> list[torch.UntypedStorage]:
     return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
-def _figures_of(
-    batch: Batch, samples: list[list[TextSpan | ItemSpan]], sizes: Sizes, seconds: float, rounds: int
-) -> Iterator[Figure]:
-    dtype, works = batch.grad.dtype, dict(batch.works())
-    case = f"{ {torch.float32: 'fp32', torch.bfloat16: 'bf16'}[dtype] }_batch{len(samples)}"
-    ours = {name: works.pop(name) for name in ("forward", "backward")}
+def case_name(batch: Batch) -> str:
+    dtype = {torch.float32: "fp32", torch.bfloat16: "bf16"}[batch.grad.dtype]
+    return f"{dtype}_batch{batch.grad.shape[0]}"
+
+
+def _figures_of(batch: Batch, samples: Samples, sizes: Sizes, seconds: float, rounds: int) -> Iterator[Figure]:
+    case, dtype = case_name(batch), batch.grad.dtype
+    ours = {"forward": batch.forward(batch.fused), "backward": batch.backward(batch.fused)}
     copies = ratios(batch.grad.clone, ours, seconds=seconds, rounds=rounds)
     yield Figure(name=f"fuse_{case}_forward", value=copies["forward"], goal=FORWARD[dtype])
     yield Figure(name=f"fuse_{case}_backward", value=copies["backward"], goal=BACKWARD[dtype])
     yield from _allocations(batch, case)
-    if len(samples) == min(sizes.batches):  # the others are slow, and their ratios hardly depend on the batch
-        for name, copies_of in ratios(batch.grad.clone, works).items():
-            yield Figure(name=f"{case}_{name}", value=copies_of)
+    if len(samples) == min(sizes.batches):  # slow, and hardly another ratio in a larger batch
+        yield from _others(batch, case)
     if len(samples) == max(sizes.batches) and dtype == torch.float32:
         planned = ratios(ours["forward"], {"plan": lambda: plan(samples)}, rounds=rounds)
         yield Figure(name=f"plan_in_fuse_batch{len(samples)}", value=planned["plan"], goal=PLAN)
@@ -186,10 +176,19 @@ def _figures_of(
 
 def _allocations(batch: Batch, case: str) -> Iterator[Figure]:
     text, features = batch.look_up(batch.table), {MODALITY: batch.features.detach()}
-    output = batch.grad.nbytes
-    alone = allocated(lambda: fuse(batch.plan, text, features))
-    yield Figure(name=f"fuse_{case}_allocated", value=alone / output, goal=ALLOCATED)
-    looked_up = allocated(lambda: batch.fused(batch.table, features[MODALITY]))
-    yield Figure(name=f"{case}_allocated_with_lookup", value=looked_up / output)
-    scattered = allocated(lambda: batch.scattered(batch.table, features[MODALITY]))
-    yield Figure(name=f"{case}_masked_scatter_allocated", value=scattered / output)
+    copies = allocated(lambda: fuse(batch.plan, text, features)) / batch.grad.nbytes
+    yield Figure(name=f"fuse_{case}_allocated", value=copies, goal=ALLOCATED)
+    for name, way in {"fuse_with_lookup": batch.fused, "masked_scatter": batch.scattered}.items():
+        copies = allocated(batch.forward(way)) / batch.grad.nbytes
+        yield Figure(name=f"{name}_{case}_allocated", value=copies)
+
+
+def _others(batch: Batch, case: str) -> Iterator[Figure]:
+    trained = batch.table.clone().requires_grad_()
+    works = {
+        f"fuse_{case}_backward_trained_embedding": batch.backward(batch.fused, trained),
+        f"masked_scatter_{case}_forward": batch.forward(batch.scattered),
+        f"masked_scatter_{case}_backward": batch.backward(batch.scattered),
+    }
+    for name, copies in ratios(batch.grad.clone, works).items():
+        yield Figure(name=name, value=copies)

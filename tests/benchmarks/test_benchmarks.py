@@ -6,9 +6,12 @@ from itertools import count
 
 import pytest
 import torch
+from click.testing import CliRunner
 
-from benchmarks import clock, fuse, loading
+from benchmarks import clock, factory, fuse, loading, memory
+from benchmarks.__main__ import main
 from benchmarks.figure import Figure, verdict
+from tinyllava_kit import KitError
 
 TOY = fuse.Sizes(width=8, vocab=53, rows=7, text=(3, 5), batches=(2, 3))
 
@@ -78,7 +81,50 @@ def test_the_model_that_is_loaded_has_the_size_it_claims():
     from tinyllava_kit import TinyLlavaForConditionalGeneration
 
     with torch.device("meta"):
-        model = TinyLlavaForConditionalGeneration(loading.make_config(loading.LLM, loading.VISION))
+        model = TinyLlavaForConditionalGeneration(loading.make_config())
     sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     assert round(sizes["language_model"] / 1e9, 1) == 1.1
     assert round(sizes["towers"] / 1e9, 1) == 0.4
+
+
+SPLICE = """
+import nothing_of_this_name
+
+class Model(nothing_of_this_name.Base):
+    def prepare_inputs_labels_for_multimodal(self, ids, positions, mask, cache, labels, images, sizes=None):
+        rows = []
+        for row, keep, features in zip(ids, mask, self.encode_images(images)):
+            place = int((row == IMAGE_TOKEN_INDEX).nonzero())
+            embed = self.language_model.get_input_embeddings()
+            rows.append(torch.cat([embed(row[:place]), features, embed(row[place + 1 :][keep[place + 1 :]])]))
+        return None, None, None, None, torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), labels
+"""
+
+
+def test_the_splice_of_a_checkout_is_run_without_its_package_on_the_same_batch(tmp_path):
+    (tmp_path / factory.SOURCE).parent.mkdir(parents=True)
+    (tmp_path / factory.SOURCE).write_text(SPLICE)
+    batch = made(torch.float32)
+    way = factory.make_way(factory.read_splice(tmp_path), fuse.make_samples(TOY, 3))
+    assert torch.equal(way(batch.table, batch.features), batch.fused(batch.table, batch.features))
+    names = [figure.name for figure in factory.figures(tmp_path, TOY, rounds=1)]
+    assert names[:3] == ["factory_fp32_batch2_forward", "factory_fp32_batch2_backward", "factory_fp32_batch2_allocated"]
+    assert len(names) == 12
+
+
+def test_a_directory_that_is_no_checkout_is_refused(tmp_path):
+    with pytest.raises(KitError, match="is no checkout of TinyLLaVA_Factory: it has no tinyllava/model/modeling"):
+        factory.read_splice(tmp_path)
+    (tmp_path / factory.SOURCE).parent.mkdir(parents=True)
+    (tmp_path / factory.SOURCE).write_text("x = 1\n")
+    with pytest.raises(KitError, match="has no method prepare_inputs_labels_for_multimodal; commit 53f12c7 has it"):
+        factory.read_splice(tmp_path)
+
+
+def test_without_a_checkout_one_line_says_so(monkeypatch):
+    monkeypatch.setattr(memory, "take", lambda way: None)  # it would be for the rest of this process
+    result = CliRunner().invoke(main, ["factory"])
+    assert result.output.splitlines() == [
+        "factory absent - give --factory PATH, a checkout of TinyLLaVA_Factory",
+        "verdict ok",
+    ]

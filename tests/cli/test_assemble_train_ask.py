@@ -158,7 +158,7 @@ def test_an_output_directory_with_something_in_it_is_left_alone(place):
         ("model: llm\noutput: o\nstages:\n- {name: a, data: rows.json, train: {llm: full}}", "llm"),
         (
             "model: model\noutput: o\nstages:\n- {name: a, data: rows.json, train: {connector.imag: full}}",
-            "did you mean 'connector.image'?",
+            "did you mean 'connector.image'",
         ),
         ("model: model\noutput: o\nstages:\n- {name: a, data: empty.json, train: {llm: full}}", "has no rows"),
         ("model: model\noutput: o\nstages:\n- {name: a, data: bad.jsonl, train: {llm: full}}", "bad.jsonl line 2"),

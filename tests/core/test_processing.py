@@ -110,7 +110,7 @@ def test_tiles_are_items_of_their_own_with_true_counts(tmp_path):
 
 def test_a_batch_moves_with_its_plan_and_only_floats_change_dtype(made):
     _, processor, folder = made
-    batch = processor(row("<image>", "x", image=str(folder / "0.png"))).to("cpu", torch.bfloat16)
+    batch = processor(row("<image>", "x", image=str(folder / "0.png")), labels=True).to("cpu", torch.bfloat16)
     assert batch["items"]["image"]["pixel_values"].dtype == torch.bfloat16
     assert batch["input_ids"].dtype == torch.int64
     assert batch["plan"].text_rows.dtype == torch.int64

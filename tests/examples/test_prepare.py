@@ -340,7 +340,7 @@ def test_the_data_directory_holds_rows_and_the_pictures_they_name(tmp_path):
         archive.writestr("easy_vqa/data/.DS_Store", "")
     (tmp_path / "out").mkdir()
     said = prepare.make_data(wheel, tmp_path / "out")
-    assert said == "train 2 pictures, 6 questions in 1 rows; test 2 pictures, 6 questions in 6 rows"
+    assert said == "train 2 pictures, 6 questions in 2 rows; test 2 pictures, 6 questions in 6 rows"
     for split in ("train", "test"):
         for row in json.loads((tmp_path / "out" / f"{split}.json").read_text()):
             for name in row["image"]:

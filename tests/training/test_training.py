@@ -200,3 +200,14 @@ def test_features_are_encoded_once_for_each_file(place):
     files = {item.source for item in items}
     assert len(files) < len(items)
     assert count == 4 * len(files)
+
+
+def test_a_batch_of_text_alone_gives_an_idle_connector_a_zero_gradient(place):
+    model, processor = load_model(place / "model")
+    OpenParts(model, {"connector.image": PartTraining(mode="full")})
+    model.train()
+    batch = processor([{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}], labels=True)
+    model(**batch).loss.backward()
+    for parameter in model.connectors.parameters():
+        assert parameter.grad is not None
+        assert not parameter.grad.any()

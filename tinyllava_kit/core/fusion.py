@@ -157,7 +157,10 @@ def fuse(plan: Plan, text: Tensor, features: Mapping[str, Tensor]) -> Tensor:
     for modality, rows in plan.item_rows.items():
         places.append(rows)
         sources.append(features[modality].to(text.dtype))
-    out = _Place.apply(batch * length, plan.pad_rows, *places, *sources)  # (B*T, D)
+    if torch.compiler.is_compiling():  # a compiler differentiates the copies by itself, and cannot trace _Place
+        out = _copy_rows(batch * length, plan.pad_rows, places, sources)  # (B*T, D)
+    else:
+        out = _Place.apply(batch * length, plan.pad_rows, *places, *sources)  # (B*T, D)
     return out.view(batch, length, text.shape[-1])  # (B, T, D)
 
 
@@ -171,13 +174,7 @@ class _Place(torch.autograd.Function):
     @staticmethod
     def forward(num_rows: int, pad_rows: Tensor, *places_and_sources: Tensor) -> Tensor:
         half = len(places_and_sources) // 2
-        places, sources = places_and_sources[:half], places_and_sources[half:]
-        out = sources[0].new_empty(num_rows, sources[0].shape[-1])  # (B*T, D)
-        out.index_fill_(0, pad_rows, 0.0)
-        for rows, source in zip(places, sources, strict=True):
-            unit = torch.complex128 if _can_widen(source) else source.dtype
-            out.view(unit).index_copy_(0, rows, source.view(unit))
-        return out
+        return _copy_rows(num_rows, pad_rows, places_and_sources[:half], places_and_sources[half:])  # (B*T, D)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -189,6 +186,16 @@ class _Place(torch.autograd.Function):
         wanted = ctx.needs_input_grad[-len(places) :]
         grads = [_rows_of(grad, rows) if want else None for rows, want in zip(places, wanted, strict=True)]
         return (None, None, *[None] * len(places), *grads)
+
+
+def _copy_rows(num_rows: int, pad_rows: Tensor, places: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:
+    """A new tensor (num_rows, D): each source's rows at its places, zero at the places of padding."""
+    out = sources[0].new_empty(num_rows, sources[0].shape[-1])  # (num_rows, D)
+    out.index_fill_(0, pad_rows, 0.0)
+    for rows, source in zip(places, sources, strict=True):
+        unit = torch.complex128 if _can_widen(source) else source.dtype
+        out.view(unit).index_copy_(0, rows, source.view(unit))
+    return out
 
 
 def _rows_of(tensor: Tensor, rows: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ n positions that have a target.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -194,7 +194,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         """
         table = self.get_input_embeddings()
         if plan is None:
-            return table(input_ids)  # (B, T, D)
+            return self._with_idle_parts(table(input_ids), ())  # (B, T, D)
         text = table(input_ids.flatten().index_select(0, plan.text_rows))  # (n_text, D)
         rows = {}
         for modality in plan.item_rows:
@@ -204,7 +204,19 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             if not torch.compiler.is_compiling():
                 check_features(plan, modality, encoded.shape)
             rows[modality] = gather_rows(plan, modality, encoded)  # (R, D)
-        return fuse(plan, text, rows)  # (B, T, D)
+        return self._with_idle_parts(fuse(plan, text, rows), rows)  # (B, T, D)
+
+    def _with_idle_parts(self, embeds: Tensor, busy: Container[str]) -> Tensor:
+        """The same embeddings (B, T, D), in a graph that also holds what is trained of the parts that had no item.
+
+        Their gradient is then zero rather than none: a batch of text alone can be learned from when only a
+        connector is trained, and every rank of a distributed step has the same gradients to reduce.
+        """
+        if not (self.training and torch.is_grad_enabled()):
+            return embeds
+        idle = (part for m in self.connectors if m not in busy for part in (self.towers[m], self.connectors[m]))
+        zeros = [p.flatten()[:1].sum() * 0 for part in idle for p in part.parameters() if p.requires_grad]
+        return embeds + torch.stack(zeros).sum().to(embeds.dtype) if zeros else embeds
 
     def forward(
         self,
