@@ -34,8 +34,8 @@ def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
     Raises:
         KitError: a stage that is not there, data or a part that cannot be used.
     """
-    # As a model grows sure, probabilities become denormal numbers, on which processors compute many times
-    # slower (seen here: 3 s a step became 20). Threads that are made from now on inherit this.
+    # As a model grows sure, probabilities can become denormal numbers, on which processors compute slower; what
+    # this gains was not measured by itself. Threads that are made from now on inherit it.
     torch.set_flush_denormal(True)
     names = [stage.name for stage in recipe.stages]
     if only is not None and only not in names:
