@@ -17,8 +17,13 @@ from tinyllava_kit.core.specs import load
 SMALL = {
     "resampler": {"num_queries": 5, "num_layers": 2},
     "qformer": {"num_queries": 5, "num_layers": 3, "hidden_dim": 12, "num_heads": 3, "mlp_dim": 14},
+    "window_qformer": {"window": 7, "num_queries": 2, "hidden_dim": 12, "num_heads": 3, "mlp_dim": 14},
 }
-NAMES = ("identity", "linear", "mlp1x_gelu", "mlp2x_gelu", "mlp3x_gelu", "resampler", "qformer", "pixel_shuffle_mlp")
+SEQUENCE_NAMES = ("stack_mlp", "conv_mlp", "avgpool_mlp", "window_qformer")
+NAMES = (
+    *("identity", "linear", "mlp1x_gelu", "mlp2x_gelu", "mlp3x_gelu", "resampler", "qformer", "pixel_shuffle_mlp"),
+    *SEQUENCE_NAMES,
+)
 GRID = (4, 6)
 
 
@@ -95,7 +100,7 @@ def test_the_order_of_features_does_not_matter_to_learned_rows(name):
         )
 
 
-@pytest.mark.parametrize("name", ["resampler", "qformer"])
+@pytest.mark.parametrize("name", ["resampler", "qformer", *SEQUENCE_NAMES])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_an_item_without_features_gives_finite_rows(name, dtype):
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):

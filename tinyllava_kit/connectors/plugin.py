@@ -6,11 +6,17 @@ from tinyllava_kit import hookimpl
 from tinyllava_kit.core.specs import ConnectorSpec, Option
 
 _NUM_QUERIES = Option(name="num_queries", type=int, default=128, help="rows that an item becomes")
+_HIDDEN_DIM = Option(name="hidden_dim", type=int, default=0, help="between the two linear layers; 0: the LLM's width")
+_QFORMER_SIZES = (
+    Option(name="hidden_dim", type=int, default=768),
+    Option(name="num_heads", type=int, default=12),
+    Option(name="mlp_dim", type=int, default=3072),
+)
 
 
 @hookimpl
 def tinyllava_connectors() -> list[ConnectorSpec]:
-    """Those of TinyLLaVA_Factory for one tower, and pixel shuffle."""
+    """Those of TinyLLaVA_Factory for one tower, pixel shuffle, and four for long sequences."""
     here = "tinyllava_kit.connectors"
     return [
         ConnectorSpec(
@@ -38,9 +44,7 @@ def tinyllava_connectors() -> list[ConnectorSpec]:
             options=(
                 _NUM_QUERIES,
                 Option(name="num_layers", type=int, default=12, help="every other one looks at the features"),
-                Option(name="hidden_dim", type=int, default=768),
-                Option(name="num_heads", type=int, default=12),
-                Option(name="mlp_dim", type=int, default=3072),
+                *_QFORMER_SIZES,
             ),
         ),
         ConnectorSpec(
@@ -49,5 +53,34 @@ def tinyllava_connectors() -> list[ConnectorSpec]:
             summary="squares of patches folded to one row each, then two linear layers",
             needs_grid=True,
             options=(Option(name="factor", type=int, default=2, help="the side of a square, in patches"),),
+        ),
+        ConnectorSpec(
+            name="stack_mlp",
+            target=f"{here}.stack:StackMLP",
+            summary="neighbours of a long sequence side by side in one row each, then two linear layers",
+            options=(Option(name="factor", type=int, default=5, help="features that become one row"), _HIDDEN_DIM),
+        ),
+        ConnectorSpec(
+            name="conv_mlp",
+            target=f"{here}.conv:ConvMLP",
+            summary="convolutions of stride 2 along a long sequence, then two linear layers",
+            options=(Option(name="num_layers", type=int, default=2, help="each halves the sequence"), _HIDDEN_DIM),
+        ),
+        ConnectorSpec(
+            name="avgpool_mlp",
+            target=f"{here}.average_pool:AveragePoolMLP",
+            summary="the mean of neighbours of a long sequence, then two linear layers",
+            options=(Option(name="factor", type=int, default=5, help="features that become one row"), _HIDDEN_DIM),
+        ),
+        ConnectorSpec(
+            name="window_qformer",
+            target=f"{here}.window_qformer:WindowQFormer",
+            summary="a Q-Former that looks at one window of a long sequence at a time",
+            options=(
+                Option(name="window", type=int, default=15, help="features that it sees at a time"),
+                Option(name="num_queries", type=int, default=3, help="rows that a window becomes"),
+                Option(name="num_layers", type=int, default=2, help="every other one looks at the features"),
+                *_QFORMER_SIZES,
+            ),
         ),
     ]
