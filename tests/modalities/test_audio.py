@@ -235,3 +235,49 @@ def test_a_wav_of_the_standard_library_is_read(tmp_path):
         file.setframerate(RATE)
         file.writeframes(whole.tobytes())
     np.testing.assert_array_equal(read(path).samples, whole.astype(np.float32) / 32768)
+
+
+def test_a_sound_that_was_read_is_read_already():
+    sound = read((TONE, RATE))
+    assert read(sound) is sound
+
+
+def test_undecoded_rows_of_datasets_are_read(tmp_path):
+    path = write(tmp_path / "a.wav", subtype="FLOAT")
+    inside = {"bytes": path.read_bytes(), "path": "elsewhere.wav"}
+    np.testing.assert_array_equal(read(inside).samples, TONE)
+    assert read(inside).name == "elsewhere.wav"
+    np.testing.assert_array_equal(read({"bytes": None, "path": str(path)}).samples, TONE)
+
+
+def test_the_size_is_in_seconds_and_needs_no_decoding(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.flac")
+    monkeypatch.setattr(soundfile.SoundFile, "read", None)
+    assert AudioModality().measure(str(path)) == pytest.approx(len(TONE) / RATE)
+    with pytest.raises(KitError, match=r"cannot open .*no\.wav"):
+        AudioModality().measure(str(tmp_path / "no.wav"))
+
+
+def test_blank_is_silence_of_the_same_length():
+    blank = AudioModality().blank(read((TONE, RATE)))
+    assert (len(blank.samples), blank.rate_hz, np.abs(blank.samples).max()) == (len(TONE), RATE, 0.0)
+
+
+def test_markers_say_when_each_part_starts_and_nothing_is_lost():
+    modality = AudioModality(marker_seconds=30)
+    samples = np.arange(70 * 100, dtype=np.float32) / 7000
+    first, a, second, b, third, c = modality.expand(modality.read((samples, 100)), None)
+    assert (first, second, third) == ("[0:00]", "[0:30]", "[1:00]")
+    np.testing.assert_array_equal(np.concatenate([a.samples, b.samples, c.samples]), samples)
+    assert [len(p.samples) for p in (a, b, c)] == [3000, 3000, 1000]
+
+
+def test_a_short_rest_stays_with_the_part_before_it():
+    modality = AudioModality(marker_seconds=30)
+    whole = modality.expand(modality.read((np.ones(3050), 100)), None)
+    assert [p if isinstance(p, str) else len(p.samples) for p in whole] == ["[0:00]", 3050]
+
+
+def test_markers_closer_than_a_second_are_refused():
+    with pytest.raises(KitError, match=r"marker_seconds must be 0 or 1\.0 to 7200, got 0\.3"):
+        AudioModality(marker_seconds=0.3)

@@ -19,10 +19,14 @@ _ROLE_NAMES = {"human": "user", "gpt": "assistant", **{role: role for role in RO
 
 @dataclass(frozen=True)
 class Item:
-    """One item of a conversation: its modality, and where it comes from (a path, an array, a file object)."""
+    """One item of a conversation: its modality, and where it comes from (a path, an array, a file object).
+
+    `text`: the same in words, where they are known: what is said in a recording.
+    """
 
     modality: str
     source: Any
+    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,8 @@ def from_messages(
     """Messages with `role` and `content` -> a conversation.
 
     `content` is a string or a list of parts: a string, ``{"type": "text", "text": ...}``, or
-    ``{"type": MODALITY, MODALITY: source}`` (``path``, ``url`` and ``source`` name it as well). Text is text:
-    a placeholder in it is not an item.
+    ``{"type": MODALITY, MODALITY: source}`` (``path``, ``url`` and ``source`` name it as well), with ``text`` where the
+    same is known in words. Text is text: a placeholder in it is not an item.
 
     Raises:
         KitError: an unknown role or part; names the message.
@@ -145,7 +149,8 @@ def _item_part(part: Mapping[str, Any], modalities: Mapping[str, ModalitySpec], 
         raise KitError(f"{where}: part of type {modality!r}; {near(modality, ['text', *modalities])}")
     for key in (modality, "path", "url", "source"):
         if part.get(key) is not None:
-            return Item(modality, part[key])
+            text = part.get("text")
+            return Item(modality, part[key], None if text is None else _clean(text, where))
     raise KitError(
         f"{where}: a part of type {modality!r} names no source; write {{'type': {modality!r}, {modality!r}: FILE}}"
     )

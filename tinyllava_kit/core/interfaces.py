@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from .conversation import Span, Turn
+from .errors import KitError
 
 Grid = tuple[int, int]
 
@@ -46,16 +47,37 @@ class Modality(ABC):
     Options of the spec arrive as keyword arguments.
     """
 
+    unit: ClassVar[str] = "items"  # what `measure` counts
+
     @abstractmethod
     def read(self, source: Any) -> Any:
-        """A path, an array or a file object, as the item that this modality's towers take.
+        """A path, an array or a file object, as the item that this modality's towers take; such an item as it is.
 
         Raises:
             KitError: missing, corrupt or of the wrong shape; the message names the file.
         """
 
+    def measure(self, source: Any) -> float:
+        """How large a source is, in `unit`, without decoding it; what batches are filled by.
+
+        Raises:
+            KitError: as `read`, as far as that is seen without decoding.
+        """
+        return 1.0
+
+    def blank(self, item: Any) -> Any:
+        """An item of the same size that says nothing (silence, a grey picture): the control of an evaluation.
+
+        Raises:
+            KitError: the modality has none.
+        """
+        raise KitError(f"{type(self).__name__} has no blank item; leave the control with blank items out")
+
     def expand(self, item: Any, preprocessor: Preprocessor) -> list[Any]:
-        """The items that stand at one placeholder: `item` alone, or the tiles it is cut into."""
+        """What stands at one placeholder: `item` alone, or the parts it is cut into.
+
+        A string among them is text between the parts (a time, the border of a row of tiles), never learned.
+        """
         return [item]
 
 

@@ -36,10 +36,12 @@ class TinyLlavaOutput(ModelOutput):
 
     loss: () mean cross-entropy over the target tokens, where labels were given.
     logits: (B, T, V); None while training with labels, where only the rows with a target are computed.
+    target_logits: (n, V), those rows, in the order of ``plan.target_rows``, where they were asked for.
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
+    target_logits: Tensor | None = None
     past_key_values: Cache | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
@@ -231,6 +233,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | int | None = None,
         skip_logits: bool | None = None,
+        return_target_logits: bool = False,
         **kwargs: Any,
     ) -> TinyLlavaOutput:
         """One step of the model.
@@ -244,6 +247,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             num_items_in_batch: the number of target tokens of the whole step, over which the loss is averaged.
             skip_logits: compute the head only where a label is, and return no logits. Default: while training
                 with labels and a plan.
+            return_target_logits: with `skip_logits`, return the logits of those rows.
         """
         if inputs_embeds is None:
             inputs_embeds = self.embed(input_ids, items, plan)  # (B, T, D)
@@ -262,7 +266,8 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         if skip_logits:
             hidden = self.get_decoder()(**inputs).last_hidden_state.flatten(0, 1)  # (B*T, D)
             logits = self.llm_interface.logits(self.language_model, hidden.index_select(0, targets))  # (n, V)
-            return TinyLlavaOutput(loss=target_loss(logits, labels, targets, num_items_in_batch))
+            loss = target_loss(logits, labels, targets, num_items_in_batch)
+            return TinyLlavaOutput(loss=loss, target_logits=logits if return_target_logits else None)
         outputs = self.language_model(**inputs, logits_to_keep=logits_to_keep)
         loss = None
         if labels is not None and targets is not None:

@@ -66,7 +66,9 @@ class Batch(BatchFeature):
         return self
 
 
-ItemReader = Callable[[Item], "list[EncodedItem]"]
+# What stands at an item's placeholder: items ready for the tower, and text between them.
+Parts = list[EncodedItem | str]
+ItemReader = Callable[[Item], Parts]
 
 
 class TinyLlavaProcessor(ProcessorMixin):
@@ -165,18 +167,25 @@ class TinyLlavaProcessor(ProcessorMixin):
             if span is not None:
                 sample.append(span)
                 continue
-            for item in (reader or self.read_item)(next(waiting)):
-                tokens = self.connectors[item.modality].num_tokens(sum(item.num_features))
-                sample.append(ItemSpan(item.modality, tokens))
-                items.append(item)
+            for part in (reader or self.read_item)(next(waiting)):
+                if isinstance(part, str):
+                    sample += encode_spans([Span(part)], self.tokenizer, add_bos=False)
+                    continue
+                tokens = self.connectors[part.modality].num_tokens(sum(part.num_features))
+                sample.append(ItemSpan(part.modality, tokens))
+                items.append(part)
         return Encoded(sample, items, conversation.name)
 
-    def read_item(self, item: Item) -> list[EncodedItem]:
-        """Read one item: the items that stand at its placeholder, each ready for the tower."""
+    def read_item(self, item: Item) -> Parts:
+        """Read one item: what stands at its placeholder, each part ready for the tower."""
         preprocessor = self.preprocessors[item.modality]
         modality = self.modalities[item.modality]
         return [
-            EncodedItem(modality=item.modality, num_features=preprocessor.num_features(part), rows=preprocessor(part))
+            part
+            if isinstance(part, str)
+            else EncodedItem(
+                modality=item.modality, num_features=preprocessor.num_features(part), rows=preprocessor(part)
+            )
             for part in modality.expand(modality.read(item.source), preprocessor)
         ]
 

@@ -12,6 +12,7 @@ from ..core.conversation import Conversation
 from ..core.errors import KitError
 from ..core.processing import Batch, Encoded, ItemReader, TinyLlavaProcessor
 from .rows import read_rows, with_root
+from .sources import Source, ask_about
 
 
 class ConversationDataset(Dataset):
@@ -44,21 +45,27 @@ class ConversationDataset(Dataset):
         ]
 
     @classmethod
-    def from_file(
-        cls,
-        path: str | os.PathLike[str],
-        processor: TinyLlavaProcessor,
-        *,
-        root: str | os.PathLike[str] | None = None,
-        limit: int | None = None,
-    ) -> ConversationDataset:
-        """From a JSON or JSONL file, its first `limit` rows.
+    def from_file(cls, path: str | os.PathLike[str], processor: TinyLlavaProcessor, **how: Any) -> ConversationDataset:
+        """From one file; `how` is what a `Source` says beside its path."""
+        return cls.from_sources([Source(path=str(path), **how)], processor)
 
-        Relative names in it are taken from `root`, or from the file's own folder.
+    @classmethod
+    def from_sources(cls, sources: Sequence[Source], processor: TinyLlavaProcessor) -> ConversationDataset:
+        """From the files of several sources, behind one another.
+
+        Raises:
+            KitError: a file that cannot be read, a row that is not a conversation.
         """
-        root = root if root is not None else os.path.dirname(path)
-        rows = [with_root(row, processor.specs, root) for row in read_rows(path)[:limit]]
-        return cls(rows, processor, name=os.path.basename(path))
+        dataset = cls([], processor)
+        for source in sources:
+            name = os.path.basename(os.path.normpath(source.path))
+            root = source.root if source.root is not None else os.path.dirname(source.path)
+            rows = read_rows(source.path)[: source.limit] * source.repeat
+            if source.pairs is not None:
+                rows = ask_about(rows, source.pairs, processor.specs, name=name)
+            located = [with_root(row, processor.specs, root) for row in rows]
+            dataset.conversations += cls(located, processor, name=name).conversations
+        return dataset
 
     def __len__(self) -> int:
         return len(self.conversations)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from tinyllava_kit.core.checkpoint import first_line
 from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.core.interfaces import Modality
+from tinyllava_kit.core.interfaces import Modality, Preprocessor
 
 MAX_CHANNELS = 8
+MIN_MARKER_SECONDS = 1.0
 MAX_SECONDS = 2 * 60 * 60  # a small file can decode to days of silence
 RATES_HZ = (1_000, 768_000)
 
-_SOURCES = "a path, a file object, (array, rate) or {'array': ..., 'sampling_rate': ...}"
+_SOURCES = "a path, a file object, (array, rate), {'array': ..., 'sampling_rate': ...} or {'bytes': ...}"
 _BLOCK = 1 << 18  # frames decoded at a time: a header that lies about the length costs no memory
 
 
@@ -41,48 +44,130 @@ class AudioModality(Modality):
     Files are decoded by soundfile: wav, flac, ogg (vorbis, opus), mp3, aiff and what else libsndfile knows.
     A wav, aiff or flac file that ends before its header says so is refused; an ogg or mp3 file holds no such
     promise and gives what is there.
+
+    Args:
+        marker_seconds: cut a sound every so many seconds and write the time of each part before it (``[1:30]``), for
+            questions about when; 0: one item, no times. The tower hears each part by itself.
     """
+
+    unit = "seconds"
+
+    def __init__(self, *, marker_seconds: float = 0.0) -> None:
+        if not (marker_seconds == 0 or MIN_MARKER_SECONDS <= marker_seconds <= MAX_SECONDS):
+            raise KitError(
+                f"audio: marker_seconds must be 0 or {MIN_MARKER_SECONDS} to {MAX_SECONDS}, got {marker_seconds}"
+            )
+        self.marker_seconds = marker_seconds
 
     def read(self, source: Any) -> Waveform:
         """A sound -> `Waveform`, at the rate that it has.
 
         Args:
-            source: a path, a file object, a pair (array, rate in Hz), or a mapping with `array` and
-                `sampling_rate` (a decoded row of Hugging Face datasets). Arrays are (n,) or (n, channels): floats,
+            source: a path, a file object, a pair (array, rate in Hz), or a row of Hugging Face datasets: a mapping
+                with `array` and `sampling_rate`, or with `bytes`. Arrays are (n,) or (n, channels): floats,
                 int8, int16 or int32 at their full scale, uint8 around 128.
 
         Raises:
             KitError: missing, corrupt, truncated, empty, not finite, too long, of the wrong shape, type or rate;
                 names the file.
         """
+        if isinstance(source, Waveform):
+            return source
         if isinstance(source, (str, os.PathLike)):
             return _read_path(os.fspath(source))
         if isinstance(source, Mapping) and {"array", "sampling_rate"} <= source.keys():
             return _from_array(source["array"], source["sampling_rate"], str(source.get("path") or "audio array"))
+        if isinstance(source, Mapping) and source.keys() <= {"bytes", "path"}:
+            name = str(source.get("path") or "audio bytes")
+            return _read_path(name) if source.get("bytes") is None else _read_file(io.BytesIO(source["bytes"]), name)
         if isinstance(source, (tuple, list)) and len(source) == 2:
             return _from_array(*source, "audio array")
         if hasattr(source, "read"):
             return _read_file(source, str(getattr(source, "name", "audio stream")))
         raise KitError(f"an audio source of type {type(source).__name__}; give {_SOURCES}")
 
+    def measure(self, source: Any) -> float:
+        """Seconds: of a file by its header, of anything else by reading it.
 
-def _read_path(path: str) -> Waveform:
+        Raises:
+            KitError: the file is missing or no sound; its samples are not looked at.
+        """
+        if isinstance(source, (str, os.PathLike)):
+            return _header_seconds(os.fspath(source))
+        waveform = self.read(source)
+        return len(waveform.samples) / waveform.rate_hz
+
+    def blank(self, item: Waveform) -> Waveform:
+        """Silence of the same length and rate."""
+        return replace(item, samples=np.zeros_like(item.samples))
+
+    def expand(self, item: Waveform, preprocessor: Preprocessor) -> list[Any]:
+        """The sound alone or, with `marker_seconds`, the time and the part that starts there, in turns.
+
+        A rest shorter than a second stays with the part before it.
+        """
+        if not self.marker_seconds:
+            return [item]
+        step = round(self.marker_seconds * item.rate_hz)
+        starts = [s for s in range(0, len(item.samples), step) if s == 0 or len(item.samples) - s >= item.rate_hz]
+        parts: list[Any] = []
+        for start, stop in zip(starts, [*starts[1:], len(item.samples)], strict=True):
+            parts += [clock(start / item.rate_hz), replace(item, samples=item.samples[start:stop])]
+        return parts
+
+
+def clock(seconds: float) -> str:
+    """A time as text.
+
+    Example:
+        >>> clock(90), clock(3725.5)
+        ('[1:30]', '[1:02:05]')
+    """
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"[{hours}:{minutes:02}:{rest:02}]" if hours else f"[{minutes}:{rest:02}]"
+
+
+def _header_seconds(path: str) -> float:
+    with _decoding(path) as soundfile, _opened(path) as file, soundfile.SoundFile(file) as sound:
+        return sound.frames / _rate(sound.samplerate, path)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
     try:
         with open(path, "rb") as file:
-            return _read_file(file, path)
+            yield file
     except OSError as error:
         raise KitError(f"cannot open {path!r}: {error.strerror or first_line(error)}") from error
 
 
-def _read_file(file: BinaryIO, name: str) -> Waveform:
-    """Decode a file block by block, mixing as it goes."""
+@contextmanager
+def _decoding(name: str) -> Iterator[Any]:
+    """The decoder, whose errors become one line that names the file."""
     try:
         import soundfile
     except ImportError as error:
         raise KitError(f"cannot read {name!r}: sound files need soundfile; pip install soundfile") from error
-    _check_whole(file, name)
-    mix = _Mix(name)
     try:
+        yield soundfile
+    except soundfile.SoundFileError as error:
+        reason = getattr(error, "error_string", None) or first_line(error)
+        raise KitError(
+            f"cannot decode {name!r}: {reason.strip()}; expected a whole wav, flac, ogg, opus, mp3 or aiff file"
+        ) from error
+
+
+def _read_path(path: str) -> Waveform:
+    with _opened(path) as file:
+        return _read_file(file, path)
+
+
+def _read_file(file: BinaryIO, name: str) -> Waveform:
+    """Decode a file block by block, mixing as it goes."""
+    mix = _Mix(name)
+    with _decoding(name) as soundfile:
+        _check_whole(file, name)
         with soundfile.SoundFile(file) as sound:
             rate_hz, promised = _rate(sound.samplerate, name), sound.frames
             _check_channels(sound.channels, name)
@@ -90,11 +175,6 @@ def _read_file(file: BinaryIO, name: str) -> Waveform:
                 mix.add(block)
                 if mix.num_frames > MAX_SECONDS * rate_hz:
                     raise KitError(f"{name!r} is longer than {MAX_SECONDS} s; cut it into several files")
-    except soundfile.SoundFileError as error:
-        reason = getattr(error, "error_string", None) or first_line(error)
-        raise KitError(
-            f"cannot decode {name!r}: {reason.strip()}; expected a whole wav, flac, ogg, opus, mp3 or aiff file"
-        ) from error
     if mix.num_frames < promised:
         raise KitError(f"{name!r} is truncated: it promises {promised} samples and holds {mix.num_frames}")
     return Waveform(mix.finish(), rate_hz, name)

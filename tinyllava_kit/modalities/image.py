@@ -10,7 +10,7 @@ import math
 import os
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -88,12 +88,16 @@ class ImageModality(Modality):
     def read(self, source: Any) -> Image.Image:
         """A path, bytes, a binary file object, a PIL image or a uint8 array -> an RGB picture, upright.
 
+        ``{"bytes": ..., "path": ...}``, an undecoded row of Hugging Face datasets, is one of the first two.
+
         Arrays are (H, W), (H, W, 3) or (H, W, 4). Of several frames the first is taken; what is transparent
         becomes white; 16-bit grey is scaled to 8 bits.
 
         Raises:
             KitError: missing, damaged, too large, of a format or mode that cannot be read; names the file.
         """
+        if isinstance(source, Mapping) and source.keys() <= {"bytes", "path"}:
+            source = source["path"] if source.get("bytes") is None else source["bytes"]
         name = _name(source)
         with _decoding(name), ExitStack() as files:
             image = _open(source, name, files)
@@ -101,7 +105,11 @@ class ImageModality(Modality):
             image.load()
             return _to_rgb(_upright(image), name)
 
-    def expand(self, item: Image.Image, preprocessor: Preprocessor) -> list[Image.Image]:
+    def blank(self, item: Image.Image) -> Image.Image:
+        """Plain grey of the same size."""
+        return Image.new("RGB", item.size, (128, 128, 128))
+
+    def expand(self, item: Image.Image, preprocessor: Preprocessor) -> list[Any]:
         """`item` alone, padded or not, or the whole picture and then its tiles, row by row.
 
         Raises:

@@ -27,6 +27,14 @@ AUDIO = ModalitySpec(
     summary="sounds: files that soundfile decodes, arrays of samples with their rate",
     token=TokenType(placeholder="<audio>"),
     suffixes=(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"),
+    options=(
+        Option(
+            name="marker_seconds",
+            type=float,
+            default=0.0,
+            help="write the time before every so many seconds of a sound; 0: never",
+        ),
+    ),
 )
 
 

@@ -8,7 +8,7 @@ import torch
 
 from ..core.conversation import Item
 from ..core.modeling import TinyLlavaForConditionalGeneration
-from ..core.processing import EncodedItem, TinyLlavaProcessor, window_inputs
+from ..core.processing import EncodedItem, Parts, TinyLlavaProcessor, window_inputs
 
 BATCH = 32
 
@@ -26,9 +26,10 @@ class FeatureCache:
     def __init__(self, model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> None:
         self.model = model
         self.processor = processor
-        self._features: dict[tuple[str, object], list[EncodedItem]] = {}
+        self._features: dict[tuple[str, object], Parts] = {}
+        self._sources: list[object] = []  # kept alive: what is no file's name is known by its id
 
-    def __call__(self, item: Item) -> list[EncodedItem]:
+    def __call__(self, item: Item) -> Parts:
         """What the processor's `read_item` gives, with features in place of rows."""
         return self._features[_key(item)]
 
@@ -38,19 +39,24 @@ class FeatureCache:
         self.model.eval()
         for modality, batch in self._batches(items):
             read = [(item, self.processor.read_item(item)) for item in batch]
-            parts = [part for _, every in read for part in every]
+            parts = [part for _, every in read for part in every if isinstance(part, EncodedItem)]
             inputs = self.processor.preprocessors[modality].collate([row for part in parts for row in part.rows])
             inputs |= window_inputs([part.num_features for part in parts])
             device = self.model.device
             encoded = self.model.encode_features(modality, {k: v.to(device) for k, v in inputs.items()})
             rows = iter(encoded.features.cpu())
             for item, every in read:
-                kept = []
+                kept: Parts = []
                 for part in every:
+                    if isinstance(part, str):
+                        kept.append(part)
+                        continue
                     features = next(rows)[: sum(part.num_features)].clone()  # (P, E)
                     kept.append(EncodedItem(modality=modality, num_features=part.num_features, features=features))
                 self._features[_key(item)] = kept
-        return sum(part.features.shape[0] for every in self._features.values() for part in every)
+                self._sources.append(item.source)
+        kept_parts = (part for every in self._features.values() for part in every)
+        return sum(len(part.features) for part in kept_parts if isinstance(part, EncodedItem))
 
     def _batches(self, items: Iterable[Item]) -> Iterator[tuple[str, list[Item]]]:
         new: dict[str, dict[object, Item]] = {}

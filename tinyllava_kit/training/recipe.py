@@ -6,17 +6,14 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from ..core.assembly import read_yaml
 from ..core.errors import KitError, near
+from ..data.sources import Pairs, Source, Strict
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Lora(_Strict):
+class Lora(Strict):
     """Low-rank adapters (Hu et al. 2021, through peft) on a part's linear layers; merged when the stage ends."""
 
     rank: int = Field(16, ge=1)
@@ -24,7 +21,7 @@ class Lora(_Strict):
     dropout: float = Field(0.0, ge=0, lt=1)
 
 
-class PartTraining(_Strict):
+class PartTraining(Strict):
     """How one part is trained. `learning_rate` and `weight_decay`: the stage's, where not given."""
 
     mode: Literal["full", "lora"]
@@ -37,32 +34,46 @@ def _mode_alone(value: Any) -> Any:
     return {"mode": value} if isinstance(value, str) else value
 
 
-class Data(_Strict):
-    """A file of rows; relative names in it are taken from `root`, or from the file's own folder.
+class Distill(Strict):
+    """Learn from the same LLM reading each item's text in the item's place (Ultravox; DiVA, Held et al. 2024).
 
-    `limit`: use the first so many rows only.
+    The loss is ``weight`` times the Kullback-Leibler divergence from the LLM's distribution over the next token to the
+    model's, at `temperature` (times its square, Hinton et al. 2015), plus the rest of the weight times the usual
+    cross-entropy. Every item needs its text: rows of `pairs`, or message parts with ``text``.
     """
 
-    path: str
-    root: str | None = None
-    limit: int | None = Field(None, ge=1)
+    temperature: float = Field(2.0, gt=0)
+    weight: float = Field(1.0, gt=0, le=1)
 
 
-class Stage(_Strict):
+def _many(value: Any) -> Any:
+    """A path, a mapping or a list of these, as a list of mappings."""
+    listed = value if isinstance(value, (list, tuple)) else [value]
+    return [{"path": each} if isinstance(each, str) else each for each in listed]
+
+
+class Stage(Strict):
     """One run of the Trainer. Parts that `train` does not name are frozen.
 
     `train` maps ``llm``, ``tower.MODALITY`` or ``connector.MODALITY`` to ``full``, ``lora`` or a mapping.
+    `data` is a file of rows or a list of them, all used in every epoch: replay of older data stands beside the new.
+    `batch_size` is the most samples of a batch. `batch_budget` maps a modality to the most of it that a batch may hold,
+    padding included, in the modality's unit (``{audio: 60}``: seconds); `group_by_size` alone puts samples of like size
+    together. `distill`: learn from the LLM reading the items' texts, see there.
     `cache_features` runs each frozen tower once over all items before training. `bf16`: compute in bfloat16 under
     autocast, the weights stay as they are; ``auto``: where the processor has instructions for it.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
-    data: Annotated[Data, BeforeValidator(lambda v: {"path": v} if isinstance(v, str) else v)]
+    data: Annotated[tuple[Source, ...], BeforeValidator(_many), Field(min_length=1)]
     train: dict[str, Annotated[PartTraining, BeforeValidator(_mode_alone)]] = Field(min_length=1)
     epochs: float = Field(1.0, gt=0)
     max_steps: int = Field(-1, ge=-1)
     max_minutes: float | None = Field(None, gt=0)
     batch_size: int = Field(8, ge=1)
+    batch_budget: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    group_by_size: bool = False
+    distill: Distill | None = None
     gradient_accumulation: int = Field(1, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
@@ -78,7 +89,7 @@ class Stage(_Strict):
     workers: int = Field(0, ge=0)
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """A model directory, an output directory, and stages in order; each starts from the last one's output."""
 
     model: str
@@ -91,6 +102,13 @@ class Recipe(_Strict):
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError(f"two stages have one name: {', '.join(names)}")
+        return self
+
+    @model_validator(mode="after")
+    def _teachers_are_frozen(self) -> Recipe:
+        for stage in self.stages:
+            if stage.distill and "llm" in stage.train:
+                raise ValueError(f"stage {stage.name}: distill learns from the LLM itself; take llm out of train")
         return self
 
     @classmethod
@@ -121,5 +139,5 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def _known_keys() -> set[str]:
-    models: tuple[type[BaseModel], ...] | Any = (Recipe, Stage, Data, PartTraining, Lora)
+    models: tuple[type[BaseModel], ...] | Any = (Recipe, Stage, Source, Pairs, Distill, PartTraining, Lora)
     return {name for model in models for name in model.model_fields}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -18,9 +19,11 @@ from ..core.processing import TinyLlavaProcessor
 from ..core.saving import whole_directory
 from ..data.dataset import Collator, ConversationDataset
 from ..inference.loading import load_model
+from .batches import SizedBatches, check_budget, sizes_of
+from .distillation import TaughtCollator, TaughtDataset, distillation_loss
 from .features import FeatureCache
 from .parts import OpenParts
-from .recipe import PartTraining, Recipe, Stage
+from .recipe import Distill, PartTraining, Recipe, Stage
 
 
 def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
@@ -58,20 +61,23 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> Non
     with ``log.json`` (the Trainer's log of losses and rates).
     """
     model, processor = load_model(source)
-    dataset = ConversationDataset.from_file(stage.data.path, processor, root=stage.data.root, limit=stage.data.limit)
+    dataset = ConversationDataset.from_sources(stage.data, processor)
     parts = OpenParts(model, stage.train)
     checkpoints = target / "checkpoints"
     arguments = _arguments(stage, checkpoints, seed)
     if stage.cache_features:
         _cache_features(model, processor, dataset, stage)
+    collator = Collator(processor, stage.max_length)
     trainer = KitTrainer(
         model=model,
         args=arguments,
-        train_dataset=dataset,
-        data_collator=Collator(processor, stage.max_length),
+        train_dataset=TaughtDataset(dataset) if stage.distill else dataset,
+        data_collator=TaughtCollator(collator) if stage.distill else collator,
         processing_class=processor,
         callbacks=[TimeLimit(stage.max_minutes)] if stage.max_minutes else [],
         training=[(module, stage.train[name]) for name, module in parts.trained.items()],
+        batches=_sized_batches(stage, dataset, seed),
+        distill=stage.distill,
     )
     trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
     parts.merge()
@@ -84,15 +90,44 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> Non
 
 
 class KitTrainer(Trainer):
-    """transformers' Trainer with a learning rate and weight decay per part.
+    """transformers' Trainer with a learning rate and weight decay per part, sized batches, and a teacher.
 
     Args:
         training: each trained part with how it is trained.
+        batches: which samples make a batch; None: the Trainer's own.
+        distill: learn from the teacher that `TaughtCollator` puts into the batch.
     """
 
-    def __init__(self, *, training: Sequence[tuple[torch.nn.Module, PartTraining]], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        training: Sequence[tuple[torch.nn.Module, PartTraining]],
+        batches: SizedBatches | None = None,
+        distill: Distill | None = None,
+        **kwargs: Any,
+    ) -> None:
         self.training_of_parts = training
+        self.batches, self.distill = batches, distill
         super().__init__(**kwargs)
+
+    def get_train_dataloader(self) -> DataLoader:
+        if self.batches is None:
+            return super().get_train_dataloader()
+        loader = DataLoader(
+            self.train_dataset,
+            batch_sampler=self.batches,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        return self.accelerator.prepare(loader)
+
+    def compute_loss(
+        self, model: torch.nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        if self.distill is None:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        return distillation_loss(model, inputs, self.distill, num_items_in_batch)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
@@ -170,6 +205,24 @@ def _cache_features(
     count = cache.fill(item for conversation in dataset.conversations for item in conversation.items)
     print(f"encoded {count} features of the frozen towers in {time.monotonic() - start:.0f} s")
     dataset.reader = cache
+
+
+def _sized_batches(stage: Stage, dataset: ConversationDataset, seed: int) -> SizedBatches | None:
+    if not (stage.group_by_size or stage.batch_budget):
+        return None
+    modalities = dataset.processor.modalities
+    check_budget(stage.batch_budget, modalities)
+    batches = SizedBatches(
+        sizes_of(dataset.conversations, modalities),
+        [sum(len(turn.text) for turn in c.turns) for c in dataset.conversations],
+        batch_size=stage.batch_size,
+        budget=stage.batch_budget,
+        seed=seed,
+    )
+    alone = sum(not batches.fits([i]) for i in range(len(dataset)))
+    if alone:
+        print(f"{alone} sample(s) exceed batch_budget by themselves; each is a batch of its own")
+    return batches
 
 
 def _last_checkpoint(checkpoints: Path) -> str | None:

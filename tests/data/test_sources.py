@@ -1,0 +1,120 @@
+"""Sources: pairs become conversations, several files stand behind one another, tables and saved datasets are read."""
+
+from __future__ import annotations
+
+import json
+
+import datasets
+import numpy as np
+import pytest
+import soundfile
+from pydantic import ValidationError
+
+from tests import toys
+from tinyllava_kit import KitError
+from tinyllava_kit.core.conversation import ITEM
+from tinyllava_kit.data.dataset import ConversationDataset
+from tinyllava_kit.data.rows import read_rows
+from tinyllava_kit.data.sources import Pairs, Source, ask_about
+from tinyllava_kit.modalities.audio import AudioModality
+from tinyllava_kit.modalities.plugin import AUDIO
+
+MODALITIES = {"audio": AUDIO}
+
+
+def pairs(**changes):
+    return Pairs(**{"modality": "audio", "prompts": ["Write down <audio> please.", "What is said?"], **changes})
+
+
+def test_prompts_take_turns_and_the_item_stands_at_its_placeholder():
+    rows = [{"audio": f"{n}.wav", "text": f"words {n}", "id": n} for n in range(3)]
+    asked = ask_about(rows, pairs(), MODALITIES, name="f")
+    item = {"type": "audio", "audio": "0.wav", "text": "words 0"}
+    assert asked[0] == {
+        "id": 0,
+        "messages": [
+            {"role": "user", "content": ["Write down ", item, " please."]},
+            {"role": "assistant", "content": "words 0"},
+        ],
+    }
+    assert asked[1]["messages"][0]["content"][1] == "\nWhat is said?"
+    assert asked[2]["messages"][0]["content"][0] == "Write down "
+
+
+def test_columns_are_named():
+    asked = ask_about([{"file": "a.wav", "said": "yes"}], pairs(item="file", text="said"), MODALITIES, name="f")
+    assert asked[0]["messages"][0]["content"][1]["audio"] == "a.wav"
+    assert asked[0]["messages"][1]["content"] == "yes"
+
+
+@pytest.mark.parametrize(
+    ("row", "changes", "message"),
+    [
+        ({"audio": "a.wav"}, {}, r"f\[0\]: has no 'text'; it has 'audio'"),
+        ({"audio": "a.wav", "text": " "}, {}, r"f\[0\]: 'text' is ' '; expected a text"),
+        ({"audio": "a.wav", "text": "x"}, {"modality": "smell"}, "does not read 'smell'; it reads audio"),
+        ({"audio": "a.wav", "text": "x"}, {"prompts": ["<audio> <audio>"]}, "has <audio> more than once"),
+    ],
+)
+def test_what_is_no_pair_is_refused(row, changes, message):
+    with pytest.raises(KitError, match=message):
+        ask_about([row], pairs(**changes), MODALITIES, name="f")
+
+
+def test_no_prompts_are_refused():
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        pairs(prompts=[])
+
+
+def test_files_stand_behind_one_another_limited_and_repeated(tmp_path):
+    _, processor = toys.picture_model(tmp_path / "llm")
+    rows = toys.picture_rows(tmp_path)
+    (tmp_path / "captions.csv").write_text('image,text\nimages/0.png,"a hen, red"\nimages/1.png,pigs\n')
+    how = {"modality": "image", "prompts": ["What is it?"]}
+    dataset = ConversationDataset.from_sources(
+        [Source(path=str(rows), limit=2, repeat=2), Source(path=str(tmp_path / "captions.csv"), pairs=how)], processor
+    )
+    assert [c.name for c in dataset.conversations] == [
+        "rows.json[0] 'row-0'",
+        "rows.json[1] 'row-1'",
+        "rows.json[2] 'row-0'",
+        "rows.json[3] 'row-1'",
+        "captions.csv[0]",
+        "captions.csv[1]",
+    ]
+    captioned = dataset.conversations[4]
+    assert captioned.items[0].source == str(tmp_path / "images/0.png")
+    assert captioned.items[0].text == "a hen, red"
+    assert captioned.turns[0].text == f"{ITEM}\nWhat is it?"
+    assert dataset[5].num_tokens > 0
+
+
+def test_a_table_with_a_short_row_is_refused(tmp_path):
+    (tmp_path / "a.tsv").write_text("audio\ttext\na.wav\n")
+    with pytest.raises(KitError, match=r"a\.tsv row 1: has another number of fields than the head line"):
+        read_rows(tmp_path / "a.tsv")
+
+
+def test_a_saved_dataset_is_read_without_decoding_its_sounds(tmp_path):
+    tone = np.sin(np.arange(900) / 7).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", tone, 9000, subtype="FLOAT")
+    table = datasets.Dataset.from_dict({"audio": [str(tmp_path / "a.wav")], "text": ["a tone"]})
+    table.cast_column("audio", datasets.Audio()).save_to_disk(tmp_path / "saved")
+    (row,) = read_rows(tmp_path / "saved")
+    assert row["text"] == "a tone"
+    waveform = AudioModality().read(row["audio"])
+    np.testing.assert_array_equal(waveform.samples, tone)
+    assert AudioModality().measure(row["audio"]) == pytest.approx(0.1)
+
+
+def test_a_directory_that_is_no_dataset_is_refused(tmp_path):
+    with pytest.raises(KitError, match="not a saved dataset"):
+        read_rows(tmp_path)
+    datasets.DatasetDict({"train": datasets.Dataset.from_dict({"a": [1]})}).save_to_disk(tmp_path / "splits")
+    with pytest.raises(KitError, match="holds several splits; give the folder of one: train"):
+        read_rows(tmp_path / "splits")
+
+
+def test_json_lines_keep_working(tmp_path):
+    (tmp_path / "a.jsonl").write_text(json.dumps({"a": 1}) + "\n\n" + json.dumps({"a": 2}))
+    assert read_rows(tmp_path / "a.jsonl") == [{"a": 1}, {"a": 2}]

@@ -1,0 +1,115 @@
+"""Distillation: the divergence, the teacher's view of a conversation, and that a connector learns from it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+import yaml
+
+from tests import toys
+from tinyllava_kit import KitError
+from tinyllava_kit.data.dataset import Collator, ConversationDataset
+from tinyllava_kit.data.sources import Pairs, Source
+from tinyllava_kit.inference.loading import load_model
+from tinyllava_kit.training.distillation import TaughtCollator, TaughtDataset, distillation_loss, soft_divergence
+from tinyllava_kit.training.recipe import Distill, Recipe
+from tinyllava_kit.training.run import run_recipe
+
+CAPTIONS = ("a red hen", "two blue pigs", "old grey mice and cats")
+PAIRS = {"modality": "image", "text": "caption", "prompts": ["Repeat <image> now.", "Again?"]}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("distillation")
+    for part in toys.picture_model(folder / "llm"):
+        part.save_pretrained(folder / "model")
+    names = toys.save_pictures(folder)
+    rows = [{"image": name, "caption": caption} for name, caption in zip(names, CAPTIONS, strict=False)]
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def taught(place):
+    model, processor = load_model(place / "model")
+    source = Source(path=str(place / "pairs.jsonl"), pairs=Pairs(**PAIRS))
+    return (
+        model,
+        TaughtDataset(ConversationDataset.from_sources([source], processor)),
+        TaughtCollator(Collator(processor)),
+    )
+
+
+def test_the_divergence_is_that_of_the_definition():
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, 5, 7).double()
+    p, q = (teacher / 3).softmax(-1), (student / 3).softmax(-1)
+    expected = sum(p[i, v] * (p[i, v] / q[i, v]).log() for i in range(5) for v in range(7)) * 9
+    assert soft_divergence(student, teacher, 3.0).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert soft_divergence(teacher, teacher, 3.0).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_the_teacher_reads_the_words_where_the_item_stands(taught):
+    _, dataset, collate = taught
+    batch = collate([dataset[0], dataset[1]])
+    tokenizer = dataset.dataset.processor.tokenizer
+    first, second = (tokenizer.decode(row, skip_special_tokens=True) for row in batch["teacher"]["input_ids"])
+    assert "Repeat" in first
+    assert first.index("a red hen") < first.index("now.") < first.rindex("a red hen")
+    assert second.index("two blue pigs") < second.index("Again?") < second.rindex("two blue pigs")
+    assert "items" not in batch["teacher"]
+    for one in (batch, batch["teacher"]):
+        ids = one["labels"].flatten()[one["plan"].target_rows + 1]
+        assert ids.tolist() == batch["labels"].flatten()[batch["plan"].target_rows + 1].tolist()
+
+
+def test_the_loss_compares_position_by_position(taught):
+    """Against two forward passes over all positions."""
+    model, dataset, collate = taught
+    samples = [dataset[0], dataset[1], dataset[2]]
+    batch, how = collate(samples), Distill(temperature=1.5, weight=0.7)
+    read = dict(batch["teacher"])
+    heard = {key: value for key, value in batch.items() if key != "teacher"}
+    with torch.no_grad():
+        mine, theirs = model(**heard, skip_logits=False), model(**read, skip_logits=False)
+        loss = distillation_loss(model, dict(batch), how, None)
+    rows = [one.logits.flatten(0, 1)[b["plan"].target_rows] for one, b in ((mine, heard), (theirs, read))]
+    divergence = soft_divergence(*rows, 1.5) / len(rows[0])
+    assert loss.item() == pytest.approx((0.7 * divergence + 0.3 * mine.loss).item(), rel=1e-4)
+
+
+def test_a_connector_learns_to_say_the_words(place):
+    stage = {
+        "name": "s",
+        "data": {"path": str(place / "pairs.jsonl"), "pairs": PAIRS, "repeat": 2},
+        "train": {"connector.image": "full"},
+        "distill": {"temperature": 1.0},
+        "batch_size": 3,
+        "batch_budget": {"image": 3},
+        "epochs": 25,
+        "learning_rate": 1e-2,
+        "logging_steps": 1,
+    }
+    recipe = {"model": str(place / "model"), "output": str(place / "out"), "stages": [stage]}
+    (place / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    target = run_recipe(Recipe.from_yaml(place / "recipe.yaml"))
+    losses = [entry["loss"] for entry in json.loads((target / "log.json").read_text()) if "loss" in entry]
+    assert len(losses) == 50  # 6 samples, 3 to a batch
+    assert sum(losses[-6:]) < 0.7 * sum(losses[:6])
+
+
+def test_an_item_without_words_is_refused(place):
+    _, processor = load_model(place / "model")
+    rows = [{"id": "r", "image": "0.png", "conversations": [{"from": "human", "value": "<image>"}]}]
+    with pytest.raises(KitError, match=r"row\[0\] 'r': an item has no text to distill from"):
+        TaughtDataset(ConversationDataset(rows, processor))
+
+
+def test_a_teacher_that_is_trained_is_refused(tmp_path):
+    stage = {"name": "s", "data": "a.json", "train": {"llm": "lora"}, "distill": {}}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump({"model": "m", "output": "o", "stages": [stage]}))
+    with pytest.raises(KitError, match="stage s: distill learns from the LLM itself; take llm out of train"):
+        Recipe.from_yaml(tmp_path / "r.yaml")
