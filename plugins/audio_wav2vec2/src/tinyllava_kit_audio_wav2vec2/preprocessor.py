@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-import torchaudio
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.core.interfaces import Preprocessor
 from tinyllava_kit.modalities.audio import Waveform
-
-# The resampler's filter has a tap for each pair of samples in a common period (160 * 441 for 44100 -> 16000 Hz).
-_MAX_TAPS = 12_000_000
+from tinyllava_kit.modalities.resampling import num_resampled, resample
 
 
 def num_frames(num_samples: int, receptive_field: int, stride: int) -> int:
@@ -121,34 +117,3 @@ class Wav2Vec2Preprocessor(Preprocessor):
             return torch.tensor(samples)  # (n,)
         mean, variance = samples.mean(dtype=np.float64), samples.var(dtype=np.float64)
         return torch.tensor((samples - np.float32(mean)) / np.float32(np.sqrt(variance + 1e-7)))  # (n,)
-
-
-def num_resampled(item: Waveform, rate_hz: int) -> int:
-    """How many samples `resample` makes: ``ceil(n * new / old)``.
-
-    Raises:
-        KitError: the two rates have no practical ratio.
-    """
-    common = math.gcd(item.rate_hz, rate_hz)
-    old, new = item.rate_hz // common, rate_hz // common
-    if old * new > _MAX_TAPS:
-        raise KitError(
-            f"{item.name!r} has rate {item.rate_hz} Hz, which has no practical ratio to {rate_hz} Hz; "
-            f"convert it to {rate_hz} Hz first"
-        )
-    return -(-len(item.samples) * new // old)
-
-
-def resample(item: Waveform, rate_hz: int) -> np.ndarray:
-    """The samples at another rate, (n',) float32: windowed sinc, the whole waveform at once (torchaudio).
-
-    torchaudio computes the length in float32, which is inexact beyond 2**24 samples: a little silence behind
-    the end, which changes no other sample, makes sure that all are there to be cut exactly.
-    """
-    if item.rate_hz == rate_hz:
-        return item.samples
-    length = num_resampled(item, rate_hz)
-    samples = torch.tensor(item.samples)
-    spare = 1 + len(samples) // 2**20
-    padded = torch.nn.functional.pad(samples, (0, spare))
-    return torchaudio.functional.resample(padded, item.rate_hz, rate_hz)[:length].numpy()  # (n',)
