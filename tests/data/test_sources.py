@@ -47,6 +47,20 @@ def test_columns_are_named():
     assert asked[0]["messages"][1]["content"] == "yes"
 
 
+def test_several_pairs_share_a_conversation_and_every_round_draws_others():
+    rows = [{"audio": f"{n}.wav", "text": f"words {n}"} for n in range(7)]
+    asked = ask_about(rows, pairs(turns=3), MODALITIES, name="f", repeat=2)
+    assert [len(row["messages"]) for row in asked] == [6, 6, 2, 6, 6, 2]
+    said = [[m["content"] for m in row["messages"][1::2]] for row in asked]
+    for part in (said[:3], said[3:]):
+        assert sorted(text for row in part for text in row) == [f"words {n}" for n in range(7)]
+    assert said[:3] != said[3:]
+    for row in asked:
+        for user, assistant in zip(row["messages"][::2], row["messages"][1::2], strict=True):
+            (item,) = (part for part in user["content"] if isinstance(part, dict))
+            assert item["text"] == assistant["content"]
+
+
 @pytest.mark.parametrize(
     ("row", "changes", "message"),
     [

@@ -60,9 +60,11 @@ class ConversationDataset(Dataset):
         for source in sources:
             name = os.path.basename(os.path.normpath(source.path))
             root = source.root if source.root is not None else os.path.dirname(source.path)
-            rows = read_rows(source.path)[: source.limit] * source.repeat
-            if source.pairs is not None:
-                rows = ask_about(rows, source.pairs, processor.specs, name=name)
+            rows = read_rows(source.path)[: source.limit]
+            if source.pairs is None:
+                rows = rows * source.repeat
+            else:
+                rows = ask_about(rows, source.pairs, processor.specs, name=name, repeat=source.repeat)
             located = [with_root(row, processor.specs, root) for row in rows]
             dataset.conversations += cls(located, processor, name=name).conversations
         return dataset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,13 +24,15 @@ class Pairs(Strict):
 
     Each becomes a conversation: a prompt of `prompts`, taken in turn, asks about the item, the text is the answer. The
     item stands where the prompt has its modality's placeholder, or in front. `item` is the name of its column (default:
-    the modality's name), `text` that of the text's.
+    the modality's name), `text` that of the text's. `turns`: so many pairs, drawn at random, stand in one conversation,
+    which shares what a chat template writes once; a `repeat` of the source draws other ones.
     """
 
     modality: str
     item: str | None = None
     text: str = "text"
     prompts: tuple[str, ...] = Field(min_length=1)
+    turns: int = Field(1, ge=1)
 
 
 class Source(Strict):
@@ -47,9 +50,14 @@ class Source(Strict):
 
 
 def ask_about(
-    rows: Sequence[Mapping[str, Any]], pairs: Pairs, modalities: Mapping[str, ModalitySpec], *, name: str
+    rows: Sequence[Mapping[str, Any]],
+    pairs: Pairs,
+    modalities: Mapping[str, ModalitySpec],
+    *,
+    name: str,
+    repeat: int = 1,
 ) -> list[dict[str, Any]]:
-    """Rows of pairs -> rows with messages; the item keeps its text.
+    """Rows of pairs -> rows with messages; each item keeps its text.
 
     Raises:
         KitError: a column is missing, the modality is unknown, or a prompt has its placeholder twice.
@@ -60,13 +68,22 @@ def ask_about(
     for prompt in pairs.prompts:
         if prompt.count(placeholder) > 1:
             raise KitError(f"pairs.prompts: {prompt!r} has {placeholder} more than once; each pair has one item")
-    return [
-        _asked(row, pairs.prompts[index % len(pairs.prompts)], pairs, placeholder, f"{name}[{index}]")
-        for index, row in enumerate(rows)
-    ]
+    asked = []
+    for round_number in range(repeat):
+        order = list(range(len(rows)))
+        if pairs.turns > 1:
+            random.Random(round_number).shuffle(order)
+        for start in range(0, len(order), pairs.turns):
+            messages = []
+            for turn, index in enumerate(order[start : start + pairs.turns], start + round_number * len(rows)):
+                prompt = pairs.prompts[turn % len(pairs.prompts)]
+                messages += _asked(rows[index], prompt, pairs, placeholder, f"{name}[{index}]")
+            first = rows[order[start]]
+            asked.append({**({"id": first["id"]} if "id" in first else {}), "messages": messages})
+    return asked
 
 
-def _asked(row: Mapping[str, Any], prompt: str, pairs: Pairs, placeholder: str, where: str) -> dict[str, Any]:
+def _asked(row: Mapping[str, Any], prompt: str, pairs: Pairs, placeholder: str, where: str) -> list[dict[str, Any]]:
     column = pairs.item or pairs.modality
     for wanted in (column, pairs.text):
         if row.get(wanted) is None:
@@ -77,5 +94,4 @@ def _asked(row: Mapping[str, Any], prompt: str, pairs: Pairs, placeholder: str, 
     item = {"type": pairs.modality, pairs.modality: row[column], "text": text}
     prompt = prompt if placeholder in prompt else f"{placeholder}\n{prompt}"
     content = [item if piece == placeholder else piece for piece in split_placeholders(prompt, [placeholder])]
-    asked = [{"role": "user", "content": content}, {"role": "assistant", "content": text}]
-    return {**({"id": row["id"]} if "id" in row else {}), "messages": asked}
+    return [{"role": "user", "content": content}, {"role": "assistant", "content": text}]
