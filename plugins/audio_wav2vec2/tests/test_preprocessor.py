@@ -9,11 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tinyllava_kit_audio_wav2vec2.preprocessor import (
-    Wav2Vec2Preprocessor,
-    front_end,
-    num_frames,
-)
+from tinyllava_kit_audio_wav2vec2.preprocessor import Wav2Vec2Preprocessor, front_end, num_frames
 from transformers import Wav2Vec2FeatureExtractor
 
 from tinyllava_kit.core.errors import KitError

@@ -1,0 +1,1 @@
+"""Whisper's encoder as an audio tower of tinyllava_kit."""
