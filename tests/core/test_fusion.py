@@ -172,16 +172,14 @@ def test_features_of_another_dtype_take_that_of_the_text(width):
 @pytest.mark.parametrize("first", range(5))
 def test_rows_may_begin_anywhere_in_their_storage(first):
     layout = plan([[TextSpan([1, 2]), ItemSpan("alpha", 3)]])
-    text, rows = (
-        torch.randn(first + 2 * WIDE)[first:].view(2, WIDE),
-        torch.randn(first + 3 * WIDE)[first:].view(3, WIDE),
-    )
+    text = torch.randn(first + 2 * WIDE)[first:].view(2, WIDE)
+    rows = torch.randn(first + 3 * WIDE)[first:].view(3, WIDE)
     assert torch.equal(fuse(layout, text, {"alpha": rows})[0], torch.cat([text, rows]))
 
 
-def test_rows_may_be_part_of_wider_ones():
+def test_rows_may_be_part_of_longer_ones_or_columns():
     layout = plan([[TextSpan([1, 2]), ItemSpan("alpha", 3)]])
-    text, rows = torch.randn(2, 2 * WIDE)[:, :WIDE], torch.randn(3, 2 * WIDE)[:, WIDE:]
+    text, rows = torch.randn(2, WIDE + 3)[:, :WIDE], torch.randn(WIDE, 3).t()
     assert torch.equal(fuse(layout, text, {"alpha": rows})[0], torch.cat([text, rows]))
 
 
