@@ -23,13 +23,14 @@ from tinyllava_kit.core.conversation import Conversation
 from tinyllava_kit.core.saving import whole_directory
 from tinyllava_kit.data.dataset import ConversationDataset
 from tinyllava_kit.evaluation.answers import Judged, answers
-from tinyllava_kit.evaluation.controls import CONTROLS
+from tinyllava_kit.evaluation.controls import Control
 from tinyllava_kit.evaluation.exact_match import accuracy, is_right
 from tinyllava_kit.inference.loading import load_model
 
 HERE = Path(__file__).resolve().parent
 GOAL = 0.90
 YES_NO = ("yes", "no")
+CONTROLS: tuple[Control, ...] = ("as given", "without items", "shuffled items")
 SHOWN = 8
 
 

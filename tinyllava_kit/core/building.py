@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from .assembly import Assembly, Resolved, ResolvedPart
 from .catalog import Catalog
 from .configuration import Component, TinyLlavaConfig, as_json
 from .discovery import discover
+from .donor import Donor, is_donor
 from .errors import KitError
 from .interfaces import LanguageModel, Preprocessor, Tower
 from .modeling import TinyLlavaForConditionalGeneration, build_connector, build_tower
@@ -37,22 +40,19 @@ def draw(assembly: Assembly, catalog: Catalog | None = None) -> Blueprint:
     """
     catalog = catalog or discover()
     resolved = assembly.resolve(catalog)
-    llm: type[LanguageModel] = load(resolved.llm.offer.spec)
-    text_config = llm.read_config(resolved.llm.checkpoint, **resolved.llm.options)
+    text_config = _read_text_config(resolved.llm)
     towers, connectors, preprocessors = {}, {}, {}
     for modality, part in resolved.towers.items():
         tower_class: type[Tower] = load(part.offer.spec)
-        tower_config = tower_class.read_config(part.checkpoint, **part.options)
+        tower_config, preprocessors[modality] = _read_tower(part, modality, tower_class)
         towers[modality] = _component(part, config=tower_config)
-        preprocessors[modality] = tower_class.read_preprocessor(part.checkpoint, tower_config)
         with torch.device("meta"):
             tower = tower_class(tower_config)
         joint = {"in_dim": tower.embed_dim, "out_dim": text_config.hidden_size}
         if tower.grid is not None:
             joint["grid"] = list(tower.grid)
-        connectors[modality] = _component(
-            resolved.connectors[modality], options=resolved.connectors[modality].options, config=joint
-        )
+        options = _connector_options(resolved.connectors[modality], modality, joint)
+        connectors[modality] = _component(resolved.connectors[modality], options=options, config=joint)
     config = TinyLlavaConfig(
         text_config=text_config,
         llm=_component(resolved.llm),
@@ -75,18 +75,25 @@ def assemble(
 ) -> tuple[TinyLlavaForConditionalGeneration, TinyLlavaProcessor]:
     """The model, its towers and LLM with their weights, its connectors new; and its processor.
 
+    A part whose checkpoint is a model directory of this kit is taken from that model, connectors too.
+
     Raises:
         KitError: see `draw`; or weights that do not fit.
     """
     drawn = assembly if isinstance(assembly, Blueprint) else draw(assembly, catalog)
     config, resolved = drawn.config, drawn.resolved
     llm: type[LanguageModel] = load(resolved.llm.offer.spec)
-    language_model = llm.load(resolved.llm.checkpoint, config.text_config, dtype)
-    towers = {}
+    language_model = _load_language_model(resolved.llm, config, dtype)
+    towers, connectors = {}, {}
     for modality, part in resolved.towers.items():
         towers[modality] = build_tower(config, modality, drawn.catalog).to(dtype)
-        towers[modality].load_weights(part.checkpoint)
-    connectors = {m: build_connector(config, m, drawn.catalog).to(dtype) for m in config.connectors}
+        if is_donor(part.checkpoint):
+            Donor(part.checkpoint).fill(towers[modality], f"towers.{modality}.")
+        else:
+            towers[modality].load_weights(part.checkpoint)
+        connectors[modality] = build_connector(config, modality, drawn.catalog).to(dtype)
+        if source := resolved.connectors[modality].checkpoint:
+            Donor(source).fill(connectors[modality], f"connectors.{modality}.")
     config.dtype = dtype
     model = TinyLlavaForConditionalGeneration(
         config, language_model=language_model, towers=towers, connectors=connectors, catalog=drawn.catalog
@@ -96,6 +103,55 @@ def assemble(
     tokenizer = llm.read_tokenizer(resolved.llm.checkpoint)
     processor = TinyLlavaProcessor(tokenizer, config, drawn.preprocessors, drawn.catalog)
     return model.eval(), processor
+
+
+def _read_text_config(part: ResolvedPart) -> PreTrainedConfig:
+    if is_donor(part.checkpoint):
+        donor = Donor(part.checkpoint)
+        donor.component(part, "llm", "")
+        return donor.config.text_config
+    llm: type[LanguageModel] = load(part.offer.spec)
+    return llm.read_config(part.checkpoint, **part.options)
+
+
+def _load_language_model(part: ResolvedPart, config: TinyLlavaConfig, dtype: torch.dtype) -> PreTrainedModel:
+    llm: type[LanguageModel] = load(part.offer.spec)
+    if not is_donor(part.checkpoint):
+        return llm.load(part.checkpoint, config.text_config, dtype)
+    language_model = llm.build(config.text_config).to(dtype)
+    Donor(part.checkpoint).fill(language_model, "language_model.")
+    return language_model
+
+
+def _read_tower(part: ResolvedPart, modality: str, tower: type[Tower]) -> tuple[dict[str, Any], Preprocessor]:
+    if is_donor(part.checkpoint):
+        donor = Donor(part.checkpoint)
+        saved = donor.component(part, "tower", modality)
+        return dict(saved.config), donor.preprocessor(modality, tower.preprocessor_class)
+    config = tower.read_config(part.checkpoint, **part.options)
+    return config, tower.read_preprocessor(part.checkpoint, config)
+
+
+def _connector_options(part: ResolvedPart, modality: str, joint: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those given, or those of the saved connector that is taken.
+
+    Raises:
+        KitError: the checkpoint is no model of this kit, or its connector joins other widths.
+    """
+    if not part.checkpoint:
+        return part.options
+    if not is_donor(part.checkpoint):
+        raise KitError(
+            f"connectors.{modality}: {part.checkpoint!r} is not a model directory of this kit; a connector is new, or "
+            "taken from such a model"
+        )
+    saved = Donor(part.checkpoint).component(part, "connector", modality)
+    if dict(saved.config) != dict(joint):
+        raise KitError(
+            f"connectors.{modality}: the connector in {part.checkpoint!r} joins {dict(saved.config)}, this assembly "
+            f"wants {dict(joint)}; train a new one"
+        )
+    return saved.options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +196,7 @@ def _row(name: str, part: ResolvedPart, module: nn.Module, tokens: int | None = 
         part=name,
         component=part.part.name,
         distribution=f"{part.offer.distribution} {part.offer.version}",
-        checkpoint=part.checkpoint if hasattr(part.offer.spec, "checkpoint") else "",
+        checkpoint=part.checkpoint,
         parameters=sum(p.numel() for p in module.parameters()),
         tokens=tokens,
         licence=read_licence(part.checkpoint) if part.checkpoint else "",

@@ -11,7 +11,7 @@ import click
 @click.option(
     "--tower", "towers", multiple=True, metavar="MODALITY=NAME[:CHECKPOINT]", help="An encoder; one per modality."
 )
-@click.option("--connector", "connectors", multiple=True, metavar="MODALITY=NAME", help="Its joint to the LLM.")
+@click.option("--connector", "connectors", multiple=True, metavar="MODALITY=NAME[:MODEL]", help="Its joint to the LLM.")
 @click.option("--template", default="auto", show_default=True, help="The chat template.")
 @click.option(
     "--set", "settings", multiple=True, metavar="PART.OPTION=VALUE", help="As in tower.image.layer=-2; see 'info'."
@@ -37,7 +37,8 @@ def command(
     """Put towers, connectors and an LLM together as one model.
 
     The parts come from options, or from a YAML FILE with llm, towers, connectors, modalities and template.
-    Connectors are new: train them next.
+    A CHECKPOINT is a hub name, a directory as transformers or timm save one, or a model directory of this kit,
+    which gives the part it has. Connectors are new, unless a MODEL gives one: train them next.
     """
     from tinyllava_kit.core.assembly import Assembly
     from tinyllava_kit.core.errors import KitError
