@@ -41,8 +41,9 @@ from tinyllava_kit.core.assembly import Assembly
 from tinyllava_kit.core.conversation import from_row
 from tinyllava_kit.core.discovery import discover
 from tinyllava_kit.core.hookspecs import HOOKS
-from tinyllava_kit.core.specs import KINDS, ModalitySpec
-from tinyllava_kit.training.recipe import Lora, PartTraining, Recipe, Stage
+from tinyllava_kit.core.specs import KINDS
+from tinyllava_kit.data.sources import Pairs, Source
+from tinyllava_kit.training.recipe import Distill, Lora, PartTraining, Recipe, Stage
 from tinyllava_kit_cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +51,9 @@ SENSOR = ROOT / "tests" / "plugins" / "sensor"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")])
 PLUGIN_PAGES = sorted([*ROOT.glob("plugins/*/README.md"), SENSOR / "README.md"])
 README = ROOT / "README.md"
-PLUGIN_GUIDE, ARCHITECTURE, CLI = (ROOT / "docs" / f"{name}.md" for name in ("writing-a-plugin", "architecture", "cli"))
+PLUGIN_GUIDE, ARCHITECTURE, CLI, AUDIO = (
+    ROOT / "docs" / f"{name}.md" for name in ("writing-a-plugin", "architecture", "cli", "audio")
+)
 
 LANGUAGES = {"bash", "console", "json", "python", "text", "toml", "yaml"}
 NOTES = {"", "file", "from", "not run", "numbers", "rows"}
@@ -122,10 +125,9 @@ def run_block(block: Block, namespace: dict[str, object], monkeypatch: pytest.Mo
 
 
 def check_rows(block: Block) -> None:
-    spec = discover().find("modality", "image").spec
-    assert isinstance(spec, ModalitySpec)
+    modalities = {offer.spec.name: offer.spec for offer in discover().of_kind("modality")}
     for row in json.loads(block.text):
-        assert from_row(row, {"image": spec}).items, f"{block.where}: {row['id']} has no item"
+        assert from_row(row, modalities).items, f"{block.where}: {row['id']} has no item"
 
 
 def run(words: list[str], block: Block) -> str:
@@ -193,7 +195,7 @@ def test_every_command_line_is_one_that_the_kit_understands(page: Path) -> None:
             pytest.fail(f"{page_name(page)}: {' '.join(words)}: {error.format_message()}")
         if words[1] == "assemble" and parsed.params["llm"]:
             resolve(parsed.params)
-    if page in (README, CLI, PLUGIN_GUIDE):
+    if page in (README, CLI, PLUGIN_GUIDE, AUDIO):
         assert len(lines) >= 5
 
 
@@ -236,14 +238,14 @@ def test_every_command_and_option_is_described() -> None:
 
 def test_every_key_of_a_recipe_is_described_with_its_default() -> None:
     said = CLI.read_text(encoding="utf-8")
-    for model in (Recipe, Stage, PartTraining, Lora):
+    for model in (Recipe, Stage, Source, Pairs, Distill, PartTraining, Lora):
         for name, field in model.model_fields.items():
             assert f"`{name}`" in said, f"{model.__name__}.{name}"
             row = re.search(rf"^\| `{name}` \| ([^|]+) \|", said, flags=re.MULTILINE)
-            if model is Stage and not field.is_required():
+            if model in (Stage, Source, Pairs, Distill) and not field.is_required():
                 assert row is not None, name
                 shown = row[1].strip("` ")
-                wanted = field.default
+                wanted = field.get_default(call_default_factory=True)
                 same = float(shown) == wanted if isinstance(wanted, float) else yaml.safe_load(shown) == wanted
                 assert same or (shown, wanted) == ("none", None), name
 
@@ -251,7 +253,7 @@ def test_every_key_of_a_recipe_is_described_with_its_default() -> None:
 @own_page
 def test_the_pieces_of_recipes_between_backticks_are_valid(page: Path) -> None:
     for code in inline_code(page):
-        if code.startswith(("train: {", "data: {")):
+        if re.match(rf"({'|'.join(Stage.model_fields)}): ", code):
             Stage.model_validate({"name": "x", "data": "f", "train": {"llm": "full"}, **yaml.safe_load(code)})
 
 
@@ -317,7 +319,7 @@ def test_other_commands_name_targets_and_files_that_exist(page: Path) -> None:
                 assert (ROOT / file.strip("'\"").partition("[")[0]).exists(), f"{page_name(page)}: {file}"
 
 
-@pytest.mark.parametrize("page", [ARCHITECTURE, PLUGIN_GUIDE], ids=page_name)
+@pytest.mark.parametrize("page", [ARCHITECTURE, PLUGIN_GUIDE, AUDIO], ids=page_name)
 def test_the_names_between_backticks_are_in_the_code(page: Path) -> None:
     folders = (ROOT / "tinyllava_kit", ROOT / "cli", ROOT / "plugins", SENSOR)
     files = [file for folder in folders for file in folder.rglob("*.py")]
