@@ -16,8 +16,8 @@ from tinyllava_kit_cli.app import UserError
 from . import memory
 from .figure import Figure, verdict
 
-QUICK = ("fuse", "factory", "start")
-LONG = ("loading",)
+QUICK = ("fuse", "qwen2_audio", "factory", "start")
+LONG = ("loading", "audio")
 
 
 @click.command()
@@ -28,7 +28,7 @@ LONG = ("loading",)
 )
 @click.option("--cache", type=click.Path(file_okay=False, path_type=Path), help="Where the model of `loading` stays.")
 @click.option(
-    "--memory", "way", type=click.Choice(list(memory.WAYS)), default="settled", help="Of `fuse`; see memory.py."
+    "--memory", "way", type=click.Choice(list(memory.WAYS)), default="settled", help="Of what is timed; see memory.py."
 )
 def main(names: tuple[str, ...], everything: bool, factory: Path | None, cache: Path | None, way: str) -> None:
     """Measure what NAMES say, or all that is quick."""

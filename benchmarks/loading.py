@@ -6,13 +6,11 @@ in the cache directory. Saving and loading have a process each.
 
 from __future__ import annotations
 
-import multiprocessing
-import re
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from . import process
 from .figure import Figure
 
 PEAK = 1.15
@@ -46,8 +44,8 @@ def figures(cache: Path) -> Iterator[Figure]:
     """
     model = cache / "tinyllama-1.1b-siglip-so400m"
     if not (model / "config.json").is_file():
-        _in_a_process(save, model)
-    peak, private = _in_a_process(measure, model)
+        process.call(save, model)
+    peak, private = process.call(measure, model)
     yield Figure(name="from_pretrained_peak", value=peak, goal=PEAK)
     yield Figure(name="from_pretrained_private", value=private)
 
@@ -86,8 +84,7 @@ def measure(source: Path) -> tuple[float, float]:
     """Load a model and read every weight once -> (peak, private), both in the size of its weights.
 
     peak: the most that was resident since before the load (`VmHWM`), less what was resident then (`VmRSS`). Pages of
-        the files that are mapped count like any other. Not `ru_maxrss`, which a process inherits from the one that
-        started it.
+        the files that are mapped count like any other.
     private: what stays in anonymous memory, which no other process shares and the kernel cannot drop.
 
     All that loading imports is imported before: a model of the same configuration is built without memory.
@@ -98,22 +95,10 @@ def measure(source: Path) -> tuple[float, float]:
 
     with torch.device("meta"):
         TinyLlavaForConditionalGeneration(TinyLlavaConfig.from_pretrained(source))
-    before = _memory()
+    before = process.memory()
     model = TinyLlavaForConditionalGeneration.from_pretrained(source)
     for weight in model.state_dict().values():
         weight.view(torch.uint8).max()  # a page that is mapped is not resident until it is read
-    after = _memory()
+    after = process.memory()
     weights = sum(weight.nbytes for weight in model.state_dict().values())
     return (after["VmHWM"] - before["VmRSS"]) / weights, (after["RssAnon"] - before["RssAnon"]) / weights
-
-
-def _memory() -> dict[str, int]:
-    """The process's memory by the kernel's names, in bytes."""
-    status = Path("/proc/self/status").read_text()
-    return {name: int(size) * 1024 for name, size in re.findall(r"^(\w+):\s+(\d+) kB$", status, re.MULTILINE)}
-
-
-def _in_a_process(function: Any, *args: Any) -> Any:
-    """Call a function in a process of its own, started anew."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        return process.submit(function, *args).result()

@@ -7,12 +7,22 @@ from itertools import count
 import pytest
 import torch
 from click.testing import CliRunner
+from tinyllava_kit_audio_wav2vec2.tower import Wav2Vec2Tower
 
-from benchmarks import clock, factory, fuse, loading, memory
+from benchmarks import audio, clock, factory, fuse, loading, memory, process, qwen2_audio
 from benchmarks.__main__ import main
 from benchmarks.figure import Figure, verdict
 from tinyllava_kit import KitError
 
+TOY_SOUNDS = qwen2_audio.Sizes(width=8, vocab=53, features=(7, 2, 5), text=5)
+TOY_ENCODER = {
+    "hidden_size": 22,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 29,
+    "conv_dim": [13] * 7,
+    "num_conv_pos_embedding_groups": 11,
+}
 TOY = fuse.Sizes(width=8, vocab=53, rows=7, text=(3, 5), batches=(2, 3))
 
 
@@ -128,3 +138,66 @@ def test_without_a_checkout_one_line_says_so(monkeypatch):
         "factory absent - give --factory PATH, a checkout of TinyLLaVA_Factory",
         "verdict ok",
     ]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_qwen2_audio_puts_the_same_rows_in_the_same_places_in_both_of_its_ways(dtype):
+    batch = qwen2_audio.Batch.of(TOY_SOUNDS, dtype)
+    real = batch.plan.attention_mask.bool()
+    assert real.sum(1).tolist() == [12, 7, 10]
+    expected, gradient = batch.ours()[real], batch.backward(batch.ours)()[0]
+    assert not gradient[1, 2:].any()
+    for way in (batch.expanded, batch.spread):
+        assert torch.equal(way()[real], expected)
+        assert torch.equal(batch.backward(way)()[0], gradient)
+
+
+def test_the_figures_of_qwen2_audio_are_all_there_and_its_warning_is_not(caplog):
+    found = list(qwen2_audio.figures(TOY_SOUNDS, rounds=1))
+    cases = [f"audio_fuse_{dtype}_{part}_in" for dtype in ("fp32", "bf16") for part in ("forward", "backward")]
+    assert [figure.name for figure in found if figure.goal] == [f"{case}_qwen2_audio" for case in cases]
+    assert [figure.name for figure in found if not figure.goal] == [f"{case}_its_legacy" for case in cases]
+    assert not caplog.records
+
+
+def test_the_encoders_whose_memory_is_compared_give_the_same():
+    samples, made = torch.randn(1, 40_000), {}
+    for way in (audio.kit, audio.transformers, audio.windows):
+        torch.manual_seed(0)
+        with torch.no_grad():
+            made[way] = way(TOY_ENCODER)(samples)
+    assert made[audio.kit].shape == made[audio.windows].shape == (1, 124, 22)
+    torch.testing.assert_close(made[audio.kit], made[audio.transformers], rtol=1e-4, atol=1e-5)
+
+
+def test_a_long_sound_is_encoded_in_windows_of_which_two_are_run_at_a_time(monkeypatch):
+    calls = []
+    forward = Wav2Vec2Tower.forward
+    monkeypatch.setattr(
+        Wav2Vec2Tower, "forward", lambda self, *a, **kw: calls.append(len(kw["lengths"])) or forward(self, *a, **kw)
+    )
+    with torch.no_grad():
+        features = audio.windows(TOY_ENCODER)(torch.randn(1, 2 * 480_000 + 9_999))
+    assert calls == [2, 1]
+    assert features.shape == (1, 3_030, 22)
+
+
+def test_the_figures_of_audio_compare_what_they_say(monkeypatch):
+    sizes = {(audio.kit, 3): 12, (audio.kit, 6): 27, (audio.transformers, 3): 10, (audio.transformers, 6): 30}
+    sizes |= {(audio.windows, 99): 77, (audio.windows, 60): 70}
+    monkeypatch.setattr(process, "call", lambda function, way, config, seconds: sizes[way, seconds] * 2**20)
+    found = {figure.name: (figure.value, figure.goal) for figure in audio.figures(seconds=3, long=99)}
+    assert found == {
+        "audio_peak_3s_in_transformers": (1.2, 1.1),
+        "audio_peak_6s_in_transformers": (0.9, 1.1),
+        "audio_peak_6s_in_twice_3s": (1.125, 1.1),
+        "audio_peak_mib_per_second": (4.5, None),
+        "audio_windows_peak_99s_in_60s": (1.1, 1.25),
+    }
+
+
+def test_the_peak_is_what_was_alive_at_once_with_the_input(monkeypatch):
+    monkeypatch.setattr(memory, "take", lambda way: None)
+    way = lambda config: lambda samples: (samples + 1) * 2  # noqa: E731
+    megabytes = audio.peak(way, {}, 2_000) / 1e6  # samples of 128 MB, three times
+    assert 380 < megabytes < 400

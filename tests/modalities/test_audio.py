@@ -33,6 +33,7 @@ def write(path: Path, samples: np.ndarray = TONE, **kwargs: str) -> Path:
     [
         *[("wav", subtype) for subtype in ("PCM_16", "PCM_U8", "PCM_24", "FLOAT", "DOUBLE")],
         ("flac", "PCM_16"),
+        ("flac", "PCM_24"),
         ("aiff", "PCM_16"),
         ("ogg", "VORBIS"),
     ],
@@ -44,6 +45,11 @@ def test_a_file_is_what_soundfile_decodes(tmp_path, suffix, subtype):
     assert (sound.rate_hz, sound.name) == (rate, str(path))
     assert sound.samples.dtype == np.float32
     np.testing.assert_array_equal(sound.samples, expected)
+
+
+def test_an_extensible_wav_is_read(tmp_path):
+    path = write(tmp_path / "a.wav", subtype="PCM_24", format="WAVEX")
+    np.testing.assert_array_equal(read(path).samples, soundfile.read(path, dtype="float32")[0])
 
 
 def test_opus_and_mp3_are_read(tmp_path):
@@ -226,15 +232,32 @@ def test_without_soundfile_the_message_says_what_to_install(tmp_path, monkeypatc
         read(path)
 
 
-def test_a_wav_of_the_standard_library_is_read(tmp_path):
-    path = tmp_path / "a.wav"
-    whole = (TONE * 32767).astype("<i2")
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+def test_a_wav_of_the_standard_library_is_read_bit_by_bit(tmp_path, width, channels):
+    """The truth is the integers that were written; 8 bits have their zero at 128."""
+    path, full = tmp_path / "a.wav", 1 << (8 * width - 1)
+    chance = np.random.default_rng(width)
+    values = chance.integers(-full, full, (997, channels)) // channels * channels  # so that a mean of two is exact
+    values[:, -1] = values[:, 0]
+    stored = (values + 128 if width == 1 else values).astype("<i8")
     with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
+        file.setnchannels(channels)
+        file.setsampwidth(width)
         file.setframerate(RATE)
-        file.writeframes(whole.tobytes())
-    np.testing.assert_array_equal(read(path).samples, whole.astype(np.float32) / 32768)
+        file.writeframes(stored[..., None].view(np.uint8)[..., :width].tobytes())
+    sound = read(path)
+    assert sound.rate_hz == RATE
+    np.testing.assert_array_equal(sound.samples, (values[:, 0] / full).astype(np.float32))
+
+
+@pytest.mark.parametrize("size", [1, 4, 8, 12, 20, 36, 43])
+def test_a_wav_that_ends_in_its_header_is_refused(tmp_path, size):
+    path = write(tmp_path / "a.wav")
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(KitError, match=r"a\.wav' is truncated|cannot decode '.*a\.wav'") as error:
+        read(path)
+    assert "\n" not in str(error.value)
 
 
 def test_a_sound_that_was_read_is_read_already():

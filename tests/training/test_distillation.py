@@ -75,7 +75,7 @@ def test_the_loss_compares_position_by_position(taught):
     heard = {key: value for key, value in batch.items() if key != "teacher"}
     with torch.no_grad():
         mine, theirs = model(**heard, skip_logits=False), model(**read, skip_logits=False)
-        loss = distillation_loss(model, dict(batch), how, None)
+        loss = distillation_loss(model, dict(batch), None, how=how)
     rows = [one.logits.flatten(0, 1)[b["plan"].target_rows] for one, b in ((mine, heard), (theirs, read))]
     divergence = soft_divergence(*rows, 1.5) / len(rows[0])
     assert loss.item() == pytest.approx((0.7 * divergence + 0.3 * mine.loss).item(), rel=1e-4)

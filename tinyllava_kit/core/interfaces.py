@@ -159,6 +159,13 @@ class Tower(nn.Module, ABC):
             KitError: keys are missing or of other shapes.
         """
 
+    def rows_at_once(self, inputs: Mapping[str, Tensor]) -> int:
+        """How many of the rows in `inputs` to run at a time where no graph is built, so that memory has a bound.
+
+        A long item may have any number of rows. Static shapes are all there is to ask. Default: all.
+        """
+        return len(next(iter(inputs.values())))
+
     @abstractmethod
     def forward(self, **inputs: Tensor) -> Features:
         """What `Preprocessor.collate` made -> Features. No host sync."""

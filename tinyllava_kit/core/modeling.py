@@ -37,11 +37,13 @@ class TinyLlavaOutput(ModelOutput):
     loss: () mean cross-entropy over the target tokens, where labels were given.
     logits: (B, T, V); None while training with labels, where only the rows with a target are computed.
     target_logits: (n, V), those rows, in the order of ``plan.target_rows``, where they were asked for.
+    item_rows: modality -> (N, P', D), where items were given and no text.
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
     target_logits: Tensor | None = None
+    item_rows: dict[str, Tensor] | None = None
     past_key_values: Cache | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
@@ -185,7 +187,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         tower = self.towers[modality]
         rows = {name: value for name, value in inputs.items() if not name.startswith("window_")}
         with torch.set_grad_enabled(torch.is_grad_enabled() and _is_trained(tower)):
-            features = tower(**rows)
+            features = run_rows(tower, rows)
             return join_windows(features, inputs) if "window_rows" in inputs else features
 
     def embed(self, input_ids: Tensor, items: Items | None = None, plan: Plan | None = None) -> Tensor:
@@ -242,13 +244,16 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             input_ids: (B, T) int64. attention_mask: (B, T), 1 = keep. position_ids: (B, T).
             inputs_embeds: (B, T, D), in place of `input_ids`, `items` and `plan`.
             labels: (B, T) int64, IGNORE_INDEX where nothing is learned; those of the plan, where there is one.
-            items, plan: see the class.
+            items, plan: see the class. Items alone, without `input_ids` and `inputs_embeds`, run towers and
+                connectors only.
             logits_to_keep: as in transformers, the last so many positions, or an index.
             num_items_in_batch: the number of target tokens of the whole step, over which the loss is averaged.
             skip_logits: compute the head only where a label is, and return no logits. Default: while training
                 with labels and a plan.
             return_target_logits: with `skip_logits`, return the logits of those rows.
         """
+        if input_ids is None and inputs_embeds is None:
+            return TinyLlavaOutput(item_rows={m: self.encode(m, inputs) for m, inputs in (items or {}).items()})
         if inputs_embeds is None:
             inputs_embeds = self.embed(input_ids, items, plan)  # (B, T, D)
         if labels is not None:
@@ -333,6 +338,22 @@ def build_connector(config: TinyLlavaConfig, modality: str, catalog: Catalog) ->
         grid=tuple(grid) if grid else None,
         **component.options,
     )
+
+
+def run_rows(tower: Tower, inputs: Mapping[str, Tensor]) -> Features:
+    """The tower on its rows: without a graph as many at a time as `Tower.rows_at_once` says, and put together again.
+
+    All at once in a distributed run, where each rank must call a sharded tower as often as the others.
+    """
+    number = len(next(iter(inputs.values())))
+    alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
+    step = tower.rows_at_once(inputs) if alone and not torch.is_grad_enabled() else number
+    if step >= number:
+        return tower(**inputs)
+    starts = range(0, number, step)
+    parts = [tower(**{name: value[start : start + step] for name, value in inputs.items()}) for start in starts]
+    lengths = None if parts[0].lengths is None else torch.cat([part.lengths for part in parts])  # (N,)
+    return Features(torch.cat([part.features for part in parts]), lengths, parts[0].grid)  # (N, P, E)
 
 
 def join_windows(features: Features, inputs: Mapping[str, Tensor]) -> Features:

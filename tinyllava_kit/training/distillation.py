@@ -75,13 +75,14 @@ def in_words(item: Item) -> Parts:
     return [item.text or ""]
 
 
-def distillation_loss(model: Any, batch: dict[str, Any], how: Distill, num_items: Tensor | int | None) -> Tensor:
+def distillation_loss(model: Any, batch: dict[str, Any], num_items: Tensor | int | None, *, how: Distill) -> Tensor:
     """Temperature-softened KL divergence from the teacher, mixed with the cross-entropy; averaged over target tokens.
 
     Args:
         model: `TinyLlavaForConditionalGeneration`, perhaps wrapped.
         batch: of a `TaughtCollator`.
         num_items: target tokens of the whole step; the batch's own where None.
+        how: temperature and weight.
     """
     teacher = batch.pop("teacher")
     with torch.no_grad():

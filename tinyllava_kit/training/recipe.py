@@ -46,6 +46,15 @@ class Distill(Strict):
     weight: float = Field(1.0, gt=0, le=1)
 
 
+class MatchWords(Strict):
+    """Bring the rows of items near the LLM's embeddings of their texts, by CTC; the LLM is not run.
+
+    `sharpness`: how sure, as a logit, a row that lies on a word's embedding is of that word on average.
+    """
+
+    sharpness: float = Field(12.0, gt=0)
+
+
 def _many(value: Any) -> Any:
     """A path, a mapping or a list of these, as a list of mappings."""
     listed = value if isinstance(value, (list, tuple)) else [value]
@@ -59,7 +68,8 @@ class Stage(Strict):
     `data` is a file of rows or a list of them, all used in every epoch: replay of older data stands beside the new.
     `batch_size` is the most samples of a batch. `batch_budget` maps a modality to the most of it that a batch may hold,
     padding included, in the modality's unit (``{audio: 60}``: seconds); `group_by_size` alone puts samples of like size
-    together. `distill`: learn from the LLM reading the items' texts, see there.
+    together. `distill`: learn from the LLM reading the items' texts. `match_words`: learn rows like the texts' words,
+    without the LLM. Both want items with texts, and the LLM frozen.
     `cache_features` runs each frozen tower once over all items before training. `bf16`: compute in bfloat16 under
     autocast, the weights stay as they are; ``auto``: where the processor has instructions for it.
     """
@@ -74,6 +84,7 @@ class Stage(Strict):
     batch_budget: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     group_by_size: bool = False
     distill: Distill | None = None
+    match_words: MatchWords | None = None
     gradient_accumulation: int = Field(1, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
@@ -107,8 +118,11 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _teachers_are_frozen(self) -> Recipe:
         for stage in self.stages:
-            if stage.distill and "llm" in stage.train:
-                raise ValueError(f"stage {stage.name}: distill learns from the LLM itself; take llm out of train")
+            wanted = [name for name in ("distill", "match_words") if getattr(stage, name)]
+            if len(wanted) > 1:
+                raise ValueError(f"stage {stage.name}: has distill and match_words; make two stages of them")
+            if wanted and "llm" in stage.train:
+                raise ValueError(f"stage {stage.name}: {wanted[0]} learns from the LLM itself; take llm out of train")
         return self
 
     @classmethod
@@ -139,5 +153,5 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def _known_keys() -> set[str]:
-    models: tuple[type[BaseModel], ...] | Any = (Recipe, Stage, Source, Pairs, Distill, PartTraining, Lora)
+    models: tuple[type[BaseModel], ...] | Any = (Recipe, Stage, Source, Pairs, Distill, MatchWords, PartTraining, Lora)
     return {name for model in models for name in model.model_fields}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -23,7 +24,10 @@ from .batches import SizedBatches, check_budget, sizes_of
 from .distillation import TaughtCollator, TaughtDataset, distillation_loss
 from .features import FeatureCache
 from .parts import OpenParts
-from .recipe import Distill, PartTraining, Recipe, Stage
+from .recipe import PartTraining, Recipe, Stage
+from .word_matching import WordedCollator, WordedDataset, matcher
+
+Objective = Callable[[Any, Any, Any], torch.Tensor]
 
 
 def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
@@ -67,22 +71,23 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> Non
     arguments = _arguments(stage, checkpoints, seed)
     if stage.cache_features:
         _cache_features(model, processor, dataset, stage)
-    collator = Collator(processor, stage.max_length)
+    samples, collator, objective = _objective(stage, dataset, model)
     trainer = KitTrainer(
         model=model,
         args=arguments,
-        train_dataset=TaughtDataset(dataset) if stage.distill else dataset,
-        data_collator=TaughtCollator(collator) if stage.distill else collator,
+        train_dataset=samples,
+        data_collator=collator,
         processing_class=processor,
         callbacks=[TimeLimit(stage.max_minutes)] if stage.max_minutes else [],
         training=[(module, stage.train[name]) for name, module in parts.trained.items()],
         batches=_sized_batches(stage, dataset, seed),
-        distill=stage.distill,
+        objective=objective,
     )
     trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
     parts.merge()
-    if trainer.data_collator.num_cut:
-        print(f"{trainer.data_collator.num_cut} sample(s) were cut at max_length {stage.max_length}")
+    if collator.num_cut:
+        why = "have more words than rows" if stage.match_words else f"were cut at max_length {stage.max_length}"
+        print(f"{collator.num_cut} times, samples {why}")
     with whole_directory(target) as stage_directory:
         model.save_pretrained(stage_directory)
         processor.save_pretrained(stage_directory)
@@ -90,12 +95,12 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> Non
 
 
 class KitTrainer(Trainer):
-    """transformers' Trainer with a learning rate and weight decay per part, sized batches, and a teacher.
+    """transformers' Trainer with a learning rate and weight decay per part, sized batches, and other objectives.
 
     Args:
         training: each trained part with how it is trained.
         batches: which samples make a batch; None: the Trainer's own.
-        distill: learn from the teacher that `TaughtCollator` puts into the batch.
+        objective: model, batch, number of target tokens -> loss; None: the model's own.
     """
 
     def __init__(
@@ -103,11 +108,11 @@ class KitTrainer(Trainer):
         *,
         training: Sequence[tuple[torch.nn.Module, PartTraining]],
         batches: SizedBatches | None = None,
-        distill: Distill | None = None,
+        objective: Objective | None = None,
         **kwargs: Any,
     ) -> None:
         self.training_of_parts = training
-        self.batches, self.distill = batches, distill
+        self.batches, self.objective = batches, objective
         super().__init__(**kwargs)
 
     def get_train_dataloader(self) -> DataLoader:
@@ -125,9 +130,9 @@ class KitTrainer(Trainer):
     def compute_loss(
         self, model: torch.nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        if self.distill is None:
+        if self.objective is None:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        return distillation_loss(model, inputs, self.distill, num_items_in_batch)
+        return self.objective(model, inputs, num_items_in_batch)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
@@ -205,6 +210,20 @@ def _cache_features(
     count = cache.fill(item for conversation in dataset.conversations for item in conversation.items)
     print(f"encoded {count} features of the frozen towers in {time.monotonic() - start:.0f} s")
     dataset.reader = cache
+
+
+def _objective(
+    stage: Stage, dataset: ConversationDataset, model: TinyLlavaForConditionalGeneration
+) -> tuple[Dataset, Any, Objective | None]:
+    """What the stage learns: its samples, how they make a batch, and the loss where it is not the model's own."""
+    collator = Collator(dataset.processor, stage.max_length)
+    if stage.distill:
+        return TaughtDataset(dataset), TaughtCollator(collator), partial(distillation_loss, how=stage.distill)
+    if stage.match_words:
+        worded = WordedDataset(dataset)
+        embeddings = model.get_input_embeddings().weight
+        return worded, WordedCollator(dataset.processor), matcher(embeddings, worded.words, stage.match_words.sharpness)
+    return dataset, collator, None
 
 
 def _sized_batches(stage: Stage, dataset: ConversationDataset, seed: int) -> SizedBatches | None:

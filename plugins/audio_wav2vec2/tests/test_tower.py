@@ -1,22 +1,17 @@
-"""The tower against transformers' models, and against itself in other batches."""
+"""The tower against transformers' models, and its checkpoints. What holds for any audio tower: test_contract.py."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from tinyllava_kit_audio_wav2vec2.preprocessor import Wav2Vec2Preprocessor, num_frames
 from tinyllava_kit_audio_wav2vec2.tower import MODEL_TYPES, Wav2Vec2Tower, masked_group_norm
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     BertConfig,
-    PreTrainedConfig,
-    PreTrainedModel,
     Wav2Vec2ForCTC,
     Wav2Vec2ForPreTraining,
     WhisperFeatureExtractor,
@@ -108,73 +103,29 @@ def test_mix_is_the_weighted_mean_of_all_hidden_states(toy, kind, norm):
     torch.testing.assert_close(got, output.last_hidden_state, rtol=1e-5, atol=1e-5)
 
 
-# ---- a row does not depend on its batch ------------------------------------------------------------------------------
+# ---- norms and windows -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layer", ["last", "mix", "1"])
-@pytest.mark.parametrize(("kind", "norm"), KINDS)
-def test_a_clip_gives_the_same_alone_and_beside_others(toy, kind, norm, layer):
-    tower = tower_of(toy(kind, norm)[1], layer=layer)
-    check_batch_invariance(tower)
-
-
-def test_a_batch_norm_before_the_positions_does_not_lift_the_padding(toy):
+def test_a_batch_norm_before_the_positions_is_run(toy):
     model, checkpoint = toy("hubert", "layer", conv_pos_batch_norm=True)
     tower = tower_of(checkpoint)
-    check_batch_invariance(tower)
     values = clip(3_217)[None]
     with torch.no_grad():
         expected = model(values).last_hidden_state
         torch.testing.assert_close(tower(values, torch.tensor([3_217])).features, expected, rtol=1e-5, atol=1e-5)
 
 
-def check_batch_invariance(tower: Wav2Vec2Tower) -> None:
-    """Alone, beside a longer clip, beside two, in the other order: 1e-5; zero behind each row."""
-    clips = [clip(n) for n in LENGTHS]
-    with torch.no_grad():
-        alone = [tower(**batch([one])).features[0] for one in clips]
-        for order in ((0, 1), (1, 0), (2, 1, 0), (0, 1, 2), (2, 0)):
-            together = tower(**batch([clips[i] for i in order]))
-            assert together.lengths.tolist() == [num_frames(LENGTHS[i], 400, 320) for i in order]
-            for row, i in enumerate(order):
-                length = len(alone[i])
-                assert error(together.features[row, :length], alone[i]) < 1e-5
-                assert not together.features[row, length:].any()
-
-
-def test_transformers_own_group_norm_model_fails_the_same_check(toy):
-    """The negative control: with mask or without, the padding changes every frame."""
-    model, _ = toy("wav2vec2", "group")
-    padded = batch([clip(3_217), clip(8_003)])
-    mask = (torch.arange(8_003) < padded["lengths"][:, None]).long()
-    with torch.no_grad():
-        alone = model(clip(3_217)[None]).last_hidden_state[0]
-        for kwargs in ({}, {"attention_mask": mask}):
-            together = model(padded["input_values"], **kwargs).last_hidden_state[0, : len(alone)]
-            assert error(together, alone) > 0.01
-
-
-@pytest.mark.parametrize(("kind", "norm"), KINDS)
-def test_what_stands_in_the_padding_does_not_matter(toy, kind, norm):
-    tower = tower_of(toy(kind, norm)[1])
-    inputs = batch([clip(n) for n in LENGTHS])
-    padding = torch.arange(max(LENGTHS)) >= inputs["lengths"][:, None]
-    garbage = torch.where(padding, 1e3 * torch.randn(3, max(LENGTHS)), inputs["input_values"])
-    with torch.no_grad():
-        expected, got = tower(**inputs), tower(garbage, inputs["lengths"])
-    assert error(got.features, expected.features) < 1e-5
-
-
 def test_the_masked_group_norm_is_torchs_on_each_rows_own_frames():
-    norm = nn.GroupNorm(5, 5)
+    """More channels than are taken at a time."""
+    torch.manual_seed(0)
+    norm = nn.GroupNorm(67, 67)
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
-    hidden, lengths = torch.randn(3, 5, 11) + 7, torch.tensor([11, 4, 2])
+    hidden, lengths = torch.randn(3, 67, 31) + 7, torch.tensor([31, 13, 5])
     got = masked_group_norm(norm, hidden, lengths)
     for row, length in enumerate(lengths.tolist()):
-        torch.testing.assert_close(
-            got[row, :, :length], norm(hidden[row : row + 1, :, :length])[0], rtol=1e-5, atol=1e-5
-        )
+        expected = norm(hidden[row : row + 1, :, :length])[0]
+        torch.testing.assert_close(got[row, :, :length], expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("kind", "norm"), KINDS)
@@ -195,19 +146,13 @@ def test_windows_give_the_frames_of_the_whole_and_the_same_convolutions(toy, kin
             assert error(rows[keep], expected[0]) < 1e-6
 
 
-# ---- frozen, trained, precision, graph -------------------------------------------------------------------------------
+def test_a_minute_of_padded_sound_is_run_at_a_time(toy):
+    tower = tower_of(toy()[1])
+    for samples, rows in ((480_080, 2), (480_081, 1), (16_000, 60), (10**7, 1)):
+        assert tower.rows_at_once({"input_values": torch.zeros(1).expand(97, samples)}) == rows
 
 
-@pytest.mark.parametrize(("kind", "norm"), KINDS)
-def test_a_frozen_tower_is_the_same_twice_and_builds_no_graph(toy, kind, norm):
-    tower = tower_of(toy(kind, norm)[1])
-    tower.requires_grad_(False)
-    tower.train()
-    inputs = batch([clip(n) for n in LENGTHS])
-    first, second = tower(**inputs).features, tower(**inputs).features
-    assert torch.equal(first, second)
-    assert not first.requires_grad
-    assert not tower.encoder.training
+# ---- trained ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_frozen_encoder_still_learns_how_to_mix(toy):
@@ -229,46 +174,6 @@ def test_every_parameter_of_a_trained_tower_learns_even_from_a_clip_of_one_frame
         tower(**batch([clip(400), clip(3_217)])).features.square().sum().backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in tower.parameters())
         tower.zero_grad()
-
-
-@pytest.mark.parametrize(("kind", "norm"), KINDS)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.03), (torch.float16, 0.01)])
-def test_half_precision_takes_float32_sound_and_stays_close(toy, kind, norm, dtype, tolerance):
-    checkpoint = toy(kind, norm)[1]
-    inputs = batch([clip(n) for n in LENGTHS])
-    inputs["input_values"][2] = 0  # silence
-    with torch.no_grad():
-        expected = tower_of(checkpoint)(**inputs).features
-        got = tower_of(checkpoint).to(dtype)(**inputs).features
-    assert got.dtype == dtype
-    assert got.isfinite().all()
-    assert error(got.float(), expected) < tolerance
-
-
-class NoSync(TorchDispatchMode):
-    """Fails where a value would be read back from the device."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        for name in ("_local_scalar_dense", "nonzero", "masked_select"):
-            assert name not in func.name(), f"host sync: {func.name()}"
-        return func(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize(("kind", "norm"), KINDS)
-def test_forward_reads_nothing_back(toy, kind, norm):
-    tower = tower_of(toy(kind, norm)[1], layer="mix")
-    inputs = batch([clip(n) for n in LENGTHS])
-    with NoSync():
-        tower(**inputs)
-
-
-@pytest.mark.parametrize(("kind", "norm"), [("wav2vec2", "group"), ("wavlm", "layer")])
-def test_forward_is_one_graph(toy, kind, norm):
-    tower = tower_of(toy(kind, norm)[1])
-    tower.requires_grad_(False)
-    inputs = batch([clip(n) for n in LENGTHS])
-    got = torch.compile(tower, fullgraph=True, backend="aot_eager")(**inputs)
-    torch.testing.assert_close(got.features, tower(**inputs).features, rtol=1e-5, atol=1e-5)
 
 
 # ---- checkpoints -----------------------------------------------------------------------------------------------------
@@ -300,38 +205,6 @@ def test_the_catalog_offers_the_tower():
     assert spec.check_options({"layer": -2}, "test") == {"layer": "-2"}
 
 
-class Composite(PreTrainedModel):
-    """A transformers model around a tower, as the kit's own is."""
-
-    config_class = PreTrainedConfig
-
-    def __init__(self, config: PreTrainedConfig) -> None:
-        super().__init__(config)
-        self.towers = nn.ModuleDict({"audio": Wav2Vec2Tower(config.tower)})
-        self.post_init()
-
-
-@pytest.mark.parametrize(("kind", "norm"), KINDS)
-@pytest.mark.parametrize("layer", ["last", "mix", "1"])
-def test_a_tower_inside_a_model_is_saved_and_loaded_whole(toy, tmp_path, kind, norm, layer):
-    """The weight-normed positional convolution among it."""
-    tower = tower_of(toy(kind, norm)[1], layer=layer)
-    config = json.loads(json.dumps(tower.config))
-    assert config == tower.config
-    model = Composite(PreTrainedConfig(tower=config))
-    model.towers["audio"].load_state_dict(tower.state_dict())
-    model.save_pretrained(tmp_path)
-    again, info = Composite.from_pretrained(tmp_path, output_loading_info=True)
-    assert not info["missing_keys"]
-    assert not info["unexpected_keys"]
-    assert not list(tower.named_buffers())  # a non-persistent one would be lost here
-    for key, value in tower.state_dict().items():
-        assert torch.equal(again.state_dict()[f"towers.audio.{key}"], value), key
-    inputs = batch([clip(n) for n in LENGTHS])
-    with torch.no_grad():
-        assert torch.equal(again.eval().towers["audio"](**inputs).features, tower(**inputs).features)
-
-
 def test_a_checkpoint_that_lacks_weights_is_refused(toy, save, tmp_path):
     model, checkpoint = toy("wav2vec2", "group")
     state = model.state_dict()
@@ -359,20 +232,6 @@ def test_the_preprocessor_is_the_checkpoints(toy, save, tmp_path):
     other = save(model, tmp_path, sampling_rate=8_000, do_normalize=False)
     settings = Wav2Vec2Tower.read_preprocessor(other, config).settings()
     assert (settings["rate_hz"], settings["normalize"]) == (8_000, False)
-
-
-def test_what_the_tower_says_is_what_it_makes(toy):
-    _, checkpoint = toy("wavlm", "group")
-    tower, preprocessor = (
-        tower_of(checkpoint),
-        Wav2Vec2Tower.read_preprocessor(checkpoint, Wav2Vec2Tower.read_config(checkpoint)),
-    )
-    items = [Waveform(np.asarray(clip(n)), 16_000, f"{n}.wav") for n in LENGTHS]
-    with torch.no_grad():
-        features = tower(**preprocessor.collate([row for item in items for row in preprocessor(item)]))
-    assert features.lengths.tolist() == [n for item in items for n in preprocessor.num_features(item)]
-    assert features.features.shape[-1] == tower.embed_dim == 22
-    assert tower.grid is None
 
 
 def test_a_checkpoint_that_does_not_fit_is_one_line(toy, save, tmp_path):

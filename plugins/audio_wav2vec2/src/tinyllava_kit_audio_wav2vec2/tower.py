@@ -26,6 +26,11 @@ from .preprocessor import Wav2Vec2Preprocessor, front_end
 
 MODEL_TYPES = ("wav2vec2", "hubert", "wavlm")
 
+# Whose statistics are taken together: temporary tensors of all 512 channels would be half of the memory that is used.
+_CHANNELS_AT_ONCE = 64
+# Two windows of 30 s, the padding of shorter rows among them; a base encoder takes 16 MB for a second of them.
+_SAMPLES_AT_ONCE = 960_160
+
 # What says where a checkpoint comes from, not how to build the encoder.
 _NOT_SAVED = ("_name_or_path", "architectures", "dtype", "transformers_version")
 # LayerDrop and SpecAugment are for pretraining; without SpecAugment its learned vector does not exist.
@@ -123,6 +128,10 @@ class Wav2Vec2Tower(Tower):
             self.encoder.eval()
         return self
 
+    def rows_at_once(self, inputs: Mapping[str, Tensor]) -> int:
+        """A minute of sound."""
+        return max(1, _SAMPLES_AT_ONCE // inputs["input_values"].shape[1])
+
     def forward(self, input_values: Tensor, lengths: Tensor) -> Features:
         """Waveforms to features.
 
@@ -208,14 +217,20 @@ def masked_group_norm(norm: nn.GroupNorm, hidden: Tensor, lengths: Tensor) -> Te
     Returns:
         (N, C, P); padding holds anything finite.
     """
-    x = hidden.float()
-    keep = (torch.arange(x.shape[-1], device=x.device) < lengths[:, None])[:, None]  # (N, 1, P)
+    keep = (torch.arange(hidden.shape[-1], device=hidden.device) < lengths[:, None])[:, None]  # (N, 1, P)
     count = lengths[:, None, None].float()
-    mean = x.masked_fill(~keep, 0.0).sum(-1, keepdim=True) / count  # (N, C, 1)
-    variance = (x - mean).masked_fill(~keep, 0.0).square().sum(-1, keepdim=True) / count  # (N, C, 1)
+    moments = [_moments(part.float(), keep, count) for part in hidden.split(_CHANNELS_AT_ONCE, dim=1)]
+    mean, variance = (torch.cat(parts, dim=1) for parts in zip(*moments, strict=True))  # (N, C, 1)
     scale = torch.rsqrt(variance + norm.eps) * norm.weight[:, None].float()  # (N, C, 1)
     shift = norm.bias[:, None].float() - mean * scale  # (N, C, 1)
-    return torch.addcmul(shift, x, scale).to(hidden.dtype)  # (N, C, P)
+    return torch.addcmul(shift, hidden, scale).to(hidden.dtype)  # (N, C, P)
+
+
+def _moments(hidden: Tensor, keep: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of (N, c, P) over the frames that are kept, (N, c, 1) each."""
+    mean = hidden.masked_fill(~keep, 0.0).sum(-1, keepdim=True) / count  # (N, c, 1)
+    variance = (hidden - mean).masked_fill(~keep, 0.0).square().sum(-1, keepdim=True) / count  # (N, c, 1)
+    return mean, variance
 
 
 def _positions(embed: nn.Module, hidden: Tensor, keep: Tensor) -> Tensor:

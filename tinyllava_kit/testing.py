@@ -1,0 +1,421 @@
+"""What a plugin author's tests call: contracts that a tower must keep, as classes of tests for pytest.
+
+Subclass one in a test module, under a name that begins with ``Test``; say which tower, and give a fixture `checkpoint`
+with a toy-size checkpoint of it in the hub's directory layout. Every method of the contract is then a test.
+
+Example:
+    >>> class TestMyTower(AudioTowerContract):
+    ...     tower_class = MyTower
+    ...     min_samples, hop_samples, window_samples = 400, 320, 480_000
+    ...     window_tolerance = 0.05
+    ...
+    ...     @pytest.fixture
+    ...     def checkpoint(self, tmp_path):
+    ...         return save_a_toy(tmp_path)
+    ...
+    ...     def count(self, num_samples):
+    ...         return (num_samples - 400) // 320 + 1
+
+Nothing here needs pytest, and a contract's method can be called by itself: it raises AssertionError and says what is
+wrong.
+
+Legend: N rows, P features of a row, E tower width.
+"""
+
+from __future__ import annotations
+
+import json
+import wave
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import PreTrainedConfig
+
+from .core.errors import KitError
+from .core.interfaces import Features, Preprocessor, Tower
+from .core.modeling import TinyLlavaPreTrainedModel
+from .modalities.audio import AudioModality, Waveform
+
+# Rows of a batch, by their index among the items: alone and beside others, in both orders.
+_COMPANY = ((0, 1), (1, 0), (0, 1, 2), (2, 1, 0))
+_SYNCS = ("_local_scalar_dense", "nonzero", "masked_select")
+
+
+class TowerContract:
+    """What holds for a tower of any modality.
+
+    An author gives `tower_class`, `items` and a fixture `checkpoint`.
+    """
+
+    tower_class: ClassVar[type[Tower]]
+    # Keyword arguments of `Tower.read_config`.
+    options: ClassVar[Mapping[str, Any]] = {}
+    # How far features may be from those of the same item alone: relative, L2, float32.
+    tolerance: ClassVar[float] = 1e-5
+    # The same for a tower in half precision, from the one in float32.
+    half_tolerances: ClassVar[Mapping[torch.dtype, float]] = {torch.bfloat16: 0.03, torch.float16: 0.01}
+
+    def items(self) -> Sequence[Any]:
+        """At least three items, as the modality reads them, of different lengths where those may differ."""
+        raise NotImplementedError(f"{type(self).__name__} must give items()")
+
+    def build(self, checkpoint: str) -> tuple[Tower, Preprocessor]:
+        """The tower with its weights, in eval, and its preprocessor. Override it to make windows toy-size."""
+        config = self.tower_class.read_config(checkpoint, **self.options)
+        tower = self.tower_class(config)
+        tower.load_weights(checkpoint)
+        return tower.eval(), self.tower_class.read_preprocessor(checkpoint, config)
+
+    def test_what_is_counted_is_what_the_network_gives(self, checkpoint: str) -> None:
+        """Shapes, lengths and grid; zeros behind each row."""
+        tower, preprocessor = self.build(checkpoint)
+        for item in self.items():
+            counts = preprocessor.num_features(item)
+            got = _encode(tower, preprocessor, [item])
+            expected = (len(counts), max(counts), tower.embed_dim)
+            assert got.features.shape == expected, f"counted {expected}, the network gives {tuple(got.features.shape)}"
+            assert preprocessor.fixed_features in (None, *counts), f"fixed_features is none of {counts}"
+            _check_lengths(got, counts)
+            assert tower.grid in (None, got.grid), f"the tower says grid {tower.grid}, its features have {got.grid}"
+
+    def test_a_row_does_not_depend_on_its_batch(self, checkpoint: str) -> None:
+        """Alone, beside a longer one, beside two, in both orders."""
+        tower, preprocessor = self.build(checkpoint)
+        items = self.items()
+        alone = [_encode(tower, preprocessor, [item]).features for item in items]  # each (N, P, E)
+        for company in _COMPANY:
+            counts = [count for i in company for count in preprocessor.num_features(items[i])]
+            together = _encode(tower, preprocessor, [items[i] for i in company])
+            _check_lengths(together, counts)
+            rows = iter(together.features)
+            for i in company:
+                for expected in alone[i]:
+                    got = next(rows)[: len(expected)]
+                    _check_close(got, expected, self.tolerance, f"item {i} in a batch of {company}, and alone")
+
+    def test_what_stands_in_the_padding_does_not_matter(self, checkpoint: str) -> None:
+        """Noise a thousand times as loud, where `collate` padded."""
+        tower, preprocessor = self.build(checkpoint)
+        rows = [row for item in self.items() for row in preprocessor(item)]
+        inputs = preprocessor.collate(rows)
+        spoiled = _spoiled(inputs, [preprocessor.collate([row]) for row in rows])
+        with torch.no_grad():
+            expected, got = tower(**inputs).features, tower(**spoiled).features
+        _check_close(got, expected, self.tolerance, "with garbage in the padding, and without")
+
+    def test_a_frozen_tower_is_the_same_twice_and_builds_no_graph(self, checkpoint: str) -> None:
+        """Also in train mode: no dropout, no layer left out, no augmentation. Give a checkpoint that has them."""
+        tower, preprocessor = self.build(checkpoint)
+        tower.requires_grad_(False)
+        tower.train()
+        inputs = preprocessor.collate([row for item in self.items() for row in preprocessor(item)])
+        first, second = tower(**inputs).features, tower(**inputs).features
+        assert torch.equal(first, second), "frozen, in train mode: the same input gives other features"
+        assert not first.requires_grad, "frozen, in train mode: the features require grad"
+
+    def test_half_precision_is_finite_and_close(self, checkpoint: str) -> None:
+        """The inputs stay float32, as preprocessors make them: the tower casts."""
+        for dtype, tolerance in self.half_tolerances.items():
+            tower, preprocessor = self.build(checkpoint)
+            expected = _encode(tower, preprocessor, self.items()).features
+            got = _encode(tower.to(dtype), preprocessor, self.items()).features
+            assert got.dtype == dtype, f"a tower in {dtype} gives features in {got.dtype}"
+            assert got.isfinite().all(), f"{dtype}: features are not finite"
+            _check_close(got.float(), expected, tolerance, f"{dtype}, and float32")
+
+    def test_forward_reads_nothing_back(self, checkpoint: str) -> None:
+        """No host sync: no `.item()`, no indexing with a boolean mask."""
+        tower, preprocessor = self.build(checkpoint)
+        inputs = preprocessor.collate([row for item in self.items() for row in preprocessor(item)])
+        with torch.no_grad(), _NoSync():
+            tower(**inputs)
+
+    def test_forward_is_one_graph(self, checkpoint: str) -> None:
+        """``torch.compile(fullgraph=True)``, and what it gives."""
+        tower, preprocessor = self.build(checkpoint)
+        inputs = preprocessor.collate([row for item in self.items() for row in preprocessor(item)])
+        torch.compiler.reset()
+        with torch.no_grad():
+            got = torch.compile(tower, fullgraph=True, backend="aot_eager")(**inputs)
+            _check_close(got.features, tower(**inputs).features, self.tolerance, "compiled, and not")
+
+    def test_a_tower_inside_a_model_is_saved_and_loaded_whole(self, checkpoint: str, tmp_path: Path) -> None:
+        """Without its checkpoint; ``from_pretrained`` would destroy buffers that are not saved."""
+        tower, preprocessor = self.build(checkpoint)
+        model_class = type("Model", (_Model,), {"tower_class": type(tower)})
+        model = model_class(PreTrainedConfig(tower=_through_json(tower.config)))
+        model.towers["it"].load_state_dict(tower.state_dict())
+        model.save_pretrained(tmp_path)
+        again = model_class.from_pretrained(tmp_path).eval().towers["it"]
+        expected, got = (_encode(each, preprocessor, self.items()).features for each in (tower, again))
+        assert torch.equal(got, expected), "loaded from a file, the tower gives other features"
+
+    def test_settings_make_an_equal_preprocessor(self, checkpoint: str) -> None:
+        """Plain JSON, and nothing but it."""
+        _, preprocessor = self.build(checkpoint)
+        again = type(preprocessor).from_settings(_through_json(preprocessor.settings()))
+        assert again.settings() == preprocessor.settings(), "the settings are others when made again"
+        for item in self.items():
+            assert again.num_features(item) == preprocessor.num_features(item), "made again, it counts otherwise"
+            expected, got = (each.collate(each(item)) for each in (preprocessor, again))
+            same = expected.keys() == got.keys() and all(torch.equal(got[name], expected[name]) for name in expected)
+            assert same, "made again, it gives other inputs"
+
+
+class AudioTowerContract(TowerContract):
+    """What holds for a tower of the modality `audio`: lengths, windows, and sounds that are not as they should be.
+
+    An author gives, besides a tower and a checkpoint, the arithmetic of its lengths. It is compared with the
+    preprocessor and with the network.
+    """
+
+    # Of the tower's input.
+    rate_hz: ClassVar[int] = 16_000
+    # The shortest sound that is taken; how far features, and the windows of a long sound, start from one another.
+    min_samples: ClassVar[int]
+    hop_samples: ClassVar[int]
+    window_samples: ClassVar[int]
+    # How far features in the middle third of a window may be from those of the sound in one piece (relative, L2);
+    # None for a tower that states that its windows have features of their own.
+    window_tolerance: ClassVar[float | None]
+
+    def count(self, num_samples: int) -> int:
+        """How many features a whole sound of so many samples has, however many windows it takes."""
+        raise NotImplementedError(f"{type(self).__name__} must give count()")
+
+    def without_windows(self, preprocessor: Preprocessor) -> Preprocessor:
+        """The same preprocessor with one window for any sound. Not asked for without a `window_tolerance`."""
+        raise NotImplementedError(f"{type(self).__name__} must give without_windows(), or window_tolerance = None")
+
+    def items(self) -> list[Waveform]:
+        """A sound of nine features or so, one of two windows, the shortest one, and silence."""
+        least, hop = self.min_samples, self.hop_samples
+        sounds = [self.sound(n) for n in (least + 8 * hop + 17, self.window_samples + least + 5 * hop + 3, least)]
+        return [*sounds, self.silence(least + 3 * hop)]
+
+    def sound(self, num_samples: int, *, steady: bool = False) -> Waveform:
+        """Noise; louder and louder if not `steady`, so that statistics over padding or over time show."""
+        noise = np.random.default_rng(num_samples).standard_normal(num_samples)
+        samples = 0.2 * noise * np.linspace(1.0 if steady else 0.2, 1.0, num_samples)
+        return Waveform(samples.clip(-1, 1).astype(np.float32), self.rate_hz, "sound.wav")
+
+    def silence(self, num_samples: int) -> Waveform:
+        """No memory, of any length."""
+        return Waveform(np.broadcast_to(np.float32(0), (num_samples,)), self.rate_hz, "silence.wav")
+
+    def lengths(self) -> list[int]:
+        """About two hundred: each side of every edge of a feature and of a window, and others."""
+        least, hop, window = self.min_samples, self.hop_samples, self.window_samples
+        starts = (least, hop, 2 * hop, least + hop, least + 2 * hop, window, window + least, 2 * window + least)
+        edges = [start + near for start in starts for near in (-hop, -1, 0, 1, hop - 1, hop, least - 1)]
+        chance = np.random.default_rng(0)
+        others = [*chance.integers(least, least + 9 * hop, 120), *chance.integers(least, 2 * window, 40)]
+        return sorted({int(length) for length in (*edges, *others) if length >= least})
+
+    def test_the_count_of_two_hundred_lengths_is_that_of_the_network(self, checkpoint: str) -> None:
+        """The arithmetic of the contract, that of the preprocessor, and the shape of the last window, run alone."""
+        tower, preprocessor = self.build(checkpoint)
+        for length in self.lengths():
+            item = self.sound(length)
+            counts, rows = preprocessor.num_features(item), preprocessor(item)
+            assert len(rows) == len(counts), f"{length} samples: {len(rows)} windows, {len(counts)} are counted"
+            assert sum(counts) == self.count(length), f"{length} samples: counts {counts}, not {self.count(length)}"
+            with torch.no_grad():
+                made = tower(**preprocessor.collate(rows[-1:])).features.shape[1]
+            assert made == counts[-1], f"{length} samples: the network gives {made} features, {counts[-1]} are counted"
+
+    def test_a_hop_more_is_at_most_a_feature_more(self, checkpoint: str) -> None:
+        """For every length up to three hops, and around the edge of a window."""
+        _, preprocessor = self.build(checkpoint)
+        least, hop, window = self.min_samples, self.hop_samples, self.window_samples
+        for first in (least, max(least, window - hop), 2 * window - hop):
+            totals = [sum(preprocessor.num_features(self.silence(first + n))) for n in range(4 * hop)]
+            for start, total in enumerate(totals[: 3 * hop]):
+                one, hop_more = totals[start + 1] - total, totals[start + hop] - total
+                assert one >= 0, f"{first + start + 1} samples give fewer features than one sample less"
+                assert hop_more <= 1, f"from {first + start} samples, a hop more gives {hop_more} features more"
+
+    def test_a_sound_below_the_shortest_is_refused(self, checkpoint: str) -> None:
+        """By the count and by the call, before the network could fail."""
+        _, preprocessor = self.build(checkpoint)
+        for length in range(max(1, self.min_samples - 2), self.min_samples):
+            for ask in (preprocessor.num_features, preprocessor):
+                message = _refusal(ask, self.silence(length))
+                assert message, f"a sound of {length} samples is not refused"
+                assert "silence.wav" in message, f"does not name the sound: {message}"
+
+    def test_the_windows_of_a_sound_count_what_the_whole_counts(self, checkpoint: str) -> None:
+        """For every remainder behind one, two and three windows: nothing is lost at a border, nothing comes twice."""
+        _, preprocessor = self.build(checkpoint)
+        for number in (1, 2, 3):
+            for rest in range(-self.hop_samples, self.min_samples + 2 * self.hop_samples):
+                length = number * self.window_samples + rest
+                counts = preprocessor.num_features(self.silence(length))
+                assert len(counts) >= number, f"{length} samples are {len(counts)} windows"
+                assert sum(counts) == self.count(length), f"{length} samples: {counts}, not {self.count(length)}"
+
+    def test_the_middle_of_a_window_is_that_of_the_whole(self, checkpoint: str) -> None:
+        """For a tower that says so: a window's borders cost context, its middle is where it was."""
+        if self.window_tolerance is None:
+            return
+        tower, preprocessor = self.build(checkpoint)
+        item = self.sound(3 * self.window_samples + self.min_samples, steady=True)
+        whole = _encode(tower, self.without_windows(preprocessor), [item]).features[0]  # (P, E)
+        got, counts = _encode(tower, preprocessor, [item]).features, preprocessor.num_features(item)
+        spread = _distance(whole[1:], whole[:-1])
+        assert self.window_tolerance < spread, (
+            f"window_tolerance is no less than what neighbours differ by, {spread:.2g}"
+        )
+        for number, count in enumerate(counts[:3]):
+            middle = slice(count // 3, count - count // 3)
+            expected = whole[number * count :][middle]
+            _check_close(got[number][middle], expected, self.window_tolerance, f"middle of window {number}, and whole")
+
+    def test_a_strange_sound_is_taken_as_it_is_meant(self, checkpoint: str, tmp_path: Path) -> None:
+        """Other types, rates and shapes than floats at the tower's rate; silence, an offset, clipping, a whisper."""
+        tower, preprocessor = self.build(checkpoint)
+        quantized = (self.items()[0].samples * 32768).astype(np.int16)
+        expected = _encode(tower, preprocessor, [_read(quantized / 32768, self.rate_hz)]).features
+        for case, source in self._equal_sources(quantized, tmp_path):
+            got = _encode(tower, preprocessor, [AudioModality().read(source)]).features
+            _check_close(got, expected, self.tolerance, f"{case}, and floats")
+        for case, samples, rate_hz in self._strange_samples(quantized):
+            item = _read(samples, rate_hz)
+            count = self.count(-(-len(samples) * self.rate_hz // rate_hz))
+            assert sum(preprocessor.num_features(item)) == count, f"{case}: not {count} features"
+            features = _encode(tower, preprocessor, [item]).features
+            assert features.isfinite().all(), f"{case}: features are not finite"
+
+    def test_a_bad_sound_is_refused_in_one_line_that_names_it(self, checkpoint: str, tmp_path: Path) -> None:
+        """Empty, not finite, sideways, cut off, not there, not a sound."""
+        _, preprocessor = self.build(checkpoint)
+        for case, source, name in self._bad_sources(tmp_path):
+            message = _refusal(lambda source=source: preprocessor(AudioModality().read(source)))
+            assert message, f"{case}: not refused"
+            assert name in message, f"{case}: does not name the sound: {message}"
+            assert "\n" not in message, f"{case}: more than one line: {message}"
+
+    def _equal_sources(self, samples: np.ndarray, folder: Path) -> Iterator[tuple[str, Any]]:
+        """The same sound, (n,) int16, in other words."""
+        floats = samples / 32768
+        yield "int16", (samples, self.rate_hz)
+        yield "float64", (floats, self.rate_hz)
+        yield "float32", (floats.astype(np.float32), self.rate_hz)
+        yield "(n, 2)", (np.stack([floats, floats], axis=1), self.rate_hz)
+        yield "a row of datasets", {"array": floats, "sampling_rate": self.rate_hz}
+        yield "a wav file", _write_wav(folder / "sound.wav", samples, self.rate_hz)
+
+    def _strange_samples(self, samples: np.ndarray) -> Iterator[tuple[str, np.ndarray, int]]:
+        floats = samples / 32768
+        yield "half the rate", floats, self.rate_hz // 2
+        yield "three times the rate", np.repeat(floats, 3), 3 * self.rate_hz
+        yield "silence", np.zeros(len(floats)), self.rate_hz
+        yield "an offset alone", np.full(len(floats), 0.5), self.rate_hz
+        yield "clipped", np.sign(floats), self.rate_hz
+        yield "a whisper", 1e-6 * floats, self.rate_hz
+
+    def _bad_sources(self, folder: Path) -> Iterator[tuple[str, Any, str]]:
+        """(case, source, what its refusal must name)."""
+        array = "audio array"
+        samples = self.items()[0].samples
+        yield "empty", (samples[:0], self.rate_hz), array
+        yield "(2, n)", (np.stack([samples, samples]), self.rate_hz), array
+        for value in (np.nan, np.inf):
+            yield str(value), (np.where(np.arange(len(samples)) == 3, value, samples), self.rate_hz), array
+        cut = Path(_write_wav(folder / "cut.wav", (samples * 32767).astype(np.int16), self.rate_hz))
+        whole = cut.read_bytes()
+        for size in (len(whole) // 2, 44, 30, 0):
+            cut.write_bytes(whole[:size])
+            yield f"cut off after {size} bytes", str(cut), str(cut)
+        yield "missing", str(folder / "gone.wav"), str(folder / "gone.wav")
+
+
+class _NoSync(TorchDispatchMode):
+    """Fails where a value would be read back from the device."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert not any(name in func.name() for name in _SYNCS), f"forward reads back from the device: {func.name()}"
+        return func(*args, **(kwargs or {}))
+
+
+class _Model(TinyLlavaPreTrainedModel):
+    """A model around a tower, as the kit's own is."""
+
+    config_class = PreTrainedConfig
+    tower_class: ClassVar[type[Tower]]
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super().__init__(config)
+        self.towers = nn.ModuleDict({"it": self.tower_class(config.tower)})
+        self.post_init()
+
+
+def _encode(tower: Tower, preprocessor: Preprocessor, items: Sequence[Any]) -> Features:
+    with torch.no_grad():
+        return tower(**preprocessor.collate([row for item in items for row in preprocessor(item)]))
+
+
+def _distance(got: Tensor, expected: Tensor) -> float:
+    """Relative, L2."""
+    return float((got - expected).norm() / expected.norm())
+
+
+def _check_close(got: Tensor, expected: Tensor, tolerance: float, what: str) -> None:
+    assert got.shape == expected.shape, f"{what}: shapes {tuple(got.shape)} and {tuple(expected.shape)}"
+    distance = _distance(got, expected)
+    assert distance < tolerance, f"{what}: features differ by {distance:.2g}, expected less than {tolerance:g}"
+
+
+def _check_lengths(got: Features, counts: Sequence[int]) -> None:
+    """The lengths of the rows are what is counted, and behind them stand zeros."""
+    lengths = [got.features.shape[1]] * len(counts) if got.lengths is None else got.lengths.tolist()
+    assert lengths == list(counts), f"counted {list(counts)}, the lengths of the features are {lengths}"
+    for row, count in zip(got.features, counts, strict=True):
+        assert not row[count:].any(), "features behind the length of a row are not zero"
+
+
+def _spoiled(inputs: Mapping[str, Tensor], alone: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The inputs of a batch with noise where a row, collated alone, has nothing."""
+    noise = torch.Generator().manual_seed(0)
+    spoiled = {name: value.clone() for name, value in inputs.items()}
+    for name, value in spoiled.items():
+        if value.is_floating_point():
+            for row, single in zip(value, alone, strict=True):
+                garbage = 1e3 * torch.randn(row.shape, generator=noise)
+                real = tuple(slice(size) for size in single[name].shape[1:])
+                garbage[real] = row[real]
+                row.copy_(garbage)
+    return spoiled
+
+
+def _through_json(value: Any) -> Any:
+    again = json.loads(json.dumps(value))
+    assert again == value, f"not plain JSON: {value} comes back as {again}"
+    return again
+
+
+def _refusal(ask: Any, *args: Any) -> str:
+    """The text of the KitError that asking gives; empty where it gives none."""
+    try:
+        ask(*args)
+    except KitError as error:
+        return str(error)
+    return ""
+
+
+def _read(samples: np.ndarray, rate_hz: int) -> Waveform:
+    return AudioModality().read((samples, rate_hz))
+
+
+def _write_wav(path: Path, samples: np.ndarray, rate_hz: int) -> str:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate_hz)
+        file.writeframes(samples.astype("<i2").tobytes())
+    return str(path)
