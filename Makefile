@@ -5,7 +5,7 @@ DEMO   ?= .demo
 BIN    := $(VENV)/bin
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 
-.PHONY: install test check demo bench-quick wheels clean
+.PHONY: install test check demo demo-audio bench-quick wheels clean
 
 install: $(VENV)/.installed
 
@@ -27,7 +27,11 @@ check: install
 
 demo: install
 	$(BIN)/python examples/easy_vqa/prepare.py --out $(DEMO)
-	cd examples/easy_vqa && ../../$(BIN)/python demo.py --assets ../../$(DEMO)
+	$(BIN)/python examples/easy_vqa/demo.py --assets $(DEMO)
+
+demo-audio: demo
+	$(BIN)/python examples/speech/prepare.py --out $(DEMO)
+	$(BIN)/python examples/speech/demo.py --assets $(DEMO)
 
 bench-quick: install
 	$(BIN)/python -m benchmarks

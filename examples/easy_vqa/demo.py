@@ -8,19 +8,18 @@
 from __future__ import annotations
 
 import argparse
-import json
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-from page import write_page
+if __package__ in (None, ""):  # run as a script: let Python find the repository's `examples`
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from examples.easy_vqa.page import write_page
+from examples.running import keep, kept, print_rows, tinyllava
 from tinyllava_kit.core.conversation import Conversation
-from tinyllava_kit.core.saving import whole_directory
 from tinyllava_kit.data.dataset import ConversationDataset
 from tinyllava_kit.evaluation.answers import Judged, answers
 from tinyllava_kit.evaluation.controls import Control
@@ -46,34 +45,23 @@ def main() -> None:
     results = assets / "runs" / "results"
     if not results.exists():
         evaluate(assets, results, arguments.questions)
-    judged = {
-        c: [Judged(**row) for row in rows] for c, rows in json.loads((results / "judged.json").read_text()).items()
-    }
+    judged, _ = kept(results)
     print_table(judged)
     write_page(assets / "demo.html", assets, shown(judged["as given"]), table(judged))
     print(f"the pictures, answers and loss curves are in {assets.name}/demo.html")
 
 
-def tinyllava(folder: Path, *words: str) -> None:
-    """Run the command line as a user would, in the assets' folder."""
-    print("$ tinyllava", *(word if "/" not in word else Path(word).name for word in words), flush=True)
-    subprocess.run([sys.executable, "-m", "tinyllava_kit_cli", *words], cwd=folder, check=True)
-
-
 def evaluate(assets: Path, results: Path, count: int) -> None:
-    """Ask the held-out questions as they are, without the picture, with another's and with a grey one."""
+    """Ask the held-out questions as they are, without the picture, and with another's."""
     model, processor = load_model(assets / "runs" / "lora")
     held_out = ConversationDataset.from_file(assets / "easy-vqa" / "test.json", processor).conversations
     asked: Sequence[Conversation] = random.Random(0).sample(held_out, min(count, len(held_out)))
     judged = {}
     for control in CONTROLS:
         start = time.monotonic()
-        judged[control] = [
-            asdict(j) for j in answers(model, processor, asked, control=control, max_new_tokens=4, batch_size=64)
-        ]
+        judged[control] = answers(model, processor, asked, control=control, max_new_tokens=4, batch_size=64)
         print(f"asked {len(asked)} held-out questions, {control}: {time.monotonic() - start:.0f} s", flush=True)
-    with whole_directory(results) as stage:
-        (stage / "judged.json").write_text(json.dumps(judged, indent=1))
+    keep(results, judged)
 
 
 def table(judged: dict[str, list[Judged]]) -> list[list[str]]:
@@ -87,8 +75,7 @@ def table(judged: dict[str, list[Judged]]) -> list[list[str]]:
 
 
 def print_table(judged: dict[str, list[Judged]]) -> None:
-    for row in table(judged):
-        print("{:<20}{:>16}{:>16}{:>16}".format(*row))
+    print_rows(table(judged))
     reached = accuracy(judged["as given"])
     print(f"goal {GOAL:.2f}: {'reached' if reached >= GOAL else 'not reached'}")
     for j in shown(judged["as given"]):

@@ -18,7 +18,7 @@ from tinyllava_kit.core.processing import Encoded
 from tinyllava_kit.evaluation.controls import CONTROLS
 from tinyllava_kit.evaluation.likelihood import answer_log_probs
 from tinyllava_kit.evaluation.retrieval import Retrieval, retrieve
-from tinyllava_kit.training.features import FeatureCache
+from tinyllava_kit.inference.features import FeatureCache
 
 TEMPLATES = ["auto", "pretrain", "llama"]
 

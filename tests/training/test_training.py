@@ -13,8 +13,8 @@ from transformers.trainer_utils import get_last_checkpoint
 from tests import toys
 from tinyllava_kit import KitError
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
+from tinyllava_kit.inference.features import FeatureCache
 from tinyllava_kit.inference.loading import load_model
-from tinyllava_kit.training.features import FeatureCache
 from tinyllava_kit.training.parts import OpenParts
 from tinyllava_kit.training.recipe import PartTraining, Recipe
 from tinyllava_kit.training.run import run_recipe

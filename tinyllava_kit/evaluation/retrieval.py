@@ -15,7 +15,7 @@ from ..core.conversation import Conversation, Turn
 from ..core.errors import KitError
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import TinyLlavaProcessor
-from ..training.features import FeatureCache
+from ..inference.features import FeatureCache
 from .answers import split_answer
 from .controls import Control, controlled
 from .likelihood import answer_log_probs

@@ -19,10 +19,10 @@ from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import TinyLlavaProcessor
 from ..core.saving import whole_directory
 from ..data.dataset import Collator, ConversationDataset
+from ..inference.features import FeatureCache
 from ..inference.loading import load_model
 from .batches import SizedBatches, check_budget, sizes_of
 from .distillation import TaughtCollator, TaughtDataset, distillation_loss
-from .features import FeatureCache
 from .parts import OpenParts
 from .recipe import PartTraining, Recipe, Stage
 from .word_matching import WordedCollator, WordedDataset, matcher

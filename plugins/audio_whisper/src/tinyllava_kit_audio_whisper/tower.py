@@ -47,6 +47,9 @@ _ENCODER_KEYS = (
 # Whisper models are saved as one with a head, the bare model, or the encoder alone.
 _ENCODER_PREFIX = {r"^(model\.)?encoder\.": ""}
 
+# Eight windows of 30 s, in mel frames: what bounds the memory of a long sound.
+_FRAMES_AT_ONCE = 24_000
+
 
 class WhisperTower(Tower):
     """Whisper's encoder: windows of log-mels to 50 features a second.
@@ -134,6 +137,10 @@ class WhisperTower(Tower):
         state = encoder.state_dict()
         state["embed_positions.weight"] = state["embed_positions.weight"][: self.config["positions"]]
         load_state(self.encoder, state, checkpoint, surplus_ok=True)
+
+    def rows_at_once(self, inputs: Mapping[str, Tensor]) -> int:
+        """Four minutes of sound."""
+        return max(1, _FRAMES_AT_ONCE // inputs["input_features"].shape[-1])
 
     def train(self, mode: bool = True) -> WhisperTower:
         """As in torch, but a frozen encoder stays in eval: no dropout."""
