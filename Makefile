@@ -32,6 +32,7 @@ demo: install
 demo-audio: demo
 	$(BIN)/python examples/speech/prepare.py --out $(DEMO)
 	$(BIN)/python examples/speech/demo.py --assets $(DEMO)
+	$(BIN)/python examples/speech/both.py --assets $(DEMO)
 
 bench-quick: install
 	$(BIN)/python -m benchmarks

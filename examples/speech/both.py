@@ -1,0 +1,125 @@
+"""One model that sees and hears: assembled from the two demos' parts, trained on both, asked about both at once.
+
+python examples/speech/both.py --assets .demo
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):  # run as a script: let Python find the repository's `examples`
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from examples.running import keep, kept, print_rows, tinyllava
+from examples.speech.texts import read_rows
+from tinyllava_kit.core.saving import whole_directory
+from tinyllava_kit.data.dataset import ConversationDataset
+from tinyllava_kit.evaluation.answers import Judged, answers
+from tinyllava_kit.evaluation.controls import Control
+from tinyllava_kit.evaluation.exact_match import accuracy
+from tinyllava_kit.evaluation.word_error import word_errors
+from tinyllava_kit.inference.loading import load_model
+
+HERE = Path(__file__).resolve().parent
+CONTROLS: tuple[Control, ...] = ("as given", "shuffled items", "silent items")
+HEAR = "Write down what is said."
+SEED = 5
+YES_NO = ("yes", "no")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--assets", type=Path, required=True, help="the folder with both demos' trained models")
+    assets = parser.parse_args().assets.resolve()
+    if not (assets / "both-data").exists():
+        make_rows(assets)
+    if not (assets / "both" / "config.json").exists():
+        tinyllava(assets, "assemble", str(HERE / "both_assembly.yaml"), "-o", "both", "--force")
+    tinyllava(assets, "train", str(HERE / "audio_instruct.yaml"))
+    results = assets / "both-runs" / "results"
+    if not results.exists():
+        evaluate(assets, results)
+    answered, _ = kept(results)
+    print_rows(table(answered))
+    row = json.loads((assets / "both-data" / "test.json").read_text(encoding="utf-8"))[0]
+    picture, sound = (str(Path("both-data") / row[modality][0]) for modality in ("image", "audio"))
+    for question in ("<image>\n<audio>\nwhat shape is in the image?", f"<image>\n<audio>\n{HEAR}"):
+        tinyllava(assets, "ask", "both-runs/instruct", "--image", picture, "--audio", sound, question)
+
+
+def make_rows(assets: Path) -> None:
+    """``both-data/``: conversations with a picture and a sound; those of the test hold neither of the training's."""
+    draw = random.Random(SEED)
+    with whole_directory(assets / "both-data") as stage:
+        for split, count in (("train", 300), ("test", 50)):
+            asked = _questions(json.loads((assets / "easy-vqa" / f"{split}.json").read_text(encoding="utf-8")))
+            spoken = [
+                (f"../asterisk/{row['audio']}", row["text"]) for row in read_rows(assets / f"asterisk/{split}.jsonl")
+            ]
+            stamps = [row for row in read_rows(assets / f"tuxpaint/{split}.jsonl") if row["language"] == "en"]
+            rows = [
+                _row(f"{split}-{n}", draw.choice(asked), draw.choice(spoken), first=draw.random() < 0.5)
+                for n in range(count)
+            ]
+            rows += [_stamp(f"{split}-stamp-{n}", row) for n, row in enumerate(stamps)]
+            (stage / f"{split}.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+
+
+def _questions(rows: Iterable[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """(picture, question, answer) of the rows' first turns that ask which, not whether."""
+    found = []
+    for row in rows:
+        question, answer = (turn["value"] for turn in row["conversations"][:2])
+        if answer not in YES_NO:
+            found.append((f"../easy-vqa/{row['image'][0]}", question.removeprefix("<image>\n"), answer))
+    return found
+
+
+def _row(name: str, seen: tuple[str, str, str], spoken: tuple[str, str], *, first: bool) -> dict[str, Any]:
+    """A picture and a sound in front, then a question about each; the picture's is the `first` or the second."""
+    (picture, question, answer), (sound, text) = seen, spoken
+    turns = [(question, answer), (HEAR, text)][:: 1 if first else -1]
+    said = []
+    for number, (asked, answered) in enumerate(turns):
+        said.append({"from": "human", "value": asked if number else f"<image>\n<audio>\n{asked}"})
+        said.append({"from": "gpt", "value": answered})
+    return {"id": name, "image": [picture], "audio": [sound], "conversations": said}
+
+
+def _stamp(name: str, row: dict[str, Any]) -> dict[str, Any]:
+    """A picture and a voice that says what it shows."""
+    said = [{"from": "human", "value": f"<image>\n<audio>\n{HEAR}"}, {"from": "gpt", "value": row["text"]}]
+    image, audio = (f"../tuxpaint/{row[modality]}" for modality in ("image", "audio"))
+    return {"id": name, "image": [image], "audio": [audio], "conversations": said}
+
+
+def evaluate(assets: Path, results: Path) -> None:
+    """Every last question of the test rows, as they are and under the controls."""
+    model, processor = load_model(assets / "both-runs" / "instruct")
+    asked = ConversationDataset.from_file(assets / "both-data" / "test.json", processor).conversations
+    keep(results, {c: answers(model, processor, asked, control=c, max_new_tokens=48, batch_size=10) for c in CONTROLS})
+
+
+def table(answered: dict[str, list[Judged]]) -> list[list[str]]:
+    """Accuracy of what was seen, word errors of what was heard: prompts, and Tux Paint's voices."""
+    rows = [["picture and sound", "seen: accuracy", "heard: WER", "stamps: WER"]]
+    for control, every in answered.items():
+        stamps = [j for j in every if "stamp" in j.name]
+        heard = [j for j in every if j.question == HEAR and j not in stamps]
+        seen = [j for j in every if j.question != HEAR]
+        rows.append([control, f"{accuracy(seen):.2f} ({len(seen)})", *(_wer(part) for part in (heard, stamps))])
+    return rows
+
+
+def _wer(judged: Sequence[Judged]) -> str:
+    return f"{word_errors((j.truth, j.said) for j in judged).rate:.2f} ({len(judged)})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The rows with a picture and a sound: files that are there, splits apart, both questions in both orders."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from examples.speech import both
+from examples.speech.demo import table as heard_table
+from tinyllava_kit.evaluation.answers import Judged
+
+
+@pytest.fixture
+def assets(tmp_path):
+    for split in ("train", "test"):
+        rows = [
+            {
+                "image": [f"images/{split}/{n}.png"],
+                "conversations": [
+                    {"from": "human", "value": f"<image>\nwhat is {n}?"},
+                    {"from": "gpt", "value": "yes" if n == 0 else f"thing {n}"},
+                ],
+            }
+            for n in range(4)
+        ]
+        (tmp_path / "easy-vqa").mkdir(exist_ok=True)
+        (tmp_path / "easy-vqa" / f"{split}.json").write_text(json.dumps(rows))
+        for folder, row in (
+            ("asterisk", {"audio": f"clips/{split}.wav", "text": f"said in {split}"}),
+            ("tuxpaint", {"image": "a.png", "audio": "a.ogg", "text": "A frog.", "language": "en"}),
+        ):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            other = {**row, "language": "fr"} if folder == "tuxpaint" else row
+            (tmp_path / folder / f"{split}.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(other)}\n")
+    return tmp_path
+
+
+def test_rows_hold_a_picture_and_a_sound_of_their_split(assets):
+    both.make_rows(assets)
+    for split, other in (("train", "test"), ("test", "train")):
+        text = (assets / "both-data" / f"{split}.json").read_text()
+        rows = json.loads(text)
+        assert f"/{other}" not in text
+        assert f"in {other}" not in text
+        assert [row["id"] for row in rows].count(f"{split}-stamp-0") == 1
+        assert f"{split}-stamp-1" not in text  # not English
+        orders = set()
+        for row in rows:
+            (picture,), (sound,) = row["image"], row["audio"]
+            assert (assets / "both-data" / picture).parent.is_relative_to(assets / "both-data")
+            assert sound.startswith("../")
+            first, *rest = [turn["value"] for turn in row["conversations"]]
+            assert first.startswith("<image>\n<audio>\n")
+            assert not any("<" in value for value in rest)
+            orders.add(first.endswith(both.HEAR))
+        assert orders == {True, False}
+
+
+def test_questions_with_yes_or_no_are_left_out(assets):
+    both.make_rows(assets)
+    assert "what is 0?" not in (assets / "both-data" / "train.json").read_text()
+
+
+def test_tables_count_each_kind_apart():
+    rows = [
+        Judged("test.json[0] 'test-0'", "what shape?", "circle", "circle"),
+        Judged("test.json[1] 'test-1'", "what shape?", "circle", "square"),
+        Judged("test.json[2] 'test-2'", both.HEAR, "one two", "one two"),
+        Judged("test.json[3] 'test-stamp-0'", both.HEAR, "a frog", "a dog"),
+    ]
+    assert both.table({"as given": rows})[1] == ["as given", "0.50 (2)", "0.00 (1)", "0.50 (1)"]
+    figures = {"R@1": 0.5, "R@5": 1.0, "median rank": 1.5, "WER": 0.25, "insertions": 1, "num_truth": 10}
+    found = dict.fromkeys(("as given", "shuffled items", "silent items"), figures)
+    assert heard_table(found)[1] == ["as given", "0.50", "1.00", "1.5", "0.25", "0.10"]
