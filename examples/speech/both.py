@@ -28,7 +28,7 @@ from tinyllava_kit.inference.loading import load_model
 
 HERE = Path(__file__).resolve().parent
 CONTROLS: tuple[Control, ...] = ("as given", "shuffled items", "silent items")
-HEAR = "Write down what is said."
+HEAR = "Repeat exactly what is said."
 SEED = 5
 YES_NO = ("yes", "no")
 

@@ -36,7 +36,7 @@ from tinyllava_kit.inference.loading import load_model
 HERE = Path(__file__).resolve().parent
 GOAL = 0.50
 CONTROLS: tuple[Control, ...] = ("as given", "shuffled items", "silent items")
-PROMPT = "Write down what is said."
+PROMPT = "Repeat this exactly: <audio>"
 SHOWN = 8
 
 Found = Mapping[str, Mapping[str, Any]]  # control -> figures
