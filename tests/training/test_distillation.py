@@ -104,8 +104,20 @@ def test_a_connector_learns_to_say_the_words(place):
 def test_an_item_without_words_is_refused(place):
     _, processor = load_model(place / "model")
     rows = [{"id": "r", "image": "0.png", "conversations": [{"from": "human", "value": "<image>"}]}]
-    with pytest.raises(KitError, match=r"row\[0\] 'r': an item has no text to distill from"):
+    with pytest.raises(KitError, match=r"row\[0\] 'r': no item has a text to distill from"):
         TaughtDataset(ConversationDataset(rows, processor))
+
+
+def test_an_item_without_words_stays_for_the_teacher(place):
+    _, processor = load_model(place / "model")
+    parts = [
+        {"type": "image", "image": str(place / "0.png"), "text": "a red hen"},
+        {"type": "image", "image": str(place / "1.png")},
+    ]
+    rows = [{"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": "yes"}]}]
+    heard, read = TaughtDataset(ConversationDataset(rows, processor))[0]
+    assert (len(heard.items), len(read.items)) == (2, 1)
+    assert torch.equal(read.items[0].rows[0]["pixel_values"], heard.items[1].rows[0]["pixel_values"])
 
 
 def test_a_teacher_that_is_trained_is_refused(tmp_path):

@@ -58,10 +58,23 @@ def answer(
 
     Args:
         stream: print the answer to standard output as it is generated (one conversation).
+
+    Raises:
+        KitError: a conversation that leaves the LLM no room for an answer; see also `TinyLlavaProcessor`.
     """
     batch = processor(list(conversations), answer=True, padding_side="left").to(model.device)
+    _check_room(model, batch["input_ids"].shape[1], max_new_tokens)
     streamer = TextStreamer(processor.tokenizer, skip_prompt=True, skip_special_tokens=True) if stream else None
     options = {"do_sample": False, "max_new_tokens": max_new_tokens, "pad_token_id": processor.pad_id, **generation}
     ids = model.generate(**batch, streamer=streamer, **options)  # (B, T + new)
     new = ids[:, batch["input_ids"].shape[1] :]  # (B, new)
     return [text.strip() for text in processor.batch_decode(new, skip_special_tokens=True)]
+
+
+def _check_room(model: TinyLlavaForConditionalGeneration, length: int, max_new_tokens: int) -> None:
+    room = getattr(model.config.text_config, "max_position_embeddings", None)
+    if room is not None and length + max_new_tokens > room:
+        raise KitError(
+            f"the conversation takes {length} positions, its items included, and the answer up to {max_new_tokens}; "
+            f"the LLM has {room}: give fewer or shorter items, or a smaller --max-new-tokens"
+        )

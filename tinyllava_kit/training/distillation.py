@@ -1,7 +1,8 @@
 """Learning from the LLM that reads in words what the model gets as an item.
 
 The method is Ultravox's (fixie-ai) and DiVA's (Held et al. 2024): the same frozen LLM is the teacher, once more with
-each item's text in the item's place. Both sequences end in the same answer, so their label positions correspond.
+an item's text in the item's place. Both sequences end in the same answer, so their label positions correspond. Items
+without a text stay for the teacher too: asked about a picture in writing, it teaches to answer the spoken question.
 
 Legend: n target rows of a batch, V vocabulary.
 """
@@ -24,18 +25,18 @@ from .recipe import Distill
 
 
 class TaughtDataset(Dataset):
-    """Each sample twice: as it is, and with its items in words.
+    """Each sample twice: as it is, and with the items in words whose texts are known.
 
     Raises:
-        KitError: an item without a text; names the conversation.
+        KitError: no item of a conversation has a text; names the conversation.
     """
 
     def __init__(self, dataset: ConversationDataset) -> None:
         self.dataset = dataset
         for conversation in dataset.conversations:
-            if any(item.text is None for item in conversation.items):
+            if all(item.text is None for item in conversation.items):
                 raise KitError(
-                    f"{conversation.name}: an item has no text to distill from; use 'pairs', or write the part as "
+                    f"{conversation.name}: no item has a text to distill from; use 'pairs', or write a part as "
                     "{'type': ..., 'path': ..., 'text': ...}"
                 )
 
@@ -44,7 +45,13 @@ class TaughtDataset(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Encoded, Encoded]:
         conversation = self.dataset.conversations[index]
-        return self.dataset[index], self.dataset.processor.encode(conversation, reader=in_words)
+        return self.dataset[index], self.dataset.processor.encode(conversation, reader=self._in_words)
+
+    def _in_words(self, item: Item) -> Parts:
+        """A reader that puts an item's text in its place."""
+        if item.text is not None:
+            return [item.text]
+        return (self.dataset.reader or self.dataset.processor.read_item)(item)
 
 
 class TaughtCollator:
@@ -68,11 +75,6 @@ class TaughtCollator:
             )
         batch["teacher"] = teacher
         return batch
-
-
-def in_words(item: Item) -> Parts:
-    """A reader for `TinyLlavaProcessor.encode` that puts an item's text in its place."""
-    return [item.text or ""]
 
 
 def distillation_loss(model: Any, batch: dict[str, Any], num_items: Tensor | int | None, *, how: Distill) -> Tensor:
