@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +92,12 @@ def picture_rows(folder: Path, count: int = 6) -> Path:
     path = folder / "rows.json"
     path.write_text(json.dumps(rows))
     return path
+
+
+def captioned_model(folder: Path, captions: Sequence[str]) -> Path:
+    """A saved model that reads pictures, with ``pairs.jsonl``: a picture and its caption in a row."""
+    for part in picture_model(folder / "llm"):
+        part.save_pretrained(folder / "model")
+    rows = [{"image": n, "caption": c} for n, c in zip(save_pictures(folder), captions, strict=False)]
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder

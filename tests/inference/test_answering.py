@@ -16,7 +16,9 @@ def pair(tmp_path_factory):
 
 def test_a_conversation_without_room_for_an_answer_is_refused(pair):
     model, processor = pair
-    with pytest.raises(KitError, match=r"takes \d+ positions, its items included, and the answer up to 500; .* has 512"):
+    with pytest.raises(
+        KitError, match=r"takes \d+ positions, its items included, and the answer up to 500; .* has 512"
+    ):
         answer(model, processor, [question("What is this?", [], processor)], max_new_tokens=500)
 
 

@@ -23,13 +23,7 @@ PAIRS = {"modality": "image", "text": "caption", "prompts": ["Repeat <image> now
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("distillation")
-    for part in toys.picture_model(folder / "llm"):
-        part.save_pretrained(folder / "model")
-    names = toys.save_pictures(folder)
-    rows = [{"image": name, "caption": caption} for name, caption in zip(names, CAPTIONS, strict=False)]
-    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    return folder
+    return toys.captioned_model(tmp_path_factory.mktemp("distillation"), CAPTIONS)
 
 
 @pytest.fixture(scope="module")

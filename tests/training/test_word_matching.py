@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 
 import pytest
 import torch
@@ -32,13 +31,7 @@ PAIRS = {"modality": "image", "text": "caption", "prompts": ["What?"]}
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("matching")
-    for part in toys.picture_model(folder / "llm"):
-        part.save_pretrained(folder / "model")
-    names = toys.save_pictures(folder)
-    rows = [{"image": name, "caption": caption} for name, caption in zip(names, CAPTIONS, strict=False)]
-    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    return folder
+    return toys.captioned_model(tmp_path_factory.mktemp("matching"), CAPTIONS)
 
 
 @pytest.fixture(scope="module")
