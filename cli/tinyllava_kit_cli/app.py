@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from typing import Any
@@ -109,6 +110,8 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """The console entry: runs `cli` and exits with 0, 1 (findings), 2 (user error), 130 or 141."""
+    # peft imports bitsandbytes, which recommends a package for 4-bit weights to everybody
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         code = cli.main(args, prog_name="tinyllava", standalone_mode=False)
         sys.stdout.flush()

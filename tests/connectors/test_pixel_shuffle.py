@@ -42,7 +42,7 @@ def test_rows_are_normalised_before_the_layers():
 
 
 def test_no_raster_is_refused():
-    with pytest.raises(KitError, match="features lie on a raster; choose 'mlp2x_gelu'"):
+    with pytest.raises(KitError, match="features lie on a raster; for a sequence choose 'stack_mlp'"):
         PixelShuffleMLP(in_dim=5, out_dim=11)
 
 

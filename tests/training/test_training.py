@@ -77,6 +77,62 @@ def test_cached_features_give_the_losses_of_the_tower_itself(place):
     assert plain == pytest.approx(cached, abs=1e-4)
 
 
+def test_stages_share_the_features_of_a_tower_until_it_is_trained(place, monkeypatch):
+    counted = []
+    encode = FeatureCache._batches
+
+    def batches(self, items):
+        new = list(encode(self, items))
+        counted.append(sum(len(batch) for _, batch in new))
+        return new
+
+    monkeypatch.setattr(FeatureCache, "_batches", batches)
+    stage = {
+        "data": str(place / "rows.json"),
+        "train": {"connector.image": "full"},
+        "max_steps": 1,
+        "batch_size": 2,
+        "cache_features": True,
+    }
+    tuned = {**stage, "train": {"tower.image": "full"}, "cache_features": False}
+    stages = [{"name": "a", **stage}, {"name": "b", **stage}, {"name": "c", **tuned}, {"name": "d", **stage}]
+    recipe = {"model": str(place / "model"), "output": str(place / "shared"), "stages": stages}
+    (place / "shared.yaml").write_text(yaml.safe_dump(recipe))
+    run_recipe(Recipe.from_yaml(place / "shared.yaml"))
+    assert counted[0] == counted[2] > counted[1] == 0
+
+
+def test_a_complete_stage_is_not_run_again_and_says_so(place, capsys):
+    train(place, "twice", max_steps=1)
+    capsys.readouterr()
+    train(place, "twice", max_steps=1, logging_steps=3)
+    assert "stage s is complete" in capsys.readouterr().out
+
+
+def test_a_stage_that_was_run_with_other_settings_is_refused(place):
+    train(place, "changed", max_steps=1)
+    with pytest.raises(KitError, match=r"stage s: .*changed/s' was trained with max_steps 1, the recipe has 2; remove"):
+        train(place, "changed", max_steps=2)
+
+
+def test_a_missing_file_is_named_before_training(place):
+    rows = json.loads((place / "rows.json").read_text())
+    rows[-2]["image"] = "images/gone.png"
+    rows[-2]["conversations"][0]["value"] = "<image>"
+    (place / "gone.json").write_text(json.dumps(rows))
+    with pytest.raises(KitError, match=r"gone\.json\[4\] 'row-4': no image file '.*gone\.png'"):
+        train(place, "gone", data=str(place / "gone.json"), max_steps=1)
+    assert not (place / "gone" / "s").exists()
+
+
+def test_a_stage_before_the_one_it_starts_from_is_refused(place):
+    stage = {"data": str(place / "rows.json"), "train": {"connector.image": "full"}}
+    recipe = {"model": str(place / "model"), "output": str(place / "early"), "stages": [{"name": "a", **stage}]}
+    recipe["stages"].append({"name": "b", **stage})
+    with pytest.raises(KitError, match="stage 'a' was not run yet, and 'b' starts from it; run it first"):
+        run_recipe(Recipe.model_validate(recipe), only="b")
+
+
 def test_accumulated_steps_equal_one_large_batch(place):
     large = losses(train(place, "large", max_steps=3, batch_size=6))
     small = losses(train(place, "small", max_steps=3, batch_size=2, gradient_accumulation=3))

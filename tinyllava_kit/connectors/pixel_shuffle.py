@@ -24,7 +24,9 @@ class PixelShuffleMLP(Connector):
         if factor < 1:
             raise KitError(f"pixel_shuffle_mlp: factor must be 1 or more, got {factor}")
         if grid is None:
-            raise KitError("pixel_shuffle_mlp needs a tower whose features lie on a raster; choose 'mlp2x_gelu'")
+            raise KitError(
+                "pixel_shuffle_mlp needs a tower whose features lie on a raster; for a sequence choose 'stack_mlp'"
+            )
         self._check_fold(grid)
         folded = in_dim * factor**2
         self.norm = nn.LayerNorm(folded)

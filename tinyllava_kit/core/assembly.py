@@ -152,7 +152,10 @@ class Assembly:
         """
         for modality in self.towers:
             if modality not in self.connectors:
-                raise KitError(f"modality {modality!r} has a tower but no connector; add --connector {modality}=linear")
+                raise KitError(
+                    f"modality {modality!r} has a tower but no connector; add --connector {modality}=NAME, one of "
+                    "'tinyllava list connector'"
+                )
         for group in ("connectors", "modalities"):
             for modality in getattr(self, group):
                 if modality not in self.towers:

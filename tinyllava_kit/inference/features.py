@@ -12,6 +12,9 @@ from ..core.processing import EncodedItem, Parts, TinyLlavaProcessor, window_inp
 
 BATCH = 32
 
+# An item's key -> its source, which is kept alive because what is no file's name is known by its id, and its parts.
+Kept = dict[tuple[str, object], tuple[object, Parts]]
+
 
 class FeatureCache:
     """Runs each tower once over the items of a dataset and keeps the features in memory.
@@ -21,17 +24,19 @@ class FeatureCache:
     Args:
         model: its towers are run as they are; they must not be trained.
         processor: reads the items.
+        kept: features of another cache whose towers had the same weights; new ones are added to it.
     """
 
-    def __init__(self, model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> None:
+    def __init__(
+        self, model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, kept: Kept | None = None
+    ) -> None:
         self.model = model
         self.processor = processor
-        self._features: dict[tuple[str, object], Parts] = {}
-        self._sources: list[object] = []  # kept alive: what is no file's name is known by its id
+        self.kept: Kept = {} if kept is None else kept
 
     def __call__(self, item: Item) -> Parts:
         """What the processor's `read_item` gives, with features in place of rows."""
-        return self._features[_key(item)]
+        return self.kept[_key(item)][1]
 
     @torch.no_grad()
     def fill(self, items: Iterable[Item]) -> int:
@@ -53,15 +58,14 @@ class FeatureCache:
                         continue
                     features = next(rows)[: sum(part.num_features)].clone()  # (P, E)
                     kept.append(EncodedItem(modality=modality, num_features=part.num_features, features=features))
-                self._features[_key(item)] = kept
-                self._sources.append(item.source)
-        kept_parts = (part for every in self._features.values() for part in every)
+                self.kept[_key(item)] = (item.source, kept)
+        kept_parts = (part for _, every in self.kept.values() for part in every)
         return sum(len(part.features) for part in kept_parts if isinstance(part, EncodedItem))
 
     def _batches(self, items: Iterable[Item]) -> Iterator[tuple[str, list[Item]]]:
         new: dict[str, dict[object, Item]] = {}
         for item in items:
-            if _key(item) not in self._features:
+            if _key(item) not in self.kept:
                 new.setdefault(item.modality, {})[_key(item)] = item
         for modality, wanted in new.items():
             every = list(wanted.values())

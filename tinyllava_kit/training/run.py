@@ -19,7 +19,7 @@ from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import TinyLlavaProcessor
 from ..core.saving import whole_directory
 from ..data.dataset import Collator, ConversationDataset
-from ..inference.features import FeatureCache
+from ..inference.features import FeatureCache, Kept
 from ..inference.loading import load_model
 from .batches import SizedBatches, check_budget, sizes_of
 from .distillation import TaughtCollator, TaughtDataset, distillation_loss
@@ -28,6 +28,10 @@ from .recipe import PartTraining, Recipe, Stage
 from .word_matching import WordedCollator, WordedDataset, matcher
 
 Objective = Callable[[Any, Any, Any], torch.Tensor]
+
+SETTINGS_FILE = "stage.json"
+# What does not change the model that comes out.
+_HOUSEKEEPING = {"logging_steps", "save_steps", "workers", "cache_features"}
 
 
 def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
@@ -39,7 +43,8 @@ def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
         only: run this stage alone, from what the stages before it left.
 
     Raises:
-        KitError: a stage that is not there, data or a part that cannot be used.
+        KitError: a stage that is not there or was not run yet, one that was run with other settings, data or a part
+            that cannot be used.
     """
     # As a model grows sure, probabilities can become denormal numbers, on which processors compute slower; what
     # this gains was not measured by itself. Threads that are made from now on inherit it.
@@ -48,29 +53,39 @@ def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
     if only is not None and only not in names:
         raise KitError(f"the recipe has no stage {only!r}; it has {', '.join(names)}")
     source = Path(recipe.model)
+    features: Kept = {}
     for stage in recipe.stages:
         target = Path(recipe.output) / stage.name
-        if only in (None, stage.name) and not (target / "config.json").exists():
-            run_stage(stage, source, target, seed=recipe.seed)
+        if only in (None, stage.name):
+            if (target / "config.json").exists():
+                _check_same(stage, source, target, recipe.seed)
+                print(f"stage {stage.name} is complete: {target}")
+            else:
+                run_stage(stage, source, target, seed=recipe.seed, features=features)
         source = target
         if only == stage.name:
             break
     return source
 
 
-def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> None:
+def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, features: Kept | None = None) -> None:
     """Train one stage from the model directory `source` into `target`.
 
+    `features` of the towers as they are before the stage, where another stage has encoded some; more are added.
+
     Checkpoints go to ``target/checkpoints``; the trained model is written to `target` when the stage ends,
-    with ``log.json`` (the Trainer's log of losses and rates).
+    with ``log.json`` (the Trainer's log of losses and rates) and ``stage.json`` (the settings).
     """
+    if not source.exists() and source.parent == target.parent:
+        raise KitError(f"stage {source.name!r} was not run yet, and {stage.name!r} starts from it; run it first")
     model, processor = load_model(source)
     dataset = ConversationDataset.from_sources(stage.data, processor)
+    _check_files(dataset)
     parts = OpenParts(model, stage.train)
     checkpoints = target / "checkpoints"
     arguments = _arguments(stage, checkpoints, seed)
     if stage.cache_features:
-        _cache_features(model, processor, dataset, stage)
+        _cache_features(model, processor, dataset, stage, features)
     samples, collator, objective = _objective(stage, dataset, model)
     trainer = KitTrainer(
         model=model,
@@ -85,6 +100,8 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> Non
     )
     trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
     parts.merge()
+    if features is not None and any(name.startswith("tower.") for name in stage.train):
+        features.clear()
     if collator.num_cut:
         why = "have more words than rows" if stage.match_words else f"were cut at max_length {stage.max_length}"
         print(f"{collator.num_cut} times, samples {why}")
@@ -92,6 +109,8 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> Non
         model.save_pretrained(stage_directory)
         processor.save_pretrained(stage_directory)
         (stage_directory / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1), encoding="utf-8")
+        settings = json.dumps(_settings(stage, source, seed), indent=1)
+        (stage_directory / SETTINGS_FILE).write_text(settings, encoding="utf-8")
 
 
 class KitTrainer(Trainer):
@@ -200,12 +219,16 @@ def _has_bf16() -> bool:
 
 
 def _cache_features(
-    model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, dataset: ConversationDataset, stage: Stage
+    model: TinyLlavaForConditionalGeneration,
+    processor: TinyLlavaProcessor,
+    dataset: ConversationDataset,
+    stage: Stage,
+    features: Kept | None,
 ) -> None:
     trained = [name for name in stage.train if name.startswith("tower.")]
     if trained:
         raise KitError(f"cache_features: {trained[0]} is trained, so its features change; take one of them out")
-    cache = FeatureCache(model, processor)
+    cache = FeatureCache(model, processor, features)
     start = time.monotonic()
     count = cache.fill(item for conversation in dataset.conversations for item in conversation.items)
     print(f"encoded {count} features of the frozen towers in {time.monotonic() - start:.0f} s")
@@ -242,6 +265,42 @@ def _sized_batches(stage: Stage, dataset: ConversationDataset, seed: int) -> Siz
     if alone:
         print(f"{alone} sample(s) exceed batch_budget by themselves; each is a batch of its own")
     return batches
+
+
+def _settings(stage: Stage, source: Path, seed: int) -> dict[str, Any]:
+    """What the outcome of a stage depends on, as JSON."""
+    return {"model": str(source), "seed": seed, **stage.model_dump(mode="json", exclude=_HOUSEKEEPING)}
+
+
+def _check_same(stage: Stage, source: Path, target: Path, seed: int) -> None:
+    """
+    Raises:
+        KitError: the stage that is complete in `target` had other settings; names one.
+    """
+    file = target / SETTINGS_FILE
+    if not file.exists():
+        return
+    was, wanted = json.loads(file.read_text(encoding="utf-8")), _settings(stage, source, seed)
+    for key in sorted(was.keys() | wanted.keys()):
+        if was.get(key) != wanted.get(key):
+            raise KitError(
+                f"stage {stage.name}: {str(target)!r} was trained with {key} {was.get(key)!r}, the recipe has "
+                f"{wanted.get(key)!r}; remove the directory to train again, or choose another output"
+            )
+
+
+def _check_files(dataset: ConversationDataset) -> None:
+    """
+    Raises:
+        KitError: an item's file is not there; found now rather than in the middle of the training.
+    """
+    known: set[str] = set()
+    for conversation in dataset.conversations:
+        for item in conversation.items:
+            if isinstance(item.source, str) and item.source not in known:
+                if not Path(item.source).exists():
+                    raise KitError(f"{conversation.name}: no {item.modality} file {item.source!r}")
+                known.add(item.source)
 
 
 def _last_checkpoint(checkpoints: Path) -> str | None:

@@ -41,8 +41,12 @@ def _as_item(modality: str):
 @click.argument("directory", type=click.Path())
 @click.argument("question")
 @click.option("--item", "items", multiple=True, metavar="MODALITY=FILE", help="An item, in the order of the question.")
-@click.option("--max-new-tokens", default=256, show_default=True)
-@click.option("--temperature", type=float, help="Sample at this temperature; greedy when not given.")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Sample at this temperature; greedy when not given.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of the sampling.")
 @click.pass_context
 def command(
