@@ -11,7 +11,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from .assembly import ResolvedPart
-from .checkpoint import load_state
+from .checkpoint import load_state, without_reports
 from .configuration import Component, TinyLlavaConfig
 from .errors import KitError
 from .interfaces import Preprocessor
@@ -28,7 +28,8 @@ class Donor:
 
     def __init__(self, directory: str) -> None:
         self.directory = Path(directory)
-        self.config: TinyLlavaConfig = TinyLlavaConfig.from_pretrained(directory)
+        with without_reports():  # transformers wonders about the LLM's type inside
+            self.config: TinyLlavaConfig = TinyLlavaConfig.from_pretrained(directory)
 
     def component(self, part: ResolvedPart, kind: str, modality: str) -> Component:
         """How the directory's model has this part.
