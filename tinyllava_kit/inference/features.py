@@ -36,7 +36,7 @@ class FeatureCache:
 
     def __call__(self, item: Item) -> Parts:
         """What the processor's `read_item` gives, with features in place of rows."""
-        return self.kept[_key(item)][1]
+        return self.kept[item_key(item)][1]
 
     @torch.no_grad()
     def fill(self, items: Iterable[Item]) -> int:
@@ -58,20 +58,21 @@ class FeatureCache:
                         continue
                     features = next(rows)[: sum(part.num_features)].clone()  # (P, E)
                     kept.append(EncodedItem(modality=modality, num_features=part.num_features, features=features))
-                self.kept[_key(item)] = (item.source, kept)
+                self.kept[item_key(item)] = (item.source, kept)
         kept_parts = (part for _, every in self.kept.values() for part in every)
         return sum(len(part.features) for part in kept_parts if isinstance(part, EncodedItem))
 
     def _batches(self, items: Iterable[Item]) -> Iterator[tuple[str, list[Item]]]:
         new: dict[str, dict[object, Item]] = {}
         for item in items:
-            if _key(item) not in self.kept:
-                new.setdefault(item.modality, {})[_key(item)] = item
+            if item_key(item) not in self.kept:
+                new.setdefault(item.modality, {})[item_key(item)] = item
         for modality, wanted in new.items():
             every = list(wanted.values())
             for start in range(0, len(every), BATCH):
                 yield modality, every[start : start + BATCH]
 
 
-def _key(item: Item) -> tuple[str, object]:
+def item_key(item: Item) -> tuple[str, object]:
+    """What tells an item from others: its modality, and its file's name or which object its source is."""
     return (item.modality, item.source if isinstance(item.source, str) else id(item.source))

@@ -11,6 +11,7 @@ from torch.utils.data import Sampler
 from ..core.conversation import Conversation
 from ..core.errors import KitError, near
 from ..core.interfaces import Modality
+from ..inference.features import item_key
 
 Size = Mapping[str, float]
 
@@ -89,7 +90,7 @@ def sizes_of(conversations: Sequence[Conversation], modalities: Mapping[str, Mod
     for conversation in conversations:
         size: dict[str, float] = {}
         for item in conversation.items:
-            key = (item.modality, item.source if isinstance(item.source, str) else id(item.source))
+            key = item_key(item)
             if key not in known:
                 known[key] = modalities[item.modality].measure(item.source)
             size[item.modality] = size.get(item.modality, 0.0) + known[key]
