@@ -51,7 +51,7 @@ def main() -> None:
     tinyllava(assets, "train", str(HERE / "audio_align.yaml"))
     results = assets / "hearing-runs" / "results"
     if not results.exists():
-        evaluate(assets, results)
+        evaluate(assets / "hearing-runs" / "align", assets, results)
     heard, found = kept(results)
     rows = table(found)
     print_rows(rows)
@@ -62,9 +62,9 @@ def main() -> None:
     print(f"the recordings, answers and loss curves are in {assets.name}/demo-audio.html")
 
 
-def evaluate(assets: Path, results: Path) -> None:
-    """The held-out prompts, transcribed and retrieved, as they are and under the controls."""
-    model, processor = load_model(assets / "hearing-runs" / "align")
+def evaluate(directory: Path, assets: Path, results: Path) -> None:
+    """The held-out prompts, transcribed and retrieved by a model, as they are and under the controls."""
+    model, processor = load_model(directory)
     source = Source(path=str(assets / "asterisk" / "test.jsonl"), pairs=Pairs(modality="audio", prompts=(PROMPT,)))
     asked = ConversationDataset.from_sources([source], processor).conversations
     heard: dict[str, list[Judged]] = {}
@@ -96,9 +96,9 @@ def figures(
     }
 
 
-def table(found: Found) -> list[list[str]]:
+def table(found: Found, title: str = "held-out speech") -> list[list[str]]:
     """A row for each control."""
-    rows = [["held-out speech", "R@1", "R@5", "median rank", "WER", "of it inserted"]]
+    rows = [[title, "R@1", "R@5", "median rank", "WER", "of it inserted"]]
     for control in CONTROLS:
         f = found[control]
         inserted = f["insertions"] / f["num_truth"]

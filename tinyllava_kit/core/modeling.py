@@ -37,12 +37,14 @@ class TinyLlavaOutput(ModelOutput):
     loss: () mean cross-entropy over the target tokens, where labels were given.
     logits: (B, T, V); None while training with labels, where only the rows with a target are computed.
     target_logits: (n, V), those rows, in the order of ``plan.target_rows``, where they were asked for.
-    item_rows: modality -> (N, P', D), where items were given and no text.
+    item_features, item_rows: modality -> what the tower made, and the connector of it, (N, P', D); where items were
+        given and no text.
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
     target_logits: Tensor | None = None
+    item_features: dict[str, Features] | None = None
     item_rows: dict[str, Tensor] | None = None
     past_key_values: Cache | None = None
     hidden_states: tuple[Tensor, ...] | None = None
@@ -253,7 +255,9 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             return_target_logits: with `skip_logits`, return the logits of those rows.
         """
         if input_ids is None and inputs_embeds is None:
-            return TinyLlavaOutput(item_rows={m: self.encode(m, inputs) for m, inputs in (items or {}).items()})
+            features = {m: self.encode_features(m, inputs) for m, inputs in (items or {}).items()}
+            rows = {m: self.connectors[m](each) for m, each in features.items()}  # each (N, P', D)
+            return TinyLlavaOutput(item_features=features, item_rows=rows)
         if inputs_embeds is None:
             inputs_embeds = self.embed(input_ids, items, plan)  # (B, T, D)
         if labels is not None:

@@ -13,6 +13,10 @@ from ..core.errors import KitError, near
 from ..data.sources import Pairs, Source, Strict
 
 
+# A stage has one of these, or the model's own loss.
+OBJECTIVES = ("distill", "match_words", "match_features")
+
+
 class Lora(Strict):
     """Low-rank adapters (Hu et al. 2021, through peft) on a part's linear layers; merged when the stage ends."""
 
@@ -55,6 +59,15 @@ class MatchWords(Strict):
     sharpness: float = Field(12.0, gt=0)
 
 
+class MatchFeatures(Strict):
+    """Teach a tower the features that the tower of another model gives for the same items (DistilHuBERT, 2021).
+
+    `teacher`: a model directory. Its tower must have the width and the rate of the one that learns.
+    """
+
+    teacher: str
+
+
 def _many(value: Any) -> Any:
     """A path, a mapping or a list of these, as a list of mappings."""
     listed = value if isinstance(value, (list, tuple)) else [value]
@@ -69,7 +82,8 @@ class Stage(Strict):
     `batch_size` is the most samples of a batch. `batch_budget` maps a modality to the most of it that a batch may hold,
     padding included, in the modality's unit (``{audio: 60}``: seconds); `group_by_size` alone puts samples of like size
     together. `distill`: learn from the LLM reading the items' texts. `match_words`: learn rows like the texts' words,
-    without the LLM. Both want items with texts, and the LLM frozen.
+    without the LLM. Both want items with texts, and the LLM frozen. `match_features`: learn the features of another
+    model's tower; trains towers alone.
     `cache_features` runs each frozen tower once over all items before training. `bf16`: compute in bfloat16 under
     autocast, the weights stay as they are; ``auto``: where the processor has instructions for it.
     """
@@ -85,6 +99,7 @@ class Stage(Strict):
     group_by_size: bool = False
     distill: Distill | None = None
     match_words: MatchWords | None = None
+    match_features: MatchFeatures | None = None
     gradient_accumulation: int = Field(1, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
@@ -118,9 +133,12 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _teachers_are_frozen(self) -> Recipe:
         for stage in self.stages:
-            wanted = [name for name in ("distill", "match_words") if getattr(stage, name)]
+            wanted = [name for name in OBJECTIVES if getattr(stage, name)]
             if len(wanted) > 1:
-                raise ValueError(f"stage {stage.name}: has distill and match_words; make two stages of them")
+                raise ValueError(f"stage {stage.name}: has {wanted[0]} and {wanted[1]}; make two stages of them")
+            others = [part for part in stage.train if not part.startswith("tower.")]
+            if wanted == ["match_features"] and others:
+                raise ValueError(f"stage {stage.name}: match_features trains towers; take {others[0]} out of train")
             if wanted and "llm" in stage.train:
                 raise ValueError(f"stage {stage.name}: {wanted[0]} learns from the LLM itself; take llm out of train")
         return self

@@ -23,6 +23,7 @@ from ..inference.features import FeatureCache, Kept
 from ..inference.loading import load_model
 from .batches import SizedBatches, check_budget, sizes_of
 from .distillation import TaughtCollator, TaughtDataset, distillation_loss
+from .feature_matching import FeatureMatcher, MatchedCollator, MatchedDataset
 from .parts import OpenParts
 from .recipe import PartTraining, Recipe, Stage
 from .word_matching import WordedCollator, WordedDataset, matcher
@@ -246,6 +247,12 @@ def _objective(
         worded = WordedDataset(dataset)
         embeddings = model.get_input_embeddings().weight
         return worded, WordedCollator(dataset.processor), matcher(embeddings, worded.words, stage.match_words.sharpness)
+    if stage.match_features:
+        modalities = [name.removeprefix("tower.") for name in stage.train]
+        matched = MatchedDataset(
+            dataset, stage.match_features.teacher, {m: model.towers[m].embed_dim for m in modalities}
+        )
+        return matched, MatchedCollator(dataset.processor), FeatureMatcher(matched.spread())
     return dataset, collator, None
 
 
