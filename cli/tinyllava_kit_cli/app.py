@@ -16,8 +16,8 @@ from tinyllava_kit.core.discovery import discover
 from tinyllava_kit.core.errors import MissingPluginError, near
 from tinyllava_kit.core.specs import load
 
-# Each is the module `commands.NAME`, light to import, with a click command named `command`.
-COMMANDS = ("list", "info", "doctor", "assemble", "train", "ask")
+# Each is the module `commands.NAME`, a dash written as an underscore, light to import, with a click command named `command`.
+COMMANDS = ("list", "info", "doctor", "assemble", "train", "ask", "load-check", "convert")
 
 INTERRUPTED = 130  # as a shell reports SIGINT
 READER_GONE = 141  # as a shell reports SIGPIPE: `tinyllava list | head -1`
@@ -45,7 +45,7 @@ class Commands(click.Group):
             KitError: nobody offers it, two do, or it cannot be imported.
         """
         if name in COMMANDS:
-            command: click.Command = importlib.import_module(f"{__package__}.commands.{name}").command
+            command: click.Command = importlib.import_module(f"{__package__}.commands.{name.replace('-', '_')}").command
             return command
         catalog = discover()
         try:

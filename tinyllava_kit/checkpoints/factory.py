@@ -1,118 +1,130 @@
-"""TinyLLaVA_Factory's models: its configuration and its parameter names, as ours."""
+"""TinyLLaVA_Factory's three layouts: one directory of transformers, one directory a part, and parts with LoRA.
+
+Its configuration and names: seen in checkpoints that it wrote (commit 53f12c7), all three under ``tests/golden``.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
-from transformers import AutoConfig
 
-from ..core.catalog import Catalog
-from ..core.configuration import TinyLlavaConfig
-from ..core.discovery import discover
-from ..core.errors import KitError, near
-from ..core.modeling import build_connector, build_tower
-from ..core.specs import load
+from ..core.errors import KitError
+from .old import OldModel, Part, Source
+from .weights import Lazy, open_file, open_weights
 
-# Its vision model type -> our tower, and its feature selection -> ours. Its 'patch' drops the first feature of
-# SigLIP too, which has no class token: a patch is lost, and its checkpoints were trained so.
-TOWERS = {
-    "clip_vision_model": ("clip", {"patch": "patch", "cls_patch": "cls_patch"}),
-    "siglip_vision_model": ("siglip", {"patch": "drop_first", "cls_patch": "all"}),
+# A folder of the component layout -> the prefix that its keys have in the layout of one directory.
+_FOLDERS = {
+    "language_model": "language_model.",
+    "vision_tower": "vision_tower._vision_tower.",
+    "connector": "connector.",
 }
-LLMS = {"llama": "llama"}
-TEMPLATES = {"llama": "llama"}
+_TOWER, _JOINT, _LLM = "vision_tower._vision_tower.", "connector._connector.", "language_model."
+_ADAPTER = "base_model.model."
+# Fields of a LoRA configuration that change what merging means; anything but these values is refused.
+_PLAIN_LORA = {"use_dora": (False, None), "bias": ("none", None), "fan_in_fan_out": (False, None)}
+_NOT_VISION = ("model_name_or_path", "model_name_or_path2", "torch_dtype", "_name_or_path")
 
-IMAGE = "image"
-_NOT_ARCHITECTURE = ("model_name_or_path", "model_name_or_path2", "torch_dtype", "_name_or_path")
 
-
-def convert_config(old: Mapping[str, Any], catalog: Catalog | None = None) -> TinyLlavaConfig:
-    """Its ``config.json`` -> our configuration.
-
-    Raises:
-        KitError: a vision model, LLM or connector that the kit does not know.
+def read_factory(directory: Path, config: Mapping[str, Any]) -> OldModel:
     """
-    catalog = catalog or discover()
-    text = dict(old["text_config"])
-    vision = {k: v for k, v in old["vision_config"].items() if k not in _NOT_ARCHITECTURE}
-    tower_name, selections = _look_up(TOWERS, vision.get("model_type"), "vision model")
-    tower = {
-        "vision_config": vision,
-        "layer": old["vision_feature_layer"],
-        "select": selections[old["vision_feature_select_strategy"]],
-    }
-    llm = _look_up(LLMS, text.get("model_type"), "llm")
-    text_config = AutoConfig.for_model(**text)
-    config = TinyLlavaConfig(
-        text_config=text_config,
-        llm={"name": llm},
-        template={"name": TEMPLATES[llm]},
-        towers={IMAGE: {"name": tower_name, "config": tower}},
-        modalities={IMAGE: {"name": IMAGE, "options": {"aspect": old.get("image_aspect_ratio", "square")}}},
-    )
-    with torch.device("meta"):
-        built = build_tower(config, IMAGE, catalog)
-    joint = {"in_dim": built.embed_dim, "out_dim": text_config.hidden_size}
-    if built.grid is not None:
-        joint["grid"] = list(built.grid)
-    config.connectors[IMAGE] = {
-        "name": old["connector_type"],
-        "options": _connector_options(old, catalog),
-        "config": joint,
-    }
-    return config
-
-
-def convert_state(
-    old: Mapping[str, Tensor], config: TinyLlavaConfig, catalog: Catalog | None = None
-) -> dict[str, Tensor]:
-    """Its state dict -> ours. What its tower never uses (later layers, the head) is left out.
-
-    Source of the names: PEER.md 2.2 and 2.3 of the project's notes, seen in checkpoints that it wrote.
-
     Raises:
-        KitError: a key of no known part.
+        KitError: a part of it is missing or damaged; an adapter that cannot be merged.
     """
-    catalog = catalog or discover()
-    component = config.component("connector", IMAGE)
-    connector_class = load(component.offer("connector", catalog).spec)
-    with torch.device("meta"):
-        tower_keys = build_tower(config, IMAGE, catalog).state_dict().keys()
-        build_connector(config, IMAGE, catalog)
-    new, connector = {}, {}
-    for key, value in old.items():
-        if key.startswith("language_model."):
-            new[key] = value
-        elif key.startswith("vision_tower._vision_tower."):
-            name = key.removeprefix("vision_tower._vision_tower.").removeprefix("vision_model.")
-            if name in tower_keys:
-                new[f"towers.{IMAGE}.{name}"] = value
-        elif key.startswith("connector._connector."):
-            connector[key.removeprefix("connector._connector.")] = value
+    is_lora = (directory / "adapter_config.json").is_file()
+    if is_lora or (directory / "language_model").is_dir():
+        layout = "TinyLLaVA_Factory, a directory for each part" + (" with LoRA" if is_lora else "")
+        tensors = _open_parts(directory)
+        if is_lora:
+            tensors = _merged(tensors, directory)
+    else:
+        layout = "TinyLLaVA_Factory"
+        tensors = {key: Source(key, tensor) for key, tensor in open_weights(directory).items()}
+    parts: dict[str, Part] = {_LLM: {}, _TOWER: {}, _JOINT: {}}
+    strays = []
+    for key, source in tensors.items():
+        prefix = next((prefix for prefix in parts if key.startswith(prefix)), None)
+        if prefix is None:
+            strays.append(source.key)
         else:
-            raise KitError(f"{key!r} belongs to no part of a TinyLLaVA_Factory model")
-    rename = getattr(connector_class, "from_factory_keys", dict)
-    new.update({f"connectors.{IMAGE}.{key}": value for key, value in rename(connector).items()})
-    return new
+            parts[prefix][key.removeprefix(prefix)] = source
+    vision = {key: value for key, value in config["vision_config"].items() if key not in _NOT_VISION}
+    names = (config.get("vision_model_name_or_path", ""), config.get("vision_model_name_or_path2", ""))
+    return OldModel(
+        layout=layout,
+        directory=directory,
+        text_config=config["text_config"],
+        vision_config=vision,
+        layer=config["vision_feature_layer"],
+        dropped={"patch": 1, "cls_patch": 0}[config["vision_feature_select_strategy"]],
+        connector=config["connector_type"],
+        connector_options={
+            "num_queries": config.get("num_queries"),
+            "num_layers": config.get("num_resampler_layers") if config["connector_type"] == "resampler" else None,
+        },
+        aspect=config.get("image_aspect_ratio", "square"),
+        vision_names=tuple(name.rpartition(":")[2] for name in names if name),
+        llm=parts[_LLM],
+        tower=parts[_TOWER],
+        joint=parts[_JOINT],
+        strays=tuple(strays),
+    )
 
 
-def _connector_options(old: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
-    """The options that its connector had; those of its Q-Former and resampler stand in the configuration."""
-    name = old["connector_type"]
-    spec = catalog.find("connector", name).spec
-    known = {"num_queries": old.get("num_queries"), "num_layers": old.get("num_resampler_layers")}
-    if name == "qformer":
-        known.pop("num_layers")  # its depth is that of bert-base
-    options = {option.name: known[option.name] for option in spec.options if known.get(option.name) is not None}
-    return {**options, **spec.name_options(name)}
+def _open_parts(directory: Path) -> dict[str, Source]:
+    """The three folders' tensors under the keys of the layout of one directory."""
+    tensors = {}
+    for folder, prefix in _FOLDERS.items():
+        if not (directory / folder).is_dir():
+            raise KitError(f"{str(directory)!r} has no folder {folder!r}; a directory of parts has {', '.join(_FOLDERS)}")
+        for key, tensor in open_weights(directory / folder).items():
+            tensors[prefix + key] = Source(f"{folder}/{key}", tensor)
+    return tensors
 
 
-def _look_up(table: Mapping[str, Any], key: Any, what: str) -> Any:
-    if key not in table:
-        raise KitError(
-            f"no {what} of model type {key!r} is known for TinyLLaVA_Factory models; {near(str(key), table)}"
-        )
-    return table[key]
+def _merged(tensors: Mapping[str, Source], directory: Path) -> dict[str, Source]:
+    """The base weights with the adapter's added to them: W + alpha / r * B A (Hu et al. 2021).
+
+    Raises:
+        KitError: an adapter of another kind, or one of a weight that is not there.
+    """
+    settings = json.loads((directory / "adapter_config.json").read_text(encoding="utf-8"))
+    file = directory / "adapter_model.safetensors"
+    adapter = open_file(file if file.is_file() else directory / "adapter_model.bin")
+    for key, plain in _PLAIN_LORA.items():
+        if settings.get(key) not in plain:
+            raise KitError(f"{directory / 'adapter_config.json'}: {key} {settings[key]!r} cannot be merged here")
+    merged = {key.replace(".base_layer.", "."): source for key, source in tensors.items()}
+    for key, low in adapter.items():
+        module, found, _ = key.removeprefix(_ADAPTER).partition(".lora_A.")
+        if not found:
+            if ".lora_B." not in key:
+                raise KitError(f"{file}: {key!r} is no weight of a LoRA adapter")
+            continue
+        if f"{module}.weight" not in merged:
+            raise KitError(f"{file}: {key!r} adapts {module!r}, which the checkpoint does not have")
+        base, high = merged[f"{module}.weight"], adapter[key.replace(".lora_A.", ".lora_B.")]
+        merged[f"{module}.weight"] = Source(f"{base.key} + adapter", _add(base.tensor, low, high, _scale(settings, module)))
+    return merged
+
+
+def _scale(settings: Mapping[str, Any], module: str) -> float:
+    """alpha / r of a module, or alpha / sqrt(r) with rank-stabilised LoRA."""
+    rank, alpha = settings["r"], settings["lora_alpha"]
+    for pattern, value in (settings.get("rank_pattern") or {}).items():
+        rank = value if module.endswith(pattern) else rank
+    for pattern, value in (settings.get("alpha_pattern") or {}).items():
+        alpha = value if module.endswith(pattern) else alpha
+    return alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)
+
+
+def _add(base: Lazy, low: Lazy, high: Lazy, scale: float) -> Lazy:
+    def read() -> Tensor:
+        weight = base.read()
+        return (weight.float() + scale * (high.read().float() @ low.read().float())).to(weight.dtype)
+
+    return Lazy(base.shape, base.dtype, read)

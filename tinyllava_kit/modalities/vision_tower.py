@@ -162,11 +162,11 @@ class TransformersVisionTower(Tower):
         Raises:
             KitError: not found, or its pictures are not of the tower's size.
         """
-        vision = config["vision_config"]
-        side, patch = vision["image_size"], vision["patch_size"]
-        num_features = (side // patch) ** 2 + cls.num_prefix - cls.selections[config["select"]]
+        side = cls._image_size(config)
         processor = read_pretrained(cls.preprocessor_class.processor_class, checkpoint)
-        preprocessor = cls.preprocessor_class(processor, features_per_image=num_features, name=repr(checkpoint))
+        preprocessor = cls.preprocessor_class(
+            processor, features_per_image=cls._num_features(config), name=repr(checkpoint)
+        )
         if preprocessor.size != (side, side):
             height, width = preprocessor.size
             raise KitError(
@@ -174,6 +174,26 @@ class TransformersVisionTower(Tower):
                 f"{side} x {side}; its preprocessor_config.json belongs to another model"
             )
         return preprocessor
+
+    @classmethod
+    def default_preprocessor(cls, config: Mapping[str, Any]) -> TransformersImagePreprocessor:
+        """The class's own image processor at the tower's size: for checkpoints that come without one."""
+        side = cls._image_size(config)
+        square = {"height": side, "width": side}
+        crops = getattr(cls.preprocessor_class.processor_class(), "do_center_crop", None)
+        sizes = {"size": {"shortest_edge": side}, "crop_size": square} if crops else {"size": square}
+        processor = cls.preprocessor_class.processor_class(**sizes)
+        return cls.preprocessor_class(processor, features_per_image=cls._num_features(config), name=cls.__name__)
+
+    @classmethod
+    def _image_size(cls, config: Mapping[str, Any]) -> int:
+        """The side of a picture, which a configuration leaves out where it is the class's default."""
+        return int(cls.model_class.config_class(**config["vision_config"]).image_size)
+
+    @classmethod
+    def _num_features(cls, config: Mapping[str, Any]) -> int:
+        vision = cls.model_class.config_class(**config["vision_config"])
+        return int((vision.image_size // vision.patch_size) ** 2 + cls.num_prefix - cls.selections[config["select"]])
 
     def load_weights(self, checkpoint: str) -> None:
         """Fill the tower from a vision model's weights or those of a whole image-text model."""

@@ -12,7 +12,6 @@ from ..core.assembly import read_yaml
 from ..core.errors import KitError, near
 from ..data.sources import Pairs, Source, Strict
 
-
 # A stage has one of these, or the model's own loss.
 OBJECTIVES = ("distill", "match_words", "match_features")
 

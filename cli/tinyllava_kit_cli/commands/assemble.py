@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from tinyllava_kit_cli.output import refuse_taken
+
 
 @click.command(short_help="Put towers, connectors and an LLM together as one model.")
 @click.argument("file", required=False, type=click.Path())
@@ -48,7 +50,7 @@ def command(
     if not output and not dry_run:
         raise click.UsageError("give the output directory with -o DIR, or --dry-run")
     if output and not force and not dry_run:
-        _refuse_taken(output)
+        refuse_taken(output, "choose another -o, or --force to replace the model in it")
     if file and (towers or connectors or settings):
         raise click.UsageError("--tower, --connector and --set go with --llm; write them into the FILE instead")
     if file:
@@ -77,16 +79,6 @@ def command(
         model.save_pretrained(stage)
         processor.save_pretrained(stage)
     click.echo(f"wrote {output}", err=True)
-
-
-def _refuse_taken(output: str) -> None:
-    from pathlib import Path
-
-    from tinyllava_kit.core.errors import KitError
-
-    path = Path(output)
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
-        raise KitError(f"{output!r} exists and is not empty; choose another -o, or --force to replace the model in it")
 
 
 def _print_report(drawn: object, dtype: object) -> None:

@@ -1,0 +1,56 @@
+"""``tinyllava load-check``: what a checkpoint is, and whether it can be loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+
+def foreign_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What a foreign checkpoint may need to be told."""
+    for option in (
+        click.option("--template", help="The chat template; default: the one that fits the LLM."),
+        click.option("--names-from", type=click.Path(), help="Where the models lie that the checkpoint names."),
+        click.option("--reference", type=click.Path(), help="A safetensors file of inputs and outputs to compare with."),
+    ):
+        command = option(command)
+    return command
+
+
+def print_parity(directory: str, reference: str, **how: Any) -> bool:
+    """Load a model in float32, compare it with a reference, print the table; whether all is the same."""
+    import torch
+
+    from tinyllava_kit.checkpoints.loading import load_pretrained
+    from tinyllava_kit.checkpoints.parity import compare, rows_of
+    from tinyllava_kit_cli.table import align
+
+    model, _ = load_pretrained(directory, dtype=torch.float32, **how)
+    compared = compare(model, reference)
+    click.echo("\n".join(align(rows_of(compared))))
+    return all(row.equal for row in compared)
+
+
+@click.command("load-check", short_help="Say what a checkpoint is and whether it can be loaded.")
+@click.argument("directory", type=click.Path())
+@foreign_options
+def command(directory: str, reference: str | None, names_from: str | None, template: str | None) -> None:
+    """Say what the checkpoint in DIRECTORY is, and whether its weights fit its configuration.
+
+    Names and shapes are compared, no weight is read. With --reference the model is loaded and run on another program's
+    inputs, and its outputs are compared with that program's; the exit code is 1 when they differ.
+    """
+    from tinyllava_kit.checkpoints.checking import check
+    from tinyllava_kit_cli.table import align
+
+    checked = check(directory, names_from=names_from, template=template)
+    click.echo(f"layout: {checked.layout}")
+    click.echo(f"chat template: {checked.config.component('template').name}")
+    click.echo("\n".join(align(checked.parts())))
+    for note in checked.notes:
+        click.echo(f"note: {note}")
+    click.echo("names and shapes fit: it can be loaded")
+    if reference and not print_parity(directory, reference, names_from=names_from, template=template):
+        raise SystemExit(1)

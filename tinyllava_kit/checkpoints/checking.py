@@ -1,0 +1,96 @@
+"""What a directory holds and whether it fits together, found without reading a weight."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..core.catalog import Catalog
+from ..core.checkpoint import check_loaded, read_pretrained
+from ..core.configuration import TinyLlavaConfig
+from ..core.discovery import discover
+from ..core.modeling import TinyLlavaForConditionalGeneration
+from ..core.processing import TinyLlavaProcessor
+from .layouts import OURS, is_ours, open_foreign, read_config
+from .ours import Row
+from .weights import Lazy, open_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """A directory that fits together.
+
+    tensors: by our names, unread. rows: every key of a foreign checkpoint. notes: what a user should know.
+    """
+
+    layout: str
+    config: TinyLlavaConfig
+    tensors: Mapping[str, Lazy]
+    rows: tuple[Row, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def parts(self) -> list[list[str]]:
+        """A table: each part, its component, its weights and their dtype."""
+        table = [["PART", "COMPONENT", "PLUGIN", "PARAMETERS", "DTYPE"]]
+        prefixes = {"llm": ("language_model.", self.config.component("llm"))}
+        for kind in ("tower", "connector"):
+            for modality in self.config.towers:
+                prefixes[f"{kind} {modality}"] = (f"{kind}s.{modality}.", self.config.component(kind, modality))
+        for part, (prefix, component) in prefixes.items():
+            mine = [tensor for name, tensor in self.tensors.items() if name.startswith(prefix)]
+            dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in mine})
+            count = sum(torch.Size(tensor.shape).numel() for tensor in mine)
+            plugin = f"{component.distribution} {component.version}".strip()
+            table.append([part, component.name, plugin, f"{count:,}", ", ".join(dtypes)])
+        return table
+
+
+def check(
+    directory: str | os.PathLike[str],
+    *,
+    names_from: str | None = None,
+    template: str | None = None,
+    catalog: Catalog | None = None,
+) -> Checked:
+    """Recognise a directory, and compare its configuration with the names and shapes of its weights.
+
+    Raises:
+        KitError: missing, surplus or wrongly shaped weights, a damaged file, a part that is not there.
+        MissingPluginError: a part is of a plugin that is not installed.
+    """
+    directory, catalog = Path(directory), catalog or discover()
+    if not is_ours(read_config(directory)):
+        foreign = open_foreign(directory, names_from=names_from, template=template, catalog=catalog)
+        return Checked(
+            layout=foreign.layout,
+            config=foreign.config,
+            tensors=foreign.tensors,
+            rows=foreign.rows,
+            notes=foreign.notes,
+        )
+    config = read_pretrained(TinyLlavaConfig, str(directory))
+    TinyLlavaProcessor.from_pretrained(str(directory), catalog=catalog)
+    tensors = open_weights(directory)
+    with torch.device("meta"):
+        model = TinyLlavaForConditionalGeneration(config, catalog=catalog)
+    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    notes: tuple[str, ...] = ()
+    if getattr(config, "quantization_config", None) is not None:
+        notes = ("the weights are quantized; their shapes were not compared",)
+        own = {name: tensors[name].shape if name in tensors else shape for name, shape in own.items()}
+    surplus = () if notes else tensors.keys() - own.keys()
+    check_loaded(
+        str(directory),
+        missing=own.keys() - tensors.keys() - set(model.all_tied_weights_keys),
+        unexpected=surplus,
+        mismatched=[
+            f"{name} {tensors[name].shape}, config.json says {own[name]}"
+            for name in own.keys() & tensors.keys()
+            if own[name] != tensors[name].shape
+        ],
+    )
+    return Checked(layout=OURS, config=config, tensors=tensors, notes=notes)

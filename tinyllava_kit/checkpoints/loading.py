@@ -1,0 +1,57 @@
+"""Loading a model from any layout that is read: the model and its processor."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tinyllava_kit import TinyLlavaForConditionalGeneration, TinyLlavaProcessor
+
+from ..core.checkpoint import read_pretrained
+from ..core.errors import KitError
+from .layouts import is_ours, open_foreign, read_config
+
+
+def load_pretrained(
+    path: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype | str = "auto",
+    device_map: Any = None,
+    attn_implementation: str | None = None,
+    names_from: str | None = None,
+    template: str | None = None,
+) -> tuple[TinyLlavaForConditionalGeneration, TinyLlavaProcessor]:
+    """A model and its processor, from a directory or a hub name.
+
+    Directories of this kit, of TinyLLaVA_Factory, TinyLLaVABench, LLaVA-1.5 and transformers' Llava are recognised by
+    what is in them; a hub name is of this kit. No code that comes with a checkpoint is run.
+
+    Args:
+        path: a directory, or a hub name (``org/name``).
+        dtype: of the weights; ``auto``: as they are saved.
+        device_map, attn_implementation: as in transformers.
+        names_from: a folder in which a foreign checkpoint's names of other models are looked for first.
+        template: the chat template of a foreign checkpoint, in place of the one that fits its LLM.
+
+    Raises:
+        KitError: not a model directory, or its weights do not fit; says what.
+        MissingPluginError: a part is of a plugin that is not installed.
+    """
+    how = {"dtype": dtype, "device_map": device_map, "attn_implementation": attn_implementation}
+    how = {key: value for key, value in how.items() if value is not None}
+    directory = Path(path)
+    if not directory.exists() and "/" not in str(path):
+        raise KitError(f"no model directory {str(path)!r}; give an existing one, or a hub name (org/name)")
+    if not directory.is_dir() or is_ours(read_config(directory)):
+        processor = TinyLlavaProcessor.from_pretrained(str(path))
+        return read_pretrained(TinyLlavaForConditionalGeneration, str(path), **how), processor
+    foreign = open_foreign(directory, names_from=names_from, template=template)
+    if dtype == "auto":
+        how["dtype"] = foreign.dtype
+    state = {name: tensor.read() for name, tensor in foreign.tensors.items()}
+    model = TinyLlavaForConditionalGeneration.from_pretrained(None, config=foreign.config, state_dict=state, **how)
+    model.generation_config = foreign.generation_config()
+    return model, foreign.processor()

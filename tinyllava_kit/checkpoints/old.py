@@ -1,0 +1,51 @@
+"""What every foreign layout is read into: the parts of an image-text model, under the names of its own classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .weights import Lazy
+
+
+@dataclass(frozen=True)
+class Source:
+    """A tensor and the key under which the checkpoint has it."""
+
+    key: str
+    tensor: Lazy
+
+
+Part = dict[str, Source]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OldModel:
+    """A model of one tower, one connector and one LLM, as a foreign checkpoint describes it.
+
+    text_config, vision_config: of transformers, with ``model_type``; a mixture of towers has one for each under its
+        name. layer: whose hidden states. dropped: how many features are left out in front; None: a class token, where
+        the tower has one.
+    connector, connector_options: in our words, more options than the connector has are ignored. aspect: how pictures are brought to the tower's size.
+    vision_names: where tower and image processor first came from. template: a chat template, where one is known.
+    llm, tower, joint: weights by the names inside each part. tower empty: those of `vision_names`.
+    strays: keys of no known part.
+    """
+
+    layout: str
+    directory: Path
+    text_config: Mapping[str, Any]
+    vision_config: Mapping[str, Any]
+    layer: int
+    dropped: int | None = None
+    connector: str
+    connector_options: Mapping[str, Any] = field(default_factory=dict)
+    aspect: str = "square"
+    vision_names: tuple[str, ...] = ()
+    template: str = ""
+    llm: Part
+    tower: Part
+    joint: Part
+    strays: tuple[str, ...] = ()

@@ -1,0 +1,165 @@
+"""Whether a model computes what another program computed with the same weights.
+
+A reference is a safetensors file of that program's inputs and outputs: ``in.input_ids`` (B, T) int64 with -200 where a
+picture stands, ``in.images`` (N, 3, H, W), perhaps ``in.attention_mask`` and ``in.labels`` (B, T); and any of
+``image_features`` (N, P, D), ``inputs_embeds`` (B, T', D), ``labels`` (B, T'), ``logits`` (B, T', V) and ``ids`` (B, n),
+greedy, each behind a prefix and a dot.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..core.errors import KitError
+from ..core.fusion import IGNORE_INDEX, ItemSpan, Plan, Sample, TextSpan, plan
+from ..core.modeling import TinyLlavaForConditionalGeneration
+from .ours import IMAGE
+from .weights import open_file
+
+IMAGE_TOKEN = -200  # LLaVA's
+TOLERANCE = 1e-4
+OUTPUTS = ("image_features", "inputs_embeds", "labels", "logits", "ids")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One output beside the reference's: the largest difference; of ids and labels, how many differ."""
+
+    name: str
+    shape: tuple[int, ...]
+    difference: float
+
+    @property
+    def equal(self) -> bool:
+        """Whether it counts as the same."""
+        return self.difference <= (0 if self.name in ("labels", "ids") else TOLERANCE)
+
+
+@torch.no_grad()
+def compare(
+    model: TinyLlavaForConditionalGeneration, file: str | os.PathLike[str], *, max_length: int | None = None
+) -> list[Compared]:
+    """Run the model on a reference's inputs; a row for each output that the reference has.
+
+    Args:
+        model: in float32, one whose only modality is pictures.
+        file: the reference.
+        max_length: positions kept of a sample.
+
+    Raises:
+        KitError: the file is no reference, or shapes differ.
+    """
+    stored = {name: tensor.read() for name, tensor in open_file(Path(file)).items()}
+    if "in.input_ids" not in stored:
+        raise KitError(f"{file}: not a reference: it has no in.input_ids; it has {', '.join(sorted(stored)[:8])}")
+    wanted = {name: value for name, value in ((_output(key), value) for key, value in stored.items()) if name}
+    layout, images = lay_out(model, stored, "right", max_length)
+    found: dict[str, Tensor] = {}
+    if "in.images" in stored:
+        found["image_features"] = model.encode(IMAGE, {"pixel_values": stored["in.images"]})
+    items = {IMAGE: {"pixel_values": images}} if images is not None else {}
+    embeds = model.embed(layout.input_ids, items, layout)
+    found["inputs_embeds"] = embeds
+    found["labels"] = torch.full_like(layout.input_ids, IGNORE_INDEX) if layout.labels is None else layout.labels
+    found["logits"] = model(
+        inputs_embeds=embeds, attention_mask=layout.attention_mask, position_ids=layout.position_ids
+    ).logits
+    if "ids" in wanted:
+        found["ids"] = _greedy(model, stored, wanted["ids"].shape[1])
+    return [_compare(name, found[name], wanted[name], layout) for name in OUTPUTS if name in wanted and name in found]
+
+
+def lay_out(
+    model: TinyLlavaForConditionalGeneration, inputs: Mapping[str, Tensor], side: str, max_length: int | None = None
+) -> tuple[Plan, Tensor | None]:
+    """The plan of LLaVA's inputs, and the pictures that it has places for.
+
+    LLaVA takes pictures in the order of the batch and one, unused, for each row without any.
+    """
+    ids, mask, labels = (inputs.get(f"in.{name}") for name in ("input_ids", "attention_mask", "labels"))
+    images = inputs.get("in.images")
+    tokens = 0
+    if images is not None:
+        tokens = model.encode(IMAGE, {"pixel_values": images[:1]}).shape[1]
+    samples, used, at = [], [], 0
+    for row in range(len(ids)):
+        sample = spans_of(
+            ids[row], None if labels is None else labels[row], None if mask is None else mask[row], tokens
+        )
+        count = sum(isinstance(span, ItemSpan) for span in sample)
+        samples.append(sample)
+        used += range(at, at + count)
+        at += max(count, 1)
+    layout = plan(samples, padding_side=side, max_length=max_length)
+    kept = [used[item.index] for item in layout.kept(IMAGE)]
+    if kept and (images is None or max(kept) >= len(images)):
+        raise KitError(f"the reference has {0 if images is None else len(images)} picture(s), its ids ask for more")
+    return layout, images[kept] if kept else None
+
+
+def spans_of(ids: Tensor, labels: Tensor | None, mask: Tensor | None, num_tokens: int) -> Sample:
+    """One row (T,) of LLaVA's ids as spans; positions that the mask leaves out are gone."""
+    spans: list[TextSpan | ItemSpan] = []
+    text: list[int] = []
+    learned: list[int] = []
+
+    def flush() -> None:
+        if text:
+            spans.append(TextSpan(list(text), list(learned) if labels is not None else None))
+            text.clear()
+            learned.clear()
+
+    for position, token in enumerate(ids.tolist()):
+        if mask is not None and not bool(mask[position]):
+            continue
+        if token == IMAGE_TOKEN:
+            flush()
+            spans.append(ItemSpan(IMAGE, num_tokens))
+        else:
+            text.append(token)
+            learned.append(IGNORE_INDEX if labels is None else int(labels[position]))
+    flush()
+    return spans
+
+
+def rows_of(compared: Sequence[Compared]) -> list[list[str]]:
+    """A table for people, the head first."""
+    table = [["OUTPUT", "SHAPE", "LARGEST DIFFERENCE", "VERDICT"]]
+    for row in compared:
+        many = row.name in ("labels", "ids")
+        amount = f"{row.difference:.0f} differ" if many else f"{row.difference:.1e}"
+        table.append([row.name, "x".join(map(str, row.shape)), amount, "same" if row.equal else "DIFFERENT"])
+    return table
+
+
+def _output(key: str) -> str:
+    prefix, _, name = key.partition(".")
+    return name if prefix != "in" and name in OUTPUTS else ""
+
+
+def _greedy(model: TinyLlavaForConditionalGeneration, inputs: Mapping[str, Tensor], count: int) -> Tensor:
+    layout, images = lay_out(model, inputs, "left")
+    items = {IMAGE: {"pixel_values": images}} if images is not None else {}
+    how = {"do_sample": False, "max_new_tokens": count}
+    ids = model.generate(
+        input_ids=layout.input_ids, attention_mask=layout.attention_mask, items=items, plan=layout, **how
+    )
+    return ids[:, layout.input_ids.shape[1] :]
+
+
+def _compare(name: str, ours: Tensor, theirs: Tensor, layout: Plan) -> Compared:
+    if ours.shape != theirs.shape:
+        raise KitError(f"{name}: shape {tuple(ours.shape)}, the reference has {tuple(theirs.shape)}")
+    if name in ("labels", "ids"):
+        return Compared(name, tuple(ours.shape), float((ours != theirs).sum()))
+    if name == "logits":
+        real = layout.attention_mask.bool()
+        ours, theirs = ours[real], theirs[real]
+    away = (ours.float() - theirs.float()).abs()
+    return Compared(name, tuple(ours.shape), float(away.max()) if away.numel() else 0.0)
