@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import io
 import json
+import mimetypes
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +28,31 @@ table { border-collapse: collapse } td, th { padding: .2rem .8rem; border-bottom
 def document(title: str, heading: str, body: str) -> str:
     """A whole HTML page; `body` is HTML."""
     return f"<!doctype html><meta charset=utf-8><title>{title}</title><style>{STYLE}</style><h1>{heading}</h1>{body}"
+
+
+def card(media: str, said: str, truth: str, *, asked: str = "", right: bool) -> str:
+    """One question: what it is about (HTML), the question, what the model said, the truth."""
+    mark = "" if right else " wrong"
+    question = f"{html.escape(asked)}<br>" if asked else ""
+    return (
+        f"<div class='card{mark}'>{media}<p>{question}<b>{html.escape(said)}</b> "
+        f"(truth: {html.escape(truth)})</p></div>"
+    )
+
+
+def picture(file: Path) -> str:
+    """A picture, in the page itself."""
+    return f"<img src='{_inline(file)}' alt=''>"
+
+
+def sound(file: Path) -> str:
+    """A sound to play, in the page itself."""
+    return f"<audio controls src='{_inline(file)}'></audio>"
+
+
+def _inline(file: Path) -> str:
+    kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    return f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -16,7 +16,7 @@ from tinyllava_kit.core.discovery import discover
 from tinyllava_kit.core.errors import MissingPluginError, near
 from tinyllava_kit.core.specs import load
 
-# Each is the module `commands.NAME`, a dash written as an underscore, light to import, with a click command named `command`.
+# Each is the module `commands.NAME` (a dash is an underscore there), light to import, with a click command `command`.
 COMMANDS = ("list", "info", "doctor", "assemble", "train", "ask", "load-check", "convert")
 
 INTERRUPTED = 130  # as a shell reports SIGINT

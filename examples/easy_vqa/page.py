@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from examples.page import curves, document, table
+from examples.page import card, curves, document, picture, table
 from tinyllava_kit.evaluation.answers import Judged
 from tinyllava_kit.evaluation.exact_match import is_right
 
@@ -25,13 +23,8 @@ def write_page(path: Path, assets: Path, answers: Sequence[Judged], rows: Sequen
 
 def _card(assets: Path, judged: Judged) -> str:
     row = judged.name.split("'")[1]  # test.json[12] 'test-3-7'
-    picture = (assets / "easy-vqa" / _pictures(assets)[row]).read_bytes()
-    source = "data:image/png;base64," + base64.b64encode(picture).decode()
-    mark = "" if is_right(judged) else " wrong"
-    return (
-        f"<div class='card{mark}'><img src='{source}' alt=''><p>{html.escape(judged.question)}<br>"
-        f"<b>{html.escape(judged.said)}</b> (truth: {html.escape(judged.truth)})</p></div>"
-    )
+    seen = picture(assets / "easy-vqa" / _pictures(assets)[row])
+    return card(seen, judged.said, judged.truth, asked=judged.question, right=is_right(judged))
 
 
 def _pictures(assets: Path) -> dict[str, str]:

@@ -17,6 +17,7 @@ if __package__ in (None, ""):  # run as a script: let Python find the repository
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from examples.running import keep, kept, print_rows, tinyllava
+from examples.speech.page import write_page_of_both
 from examples.speech.texts import read_rows
 from tinyllava_kit.core.saving import whole_directory
 from tinyllava_kit.data.dataset import ConversationDataset
@@ -30,6 +31,7 @@ HERE = Path(__file__).resolve().parent
 CONTROLS: tuple[Control, ...] = ("as given", "shuffled items", "silent items")
 HEAR = "Repeat exactly what is said."
 SEED = 5
+SHOWN = 12
 YES_NO = ("yes", "no")
 
 
@@ -46,7 +48,10 @@ def main() -> None:
     if not results.exists():
         evaluate(assets, results)
     answered, _ = kept(results)
-    print_rows(table(answered))
+    rows = table(answered)
+    print_rows(rows)
+    write_page_of_both(assets / "demo-both.html", assets / "both-data", answered["as given"][:SHOWN], rows)
+    print(f"pictures, recordings and answers are in {assets.name}/demo-both.html")
     row = json.loads((assets / "both-data" / "test.json").read_text(encoding="utf-8"))[0]
     picture, sound = (str(Path("both-data") / row[modality][0]) for modality in ("image", "audio"))
     for question in ("<image>\n<audio>\nwhat shape is in the image?", f"<image>\n<audio>\n{HEAR}"):
@@ -54,7 +59,7 @@ def main() -> None:
 
 
 def make_rows(assets: Path) -> None:
-    """``both-data/``: conversations with a picture and a sound; those of the test hold neither of the training's."""
+    """``both-data/``: conversations with a picture and a sound, the test's with none of the training's; and text."""
     draw = random.Random(SEED)
     with whole_directory(assets / "both-data") as stage:
         for split, count in (("train", 300), ("test", 50)):
@@ -69,6 +74,15 @@ def make_rows(assets: Path) -> None:
             ]
             rows += [_stamp(f"{split}-stamp-{n}", row) for n, row in enumerate(stamps)]
             (stage / f"{split}.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+            if split == "train":
+                written = [_written(f"text-{n}", text) for n, (_, text) in enumerate(spoken[::3])]
+                (stage / "text.json").write_text(json.dumps(written, indent=1), encoding="utf-8")
+
+
+def _written(name: str, text: str) -> dict[str, Any]:
+    """The same task in words alone, so that what the LLM does with text is practised too."""
+    said = [{"from": "human", "value": f"Repeat exactly what is written: {text}"}, {"from": "gpt", "value": text}]
+    return {"id": name, "conversations": said}
 
 
 def _questions(rows: Iterable[dict[str, Any]]) -> list[tuple[str, str, str]]:

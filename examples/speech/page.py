@@ -1,13 +1,12 @@
-"""The page of the hearing demo: recordings to play, with what was heard and the truth; the table; the loss curves."""
+"""The pages of the hearing demos: what was heard and seen beside the truth; the tables; the loss curves."""
 
 from __future__ import annotations
 
-import base64
-import html
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from examples.page import curves, document, table
+from examples.page import card, curves, document, picture, sound, table
 from examples.speech.texts import read_rows
 from tinyllava_kit.evaluation.answers import Judged
 from tinyllava_kit.evaluation.word_error import normalise
@@ -24,10 +23,21 @@ def write_page(path: Path, assets: Path, heard: Sequence[Judged], rows: Sequence
     path.write_text(document("Hearing", "Speech the model never heard", body), encoding="utf-8")
 
 
+def write_page_of_both(path: Path, data: Path, answered: Sequence[Judged], rows: Sequence[Sequence[str]]) -> None:
+    """The page of the model that sees and hears; `data` is the folder of its rows."""
+    asked = {row["id"]: row for row in json.loads((data / "test.json").read_text(encoding="utf-8"))}
+    cards = ""
+    for judged in answered:
+        row = asked[judged.name.split("'")[1]]  # both-data/test.json[3] 'test-3'
+        media = picture(data / row["image"][0]) + sound(data / row["audio"][0])
+        cards += card(media, judged.said, judged.truth, asked=judged.question, right=_same(judged))
+    body = f"{table(rows)}<h2>Pictures and sounds in one conversation</h2><div class=cards>{cards}</div>"
+    path.write_text(document("Seeing and hearing", "One model that sees and hears", body), encoding="utf-8")
+
+
 def _card(file: Path, judged: Judged) -> str:
-    source = "data:audio/wav;base64," + base64.b64encode(file.read_bytes()).decode()
-    mark = "" if normalise(judged.said) == normalise(judged.truth) else " wrong"
-    return (
-        f"<div class='card{mark}'><audio controls src='{source}'></audio><p><b>{html.escape(judged.said)}</b>"
-        f"<br>(truth: {html.escape(judged.truth)})</p></div>"
-    )
+    return card(sound(file), judged.said, judged.truth, right=_same(judged))
+
+
+def _same(judged: Judged) -> bool:
+    return normalise(judged.said) == normalise(judged.truth)

@@ -11,7 +11,8 @@ import functools
 import pytest
 import torch
 
-from tests.golden_models import CASES, IMAGE_TOKEN, golden_model, image_rows, largest, scenario, spans_of
+from tests.golden_models import CASES, golden_model, image_rows, largest, scenario
+from tinyllava_kit.checkpoints.parity import IMAGE_TOKEN, lay_out, spans_of
 from tinyllava_kit.core.errors import FusionError, KitError
 from tinyllava_kit.core.fusion import plan
 
@@ -43,35 +44,14 @@ model_of = functools.cache(golden_model)
 
 
 def num_image_tokens(model):
-    connector = model.connectors["image"]
-    tower = model.towers["image"]
-    side = tower.vision_config.image_size // tower.vision_config.patch_size
-    return connector.num_tokens(side * side + tower.num_prefix - tower.num_dropped)
+    return model.encode("image", {"pixel_values": torch.zeros(1, 3, 28, 28)}).shape[1]
 
 
 def layout_of(model, tensors, meta, *, side=None):
-    """The plan of a scenario, and the images that it uses.
-
-    The Factory takes images in batch order and one, unused, for each row without any.
-    """
+    """The plan of a scenario, and the images that it uses."""
     overrides = meta.get("config_overrides", {})
-    tokens = num_image_tokens(model)
-    ids, labels, mask = tensors["in.input_ids"], tensors.get("in.labels"), tensors.get("in.attention_mask")
-    samples, used, at = [], [], 0
-    for row in range(len(ids)):
-        spans = spans_of(ids[row], None if labels is None else labels[row], None if mask is None else mask[row], tokens)
-        samples.append(spans)
-        count = sum(hasattr(span, "modality") for span in spans)
-        used += range(at, at + count)
-        at += max(count, 1)
-    layout = plan(
-        samples,
-        padding_side=side or overrides.get("tokenizer_padding_side", "right"),
-        max_length=overrides.get("tokenizer_model_max_length", 2048),
-    )
-    images = tensors.get("in.images")
-    kept = [used[item.index] for item in layout.kept("image")]
-    return layout, images[kept] if images is not None and kept else None
+    side = side or overrides.get("tokenizer_padding_side", "right")
+    return lay_out(model, tensors, side, overrides.get("tokenizer_model_max_length", 2048))
 
 
 @torch.no_grad()

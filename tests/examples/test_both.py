@@ -57,6 +57,34 @@ def test_rows_hold_a_picture_and_a_sound_of_their_split(assets):
         assert orders == {True, False}
 
 
+def test_text_alone_is_replayed_from_the_training_transcripts(assets):
+    both.make_rows(assets)
+    rows = json.loads((assets / "both-data" / "text.json").read_text())
+    assert [turn["value"] for turn in rows[0]["conversations"]] == [
+        "Repeat exactly what is written: said in train",
+        "said in train",
+    ]
+    assert not any("image" in row or "audio" in row for row in rows)
+
+
+def test_the_page_shows_each_answer_with_its_picture_and_its_sound(assets):
+    both.make_rows(assets)
+    for row in json.loads((assets / "both-data" / "test.json").read_text())[:2]:
+        for name in (*row["image"], *row["audio"]):
+            file = assets / "both-data" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(name.encode())
+    answered = [
+        Judged("x/test.json[0] 'test-0'", "q?", "a <b>", "A b"),
+        Judged("x/test.json[1] 'test-1'", "q?", "a", "b"),
+    ]
+    both.write_page_of_both(assets / "page.html", assets / "both-data", answered, [["head"], ["row"]])
+    page = (assets / "page.html").read_text()
+    assert page.count("<img src='data:image/png;base64,") == page.count("<audio controls src='data:audio/") == 2
+    assert page.count("class='card wrong'") == 1
+    assert "truth: a &lt;b&gt;" in page
+
+
 def test_questions_with_yes_or_no_are_left_out(assets):
     both.make_rows(assets)
     assert "what is 0?" not in (assets / "both-data" / "train.json").read_text()

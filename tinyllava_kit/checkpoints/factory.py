@@ -80,7 +80,9 @@ def _open_parts(directory: Path) -> dict[str, Source]:
     tensors = {}
     for folder, prefix in _FOLDERS.items():
         if not (directory / folder).is_dir():
-            raise KitError(f"{str(directory)!r} has no folder {folder!r}; a directory of parts has {', '.join(_FOLDERS)}")
+            raise KitError(
+                f"{str(directory)!r} has no folder {folder!r}; a directory of parts has {', '.join(_FOLDERS)}"
+            )
         for key, tensor in open_weights(directory / folder).items():
             tensors[prefix + key] = Source(f"{folder}/{key}", tensor)
     return tensors
@@ -108,7 +110,9 @@ def _merged(tensors: Mapping[str, Source], directory: Path) -> dict[str, Source]
         if f"{module}.weight" not in merged:
             raise KitError(f"{file}: {key!r} adapts {module!r}, which the checkpoint does not have")
         base, high = merged[f"{module}.weight"], adapter[key.replace(".lora_A.", ".lora_B.")]
-        merged[f"{module}.weight"] = Source(f"{base.key} + adapter", _add(base.tensor, low, high, _scale(settings, module)))
+        merged[f"{module}.weight"] = Source(
+            f"{base.key} + adapter", _add(base.tensor, low, high, _scale(settings, module))
+        )
     return merged
 
 

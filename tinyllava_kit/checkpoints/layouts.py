@@ -80,8 +80,8 @@ def open_foreign(
             old = read_llava(directory, config)
         else:
             raise KitError(
-                f"{str(directory)!r} ({config.get('model_type')!r}) is of no layout that is read: {'; '.join(LAYOUTS)}; "
-                "a language model or a tower alone is a part for 'tinyllava assemble'"
+                f"{str(directory)!r} ({config.get('model_type')!r}) is of no layout that is read: "
+                f"{'; '.join(LAYOUTS)}; a language model or a tower alone is a part for 'tinyllava assemble'"
             )
         return as_ours(old, catalog or discover(), names, template=template)
     except (KeyError, TypeError, AttributeError, ValueError) as error:  # what a broken config.json leads to

@@ -12,11 +12,28 @@ from .old import OldModel, Part, Source
 from .weights import open_weights
 
 # What the class's name in `architectures` holds -> the LLM's model type. The longer names first.
-_LLMS = {"StableLM": "stablelm", "Mistral": "mistral", "Gemma": "gemma", "Qwen2": "qwen2", "Phi": "phi", "Llama": "llama"}
+_LLMS = {
+    "StableLM": "stablelm",
+    "Mistral": "mistral",
+    "Gemma": "gemma",
+    "Qwen2": "qwen2",
+    "Phi": "phi",
+    "Llama": "llama",
+}
 _TOWER, _JOINT = "model.vision_tower.vision_tower.", "model.mm_projector."
 _LLM = ("model.", "lm_head.")
 # Of the wrapper around the LLM, not of the LLM.
-_NOT_TEXT = ("mm_", "tune_", "tokenizer_", "freeze_", "use_mm_proj", "image_", "architectures", "model_type", "unfreeze_")
+_NOT_TEXT = (
+    "mm_",
+    "tune_",
+    "tokenizer_",
+    "freeze_",
+    "use_mm_proj",
+    "image_",
+    "architectures",
+    "model_type",
+    "unfreeze_",
+)
 
 
 def read_legacy(directory: Path, config: Mapping[str, Any], names: Names) -> OldModel:
@@ -25,10 +42,8 @@ def read_legacy(directory: Path, config: Mapping[str, Any], names: Names) -> Old
         KitError: an LLM or an option that is not known; damaged weights.
     """
     if config.get("mm_patch_merge_type", "flat") not in ("flat", None):
-        raise KitError(
-            f"{directory / 'config.json'}: mm_patch_merge_type {config['mm_patch_merge_type']!r} (LLaVA-1.6's tiles) is "
-            "not read; 'flat' is"
-        )
+        found = f"mm_patch_merge_type {config['mm_patch_merge_type']!r} (LLaVA-1.6's tiles)"
+        raise KitError(f"{directory / 'config.json'}: {found} is not read; 'flat' is")
     if config.get("mm_use_im_start_end"):
         raise KitError(f"{directory / 'config.json'}: mm_use_im_start_end adds tokens that are not read")
     text_type = _llm_type(directory, config)

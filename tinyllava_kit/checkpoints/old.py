@@ -25,12 +25,13 @@ Part = dict[str, Source]
 class OldModel:
     """A model of one tower, one connector and one LLM, as a foreign checkpoint describes it.
 
-    text_config, vision_config: of transformers, with ``model_type``; a mixture of towers has one for each under its
-        name. layer: whose hidden states. dropped: how many features are left out in front; None: a class token, where
-        the tower has one.
-    connector, connector_options: in our words, more options than the connector has are ignored. aspect: how pictures are brought to the tower's size.
-    vision_names: where tower and image processor first came from. template: a chat template, where one is known.
-    llm, tower, joint: weights by the names inside each part. tower empty: those of `vision_names`.
+    text_config, vision_config: of transformers, with ``model_type``.
+    layer: whose hidden states. dropped: how many features are left out in front; None: a class token, where the tower
+        has one.
+    connector, connector_options: in our words; options that the connector does not have are ignored.
+    aspect: how pictures are brought to the tower's size. template: a chat template, where one is known.
+    vision_names: where tower and image processor first came from.
+    llm, tower, joint: weights by the names inside each part; no tower: it is that of `vision_names`.
     strays: keys of no known part.
     """
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from .weights import Lazy
 IMAGE = "image"
 # In vision_config, what is no architecture.
 _NOT_SAVED = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
+_LONGEST = 200  # of what transformers says is wrong, which may list all that it knows
 _ASPECTS = {"square": "square", "pad": "pad"}
 # DINOv2's names in transformers 4 -> 5.
 _DINOV2 = (
@@ -92,12 +95,13 @@ def as_ours(old: OldModel, catalog: Catalog, names: Names, *, template: str | No
     where = str(old.directory)
     if old.strays:
         check_loaded(where, missing=(), unexpected=old.strays)
-    text_config = AutoConfig.for_model(**old.text_config)
+    with _broken_config(old.directory):
+        text_config = AutoConfig.for_model(**old.text_config)
     llm = _by_model_type("llm", text_config.model_type, catalog)
     tower = _by_model_type("tower", old.vision_config.get("model_type", ""), catalog)
     tower_class: type[Tower] = load(tower.spec)
     tower_config = _tower_config(old, tower_class)
-    with torch.device("meta"):
+    with torch.device("meta"), _broken_config(old.directory):
         built_tower = tower_class(tower_config)
         built_llm = load(llm.spec).build(text_config)
     ledger = _Ledger(where)
@@ -118,7 +122,7 @@ def as_ours(old: OldModel, catalog: Catalog, names: Names, *, template: str | No
         connectors={IMAGE: {**_component(connector, options=options, config=joint), "name": old.connector}},
         modalities={IMAGE: {"name": IMAGE, "options": {"aspect": _aspect(old)}}},
     )
-    with torch.device("meta"):
+    with torch.device("meta"), _broken_config(old.directory):
         built_connector = build_connector(config, IMAGE, catalog)
     ledger.add_connector(old, built_connector, load(connector.spec), state)
     preprocessor, note = _read_preprocessor(old, tower_class, tower_config, names)
@@ -136,6 +140,18 @@ def as_ours(old: OldModel, catalog: Catalog, names: Names, *, template: str | No
         dtype=dtype,
         catalog=catalog,
     )
+
+
+@contextmanager
+def _broken_config(directory: Path) -> Iterator[None]:
+    """Transformers' classes raise anything where a configuration has a value that they cannot be built with."""
+    try:
+        yield
+    except KitError:
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"[:_LONGEST]
+        raise KitError(f"{directory / 'config.json'}: no model can be built from it: {what}") from error
 
 
 class _Ledger:
@@ -199,8 +215,8 @@ class _Ledger:
         candidates = [c for name in old.vision_names for c in names.candidates(name)]
         if not candidates:
             raise KitError(
-                f"{self.where!r} does not hold its vision model {' '.join(old.vision_names)!r}; give the folder in which "
-                "it lies with --names-from DIR"
+                f"{self.where!r} does not hold its vision model {' '.join(old.vision_names)!r}; give the folder in "
+                "which it lies with --names-from DIR"
             )
         tower.load_weights(candidates[0])
         for name, tensor in tower.state_dict().items():
@@ -258,9 +274,7 @@ def _vision_name(name: str) -> str:
     return name
 
 
-def _connector_options(
-    old: OldModel, connector: Offer, state: Mapping[str, Tensor], names: Names
-) -> dict[str, Any]:
+def _connector_options(old: OldModel, connector: Offer, state: Mapping[str, Tensor], names: Names) -> dict[str, Any]:
     known = {**old.connector_options, **(_qformer_sizes(old, state, names) if old.connector == "qformer" else {})}
     options = {o.name: known[o.name] for o in connector.spec.options if known.get(o.name) is not None}
     return {**options, **connector.spec.name_options(old.connector)}
@@ -298,7 +312,9 @@ def _aspect(old: OldModel) -> str:
 
 def _read_tokenizer(llm: Offer, where: str) -> PreTrainedTokenizerBase:
     interface: type[LanguageModel] = load(llm.spec)
-    with without_reports():  # transformers wonders about the model type, which the tokenizer does not need
+    # For the tokenizer transformers reads the configuration too, and complains of its model type and old names
+    with without_reports(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*rope_scaling", category=FutureWarning)
         return interface.read_tokenizer(where)
 
 
@@ -318,6 +334,4 @@ def _read_preprocessor(
 
 
 def _component(offer: Offer, **extra: Any) -> dict[str, Any]:
-    return as_json(
-        Component(name=offer.spec.name, distribution=offer.distribution, version=offer.version, **extra)
-    )
+    return as_json(Component(name=offer.spec.name, distribution=offer.distribution, version=offer.version, **extra))

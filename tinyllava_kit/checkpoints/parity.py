@@ -1,9 +1,9 @@
 """Whether a model computes what another program computed with the same weights.
 
-A reference is a safetensors file of that program's inputs and outputs: ``in.input_ids`` (B, T) int64 with -200 where a
-picture stands, ``in.images`` (N, 3, H, W), perhaps ``in.attention_mask`` and ``in.labels`` (B, T); and any of
-``image_features`` (N, P, D), ``inputs_embeds`` (B, T', D), ``labels`` (B, T'), ``logits`` (B, T', V) and ``ids`` (B, n),
-greedy, each behind a prefix and a dot.
+A reference is a safetensors file of that program's inputs and outputs: ``in.input_ids`` (B, T) int64 with -200 where
+a picture stands, ``in.images`` (N, 3, H, W), perhaps ``in.attention_mask`` and ``in.labels`` (B, T); and any of
+``image_features`` (N, P, D), ``inputs_embeds`` (B, T', D), ``labels`` (B, T'), ``logits`` (B, T', V) and greedy ``ids``
+(B, n), each behind a prefix and a dot.
 """
 
 from __future__ import annotations

@@ -129,5 +129,9 @@ def _open_pickle(file: Path) -> dict[str, Lazy]:
 def _culprit(error: BaseException) -> str:
     """What torch says of the object that it would not load, without its advice to load it all the same."""
     lines = [line.strip() for line in str(error).splitlines()]
-    telling = (line for line in lines if line.startswith("WeightsUnpickler error"))
-    return next(telling, lines[0] if lines else "").removeprefix("WeightsUnpickler error: ").partition(". ")[0]
+    telling = (line for line in lines if "unsupported" in line.lower() or "GLOBAL" in line)
+    return (
+        next(telling, "an object of a kind that is not loaded")
+        .partition(" whose ")[0]
+        .removeprefix("WeightsUnpickler error: ")
+    )

@@ -18,9 +18,9 @@ def command(
 ) -> None:
     """Write the checkpoint in SOURCE as a model directory of this kit, TARGET.
 
-    SOURCE is of TinyLLaVA_Factory (any of its three layouts), of TinyLLaVABench, of LLaVA-1.5 or of transformers' Llava;
-    which of them is found from what is inside. A table accounts for every weight. With --reference the written model is
-    run on another program's inputs and its outputs are compared; the exit code is 1 when they differ.
+    SOURCE is of TinyLLaVA_Factory (any of its three layouts), of TinyLLaVABench, of LLaVA-1.5 or of transformers'
+    Llava; which of them is found from what is inside. A table accounts for every weight. With --reference the written
+    model is run on another program's inputs and its outputs are compared; the exit code is 1 when they differ.
     """
     from pathlib import Path
 

@@ -13,7 +13,9 @@ def foreign_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--template", help="The chat template; default: the one that fits the LLM."),
         click.option("--names-from", type=click.Path(), help="Where the models lie that the checkpoint names."),
-        click.option("--reference", type=click.Path(), help="A safetensors file of inputs and outputs to compare with."),
+        click.option(
+            "--reference", type=click.Path(), help="A safetensors file of inputs and outputs to compare with."
+        ),
     ):
         command = option(command)
     return command
