@@ -19,6 +19,7 @@ _LAZY = {
     "TinyLlavaForConditionalGeneration": "tinyllava_kit.core.modeling",
     "TinyLlavaProcessor": "tinyllava_kit.core.processing",
     "assemble": "tinyllava_kit.core.building",
+    "load_pretrained": "tinyllava_kit.checkpoints.loading",
     "discover": "tinyllava_kit.core.discovery",
 }
 

@@ -19,12 +19,12 @@ if __package__ in (None, ""):  # run as a script: let Python find the repository
 
 from examples.easy_vqa.page import write_page
 from examples.running import keep, kept, print_rows, tinyllava
+from tinyllava_kit import load_pretrained
 from tinyllava_kit.core.conversation import Conversation
 from tinyllava_kit.data.dataset import ConversationDataset
 from tinyllava_kit.evaluation.answers import Judged, answers
 from tinyllava_kit.evaluation.controls import Control
 from tinyllava_kit.evaluation.exact_match import accuracy, is_right
-from tinyllava_kit.inference.loading import load_model
 
 HERE = Path(__file__).resolve().parent
 GOAL = 0.90
@@ -53,7 +53,7 @@ def main() -> None:
 
 def evaluate(assets: Path, results: Path, count: int) -> None:
     """Ask the held-out questions as they are, without the picture, and with another's."""
-    model, processor = load_model(assets / "runs" / "lora")
+    model, processor = load_pretrained(assets / "runs" / "lora")
     held_out = ConversationDataset.from_file(assets / "easy-vqa" / "test.json", processor).conversations
     asked: Sequence[Conversation] = random.Random(0).sample(held_out, min(count, len(held_out)))
     judged = {}

@@ -19,13 +19,13 @@ if __package__ in (None, ""):  # run as a script: let Python find the repository
 from examples.running import keep, kept, print_rows, tinyllava
 from examples.speech.page import write_page_of_both
 from examples.speech.texts import read_rows
+from tinyllava_kit import load_pretrained
 from tinyllava_kit.core.saving import whole_directory
 from tinyllava_kit.data.dataset import ConversationDataset
 from tinyllava_kit.evaluation.answers import Judged, answers
 from tinyllava_kit.evaluation.controls import Control
 from tinyllava_kit.evaluation.exact_match import accuracy
 from tinyllava_kit.evaluation.word_error import word_errors
-from tinyllava_kit.inference.loading import load_model
 
 HERE = Path(__file__).resolve().parent
 CONTROLS: tuple[Control, ...] = ("as given", "shuffled items", "silent items")
@@ -115,7 +115,7 @@ def _stamp(name: str, row: dict[str, Any]) -> dict[str, Any]:
 
 def evaluate(assets: Path, results: Path) -> None:
     """Every last question of the test rows, as they are and under the controls."""
-    model, processor = load_model(assets / "both-runs" / "instruct")
+    model, processor = load_pretrained(assets / "both-runs" / "instruct")
     asked = ConversationDataset.from_file(assets / "both-data" / "test.json", processor).conversations
     keep(results, {c: answers(model, processor, asked, control=c, max_new_tokens=48, batch_size=10) for c in CONTROLS})
 

@@ -21,6 +21,7 @@ if __package__ in (None, ""):  # run as a script: let Python find the repository
 
 from examples.running import keep, kept, print_rows, tinyllava
 from examples.speech.page import write_page
+from tinyllava_kit import load_pretrained
 from tinyllava_kit.core.conversation import Conversation
 from tinyllava_kit.core.modeling import TinyLlavaForConditionalGeneration
 from tinyllava_kit.core.processing import TinyLlavaProcessor
@@ -31,7 +32,6 @@ from tinyllava_kit.evaluation.controls import Control
 from tinyllava_kit.evaluation.retrieval import retrieve
 from tinyllava_kit.evaluation.word_error import word_errors
 from tinyllava_kit.inference.features import FeatureCache
-from tinyllava_kit.inference.loading import load_model
 
 HERE = Path(__file__).resolve().parent
 GOAL = 0.50
@@ -64,7 +64,7 @@ def main() -> None:
 
 def evaluate(directory: Path, assets: Path, results: Path) -> None:
     """The held-out prompts, transcribed and retrieved by a model, as they are and under the controls."""
-    model, processor = load_model(directory)
+    model, processor = load_pretrained(directory)
     source = Source(path=str(assets / "asterisk" / "test.jsonl"), pairs=Pairs(modality="audio", prompts=(PROMPT,)))
     asked = ConversationDataset.from_sources([source], processor).conversations
     heard: dict[str, list[Judged]] = {}

@@ -56,12 +56,12 @@ def test_parts_are_taken_one_by_one(saved):
 
 
 def test_a_model_of_taken_parts_is_saved_and_loaded_again(saved, tmp_path):
-    from tinyllava_kit.inference.loading import load_model
+    from tinyllava_kit.checkpoints.loading import load_pretrained
 
     folder, model, _ = saved
     for part in assemble(flags(folder)):
         part.save_pretrained(tmp_path / "again")
-    again, _ = load_model(tmp_path / "again")
+    again, _ = load_pretrained(tmp_path / "again")
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in again.state_dict().items())
 
 

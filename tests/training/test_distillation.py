@@ -10,9 +10,9 @@ import yaml
 
 from tests import toys
 from tinyllava_kit import KitError
+from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
 from tinyllava_kit.data.sources import Pairs, Source
-from tinyllava_kit.inference.loading import load_model
 from tinyllava_kit.training.distillation import TaughtCollator, TaughtDataset, distillation_loss, soft_divergence
 from tinyllava_kit.training.recipe import Distill, Recipe
 from tinyllava_kit.training.run import run_recipe
@@ -28,7 +28,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def taught(place):
-    model, processor = load_model(place / "model")
+    model, processor = load_pretrained(place / "model")
     source = Source(path=str(place / "pairs.jsonl"), pairs=Pairs(**PAIRS))
     return (
         model,
@@ -96,14 +96,14 @@ def test_a_connector_learns_to_say_the_words(place):
 
 
 def test_an_item_without_words_is_refused(place):
-    _, processor = load_model(place / "model")
+    _, processor = load_pretrained(place / "model")
     rows = [{"id": "r", "image": "0.png", "conversations": [{"from": "human", "value": "<image>"}]}]
     with pytest.raises(KitError, match=r"row\[0\] 'r': no item has a text to distill from"):
         TaughtDataset(ConversationDataset(rows, processor))
 
 
 def test_an_item_without_words_stays_for_the_teacher(place):
-    _, processor = load_model(place / "model")
+    _, processor = load_pretrained(place / "model")
     parts = [
         {"type": "image", "image": str(place / "0.png"), "text": "a red hen"},
         {"type": "image", "image": str(place / "1.png")},

@@ -12,9 +12,9 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from tests import toys
 from tinyllava_kit import KitError
+from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
 from tinyllava_kit.inference.features import FeatureCache
-from tinyllava_kit.inference.loading import load_model
 from tinyllava_kit.training.parts import OpenParts
 from tinyllava_kit.training.recipe import PartTraining, Recipe
 from tinyllava_kit.training.run import run_recipe
@@ -51,8 +51,8 @@ def losses(directory):
 
 
 def test_only_the_named_parts_change(place):
-    before, _ = load_model(place / "model")
-    after, _ = load_model(train(place, "only", max_steps=2))
+    before, _ = load_pretrained(place / "model")
+    after, _ = load_pretrained(train(place, "only", max_steps=2))
     changed = {k for k, v in after.state_dict().items() if not torch.equal(v, before.state_dict()[k])}
     assert changed == {k for k in before.state_dict() if k.startswith("connectors.")}
 
@@ -180,7 +180,7 @@ def _checkpoint_of_step(place, step):
 def test_each_part_has_its_own_rate_and_vectors_do_not_decay(place):
     from tinyllava_kit.training.run import KitTrainer, _arguments
 
-    model, _ = load_model(place / "model")
+    model, _ = load_pretrained(place / "model")
     how = {
         "connector.image": PartTraining(mode="full", learning_rate=2e-3, weight_decay=0.1),
         "llm": PartTraining(mode="lora"),
@@ -207,7 +207,7 @@ def test_each_part_has_its_own_rate_and_vectors_do_not_decay(place):
 
 
 def test_merged_adapters_give_the_logits_that_they_gave_unmerged(place):
-    model, processor = load_model(place / "model")
+    model, processor = load_pretrained(place / "model")
     parts = OpenParts(model, {"llm": PartTraining(mode="lora")})
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -222,7 +222,7 @@ def test_merged_adapters_give_the_logits_that_they_gave_unmerged(place):
 
 
 def test_the_head_gets_no_adapter(place):
-    model, _ = load_model(place / "model")
+    model, _ = load_pretrained(place / "model")
     OpenParts(model, {"llm": PartTraining(mode="lora")})
     assert not any("lora" in name for name, _ in model.get_output_embeddings().named_parameters())
 
@@ -242,14 +242,14 @@ def test_a_trained_tower_cannot_be_cached(place):
 
 
 def test_a_batch_with_nothing_to_learn_names_its_rows(place):
-    _, processor = load_model(place / "model")
+    _, processor = load_pretrained(place / "model")
     dataset = ConversationDataset.from_file(place / "rows.json", processor)
     with pytest.raises(KitError, match=r"nothing to learn in rows\.json\[0\] 'row-0'.*max_length 3 cuts it off"):
         Collator(processor, max_length=3)([dataset[0]])
 
 
 def test_features_are_encoded_once_for_each_file(place):
-    model, processor = load_model(place / "model")
+    model, processor = load_pretrained(place / "model")
     dataset = ConversationDataset.from_file(place / "rows.json", processor)
     items = [item for conversation in dataset.conversations for item in conversation.items]
     count = FeatureCache(model, processor).fill(items)
@@ -259,7 +259,7 @@ def test_features_are_encoded_once_for_each_file(place):
 
 
 def test_a_batch_of_text_alone_gives_an_idle_connector_a_zero_gradient(place):
-    model, processor = load_model(place / "model")
+    model, processor = load_pretrained(place / "model")
     OpenParts(model, {"connector.image": PartTraining(mode="full")})
     model.train()
     batch = processor([{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}], labels=True)

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from tests import toys
 from tinyllava_kit import KitError
+from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.data.dataset import ConversationDataset
 from tinyllava_kit.data.sources import Pairs, Source
-from tinyllava_kit.inference.loading import load_model
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 from tinyllava_kit.training.word_matching import (
@@ -36,7 +36,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def worded(place):
-    model, processor = load_model(place / "model")
+    model, processor = load_pretrained(place / "model")
     source = Source(path=str(place / "pairs.jsonl"), pairs=Pairs(**PAIRS))
     return model, WordedDataset(ConversationDataset.from_sources([source], processor)), WordedCollator(processor)
 
@@ -104,7 +104,7 @@ def test_rows_become_words(place):
     }
     recipe = {"model": str(place / "model"), "output": str(place / "out"), "stages": [stage]}
     (place / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    model, processor = load_model(run_recipe(Recipe.from_yaml(place / "recipe.yaml")))
+    model, processor = load_pretrained(run_recipe(Recipe.from_yaml(place / "recipe.yaml")))
     source = Source(path=str(place / "pairs.jsonl"), pairs=Pairs(**PAIRS))
     dataset = WordedDataset(ConversationDataset.from_sources([source], processor))
     batch = WordedCollator(processor)([dataset[n] for n in range(3)])

@@ -109,7 +109,8 @@ class TinyLlavaConfig(PreTrainedConfig):
         if modality:
             value = (value or {}).get(modality)
         if value is None:
-            raise KitError(f"config.json: the model has no {where}")
+            foreign = "; another project's checkpoint is opened by load_pretrained" if kind == "llm" else ""
+            raise KitError(f"config.json: the model has no {where}{foreign}")
         return Component.of(value, where)
 
 

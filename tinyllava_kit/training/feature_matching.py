@@ -17,12 +17,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
+from ..checkpoints.loading import load_pretrained
 from ..core.conversation import Conversation
 from ..core.errors import KitError
 from ..core.processing import Batch, Encoded, EncodedItem, TinyLlavaProcessor
 from ..data.dataset import ConversationDataset
 from ..inference.features import FeatureCache
-from ..inference.loading import load_model
 
 SLACK = 2, 0.02  # how many features, and what share, an item may have more or fewer of than the teacher's
 
@@ -43,7 +43,7 @@ class MatchedDataset(Dataset):
 
     def __init__(self, dataset: ConversationDataset, teacher: str, widths: Mapping[str, int]) -> None:
         self.dataset, self.modalities = dataset, tuple(widths)
-        model, processor = load_model(teacher)
+        model, processor = load_pretrained(teacher)
         for modality, width in widths.items():
             if modality not in model.towers:
                 raise KitError(f"match_features: the teacher {teacher!r} has no tower for {modality!r}")

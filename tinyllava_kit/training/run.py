@@ -14,13 +14,13 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
+from ..checkpoints.loading import load_pretrained
 from ..core.errors import KitError
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import TinyLlavaProcessor
 from ..core.saving import whole_directory
 from ..data.dataset import Collator, ConversationDataset
 from ..inference.features import FeatureCache, Kept
-from ..inference.loading import load_model
 from .batches import SizedBatches, check_budget, sizes_of
 from .distillation import TaughtCollator, TaughtDataset, distillation_loss
 from .feature_matching import FeatureMatcher, MatchedCollator, MatchedDataset
@@ -79,7 +79,7 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, featur
     """
     if not source.exists() and source.parent == target.parent:
         raise KitError(f"stage {source.name!r} was not run yet, and {stage.name!r} starts from it; run it first")
-    model, processor = load_model(source)
+    model, processor = load_pretrained(source)
     dataset = ConversationDataset.from_sources(stage.data, processor)
     _check_files(dataset)
     parts = OpenParts(model, stage.train)

@@ -75,12 +75,12 @@ def command(
 
     import torch
 
+    from tinyllava_kit import load_pretrained
     from tinyllava_kit.inference.answering import answer
     from tinyllava_kit.inference.answering import question as ask
-    from tinyllava_kit.inference.loading import load_model
 
     torch.manual_seed(seed)
-    model, processor = load_model(directory)
+    model, processor = load_pretrained(directory)
     conversation = ask(question, [Item(modality, file) for modality, file in given], processor)
     sampling = {"do_sample": True, "temperature": temperature} if temperature else {}
     answer(model, processor, [conversation], max_new_tokens=max_new_tokens, stream=True, **sampling)
