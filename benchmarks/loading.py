@@ -1,19 +1,25 @@
-"""Memory that `from_pretrained` takes for a model of 1.5 billion parameters, in the size of its weights.
+"""Time and memory that loading a model of 1.5 billion parameters takes, beside transformers' Llava of the same weights.
 
-The model has the dimensions of TinyLlama-1.1B and SigLIP-so400m-384 and random weights in bf16, 3 GB. It is made once,
-in the cache directory. Saving and loading have a process each.
+The model has the dimensions of TinyLlama-1.1B and SigLIP-so400m-384 and random weights in bf16, 3 GB. It is made once
+as transformers' `LlavaForConditionalGeneration`, in the cache directory, and converted to ours. Every load has a
+process of its own; those of the two sides take turns.
 """
 
 from __future__ import annotations
 
+import statistics
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from . import process
 from .figure import Figure
 
-PEAK = 1.15
+PEAK, TIME = 1.1, 1.1
+ROUNDS = 3
+
+Bits = Literal[16, 4]
 
 # TinyLlama/TinyLlama-1.1B-Chat-v1.0 and google/siglip-so400m-patch14-384
 LLM = {
@@ -36,69 +42,114 @@ VISION = {
 }
 
 
+# What is not quantized, in our names and in transformers'.
+OURS_KEPT = ["towers", "connectors", "lm_head"]
+LLAVA_KEPT = ["vision_tower", "multi_modal_projector", "lm_head"]
+
+
 def figures(cache: Path) -> Iterator[Figure]:
-    """The peak of loading, and how much of what stays is private to the process.
+    """Time in that of transformers' Llava, and the peak in the size of the weights that are kept; in bf16 and 4 bit.
 
     Args:
-        cache: where the model is, or will be saved.
+        cache: where the two model directories are, or will be saved.
     """
-    model = cache / "tinyllama-1.1b-siglip-so400m"
-    if not (model / "config.json").is_file():
-        process.call(save, model)
-    peak, private = process.call(measure, model)
-    yield Figure(name="from_pretrained_peak", value=peak, goal=PEAK)
-    yield Figure(name="from_pretrained_private", value=private)
+    llava, ours = cache / "llava-1.1b-siglip-so400m", cache / "tinyllama-1.1b-siglip-so400m"
+    if not (llava / "config.json").is_file():
+        process.call(save_llava, llava)
+    if not (ours / "config.json").is_file():
+        process.call(convert_llava, llava, ours)
+    for bits in (16, 4):
+        times, peaks = [], []
+        for _ in range(ROUNDS):
+            theirs = process.call(measure_llava, llava, bits)
+            mine = process.call(measure, ours, bits)
+            times.append(mine[0] / theirs[0])
+            peaks.append((mine[1], theirs[1], mine[2]))
+        peak, their_peak, private = (statistics.median(column) for column in zip(*peaks, strict=True))
+        name = "bf16" if bits == 16 else "4bit"
+        yield Figure(name=f"load_{name}_time_in_llava", value=statistics.median(times), goal=TIME)
+        yield Figure(name=f"load_{name}_peak", value=peak, goal=PEAK)
+        yield Figure(name=f"load_{name}_peak_of_llava", value=their_peak)
+        yield Figure(name=f"load_{name}_private", value=private)
 
 
-def make_config() -> Any:
-    """The assembly from its dimensions alone, without a checkpoint -> `TinyLlavaConfig`."""
-    from transformers import LlamaConfig
+def llava_config() -> Any:
+    """The model from its dimensions alone, without a checkpoint -> `LlavaConfig`."""
+    from transformers import LlamaConfig, LlavaConfig, SiglipVisionConfig
 
-    from tinyllava_kit import TinyLlavaConfig
-
-    side = VISION["image_size"] // VISION["patch_size"]
-    joint = {"in_dim": VISION["hidden_size"], "out_dim": LLM["hidden_size"], "grid": [side, side]}
-    return TinyLlavaConfig(
+    return LlavaConfig(
         text_config=LlamaConfig(**LLM),
-        llm={"name": "llama"},
-        template={"name": "llama"},
-        towers={"image": {"name": "siglip", "config": {"vision_config": VISION, "layer": -2, "select": "all"}}},
-        connectors={"image": {"name": "mlp2x_gelu", "options": {"depth": 2}, "config": joint}},
-        modalities={"image": {"name": "image", "options": {"aspect": "square"}}},
+        vision_config=SiglipVisionConfig(**{key: value for key, value in VISION.items() if key != "model_type"}),
+        vision_feature_select_strategy="full",
+        image_token_id=31999,
     )
 
 
-def save(target: Path) -> None:
-    """Make a model with random weights in bf16 and save it."""
+def save_llava(target: Path) -> None:
+    """Make transformers' class with random weights in bf16, and a tokenizer, and save both."""
     import torch
-
-    from tinyllava_kit import TinyLlavaForConditionalGeneration
+    from tokenizers import Tokenizer, models
+    from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
     target.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
-    TinyLlavaForConditionalGeneration(make_config()).save_pretrained(target)
+    LlavaForConditionalGeneration(llava_config()).save_pretrained(target)
+    words = Tokenizer(models.WordLevel({"<unk>": 0, "<s>": 1, "</s>": 2, "<image>": 3}, unk_token="<unk>"))
+    tokens = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<unk>"}
+    PreTrainedTokenizerFast(tokenizer_object=words, **tokens).save_pretrained(target)
 
 
-def measure(source: Path) -> tuple[float, float]:
-    """Load a model and read every weight once -> (peak, private), both in the size of its weights.
+def convert_llava(source: Path, target: Path) -> None:
+    """The same weights as a model directory of this kit."""
+    from tinyllava_kit.checkpoints.conversion import convert
+    from tinyllava_kit.checkpoints.layouts import open_foreign
 
-    peak: the most that was resident since before the load (`VmHWM`), less what was resident then (`VmRSS`). Pages of
-        the files that are mapped count like any other.
-    private: what stays in anonymous memory, which no other process shares and the kernel cannot drop.
+    convert(open_foreign(source), target)
 
-    All that loading imports is imported before: a model of the same configuration is built without memory.
-    """
+
+def measure(source: Path, bits: Bits) -> tuple[float, float, float]:
+    """Load our model; see `_measure`. Built once without memory before, so that all imports are done."""
     import torch
 
     from tinyllava_kit import TinyLlavaConfig, TinyLlavaForConditionalGeneration
 
     with torch.device("meta"):
         TinyLlavaForConditionalGeneration(TinyLlavaConfig.from_pretrained(source))
-    before = process.memory()
-    model = TinyLlavaForConditionalGeneration.from_pretrained(source)
-    for weight in model.state_dict().values():
-        weight.view(torch.uint8).max()  # a page that is mapped is not resident until it is read
-    after = process.memory()
-    weights = sum(weight.nbytes for weight in model.state_dict().values())
-    return (after["VmHWM"] - before["VmRSS"]) / weights, (after["RssAnon"] - before["RssAnon"]) / weights
+    return _measure(TinyLlavaForConditionalGeneration, source, bits, OURS_KEPT)
+
+
+def measure_llava(source: Path, bits: Bits) -> tuple[float, float, float]:
+    """Load transformers' model of the same weights; see `_measure`."""
+    import torch
+    from transformers import LlavaConfig, LlavaForConditionalGeneration
+
+    with torch.device("meta"):
+        LlavaForConditionalGeneration(LlavaConfig.from_pretrained(source))
+    return _measure(LlavaForConditionalGeneration, source, bits, LLAVA_KEPT)
+
+
+def _measure(kind: Any, source: Path, bits: Bits, kept: list[str]) -> tuple[float, float, float]:
+    """Load and read every weight once -> (seconds, peak, private), the latter two in the size of the weights kept.
+
+    peak: the most that was resident since before the load (`VmHWM`), less what was resident then (`VmRSS`). Pages of
+        the files that are mapped count like any other.
+    private: what stays in anonymous memory, which no other process shares and the kernel cannot drop.
+    """
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    how: dict[str, Any] = {"dtype": torch.bfloat16}
+    if bits == 4:
+        how["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", llm_int8_skip_modules=kept
+        )
+        import bitsandbytes  # noqa: F401
+    before, start = process.memory(), time.perf_counter()
+    model = kind.from_pretrained(source, **how)
+    weights = [*model.parameters(), *model.buffers()]
+    for weight in weights:
+        weight.detach().contiguous().view(torch.uint8).max()  # a page that is mapped is not resident until it is read
+    seconds, after = time.perf_counter() - start, process.memory()
+    size = sum(weight.nbytes for weight in weights)
+    return seconds, (after["VmHWM"] - before["VmRSS"]) / size, (after["RssAnon"] - before["RssAnon"]) / size

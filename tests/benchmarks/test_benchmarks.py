@@ -88,13 +88,35 @@ def test_the_figures_of_fuse_and_plan_are_all_there():
 
 
 def test_the_model_that_is_loaded_has_the_size_it_claims():
-    from tinyllava_kit import TinyLlavaForConditionalGeneration
+    from transformers import LlavaForConditionalGeneration
 
     with torch.device("meta"):
-        model = TinyLlavaForConditionalGeneration(loading.make_config())
-    sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
-    assert round(sizes["language_model"] / 1e9, 1) == 1.1
-    assert round(sizes["towers"] / 1e9, 1) == 0.4
+        model = LlavaForConditionalGeneration(loading.llava_config())
+    vision = sum(p.numel() for p in model.model.vision_tower.parameters())
+    assert round(vision / 1e9, 1) == 0.4
+    assert round((sum(p.numel() for p in model.parameters()) - vision) / 1e9, 1) == 1.1
+
+
+def test_both_sides_load_the_same_weights(tmp_path, monkeypatch):
+    """At toy size, through the way that the benchmark goes."""
+    from transformers import LlavaForConditionalGeneration
+
+    from tinyllava_kit import load_pretrained
+
+    small = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    monkeypatch.setattr(loading, "LLM", {**loading.LLM, **small, "num_key_value_heads": 2})
+    monkeypatch.setattr(loading, "VISION", {**loading.VISION, **small, "image_size": 28})
+    try:
+        loading.save_llava(tmp_path / "llava")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    loading.convert_llava(tmp_path / "llava", tmp_path / "ours")
+    theirs = LlavaForConditionalGeneration.from_pretrained(tmp_path / "llava")
+    ours, _ = load_pretrained(tmp_path / "ours")
+    assert ours.dtype == theirs.dtype == torch.bfloat16
+    ids = torch.tensor([[1, 2, 3]])
+    with torch.no_grad():
+        torch.testing.assert_close(ours(ids).logits, theirs(ids).logits)
 
 
 SPLICE = """

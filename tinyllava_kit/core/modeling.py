@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from .discovery import discover
 from .errors import FusionError, KitError
 from .fusion import IGNORE_INDEX, Plan, check_features, fuse, gather_rows
 from .interfaces import Connector, Features, LanguageModel, Tower
-from .saving import whole_directory
+from .saving import HUB_ARGUMENTS, whole_directory
 from .specs import load
 
 Items = Mapping[str, Mapping[str, Tensor]]
@@ -81,7 +82,9 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
         wants_info = kwargs.pop("output_loading_info", False)
         model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         check_loaded(
-            str(pretrained_model_name_or_path), missing=info["missing_keys"], unexpected=info["unexpected_keys"]
+            str(pretrained_model_name_or_path),
+            missing={*info["missing_keys"], *_missing_scales(model)},
+            unexpected=info["unexpected_keys"],
         )
         # transformers has replaced non-persistent buffers by uninitialised memory; it makes those of its own
         # models again, other towers do so when asked
@@ -90,14 +93,24 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
                 module.init_non_persistent_buffers()
         return (model, info) if wants_info else model
 
-    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], *args: Any, push_to_hub: bool = False, **kwargs: Any
+    ) -> None:
         """As in transformers, but the directory changes as a whole or not at all.
 
         Raises:
-            KitError: it cannot be written; the old content is as it was.
+            KitError: it cannot be written, or its weights are of 4 bits and have changed; the old content is as it was.
         """
+        if _has_repacked_weights(self):
+            raise KitError(
+                "a 4-bit model that has run on the CPU cannot be saved: running has repacked its weights and rounded "
+                "their scales; load it again and save it before it runs"
+            )
+        hub = {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs}
         with whole_directory(save_directory) as stage:
             super().save_pretrained(stage, *args, **kwargs)
+        if push_to_hub:
+            self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub)
 
 
 class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixin):
@@ -391,3 +404,32 @@ def target_loss(logits: Tensor, labels: Tensor, rows: Tensor, num_items: Tensor 
 
 def _is_trained(part: nn.Module) -> bool:
     return any(parameter.requires_grad for parameter in part.parameters())
+
+
+def _missing_scales(model: nn.Module) -> list[str]:
+    """What quantized weights need beside them and did not get; transformers loads them all the same.
+
+    The layers are bitsandbytes', known by name: it need not be installed.
+    """
+    missing = []
+    for name, module in model.named_modules():
+        kind = type(module).__name__
+        if kind == "Linear8bitLt" and getattr(module.weight, "SCB", None) is None:
+            missing.append(f"{name}.SCB")
+        if kind == "Linear4bit":
+            state = getattr(module.weight, "quant_state", None)
+            if state is None:
+                missing.append(f"{name}.weight.absmax")
+            elif not state.nested and not state.absmax.is_floating_point():  # scales that are quantized themselves
+                missing.append(f"{name}.weight.nested_absmax")
+    return missing
+
+
+def _has_repacked_weights(model: nn.Module) -> bool:
+    """Whether bitsandbytes has laid 4-bit weights out for the CPU, as it does on some when they are first used.
+
+    Reading the state dict undoes it but for the scales, which were rounded, and without double quantization are left in
+    another order; the model itself is then wrong, too. What stays is the note of how the weight was before.
+    """
+    states = (getattr(parameter, "quant_state", None) for parameter in model.parameters())
+    return any(hasattr(state, "original_qshape") for state in states)

@@ -24,7 +24,7 @@ from .errors import KitError
 from .fusion import ItemSpan, Plan, Sample, TextSpan, plan
 from .interfaces import ChatTemplate, Connector, Modality, Preprocessor
 from .modeling import build_connector
-from .saving import whole_directory
+from .saving import HUB_ARGUMENTS, whole_directory
 from .specs import load
 
 SETTINGS_FILE = "processor_config.json"
@@ -243,7 +243,8 @@ class TinyLlavaProcessor(ProcessorMixin):
             }
             (stage / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         if push_to_hub:
-            self.push_to_hub(str(save_directory), **kwargs)
+            hub = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
+            self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub)
 
     @classmethod
     def from_pretrained(

@@ -14,6 +14,9 @@ from safetensors import SafetensorError
 from .checkpoint import first_line
 from .errors import KitError
 
+# What save_pretrained(push_to_hub=True) hands on to push_to_hub.
+HUB_ARGUMENTS = ("repo_id", "commit_message", "commit_description", "private", "token", "revision", "create_pr", "tags")
+
 
 @contextmanager
 def whole_directory(target: str | os.PathLike[str]) -> Iterator[Path]:
