@@ -12,7 +12,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers import (
+    CLIPVisionConfig,
+    GemmaConfig,
+    GemmaForCausalLM,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+)
 
 from tests.golden_models import GOLDEN, largest
 from tinyllava_kit import KitError
@@ -172,6 +179,37 @@ def test_pictures_are_preprocessed_as_the_named_vision_model_does_or_by_defaults
     assert list(processor.preprocessors["image"].mean) == pytest.approx(own["image_mean"])
     checked = check(change_config(copied(CASE, tmp_path / "alone"), vision_model_name_or_path="nowhere"))
     assert checked.notes == ("no image processor came with the checkpoint: ClipPreprocessor's defaults at (28, 28) px",)
+
+
+@pytest.mark.parametrize("connector", ["linear", "mlp2x_gelu", "resampler"])
+def test_gemma_of_transformers_4_scaled_the_rows_of_pictures_too(tmp_path, connector):
+    """Then its forward multiplied all embeddings by the root of its width, now its table of tokens does."""
+    torch.manual_seed(2)
+    text = GemmaConfig(
+        vocab_size=320,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=1,
+        head_dim=16,
+    )
+    gemma = GemmaForCausalLM(text).eval()
+    case = next(path for path in GOLDEN.glob(f"*clip_{connector}"))
+    folder = copied(case, tmp_path / "model")
+    change_config(folder, text_config=text.to_dict())
+    state = {k: v for k, v in load_file(folder / "model.safetensors").items() if not k.startswith("language_model.")}
+    llm = {f"language_model.{k}": v for k, v in gemma.state_dict().items() if k != "lm_head.weight"}
+    save_file({**state, **llm}, folder / "model.safetensors", metadata={"format": "pt"})
+    base, _ = load_pretrained(case)
+    ours, _ = load_pretrained(folder)
+    ids, pixels = torch.tensor([[2, 17, -200, 30, 31]]), torch.randn(1, 3, 28, 28)
+    logits, _ = logits_of(ours.eval(), {"in.input_ids": ids, "in.images": pixels})
+    with torch.no_grad():
+        rows = base.eval().encode("image", {"pixel_values": pixels})[0]  # (P, D), as the Factory's connector makes them
+        table = gemma.get_input_embeddings().weight
+        embeds = torch.cat([table[[2, 17]], rows, table[[30, 31]]])[None] * 64**0.5
+        assert largest(logits, gemma(inputs_embeds=embeds).logits) < 1e-4
 
 
 def drop(key):

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from ..core.errors import KitError
-from .old import OldModel, Part, Source
+from .old import OldModel, Part, Source, row_scale_in_transformers_4
 from .weights import Lazy, open_file, open_weights
 
 # A folder of the component layout -> the prefix that its keys have in the layout of one directory.
@@ -71,6 +71,7 @@ def read_factory(directory: Path, config: Mapping[str, Any]) -> OldModel:
         llm=parts[_LLM],
         tower=parts[_TOWER],
         joint=parts[_JOINT],
+        row_scale=row_scale_in_transformers_4(config["text_config"]),
         strays=tuple(strays),
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.errors import KitError
 from .names import Names
-from .old import OldModel, Part, Source
+from .old import OldModel, Part, Source, row_scale_in_transformers_4
 from .weights import open_weights
 
 # What the class's name in `architectures` holds -> the LLM's model type. The longer names first.
@@ -61,10 +61,11 @@ def read_legacy(directory: Path, config: Mapping[str, Any], names: Names) -> Old
         else:
             strays.append(key)
     text = {key: value for key, value in config.items() if not key.startswith(_NOT_TEXT)}
+    text["model_type"] = text_type
     return OldModel(
         layout="LLaVA or TinyLLaVABench",
         directory=directory,
-        text_config={**text, "model_type": text_type},
+        text_config=text,
         vision_config=names.vision_config(config["mm_vision_tower"]),
         layer=config.get("mm_vision_select_layer", -2),
         dropped=None if config.get("mm_vision_select_feature", "patch") == "patch" else 0,
@@ -74,6 +75,7 @@ def read_legacy(directory: Path, config: Mapping[str, Any], names: Names) -> Old
         llm=llm,
         tower=tower,
         joint=joint,
+        row_scale=row_scale_in_transformers_4(text),
         strays=tuple(strays),
     )
 

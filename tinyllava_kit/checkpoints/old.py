@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,11 @@ class Source:
 Part = dict[str, Source]
 
 
+def row_scale_in_transformers_4(text_config: Mapping[str, Any]) -> float:
+    """Gemma's forward there scaled all that came in; today only its embedding of tokens does."""
+    return math.sqrt(text_config["hidden_size"]) if text_config.get("model_type") == "gemma" else 1.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class OldModel:
     """A model of one tower, one connector and one LLM, as a foreign checkpoint describes it.
@@ -32,6 +38,7 @@ class OldModel:
     aspect: how pictures are brought to the tower's size. template: a chat template, where one is known.
     vision_names: where tower and image processor first came from.
     llm, tower, joint: weights by the names inside each part; no tower: it is that of `vision_names`.
+    row_scale: what the rows of a connector were multiplied by in front of the LLM, and are not in transformers 5.
     strays: keys of no known part.
     """
 
@@ -49,4 +56,5 @@ class OldModel:
     llm: Part
     tower: Part
     joint: Part
+    row_scale: float = 1.0
     strays: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,8 @@ from .weights import Lazy
 IMAGE = "image"
 # In vision_config, what is no architecture.
 _NOT_SAVED = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
+# The layer that makes a connector's rows; of the mlp family it is the last of its layers.
+_LAST = {"linear": "linear.", "resampler": "norm.", "qformer": "projector."}
 _LONGEST = 200  # of what transformers says is wrong, which may list all that it knows
 _ASPECTS = {"square": "square", "pad": "pad"}
 # DINOv2's names in transformers 4 -> 5.
@@ -205,9 +207,13 @@ class _Ledger:
             mismatched=[name for name in own.keys() & here.keys() if own[name] != here[name]],
         )
         keys = {id(state[name]): source.key for name, source in old.joint.items()}
+        last = _last_layer(old, list(renamed)) if old.row_scale != 1 else None
         for name, tensor in renamed.items():
             key = keys.pop(id(tensor), "")
-            self._add(key, f"connectors.{IMAGE}.{name}", Lazy.of(tensor), "" if key else "made: fixed by the method")
+            note = "" if key else "made: fixed by the method"
+            if last is not None and name.startswith(last):
+                tensor, note = tensor * old.row_scale, f"times {old.row_scale:g}, which the older Gemma did later"
+            self._add(key, f"connectors.{IMAGE}.{name}", Lazy.of(tensor), note)
         self.rows += [Row(key, "", "left out: not used by the connector") for key in keys.values()]
 
     def _add_tower_from_elsewhere(self, old: OldModel, tower: Tower, names: Names) -> None:
@@ -237,6 +243,22 @@ class _Ledger:
     def _add(self, key: str, name: str, tensor: Lazy, note: str = "") -> None:
         self.tensors[name] = tensor
         self.rows.append(Row(key, name, note))
+
+
+def _last_layer(old: OldModel, names: Sequence[str]) -> str:
+    """The prefix of the layer that makes a connector's rows, so that scaling it scales them.
+
+    Raises:
+        KitError: it has none.
+    """
+    layers = [int(match[1]) for name in names if (match := re.match(r"layers\.(\d+)\.weight$", name))]
+    found = _LAST.get(old.connector) or (f"layers.{max(layers)}." if layers else None)
+    if found is None:
+        raise KitError(
+            f"{str(old.directory)!r}: connector {old.connector!r} in front of a Gemma of transformers 4 cannot be read: "
+            "it has no layer that could scale its rows"
+        )
+    return found
 
 
 def _by_model_type(kind: str, model_type: str, catalog: Catalog) -> Offer:
