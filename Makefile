@@ -5,7 +5,7 @@ DEMO   ?= .demo
 BIN    := $(VENV)/bin
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 
-.PHONY: install test check demo demo-audio bench-quick wheels clean
+.PHONY: install test check demo demo-audio demo-more-audio bench-quick wheels clean
 
 install: $(VENV)/.installed
 
@@ -33,6 +33,11 @@ demo-audio: demo
 	$(BIN)/python examples/speech/prepare.py --out $(DEMO)
 	$(BIN)/python examples/speech/demo.py --assets $(DEMO)
 	$(BIN)/python examples/speech/both.py --assets $(DEMO)
+
+# Behind demo-audio: a wav2vec 2.0 that learns from Whisper's encoder, and hearing learned from the LLM that reads.
+demo-more-audio: demo-audio
+	$(BIN)/python examples/speech/student.py --assets $(DEMO)
+	$(BIN)/python examples/speech/distill.py --assets $(DEMO)
 
 bench-quick: install
 	$(BIN)/python -m benchmarks

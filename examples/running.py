@@ -25,6 +25,16 @@ def print_rows(rows: Sequence[Sequence[str]]) -> None:
         print(f"{head:<20}" + "".join(f"{cell:>16}" for cell in cells))
 
 
+def row_id(judged: Judged) -> str:
+    """The id of the row that was asked about.
+
+    Example:
+        >>> row_id(Judged("data/it's/test.json[12] 'test-3-7'", "question?", "truth", "said"))
+        'test-3-7'
+    """
+    return judged.name.rsplit("'", 2)[1]
+
+
 def keep(folder: Path, answers: dict[str, list[Judged]], **more: object) -> None:
     """Write results as ``judged.json`` into a new directory."""
     kept = {control: [asdict(judged) for judged in rows] for control, rows in answers.items()}

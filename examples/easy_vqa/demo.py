@@ -79,7 +79,7 @@ def print_table(judged: dict[str, list[Judged]]) -> None:
     reached = accuracy(judged["as given"])
     print(f"goal {GOAL:.2f}: {'reached' if reached >= GOAL else 'not reached'}")
     for j in shown(judged["as given"]):
-        print(f"{j.name}: {j.question}  said: {j.said}  truth: {j.truth}")
+        print(f"{Path(j.name).name}: {j.question}  said: {j.said}  truth: {j.truth}")
 
 
 def shown(judged: Sequence[Judged]) -> list[Judged]:

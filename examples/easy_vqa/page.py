@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from examples.page import card, curves, document, picture, table
+from examples.running import row_id
 from tinyllava_kit.evaluation.answers import Judged
 from tinyllava_kit.evaluation.exact_match import is_right
 
@@ -22,8 +23,7 @@ def write_page(path: Path, assets: Path, answers: Sequence[Judged], rows: Sequen
 
 
 def _card(assets: Path, judged: Judged) -> str:
-    row = judged.name.split("'")[1]  # test.json[12] 'test-3-7'
-    seen = picture(assets / "easy-vqa" / _pictures(assets)[row])
+    seen = picture(assets / "easy-vqa" / _pictures(assets)[row_id(judged)])
     return card(seen, judged.said, judged.truth, asked=judged.question, right=is_right(judged))
 
 

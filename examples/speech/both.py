@@ -16,7 +16,7 @@ from typing import Any
 if __package__ in (None, ""):  # run as a script: let Python find the repository's `examples`
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from examples.running import keep, kept, print_rows, tinyllava
+from examples.running import keep, kept, print_rows, row_id, tinyllava
 from examples.speech.page import write_page_of_both
 from examples.speech.texts import read_rows
 from tinyllava_kit import load_pretrained
@@ -124,7 +124,7 @@ def table(answered: dict[str, list[Judged]]) -> list[list[str]]:
     """Accuracy of what was seen, word errors of what was heard: prompts, and Tux Paint's voices."""
     rows = [["picture and sound", "seen: accuracy", "heard: WER", "stamps: WER"]]
     for control, every in answered.items():
-        stamps = [j for j in every if "stamp" in j.name]
+        stamps = [j for j in every if "-stamp-" in row_id(j)]
         heard = [j for j in every if j.question == HEAR and j not in stamps]
         seen = [j for j in every if j.question != HEAR]
         rows.append([control, f"{accuracy(seen):.2f} ({len(seen)})", *(_wer(part) for part in (heard, stamps))])

@@ -49,17 +49,23 @@ def main() -> None:
     if not (assets / "hearing" / "config.json").exists():
         tinyllava(assets, "assemble", str(HERE / "assembly.yaml"), "-o", "hearing", "--force")
     tinyllava(assets, "train", str(HERE / "audio_align.yaml"))
-    results = assets / "hearing-runs" / "results"
-    if not results.exists():
-        evaluate(assets / "hearing-runs" / "align", assets, results)
-    heard, found = kept(results)
-    rows = table(found)
-    print_rows(rows)
+    heard, found, rows = judge(assets, "hearing-runs/align", "held-out speech")
     print(f"goal R@1 {GOAL:.2f}: {'reached' if found['as given']['R@1'] >= GOAL else 'not reached'}")
     for judged in heard["as given"][:SHOWN]:
-        print(f"{judged.name}  said: {judged.said!r}  truth: {judged.truth!r}")
+        print(f"{Path(judged.name).name}  said: {judged.said!r}  truth: {judged.truth!r}")
     write_page(assets / "demo-audio.html", assets, heard["as given"][:SHOWN], rows)
     print(f"the recordings, answers and loss curves are in {assets.name}/demo-audio.html")
+
+
+def judge(assets: Path, model: str, title: str) -> tuple[dict[str, list[Judged]], Found, list[list[str]]]:
+    """Evaluate a model once, print its table; its answers, figures and table."""
+    results = assets / f"{model}-results"
+    if not results.exists():
+        evaluate(assets / model, assets, results)
+    heard, found = kept(results)
+    rows = table(found, title)
+    print_rows(rows)
+    return heard, found, rows
 
 
 def evaluate(directory: Path, assets: Path, results: Path) -> None:
@@ -96,7 +102,7 @@ def figures(
     }
 
 
-def table(found: Found, title: str = "held-out speech") -> list[list[str]]:
+def table(found: Found, title: str) -> list[list[str]]:
     """A row for each control."""
     rows = [[title, "R@1", "R@5", "median rank", "WER", "of it inserted"]]
     for control in CONTROLS:

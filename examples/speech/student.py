@@ -18,8 +18,8 @@ if __package__ in (None, ""):  # run as a script: let Python find the repository
 import torch
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from examples.running import kept, print_rows, tinyllava
-from examples.speech.demo import evaluate, table
+from examples.running import tinyllava
+from examples.speech.demo import judge
 from tinyllava_kit.core.saving import whole_directory
 
 HERE = Path(__file__).resolve().parent
@@ -38,11 +38,7 @@ def main() -> None:
         tinyllava(assets, "assemble", str(HERE / "student_assembly.yaml"), "-o", "student", "--force")
     tinyllava(assets, "train", str(HERE / "student.yaml"))
     for stage in STAGES:
-        results = assets / "student-runs" / f"results-{stage}"
-        if not results.exists():
-            evaluate(assets / "student-runs" / stage, assets, results)
-        _, found = kept(results)
-        print_rows(table(found, f"wav2vec2, {stage}"))
+        judge(assets, f"student-runs/{stage}", f"wav2vec2, {stage}")
 
 
 def make_encoder(folder: Path) -> None:

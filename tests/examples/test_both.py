@@ -75,7 +75,7 @@ def test_the_page_shows_each_answer_with_its_picture_and_its_sound(assets):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(name.encode())
     answered = [
-        Judged("x/test.json[0] 'test-0'", "q?", "a <b>", "A b"),
+        Judged("it's/test.json[0] 'test-0'", "q?", "a <b>", "A b"),
         Judged("x/test.json[1] 'test-1'", "q?", "a", "b"),
     ]
     both.write_page_of_both(assets / "page.html", assets / "both-data", answered, [["head"], ["row"]])
@@ -92,12 +92,12 @@ def test_questions_with_yes_or_no_are_left_out(assets):
 
 def test_tables_count_each_kind_apart():
     rows = [
-        Judged("test.json[0] 'test-0'", "what shape?", "circle", "circle"),
+        Judged("my-stamp-data/it's/test.json[0] 'test-0'", "what shape?", "circle", "circle"),
         Judged("test.json[1] 'test-1'", "what shape?", "circle", "square"),
-        Judged("test.json[2] 'test-2'", both.HEAR, "one two", "one two"),
+        Judged("my-stamp-data/it's/test.json[2] 'test-2'", both.HEAR, "one two", "one two"),
         Judged("test.json[3] 'test-stamp-0'", both.HEAR, "a frog", "a dog"),
     ]
     assert both.table({"as given": rows})[1] == ["as given", "0.50 (2)", "0.00 (1)", "0.50 (1)"]
     figures = {"R@1": 0.5, "R@5": 1.0, "median rank": 1.5, "WER": 0.25, "insertions": 1, "num_truth": 10}
     found = dict.fromkeys(("as given", "shuffled items", "silent items"), figures)
-    assert heard_table(found)[1] == ["as given", "0.50", "1.00", "1.5", "0.25", "0.10"]
+    assert heard_table(found, "speech")[1] == ["as given", "0.50", "1.00", "1.5", "0.25", "0.10"]

@@ -255,7 +255,7 @@ def _last_layer(old: OldModel, names: Sequence[str]) -> str:
     found = _LAST.get(old.connector) or (f"layers.{max(layers)}." if layers else None)
     if found is None:
         raise KitError(
-            f"{str(old.directory)!r}: connector {old.connector!r} in front of a Gemma of transformers 4 cannot be read: "
+            f"{str(old.directory)!r}: connector {old.connector!r} in front of a Gemma of transformers 4 is not read: "
             "it has no layer that could scale its rows"
         )
     return found
