@@ -6,9 +6,12 @@ import importlib
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from tinyllava_kit import KitError, __version__
 from tinyllava_kit.core.catalog import Catalog, Offer
@@ -17,14 +20,14 @@ from tinyllava_kit.core.errors import MissingPluginError, near
 from tinyllava_kit.core.specs import load
 
 # Each is the module `commands.NAME` (a dash is an underscore there), light to import, with a click command `command`.
-COMMANDS = ("list", "info", "doctor", "assemble", "train", "ask", "load-check", "convert")
+COMMANDS = ("list", "info", "doctor", "assemble", "train", "ask", "load-check", "convert", "quantize")
 
 INTERRUPTED = 130  # as a shell reports SIGINT
 READER_GONE = 141  # as a shell reports SIGPIPE: `tinyllava list | head -1`
 
 
 class UserError(click.ClickException):
-    """A `KitError` as the command line shows it: one line, exit code 2."""
+    """A `KitError` or a usage error of click as the command line shows it: one line, exit code 2."""
 
     exit_code = 2
 
@@ -63,15 +66,41 @@ class Commands(click.Group):
             with formatter.section("Commands of plugins"):
                 formatter.write_dl(added)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The words before the command's name."""
+        with _usage_errors_in_one_line(ctx):
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> None:
         """Run the command; what it returns is for callers of the function, not an exit code."""
         try:
-            super().invoke(ctx)
+            with _usage_errors_in_one_line(ctx):
+                super().invoke(ctx)
         except KitError as error:
             raise UserError(str(error)) from error
         except BrokenPipeError:
             _silence_stdout()
             ctx.exit(READER_GONE)
+
+
+@contextmanager
+def _usage_errors_in_one_line(ctx: click.Context) -> Iterator[None]:
+    """Without click's lines on the usage; they are in the help that the one line names.
+
+    Raises:
+        UserError: what click cannot make sense of. That nothing was given is shown as click does: with the help.
+    """
+    try:
+        yield
+    except NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        if error.ctx is not None:
+            path = error.ctx.command_path
+        else:  # click does not always say where
+            path = " ".join([ctx.command_path, *filter(None, [ctx.invoked_subcommand])])
+        said = " ".join(error.format_message().split()).removesuffix(".")
+        raise UserError(f"{said}; see '{path} --help'") from error
 
 
 def _plugin_commands(catalog: Catalog) -> list[tuple[str, str]]:

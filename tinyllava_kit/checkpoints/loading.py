@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from tinyllava_kit import TinyLlavaForConditionalGeneration, TinyLlavaProcessor
+from tinyllava_kit import TinyLlavaConfig, TinyLlavaForConditionalGeneration, TinyLlavaProcessor
 
 from ..core.checkpoint import read_pretrained
 from ..core.errors import KitError
 from .layouts import is_ours, open_foreign, read_config
+from .quantization import Quantization
 
 
 def load_pretrained(
@@ -21,6 +22,7 @@ def load_pretrained(
     dtype: torch.dtype | str = "auto",
     device_map: Any = None,
     attn_implementation: str | None = None,
+    quantization: Quantization | None = None,
     names_from: str | None = None,
     template: str | None = None,
 ) -> tuple[TinyLlavaForConditionalGeneration, TinyLlavaProcessor]:
@@ -33,6 +35,7 @@ def load_pretrained(
         path: a directory, or a hub name (``org/name``).
         dtype: of the weights; ``auto``: as they are saved.
         device_map, attn_implementation: as in transformers.
+        quantization: to 8 or 4 bits, while the weights are read.
         names_from: a folder in which a foreign checkpoint's names of other models are looked for first.
         template: the chat template of a foreign checkpoint, in place of the one that fits its LLM.
 
@@ -46,11 +49,15 @@ def load_pretrained(
     if not directory.exists() and "/" not in str(path):
         raise KitError(f"no model directory {str(path)!r}; give an existing one, or a hub name (org/name)")
     if not directory.is_dir() or is_ours(read_config(directory)):
+        if quantization is not None:
+            how["quantization_config"] = quantization.config(read_pretrained(TinyLlavaConfig, str(path)))
         processor = TinyLlavaProcessor.from_pretrained(str(path))
         return read_pretrained(TinyLlavaForConditionalGeneration, str(path), **how), processor
     foreign = open_foreign(directory, names_from=names_from, template=template)
     if dtype == "auto":
         how["dtype"] = foreign.dtype
+    if quantization is not None:
+        how["quantization_config"] = quantization.config(foreign.config)
     state = {name: tensor.read() for name, tensor in foreign.tensors.items()}
     model = TinyLlavaForConditionalGeneration.from_pretrained(None, config=foreign.config, state_dict=state, **how)
     model.generation_config = foreign.generation_config()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from .errors import KitError
 
 # What save_pretrained(push_to_hub=True) hands on to push_to_hub.
 HUB_ARGUMENTS = ("repo_id", "commit_message", "commit_description", "private", "token", "revision", "create_pr", "tags")
+
+_ABANDONED_SECONDS = 24 * 3600
 
 
 @contextmanager
@@ -31,7 +34,8 @@ def whole_directory(target: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        _remove_abandoned(target)
+        stage = Path(tempfile.mkdtemp(prefix=_unfinished(target), dir=target.parent))
     except OSError as error:
         raise KitError(f"cannot write to {str(target)!r}: {first_line(error)}") from error
     try:
@@ -43,6 +47,18 @@ def whole_directory(target: str | os.PathLike[str]) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def _unfinished(target: Path) -> str:
+    """How the directories begin in which `target` is written."""
+    return f".{target.name}.unfinished-"
+
+
+def _remove_abandoned(target: Path) -> None:
+    """What processes that were killed a day ago or longer left of writing `target`."""
+    for path in target.parent.iterdir():
+        if path.name.startswith(_unfinished(target)) and time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _publish(stage: Path, target: Path) -> None:

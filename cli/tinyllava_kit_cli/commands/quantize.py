@@ -1,0 +1,69 @@
+"""``tinyllava quantize``: a model directory with 8- or 4-bit weights."""
+
+from __future__ import annotations
+
+import click
+
+from tinyllava_kit_cli.output import refuse_taken
+
+
+@click.command(short_help="Write a model with 8- or 4-bit weights.")
+@click.argument("source", type=click.Path())
+@click.argument("target", type=click.Path())
+@click.option("--bits", type=click.Choice(["8", "4"]), required=True, help="Of a weight.")
+@click.option("--type", "kind", type=click.Choice(["nf4", "fp4"]), help="Of 4 bits.  [default: nf4]")
+@click.option("--no-double-quant", is_flag=True, help="Of 4 bits: do not quantize their scales as well.")
+@click.option(
+    "--compute-dtype",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    help="Of 4 bits: what they are multiplied in; default: the dtype of the model.",
+)
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    default=("llm",),
+    show_default=True,
+    help="llm, tower.MODALITY or connector.MODALITY; again for another.",
+)
+def command(
+    source: str,
+    target: str,
+    bits: str,
+    kind: str | None,
+    no_double_quant: bool,
+    compute_dtype: str | None,
+    parts: tuple[str, ...],
+) -> None:
+    """Write the model of SOURCE to TARGET with 8- or 4-bit weights, by bitsandbytes.
+
+    The linear layers of the LLM are quantized, or those of the parts that are named; its head and layers whose sizes do
+    not fit keep their dtype, and are listed. A table shows the bytes of each part before and after. TARGET is loaded as
+    any model directory, where bitsandbytes is installed.
+    """
+    from tinyllava_kit.checkpoints.quantization import (
+        Quantization,
+        kept_layers,
+        load_quantized,
+        save_quantized,
+        table_of,
+    )
+    from tinyllava_kit.core.errors import KitError
+    from tinyllava_kit_cli.table import align
+
+    refuse_taken(target)
+    if bits == "8" and (kind or no_double_quant or compute_dtype):
+        raise KitError("--type, --no-double-quant and --compute-dtype are of 4 bits; leave them out, or say --bits 4")
+    how = Quantization(
+        bits=int(bits),
+        type=kind or "nf4",
+        double_quant=not no_double_quant,
+        compute_dtype=compute_dtype,
+        parts=tuple(dict.fromkeys(parts)),
+    )
+    model, processor = load_quantized(source, how)
+    save_quantized(model, processor, target)
+    click.echo("\n".join(align(table_of(model))))
+    if kept := kept_layers(model, how.parts):
+        click.echo(f"note: kept their dtype: {', '.join(kept)}")
+    click.echo(f"wrote {target}", err=True)
