@@ -93,11 +93,12 @@ class TransformersVisionTower(Tower):
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
         self.vision_config = self._cut_config()
+        self.side = self._image_size(config)  # of a picture, in pixels
         self.num_dropped = self.selections[config["select"]]
         model = self.model_class(self.vision_config)
         self.embeddings = model.embeddings
         # Not saved, hence lost by from_pretrained of the model that holds the tower; positions are added without it.
-        del self.embeddings.position_ids
+        self.embeddings._buffers.pop("position_ids", None)
         self.take_parts(model)
         self.encoder = model.encoder
 
@@ -115,7 +116,7 @@ class TransformersVisionTower(Tower):
     @property
     def grid(self) -> Grid | None:
         """The raster of patches; None where the selection is not the patches and nothing else."""
-        side = self.vision_config.image_size // self.vision_config.patch_size
+        side = self.side // self.vision_config.patch_size
         return (side, side) if self.num_dropped == self.num_prefix else None
 
     @classmethod
@@ -163,7 +164,7 @@ class TransformersVisionTower(Tower):
             KitError: not found, or its pictures are not of the tower's size.
         """
         side = cls._image_size(config)
-        processor = read_pretrained(cls.preprocessor_class.processor_class, checkpoint)
+        processor = cls.read_processor(checkpoint, config)
         preprocessor = cls.preprocessor_class(
             processor, features_per_image=cls._num_features(config), name=repr(checkpoint)
         )
@@ -174,6 +175,11 @@ class TransformersVisionTower(Tower):
                 f"{side} x {side}; its preprocessor_config.json belongs to another model"
             )
         return preprocessor
+
+    @classmethod
+    def read_processor(cls, checkpoint: str, config: Mapping[str, Any]) -> BaseImageProcessor:
+        """The image processor of transformers that the checkpoint comes with."""
+        return read_pretrained(cls.preprocessor_class.processor_class, checkpoint)
 
     @classmethod
     def default_preprocessor(cls, config: Mapping[str, Any]) -> TransformersImagePreprocessor:
@@ -193,7 +199,8 @@ class TransformersVisionTower(Tower):
     @classmethod
     def _num_features(cls, config: Mapping[str, Any]) -> int:
         vision = cls.model_class.config_class(**config["vision_config"])
-        return int((vision.image_size // vision.patch_size) ** 2 + cls.num_prefix - cls.selections[config["select"]])
+        side = cls._image_size(config) // vision.patch_size
+        return int(side**2 + cls.num_prefix - cls.selections[config["select"]])
 
     def load_weights(self, checkpoint: str) -> None:
         """Fill the tower from a vision model's weights or those of a whole image-text model."""
@@ -207,11 +214,19 @@ class TransformersVisionTower(Tower):
 
     def forward(self, pixel_values: Tensor) -> Features:
         """Pictures, (N, 3, H, W) of any floating dtype, normalised -> features (N, P, E)."""
+        hidden = self.embed(self.patches(pixel_values))  # (N, P, E)
+        hidden = self.encoder(hidden).last_hidden_state  # (N, P, E)
+        return Features(self.selected(hidden), None, self.grid)  # (N, P - dropped, E)
+
+    def patches(self, pixel_values: Tensor) -> Tensor:
+        """Pictures, (N, 3, H, W) of any floating dtype -> patches without positions, (N, P, E)."""
         patch_embedding = self.embeddings.patch_embedding
         patches = patch_embedding(pixel_values.to(patch_embedding.weight.dtype))  # (N, E, rows, columns)
-        hidden = self.embed(patches.flatten(2).transpose(1, 2))  # (N, P, E)
-        hidden = self.encoder(inputs_embeds=hidden).last_hidden_state  # (N, P, E)
-        return Features(hidden[:, self.num_dropped :], None, self.grid)  # (N, P - dropped, E)
+        return patches.flatten(2).transpose(1, 2)  # (N, P, E)
+
+    def selected(self, hidden: Tensor) -> Tensor:
+        """What the last encoder layer makes, (N, P, E) -> features, (N, P - dropped, E)."""
+        return hidden[:, self.num_dropped :]  # (N, P - dropped, E)
 
     def _cut_config(self) -> PreTrainedConfig:
         """The model's configuration with the layers that are needed."""
