@@ -1,0 +1,1 @@
+"""Models of this kit as other programs read them."""

@@ -1,0 +1,252 @@
+"""A model that sees as transformers' `LlavaForConditionalGeneration`, where its parts have a counterpart there.
+
+What this class cannot say is refused: another modality, a tower that is neither CLIP nor SigLIP, another connector than
+two linear layers with GELU, pictures that are padded or cut. Serving engines that read Llava directories read the
+result.
+
+Legend: B samples, T positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jinja2 import TemplateError
+from PIL import Image
+from torch import Tensor, nn
+from transformers import LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
+
+from ...core.errors import KitError
+from ...core.modeling import TinyLlavaForConditionalGeneration
+from ...core.processing import TinyLlavaProcessor
+from ...core.saving import whole_directory
+from ...modalities.vision_tower import TransformersImagePreprocessor, TransformersVisionTower
+from ...templates.tokenizer import TokenizerTemplate
+from ...templates.vicuna import SYSTEM, Vicuna
+from ..ours import IMAGE
+
+TOLERANCE = 1e-4
+PLACEHOLDER = "<image>"
+QUESTION = "What is in this picture?"
+NUM_TOKENS = 8  # greedy, compared
+_VISION = ("clip_vision_model", "siglip_vision_model")
+
+# Parts of a message to one text, with the placeholder where a picture stands; then the model's own template.
+_FLATTEN = """
+{%- set flat = namespace(messages=[]) -%}
+{%- for message in messages -%}
+{%- if message['content'] is string -%}
+{%- set flat.messages = flat.messages + [message] -%}
+{%- else -%}
+{%- set said = namespace(text='') -%}
+{%- for part in message['content'] -%}
+{%- set said.text = said.text + ('<image>' if part['type'] == 'image' else part['text']) -%}
+{%- endfor -%}
+{%- set flat.messages = flat.messages + [{'role': message['role'], 'content': said.text}] -%}
+{%- endif -%}
+{%- endfor -%}
+{%- set messages = flat.messages -%}
+"""
+_VICUNA = """
+{%- if messages[0]['role'] == 'system' -%}{{ messages[0]['content'] + ' ' }}{%- set messages = messages[1:] -%}
+{%- else -%}{{ SYSTEM + ' ' }}{%- endif -%}
+{%- for message in messages -%}
+{%- if message['role'] == 'user' -%}
+{%- set text = message['content'] -%}
+{%- if text.split('<image>') | length == 2 -%}
+{%- set text = ('<image>\\n' + (text.replace('<image>', '') | trim)) | trim -%}
+{%- endif -%}
+{{ 'USER: ' + text }}
+{%- else -%}{{ ' ASSISTANT: ' + message['content'] + END }}{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ ' ASSISTANT:' }}{%- endif -%}
+"""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the written model is from ours: the largest difference of logits, and whether what follows is the same.
+
+    difference: over all positions. same_ids: the next tokens, greedy. same_prompt: whether the written processor makes
+    the same token ids of a conversation with a picture, its chat template included.
+    """
+
+    difference: float
+    same_ids: bool
+    same_prompt: bool
+
+
+def faults(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> list[str]:
+    """Why a model has no counterpart among Llavas; empty where it has one."""
+    config, found = model.config, []
+    if list(config.towers) != [IMAGE]:
+        return [f"it reads {', '.join(config.towers) or 'text only'}; Llava reads pictures and text"]
+    tower = model.towers[IMAGE]
+    kind = getattr(getattr(tower, "vision_config", None), "model_type", None)
+    if not isinstance(tower, TransformersVisionTower) or kind not in _VISION:
+        found.append(f"its tower is {config.component('tower', IMAGE).name!r}; Llava's is CLIP or SigLIP")
+    elif tower.num_dropped > 1 or tower.side != tower.vision_config.image_size:
+        found.append("its tower's features are selected in a way that Llava does not know")
+    layers = [type(layer) for layer in getattr(model.connectors[IMAGE], "layers", ())]
+    if layers != [nn.Linear, nn.GELU, nn.Linear]:
+        found.append(f"its connector is {config.component('connector', IMAGE).name!r}; Llava's is mlp2x_gelu")
+    aspect = config.component("modality", IMAGE).options.get("aspect", "square")
+    if aspect != "square":
+        found.append(f"pictures are read with aspect {aspect!r}; Llava takes them as they are ('square')")
+    head = model.get_output_embeddings()
+    if getattr(head, "bias", None) is not None:
+        found.append("its LLM's head has a bias; Llava's has none")
+    if not any(name.startswith("model.") for name in model.language_model.state_dict()):
+        found.append("its LLM's body is not called 'model', as Llava wants it")
+    if getattr(config, "quantization_config", None) is not None:
+        found.append("its weights are quantized; export the model in full precision")
+    return found
+
+
+def export(
+    model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, target: str | os.PathLike[str]
+) -> Parity:
+    """Write the directory, load it again, and compare it with the model; nothing is written where they differ.
+
+    Raises:
+        KitError: there is no counterpart, the logits differ, or the directory cannot be written.
+    """
+    if why := faults(model, processor):
+        raise KitError(f"cannot be a Llava: {'; '.join(why)}")
+    with whole_directory(target) as stage:
+        written, made = _convert(model, processor)
+        written.save_pretrained(stage)
+        made.save_pretrained(stage)
+        loaded, info = LlavaForConditionalGeneration.from_pretrained(stage, dtype=model.dtype, output_loading_info=True)
+        if info["missing_keys"] or info["unexpected_keys"]:
+            raise KitError(f"cannot be a Llava: weights do not fit: {sorted(info['missing_keys'])[:3]}")
+        parity = compare(model, processor, loaded.eval(), LlavaProcessor.from_pretrained(stage))
+        if model.dtype == torch.float32 and not parity.difference <= TOLERANCE:
+            raise KitError(f"cannot be a Llava: its logits would differ by {parity.difference:.1e} from the model's")
+    return parity
+
+
+def _convert(
+    model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor
+) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
+    tokenizer = copy.deepcopy(processor.tokenizer)  # gets a token more
+    rows = model.get_input_embeddings().weight.shape[0]
+    tower: Any = model.towers[IMAGE]
+    strategy = "default" if tower.num_dropped else "full"
+    chat_template = _chat_template(processor)
+    tokenizer.add_tokens([PLACEHOLDER], special_tokens=True)
+    image_id = tokenizer.convert_tokens_to_ids(PLACEHOLDER)
+    text = model.config.text_config.to_dict()
+    text["vocab_size"] = max(rows, image_id + 1)
+    # One layer more than is read, and that one does nothing: the last hidden state of some classes is normed.
+    vision = {**tower.vision_config.to_dict(), "num_hidden_layers": tower.vision_config.num_hidden_layers + 1}
+    if vision["model_type"] == "siglip_vision_model":
+        vision["vision_use_head"] = False
+    config = LlavaConfig(
+        text_config=text,
+        vision_config=vision,
+        vision_feature_layer=-2,
+        vision_feature_select_strategy=strategy,
+        image_token_id=image_id,
+        image_seq_length=processor.preprocessors[IMAGE].fixed_features,
+        tie_word_embeddings=bool(model.config.tie_word_embeddings),
+        dtype=model.dtype,
+    )
+    written = LlavaForConditionalGeneration(config).to(model.dtype).eval()
+    written.load_state_dict(_state(model, written), strict=True)
+    written.generation_config = copy.deepcopy(model.generation_config)
+    written.generation_config.suppress_tokens = [image_id]  # a row of its own that nobody trained
+    preprocessor: TransformersImagePreprocessor = processor.preprocessors[IMAGE]
+    made = LlavaProcessor(
+        image_processor=preprocessor._processor,
+        tokenizer=tokenizer,
+        patch_size=tower.vision_config.patch_size,
+        vision_feature_select_strategy=strategy,
+        num_additional_image_tokens=tower.num_prefix,
+        chat_template=chat_template,
+    )
+    if strategy == "default" and not tower.num_prefix:
+        made.num_additional_image_tokens = 0
+    return written, made
+
+
+def _state(model: TinyLlavaForConditionalGeneration, written: nn.Module) -> dict[str, Tensor]:
+    """Our weights under Llava's names; what our model does not have stays as a layer that does nothing."""
+    state = {name: torch.zeros_like(value) for name, value in written.state_dict().items()}
+    for name in state:
+        if "norm" in name and name.endswith(".weight"):
+            state[name].fill_(1.0)
+    for name, value in model.state_dict().items():
+        state[_llava_name(name)] = _grown(value, state[_llava_name(name)])
+    return state
+
+
+def _llava_name(name: str) -> str:
+    part, _, rest = name.partition(".")
+    if part == "towers":
+        return f"model.vision_tower.{rest.removeprefix(f'{IMAGE}.')}"
+    if part == "connectors":
+        layer, _, kind = rest.removeprefix(f"{IMAGE}.layers.").partition(".")
+        return f"model.multi_modal_projector.{'linear_1' if layer == '0' else 'linear_2'}.{kind}"
+    return f"model.language_model.{rest.removeprefix('model.')}" if rest.startswith("model.") else rest
+
+
+def _grown(value: Tensor, place: Tensor) -> Tensor:
+    """An embedding with the row of the placeholder behind its own; everything else as it is."""
+    if value.shape == place.shape:
+        return value
+    place[: len(value)] = value
+    return place
+
+
+def _chat_template(processor: TinyLlavaProcessor) -> str | None:
+    """The model's template as jinja that takes messages with parts; None where there is none."""
+    if isinstance(processor.template, TokenizerTemplate):
+        return _FLATTEN + processor.tokenizer.chat_template
+    if isinstance(processor.template, Vicuna):
+        names = f"{{%- set SYSTEM = {SYSTEM!r} -%}}\n{{%- set END = {processor.template.turn_end!r} -%}}"
+        return _FLATTEN + names + _VICUNA
+    return None
+
+
+@torch.no_grad()
+def compare(
+    model: TinyLlavaForConditionalGeneration,
+    processor: TinyLlavaProcessor,
+    written: LlavaForConditionalGeneration,
+    made: LlavaProcessor,
+) -> Parity:
+    """Both models on one picture of noise and one question."""
+    side = 64
+    noise = torch.randint(0, 256, (side, side + 9, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    picture = Image.fromarray(noise.numpy())
+    messages = [{"role": "user", "content": [{"type": "image", "image": picture}, {"type": "text", "text": QUESTION}]}]
+    batch = processor(messages)
+    ids = batch["input_ids"].clone()  # (1, T)
+    ids.view(-1)[batch["plan"].item_rows[IMAGE]] = written.config.image_token_id
+    pixels = batch["items"][IMAGE]["pixel_values"].to(model.dtype)
+    ours = model(**batch).logits  # (1, T, V)
+    theirs = written(input_ids=ids, pixel_values=pixels, attention_mask=batch["attention_mask"]).logits
+    difference = float((ours - theirs[..., : ours.shape[-1]]).abs().max())
+    how = {"do_sample": False, "max_new_tokens": NUM_TOKENS}
+    mine = model.generate(**batch, **how)[:, ids.shape[1] :]
+    other = written.generate(input_ids=ids, pixel_values=pixels, attention_mask=batch["attention_mask"], **how)
+    return Parity(difference, torch.equal(mine, other[:, ids.shape[1] :]), _same_prompt(made, messages, ids))
+
+
+def _same_prompt(made: LlavaProcessor, messages: list[Mapping[str, Any]], ids: Tensor) -> bool:
+    if made.chat_template is None:
+        return False
+    try:
+        text = made.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    except (TemplateError, TypeError):
+        return False
+    picture = messages[0]["content"][0]["image"]
+    found = made(text=text, images=picture, return_tensors="pt", add_special_tokens=False)["input_ids"]
+    begun = made(text=text, images=picture, return_tensors="pt")["input_ids"]
+    return torch.equal(found, ids) or torch.equal(begun, ids)
