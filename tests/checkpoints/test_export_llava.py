@@ -1,4 +1,4 @@
-"""Export to transformers' Llava: its own classes give our logits, our tokens and our texts; what cannot be is refused."""
+"""Export to transformers' Llava: its own classes give our logits, tokens and texts; what cannot be is refused."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tinyllava_kit.core.conversation import ITEM, Conversation, Item, Turn
@@ -48,6 +48,7 @@ rows = st.lists(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # how busy the machine is, is not what is tested
 @given(rows)
 def test_as_given_changes_nothing(conversations):
     assert run(conversations, "as given") == conversations
