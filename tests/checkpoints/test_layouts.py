@@ -212,6 +212,23 @@ def test_gemma_of_transformers_4_scaled_the_rows_of_pictures_too(tmp_path, conne
         assert largest(logits, gemma(inputs_embeds=embeds).logits) < 1e-4
 
 
+def test_dinov2_gets_pictures_of_the_size_that_its_image_processor_makes(tmp_path):
+    """Its configuration names the size that it was trained at, which is another."""
+    case = GOLDEN / "tinyllama_dinov2_mlp2x_gelu"
+    config = json.loads((case / "config.json").read_text())
+    folder = tmp_path / "assets" / "dinov2-tiny"
+    shutil.copytree(GOLDEN / "assets" / "dinov2-tiny", folder)
+    change_config(folder, image_size=56)
+    model = change_config(
+        copied(case, tmp_path / "m" / "model"), vision_config={**config["vision_config"], "image_size": 56}
+    )
+    key = "vision_tower._vision_tower.embeddings.position_embeddings"
+    change_weights(model, lambda state: state.update({key: torch.randn(1, 17, 32)}))
+    model, processor = load_pretrained(model)
+    assert processor.preprocessors["image"].size == (28, 28)
+    assert model.encode("image", {"pixel_values": torch.randn(1, 3, 28, 28)}).shape[1] == 4
+
+
 def drop(key):
     return lambda folder: change_weights(folder, lambda state: state.pop(key))
 

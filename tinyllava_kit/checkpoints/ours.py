@@ -32,6 +32,7 @@ IMAGE = "image"
 _NOT_SAVED = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
 # The layer that makes a connector's rows; of the mlp family it is the last of its layers.
 _LAST = {"linear": "linear.", "resampler": "norm.", "qformer": "projector."}
+_DINOV2_SIZES = {518: 224}  # trained at -> given by its image processor
 _LONGEST = 200  # of what transformers says is wrong, which may list all that it knows
 _ASPECTS = {"square": "square", "pad": "pad"}
 # DINOv2's names in transformers 4 -> 5.
@@ -103,6 +104,8 @@ def as_ours(old: OldModel, catalog: Catalog, names: Names, *, template: str | No
     tower = _by_model_type("tower", old.vision_config.get("model_type", ""), catalog)
     tower_class: type[Tower] = load(tower.spec)
     tower_config = _tower_config(old, tower_class)
+    if any(option.name == "image_size" for option in tower.spec.options):
+        tower_config["image_size"] = _picture_size(old, tower_class, names)
     with torch.device("meta"), _broken_config(old.directory):
         built_tower = tower_class(tower_config)
         built_llm = load(llm.spec).build(text_config)
@@ -286,6 +289,20 @@ def _tower_config(old: OldModel, kind: type[Tower]) -> dict[str, Any]:
     if select is None:
         raise KitError(f"{str(old.directory)!r}: {kind.__name__} cannot leave out {dropped} features in front")
     return {"vision_config": vision, "layer": old.layer, "select": select}
+
+
+def _picture_size(old: OldModel, kind: type[Tower], names: Names) -> int:
+    """The side of a picture as the image processor makes it, where that is not the side that a tower was trained at.
+
+    DINOv2's configurations say 518, and its image processors make 224, which is what the old programs gave it.
+    """
+    for candidate in (c for name in old.vision_names for c in names.candidates(name)):
+        try:
+            return int(kind.read_config(candidate, layer=old.layer)["image_size"])
+        except KitError:
+            continue
+    trained = int(old.vision_config.get("image_size", 0))
+    return _DINOV2_SIZES.get(trained, trained)
 
 
 def _vision_name(name: str) -> str:

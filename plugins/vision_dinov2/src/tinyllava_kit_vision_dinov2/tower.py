@@ -76,14 +76,14 @@ class Dinov2Tower(TransformersVisionTower):
         for name in ("image_size", "patch_size"):
             if not isinstance(getattr(vision, name), int):
                 raise KitError(
-                    f"{checkpoint!r} has {name} {getattr(vision, name)} in its config.json; expected a number, the side "
-                    "of a square"
+                    f"{checkpoint!r} has {name} {getattr(vision, name)} in its config.json; expected a number, the "
+                    "side of a square"
                 )
         image_size = image_size or cls._processor_side(checkpoint)
         if image_size < vision.patch_size:
             raise KitError(
-                f"{checkpoint!r}: image_size got {image_size}; its patches are {vision.patch_size} pixels wide, give at "
-                "least one patch"
+                f"{checkpoint!r}: image_size got {image_size}; its patches are {vision.patch_size} pixels wide, give "
+                "at least one patch"
             )
         return {**config, "image_size": image_size}
 

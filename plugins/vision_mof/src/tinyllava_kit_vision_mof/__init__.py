@@ -1,0 +1,1 @@
+"""Mixture of CLIP and DINOv2 features for tinyllava-kit."""
