@@ -24,8 +24,11 @@ from transformers import (
 from tests.golden_models import GOLDEN, largest
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.checking import check
+from tinyllava_kit.checkpoints.conversion import convert
+from tinyllava_kit.checkpoints.layouts import open_foreign
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.checkpoints.parity import compare, lay_out
+from tinyllava_kit.checkpoints.quantization import Quantization
 
 CASE = GOLDEN / "tinyllama_clip_mlp2x_gelu"
 LEGACY = GOLDEN / "legacy"
@@ -361,3 +364,15 @@ def test_any_damage_to_a_header_is_read_or_refused_in_one_line(tmp_path_factory,
         content[data.draw(st.integers(0, 6000))] = data.draw(st.integers(0, 255))
     file.write_bytes(content)
     assert "\n" not in refused(folder)
+
+
+def test_a_foreign_checkpoint_is_quantized_while_it_is_read(tmp_path):
+    """With the weights that its converted directory gives, quantized in the same way."""
+    foreign, _ = load_pretrained(CASE, quantization=Quantization(bits=8))
+    convert(open_foreign(CASE), tmp_path / "out")
+    ours, _ = load_pretrained(tmp_path / "out", quantization=Quantization(bits=8))
+    name = "language_model.model.layers.0.mlp.down_proj"
+    assert type(foreign.get_submodule(name)).__name__ == "Linear8bitLt"
+    ids = torch.tensor([[1, 17, 30]])
+    with torch.no_grad():
+        assert torch.equal(foreign(ids).logits, ours(ids).logits)

@@ -337,7 +337,55 @@ def test_a_usage_error_is_clicks_own(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit) as ended:
         app.main(["list", "--jsn"])
     assert ended.value.code == 2
-    assert "No such option" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "No such option" in said
+    assert said.endswith(" Did you mean '--json'?; see 'tinyllava list --help'\n")
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--vers"], "No such option '--vers'. Did you mean '--version'?; see 'cli --help'"),
+        (["ask"], "Missing argument 'DIRECTORY'; see 'cli ask --help'"),
+        (["ask", "model"], "Missing argument 'QUESTION'; see 'cli ask --help'"),
+        (["ask", "a", "b", "--seed"], "Option '--seed' requires an argument; see 'cli ask --help'"),
+        (
+            ["assemble", "--dtype", "flot"],
+            "Invalid value for '--dtype': 'flot' is not one of 'float32', 'bfloat16', 'float16'; "
+            "see 'cli assemble --help'",
+        ),
+        (
+            ["assemble"],
+            "give either a YAML FILE or --llm with --tower and --connector; see 'cli assemble --help'",
+        ),
+        (["info", "a", "b"], "Got unexpected extra argument (b); see 'cli info --help'"),
+    ],
+)
+def test_a_usage_error_is_one_line_that_names_the_help(words: list[str], said: str) -> None:
+    result = run(*words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"error: {said}\n"
+
+
+def test_the_usage_error_of_a_plugins_command_is_one_line(site: FakeSite) -> None:
+    choice = "click.Choice(['waltz',\n'tango'])"
+    site.module(
+        "fake_dance", f"import click\n\n@click.command\n@click.argument('d', type={choice})\ndef command(d): 0\n"
+    )
+    site.plugin("adds", command_plugin("dance", "fake_dance:command"))
+    assert (
+        run("dance").stderr
+        == "error: Missing argument '{waltz|tango}'. Choose from: waltz, tango; see 'cli dance --help'\n"
+    )
+
+
+def test_the_name_alone_shows_the_help() -> None:
+    result = run()
+    assert result.exit_code == 2
+    assert "Usage: cli [OPTIONS] COMMAND" in result.output
+    assert "error:" not in result.output
 
 
 def spawn(*args: str, setup: str = "") -> subprocess.Popen[str]:

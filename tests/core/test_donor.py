@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 import torch
 
 from tests import toys
 from tinyllava_kit import KitError
 from tinyllava_kit.core.assembly import Assembly
-from tinyllava_kit.core.building import assemble, draw
+from tinyllava_kit.core.building import assemble, draw, report
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["untied", "tied"])
@@ -63,6 +66,56 @@ def test_a_model_of_taken_parts_is_saved_and_loaded_again(saved, tmp_path):
         part.save_pretrained(tmp_path / "again")
     again, _ = load_pretrained(tmp_path / "again")
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in again.state_dict().items())
+
+
+def licences(assembly):
+    return {row.part: row.licence for row in report(draw(assembly))}
+
+
+@pytest.fixture
+def licensed(tmp_path):
+    """Models of ``llm/`` (with a card), of the parts of ``first/`` and so on, each made from the one before."""
+    toys.save_llama(tmp_path / "llm")
+    (tmp_path / "llm/README.md").write_text("---\nlicense: apache-2.0\n---\nlicense: none of this\n")
+    shutil.copytree(toys.CLIP, tmp_path / "clip")
+    (tmp_path / "clip/README.md").write_text("---\ntags: [a]\nlicense: mit\n---\n")
+    made = assemble(flags(tmp_path, llm="llm", tower="clip", connector=""))
+    for name in ("first", "second"):
+        for part in made:
+            part.save_pretrained(tmp_path / name)
+        made = assemble(flags(tmp_path, llm=name, tower=name, connector=f":{name}"))
+    for name in ("llm", "clip"):
+        shutil.rmtree(tmp_path / name)
+    return tmp_path
+
+
+def test_each_parts_licence_goes_with_it(licensed):
+    for name in ("first", "second"):
+        assert licences(flags(licensed, llm=name, tower=name, connector=f":{name}")) == {
+            "llm": "apache-2.0",
+            "tower image": "mit",
+            "connector image": "",
+        }
+    config = json.loads((licensed / "second/config.json").read_text())
+    assert config["llm"]["licence"] == "apache-2.0"
+    assert config["towers"]["image"]["licence"] == "mit"
+    assert "licence" not in config["connectors"]["image"]
+
+
+def test_a_directory_that_notes_no_licences_is_read_as_before(licensed):
+    from tinyllava_kit.checkpoints.loading import load_pretrained
+
+    file = licensed / "first/config.json"
+    config = json.loads(file.read_text())
+    for component in (config["llm"], config["towers"]["image"]):
+        del component["licence"]
+    file.write_text(json.dumps(config))
+    model, _ = load_pretrained(licensed / "first")
+    assert model.config.component("llm").licence == ""
+    every = flags(licensed, llm="first", tower="first", connector=":first")
+    assert set(licences(every).values()) == {""}
+    (licensed / "first/README.md").write_text("---\nlicense: gpl-3.0\n---\n")
+    assert set(licences(every).values()) == {"gpl-3.0"}
 
 
 @pytest.mark.parametrize(

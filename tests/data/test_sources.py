@@ -20,6 +20,7 @@ from tinyllava_kit.modalities.audio import AudioModality
 from tinyllava_kit.modalities.plugin import AUDIO
 
 MODALITIES = {"audio": AUDIO}
+PICTURE_PAIRS = {"modality": "image", "prompts": ["What is it?"]}
 
 
 def pairs(**changes):
@@ -89,18 +90,38 @@ def test_files_stand_behind_one_another_limited_and_repeated(tmp_path):
         [Source(path=str(rows), limit=2, repeat=2), Source(path=str(tmp_path / "captions.csv"), pairs=how)], processor
     )
     assert [c.name for c in dataset.conversations] == [
-        "rows.json[0] 'row-0'",
-        "rows.json[1] 'row-1'",
-        "rows.json[2] 'row-0'",
-        "rows.json[3] 'row-1'",
-        "captions.csv[0]",
-        "captions.csv[1]",
+        f"{tmp_path}/rows.json[0] 'row-0'",
+        f"{tmp_path}/rows.json[1] 'row-1'",
+        f"{tmp_path}/rows.json[2] 'row-0'",
+        f"{tmp_path}/rows.json[3] 'row-1'",
+        f"{tmp_path}/captions.csv[0]",
+        f"{tmp_path}/captions.csv[1]",
     ]
     captioned = dataset.conversations[4]
     assert captioned.items[0].source == str(tmp_path / "images/0.png")
     assert captioned.items[0].text == "a hen, red"
     assert captioned.turns[0].text == f"{ITEM}\nWhat is it?"
     assert dataset[5].num_tokens > 0
+
+
+@pytest.mark.parametrize(
+    ("row", "how", "message"),
+    [
+        ({"id": 7}, {}, r"^new/data\.json\[0\] 7: wants 'conversations'"),
+        ({"image": "a.png"}, {"pairs": PICTURE_PAIRS}, r"^new/data\.json\[0\]: has no 'text'"),
+    ],
+    ids=["conversations", "pairs"],
+)
+def test_two_files_of_one_name_are_told_apart(tmp_path, monkeypatch, row, how, message):
+    _, processor = toys.picture_model(tmp_path / "llm")
+    good = toys.picture_rows(tmp_path / "old")
+    good.rename(good.with_name("data.json"))
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/data.json").write_text(json.dumps([row]))
+    monkeypatch.chdir(tmp_path)
+    sources = [Source(path="old/data.json"), Source(path="new/data.json", **how)]
+    with pytest.raises(KitError, match=message):
+        ConversationDataset.from_sources(sources, processor)
 
 
 def test_a_table_with_a_short_row_is_refused(tmp_path):

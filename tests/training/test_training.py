@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -14,9 +15,10 @@ from tests import toys
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
+from tinyllava_kit.data.sources import Pairs, Source, Strict
 from tinyllava_kit.inference.features import FeatureCache
 from tinyllava_kit.training.parts import OpenParts
-from tinyllava_kit.training.recipe import PartTraining, Recipe
+from tinyllava_kit.training.recipe import Distill, Lora, MatchFeatures, MatchWords, PartTraining, Recipe, Stage
 from tinyllava_kit.training.run import run_recipe
 
 
@@ -206,6 +208,51 @@ def test_each_part_has_its_own_rate_and_vectors_do_not_decay(place):
     ]
 
 
+LEVELS = {  # where each part of the schema stands in a recipe
+    Recipe: [],
+    Stage: ["stages", 1],
+    Source: ["stages", 1, "data", 0],
+    Pairs: ["stages", 1, "data", 0, "pairs"],
+    PartTraining: ["stages", 1, "train", "llm"],
+    Lora: ["stages", 1, "train", "llm", "lora"],
+    Distill: ["stages", 1, "distill"],
+    MatchWords: ["stages", 1, "match_words"],
+    MatchFeatures: ["stages", 1, "match_features"],
+}
+
+
+def recipe_with(place, key):
+    """Two stages with every part of the schema, and an unknown key at one place."""
+    data = {"path": "rows.json", "pairs": {"modality": "image", "prompts": ["What?"]}}
+    objectives = {"distill": {}, "match_words": {}, "match_features": {"teacher": "m"}}
+    full = {"name": "b", "data": [data], "train": {"llm": {"mode": "lora", "lora": {}}}, **objectives}
+    recipe = {"model": "m", "output": "o", "stages": [{"name": "a", "data": "r", "train": {"llm": "full"}}, full]}
+    at = recipe
+    for step in place:
+        at = at[step]
+    at[key] = 1
+    return recipe
+
+
+def test_every_part_of_the_schema_has_a_level():
+    assert set(Strict.__subclasses__()) == LEVELS.keys()
+
+
+@pytest.mark.parametrize("part", LEVELS, ids=lambda part: part.__name__)
+def test_an_unknown_key_gets_the_near_one_of_its_own_level(tmp_path, part):
+    place = LEVELS[part]
+    key = next(name for other in LEVELS for name in other.model_fields if name not in part.model_fields)
+    for given, wanted in ((f"{next(iter(part.model_fields))}x", next(iter(part.model_fields))), (key, None)):
+        (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe_with(place, given)))
+        with pytest.raises(KitError, match="unknown key; ") as error:
+            Recipe.from_yaml(tmp_path / "r.yaml")
+        where, advice = str(error.value).removeprefix(f"{tmp_path}/r.yaml: ").split(": unknown key; ")
+        assert where == ".".join(map(str, [*place, given]))
+        named = re.findall(r"'(\w+)'", advice) or advice.removeprefix("known: ").split(", ")
+        assert set(named) <= part.model_fields.keys()
+        assert wanted is None or wanted in named
+
+
 def test_merged_adapters_give_the_logits_that_they_gave_unmerged(place):
     model, processor = load_pretrained(place / "model")
     parts = OpenParts(model, {"llm": PartTraining(mode="lora")})
@@ -244,7 +291,7 @@ def test_a_trained_tower_cannot_be_cached(place):
 def test_a_batch_with_nothing_to_learn_names_its_rows(place):
     _, processor = load_pretrained(place / "model")
     dataset = ConversationDataset.from_file(place / "rows.json", processor)
-    with pytest.raises(KitError, match=r"nothing to learn in rows\.json\[0\] 'row-0'.*max_length 3 cuts it off"):
+    with pytest.raises(KitError, match=r"nothing to learn in .*/rows\.json\[0\] 'row-0'.*max_length 3 cuts it off"):
         Collator(processor, max_length=3)([dataset[0]])
 
 

@@ -10,11 +10,9 @@ import os
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import KitError, near
-from .layouts import is_ours, read_config
 
 if TYPE_CHECKING:
     import torch
@@ -124,34 +122,6 @@ class Quantization:
             return "it has no linear layer of its own"
         some = ", ".join(odd[:3]) + (f" and {len(odd) - 3} more" if len(odd) > 3 else "")
         return f"rows must be a multiple of {OUT_FACTOR} and columns of {IN_FACTOR}, it has {some}; take 8 bits"
-
-
-def load_quantized(
-    directory: str | os.PathLike[str], quantization: Quantization, *, dtype: torch.dtype | str = "auto"
-) -> tuple[TinyLlavaForConditionalGeneration, TinyLlavaProcessor]:
-    """A model of this kit, quantized while it is read, and its processor.
-
-    Args:
-        directory: a local directory, or a hub name.
-        quantization: how.
-        dtype: of what is not quantized; ``auto``: as it is saved.
-
-    Raises:
-        KitError: not a model directory of this kit, or see `Quantization.config`.
-    """
-    from tinyllava_kit import TinyLlavaConfig, TinyLlavaForConditionalGeneration, TinyLlavaProcessor
-
-    from ..core.checkpoint import read_pretrained
-
-    path = Path(directory)
-    if not path.is_dir() and "/" not in str(directory):
-        raise KitError(f"no model directory {str(directory)!r}; give an existing one, or a hub name (org/name)")
-    if path.is_dir() and not is_ours(read_config(path)):
-        raise KitError(f"{str(directory)!r} is not a model of this kit; run 'tinyllava convert' on it first")
-    how = quantization.config(read_pretrained(TinyLlavaConfig, str(directory)))
-    processor = TinyLlavaProcessor.from_pretrained(str(directory))
-    model = read_pretrained(TinyLlavaForConditionalGeneration, str(directory), dtype=dtype, quantization_config=how)
-    return model, processor
 
 
 def save_quantized(

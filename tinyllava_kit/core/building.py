@@ -45,17 +45,19 @@ def draw(assembly: Assembly, catalog: Catalog | None = None) -> Blueprint:
     for modality, part in resolved.towers.items():
         tower_class: type[Tower] = load(part.offer.spec)
         tower_config, preprocessors[modality] = _read_tower(part, modality, tower_class)
-        towers[modality] = _component(part, config=tower_config)
+        towers[modality] = _component(part, config=tower_config, licence=_licence(part, "tower", modality))
         with torch.device("meta"):
             tower = tower_class(tower_config)
         joint = {"in_dim": tower.embed_dim, "out_dim": text_config.hidden_size}
         if tower.grid is not None:
             joint["grid"] = list(tower.grid)
-        options = _connector_options(resolved.connectors[modality], modality, joint)
-        connectors[modality] = _component(resolved.connectors[modality], options=options, config=joint)
+        connector = resolved.connectors[modality]
+        options = _connector_options(connector, modality, joint)
+        licence = _licence(connector, "connector", modality)
+        connectors[modality] = _component(connector, options=options, config=joint, licence=licence)
     config = TinyLlavaConfig(
         text_config=text_config,
-        llm=_component(resolved.llm),
+        llm=_component(resolved.llm, licence=_licence(resolved.llm, "llm")),
         template=_component(resolved.template, options=resolved.template.options),
         towers=towers,
         connectors=connectors,
@@ -172,14 +174,15 @@ def report(drawn: Blueprint) -> list[PartReport]:
     config, resolved = drawn.config, drawn.resolved
     with torch.device("meta"):
         llm = load(resolved.llm.offer.spec).build(config.text_config)
-        rows = [_row("llm", resolved.llm, llm)]
+        rows = [_row("llm", resolved.llm, config.component("llm"), llm)]
         for modality, part in resolved.towers.items():
             tower = build_tower(config, modality, drawn.catalog)
             connector = build_connector(config, modality, drawn.catalog)
             fixed = drawn.preprocessors[modality].fixed_features
-            rows.append(_row(f"tower {modality}", part, tower, fixed))
+            rows.append(_row(f"tower {modality}", part, config.component("tower", modality), tower, fixed))
             tokens = None if fixed is None else connector.num_tokens(fixed)
-            rows.append(_row(f"connector {modality}", resolved.connectors[modality], connector, tokens))
+            joint, saved = resolved.connectors[modality], config.component("connector", modality)
+            rows.append(_row(f"connector {modality}", joint, saved, connector, tokens))
     return rows
 
 
@@ -191,7 +194,9 @@ def cache_bytes(config: TinyLlavaConfig, positions: int, dtype: torch.dtype) -> 
     return 2 * text.num_hidden_layers * heads * head_dim * positions * dtype.itemsize
 
 
-def _row(name: str, part: ResolvedPart, module: nn.Module, tokens: int | None = None) -> PartReport:
+def _row(
+    name: str, part: ResolvedPart, component: Component, module: nn.Module, tokens: int | None = None
+) -> PartReport:
     return PartReport(
         part=name,
         component=part.part.name,
@@ -199,8 +204,16 @@ def _row(name: str, part: ResolvedPart, module: nn.Module, tokens: int | None = 
         checkpoint=part.checkpoint,
         parameters=sum(p.numel() for p in module.parameters()),
         tokens=tokens,
-        licence=read_licence(part.checkpoint) if part.checkpoint else "",
+        licence=component.licence,
     )
+
+
+def _licence(part: ResolvedPart, kind: str, modality: str = "") -> str:
+    """Under which a part's weights come: what a saved model notes of it, or else the checkpoint's model card."""
+    if not part.checkpoint:
+        return ""
+    noted = Donor(part.checkpoint).config.component(kind, modality).licence if is_donor(part.checkpoint) else ""
+    return noted or read_licence(part.checkpoint)
 
 
 def read_licence(checkpoint: str) -> str:
@@ -215,7 +228,7 @@ def read_licence(checkpoint: str) -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("license:")), "")
 
 
-def _component(part: ResolvedPart, **extra: Mapping[str, object]) -> dict[str, object]:
+def _component(part: ResolvedPart, **extra: Any) -> dict[str, object]:
     component = Component(
         name=part.part.name,
         distribution=part.offer.distribution,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
@@ -18,13 +18,15 @@ class Component:
     """One part of a saved model.
 
     `config` is what the part is built from (a tower's configuration, a connector's dimensions); `checkpoint`
-    says where its weights first came from and is never read again.
+    says where its weights first came from and is never read again, `licence` under which they came, where that is
+    known.
     """
 
     name: str
     distribution: str = ""
     version: str = ""
     checkpoint: str = ""
+    licence: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
 
@@ -35,7 +37,7 @@ class Component:
         Raises:
             KitError: not a mapping with a name, or unknown keys.
         """
-        known = {"name", "distribution", "version", "checkpoint", "options", "config"}
+        known = {each.name for each in fields(cls)}
         if not isinstance(value, Mapping) or "name" not in value or value.keys() - known:
             raise KitError(f"config.json: {where} wants {{'name': ..., 'options': {{...}}}}, got {value!r}")
         return cls(**value)

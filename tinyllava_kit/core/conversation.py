@@ -21,12 +21,14 @@ _ROLE_NAMES = {"human": "user", "gpt": "assistant", **{role: role for role in RO
 class Item:
     """One item of a conversation: its modality, and where it comes from (a path, an array, a file object).
 
-    `text`: the same in words, where they are known: what is said in a recording.
+    `text`: the same in words, where they are known: what is said in a recording. `name`: the row that it stands in,
+    used in errors.
     """
 
     modality: str
     source: Any
     text: str | None = None
+    name: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def from_messages(
             if isinstance(part, str) or part.get("type", "text") == "text":
                 text += _clean(part if isinstance(part, str) else part.get("text"), where)
             else:
-                items.append(_item_part(part, modalities, where))
+                items.append(_item_part(part, modalities, where, name))
                 text += ITEM
         turns.append(Turn(role, text))
     return Conversation(tuple(turns), tuple(items), name)
@@ -111,7 +113,7 @@ def from_row(row: Mapping[str, Any], modalities: Mapping[str, ModalitySpec], *, 
                 text += piece
                 continue
             counts[modality] += 1
-            items.append(Item(modality, next(waiting[modality], None)))
+            items.append(Item(modality, next(waiting[modality], None), name=name))
             text += ITEM
         turns.append(Turn(role, text))
     for modality, given in sources.items():
@@ -143,14 +145,14 @@ def split_placeholders(text: str, placeholders: Sequence[str] | Mapping[str, Any
         text = text[at + len(placeholder) :]
 
 
-def _item_part(part: Mapping[str, Any], modalities: Mapping[str, ModalitySpec], where: str) -> Item:
+def _item_part(part: Mapping[str, Any], modalities: Mapping[str, ModalitySpec], where: str, name: str) -> Item:
     modality = part["type"]
     if modality not in modalities:
         raise KitError(f"{where}: part of type {modality!r}; {near(modality, ['text', *modalities])}")
     for key in (modality, "path", "url", "source"):
         if part.get(key) is not None:
             text = part.get("text")
-            return Item(modality, part[key], None if text is None else _clean(text, where))
+            return Item(modality, part[key], None if text is None else _clean(text, where), name)
     raise KitError(
         f"{where}: a part of type {modality!r} names no source; write {{'type': {modality!r}, {modality!r}: FILE}}"
     )

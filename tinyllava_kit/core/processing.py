@@ -177,7 +177,19 @@ class TinyLlavaProcessor(ProcessorMixin):
         return Encoded(sample, items, conversation.name)
 
     def read_item(self, item: Item) -> Parts:
-        """Read one item: what stands at its placeholder, each part ready for the tower."""
+        """Read one item: what stands at its placeholder, each part ready for the tower.
+
+        Raises:
+            KitError: it cannot be read; names its row, too, where it has one.
+        """
+        try:
+            return self._parts(item)
+        except KitError as error:
+            if not item.name:
+                raise
+            raise KitError(f"{item.name}: {error}") from error
+
+    def _parts(self, item: Item) -> Parts:
         preprocessor = self.preprocessors[item.modality]
         modality = self.modalities[item.modality]
         return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch.utils.data import Dataset
@@ -23,7 +24,7 @@ class ConversationDataset(Dataset):
     Args:
         rows: LLaVA rows or rows with messages.
         processor: of the model.
-        name: of the file, used in errors.
+        name: the file's path, used in errors: its rows are ``NAME[0]`` and so on.
         reader: reads an item, in place of the processor (a feature cache).
 
     Raises:
@@ -58,7 +59,7 @@ class ConversationDataset(Dataset):
         """
         dataset = cls([], processor)
         for source in sources:
-            name = os.path.basename(os.path.normpath(source.path))
+            name = str(Path(source.path))  # as `read_rows` shows it: files of one name are told apart
             root = source.root if source.root is not None else os.path.dirname(source.path)
             rows = read_rows(source.path)[: source.limit]
             if source.pairs is None:

@@ -59,6 +59,9 @@ def ask_about(
 ) -> list[dict[str, Any]]:
     """Rows of pairs -> rows with messages; each item keeps its text.
 
+    Args:
+        name: the path of the rows' file, used in errors.
+
     Raises:
         KitError: a column is missing, the modality is unknown, or a prompt has its placeholder twice.
     """

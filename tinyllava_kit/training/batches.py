@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.utils.data import Sampler
 
-from ..core.conversation import Conversation
+from ..core.conversation import Conversation, Item
 from ..core.errors import KitError, near
 from ..core.interfaces import Modality
 from ..inference.features import item_key
@@ -83,7 +83,7 @@ def sizes_of(conversations: Sequence[Conversation], modalities: Mapping[str, Mod
     """How large each conversation's items are, modality by modality, without decoding them.
 
     Raises:
-        KitError: a file is missing or of the wrong kind.
+        KitError: a file is missing or of the wrong kind; names the row, too.
     """
     known: dict[Any, float] = {}
     sizes: list[Size] = []
@@ -92,10 +92,17 @@ def sizes_of(conversations: Sequence[Conversation], modalities: Mapping[str, Mod
         for item in conversation.items:
             key = item_key(item)
             if key not in known:
-                known[key] = modalities[item.modality].measure(item.source)
+                known[key] = _measured(item, modalities[item.modality])
             size[item.modality] = size.get(item.modality, 0.0) + known[key]
         sizes.append(size)
     return sizes
+
+
+def _measured(item: Item, modality: Modality) -> float:
+    try:
+        return modality.measure(item.source)
+    except KitError as error:
+        raise KitError(f"{item.name}: {error}" if item.name else str(error)) from error
 
 
 def check_budget(budget: Mapping[str, float], modalities: Mapping[str, Modality]) -> None:

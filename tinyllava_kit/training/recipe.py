@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from ..core.assembly import read_yaml
 from ..core.errors import KitError, near
-from ..data.sources import Pairs, Source, Strict
+from ..data.sources import Source, Strict
 
 # A stage has one of these, or the model's own loss.
 OBJECTIVES = ("distill", "match_words", "match_features")
@@ -161,14 +163,30 @@ def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
     where = ".".join(str(step) for step in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        *_, key = problem["loc"]
-        return f"{where}: unknown key; {near(str(key), _known_keys())}"
+        *place, key = problem["loc"]
+        return f"{where}: unknown key; {near(str(key), _model_at(place).model_fields)}"
     if problem["type"] == "missing":
         return f"{where}: is missing"
     found = "" if problem["type"] == "value_error" else f", got {problem['input']!r}"
     return f"{where + ': ' if where else ''}{problem['msg'].removeprefix('Value error, ')}{found}"
 
 
-def _known_keys() -> set[str]:
-    models: tuple[type[BaseModel], ...] | Any = (Recipe, Stage, Source, Pairs, Distill, MatchWords, PartTraining, Lora)
-    return {name for model in models for name in model.model_fields}
+def _model_at(place: Iterable[int | str]) -> type[BaseModel]:
+    """The part of the schema that stands at a place of the file: at ``stages.0.train.llm`` a `PartTraining`."""
+    found: Any = Recipe
+    for step in place:
+        inner = get_args(found)  # of tuple[X, ...] and of dict[str, X]
+        if inner:
+            found = _without_wrapping(inner[0] if isinstance(step, int) else inner[1])
+        else:
+            found = _without_wrapping(found.model_fields[step].annotation)
+    return found
+
+
+def _without_wrapping(annotation: Any) -> Any:
+    """X of ``Annotated[X, ...]`` and of ``X | None``."""
+    if get_origin(annotation) is Annotated:
+        return _without_wrapping(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return next(_without_wrapping(inner) for inner in get_args(annotation) if inner is not type(None))
+    return annotation

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, featur
         batches=_sized_batches(stage, dataset, seed),
         objective=objective,
     )
-    trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
+    _run(trainer, checkpoints)
     parts.merge()
     if features is not None and any(name.startswith("tower.") for name in stage.train):
         features.clear()
@@ -183,6 +184,27 @@ class TimeLimit(TrainerCallback):
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if time.monotonic() - self.start > self.seconds:
             control.should_training_stop = True
+
+
+def _run(trainer: Trainer, checkpoints: Path) -> None:
+    """Train, from the last checkpoint where there is one.
+
+    Raises:
+        KitError: an item that cannot be read. The progress bar has ended its line, no empty directory is left.
+    """
+    try:
+        trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
+    except KitError as error:
+        trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
+        for folder in (checkpoints, *checkpoints.parents[:2]):
+            with suppress(OSError):
+                folder.rmdir()  # which refuses one that is not empty
+        raise type(error)(_without_traceback(str(error), type(error).__name__)) from error
+
+
+def _without_traceback(said: str, kind: str) -> str:
+    """What an error says; processes that read data (`workers`) hand it over in the last line of a traceback."""
+    return said.rpartition(f".{kind}: ")[2].strip() if "\nOriginal Traceback" in said else said
 
 
 def _arguments(stage: Stage, checkpoints: Path, seed: int) -> TrainingArguments:

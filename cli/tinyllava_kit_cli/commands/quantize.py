@@ -41,10 +41,10 @@ def command(
     not fit keep their dtype, and are listed. A table shows the bytes of each part before and after. TARGET is loaded as
     any model directory, where bitsandbytes is installed.
     """
+    from tinyllava_kit import load_pretrained
     from tinyllava_kit.checkpoints.quantization import (
         Quantization,
         kept_layers,
-        load_quantized,
         save_quantized,
         table_of,
     )
@@ -61,7 +61,7 @@ def command(
         compute_dtype=compute_dtype,
         parts=tuple(dict.fromkeys(parts)),
     )
-    model, processor = load_quantized(source, how)
+    model, processor = load_pretrained(source, quantization=how)
     save_quantized(model, processor, target)
     click.echo("\n".join(align(table_of(model))))
     if kept := kept_layers(model, how.parts):

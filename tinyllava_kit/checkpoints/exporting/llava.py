@@ -25,60 +25,49 @@ from ...core.errors import KitError
 from ...core.modeling import TinyLlavaForConditionalGeneration
 from ...core.processing import TinyLlavaProcessor
 from ...core.saving import whole_directory
-from ...modalities.vision_tower import TransformersImagePreprocessor, TransformersVisionTower
-from ...templates.tokenizer import TokenizerTemplate
-from ...templates.vicuna import SYSTEM, Vicuna
+from ...modalities.vision_tower import TransformersImagePreprocessor
 from ..ours import IMAGE
+from .chat import PLACEHOLDER, jinja_of
+from .parts import (
+    aspect,
+    idle_weights,
+    is_clip_or_siglip,
+    is_close,
+    is_two_layers_with_gelu,
+    largest,
+    marker_fault,
+    quantized_fault,
+)
 
-TOLERANCE = 1e-4
-PLACEHOLDER = "<image>"
 QUESTION = "What is in this picture?"
 NUM_TOKENS = 8  # greedy, compared
-_VISION = ("clip_vision_model", "siglip_vision_model")
-
-# Parts of a message to one text, with the placeholder where a picture stands; then the model's own template.
-_FLATTEN = """
-{%- set flat = namespace(messages=[]) -%}
-{%- for message in messages -%}
-{%- if message['content'] is string -%}
-{%- set flat.messages = flat.messages + [message] -%}
-{%- else -%}
-{%- set said = namespace(text='') -%}
-{%- for part in message['content'] -%}
-{%- set said.text = said.text + ('<image>' if part['type'] == 'image' else part['text']) -%}
-{%- endfor -%}
-{%- set flat.messages = flat.messages + [{'role': message['role'], 'content': said.text}] -%}
-{%- endif -%}
-{%- endfor -%}
-{%- set messages = flat.messages -%}
-"""
-_VICUNA = """
-{%- if messages[0]['role'] == 'system' -%}{{ messages[0]['content'] + ' ' }}{%- set messages = messages[1:] -%}
-{%- else -%}{{ SYSTEM + ' ' }}{%- endif -%}
-{%- for message in messages -%}
-{%- if message['role'] == 'user' -%}
-{%- set text = message['content'] -%}
-{%- if text.split('<image>') | length == 2 -%}
-{%- set text = ('<image>\\n' + (text.replace('<image>', '') | trim)) | trim -%}
-{%- endif -%}
-{{ 'USER: ' + text }}
-{%- else -%}{{ ' ASSISTANT: ' + message['content'] + END }}{%- endif -%}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{ ' ASSISTANT:' }}{%- endif -%}
-"""
 
 
 @dataclass(frozen=True)
 class Parity:
     """How far the written model is from ours: the largest difference of logits, and whether what follows is the same.
 
-    difference: over all positions. same_ids: the next tokens, greedy. same_prompt: whether the written processor makes
-    the same token ids of a conversation with a picture, its chat template included.
+    difference: over all positions; close: whether it is one of rounding. same_ids: the next tokens, greedy.
+    same_prompt: whether the written processor makes the same token ids of a conversation with a picture, its chat
+    template included. pixels: the largest difference of its pictures from ours, normalised.
     """
 
     difference: float
+    close: bool
     same_ids: bool
     same_prompt: bool
+    pixels: float
+    dtype: torch.dtype
+
+    def lines(self) -> list[str]:
+        """For people."""
+        prompt = "not the same; the tokenizer may begin each piece of a text anew"
+        return [
+            f"logits beside ours, one picture: largest difference {self.difference:.1e} ({self.dtype})",
+            f"next tokens, greedy: {'the same' if self.same_ids else 'DIFFERENT'}",
+            f"token ids that its processor makes of a conversation: {'the same' if self.same_prompt else prompt}",
+            f"pixels that its processor makes of a picture: largest difference {self.pixels:.1e}",
+        ]
 
 
 def faults(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> list[str]:
@@ -87,25 +76,25 @@ def faults(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcess
     if list(config.towers) != [IMAGE]:
         return [f"it reads {', '.join(config.towers) or 'text only'}; Llava reads pictures and text"]
     tower = model.towers[IMAGE]
-    kind = getattr(getattr(tower, "vision_config", None), "model_type", None)
-    if not isinstance(tower, TransformersVisionTower) or kind not in _VISION:
+    if not is_clip_or_siglip(tower):
         found.append(f"its tower is {config.component('tower', IMAGE).name!r}; Llava's is CLIP or SigLIP")
     elif tower.num_dropped > 1 or tower.side != tower.vision_config.image_size:
         found.append("its tower's features are selected in a way that Llava does not know")
-    layers = [type(layer) for layer in getattr(model.connectors[IMAGE], "layers", ())]
-    if layers != [nn.Linear, nn.GELU, nn.Linear]:
+    if not is_two_layers_with_gelu(model.connectors[IMAGE]):
         found.append(f"its connector is {config.component('connector', IMAGE).name!r}; Llava's is mlp2x_gelu")
-    aspect = config.component("modality", IMAGE).options.get("aspect", "square")
-    if aspect != "square":
-        found.append(f"pictures are read with aspect {aspect!r}; Llava takes them as they are ('square')")
+    if aspect(model) != "square":
+        found.append(f"pictures are read with aspect {aspect(model)!r}; Llava takes them as they are ('square')")
     head = model.get_output_embeddings()
     if getattr(head, "bias", None) is not None:
         found.append("its LLM's head has a bias; Llava's has none")
     if not any(name.startswith("model.") for name in model.language_model.state_dict()):
         found.append("its LLM's body is not called 'model', as Llava wants it")
-    if getattr(config, "quantization_config", None) is not None:
-        found.append("its weights are quantized; export the model in full precision")
-    return found
+    return found + marker_fault(processor) + quantized_fault(config)
+
+
+def notes(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> list[str]:
+    """What a user should know of a model that has a counterpart."""
+    return [] if jinja_of(processor) else ["its chat template has no form in jinja and is not written"]
 
 
 def export(
@@ -126,7 +115,7 @@ def export(
         if info["missing_keys"] or info["unexpected_keys"]:
             raise KitError(f"cannot be a Llava: weights do not fit: {sorted(info['missing_keys'])[:3]}")
         parity = compare(model, processor, loaded.eval(), LlavaProcessor.from_pretrained(stage))
-        if model.dtype == torch.float32 and not parity.difference <= TOLERANCE:
+        if not parity.close:
             raise KitError(f"cannot be a Llava: its logits would differ by {parity.difference:.1e} from the model's")
     return parity
 
@@ -138,7 +127,7 @@ def _convert(
     rows = model.get_input_embeddings().weight.shape[0]
     tower: Any = model.towers[IMAGE]
     strategy = "default" if tower.num_dropped else "full"
-    chat_template = _chat_template(processor)
+    chat_template = jinja_of(processor)
     tokenizer.add_tokens([PLACEHOLDER], special_tokens=True)
     image_id = tokenizer.convert_tokens_to_ids(PLACEHOLDER)
     text = model.config.text_config.to_dict()
@@ -177,10 +166,7 @@ def _convert(
 
 def _state(model: TinyLlavaForConditionalGeneration, written: nn.Module) -> dict[str, Tensor]:
     """Our weights under Llava's names; what our model does not have stays as a layer that does nothing."""
-    state = {name: torch.zeros_like(value) for name, value in written.state_dict().items()}
-    for name in state:
-        if "norm" in name and name.endswith(".weight"):
-            state[name].fill_(1.0)
+    state = idle_weights(written.state_dict())
     for name, value in model.state_dict().items():
         state[_llava_name(name)] = _grown(value, state[_llava_name(name)])
     return state
@@ -204,16 +190,6 @@ def _grown(value: Tensor, place: Tensor) -> Tensor:
     return place
 
 
-def _chat_template(processor: TinyLlavaProcessor) -> str | None:
-    """The model's template as jinja that takes messages with parts; None where there is none."""
-    if isinstance(processor.template, TokenizerTemplate):
-        return _FLATTEN + processor.tokenizer.chat_template
-    if isinstance(processor.template, Vicuna):
-        names = f"{{%- set SYSTEM = {SYSTEM!r} -%}}\n{{%- set END = {processor.template.turn_end!r} -%}}"
-        return _FLATTEN + names + _VICUNA
-    return None
-
-
 @torch.no_grad()
 def compare(
     model: TinyLlavaForConditionalGeneration,
@@ -232,11 +208,18 @@ def compare(
     pixels = batch["items"][IMAGE]["pixel_values"].to(model.dtype)
     ours = model(**batch).logits  # (1, T, V)
     theirs = written(input_ids=ids, pixel_values=pixels, attention_mask=batch["attention_mask"]).logits
-    difference = float((ours - theirs[..., : ours.shape[-1]]).abs().max())
+    difference = largest(ours, theirs[..., : ours.shape[-1]])
     how = {"do_sample": False, "max_new_tokens": NUM_TOKENS}
     mine = model.generate(**batch, **how)[:, ids.shape[1] :]
     other = written.generate(input_ids=ids, pixel_values=pixels, attention_mask=batch["attention_mask"], **how)
-    return Parity(difference, torch.equal(mine, other[:, ids.shape[1] :]), _same_prompt(made, messages, ids))
+    return Parity(
+        difference=difference,
+        close=is_close(difference, ours),
+        same_ids=torch.equal(mine, other[:, ids.shape[1] :]),
+        same_prompt=_same_prompt(made, messages, ids),
+        pixels=largest(made.image_processor(picture, return_tensors="pt")["pixel_values"], pixels.float()),
+        dtype=model.dtype,
+    )
 
 
 def _same_prompt(made: LlavaProcessor, messages: list[Mapping[str, Any]], ids: Tensor) -> bool:

@@ -1,0 +1,86 @@
+"""The trained demo model with 8- and 4-bit weights: how large it is, and how well it still answers.
+
+    python examples/easy_vqa/quantized.py --assets .demo
+
+`demo.py` has trained the model. Each row of the table is a whole run: the model is quantized while it is read, the
+answers to held-out questions are scored, and the questions asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+if __package__ in (None, ""):  # run as a script: let Python find the repository's `examples`
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from examples.running import print_rows
+from tinyllava_kit import TinyLlavaForConditionalGeneration, TinyLlavaProcessor, load_pretrained
+from tinyllava_kit.checkpoints.quantization import Quantization, stored_bytes
+from tinyllava_kit.core.conversation import Conversation
+from tinyllava_kit.core.fusion import IGNORE_INDEX, TextSpan
+from tinyllava_kit.data.dataset import ConversationDataset
+from tinyllava_kit.evaluation.answers import answers
+from tinyllava_kit.evaluation.exact_match import accuracy
+from tinyllava_kit.evaluation.likelihood import answer_log_probs
+
+WAYS: dict[str, Quantization | None] = {
+    "float32": None,
+    "8 bit": Quantization(bits=8),
+    "nf4": Quantization(bits=4),
+    "nf4, single quant": Quantization(bits=4, double_quant=False),
+    "fp4": Quantization(bits=4, type="fp4"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--assets", type=Path, required=True, help="the folder that prepare.py filled")
+    parser.add_argument("--model", type=Path, help="a model directory; default: what demo.py trained last")
+    parser.add_argument("--questions", type=int, default=200, help="how many held-out questions to ask")
+    arguments = parser.parse_args()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it says of each layer that it casts its input
+    assets = arguments.assets.resolve()
+    directory = arguments.model or assets / "runs" / "lora"
+    rows = [["weights", "bytes", "of float32", "perplexity", "accuracy"]]
+    full = 0
+    for name, how in WAYS.items():
+        model, processor = load_pretrained(directory, quantization=how, dtype=torch.float32)
+        size = stored_bytes(model)
+        full = full or size
+        asked = held_out(assets, processor, arguments.questions)
+        said = answers(model, processor, asked, max_new_tokens=4, batch_size=32)
+        odds = perplexity(model, processor, asked)
+        rows.append([name, f"{size:,}", f"{size / full:.3f}", f"{odds:.4f}", f"{accuracy(said):.3f} ({len(said)})"])
+        print(f"asked {len(asked)} held-out questions, {name}", flush=True)
+    print_rows(rows)
+
+
+def held_out(assets: Path, processor: TinyLlavaProcessor, count: int) -> Sequence[Conversation]:
+    """The questions that demo.py asks first."""
+    every = ConversationDataset.from_file(assets / "easy-vqa" / "test.json", processor).conversations
+    return random.Random(0).sample(every, min(count, len(every)))
+
+
+def perplexity(
+    model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, asked: Sequence[Conversation]
+) -> float:
+    """e to the mean negative log probability of a token of the true answers, each to one question."""
+    total, tokens = 0.0, 0
+    for conversation in asked:
+        sample = processor.encode(conversation)
+        total -= float(answer_log_probs(model, processor, [sample]))
+        spans = (span for span in sample.spans if isinstance(span, TextSpan) and span.labels is not None)
+        tokens += sum(label != IGNORE_INDEX for span in spans for label in span.labels)
+    return math.exp(total / tokens)
+
+
+if __name__ == "__main__":
+    main()

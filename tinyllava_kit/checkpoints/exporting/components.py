@@ -1,0 +1,348 @@
+"""A model as one directory for each part, read by transformers' own classes where the part is one of theirs.
+
+``llm/`` is for AutoModelForCausalLM and AutoTokenizer; ``towers/MODALITY/`` for the tower's class of transformers and
+its preprocessor; ``connectors/MODALITY/`` is a file of weights and a JSON that says how to build the connector of this
+kit. ``README.md`` says how to load and read each. What is written is read again and compared.
+
+Legend: N rows of a tower, P features of a row, E tower width.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    PreTrainedModel,
+    SequenceFeatureExtractor,
+    Wav2Vec2FeatureExtractor,
+    WhisperFeatureExtractor,
+)
+
+from ...core.checkpoint import check_loaded, first_line, without_reports
+from ...core.errors import KitError
+from ...core.interfaces import Connector, Features, Preprocessor, Tower
+from ...core.modeling import TinyLlavaForConditionalGeneration
+from ...core.processing import TinyLlavaProcessor
+from ...core.saving import whole_directory
+from ...modalities.vision_tower import TransformersImagePreprocessor, TransformersVisionTower
+from .parts import idle_weights, is_close, largest, quantized_fault, random_ids
+
+WEIGHTS = "model.safetensors"
+CONNECTOR = "connector.json"
+_RATE_HZ = 16_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartReport:
+    """One part: its folder, and how far what its class makes is from the model's; or why it is not written.
+
+    reading: the expression for the tower's features, of its class's `output`. lines: how to load it, in Python.
+    """
+
+    part: str
+    folder: str = ""
+    difference: float = 0.0
+    refused: str = ""
+    reading: str = ""
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All parts."""
+
+    parts: tuple[PartReport, ...]
+
+    def lines(self) -> list[str]:
+        """For people."""
+        return [
+            f"{each.part}: not written: {each.refused}"
+            if each.refused
+            else f"{each.part}: {each.folder}, largest difference from the model's {each.difference:.1e}"
+            for each in self.parts
+        ]
+
+
+def faults(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> list[str]:
+    """Why a model cannot be taken apart; empty where it can."""
+    return quantized_fault(model.config)
+
+
+def notes(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> list[str]:
+    """The towers that are left out, and why."""
+    why = {modality: tower_fault(tower) for modality, tower in model.towers.items()}
+    return [f"without tower {modality}: {fault}" for modality, fault in why.items() if fault]
+
+
+def tower_fault(tower: Tower) -> str:
+    """Why a tower has no form in transformers; empty where it has one."""
+    name = type(tower).__name__
+    if isinstance(tower, TransformersVisionTower):
+        return "" if tower.vision_config.num_hidden_layers else f"{name} reads the embeddings, before any layer"
+    inner = [key for key, child in tower.named_children() if isinstance(child, PreTrainedModel)]
+    if len(inner) != 1 or not type(getattr(tower, inner[0])).__module__.startswith("transformers."):
+        return f"{name} is no model of transformers"
+    if own := [key for key in tower.state_dict() if not key.startswith(f"{inner[0]}.")]:
+        return f"{name} has weights of its own ({', '.join(own)}), which no class of transformers has"
+    return ""
+
+
+@torch.no_grad()
+def export(
+    model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, target: str | os.PathLike[str]
+) -> Report:
+    """Write the directories, load each again, and compare it with the model's part.
+
+    Raises:
+        KitError: it cannot be taken apart, what a class of transformers makes differs, or it cannot be written.
+    """
+    if why := faults(model, processor):
+        raise KitError(f"cannot be exported as components: {'; '.join(why)}")
+    with whole_directory(target) as stage:
+        parts = [_write_llm(model, processor, stage)]
+        for modality in model.towers:
+            parts.append(_write_tower(model, processor, modality, stage))
+            parts.append(_write_connector(model, modality, stage))
+        (stage / "README.md").write_text(_readme(model, parts), encoding="utf-8")
+    return Report(tuple(parts))
+
+
+def _write_llm(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, stage: Path) -> PartReport:
+    folder = stage / "llm"
+    model.language_model.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
+    processor.tokenizer.save_pretrained(folder)
+    with without_reports():
+        loaded, info = AutoModelForCausalLM.from_pretrained(folder, dtype=model.dtype, output_loading_info=True)
+    check_loaded("llm", missing=info["missing_keys"], unexpected=info["unexpected_keys"])
+    ids = random_ids(model)
+    ours = model.language_model(input_ids=ids).logits  # (1, T, V)
+    difference = largest(ours, loaded.eval()(input_ids=ids).logits)
+    if difference:
+        raise KitError(f"llm: AutoModelForCausalLM gives logits that differ by {difference:.1e} from the model's")
+    code = (
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        'llm = AutoModelForCausalLM.from_pretrained("llm")\n'
+        'tokenizer = AutoTokenizer.from_pretrained("llm")\n'
+    )
+    return PartReport(part="llm", folder="llm", difference=difference, code=code)
+
+
+def _write_tower(
+    model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, modality: str, stage: Path
+) -> PartReport:
+    tower: Any = model.towers[modality]
+    part, folder = f"tower {modality}", f"towers/{modality}"
+    if why := tower_fault(tower):
+        return PartReport(part=part, refused=why)
+    inputs = _sample(processor, modality)
+    if inputs is None:
+        return PartReport(part=part, refused=f"there is no sample of {modality} to compare it with")
+    plain = _plain(tower).to(model.dtype)
+    plain.save_pretrained(stage / folder)
+    has_preprocessor = _save_preprocessor(processor.preprocessors[modality], plain, stage / folder)
+    with without_reports():
+        loaded, info = type(plain).from_pretrained(stage / folder, dtype=model.dtype, output_loading_info=True)
+    check_loaded(part, missing=info["missing_keys"], unexpected=info["unexpected_keys"])
+    reading, difference = _reading(tower, loaded.eval(), inputs, part)
+    return PartReport(
+        part=part,
+        folder=folder,
+        difference=difference,
+        reading=reading,
+        code=_tower_code(plain, modality, reading, has_preprocessor),
+    )
+
+
+def _plain(tower: Any) -> PreTrainedModel:
+    """The tower's weights in the class of transformers; what the features do not depend on does nothing."""
+    if isinstance(tower, TransformersVisionTower):
+        config, kind, state = copy.deepcopy(tower.vision_config), tower.model_class, tower.state_dict()
+        if hasattr(config, "vision_use_head"):
+            config.vision_use_head = False  # SigLIP's pooling
+    else:
+        inner = next(child for child in tower.children() if isinstance(child, PreTrainedModel))
+        config, kind, state = copy.deepcopy(inner.config), type(inner), inner.state_dict()
+    config.tie_last_hidden_states = False  # hidden_states[-1] is what the last layer makes, before any norm
+    plain = kind(config).eval()
+    plain.load_state_dict({**idle_weights(plain.state_dict()), **state}, strict=True)
+    return plain
+
+
+def _reading(
+    tower: Any, loaded: PreTrainedModel, inputs: Mapping[str, Tensor], part: str
+) -> tuple[str, float]:
+    """The expression that gives the tower's features, and the difference that remains.
+
+    Raises:
+        KitError: none does.
+    """
+    dtype = next(loaded.parameters()).dtype
+    inputs = {k: v.to(dtype) if v.is_floating_point() else v for k, v in inputs.items()}
+    ours = tower(**inputs).features  # (N, P, E)
+    output = loaded(inputs[loaded.main_input_name], output_hidden_states=True)
+    dropped = getattr(tower, "num_dropped", 0)
+    found = {}
+    for name in ("last_hidden_state", "hidden_states[-1]"):
+        states = output.last_hidden_state if name == "last_hidden_state" else output.hidden_states[-1]
+        stop = dropped + ours.shape[1]
+        cut = f"[:, {dropped}:]" if dropped else ""
+        found[f"output.{name}{cut}"] = largest(ours, states[:, dropped:stop])
+    reading = min(found, key=lambda each: found[each])
+    if not is_close(found[reading], ours):
+        raise KitError(
+            f"{part}: {type(loaded).__name__} gives features that differ by {found[reading]:.1e} from the tower's"
+        )
+    return reading, found[reading]
+
+
+def _sample(processor: TinyLlavaProcessor, modality: str) -> dict[str, Tensor] | None:
+    """An item of noise as the tower's inputs; None for a modality of which none can be made here."""
+    noise = np.random.default_rng(0)
+    sources = {
+        "image": Image.fromarray(noise.integers(0, 256, (90, 70, 3), dtype=np.uint8)),
+        "audio": ((0.1 * noise.standard_normal(_RATE_HZ)).astype(np.float32), _RATE_HZ),
+    }
+    if modality not in sources:
+        return None
+    preprocessor = processor.preprocessors[modality]
+    return preprocessor.collate(preprocessor(processor.modalities[modality].read(sources[modality])))
+
+
+def _save_preprocessor(preprocessor: Preprocessor, plain: PreTrainedModel, folder: Path) -> bool:
+    """``preprocessor_config.json``, where the preprocessor has a form in transformers; whether it has."""
+    made = _as_transformers(preprocessor, plain)
+    if made is not None:
+        made.save_pretrained(folder)
+    return made is not None
+
+
+def _as_transformers(preprocessor: Preprocessor, plain: PreTrainedModel) -> Any:
+    if isinstance(preprocessor, TransformersImagePreprocessor):
+        return preprocessor._processor
+    settings = preprocessor.settings()
+    rate = settings.get("rate_hz")
+    extractor: SequenceFeatureExtractor | None = None
+    if rate and plain.main_input_name == "input_values" and "normalize" in settings:
+        extractor = Wav2Vec2FeatureExtractor(
+            feature_size=1, sampling_rate=rate, padding_value=0.0, do_normalize=settings["normalize"]
+        )
+    elif rate and plain.main_input_name == "input_features" and "window_features" in settings:
+        seconds, rest = divmod(2 * settings["hop"] * settings["window_features"], rate)
+        if not rest:  # a window of whole seconds, as WhisperFeatureExtractor wants it
+            extractor = WhisperFeatureExtractor(
+                feature_size=settings["num_mels"],
+                sampling_rate=rate,
+                hop_length=settings["hop"],
+                n_fft=settings["n_fft"],
+                chunk_length=seconds,
+            )
+    return extractor
+
+
+def _tower_code(plain: PreTrainedModel, modality: str, reading: str, has_preprocessor: bool) -> str:
+    kind = type(plain)
+    public = hasattr(importlib.import_module("transformers"), kind.__name__)
+    lines = [
+        f"from {'transformers' if public else kind.__module__} import {kind.__name__}",
+        "",
+        f'tower = {kind.__name__}.from_pretrained("towers/{modality}")',
+    ]
+    if has_preprocessor:
+        auto = "AutoImageProcessor" if plain.main_input_name == "pixel_values" else "AutoFeatureExtractor"
+        lines[0] = f"{lines[0]}\nfrom transformers import {auto}"
+        lines.append(f'preprocessor = {auto}.from_pretrained("towers/{modality}")')
+    lines += [
+        "",
+        "",
+        "def features(inputs):",
+        f"    output = tower(inputs, output_hidden_states=True)  # inputs: {plain.main_input_name}",
+        f"    return {reading}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _write_connector(model: TinyLlavaForConditionalGeneration, modality: str, stage: Path) -> PartReport:
+    connector, folder = model.connectors[modality], stage / "connectors" / modality
+    component = model.config.component("connector", modality)
+    folder.mkdir(parents=True)
+    save_file({k: v.contiguous() for k, v in connector.state_dict().items()}, folder / WEIGHTS, {"format": "pt"})
+    described = {
+        "name": component.name,
+        "class": f"{type(connector).__module__}:{type(connector).__qualname__}",
+        "distribution": component.distribution,
+        "version": component.version,
+        "in_dim": component.config["in_dim"],
+        "out_dim": component.config["out_dim"],
+        "grid": component.config.get("grid"),
+        "options": _options(connector, component.options, component.name, model, modality),
+    }
+    (folder / CONNECTOR).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    loaded = load_connector(folder).to(model.dtype)
+    features = Features(_noise(connector, described), None, described["grid"] and tuple(described["grid"]))
+    ours = connector(features)  # (1, P', D)
+    difference = largest(ours, loaded(features))
+    if difference:
+        raise KitError(f"connector {modality}: what is written differs by {difference:.1e} from the model's")
+    code = (
+        "from tinyllava_kit.checkpoints.exporting.components import load_connector\n"
+        "from tinyllava_kit.core.interfaces import Features\n\n"
+        f'connector = load_connector("connectors/{modality}")\n\n\n'
+        "def rows(features):\n"
+        f"    return connector(Features(features, None, {features.grid}))  # (N, P, {described['in_dim']}) to "
+        f"(N, P', {described['out_dim']})\n"
+    )
+    part = f"connector {modality}"
+    return PartReport(part=part, folder=f"connectors/{modality}", difference=difference, code=code)
+
+
+def load_connector(folder: str | os.PathLike[str]) -> Connector:
+    """A connector that `export` wrote, in the dtype of its weights, in eval.
+
+    Raises:
+        KitError: not such a directory; its class is of a plugin that is not installed; damaged weights.
+    """
+    folder = Path(folder)
+    try:
+        described = json.loads((folder / CONNECTOR).read_text(encoding="utf-8"))
+        module, _, name = described["class"].partition(":")
+        kind = getattr(importlib.import_module(module), name)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise KitError(f"{str(folder)!r} is no connector that was exported: {first_line(error)}") from error
+    except ImportError as error:
+        wanted = f"{described.get('distribution')}=={described.get('version')}"
+        raise KitError(f"{str(folder)!r}: its class {described['class']!r} is missing: pip install '{wanted}'") from error
+    grid = described.get("grid")
+    connector: Connector = kind(
+        in_dim=described["in_dim"],
+        out_dim=described["out_dim"],
+        grid=tuple(grid) if grid else None,
+        **described.get("options", {}),
+    )
+    state = load_file(folder / WEIGHTS)
+    own = connector.state_dict()
+    check_loaded(
+        str(folder),
+        missing=own.keys() - state.keys(),
+        unexpected=state.keys() - own.keys(),
+        mismatched=[key for key in own.keys() & state.keys() if own[key].shape != state[key].shape],
+    )
+    dtypes = {value.dtype for value in state.values() if value.is_floating_point()}
+    if dtypes:
+        connector.to(dtypes.pop())
+    connector.load_state_dict(state)
+    return connector.eval()
