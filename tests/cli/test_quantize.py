@@ -92,7 +92,7 @@ def test_a_quantized_directory_is_checked_and_not_quantized_again(place):
         (["model", "images", "--bits", "8"], "exists and is not empty"),
         (["nowhere", "new", "--bits", "8"], "no model directory 'nowhere'"),
         (["images", "new", "--bits", "8"], "has no config.json"),
-        (["llm", "new", "--bits", "8"], "run 'tinyllava convert' on it first"),
+        (["llm", "new", "--bits", "8"], "is of no layout that is read"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(place, words, match, monkeypatch, capsys):
