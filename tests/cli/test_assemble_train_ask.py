@@ -9,10 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
+import torch
 import yaml
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from tests import toys
+from tinyllava_kit_cli import app
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'cli'}", "HF_HUB_OFFLINE": "1"}
@@ -21,6 +26,14 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'cli'}", 
 def tinyllava(*words, cwd, **options):
     command = [sys.executable, "-m", "tinyllava_kit_cli", *map(str, words)]
     return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, **options)
+
+
+def in_this_process(*words, capfd):
+    """The same without starting Python anew, for tables of many."""
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        app.main([*map(str, words)])
+    return subprocess.CompletedProcess(words, ended.value.code, *capfd.readouterr())
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +48,34 @@ def place(tmp_path_factory):
 
 
 PARTS = ["--llm", "llama:llm", "--tower", f"image=clip:{toys.CLIP}", "--connector", "image=mlp2x_gelu"]
+
+
+HEARING = ["--llm", "llama:llm", "--tower", "audio=wav2vec2:encoder", "--connector", "audio=stack_mlp"]
+
+
+@pytest.fixture(scope="module")
+def damaged(place):
+    """The same folder with a model that hears, and ``bad/`` of files that cannot be read beside one that can."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 22, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 29}
+    positions = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 11}
+    Wav2Vec2Model(Wav2Vec2Config(**sizes, **positions, conv_dim=[13] * 7)).save_pretrained(place / "encoder")
+    Wav2Vec2FeatureExtractor().save_pretrained(place / "encoder")
+    made = tinyllava("assemble", *HEARING, "-o", "hearing", cwd=place)
+    assert made.returncode == 0, made.stderr
+    bad = place / "bad"
+    bad.mkdir()
+    tone = np.sin(np.arange(8000) / 7)
+    soundfile.write(bad / "whole.wav", tone, 16000)
+    (bad / "cut.wav").write_bytes((bad / "whole.wav").read_bytes()[:5000])
+    (bad / "cut.png").write_bytes((place / "images/0.png").read_bytes()[:700])
+    (bad / "empty").touch()
+    rows = [{"audio": "whole.wav", "text": "a tone"}, {"audio": "cut.wav", "text": "half of it"}]
+    (bad / "cut.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for sound in (tone, np.where(np.arange(8000) == 5, np.nan, tone)):
+        rows.append({"audio": {"array": sound.tolist(), "sampling_rate": 16000}, "text": "a tone"})
+    (bad / "nan.jsonl").write_text("\n".join(map(json.dumps, rows[2:])))
+    return place
 
 
 def recipe(folder, name="recipe.yaml", **stage):
@@ -182,14 +223,57 @@ def test_a_bad_recipe_or_bad_data_is_one_line(place, text, match):
         (["images", "x"], "'images' is not a model directory"),
         (["model", "--image", "gone.png", "x"], "gone.png"),
         (["model", "--image", "rows.json", "x"], "rows.json"),
+        (["model", "--image", "bad/cut.png", "x"], "cannot read image 'bad/cut.png': image file is truncated"),
+        (["model", "--image", "bad/empty", "x"], "cannot read image 'bad/empty': damaged, or not one of JPEG"),
+        (["model", "--image", "images", "x"], "image 'images' is not a file"),
+        (["hearing", "--audio", "gone.wav", "x"], "cannot open 'gone.wav': No such file"),
+        (["hearing", "--audio", "bad/cut.wav", "x"], "'bad/cut.wav' is truncated"),
+        (["hearing", "--audio", "bad/empty", "x"], "cannot decode 'bad/empty'"),
+        (["hearing", "--audio", "bad", "x"], "cannot open 'bad': Is a directory"),
+        (["hearing", "--audio", "images/0.png", "x"], "cannot decode 'images/0.png'"),
+        (["hearing", "--audio", "rows.json", "x"], "cannot decode 'rows.json'"),
+        (["model", "what? " * 300], "and leaves no room for an answer; the LLM has 512"),
+        (["model"], "Missing argument 'QUESTION'; see 'tinyllava ask --help'"),
         (["model", "--item", "images/0.png", "x"], "--item wants MODALITY=FILE"),
         (["model", "--item", "audio=images/0.png", "x"], "the model does not read 'audio'; it reads image"),
         (["model", "<image> x"], "the question has 1 <image>, 0 image item(s) are given"),
         (["model", "--image", "images/0.png", "--image", "images/1.png", "<image> x"], "1 <image>, 2 image item(s)"),
     ],
 )
-def test_a_question_that_cannot_be_asked_is_one_line(place, words, match):
-    refused(tinyllava("ask", *words, cwd=place), match)
+def test_a_question_that_cannot_be_asked_is_one_line(damaged, words, match, monkeypatch, capfd):
+    monkeypatch.chdir(damaged)
+    done = in_this_process("ask", *words, capfd=capfd)
+    refused(done, match)
+    assert done.stdout == ""
+
+
+CUT = "'bad/cut.wav' is truncated: its header promises"
+
+
+@pytest.mark.parametrize(
+    ("data", "match", "stage"),
+    [
+        ("bad/cut.jsonl", f"error: bad/cut.jsonl[1]: {CUT}", {"workers": 1}),
+        ("bad/cut.jsonl", f"error: bad/cut.jsonl[1]: {CUT}", {"cache_features": True}),
+        ("bad/nan.jsonl", "error: bad/nan.jsonl[1]: 'audio array' is not finite at sample 5", {}),
+    ],
+)
+def test_a_sound_of_the_data_that_cannot_be_read_is_one_line_and_nothing_is_left(damaged, data, match, stage):
+    pairs = {"modality": "audio", "prompts": ["Repeat: <audio>"]}
+    stage = {
+        "name": "a",
+        "data": {"path": data, "pairs": pairs},
+        "train": {"connector.audio": "full"},
+        "epochs": 1,
+        "batch_size": 1,
+        **stage,
+    }
+    text = yaml.safe_dump({"model": "hearing", "output": "heard", "stages": [stage]})
+    (damaged / "unheard.yaml").write_text(text)
+    done = tinyllava("train", "unheard.yaml", cwd=damaged)
+    refused(done, match)
+    assert done.stderr.splitlines()[-1].startswith("error: ")  # no progress bar behind it, or on its line
+    assert not (damaged / "heard").exists()
 
 
 def test_a_full_disk_leaves_no_half_model(place):

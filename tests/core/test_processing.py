@@ -9,6 +9,7 @@ import torch
 
 from tests import toys
 from tinyllava_kit import KitError
+from tinyllava_kit.core.conversation import Item
 from tinyllava_kit.core.fusion import IGNORE_INDEX
 
 
@@ -73,6 +74,16 @@ def test_errors_name_the_row(made):
     _, processor, _ = made
     with pytest.raises(KitError, match=r"row 'r7': the text has 1 <image>"):
         processor(row("<image>", "x", id="r7"), labels=True)
+
+
+def test_an_item_that_cannot_be_read_names_its_row_however_it_is_read(made):
+    _, processor, _ = made
+    conversation = processor.conversation(row("<image>", "x", id="r7", image="gone.png"), name="a/b.json[3]")
+    for read in (lambda: processor.encode(conversation), lambda: processor.read_item(conversation.items[0])):
+        with pytest.raises(KitError, match=r"^a/b\.json\[3\] 'r7': image 'gone\.png' does not exist"):
+            read()
+    with pytest.raises(KitError, match=r"^image 'gone\.png' does not exist"):  # of a question, not of data
+        processor.read_item(Item("image", "gone.png"))
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,8 @@ def test_sizes_are_read_from_headers(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    conversation = Conversation((), (Item("audio", str(tmp_path / "no.wav")),))
-    with pytest.raises(KitError, match=r"cannot open .*no\.wav"):
+    conversation = Conversation((), (Item("audio", str(tmp_path / "no.wav"), name="rows.csv[7]"),))
+    with pytest.raises(KitError, match=r"^rows\.csv\[7\]: cannot open .*no\.wav"):
         sizes_of([conversation], {"audio": AudioModality()})
 
 

@@ -13,6 +13,8 @@ from ..core.errors import KitError
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import TinyLlavaProcessor
 
+NEW_TOKENS = 256  # of an answer, where nobody says how many
+
 
 def question(text: str, items: Sequence[Item], processor: TinyLlavaProcessor) -> Conversation:
     """One user turn with items: at their placeholders in `text`, or in front of it where it has none.
@@ -50,20 +52,22 @@ def answer(
     processor: TinyLlavaProcessor,
     conversations: Sequence[Conversation],
     *,
-    max_new_tokens: int = 128,
+    max_new_tokens: int | None = None,
     stream: bool = False,
     **generation: Any,
 ) -> list[str]:
     """The model's answer to each conversation, greedy unless `generation` says otherwise.
 
     Args:
+        max_new_tokens: of an answer; None: `NEW_TOKENS`, or fewer where the LLM's context ends before. A number is
+            refused where the LLM has no room for it.
         stream: print the answer to standard output as it is generated (one conversation).
 
     Raises:
         KitError: a conversation that leaves the LLM no room for an answer; see also `TinyLlavaProcessor`.
     """
     batch = processor(list(conversations), answer=True, padding_side="left").to(model.device)
-    _check_room(model, batch["input_ids"].shape[1], max_new_tokens)
+    max_new_tokens = _with_room(model, batch["input_ids"].shape[1], max_new_tokens)
     streamer = TextStreamer(processor.tokenizer, skip_prompt=True, skip_special_tokens=True) if stream else None
     options = {"do_sample": False, "max_new_tokens": max_new_tokens, "pad_token_id": processor.pad_id, **generation}
     ids = model.generate(**batch, streamer=streamer, **options)  # (B, T + new)
@@ -71,10 +75,24 @@ def answer(
     return [text.strip() for text in processor.batch_decode(new, skip_special_tokens=True)]
 
 
-def _check_room(model: TinyLlavaForConditionalGeneration, length: int, max_new_tokens: int) -> None:
+def _with_room(model: TinyLlavaForConditionalGeneration, length: int, max_new_tokens: int | None) -> int:
+    """How many tokens an answer may have behind `length` positions.
+
+    Raises:
+        KitError: none, or fewer than are wanted.
+    """
     room = getattr(model.config.text_config, "max_position_embeddings", None)
-    if room is not None and length + max_new_tokens > room:
+    left = NEW_TOKENS if room is None else room - length
+    if left < 1:
+        raise KitError(
+            f"the conversation takes {length} positions, its items included, and leaves no room for an answer; the LLM "
+            f"has {room}: give fewer or shorter items, or a shorter question"
+        )
+    if max_new_tokens is None:
+        return min(NEW_TOKENS, left)
+    if room is not None and max_new_tokens > left:
         raise KitError(
             f"the conversation takes {length} positions, its items included, and the answer up to {max_new_tokens}; "
-            f"the LLM has {room}: give fewer or shorter items, or a smaller --max-new-tokens"
+            f"the LLM has {room}: give fewer or shorter items, or a --max-new-tokens of {left} at most"
         )
+    return max_new_tokens

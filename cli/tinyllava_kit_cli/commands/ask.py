@@ -41,7 +41,12 @@ def _as_item(modality: str):
 @click.argument("directory", type=click.Path())
 @click.argument("question")
 @click.option("--item", "items", multiple=True, metavar="MODALITY=FILE", help="An item, in the order of the question.")
-@click.option("--max-new-tokens", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option(
+    "--max-new-tokens",
+    type=click.IntRange(min=1),
+    show_default="256, or what the LLM has room for",
+    help="Of the answer; refused where the LLM has no room for them.",
+)
 @click.option(
     "--temperature",
     type=click.FloatRange(min=0, min_open=True),
@@ -54,7 +59,7 @@ def command(
     directory: str,
     question: str,
     items: tuple[str, ...],
-    max_new_tokens: int,
+    max_new_tokens: int | None,
     temperature: float | None,
     seed: int,
 ) -> None:

@@ -4,44 +4,57 @@ from __future__ import annotations
 
 import click
 
+from tinyllava_kit.checkpoints.exporting.targets import TARGETS
 from tinyllava_kit_cli.output import refuse_taken
-
-TARGETS = ("hf-llava",)
 
 
 @click.command(short_help="Write a model as other programs read it.")
 @click.argument("directory", type=click.Path())
-@click.option("--to", "target", type=click.Choice(TARGETS), default="hf-llava", show_default=True)
+@click.option("--to", "target", type=click.Choice(TARGETS), help="As what.")
 @click.option("-o", "--output", type=click.Path(), help="The directory to write.")
-@click.option("--check-only", is_flag=True, help="Say which targets are possible, and why the others are not.")
-def command(directory: str, target: str, output: str | None, check_only: bool) -> None:
+@click.option("--check-only", is_flag=True, help="Write nothing; say what is possible, and why the rest is not.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float16"]),
+    help="Of a gguf's matrices.  [default: float32 for a model in float32, else float16]",
+)
+@click.option("--llm-only", is_flag=True, help="Of gguf: the LLM alone, without what the model sees with.")
+def command(
+    directory: str, target: str | None, output: str | None, check_only: bool, dtype: str | None, llm_only: bool
+) -> None:
     """Write the model in DIRECTORY as other programs read it.
 
-    hf-llava is transformers' LlavaForConditionalGeneration with its LlavaProcessor; engines that serve it (vllm serve
-    OUTPUT) read that directory. What is written is loaded again and run beside the model, both in memory, on one
-    picture and question, and the largest difference of logits is printed; a model in float32 that differs by more than
-    1e-4 is not written.
+    hf-llava: transformers' LlavaForConditionalGeneration with its LlavaProcessor; engines that serve it (vllm serve
+    OUTPUT) read that directory. What is written is loaded again and run beside the model on one picture and question,
+    and the largest difference of logits is printed; where it is more than rounding, nothing is written.
+
+    hf-components: one directory for each part, loaded by transformers' own classes, and a README.md that says how. Each
+    is loaded again and compared with the model's.
+
+    gguf: model.gguf and mmproj.gguf for llama.cpp (llama-mtmd-cli -m model.gguf --mmproj mmproj.gguf). They are read
+    back and compared, llama.cpp itself is not run.
+
+    The first two hold the model in memory twice while they compare.
     """
-    if not check_only and not output:
-        raise click.UsageError("give the output directory with -o DIR, or --check-only")
+    if not check_only and not (output and target):
+        raise click.UsageError("say what to write and where, with --to TARGET -o DIR, or --check-only")
+    if target != "gguf" and (dtype or llm_only):
+        raise click.UsageError("--dtype and --llm-only are of --to gguf")
+    if check_only and (dtype or llm_only):
+        raise click.UsageError("--dtype and --llm-only say how to write; leave them out with --check-only")
     if output and not check_only:
         refuse_taken(output)
 
     from tinyllava_kit import load_pretrained
-    from tinyllava_kit.checkpoints.exporting.llava import export, faults
+    from tinyllava_kit.checkpoints.exporting.targets import load_target, table_of
     from tinyllava_kit_cli.table import align
 
     model, processor = load_pretrained(directory)
     model.eval()
     if check_only:
-        why = faults(model, processor)
-        click.echo(
-            "\n".join(align([["TARGET", "POSSIBLE", "WHY NOT"], [target, "no" if why else "yes", "; ".join(why)]]))
-        )
+        click.echo("\n".join(align(table_of(model, processor, [target] if target else TARGETS))))
         return
-    parity = export(model, processor, output or "")
-    click.echo(f"logits beside ours, one picture: largest difference {parity.difference:.1e} ({model.dtype})")
-    click.echo(f"next tokens, greedy: {'the same' if parity.same_ids else 'DIFFERENT'}")
-    prompt = "the same" if parity.same_prompt else "not the same; the tokenizer may begin each piece of a text anew"
-    click.echo(f"token ids that its processor makes of a conversation: {prompt}")
+    how = {"dtype": dtype, "llm_only": llm_only} if target == "gguf" else {}
+    report = load_target(target or "").export(model, processor, output or "", **how)
+    click.echo("\n".join(report.lines()))
     click.echo(f"wrote {output}", err=True)

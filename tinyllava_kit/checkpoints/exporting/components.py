@@ -13,7 +13,7 @@ import copy
 import importlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     PreTrainedModel,
@@ -31,13 +31,18 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from ...core.checkpoint import check_loaded, first_line, without_reports
+from ...core.catalog import Catalog
+from ...core.checkpoint import check_loaded, first_line, load_state, without_reports
+from ...core.configuration import Component, as_json
+from ...core.discovery import discover
 from ...core.errors import KitError
 from ...core.interfaces import Connector, Features, Preprocessor, Tower
 from ...core.modeling import TinyLlavaForConditionalGeneration
 from ...core.processing import TinyLlavaProcessor
 from ...core.saving import whole_directory
+from ...core.specs import load
 from ...modalities.vision_tower import TransformersImagePreprocessor, TransformersVisionTower
+from ..weights import open_file
 from .parts import idle_weights, is_close, largest, quantized_fault, random_ids
 
 WEIGHTS = "model.safetensors"
@@ -49,7 +54,7 @@ _RATE_HZ = 16_000
 class PartReport:
     """One part: its folder, and how far what its class makes is from the model's; or why it is not written.
 
-    reading: the expression for the tower's features, of its class's `output`. lines: how to load it, in Python.
+    reading: the expression that gives the tower's features, of its class's `output`. code: Python that loads it.
     """
 
     part: str
@@ -153,7 +158,9 @@ def _write_tower(
         return PartReport(part=part, refused=f"there is no sample of {modality} to compare it with")
     plain = _plain(tower).to(model.dtype)
     plain.save_pretrained(stage / folder)
-    has_preprocessor = _save_preprocessor(processor.preprocessors[modality], plain, stage / folder)
+    preprocessor = _as_transformers(processor.preprocessors[modality], plain)
+    if preprocessor is not None:
+        preprocessor.save_pretrained(stage / folder)
     with without_reports():
         loaded, info = type(plain).from_pretrained(stage / folder, dtype=model.dtype, output_loading_info=True)
     check_loaded(part, missing=info["missing_keys"], unexpected=info["unexpected_keys"])
@@ -163,7 +170,7 @@ def _write_tower(
         folder=folder,
         difference=difference,
         reading=reading,
-        code=_tower_code(plain, modality, reading, has_preprocessor),
+        code=_tower_code(plain, preprocessor, folder, reading),
     )
 
 
@@ -182,9 +189,7 @@ def _plain(tower: Any) -> PreTrainedModel:
     return plain
 
 
-def _reading(
-    tower: Any, loaded: PreTrainedModel, inputs: Mapping[str, Tensor], part: str
-) -> tuple[str, float]:
+def _reading(tower: Any, loaded: PreTrainedModel, inputs: Mapping[str, Tensor], part: str) -> tuple[str, float]:
     """The expression that gives the tower's features, and the difference that remains.
 
     Raises:
@@ -222,15 +227,8 @@ def _sample(processor: TinyLlavaProcessor, modality: str) -> dict[str, Tensor] |
     return preprocessor.collate(preprocessor(processor.modalities[modality].read(sources[modality])))
 
 
-def _save_preprocessor(preprocessor: Preprocessor, plain: PreTrainedModel, folder: Path) -> bool:
-    """``preprocessor_config.json``, where the preprocessor has a form in transformers; whether it has."""
-    made = _as_transformers(preprocessor, plain)
-    if made is not None:
-        made.save_pretrained(folder)
-    return made is not None
-
-
 def _as_transformers(preprocessor: Preprocessor, plain: PreTrainedModel) -> Any:
+    """The preprocessor as one of transformers; None where it has no such form."""
     if isinstance(preprocessor, TransformersImagePreprocessor):
         return preprocessor._processor
     settings = preprocessor.settings()
@@ -253,27 +251,28 @@ def _as_transformers(preprocessor: Preprocessor, plain: PreTrainedModel) -> Any:
     return extractor
 
 
-def _tower_code(plain: PreTrainedModel, modality: str, reading: str, has_preprocessor: bool) -> str:
-    kind = type(plain)
-    public = hasattr(importlib.import_module("transformers"), kind.__name__)
+def _tower_code(plain: PreTrainedModel, preprocessor: Any, folder: str, reading: str) -> str:
+    kinds = [type(plain)] if preprocessor is None else [type(plain), type(preprocessor)]
+    public = importlib.import_module("transformers")
     lines = [
-        f"from {'transformers' if public else kind.__module__} import {kind.__name__}",
-        "",
-        f'tower = {kind.__name__}.from_pretrained("towers/{modality}")',
+        f"from {'transformers' if hasattr(public, kind.__name__) else kind.__module__} import {kind.__name__}"
+        for kind in kinds
     ]
-    if has_preprocessor:
-        auto = "AutoImageProcessor" if plain.main_input_name == "pixel_values" else "AutoFeatureExtractor"
-        lines[0] = f"{lines[0]}\nfrom transformers import {auto}"
-        lines.append(f'preprocessor = {auto}.from_pretrained("towers/{modality}")')
+    names = ("tower", "preprocessor")
     lines += [
         "",
-        "",
-        "def features(inputs):",
-        f"    output = tower(inputs, output_hidden_states=True)  # inputs: {plain.main_input_name}",
-        f"    return {reading}",
-        "",
+        *(f'{name} = {k.__name__}.from_pretrained("{folder}")' for name, k in zip(names, kinds, strict=False)),
     ]
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "",
+            f"def features({plain.main_input_name}):",
+            f"    output = tower({plain.main_input_name}, output_hidden_states=True)",
+            f"    return {reading}",
+        ]
+    )
 
 
 def _write_connector(model: TinyLlavaForConditionalGeneration, modality: str, stage: Path) -> PartReport:
@@ -281,68 +280,72 @@ def _write_connector(model: TinyLlavaForConditionalGeneration, modality: str, st
     component = model.config.component("connector", modality)
     folder.mkdir(parents=True)
     save_file({k: v.contiguous() for k, v in connector.state_dict().items()}, folder / WEIGHTS, {"format": "pt"})
-    described = {
-        "name": component.name,
-        "class": f"{type(connector).__module__}:{type(connector).__qualname__}",
-        "distribution": component.distribution,
-        "version": component.version,
-        "in_dim": component.config["in_dim"],
-        "out_dim": component.config["out_dim"],
-        "grid": component.config.get("grid"),
-        "options": _options(connector, component.options, component.name, model, modality),
-    }
+    described = {"class": f"{type(connector).__module__}:{type(connector).__qualname__}", **as_json(component)}
     (folder / CONNECTOR).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-    loaded = load_connector(folder).to(model.dtype)
-    features = Features(_noise(connector, described), None, described["grid"] and tuple(described["grid"]))
-    ours = connector(features)  # (1, P', D)
-    difference = largest(ours, loaded(features))
+    size = _num_features(model, modality)
+    noise = torch.randn(1, size, connector.in_dim, generator=torch.Generator().manual_seed(0)).to(model.dtype)
+    features = Features(noise, None, connector.grid)  # (1, P, E)
+    difference = largest(connector(features), load_connector(folder)(features))
     if difference:
         raise KitError(f"connector {modality}: what is written differs by {difference:.1e} from the model's")
-    code = (
-        "from tinyllava_kit.checkpoints.exporting.components import load_connector\n"
-        "from tinyllava_kit.core.interfaces import Features\n\n"
-        f'connector = load_connector("connectors/{modality}")\n\n\n'
-        "def rows(features):\n"
-        f"    return connector(Features(features, None, {features.grid}))  # (N, P, {described['in_dim']}) to "
-        f"(N, P', {described['out_dim']})\n"
-    )
-    part = f"connector {modality}"
-    return PartReport(part=part, folder=f"connectors/{modality}", difference=difference, code=code)
+    code = f"""\
+from tinyllava_kit.checkpoints.exporting.components import load_connector
+from tinyllava_kit.core.interfaces import Features
+
+connector = load_connector("connectors/{modality}")
 
 
-def load_connector(folder: str | os.PathLike[str]) -> Connector:
+def rows(features):
+    # of whole items, (N, P, {connector.in_dim}), to rows of the LLM's width, (N, P', {connector.out_dim})
+    return connector(Features(features, None, {connector.grid}))
+"""
+    return PartReport(part=f"connector {modality}", folder=f"connectors/{modality}", difference=difference, code=code)
+
+
+def _num_features(model: TinyLlavaForConditionalGeneration, modality: str) -> int:
+    """How many features a connector is tried with: its raster's, or some seconds of sound."""
+    grid = model.connectors[modality].grid
+    return grid[0] * grid[1] if grid else 60
+
+
+def load_connector(folder: str | os.PathLike[str], *, catalog: Catalog | None = None) -> Connector:
     """A connector that `export` wrote, in the dtype of its weights, in eval.
 
     Raises:
-        KitError: not such a directory; its class is of a plugin that is not installed; damaged weights.
+        KitError: not such a directory, or its weights do not fit.
+        MissingPluginError: it is of a plugin that is not installed.
     """
     folder = Path(folder)
     try:
         described = json.loads((folder / CONNECTOR).read_text(encoding="utf-8"))
-        module, _, name = described["class"].partition(":")
-        kind = getattr(importlib.import_module(module), name)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise KitError(f"{str(folder)!r} is no connector that was exported: {first_line(error)}") from error
-    except ImportError as error:
-        wanted = f"{described.get('distribution')}=={described.get('version')}"
-        raise KitError(f"{str(folder)!r}: its class {described['class']!r} is missing: pip install '{wanted}'") from error
-    grid = described.get("grid")
-    connector: Connector = kind(
-        in_dim=described["in_dim"],
-        out_dim=described["out_dim"],
+    described.pop("class", None)  # for people; what is imported is what an installed plugin offers
+    component = Component.of(described, CONNECTOR)
+    grid = component.config.get("grid")
+    connector: Connector = load(component.offer("connector", catalog or discover()).spec)(
+        in_dim=component.config["in_dim"],
+        out_dim=component.config["out_dim"],
         grid=tuple(grid) if grid else None,
-        **described.get("options", {}),
+        **component.options,
     )
-    state = load_file(folder / WEIGHTS)
-    own = connector.state_dict()
-    check_loaded(
-        str(folder),
-        missing=own.keys() - state.keys(),
-        unexpected=state.keys() - own.keys(),
-        mismatched=[key for key in own.keys() & state.keys() if own[key].shape != state[key].shape],
-    )
-    dtypes = {value.dtype for value in state.values() if value.is_floating_point()}
-    if dtypes:
-        connector.to(dtypes.pop())
-    connector.load_state_dict(state)
+    state = {name: tensor.read() for name, tensor in open_file(folder / WEIGHTS).items()}
+    load_state(connector.to(next(iter(state.values())).dtype if state else torch.float32), state, str(folder))
     return connector.eval()
+
+
+def _readme(model: TinyLlavaForConditionalGeneration, parts: Sequence[PartReport]) -> str:
+    """What is in each directory, and Python that loads it."""
+    text = [
+        "# The parts of a tinyllava-kit model",
+        "",
+        "Each directory is loaded by itself. Paths are from here. What a tower makes of an item goes through the "
+        "connector of its modality and stands among the LLM's text embeddings, in the item's place.",
+    ]
+    for each in parts:
+        text += ["", f"## {each.part}", ""]
+        if each.refused:
+            text.append(f"Not written: {each.refused}. The model directory of the kit has it.")
+            continue
+        text += [f"`{each.folder}/`", "", "```python", each.code.rstrip(), "```"]
+    return "\n".join([*text, ""])

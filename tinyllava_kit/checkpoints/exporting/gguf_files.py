@@ -1,0 +1,391 @@
+"""A model as the files that llama.cpp reads: ``model.gguf``, and ``mmproj.gguf`` where it sees.
+
+Names and keys are those of the ``gguf`` package. llama.cpp is not run: what is written is read again and compared, each
+tensor with the model's. What llama.cpp does with the files was taken from its source (2026): its projector ``mlp`` runs
+as many blocks as ``clip.vision.feature_layer`` says, drops the class token where there is one, and pads a picture to a
+square of CLIP's mean colour.
+
+Legend: D width of the LLM, E tower width.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...core.conversation import Span
+from ...core.encoding import encode_spans
+from ...core.errors import KitError
+from ...core.modeling import TinyLlavaForConditionalGeneration
+from ...core.processing import TinyLlavaProcessor
+from ...core.saving import whole_directory
+from ..ours import IMAGE
+from .chat import jinja_of
+from .gguf_vocabulary import Vocabulary, read_vocabulary
+from .parts import aspect, is_clip_or_siglip, is_two_layers_with_gelu, marker_fault, quantized_fault, text_option
+
+MODEL, MMPROJ = "model.gguf", "mmproj.gguf"
+LLMS = ("llama", "qwen2")
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
+MARKER = "<__media__>"  # where llama.cpp puts a picture
+CLIP_COLOUR = (122, 116, 104)  # with which it pads
+_HALF_MAX = 65504.0
+# An activation of transformers -> whether llama.cpp's GELU is used, which is that of tanh, or its quick one.
+_GELU = {"quick_gelu": False, "gelu": True, "gelu_pytorch_tanh": True, "gelu_new": True}
+# Configurations that llama.cpp's architectures do not have.
+_LLM_FAULTS = {"attention_bias": "its attention has biases", "mlp_bias": "its MLP has biases"}
+_NEVER_HALF = ("v.position_embd.", "v.class_embd")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a file: its name there and ours; of `heads` heads whose rows llama.cpp wants in pairs, or 0."""
+
+    name: str
+    tensor: Tensor
+    heads: int = 0
+
+    def values(self, dtype: torch.dtype) -> np.ndarray:
+        """As it is written."""
+        tensor = self.tensor.detach().cpu().float()
+        if self.heads:
+            tensor = paired(tensor, self.heads)
+        return tensor.to(self.dtype(dtype)).contiguous().numpy()
+
+    def dtype(self, wanted: torch.dtype) -> torch.dtype:
+        """That of the file; llama.cpp wants norms, biases and positions in float32."""
+        alone = self.tensor.ndim == 1 or self.name.startswith(_NEVER_HALF)
+        return torch.float32 if alone else wanted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A file whose tensors were read again and are the model's."""
+
+    file: str
+    num_tensors: int
+    num_bytes: int
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All files, and what to know of them."""
+
+    files: tuple[Written, ...]
+    notes: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """For people."""
+        said = [
+            f"{each.file}: {each.num_tensors} tensors, {each.num_bytes:,} bytes, {each.dtype}; read back, all equal to "
+            "the model's"
+            for each in self.files
+        ]
+        return [*said, *(f"note: {note}" for note in self.notes)]
+
+
+def faults(
+    model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, *, llm_only: bool = False
+) -> list[str]:
+    """Why llama.cpp has no counterpart of a model; empty where it has one.
+
+    Args:
+        llm_only: of its LLM alone.
+    """
+    found = _llm_faults(model) + quantized_fault(model.config)
+    try:
+        import gguf  # noqa: F401
+
+        read_vocabulary(processor.tokenizer, _num_rows(model))
+    except ImportError:
+        found.append("the package gguf is not installed; pip install 'tinyllava-kit[gguf]'")
+    except KitError as error:
+        found.append(str(error))
+    if not llm_only and model.config.towers:
+        found += _vision_faults(model, processor)
+    return found
+
+
+def notes(
+    model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, *, llm_only: bool = False
+) -> list[str]:
+    """What a user should know of a model that has a counterpart."""
+    found = ["the files were not run by llama.cpp"]
+    if jinja_of(processor) is None:
+        found.append("the chat template has no form in jinja and is not written")
+    if llm_only or not model.config.towers:
+        return found
+    colour = tuple(int(channel * 255) for channel in processor.preprocessors[IMAGE].mean)
+    if aspect(model) == "square":
+        found.append("llama.cpp pads a picture to a square, this model does not: give it square pictures")
+    elif colour != CLIP_COLOUR:
+        found.append(f"llama.cpp pads a picture with {CLIP_COLOUR}, this model with {colour}: give it square pictures")
+    return found
+
+
+def export(
+    model: TinyLlavaForConditionalGeneration,
+    processor: TinyLlavaProcessor,
+    target: str | os.PathLike[str],
+    *,
+    dtype: str | None = None,
+    llm_only: bool = False,
+) -> Report:
+    """Write the files, read them again, and compare every tensor with the model's.
+
+    Args:
+        dtype: ``float32`` or ``float16``, of matrices; default: float32 for a model in float32, float16 for others.
+        llm_only: leave what the model sees with out.
+
+    Raises:
+        KitError: llama.cpp has no counterpart, a weight is too large for float16, or the files cannot be written.
+    """
+    if why := faults(model, processor, llm_only=llm_only):
+        raise KitError(f"cannot be a gguf: {'; '.join(why)}")
+    dtype = dtype or ("float32" if model.dtype == torch.float32 else "float16")
+    with whole_directory(target) as stage:
+        files = [_write_llm(model, processor, stage, dtype, Path(target).name)]
+        if model.config.towers and not llm_only:
+            files.append(_write_vision(model, processor, stage, dtype, Path(target).name))
+    return Report(tuple(files), tuple(notes(model, processor, llm_only=llm_only)))
+
+
+def paired(rows: Tensor, heads: int) -> Tensor:
+    """The rows (heads * d, ...) of each head's two halves in turns: how llama.cpp's rotation wants queries and keys.
+
+    transformers rotates row i of a head with row i + d/2, llama.cpp row 2i with row 2i + 1.
+    """
+    halves = rows.unflatten(0, (heads, 2, -1))  # (heads, 2, d/2, ...)
+    return halves.transpose(1, 2).flatten(0, 2)  # (heads * d, ...)
+
+
+def unpaired(rows: Tensor, heads: int) -> Tensor:
+    """The inverse of `paired`."""
+    turns = rows.unflatten(0, (heads, -1, 2))  # (heads, d/2, 2, ...)
+    return turns.transpose(1, 2).flatten(0, 2)  # (heads * d, ...)
+
+
+def _num_rows(model: TinyLlavaForConditionalGeneration) -> int:
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
+def _llm_faults(model: TinyLlavaForConditionalGeneration) -> list[str]:
+    config = model.config
+    kind = config.text_config.model_type
+    if kind not in LLMS:
+        return [f"its LLM is {kind!r}; {' and '.join(LLMS)} are written"]
+    found = [said for key, said in _LLM_FAULTS.items() if kind == "llama" and text_option(config, key)]
+    if (act := text_option(config, "hidden_act", "silu")) != "silu":
+        found.append(f"its LLM's activation is {act!r}; llama.cpp's is 'silu'")
+    rope = text_option(config, "rope_parameters", {})
+    if rope.get("rope_type", "default") != "default" or rope.get("partial_rotary_factor", 1.0) != 1.0:
+        found.append(f"its LLM's positions are scaled ({rope.get('rope_type')!r}), which is not written")
+    if text_option(config, "use_sliding_window"):
+        found.append("its LLM's attention has a sliding window")
+    return found
+
+
+def _vision_faults(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> list[str]:
+    config = model.config
+    if list(config.towers) != [IMAGE]:
+        return [f"it reads {', '.join(config.towers)}; pictures and text are written"]
+    tower: Any = model.towers[IMAGE]
+    found = marker_fault(processor)
+    if not is_clip_or_siglip(tower):
+        name = config.component("tower", IMAGE).name
+        found.append(f"its tower is {name!r}; CLIP and SigLIP are written (its LLM alone: --llm-only)")
+    else:
+        if tower.num_dropped != tower.num_prefix or not tower.vision_config.num_hidden_layers:
+            found.append("its tower's features are not the patches of a layer, which llama.cpp reads")
+        if tower.vision_config.hidden_act not in _GELU:
+            found.append(f"its tower's activation is {tower.vision_config.hidden_act!r}, not one of {', '.join(_GELU)}")
+    if not is_two_layers_with_gelu(model.connectors[IMAGE]):
+        found.append(f"its connector is {config.component('connector', IMAGE).name!r}; mlp2x_gelu is written")
+    if aspect(model) not in ("square", "pad"):
+        found.append(f"pictures are read with aspect {aspect(model)!r}; llama.cpp takes them whole")
+    return found
+
+
+def _write_llm(
+    model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, stage: Path, dtype: str, name: str
+) -> Written:
+    import gguf
+
+    config = model.config
+    kind = config.text_config.model_type
+    writer = _writer(stage / MODEL, kind, gguf.GGUFType.MODEL, name, dtype)
+    heads = config.text_config.num_attention_heads
+    head_dim = text_option(config, "head_dim", config.text_config.hidden_size // heads)
+    writer.add_vocab_size(_num_rows(model))
+    writer.add_context_length(config.text_config.max_position_embeddings)
+    writer.add_embedding_length(config.text_config.hidden_size)
+    writer.add_block_count(config.text_config.num_hidden_layers)
+    writer.add_feed_forward_length(config.text_config.intermediate_size)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(text_option(config, "num_key_value_heads", heads))
+    writer.add_key_length(head_dim)
+    writer.add_value_length(head_dim)
+    writer.add_layer_norm_rms_eps(config.text_config.rms_norm_eps)
+    writer.add_rope_freq_base(text_option(config, "rope_parameters", {}).get("rope_theta", 10000.0))
+    writer.add_rope_dimension_count(head_dim)
+    vocabulary = read_vocabulary(processor.tokenizer, _num_rows(model))
+    _add_vocabulary(writer, vocabulary, adds_bos=_adds_bos(processor))
+    if (template := jinja_of(processor, placeholder=MARKER, parts=False)) is not None:
+        writer.add_chat_template(template)
+    return _finish(writer, stage / MODEL, list(_llm_entries(model)), dtype)
+
+
+def _llm_entries(model: TinyLlavaForConditionalGeneration) -> Iterator[Entry]:
+    import gguf
+
+    config = model.config.text_config
+    arch = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == config.model_type)
+    names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
+    queries = config.num_attention_heads
+    keys = text_option(model.config, "num_key_value_heads", queries)
+    tied = set(model.language_model.all_tied_weights_keys)
+    for name, tensor in model.language_model.state_dict().items():
+        if name in tied:  # llama.cpp takes the embeddings where there is no head
+            continue
+        heads = 0
+        if config.model_type == "llama":
+            heads = queries if ".q_proj." in name else keys if ".k_proj." in name else 0
+        yield Entry(_renamed(names, name, name), tensor, heads)
+
+
+def _write_vision(
+    model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, stage: Path, dtype: str, name: str
+) -> Written:
+    import gguf
+
+    tower: Any = model.towers[IMAGE]
+    vision = tower.vision_config
+    image_processor = processor.preprocessors[IMAGE]._processor
+    arch = gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.MMPROJ]
+    writer = _writer(stage / MMPROJ, arch, gguf.GGUFType.MMPROJ, name, dtype)
+    writer.add_clip_has_vision_encoder(True)
+    writer.add_clip_projector_type("mlp")
+    writer.add_vision_image_size(vision.image_size)
+    writer.add_vision_patch_size(vision.patch_size)
+    writer.add_vision_embedding_length(vision.hidden_size)
+    writer.add_vision_feed_forward_length(vision.intermediate_size)
+    writer.add_vision_projection_dim(model.connectors[IMAGE].out_dim)
+    writer.add_vision_block_count(vision.num_hidden_layers)
+    writer.add_vision_head_count(vision.num_attention_heads)
+    writer.add_vision_attention_layernorm_eps(vision.layer_norm_eps)
+    writer.add_vision_image_mean([float(value) for value in image_processor.image_mean])
+    writer.add_vision_image_std([float(value) for value in image_processor.image_std])
+    writer.add_vision_use_gelu(_GELU[vision.hidden_act])
+    # without it the last of the blocks would not be run
+    writer.add_array("clip.vision.feature_layer", [vision.num_hidden_layers])
+    return _finish(writer, stage / MMPROJ, list(_vision_entries(model)), dtype)
+
+
+def _vision_entries(model: TinyLlavaForConditionalGeneration) -> Iterator[Entry]:
+    import gguf
+
+    tower: Any = model.towers[IMAGE]
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.MMPROJ, tower.vision_config.num_hidden_layers)
+    for name, tensor in tower.state_dict().items():
+        yield Entry(_renamed(names, f"vision_tower.vision_model.{name}", name), tensor)
+    for name, tensor in model.connectors[IMAGE].state_dict().items():  # layers.0 and layers.2
+        yield Entry(name.replace("layers.", "mm."), tensor)
+
+
+def _renamed(names: Any, theirs: str, ours: str) -> str:
+    """
+    Raises:
+        KitError: llama.cpp has no such weight.
+    """
+    found = names.get_name(theirs, try_suffixes=(".weight", ".bias"))
+    if found is None:
+        raise KitError(f"cannot be a gguf: llama.cpp has no name for the weight {ours!r}")
+    return str(found)
+
+
+def _adds_bos(processor: TinyLlavaProcessor) -> bool:
+    """Whether the model is asked with a begin token that no template writes."""
+    begun = encode_spans([Span("a")], processor.tokenizer, add_bos=processor.template.add_bos)
+    plain = encode_spans([Span("a")], processor.tokenizer, add_bos=False)
+    return begun != plain
+
+
+def _add_vocabulary(writer: Any, vocabulary: Vocabulary, *, adds_bos: bool) -> None:
+    writer.add_tokenizer_model(vocabulary.model)
+    writer.add_tokenizer_pre(vocabulary.pre)
+    writer.add_token_list(list(vocabulary.tokens))
+    writer.add_token_types(list(vocabulary.types))
+    if vocabulary.merges:
+        writer.add_token_merges(list(vocabulary.merges))
+    if vocabulary.scores:
+        writer.add_token_scores(list(vocabulary.scores))
+    writer.add_add_space_prefix(vocabulary.space_prefix)
+    writer.add_add_bos_token(adds_bos)
+    writer.add_add_eos_token(False)
+    for role, number in vocabulary.special.items():
+        getattr(writer, f"add_{role}_token_id")(number)
+
+
+def _writer(path: Path, arch: str, kind: str, name: str, dtype: str) -> Any:
+    import gguf
+
+    writer = gguf.GGUFWriter(path, arch)
+    writer.add_type(kind)
+    writer.add_name(name)
+    half = dtype == "float16"
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16 if half else gguf.LlamaFileType.ALL_F32)
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    return writer
+
+
+def _finish(writer: Any, path: Path, entries: Sequence[Entry], dtype: str) -> Written:
+    """Write the tensors, one in memory at a time, read them again and compare.
+
+    Raises:
+        KitError: a weight is too large for float16.
+    """
+    wanted = DTYPES[dtype]
+    for entry in entries:
+        made = entry.dtype(wanted)
+        if made == torch.float16 and float(entry.tensor.abs().max()) > _HALF_MAX:
+            raise KitError(f"{entry.name}: has weights beyond {_HALF_MAX:.0f}, float16's largest; use --dtype float32")
+        shape = tuple(entry.tensor.shape)
+        kind = np.dtype(np.float16 if made == torch.float16 else np.float32)
+        writer.add_tensor_info(entry.name, shape, kind, entry.tensor.numel() * kind.itemsize)
+    with closing(writer):
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        for entry in entries:
+            writer.write_tensor_data(entry.values(wanted))
+    check_written(path, entries, wanted)
+    return Written(file=path.name, num_tensors=len(entries), num_bytes=path.stat().st_size, dtype=dtype)
+
+
+def check_written(path: Path, entries: Sequence[Entry], dtype: torch.dtype) -> None:
+    """Compare every tensor of a file with the model's, the order of rows undone.
+
+    Raises:
+        KitError: one is missing, surplus or differs.
+    """
+    import gguf
+
+    found = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+    wanted: Mapping[str, Entry] = {entry.name: entry for entry in entries}
+    if found.keys() != wanted.keys() or len(wanted) != len(entries):
+        raise KitError(f"{path.name}: read back with other tensors than were written: {found.keys() ^ wanted.keys()}")
+    for name, entry in wanted.items():
+        read = torch.from_numpy(np.array(found[name].data))
+        read = unpaired(read, entry.heads) if entry.heads else read
+        ours = entry.tensor.detach().cpu().to(entry.dtype(dtype))
+        if not torch.equal(read, ours):
+            raise KitError(f"{path.name}: {name} is read back as something else than the model has")
