@@ -35,7 +35,7 @@ class OldModel:
     layer: whose hidden states. dropped: how many features are left out in front; None: a class token, where the tower
         has one.
     connector, connector_options: in our words; options that the connector does not have are ignored.
-    aspect: how pictures are brought to the tower's size. template: a chat template, where one is known.
+    aspect: how pictures are brought to the tower's size.
     vision_names: where tower and image processor first came from.
     llm, tower, joint: weights by the names inside each part; no tower: it is that of `vision_names`.
     row_scale: what the rows of a connector were multiplied by in front of the LLM, and are not in transformers 5.
@@ -52,7 +52,6 @@ class OldModel:
     connector_options: Mapping[str, Any] = field(default_factory=dict)
     aspect: str = "square"
     vision_names: tuple[str, ...] = ()
-    template: str = ""
     llm: Part
     tower: Part
     joint: Part

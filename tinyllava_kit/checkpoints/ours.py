@@ -122,7 +122,7 @@ def as_ours(old: OldModel, catalog: Catalog, names: Names, *, template: str | No
     config = TinyLlavaConfig(
         text_config=text_config,
         llm=_component(llm, checkpoint=where),
-        template={"name": template or old.template or fitting(tokenizer)},
+        template={"name": template or fitting(tokenizer)},
         towers={IMAGE: _component(tower, config=tower_config, checkpoint=" ".join(old.vision_names))},
         connectors={IMAGE: {**_component(connector, options=options, config=joint), "name": old.connector}},
         modalities={IMAGE: {"name": IMAGE, "options": {"aspect": _aspect(old)}}},
