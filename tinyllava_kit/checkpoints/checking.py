@@ -14,6 +14,7 @@ from ..core.checkpoint import check_loaded, read_pretrained
 from ..core.configuration import TinyLlavaConfig
 from ..core.discovery import discover
 from ..core.modeling import TinyLlavaForConditionalGeneration
+from ..core.parts import part_prefixes
 from ..core.processing import TinyLlavaProcessor
 from .layouts import OURS, is_ours, open_foreign, read_config
 from .ours import Row
@@ -36,16 +37,13 @@ class Checked:
     def parts(self) -> list[list[str]]:
         """A table: each part, its component, its weights and their dtype."""
         table = [["PART", "COMPONENT", "PLUGIN", "PARAMETERS", "DTYPE"]]
-        prefixes = {"llm": ("language_model.", self.config.component("llm"))}
-        for kind in ("tower", "connector"):
-            for modality in self.config.towers:
-                prefixes[f"{kind} {modality}"] = (f"{kind}s.{modality}.", self.config.component(kind, modality))
-        for part, (prefix, component) in prefixes.items():
-            mine = [tensor for name, tensor in self.tensors.items() if name.startswith(prefix)]
+        for part, prefix in part_prefixes(self.config).items():
+            component = self.config.component(*part.split(".", 1))
+            mine = [tensor for name, tensor in self.tensors.items() if name.startswith(f"{prefix}.")]
             dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in mine})
             count = sum(torch.Size(tensor.shape).numel() for tensor in mine)
             plugin = f"{component.distribution} {component.version}".strip()
-            table.append([part, component.name, plugin, f"{count:,}", ", ".join(dtypes)])
+            table.append([part.replace(".", " "), component.name, plugin, f"{count:,}", ", ".join(dtypes)])
         return table
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import KitError, near
+from ..core.parts import named_parts, part_prefixes
 
 if TYPE_CHECKING:
     import torch
@@ -85,7 +86,7 @@ class Quantization:
             model = TinyLlavaForConditionalGeneration(model_config)
         kept = self._kept_layers(model)
         compute = self.compute_dtype or str(model_config.dtype or torch.float32).removeprefix("torch.")
-        others = [prefix for part, prefix in prefixes(model_config).items() if part not in self.parts]
+        others = [prefix for part, prefix in part_prefixes(model_config).items() if part not in self.parts]
         return BitsAndBytesConfig(
             load_in_8bit=self.bits == 8,
             load_in_4bit=self.bits == 4,
@@ -99,7 +100,7 @@ class Quantization:
     def _kept_layers(self, model: TinyLlavaForConditionalGeneration) -> list[str]:
         """The linear layers of the chosen parts that stay as they are."""
         kept = []
-        known = prefixes(model.config)
+        known = part_prefixes(model.config)
         never = _shared(model)
         for part in self.parts:
             if part not in known:
@@ -158,8 +159,7 @@ def full_bytes(module: nn.Module, dtype: torch.dtype) -> int:
 def table_of(model: TinyLlavaForConditionalGeneration) -> list[list[str]]:
     """Each part with its dtype and bytes before and after; for people, the head first."""
     table = [["PART", "DTYPE BEFORE", "BYTES BEFORE", "BYTES AFTER", "QUANTIZED LAYERS"]]
-    parts: dict[str, nn.Module] = {p: model.get_submodule(prefix) for p, prefix in prefixes(model.config).items()}
-    for part, module in {**parts, "all": model}.items():
+    for part, module in {**named_parts(model), "all": model}.items():
         layers = [layer for _, layer in _linears(module, "")]
         done = sum(map(is_quantized, layers))
         held = {t.dtype for t in module.parameters() if t.is_floating_point()} | ({model.dtype} if done else set())
@@ -178,7 +178,7 @@ def table_of(model: TinyLlavaForConditionalGeneration) -> list[list[str]]:
 def kept_layers(model: TinyLlavaForConditionalGeneration, parts: Collection[str]) -> list[str]:
     """The linear layers of these parts that were not quantized, with rows and columns; those that differ in a layer's
     number alone are one."""
-    known = prefixes(model.config)
+    known = part_prefixes(model.config)
     kept = [pair for part in parts for pair in _linears(model, known[part]) if not is_quantized(pair[1])]
     return _by_pattern(kept)
 
@@ -186,14 +186,6 @@ def kept_layers(model: TinyLlavaForConditionalGeneration, parts: Collection[str]
 def is_quantized(module: nn.Module) -> bool:
     """Whether it is a layer of bitsandbytes."""
     return type(module).__name__ in ("Linear4bit", "Linear8bitLt")
-
-
-def prefixes(config: TinyLlavaConfig) -> dict[str, str]:
-    """Every part by the name that recipes use, and where its modules are."""
-    found = {"llm": "language_model"}
-    found.update({f"tower.{m}": f"towers.{m}" for m in config.towers})
-    found.update({f"connector.{m}": f"connectors.{m}" for m in config.connectors})
-    return found
 
 
 def said(config: TinyLlavaConfig) -> str:

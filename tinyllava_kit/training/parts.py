@@ -10,15 +10,8 @@ from torch import nn
 
 from ..core.errors import KitError, near
 from ..core.modeling import TinyLlavaForConditionalGeneration
+from ..core.parts import named_parts
 from .recipe import PartTraining
-
-
-def named_parts(model: TinyLlavaForConditionalGeneration) -> dict[str, nn.Module]:
-    """Every part by the name that recipes use: ``llm``, ``tower.MODALITY``, ``connector.MODALITY``."""
-    parts: dict[str, nn.Module] = {"llm": model.language_model}
-    parts.update({f"tower.{m}": tower for m, tower in model.towers.items()})
-    parts.update({f"connector.{m}": connector for m, connector in model.connectors.items()})
-    return parts
 
 
 class OpenParts:
