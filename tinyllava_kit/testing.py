@@ -240,6 +240,16 @@ class AudioTowerContract(TowerContract):
                 assert one >= 0, f"{first + start + 1} samples give fewer features than one sample less"
                 assert hop_more <= 1, f"from {first + start} samples, a hop more gives {hop_more} features more"
 
+    def test_an_outline_counts_what_its_sound_counts(self, checkpoint: str) -> None:
+        """At the tower's rate and at others; batches are packed by it before a sound is decoded."""
+        _, preprocessor = self.build(checkpoint)
+        modality = AudioModality()
+        for rate_hz in (self.rate_hz, self.rate_hz // 2, 3 * self.rate_hz, 11_025):
+            for item in self.items():
+                sound = _read(item.samples, rate_hz)
+                expected, got = _counts(preprocessor, sound), _counts(preprocessor, modality.outline(sound))
+                assert got == expected, f"an outline at {rate_hz} Hz counts {got}, its sound {expected}"
+
     def test_a_sound_below_the_shortest_is_refused(self, checkpoint: str) -> None:
         """By the count and by the call, before the network could fail."""
         _, preprocessor = self.build(checkpoint)
@@ -406,6 +416,14 @@ def _refusal(ask: Any, *args: Any) -> str:
     except KitError as error:
         return str(error)
     return ""
+
+
+def _counts(preprocessor: Preprocessor, item: Any) -> list[int] | str:
+    """How many features each row gives, or how the item is refused."""
+    try:
+        return preprocessor.num_features(item)
+    except KitError as error:
+        return str(error)
 
 
 def _read(samples: np.ndarray, rate_hz: int) -> Waveform:

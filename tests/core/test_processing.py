@@ -119,6 +119,26 @@ def test_tiles_are_items_of_their_own_with_true_counts(tmp_path):
         assert model(**batch).logits.shape[1] == batch["input_ids"].shape[1]
 
 
+@pytest.mark.parametrize("aspect", ["square", "pad", "tiles"])
+@pytest.mark.parametrize("connector", ["linear", "pixel_shuffle_mlp", "resampler"])
+def test_an_outline_counts_what_encoding_counts_and_decodes_nothing(tmp_path, monkeypatch, aspect, connector):
+    from tinyllava_kit import assemble
+
+    names = [str(tmp_path / name) for name in toys.save_pictures(tmp_path)]
+    options = {"modality.image.aspect": aspect}
+    if connector == "resampler":
+        options["connector.image.num_queries"] = "3"
+    _, processor = assemble(toys.picture_assembly(toys.save_llama(tmp_path / "llm"), connector, **options))
+    conversation = processor.conversation(row("<image>\nhow? <image>", "so", "and?", "so", image=names[:2]))
+    encoded = processor.encode(conversation)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
+    outline = processor.outline(conversation)
+    assert outline.spans == encoded.spans
+    assert outline.num_tokens == encoded.num_tokens
+    assert [item.num_features for item in outline.items] == [item.num_features for item in encoded.items]
+    assert not any(item.rows for item in outline.items)
+
+
 def test_a_batch_moves_with_its_plan_and_only_floats_change_dtype(made):
     _, processor, folder = made
     batch = processor(row("<image>", "x", image=str(folder / "0.png")), labels=True).to("cpu", torch.bfloat16)

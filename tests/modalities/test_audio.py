@@ -281,6 +281,44 @@ def test_the_size_is_in_seconds_and_needs_no_decoding(tmp_path, monkeypatch):
         AudioModality().measure(str(tmp_path / "no.wav"))
 
 
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.aiff", "a.ogg", "a.mp3"])
+def test_an_outline_is_as_long_as_the_sound_and_takes_no_memory(tmp_path, monkeypatch, name):
+    path = tmp_path / name
+    soundfile.write(path, np.tile(TONE, 5)[:-7], 16_000)
+    sound = read(str(path))
+    monkeypatch.setattr(soundfile.SoundFile, "read", None)
+    for source in (str(path), {"bytes": path.read_bytes(), "path": str(path)}, sound):
+        outline = AudioModality().outline(source)
+        assert (len(outline.samples), outline.rate_hz, outline.name) == (len(sound.samples), 16_000, str(path))
+        assert outline.samples.strides == (0,)
+
+
+def test_an_outline_of_an_array_is_as_long_as_the_array():
+    outline = AudioModality().outline({"array": np.stack([TONE, TONE], axis=1), "sampling_rate": RATE})
+    assert (len(outline.samples), outline.samples.strides, outline.rate_hz) == (len(TONE), (0,), RATE)
+
+
+def test_an_outline_is_cut_as_the_sound_is():
+    modality = AudioModality(marker_seconds=30)
+    sound = modality.read((np.ones(70_500), 1000))
+    parts, outlines = modality.expand(sound, None), modality.expand(modality.outline(sound), None)
+    assert [p if isinstance(p, str) else len(p.samples) for p in parts] == [
+        p if isinstance(p, str) else len(p.samples) for p in outlines
+    ]
+
+
+def test_an_outline_refuses_what_its_header_shows(tmp_path, monkeypatch):
+    cut = write(tmp_path / "cut.wav")
+    cut.write_bytes(cut.read_bytes()[:-100])
+    long, empty = write(tmp_path / "long.flac"), write(tmp_path / "empty.wav", TONE[:0])
+    many = write(tmp_path / "many.wav", np.zeros((5, 9)))
+    monkeypatch.setattr(audio, "MAX_SECONDS", 0.2)
+    cases = ((cut, "is truncated"), (long, "is longer than 0.2 s"), (empty, "is empty"), (many, "has 9 channels"))
+    for path, message in cases:
+        with pytest.raises(KitError, match=rf"{path.name}.*{message}"):
+            AudioModality().outline(str(path))
+
+
 def test_blank_is_silence_of_the_same_length():
     blank = AudioModality().blank(read((TONE, RATE)))
     assert (len(blank.samples), blank.rate_hz, np.abs(blank.samples).max()) == (len(TONE), RATE, 0.0)

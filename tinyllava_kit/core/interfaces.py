@@ -65,6 +65,17 @@ class Modality(ABC):
         """
         return 1.0
 
+    def outline(self, source: Any) -> Any:
+        """What stands for an item where only its size is asked for, from the source's header where it has one.
+
+        `expand` takes it as it takes the item and gives as many parts, and `Preprocessor.num_features` counts them
+        alike. Default: the item.
+
+        Raises:
+            KitError: as `read`, as far as that is seen without decoding.
+        """
+        return self.read(source)
+
     def blank(self, item: Any) -> Any:
         """An item of the same size that says nothing (silence, a grey picture): the control of an evaluation.
 
@@ -90,7 +101,10 @@ class Preprocessor(ABC):
 
     @abstractmethod
     def num_features(self, item: Any) -> list[int]:
-        """How many features each row of `item` gives, by arithmetic: the one source of token counts."""
+        """How many features each row of `item` gives, by arithmetic: the one source of token counts.
+
+        Takes `Modality.outline` of an item, too: ask nothing of it but its size.
+        """
 
     @property
     def fixed_features(self) -> int | None:

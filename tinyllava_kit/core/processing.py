@@ -34,7 +34,7 @@ SETTINGS_FILE = "processor_config.json"
 class EncodedItem:
     """An item ready for its tower: its `rows` of tensors and how many features each gives.
 
-    `features` (P, E) in place of `rows` where the tower has run before.
+    `features` (P, E) in place of `rows` where the tower has run before; neither in an outline.
     """
 
     modality: str
@@ -176,30 +176,46 @@ class TinyLlavaProcessor(ProcessorMixin):
                 items.append(part)
         return Encoded(sample, items, conversation.name)
 
+    def outline(self, conversation: Conversation) -> Encoded:
+        """What `encode` gives with labels, its spans and their token counts exact, its items without their rows.
+
+        No item is decoded where its header says how large it is (`Modality.outline`). It cannot be collated.
+        """
+        return self.encode(conversation, reader=self.outline_item)
+
     def read_item(self, item: Item) -> Parts:
         """Read one item: what stands at its placeholder, each part ready for the tower.
 
         Raises:
             KitError: it cannot be read; names its row, too, where it has one.
         """
+        return self._parts(item, self.modalities[item.modality].read, self.preprocessors[item.modality])
+
+    def outline_item(self, item: Item) -> Parts:
+        """What `read_item` gives, without rows.
+
+        Raises:
+            KitError: as `read_item`, as far as that is seen without decoding.
+        """
+        return self._parts(item, self.modalities[item.modality].outline, lambda part: [])
+
+    def _parts(
+        self, item: Item, read: Callable[[Any], Any], prepare: Callable[[Any], Sequence[Mapping[str, Tensor]]]
+    ) -> Parts:
+        preprocessor = self.preprocessors[item.modality]
         try:
-            return self._parts(item)
+            return [
+                part
+                if isinstance(part, str)
+                else EncodedItem(
+                    modality=item.modality, num_features=preprocessor.num_features(part), rows=prepare(part)
+                )
+                for part in self.modalities[item.modality].expand(read(item.source), preprocessor)
+            ]
         except KitError as error:
             if not item.name:
                 raise
             raise KitError(f"{item.name}: {error}") from error
-
-    def _parts(self, item: Item) -> Parts:
-        preprocessor = self.preprocessors[item.modality]
-        modality = self.modalities[item.modality]
-        return [
-            part
-            if isinstance(part, str)
-            else EncodedItem(
-                modality=item.modality, num_features=preprocessor.num_features(part), rows=preprocessor(part)
-            )
-            for part in modality.expand(modality.read(item.source), preprocessor)
-        ]
 
     def collate(
         self,

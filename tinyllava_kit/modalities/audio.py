@@ -86,16 +86,30 @@ class AudioModality(Modality):
             return _read_file(source, str(getattr(source, "name", "audio stream")))
         raise KitError(f"an audio source of type {type(source).__name__}; give {_SOURCES}")
 
-    def measure(self, source: Any) -> float:
-        """Seconds: of a file by its header, of anything else by reading it.
+    def outline(self, source: Any) -> Waveform:
+        """As many zeros as `read` gives samples, in no memory: of a file by its header, of an array by its shape.
 
         Raises:
-            KitError: the file is missing or no sound; its samples are not looked at.
+            KitError: as `read`, but for what is wrong with the samples.
         """
+        if isinstance(source, Waveform):
+            return _zeros(len(source.samples), source.rate_hz, source.name)
         if isinstance(source, (str, os.PathLike)):
-            return _header_seconds(os.fspath(source))
+            return _outline_path(os.fspath(source))
+        if isinstance(source, Mapping) and source.keys() <= {"bytes", "path"}:
+            name = str(source.get("path") or "audio bytes")
+            return _outline_path(name) if source.get("bytes") is None else _outline(io.BytesIO(source["bytes"]), name)
         waveform = self.read(source)
-        return len(waveform.samples) / waveform.rate_hz
+        return _zeros(len(waveform.samples), waveform.rate_hz, waveform.name)
+
+    def measure(self, source: Any) -> float:
+        """Seconds: of a file by its header.
+
+        Raises:
+            KitError: as `outline`.
+        """
+        outline = self.outline(source)
+        return len(outline.samples) / outline.rate_hz
 
     def blank(self, item: Waveform) -> Waveform:
         """Silence of the same length and rate."""
@@ -128,9 +142,31 @@ def clock(seconds: float) -> str:
     return f"[{hours}:{minutes:02}:{rest:02}]" if hours else f"[{minutes}:{rest:02}]"
 
 
-def _header_seconds(path: str) -> float:
-    with _decoding(path) as soundfile, _opened(path) as file, soundfile.SoundFile(file) as sound:
-        return sound.frames / _rate(sound.samplerate, path)
+def _zeros(num_samples: int, rate_hz: int, name: str) -> Waveform:
+    return Waveform(np.broadcast_to(np.float32(0), (num_samples,)), rate_hz, name)
+
+
+def _outline_path(path: str) -> Waveform:
+    with _opened(path) as file:
+        return _outline(file, path)
+
+
+def _outline(file: BinaryIO, name: str) -> Waveform:
+    """What a file's header promises, which is what `_read_file` gives or refuses."""
+    with _decoding(name) as soundfile:
+        _check_whole(file, name)
+        with soundfile.SoundFile(file) as sound:
+            rate_hz, num_samples = _rate(sound.samplerate, name), sound.frames
+            _check_channels(sound.channels, name)
+    if not num_samples:
+        raise KitError(f"{name!r} is empty; expected at least one sample")
+    if num_samples > MAX_SECONDS * rate_hz:
+        raise KitError(_too_long(name))
+    return _zeros(num_samples, rate_hz, name)
+
+
+def _too_long(name: str) -> str:
+    return f"{name!r} is longer than {MAX_SECONDS} s; cut it into several files"
 
 
 @contextmanager
@@ -174,7 +210,7 @@ def _read_file(file: BinaryIO, name: str) -> Waveform:
             while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)):
                 mix.add(block)
                 if mix.num_frames > MAX_SECONDS * rate_hz:
-                    raise KitError(f"{name!r} is longer than {MAX_SECONDS} s; cut it into several files")
+                    raise KitError(_too_long(name))
     if mix.num_frames < promised:
         raise KitError(f"{name!r} is truncated: it promises {promised} samples and holds {mix.num_frames}")
     return Waveform(mix.finish(), rate_hz, name)

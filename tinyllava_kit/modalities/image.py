@@ -12,11 +12,13 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 from torch import Tensor
 
 from tinyllava_kit.core.checkpoint import first_line
@@ -33,6 +35,8 @@ MAX_PADDED_SIDE = 4096  # a longer picture is reduced before it is padded: 50 MB
 
 # LLaVA-1.6's grids of tiles, (columns, rows).
 TILE_GRIDS = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
+
+_PNG_SIGNATURE, _PNG_CHECKSUM = 8, 4  # bytes
 
 _TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
 _SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
@@ -71,6 +75,32 @@ class ImagePreprocessor(Preprocessor):
         return [self.features_per_image]
 
 
+@dataclass(frozen=True)
+class ImageOutline:
+    """Stands for a picture where only its size is asked for. size: (width, height) in pixels, upright, as PIL's."""
+
+    size: tuple[int, int]
+
+    @property
+    def width(self) -> int:
+        return self.size[0]
+
+    @property
+    def height(self) -> int:
+        return self.size[1]
+
+    def padded(self) -> ImageOutline:
+        """Of what `pad_to_square` makes."""
+        side = self.width if self.width == self.height else min(max(self.size), MAX_PADDED_SIDE)
+        return ImageOutline((side, side))
+
+    def tiles(self, size: tuple[int, int]) -> list[ImageOutline]:
+        """Of what `cut_into_tiles` makes; size: (height, width) of a tile."""
+        height, width = size
+        across, down = best_resolution(self.size, _resolutions(size, TILE_GRIDS))
+        return [ImageOutline((width, height))] * (1 + (across // width) * (down // height))
+
+
 class ImageModality(Modality):
     """Pictures, as RGB `PIL.Image.Image`.
 
@@ -96,21 +126,27 @@ class ImageModality(Modality):
         Raises:
             KitError: missing, damaged, too large, of a format or mode that cannot be read; names the file.
         """
-        if isinstance(source, Mapping) and source.keys() <= {"bytes", "path"}:
-            source = source["path"] if source.get("bytes") is None else source["bytes"]
-        name = _name(source)
-        with _decoding(name), ExitStack() as files:
-            image = _open(source, name, files)
-            _check_size(image, name)
+        with _opened(source) as (image, name):
             image.load()
             return _to_rgb(_upright(image), name)
+
+    def outline(self, source: Any) -> ImageOutline:
+        """The size of what `read` gives, from the file's header.
+
+        Raises:
+            KitError: as `read`, but for what is wrong with the pixels.
+        """
+        if isinstance(source, ImageOutline):
+            return source
+        with _opened(source) as (image, _):
+            return ImageOutline(_upright_size(image))
 
     def blank(self, item: Image.Image) -> Image.Image:
         """Plain grey of the same size."""
         return Image.new("RGB", item.size, (128, 128, 128))
 
-    def expand(self, item: Image.Image, preprocessor: Preprocessor) -> list[Any]:
-        """`item` alone, padded or not, or the whole picture and then its tiles, row by row.
+    def expand(self, item: Image.Image | ImageOutline, preprocessor: Preprocessor) -> list[Any]:
+        """`item` alone, padded or not, or the whole picture and then its tiles, row by row; outlines of an outline.
 
         Raises:
             KitError: the aspect needs the tower's size or mean, and its preprocessor does not tell.
@@ -122,6 +158,8 @@ class ImageModality(Modality):
                 f"image: aspect {self.aspect!r} needs a preprocessor that tells its size and mean colour "
                 f"(an ImagePreprocessor), got {type(preprocessor).__name__}; use aspect 'square'"
             )
+        if isinstance(item, ImageOutline):
+            return [item.padded()] if self.aspect == "pad" else item.tiles(preprocessor.size)
         if self.aspect == "pad":
             return [pad_to_square(item, preprocessor.mean)]
         return cut_into_tiles(item, preprocessor.size)
@@ -156,11 +194,17 @@ def cut_into_tiles(
         1 + columns * rows pictures, each of `size`; the tiles row by row, black where the picture does not reach.
     """
     height, width = size
-    target = best_resolution(image.size, [(columns * width, rows * height) for columns, rows in grids])
+    target = best_resolution(image.size, _resolutions(size, grids))
     canvas = _centred(_fitted(image, target), target, (0, 0, 0))
     corners = [(x, y) for y in range(0, target[1], height) for x in range(0, target[0], width)]
     tiles = [canvas.crop((x, y, x + width, y + height)) for x, y in corners]
     return [image.resize((width, height), Image.Resampling.BICUBIC), *tiles]
+
+
+def _resolutions(size: tuple[int, int], grids: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The (width, height) of each grid of tiles of `size`, (height, width)."""
+    height, width = size
+    return [(columns * width, rows * height) for columns, rows in grids]
 
 
 def best_resolution(size: tuple[int, int], resolutions: Sequence[tuple[int, int]]) -> tuple[int, int]:
@@ -219,6 +263,18 @@ def _decoding(name: str) -> Iterator[None]:
             raise KitError(f"cannot read image {name}: {first_line(error)}") from error
 
 
+@contextmanager
+def _opened(source: Any) -> Iterator[tuple[Image.Image, str]]:
+    """The picture, not yet decoded, and how messages call it; the file that is opened for it is closed at the end."""
+    if isinstance(source, Mapping) and source.keys() <= {"bytes", "path"}:
+        source = source["path"] if source.get("bytes") is None else source["bytes"]
+    name = _name(source)
+    with _decoding(name), ExitStack() as files:
+        image = _open(source, name, files)
+        _check_size(image, name)
+        yield image, name
+
+
 def _open(source: Any, name: str, files: ExitStack) -> Image.Image:
     """The picture, not yet decoded; a file that is opened for it is closed with `files`."""
     if isinstance(source, Image.Image):
@@ -274,6 +330,39 @@ def _upright(image: Image.Image) -> Image.Image:
     with suppress(Exception):
         return ImageOps.exif_transpose(image)
     return image
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    """The size of `_upright`, without decoding it where the header suffices."""
+    # PIL's versions differ in whether the size of a TIFF that was not decoded is upright.
+    if image.format == "TIFF" or (isinstance(image, PngImageFile) and _says_more_behind(image)):
+        return _upright(image).size
+    orientation = 1
+    with suppress(Exception):
+        # A PNG's own getexif decodes the picture to see what stands behind it.
+        orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+    width, height = image.size
+    return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
+
+
+def _says_more_behind(image: PngImageFile) -> bool:
+    """Whether a PNG may hold its orientation behind the pixels."""
+    file = image.fp
+    if file is None:  # decoded already
+        return True
+    start = file.tell()
+    try:
+        file.seek(_PNG_SIGNATURE)
+        behind = False
+        while len(head := file.read(8)) == 8:
+            length, kind = int.from_bytes(head[:4], "big"), head[4:]
+            if behind and kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+                return True
+            behind |= kind == b"IDAT"
+            file.seek(length + _PNG_CHECKSUM, os.SEEK_CUR)
+        return False
+    finally:
+        file.seek(start)
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
