@@ -1,0 +1,54 @@
+"""Items on a command line: ``--item MODALITY=FILE``, and ``--MODALITY FILE`` for every modality that is installed."""
+
+from __future__ import annotations
+
+import click
+
+from tinyllava_kit.core.conversation import Item
+from tinyllava_kit.core.discovery import discover
+from tinyllava_kit.core.errors import KitError
+
+
+class ItemsCommand(click.Command):
+    """A command with ``--MODALITY FILE`` for every installed modality, as sugar for ``--item``."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        params = super().get_params(ctx)
+        taken = {option for param in params for option in param.opts}
+        for offer in discover().of_kind("modality"):
+            flag = f"--{offer.spec.name.replace('_', '-')}"
+            if flag not in taken:
+                taken.add(flag)
+                params.append(
+                    click.Option(
+                        [flag, f"item_{offer.spec.name}"],
+                        multiple=True,
+                        metavar="FILE",
+                        help=f"The same as --item {offer.spec.name}=FILE.",
+                        expose_value=False,
+                        callback=_as_item(offer.spec.name),
+                    )
+                )
+        return params
+
+
+def _as_item(modality: str):
+    def keep(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> None:
+        ctx.ensure_object(list).extend((modality, file) for file in value)
+
+    return keep
+
+
+def items_of(ctx: click.Context, words: tuple[str, ...]) -> list[Item]:
+    """The items of a command line: those of its flags, then those of ``--item``.
+
+    Raises:
+        KitError: a word is not MODALITY=FILE.
+    """
+    given = list(ctx.ensure_object(list))
+    for word in words:
+        modality, equals, file = word.partition("=")
+        if not (modality and equals and file):
+            raise KitError(f"--item wants MODALITY=FILE, got {word!r}")
+        given.append((modality, file))
+    return [Item(modality, file) for modality, file in given]
