@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import (
     CLIPVisionConfig,
+    CLIPVisionModel,
+    Dinov2Model,
     GemmaConfig,
     GemmaForCausalLM,
     LlamaConfig,
@@ -184,9 +186,8 @@ def test_pictures_are_preprocessed_as_the_named_vision_model_does_or_by_defaults
     assert checked.notes == ("no image processor came with the checkpoint: ClipPreprocessor's defaults at (28, 28) px",)
 
 
-@pytest.mark.parametrize("connector", ["linear", "mlp2x_gelu", "resampler"])
-def test_gemma_of_transformers_4_scaled_the_rows_of_pictures_too(tmp_path, connector):
-    """Then its forward multiplied all embeddings by the root of its width, now its table of tokens does."""
+def with_gemma(folder: Path) -> tuple[Path, GemmaForCausalLM]:
+    """Put a toy Gemma, 64 wide, in the place of a checkpoint's LLM."""
     torch.manual_seed(2)
     text = GemmaConfig(
         vocab_size=320,
@@ -198,12 +199,18 @@ def test_gemma_of_transformers_4_scaled_the_rows_of_pictures_too(tmp_path, conne
         head_dim=16,
     )
     gemma = GemmaForCausalLM(text).eval()
-    case = next(path for path in GOLDEN.glob(f"*clip_{connector}"))
-    folder = copied(case, tmp_path / "model")
     change_config(folder, text_config=text.to_dict())
     state = {k: v for k, v in load_file(folder / "model.safetensors").items() if not k.startswith("language_model.")}
     llm = {f"language_model.{k}": v for k, v in gemma.state_dict().items() if k != "lm_head.weight"}
     save_file({**state, **llm}, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder, gemma
+
+
+@pytest.mark.parametrize("connector", ["linear", "mlp2x_gelu", "resampler"])
+def test_gemma_of_transformers_4_scaled_the_rows_of_pictures_too(tmp_path, connector):
+    """Then its forward multiplied all embeddings by the root of its width, now its table of tokens does."""
+    case = next(path for path in GOLDEN.glob(f"*clip_{connector}"))
+    folder, gemma = with_gemma(copied(case, tmp_path / "model"))
     base, _ = load_pretrained(case)
     ours, _ = load_pretrained(folder)
     ids, pixels = torch.tensor([[2, 17, -200, 30, 31]]), torch.randn(1, 3, 28, 28)
@@ -376,3 +383,98 @@ def test_a_foreign_checkpoint_is_quantized_while_it_is_read(tmp_path):
     ids = torch.tensor([[1, 17, 30]])
     with torch.no_grad():
         assert torch.equal(foreign(ids).logits, ours(ids).logits)
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory):
+    """A checkpoint of the Factory with two towers, whose configuration describes the first, in names of transformers 4.
+
+    Beside it lies DINOv2, under the name by which the configuration calls it.
+    """
+    folder = copied(CASE, tmp_path_factory.mktemp("mof") / "models" / "model")
+    shutil.copytree(GOLDEN / "assets" / "dinov2-tiny", folder.parent / "dinov2-tiny")
+    shutil.copytree(GOLDEN / "assets" / "clip-tiny", folder.parent / "clip-tiny")
+    config = json.loads((folder / "config.json").read_text())
+    names = {"vision_model_name_or_path": "mof:clip-tiny", "vision_model_name_or_path2": "mof:dinov2-tiny"}
+    bare = {"model_name_or_path": "clip-tiny", "model_name_or_path2": "dinov2-tiny"}
+    change_config(folder, connector_type="mof_mlp", vision_config={**config["vision_config"], **bare}, **names)
+    dinov2 = load_file(GOLDEN / "tinyllama_dinov2_mlp2x_gelu" / "model.safetensors")
+    prefix = "vision_tower._vision_tower."
+
+    def with_both(state):
+        for key in [k for k in state if k.startswith(prefix)]:
+            state[f"{prefix}clip.{key.removeprefix(prefix)}"] = state.pop(key)
+        theirs = {k.removeprefix(prefix): v for k, v in dinov2.items() if k.startswith(prefix)}
+        state.update({f"{prefix}dinov2.{k}": v for k, v in theirs.items()})
+        for key in [k for k in state if k.startswith("connector.")]:
+            value = state.pop(key)
+            for half in ("clip", "dinov2"):
+                state[key.replace("_connector.", f"_connector.{half}.")] = torch.randn_like(value)
+
+    return change_weights(folder, with_both)
+
+
+@torch.no_grad()
+def mixed_rows(folder: Path, pixels: torch.Tensor) -> torch.Tensor:
+    """What the Factory's mixture makes of pictures, by transformers' classes and a loop: (N, 2 P, D)."""
+    state = load_file(folder / "model.safetensors")
+    rows = {}
+    for name, kind in (("clip", CLIPVisionModel), ("dinov2", Dinov2Model)):
+        tower = kind.from_pretrained(GOLDEN / "assets" / f"{name}-tiny").eval()
+        features = tower(pixels, output_hidden_states=True).hidden_states[-2][:, 1:]  # (N, P, E)
+        first, second = (
+            (state[f"connector._connector.{name}.{n}.weight"], state[f"connector._connector.{name}.{n}.bias"])
+            for n in (0, 2)
+        )
+        hidden = torch.nn.functional.gelu(features @ first[0].T + first[1])
+        rows[name] = hidden @ second[0].T + second[1]  # (N, P, D)
+    count = rows["clip"].shape[1]
+    return torch.stack([rows[name][:, at] for at in range(count) for name in ("clip", "dinov2")], dim=1)
+
+
+def test_a_mixture_of_two_towers_gives_the_rows_of_clip_and_dinov2_in_turn(mixture, tmp_path):
+    assert check(mixture).config.component("tower", "image").name == "mof"
+    pixels = torch.randn(2, 3, 28, 28)
+    expected = mixed_rows(mixture, pixels)
+    convert(open_foreign(mixture), tmp_path / "out")
+    for folder in (mixture, tmp_path / "out"):
+        model, processor = load_pretrained(folder)
+        with torch.no_grad():
+            assert largest(model.eval().encode("image", {"pixel_values": pixels}), expected) < 1e-4
+        own = json.loads((GOLDEN / "assets" / "clip-tiny" / "preprocessor_config.json").read_text())
+        assert list(processor.preprocessors["image"].mean) == pytest.approx(own["image_mean"])
+
+
+def test_a_mixture_says_which_configuration_it_needs(mixture, tmp_path):
+    folder = copied(mixture, tmp_path / "alone" / "model")
+    with pytest.raises(KitError, match=r"names the vision model 'dinov2-tiny' .* with --names-from DIR$"):
+        check(folder)
+    assert check(folder, names_from=str(mixture.parent)).config.component("tower", "image").name == "mof"
+    change_config(folder, vision_model_name_or_path2="")
+    with pytest.raises(KitError, match="weights are of CLIP and DINOv2; vision_model_name_or_path2 must name the latt"):
+        check(folder)
+
+
+def test_gemma_of_transformers_4_scaled_the_rows_of_a_mixture_too(mixture, tmp_path):
+    folder, _ = with_gemma(copied(mixture, tmp_path / "model"))
+    model, _ = load_pretrained(folder, names_from=str(mixture.parent))
+    pixels = torch.randn(1, 3, 28, 28)
+    with torch.no_grad():
+        rows = model.eval().encode("image", {"pixel_values": pixels})
+    assert largest(rows / 64**0.5, mixed_rows(mixture, pixels)) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("folder", "layout"),
+    [
+        (CASE, "factory"),
+        (PARTS / "tiny-finetune-lora", "factory"),
+        (LEGACY / "legacy_llama_clip_mlp2x_gelu", "llava-legacy"),
+    ],
+)
+def test_a_layout_can_be_asked_for(folder, layout):
+    assert open_foreign(folder, layout=layout).rows
+    with pytest.raises(
+        KitError, match=rf"is not of 'llava-hf' .*: its config.json is of '{layout}' .* --from {layout}"
+    ):
+        open_foreign(folder, layout="llava-hf")

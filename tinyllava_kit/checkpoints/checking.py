@@ -16,8 +16,9 @@ from ..core.discovery import discover
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.parts import part_prefixes
 from ..core.processing import TinyLlavaProcessor
-from .layouts import OURS, is_ours, open_foreign, read_config
+from .layouts import open_foreign
 from .ours import Row
+from .recognition import OURS, is_ours, read_config
 from .weights import Lazy, open_weights
 
 

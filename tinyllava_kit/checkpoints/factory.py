@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from ..core.errors import KitError
+from .names import Names
 from .old import OldModel, Part, Source, row_scale_in_transformers_4
 from .weights import Lazy, open_file, open_weights
 
@@ -27,10 +28,11 @@ _TOWER, _JOINT, _LLM = "vision_tower._vision_tower.", "connector._connector.", "
 _ADAPTER = "base_model.model."
 # Fields of a LoRA configuration that change what merging means; anything but these values is refused.
 _PLAIN_LORA = {"use_dora": (False, None), "bias": ("none", None), "fan_in_fan_out": (False, None)}
+_MOF = ("clip.", "dinov2.")  # the weights of its mixture of two towers
 _NOT_VISION = ("model_name_or_path", "model_name_or_path2", "torch_dtype", "_name_or_path")
 
 
-def read_factory(directory: Path, config: Mapping[str, Any]) -> OldModel:
+def read_factory(directory: Path, config: Mapping[str, Any], names: Names) -> OldModel:
     """
     Raises:
         KitError: a part of it is missing or damaged; an adapter that cannot be merged.
@@ -52,8 +54,11 @@ def read_factory(directory: Path, config: Mapping[str, Any]) -> OldModel:
             strays.append(source.key)
         else:
             parts[prefix][key.removeprefix(prefix)] = source
+    vision_names = (config.get("vision_model_name_or_path", ""), config.get("vision_model_name_or_path2", ""))
+    vision_names = tuple(name.rpartition(":")[2] for name in vision_names if name)
     vision = {key: value for key, value in config["vision_config"].items() if key not in _NOT_VISION}
-    names = (config.get("vision_model_name_or_path", ""), config.get("vision_model_name_or_path2", ""))
+    if parts[_TOWER] and all(name.startswith(_MOF) for name in parts[_TOWER]):
+        vision = _mixture(vision, vision_names, directory, names)
     return OldModel(
         layout=layout,
         directory=directory,
@@ -67,13 +72,29 @@ def read_factory(directory: Path, config: Mapping[str, Any]) -> OldModel:
             "num_layers": config.get("num_resampler_layers") if config["connector_type"] == "resampler" else None,
         },
         aspect=config.get("image_aspect_ratio", "square"),
-        vision_names=tuple(name.rpartition(":")[2] for name in names if name),
+        vision_names=vision_names,
         llm=parts[_LLM],
         tower=parts[_TOWER],
         joint=parts[_JOINT],
         row_scale=row_scale_in_transformers_4(config["text_config"]),
         strays=tuple(strays),
     )
+
+
+def _mixture(
+    clip: Mapping[str, Any], vision_names: Sequence[str], directory: Path, names: Names
+) -> dict[str, Mapping[str, Any]]:
+    """The configuration of CLIP with DINOv2: the checkpoint describes the first, and names the second.
+
+    Raises:
+        KitError: it names none, or one that is not found.
+    """
+    if len(vision_names) != 2:
+        raise KitError(
+            f"{directory / 'config.json'}: the weights are of CLIP and DINOv2; vision_model_name_or_path2 must name "
+            "the latter"
+        )
+    return {"model_type": "mof", "clip": clip, "dinov2": names.vision_config(vision_names[1])}
 
 
 def _open_parts(directory: Path) -> dict[str, Source]:

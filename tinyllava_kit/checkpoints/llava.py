@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import KitError
+from .names import Names
 from .old import OldModel, Part, Source
 from .weights import open_weights
 
@@ -15,7 +16,7 @@ _JOINT = {"linear_1": "0", "linear_2": "2"}
 _PARTS = ("language_model.", "vision_tower.", "multi_modal_projector.")
 
 
-def read_llava(directory: Path, config: Mapping[str, Any]) -> OldModel:
+def read_llava(directory: Path, config: Mapping[str, Any], names: Names) -> OldModel:
     """
     Raises:
         KitError: an option that has no counterpart here; damaged weights.

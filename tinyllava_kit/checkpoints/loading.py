@@ -12,8 +12,9 @@ from tinyllava_kit import TinyLlavaConfig, TinyLlavaForConditionalGeneration, Ti
 
 from ..core.checkpoint import read_pretrained
 from ..core.errors import KitError
-from .layouts import is_ours, open_foreign, read_config
+from .layouts import open_foreign
 from .quantization import Quantization
+from .recognition import is_ours, read_config
 
 
 def load_pretrained(

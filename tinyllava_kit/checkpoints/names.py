@@ -30,9 +30,18 @@ _SIGLIP_SO400M = {
     "patch_size": 14,
     "image_size": 384,
 }
+_DINOV2_L = {
+    "model_type": "dinov2",
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "patch_size": 14,
+    "image_size": 518,
+}
 KNOWN = {
     "openai/clip-vit-large-patch14": {**_CLIP_L, "image_size": 224},
     "openai/clip-vit-large-patch14-336": {**_CLIP_L, "image_size": 336},
+    "facebook/dinov2-large": _DINOV2_L,
     "google/siglip-so400m-patch14-384": _SIGLIP_SO400M,
     "bczhou/TinyLLaVA-3.1B-SigLIP": _SIGLIP_SO400M,
     "bczhou/TinyLLaVA-2.0B-SigLIP": _SIGLIP_SO400M,

@@ -30,11 +30,17 @@ from .weights import Lazy
 IMAGE = "image"
 # In vision_config, what is no architecture.
 _NOT_SAVED = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
-# The layer that makes a connector's rows; of the mlp family it is the last of its layers.
-_LAST = {"linear": "linear.", "resampler": "norm.", "qformer": "projector."}
+# The layers that make a connector's rows; of the mlp family it is the last of its layers.
+_LAST = {
+    "linear": ("linear.",),
+    "resampler": ("norm.",),
+    "qformer": ("projector.",),
+    "mof_mlp": ("clip.2.", "dinov2.2."),
+}
 _DINOV2_SIZES = {518: 224}  # trained at -> given by its image processor
 _LONGEST = 200  # of what transformers says is wrong, which may list all that it knows
 _ASPECTS = {"square": "square", "pad": "pad"}
+_INNER = re.compile(r"(^|(?<=^clip\.))vision_model\.")  # around CLIP and SigLIP in transformers 4
 # DINOv2's names in transformers 4 -> 5.
 _DINOV2 = (
     (re.compile(r"attention\.attention\.(query|key|value)\."), lambda m: f"attention.{m[1][0]}_proj."),
@@ -210,7 +216,7 @@ class _Ledger:
             mismatched=[name for name in own.keys() & here.keys() if own[name] != here[name]],
         )
         keys = {id(state[name]): source.key for name, source in old.joint.items()}
-        last = _last_layer(old, list(renamed)) if old.row_scale != 1 else None
+        last = _last_layers(old, list(renamed)) if old.row_scale != 1 else None
         for name, tensor in renamed.items():
             key = keys.pop(id(tensor), "")
             note = "" if key else "made: fixed by the method"
@@ -248,14 +254,14 @@ class _Ledger:
         self.rows.append(Row(key, name, note))
 
 
-def _last_layer(old: OldModel, names: Sequence[str]) -> str:
-    """The prefix of the layer that makes a connector's rows, so that scaling it scales them.
+def _last_layers(old: OldModel, names: Sequence[str]) -> tuple[str, ...]:
+    """The prefixes of the layers that make a connector's rows, so that scaling them scales those.
 
     Raises:
         KitError: it has none.
     """
     layers = [int(match[1]) for name in names if (match := re.match(r"layers\.(\d+)\.weight$", name))]
-    found = _LAST.get(old.connector) or (f"layers.{max(layers)}." if layers else None)
+    found = _LAST.get(old.connector) or ((f"layers.{max(layers)}.",) if layers else None)
     if found is None:
         raise KitError(
             f"{str(old.directory)!r}: connector {old.connector!r} in front of a Gemma of transformers 4 is not read: "
@@ -283,12 +289,21 @@ def _by_model_type(kind: str, model_type: str, catalog: Catalog) -> Offer:
 
 def _tower_config(old: OldModel, kind: type[Tower]) -> dict[str, Any]:
     """A tower's configuration; see `TransformersVisionTower`."""
-    vision = {key: value for key, value in old.vision_config.items() if key not in _NOT_SAVED}
+    vision = _architecture(old.vision_config)
     dropped = kind.num_prefix if old.dropped is None else old.dropped
     select = next((name for name, count in kind.selections.items() if count == dropped), None)
     if select is None:
         raise KitError(f"{str(old.directory)!r}: {kind.__name__} cannot leave out {dropped} features in front")
     return {"vision_config": vision, "layer": old.layer, "select": select}
+
+
+def _architecture(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without what is no architecture, in what is nested too."""
+    return {
+        key: _architecture(value) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if key not in _NOT_SAVED
+    }
 
 
 def _picture_size(old: OldModel, kind: type[Tower], names: Names) -> int:
@@ -307,7 +322,7 @@ def _picture_size(old: OldModel, kind: type[Tower], names: Names) -> int:
 
 def _vision_name(name: str) -> str:
     """A vision model's name in transformers 5."""
-    name = name.removeprefix("vision_model.")
+    name = _INNER.sub("", name)
     for pattern, new in _DINOV2:
         name = pattern.sub(new, name)
     return name
@@ -361,7 +376,7 @@ def _read_preprocessor(
     old: OldModel, kind: type[Tower], config: Mapping[str, Any], names: Names
 ) -> tuple[Preprocessor, list[str]]:
     """The checkpoint's own image processor, that of its vision model, or the class's defaults at the tower's size."""
-    for candidate in (str(old.directory), *(c for name in old.vision_names for c in names.candidates(name))):
+    for candidate in (str(old.directory), *(c for name in old.vision_names[:1] for c in names.candidates(name))):
         if candidate != str(old.directory) or (old.directory / "preprocessor_config.json").is_file():
             try:
                 return kind.read_preprocessor(candidate, config), []

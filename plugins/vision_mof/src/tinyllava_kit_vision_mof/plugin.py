@@ -10,6 +10,7 @@ MOF = TowerSpec(
     modality="image",
     target="tinyllava_kit_vision_mof.tower:MofTower",
     summary="CLIP and DINOv2 on the same pictures, features side by side; checkpoint CLIP+DINOV2",
+    model_types=("mof",),
     checkpoint="openai/clip-vit-large-patch14+facebook/dinov2-large",
     options=(
         Option(name="layer", type=int, default=-2, help="of both, whose hidden states are read; -1 is the last layer"),

@@ -75,8 +75,8 @@ class MofTower(Tower):
 
     @classmethod
     def read_preprocessor(cls, checkpoint: str, config: Mapping[str, Any]) -> ClipPreprocessor:
-        """CLIP's own."""
-        return ClipTower.read_preprocessor(_names(checkpoint)[0], _part(config, "clip"))
+        """CLIP's own; its checkpoint alone is enough."""
+        return ClipTower.read_preprocessor(checkpoint.partition(SEPARATOR)[0], _part(config, "clip"))
 
     @classmethod
     def default_preprocessor(cls, config: Mapping[str, Any]) -> ClipPreprocessor:

@@ -1,0 +1,79 @@
+"""Which project wrote a model directory, by what is in its ``config.json`` and never by the directory's name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import KitError
+
+OURS = "tinyllava_kit"
+# What is read besides, by the names that --from takes.
+FOREIGN = {
+    "factory": "TinyLLaVA_Factory (one directory, a directory for each part, LoRA)",
+    "llava-legacy": "LLaVA-1.5 and TinyLLaVABench",
+    "llava-hf": "LlavaForConditionalGeneration of transformers",
+}
+AUTO = "auto"
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """A directory's ``config.json``.
+
+    Raises:
+        KitError: it is not there, or not JSON.
+    """
+    file = directory / "config.json"
+    if not file.is_file():
+        raise KitError(f"{str(directory)!r} is not a model directory: it has no config.json")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise KitError(f"{file}: not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise KitError(f"{file}: expected a mapping, got {type(config).__name__}")
+    return config
+
+
+def is_ours(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration is that of a model of this kit."""
+    return config.get("model_type") == "tinyllava" and isinstance(config.get("llm"), Mapping)
+
+
+def recognise(config: Mapping[str, Any]) -> str | None:
+    """Which of `FOREIGN` a configuration is of, or None."""
+    if "mm_vision_tower" in config:
+        return "llava-legacy"
+    if config.get("model_type") == "tinyllava" and "connector_type" in config:
+        return "factory"
+    if config.get("model_type") == "llava" and "vision_config" in config:
+        return "llava-hf"
+    return None
+
+
+def foreign_layout(directory: Path, config: Mapping[str, Any], wanted: str = AUTO) -> str:
+    """Which of `FOREIGN` a directory is of.
+
+    Args:
+        directory: named in messages.
+        config: its ``config.json``.
+        wanted: what the user says it is, or `AUTO`.
+
+    Raises:
+        KitError: of none, or of another than is wanted.
+    """
+    found = recognise(config)
+    if found is None:
+        raise KitError(
+            f"{str(directory)!r} ({config.get('model_type')!r}) is of no layout that is read: "
+            f"{'; '.join([OURS, *FOREIGN.values()])}; a language model or a tower alone is a part for "
+            "'tinyllava assemble'"
+        )
+    if wanted not in (AUTO, found):
+        raise KitError(
+            f"{str(directory)!r} is not of {wanted!r} ({FOREIGN[wanted]}): its config.json is of {found!r} "
+            f"({FOREIGN[found]}); say --from {found}, or leave it to {AUTO!r}"
+        )
+    return found
