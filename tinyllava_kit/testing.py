@@ -38,7 +38,8 @@ from transformers import PreTrainedConfig
 
 from .core.errors import KitError
 from .core.interfaces import Features, Preprocessor, Tower
-from .core.modeling import TinyLlavaPreTrainedModel
+from .core.modeling import TinyLlavaForConditionalGeneration, TinyLlavaPreTrainedModel
+from .core.processing import Batch, TinyLlavaProcessor
 from .modalities.audio import AudioModality, Waveform
 
 # Rows of a batch, by their index among the items: alone and beside others, in both orders.
@@ -437,3 +438,45 @@ def _write_wav(path: Path, samples: np.ndarray, rate_hz: int) -> str:
         file.setframerate(rate_hz)
         file.writeframes(samples.astype("<i2").tobytes())
     return str(path)
+
+
+def check_packing(
+    model: TinyLlavaForConditionalGeneration,
+    processor: TinyLlavaProcessor,
+    conversations: Sequence[Any],
+    *,
+    tolerance: float = 1e-4,
+) -> None:
+    """Samples that share a row of the batch learn what they learn alone: the same losses, the same gradients.
+
+    Args:
+        model: in float32, without dropout, with some parameters that are trained.
+        conversations: several, with answers; messages, rows or `Conversation`.
+
+    Raises:
+        AssertionError: says what differs, and by how much.
+    """
+    encoded = [processor.encode(processor.conversation(each)) for each in conversations]
+    model.train()
+    expected = _losses_and_gradients(model, [processor.collate([each], labels=True) for each in encoded])
+    for packs in ([len(encoded)], [1, len(encoded) - 1]):
+        batch = processor.collate(encoded, labels=True, packs=packs)
+        got = _losses_and_gradients(model, [batch])
+        largest = max(float(wanted.norm()) for wanted in expected.values())
+        for name, wanted in expected.items():
+            distance = float((got[name] - wanted).norm()) / max(float(wanted.norm()), 1e-3 * largest)
+            assert distance < tolerance, f"{name} in packs of {packs}, and alone: differ by {distance:.2g}"
+
+
+def _losses_and_gradients(model: TinyLlavaForConditionalGeneration, batches: Sequence[Batch]) -> dict[str, Tensor]:
+    """The loss of each target token, in order, and the gradient of their mean by the parameter's name."""
+    model.zero_grad()
+    total = sum(len(batch["plan"].target_rows) for batch in batches)
+    losses = []
+    for batch in batches:
+        output = model(**batch, num_items_in_batch=total)
+        output.loss.backward()
+        losses.append(output.target_losses)  # (n,)
+    gradients = {f"the gradient of {n}": p.grad for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return {"the losses": torch.cat(losses), **gradients}

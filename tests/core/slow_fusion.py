@@ -28,10 +28,16 @@ def slow_rows(sample, counters, features, table, max_length):
     return out
 
 
-def slow_fuse(samples, features, table, *, pad_id, padding_side, max_length):
+def slow_fuse(samples, features, table, *, pad_id, padding_side, max_length, packs=None):
     """-> embeddings (B, T, D), ids, mask, positions, labels, each (B, T)."""
     counters: dict[str, int] = {}
-    rows = [slow_rows(sample, counters, features, table, max_length) for sample in samples]
+    waiting = [slow_rows(sample, counters, features, table, max_length) for sample in samples]
+    rows = []
+    for size in packs or [1] * len(samples):
+        rows.append([])
+        for _ in range(size):
+            for position, (vector, token, label) in enumerate(waiting.pop(0)):
+                rows[-1].append((vector, token, label if position else IGNORE_INDEX, position))
     length = max((len(r) for r in rows), default=0)
     embeds = torch.zeros(len(rows), length, table.shape[1])
     ids = torch.full((len(rows), length), pad_id)
@@ -40,10 +46,10 @@ def slow_fuse(samples, features, table, *, pad_id, padding_side, max_length):
     labels = torch.full((len(rows), length), IGNORE_INDEX)
     for b, row in enumerate(rows):
         shift = length - len(row) if padding_side == "left" else 0
-        for t, (vector, token, label) in enumerate(row):
+        for t, (vector, token, label, position) in enumerate(row):
             embeds[b, shift + t] = vector
             ids[b, shift + t] = pad_id if token is None else token
             mask[b, shift + t] = 1
-            positions[b, shift + t] = t
+            positions[b, shift + t] = position
             labels[b, shift + t] = label
     return embeds, ids, mask, positions, labels

@@ -61,12 +61,22 @@ def make_features(samples, width):
     return features
 
 
+def packs_of(number):
+    """How many samples stand in each row: any way to cut so many into rows, empty rows among them."""
+    cuts = st.lists(st.integers(0, number), max_size=3).map(sorted)
+    return cuts.map(lambda at: [b - a for a, b in zip([0, *at], [*at, number], strict=True)])
+
+
+layouts = st.sampled_from(["left", "right", "packed"])
+
+
 @both_widths
-@settings(max_examples=120, deadline=None)
-@given(samples=batches, padding_side=st.sampled_from(["left", "right"]), max_length=st.none() | st.integers(0, 12))
-def test_the_kernel_equals_the_slow_loop(samples, padding_side, max_length, width):
+@settings(max_examples=150, deadline=None)
+@given(samples=batches, side=layouts, max_length=st.none() | st.integers(0, 12), data=st.data())
+def test_the_kernel_equals_the_slow_loop(samples, side, max_length, data, width):
     table, features = torch.randn(VOCAB, width), make_features(samples, width)
-    options = {"padding_side": padding_side, "max_length": max_length}
+    packs = data.draw(packs_of(len(samples))) if side == "packed" else None
+    options = {"padding_side": "left" if side == "left" else "right", "max_length": max_length, "packs": packs}
     layout, fused = run_kernel(samples, features, table, **options)
     embeds, ids, mask, positions, labels = slow_fusion.slow_fuse(samples, features, table, pad_id=PAD, **options)
     assert torch.equal(fused, embeds)
@@ -107,6 +117,23 @@ def test_truncation_stops_in_front_of_an_item_and_reports_it():
     assert layout.input_ids.tolist() == [[1, 2]]
     (cut,) = layout.cuts
     assert (cut.sample, cut.num_text, cut.num_labels, dict(cut.items)) == (0, 2, 2, {"alpha": 1, "beta": 1})
+
+
+def test_a_pack_says_where_its_samples_and_items_are():
+    samples = [[TextSpan([1, 2])], [ItemSpan("alpha", 2), TextSpan([3], labels=[3])], [TextSpan([4], labels=[4])]]
+    layout = plan(samples, packs=[2, 1])
+    assert layout.is_packed
+    assert not plan(samples).is_packed
+    assert [(s.row, s.start, s.num_tokens) for s in layout.samples] == [(0, 0, 2), (0, 2, 3), (1, 0, 1)]
+    assert [(i.sample, i.row, i.start) for i in layout.items] == [(1, 0, 2)]
+    assert layout.position_ids.tolist() == [[0, 1, 0, 1, 2], [0, 0, 0, 0, 0]]
+    assert layout.labels.tolist() == [[-100, -100, -100, -100, 3], [-100] * 5]  # nothing predicts a first position
+
+
+@pytest.mark.parametrize(("packs", "side"), [([2], "right"), ([2, 2], "right"), ([1, 2], "left")])
+def test_packs_must_hold_every_sample_and_stand_on_the_left(packs, side):
+    with pytest.raises(FusionError, match="expected sizes that add up to the samples"):
+        plan([[TextSpan([1])]] * 3, packs=packs, padding_side=side)
 
 
 def test_items_are_counted_through_the_batch_even_when_some_are_cut():

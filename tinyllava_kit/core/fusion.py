@@ -3,13 +3,15 @@
 `plan` lays out a batch on the CPU from token counts alone; `fuse` copies text rows and feature rows to the
 places the plan names. `fuse` reads nothing back from the device: it captures as one graph.
 
-Legend: B samples, T positions of the longest, D width of the LLM, n text rows, R feature rows of a modality.
+Legend: B rows of the batch, each a sample or several packed behind one another, T positions of the longest,
+D width of the LLM, n text rows, R feature rows of a modality.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -43,8 +45,17 @@ Sample = Sequence[TextSpan | ItemSpan]
 
 
 @dataclass(frozen=True)
+class PlannedSample:
+    """Where a sample went: positions `start` to `start + num_tokens` of row `row`."""
+
+    row: int
+    start: int
+    num_tokens: int
+
+
+@dataclass(frozen=True)
 class PlannedItem:
-    """Where an item went: rows `start` to `start + num_tokens` of sample `sample`.
+    """Where an item of sample `sample` went: positions `start` to `start + num_tokens` of row `row`.
 
     `index` counts the items of its modality over the batch, in order, those that were cut included.
     """
@@ -52,6 +63,7 @@ class PlannedItem:
     modality: str
     index: int
     sample: int
+    row: int
     start: int
     num_tokens: int
 
@@ -72,7 +84,8 @@ class Plan:
 
     input_ids: (B, T), the padding id where no text token stands.
     attention_mask: (B, T), 1 = keep. position_ids: (B, T), 0..len-1 on each sample's own rows, 0 on padding.
-    labels: (B, T) with IGNORE_INDEX on items, padding and what is not learned; None without labels.
+    labels: (B, T) with IGNORE_INDEX on items, padding, each sample's first position, which nothing predicts, and what
+        is not learned; None without labels.
     text_rows: (n,), pad_rows: (m,), item_rows: modality -> (R,), in batch order.
     ragged: modality -> ((R,) item, (R,) feature), where items of a modality differ in length.
     target_rows: positions whose *next* position has a label: the only ones whose logits the loss needs.
@@ -87,9 +100,15 @@ class Plan:
     item_rows: Mapping[str, Tensor]
     ragged: Mapping[str, tuple[Tensor, Tensor]]
     target_rows: Tensor | None
+    samples: tuple[PlannedSample, ...] = ()
     items: tuple[PlannedItem, ...] = ()
     cuts: tuple[Cut, ...] = ()
     padding_side: str = field(default="right")
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether samples share rows: attention must then be kept within each, by `position_ids`, not by the mask."""
+        return len(self.samples) > len(self.input_ids)
 
     def kept(self, modality: str) -> list[PlannedItem]:
         """The items of a modality that are in the batch, in order."""
@@ -108,7 +127,12 @@ class Plan:
 
 
 def plan(
-    samples: Sequence[Sample], *, pad_id: int = 0, padding_side: str = "right", max_length: int | None = None
+    samples: Sequence[Sample],
+    *,
+    pad_id: int = 0,
+    padding_side: str = "right",
+    max_length: int | None = None,
+    packs: Sequence[int] | None = None,
 ) -> Plan:
     """Lay out a batch.
 
@@ -123,12 +147,20 @@ def plan(
         padding_side: ``right`` (training) or ``left`` (generation).
         max_length: keep this many positions of a sample at most. An item that would be cut is left out
             whole, with all that follows it; `Plan.cuts` says what was lost.
+        packs: how many samples, in order, stand behind one another in each row; default: one. Each counts its
+            positions from 0 (Krell et al. 2021).
 
     Raises:
-        FusionError: labels of another length than their ids; a negative count; an unknown padding side.
+        FusionError: labels of another length than their ids; a negative count; an unknown padding side; packs that
+            are padded on the left or do not add up to the samples.
     """
     if padding_side not in ("left", "right"):
         raise FusionError(f"padding_side must be 'left' or 'right', got {padding_side!r}")
+    if packs is not None and (padding_side == "left" or sum(packs) != len(samples)):
+        raise FusionError(
+            f"packs {list(packs)} of {len(samples)} samples, padded on the {padding_side}: expected sizes "
+            "that add up to the samples, and padding on the right"
+        )
     samples = [_checked(sample, number) for number, sample in enumerate(samples)]
     seen: dict[str, int] = {}
     kept, cuts = [], []
@@ -137,7 +169,7 @@ def plan(
         kept.append(spans)
         if cut is not None:
             cuts.append(cut)
-    return _lay_out(kept, tuple(cuts), list(seen), pad_id, padding_side)
+    return _lay_out(kept, packs or [1] * len(kept), tuple(cuts), list(seen), pad_id, padding_side)
 
 
 def fuse(plan: Plan, text: Tensor, features: Mapping[str, Tensor]) -> Tensor:
@@ -285,14 +317,15 @@ def _length(span: TextSpan | ItemSpan) -> int:
 
 def _lay_out(
     samples: list[list[tuple[TextSpan | ItemSpan, int]]],
+    packs: Sequence[int],
     cuts: tuple[Cut, ...],
     modalities: list[str],
     pad_id: int,
     padding_side: str,
 ) -> Plan:
     """Write the spans into (B, T) arrays, then read the rows of each kind off them."""
-    lengths = [sum(_length(span) for span, _ in spans) for spans in samples]
-    shape = (len(samples), max(lengths, default=0))
+    placed = _place_samples([sum(_length(span) for span, _ in spans) for spans in samples], packs, padding_side)
+    shape = (len(packs), max((sample.start + sample.num_tokens for sample in placed), default=0))
     ids = np.full(shape, pad_id, np.int64)
     kinds = np.full(shape, _PAD, np.int64)
     positions = np.zeros(shape, np.int64)
@@ -300,21 +333,23 @@ def _lay_out(
     codes = {modality: code for code, modality in enumerate(modalities, _TEXT + 1)}
     items: list[PlannedItem] = []
     labelled = False
-    for number, spans in enumerate(samples):
-        at = shape[1] - lengths[number] if padding_side == "left" else 0
-        positions[number, at : at + lengths[number]] = np.arange(lengths[number])
+    for number, (sample, spans) in enumerate(zip(placed, samples, strict=True)):
+        row, at = sample.row, sample.start
+        positions[row, at : at + sample.num_tokens] = np.arange(sample.num_tokens)
         for span, index in spans:
             end = at + _length(span)
             if isinstance(span, ItemSpan):
-                kinds[number, at:end] = codes[span.modality]
-                items.append(PlannedItem(span.modality, index, number, at, span.num_tokens))
+                kinds[row, at:end] = codes[span.modality]
+                items.append(PlannedItem(span.modality, index, number, row, at, span.num_tokens))
             else:
-                kinds[number, at:end] = _TEXT
-                ids[number, at:end] = span.ids
+                kinds[row, at:end] = _TEXT
+                ids[row, at:end] = span.ids
                 if span.labels is not None:
                     labelled = True
-                    labels[number, at:end] = span.labels
+                    labels[row, at:end] = span.labels
             at = end
+        if sample.num_tokens:
+            labels[row, sample.start] = IGNORE_INDEX
     flat = kinds.ravel()
     targets = np.zeros(shape, bool)
     targets[:, :-1] = labels[:, 1:] != IGNORE_INDEX
@@ -328,10 +363,25 @@ def _lay_out(
         item_rows={m: _where(flat == code) for m, code in codes.items() if (flat == code).any()},
         ragged=_ragged(items),
         target_rows=_where(targets.ravel()) if labelled else None,
+        samples=tuple(placed),
         items=tuple(items),
         cuts=cuts,
         padding_side=padding_side,
     )
+
+
+def _place_samples(lengths: Sequence[int], packs: Sequence[int], padding_side: str) -> list[PlannedSample]:
+    """Each pack's samples behind one another in a row; on the left, one a row, they end where the longest does."""
+    if padding_side == "left":
+        longest = max(lengths, default=0)
+        return [PlannedSample(row, longest - length, length) for row, length in enumerate(lengths)]
+    placed, waiting = [], iter(lengths)
+    for row, size in enumerate(packs):
+        start = 0
+        for length in islice(waiting, size):
+            placed.append(PlannedSample(row, start, length))
+            start += length
+    return placed
 
 
 def _ragged(items: list[PlannedItem]) -> dict[str, tuple[Tensor, Tensor]]:

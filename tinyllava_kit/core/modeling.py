@@ -1,7 +1,7 @@
 """The model: towers and connectors, one per modality, in front of a causal language model.
 
-Legend: B samples, T positions, N items, P features of an item, E tower width, D width of the LLM, V vocabulary,
-n positions that have a target.
+Legend: B rows of the batch, T positions, N items, P features of an item, E tower width, D width of the LLM,
+V vocabulary, n positions that have a target.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .checkpoint import check_loaded
 from .configuration import TinyLlavaConfig
 from .discovery import discover
 from .errors import FusionError, KitError
-from .fusion import IGNORE_INDEX, Plan, check_features, fuse, gather_rows
+from .fusion import Plan, check_features, fuse, gather_rows
 from .interfaces import Connector, Features, LanguageModel, Tower
 from .saving import HUB_ARGUMENTS, whole_directory
 from .specs import load
@@ -37,13 +37,15 @@ class TinyLlavaOutput(ModelOutput):
 
     loss: () mean cross-entropy over the target tokens, where labels were given.
     logits: (B, T, V); None while training with labels, where only the rows with a target are computed.
-    target_logits: (n, V), those rows, in the order of ``plan.target_rows``, where they were asked for.
+    target_losses: (n,) float32 without a graph, the cross-entropy at each of ``plan.target_rows``.
+    target_logits: (n, V), those rows, in the same order, where they were asked for.
     item_features, item_rows: modality -> what the tower made, and the connector of it, (N, P', D); where items were
         given and no text.
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
+    target_losses: Tensor | None = None
     target_logits: Tensor | None = None
     item_features: dict[str, Features] | None = None
     item_rows: dict[str, Tensor] | None = None
@@ -266,6 +268,9 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             skip_logits: compute the head only where a label is, and return no logits. Default: while training
                 with labels and a plan.
             return_target_logits: with `skip_logits`, return the logits of those rows.
+
+        Raises:
+            FusionError: a packed plan with an attention mask, under which samples would attend to each other.
         """
         if input_ids is None and inputs_embeds is None:
             features = {m: self.encode_features(m, inputs) for m, inputs in (items or {}).items()}
@@ -273,8 +278,16 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             return TinyLlavaOutput(item_features=features, item_rows=rows)
         if inputs_embeds is None:
             inputs_embeds = self.embed(input_ids, items, plan)  # (B, T, D)
-        if labels is not None:
+        packed = plan is not None and plan.is_packed
+        if packed and attention_mask is not None:
+            raise FusionError(
+                "a packed batch takes no attention_mask: its position_ids keep samples apart; leave it out"
+            )
+        if labels is not None or packed:  # with a cache, transformers does not look for packs
             kwargs["use_cache"] = False
+        shape = inputs_embeds.shape[:2]
+        if packed and self._wants_packs_in_one_row:
+            inputs_embeds, position_ids = inputs_embeds.flatten(0, 1)[None], position_ids.flatten()[None]  # (1, B*T, D)
         inputs = {
             "inputs_embeds": inputs_embeds,
             "attention_mask": attention_mask,
@@ -288,23 +301,34 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         if skip_logits:
             hidden = self.get_decoder()(**inputs).last_hidden_state.flatten(0, 1)  # (B*T, D)
             logits = self.llm_interface.logits(self.language_model, hidden.index_select(0, targets))  # (n, V)
-            loss = target_loss(logits, labels, targets, num_items_in_batch)
-            return TinyLlavaOutput(loss=loss, target_logits=logits if return_target_logits else None)
+            losses = target_losses(logits, labels, targets)  # (n,)
+            return TinyLlavaOutput(
+                loss=mean_loss(losses, num_items_in_batch),
+                target_losses=losses.detach(),
+                target_logits=logits if return_target_logits else None,
+            )
         outputs = self.language_model(**inputs, logits_to_keep=logits_to_keep)
-        loss = None
+        loss, losses = None, None
         if labels is not None and targets is not None:
             logits = outputs.logits.flatten(0, 1).index_select(0, targets)  # (n, V)
-            loss = target_loss(logits, labels, targets, num_items_in_batch)
+            losses = target_losses(logits, labels, targets)  # (n,)
+            loss = mean_loss(losses, num_items_in_batch)
         elif labels is not None:
             vocab = outputs.logits.shape[-1]
             loss = self.loss_function(outputs.logits, labels, vocab, num_items_in_batch=num_items_in_batch)
         return TinyLlavaOutput(
             loss=loss,
-            logits=outputs.logits,
+            target_losses=None if losses is None else losses.detach(),
+            logits=outputs.logits.view(*shape, -1) if packed else outputs.logits,
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
+
+    @property
+    def _wants_packs_in_one_row(self) -> bool:
+        """transformers finds packs for flash-attention in a batch of one row only; the other ways find them in each."""
+        return "flash" in (self.language_model.config._attn_implementation or "")
 
     def prepare_inputs_for_generation(
         self, input_ids: Tensor, inputs_embeds: Any = None, **kwargs: Any
@@ -321,13 +345,15 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         The items are embedded here, once: what beams and several returned sequences repeat are ordinary tensors.
 
         Raises:
-            KitError: a right-padded batch, or an option that cannot work with embeddings.
+            KitError: a packed or right-padded batch, or an option that cannot work with embeddings.
         """
         if kwargs.get("prefill_chunk_size") is not None:
             raise KitError("prefill_chunk_size cannot be used with items; leave it out")
         if plan is not None:
-            if plan.padding_side == "right" and len(plan.pad_rows):
-                raise KitError("generate wants padding on the left; make the batch with padding_side='left'")
+            if plan.is_packed or (plan.padding_side == "right" and len(plan.pad_rows)):
+                raise KitError(
+                    "generate wants one sample a row, padded on the left; make the batch with padding_side='left'"
+                )
             ids = kwargs.pop("input_ids", inputs)
             kwargs.pop("position_ids", None)
             kwargs.pop("labels", None)
@@ -385,21 +411,22 @@ def join_windows(features: Features, inputs: Mapping[str, Tensor]) -> Features:
     return Features(joined * real[..., None].to(joined.dtype), lengths)
 
 
-def target_loss(logits: Tensor, labels: Tensor, rows: Tensor, num_items: Tensor | int | None) -> Tensor:
-    """Cross-entropy of the logits (n, V) of positions `rows` against the labels (B, T) that follow them.
+def target_losses(logits: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+    """Cross-entropy of the logits (n, V) of positions `rows` against the labels (B, T) that follow them -> (n,)."""
+    return F.cross_entropy(logits.float(), labels.flatten().index_select(0, rows + 1), reduction="none")  # (n,)
 
-    Averaged over `num_items`, or over the batch's own targets.
+
+def mean_loss(losses: Tensor, num_items: Tensor | int | None) -> Tensor:
+    """The losses (n,) averaged over `num_items` target tokens, or over themselves.
 
     Raises:
         FusionError: there is none to average over.
     """
-    targets = labels.flatten().index_select(0, rows + 1)  # (n,)
-    if num_items is None:
-        if not rows.shape[0]:
-            raise FusionError("no position of the batch has a label; there is nothing to learn from it")
-        return F.cross_entropy(logits.float(), targets, ignore_index=IGNORE_INDEX)
-    total = F.cross_entropy(logits.float(), targets, ignore_index=IGNORE_INDEX, reduction="sum")
-    return total / (num_items.to(total.device) if isinstance(num_items, Tensor) else num_items)
+    if num_items is not None:
+        return losses.sum() / (num_items.to(losses.device) if isinstance(num_items, Tensor) else num_items)
+    if not losses.shape[0]:
+        raise FusionError("no position of the batch has a label; there is nothing to learn from it")
+    return losses.mean()
 
 
 def _is_trained(part: nn.Module) -> bool:

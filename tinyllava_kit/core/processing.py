@@ -224,19 +224,24 @@ class TinyLlavaProcessor(ProcessorMixin):
         labels: bool = False,
         padding_side: str | None = None,
         max_length: int | None = None,
+        packs: Sequence[int] | None = None,
     ) -> Batch:
-        """Encoded conversations -> a batch; the plan is made here, on the CPU."""
+        """Encoded conversations -> a batch; the plan is made here, on the CPU.
+
+        Args:
+            packs: how many of them share each row, in order. Such a batch has no mask: the restarting positions keep
+                attention within each.
+        """
         layout = plan(
             [e.spans if labels else [_without_labels(span) for span in e.spans] for e in encoded],
             pad_id=self.pad_id,
             padding_side=padding_side or ("right" if labels else "left"),
             max_length=max_length,
+            packs=packs,
         )
-        data: dict[str, Any] = {
-            "input_ids": layout.input_ids,
-            "attention_mask": layout.attention_mask,
-            "position_ids": layout.position_ids,
-        }
+        data: dict[str, Any] = {"input_ids": layout.input_ids, "position_ids": layout.position_ids}
+        if packs is None:
+            data["attention_mask"] = layout.attention_mask
         if layout.labels is not None:
             data["labels"] = layout.labels
         items = {m: self._collate_items(m, encoded, layout) for m in layout.item_rows}
