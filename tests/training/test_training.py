@@ -18,7 +18,7 @@ from tinyllava_kit.data.dataset import Collator, ConversationDataset
 from tinyllava_kit.data.sources import Pairs, Source, Strict
 from tinyllava_kit.inference.features import FeatureCache
 from tinyllava_kit.training.parts import OpenParts
-from tinyllava_kit.training.recipe import Distill, Lora, MatchFeatures, MatchWords, PartTraining, Recipe, Stage
+from tinyllava_kit.training.recipe import Distill, Lora, MatchFeatures, MatchWords, Packing, PartTraining, Recipe, Stage
 from tinyllava_kit.training.run import run_recipe
 
 
@@ -218,13 +218,14 @@ LEVELS = {  # where each part of the schema stands in a recipe
     Distill: ["stages", 1, "distill"],
     MatchWords: ["stages", 1, "match_words"],
     MatchFeatures: ["stages", 1, "match_features"],
+    Packing: ["stages", 1, "packing"],
 }
 
 
 def recipe_with(place, key):
     """Two stages with every part of the schema, and an unknown key at one place."""
     data = {"path": "rows.json", "pairs": {"modality": "image", "prompts": ["What?"]}}
-    objectives = {"distill": {}, "match_words": {}, "match_features": {"teacher": "m"}}
+    objectives = {"distill": {}, "match_words": {}, "match_features": {"teacher": "m"}, "packing": {}}
     full = {"name": "b", "data": [data], "train": {"llm": {"mode": "lora", "lora": {}}}, **objectives}
     recipe = {"model": "m", "output": "o", "stages": [{"name": "a", "data": "r", "train": {"llm": "full"}}, full]}
     at = recipe

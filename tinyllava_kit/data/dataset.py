@@ -78,7 +78,7 @@ class ConversationDataset(Dataset):
 
 
 class Collator:
-    """`Encoded` conversations -> a batch with labels.
+    """`Encoded` conversations -> a batch with labels; `packs` of them share rows, see `fusion.plan`.
 
     Args:
         processor: of the model.
@@ -93,8 +93,8 @@ class Collator:
         self.max_length = max_length
         self.num_cut = 0
 
-    def __call__(self, samples: Sequence[Encoded]) -> Batch:
-        batch = self.processor.collate(samples, labels=True, max_length=self.max_length)
+    def __call__(self, samples: Sequence[Encoded], packs: Sequence[int] | None = None) -> Batch:
+        batch = self.processor.collate(samples, labels=True, max_length=self.max_length, packs=packs)
         plan = batch["plan"]
         self.num_cut += len(plan.cuts)
         if plan.target_rows is None or not len(plan.target_rows):

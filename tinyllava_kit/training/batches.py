@@ -105,11 +105,14 @@ def _measured(item: Item, modality: Modality) -> float:
         raise KitError(f"{item.name}: {error}" if item.name else str(error)) from error
 
 
-def check_budget(budget: Mapping[str, float], modalities: Mapping[str, Modality]) -> None:
+def check_budget(key: str, budget: Mapping[str, float], modalities: Mapping[str, Modality]) -> None:
     """
+    Args:
+        key: of the recipe, where the budget stands.
+
     Raises:
         KitError: a budget for a modality that the model does not read.
     """
     for name in budget:
         if name not in modalities:
-            raise KitError(f"batch_budget.{name}: the model does not read it; {near(name, list(modalities))}")
+            raise KitError(f"{key}.{name}: the model does not read it; {near(name, list(modalities))}")

@@ -69,6 +69,22 @@ class MatchFeatures(Strict):
     teacher: str
 
 
+class Packing(Strict):
+    """Several samples share each row of a batch, and none sees another, so that few positions are padding.
+
+    `length`: the most positions of a row; the stage's `max_length` where not given. `limits`: modality -> the most of
+    it in a row, in the modality's unit (``{audio: 60}``: seconds).
+    """
+
+    length: int | None = Field(None, ge=1)
+    limits: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+
+
+def _packing(value: Any) -> Any:
+    """``true`` and ``false``, as a mapping and None."""
+    return ({} if value else None) if isinstance(value, bool) else value
+
+
 def _many(value: Any) -> Any:
     """A path, a mapping or a list of these, as a list of mappings."""
     listed = value if isinstance(value, (list, tuple)) else [value]
@@ -80,11 +96,11 @@ class Stage(Strict):
 
     `train` maps ``llm``, ``tower.MODALITY`` or ``connector.MODALITY`` to ``full``, ``lora`` or a mapping.
     `data` is a file of rows or a list of them, all used in every epoch: replay of older data stands beside the new.
-    `batch_size` is the most samples of a batch. `batch_budget` maps a modality to the most of it that a batch may hold,
-    padding included, in the modality's unit (``{audio: 60}``: seconds); `group_by_size` alone puts samples of like size
-    together. `distill`: learn from the LLM reading the items' texts. `match_words`: learn rows like the texts' words,
-    without the LLM. Both want items with texts, and the LLM frozen. `match_features`: learn the features of another
-    model's tower; trains towers alone.
+    `batch_size` is the most samples of a batch; with `packing`, its rows. `batch_budget` maps a modality to the most of
+    it that a batch may hold, padding included, in the modality's unit (``{audio: 60}``: seconds); `group_by_size` alone
+    puts samples of like size together. `distill`: learn from the LLM reading the items' texts. `match_words`: learn
+    rows like the texts' words, without the LLM. Both want items with texts, and the LLM frozen. `match_features`: learn
+    the features of another model's tower; trains towers alone.
     `cache_features` runs each frozen tower once over all items before training. `bf16`: compute in bfloat16 under
     autocast, the weights stay as they are; ``auto``: where the processor has instructions for it.
     """
@@ -98,6 +114,7 @@ class Stage(Strict):
     batch_size: int = Field(8, ge=1)
     batch_budget: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     group_by_size: bool = False
+    packing: Annotated[Packing | None, BeforeValidator(_packing)] = None
     distill: Distill | None = None
     match_words: MatchWords | None = None
     match_features: MatchFeatures | None = None
@@ -114,6 +131,24 @@ class Stage(Strict):
     logging_steps: int = Field(10, ge=1)
     save_steps: int = Field(500, ge=1)
     workers: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _packs_fit(self) -> Stage:
+        if self.packing is None:
+            return self
+        for other in ("batch_budget", "group_by_size", *OBJECTIVES):
+            if getattr(self, other):
+                raise ValueError(f"packing and {other} do not go together; take one of them out")
+        if self.pack_length is None:
+            raise ValueError("packing: wants a length, or the stage a max_length")
+        if self.max_length is None or self.max_length > self.pack_length:
+            raise ValueError(f"packing: max_length {self.max_length} does not fit rows of {self.pack_length} positions")
+        return self
+
+    @property
+    def pack_length(self) -> int | None:
+        """The most positions of a row that samples share."""
+        return None if self.packing is None else self.packing.length or self.max_length
 
 
 class Recipe(Strict):

@@ -25,10 +25,12 @@ from ..inference.features import FeatureCache, Kept
 from .batches import SizedBatches, check_budget, sizes_of
 from .distillation import TaughtCollator, TaughtDataset, distillation_loss
 from .feature_matching import FeatureMatcher, MatchedCollator, MatchedDataset
+from .packing import PackedBatches, PackedCollator, PackedDataset, token_counts
 from .parts import OpenParts
-from .recipe import PartTraining, Recipe, Stage
+from .recipe import Packing, PartTraining, Recipe, Stage
 from .word_matching import WordedCollator, WordedDataset, matcher
 
+Batches = SizedBatches | PackedBatches
 Objective = Callable[[Any, Any, Any], torch.Tensor]
 
 SETTINGS_FILE = "stage.json"
@@ -97,7 +99,7 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, featur
         processing_class=processor,
         callbacks=[TimeLimit(stage.max_minutes)] if stage.max_minutes else [],
         training=[(module, stage.train[name]) for name, module in parts.trained.items()],
-        batches=_sized_batches(stage, dataset, seed),
+        batches=_batches(stage, dataset, seed),
         objective=objective,
     )
     _run(trainer, checkpoints)
@@ -128,7 +130,7 @@ class KitTrainer(Trainer):
         self,
         *,
         training: Sequence[tuple[torch.nn.Module, PartTraining]],
-        batches: SizedBatches | None = None,
+        batches: Batches | None = None,
         objective: Objective | None = None,
         **kwargs: Any,
     ) -> None:
@@ -275,14 +277,18 @@ def _objective(
             dataset, stage.match_features.teacher, {m: model.towers[m].embed_dim for m in modalities}
         )
         return matched, MatchedCollator(dataset.processor), FeatureMatcher(matched.spread())
+    if stage.packing:
+        return PackedDataset(dataset), PackedCollator(collator), None
     return dataset, collator, None
 
 
-def _sized_batches(stage: Stage, dataset: ConversationDataset, seed: int) -> SizedBatches | None:
+def _batches(stage: Stage, dataset: ConversationDataset, seed: int) -> Batches | None:
+    if stage.packing:
+        return _packed_batches(stage, stage.packing, dataset, seed)
     if not (stage.group_by_size or stage.batch_budget):
         return None
     modalities = dataset.processor.modalities
-    check_budget(stage.batch_budget, modalities)
+    check_budget("batch_budget", stage.batch_budget, modalities)
     batches = SizedBatches(
         sizes_of(dataset.conversations, modalities),
         [sum(len(turn.text) for turn in c.turns) for c in dataset.conversations],
@@ -293,6 +299,24 @@ def _sized_batches(stage: Stage, dataset: ConversationDataset, seed: int) -> Siz
     alone = sum(not batches.fits([i]) for i in range(len(dataset)))
     if alone:
         print(f"{alone} sample(s) exceed batch_budget by themselves; each is a batch of its own")
+    return batches
+
+
+def _packed_batches(stage: Stage, packing: Packing, dataset: ConversationDataset, seed: int) -> PackedBatches:
+    modalities = dataset.processor.modalities
+    check_budget("packing.limits", packing.limits, modalities)
+    tokens = token_counts(dataset, stage.max_length, workers=stage.workers)
+    batches = PackedBatches(
+        tokens,
+        stage.pack_length,
+        batch_size=stage.batch_size,
+        sizes=sizes_of(dataset.conversations, modalities) if packing.limits else (),
+        limits=packing.limits,
+        seed=seed,
+    )
+    print(
+        f"packed {len(tokens)} samples into {len(batches.packs)} rows of {stage.pack_length}: fill {batches.fill:.1%}"
+    )
     return batches
 
 
