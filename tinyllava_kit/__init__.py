@@ -20,6 +20,7 @@ _LAZY = {
     "TinyLlavaProcessor": "tinyllava_kit.core.processing",
     "assemble": "tinyllava_kit.core.building",
     "load_pretrained": "tinyllava_kit.checkpoints.loading",
+    "open_foreign": "tinyllava_kit.checkpoints.layouts",
     "discover": "tinyllava_kit.core.discovery",
 }
 

@@ -13,12 +13,13 @@ from ..core.catalog import Catalog
 from ..core.checkpoint import check_loaded, read_pretrained
 from ..core.configuration import TinyLlavaConfig
 from ..core.discovery import discover
+from ..core.foreign import is_ours
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.parts import part_prefixes
 from ..core.processing import TinyLlavaProcessor
 from .layouts import open_foreign
 from .ours import Row
-from .recognition import OURS, is_ours, read_config
+from .recognition import OURS, read_config
 from .weights import Lazy, open_weights
 
 

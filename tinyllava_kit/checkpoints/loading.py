@@ -12,9 +12,10 @@ from tinyllava_kit import TinyLlavaConfig, TinyLlavaForConditionalGeneration, Ti
 
 from ..core.checkpoint import read_pretrained
 from ..core.errors import KitError
+from ..core.foreign import is_ours
 from .layouts import open_foreign
 from .quantization import Quantization
-from .recognition import is_ours, read_config
+from .recognition import read_config
 
 
 def load_pretrained(
@@ -55,11 +56,6 @@ def load_pretrained(
         processor = TinyLlavaProcessor.from_pretrained(str(path))
         return read_pretrained(TinyLlavaForConditionalGeneration, str(path), **how), processor
     foreign = open_foreign(directory, names_from=names_from, template=template)
-    if dtype == "auto":
-        how["dtype"] = foreign.dtype
     if quantization is not None:
         how["quantization_config"] = quantization.config(foreign.config)
-    state = {name: tensor.read() for name, tensor in foreign.tensors.items()}
-    model = TinyLlavaForConditionalGeneration.from_pretrained(None, config=foreign.config, state_dict=state, **how)
-    model.generation_config = foreign.generation_config()
-    return model, foreign.processor()
+    return foreign.model(**how), foreign.processor()

@@ -19,7 +19,7 @@ from ..core.checkpoint import check_loaded, read_pretrained, without_reports
 from ..core.configuration import Component, TinyLlavaConfig, as_json
 from ..core.errors import KitError, MissingPluginError
 from ..core.interfaces import LanguageModel, Preprocessor, Tower
-from ..core.modeling import build_connector
+from ..core.modeling import TinyLlavaForConditionalGeneration, TinyLlavaPreTrainedModel, build_connector
 from ..core.processing import TinyLlavaProcessor
 from ..core.specs import load
 from ..templates.vicuna import fitting
@@ -77,6 +77,21 @@ class Foreign:
     notes: tuple[str, ...]
     dtype: torch.dtype
     catalog: Catalog = field(repr=False)
+
+    def model(
+        self, kind: type[TinyLlavaPreTrainedModel] = TinyLlavaForConditionalGeneration, **how: Any
+    ) -> TinyLlavaForConditionalGeneration:
+        """The model; `how` is what ``kind.from_pretrained`` takes besides a configuration.
+
+        Raises:
+            KitError: weights do not fit.
+        """
+        how = {"dtype": self.dtype, **{key: value for key, value in how.items() if (key, value) != ("dtype", "auto")}}
+        state = {name: tensor.read() for name, tensor in self.tensors.items()}
+        loaded = kind.from_pretrained(None, config=self.config, state_dict=state, **how)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded  # where output_loading_info is asked for
+        model.generation_config = self.generation_config()
+        return loaded
 
     def generation_config(self) -> GenerationConfig:
         """The checkpoint's own, or what its LLM's configuration says."""

@@ -37,11 +37,6 @@ def read_config(directory: Path) -> dict[str, Any]:
     return config
 
 
-def is_ours(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration is that of a model of this kit."""
-    return config.get("model_type") == "tinyllava" and isinstance(config.get("llm"), Mapping)
-
-
 def recognise(config: Mapping[str, Any]) -> str | None:
     """Which of `FOREIGN` a configuration is of, or None."""
     if "mm_vision_tower" in config:

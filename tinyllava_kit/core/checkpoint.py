@@ -32,7 +32,9 @@ def read_pretrained(loader: Any, checkpoint: str, **kwargs: Any) -> Any:
         return loader.from_pretrained(
             checkpoint, trust_remote_code=False, local_files_only=local or offline(), **kwargs
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError) as error:
+    except KitError:
+        raise
+    except Exception as error:  # a broken file may make transformers raise anything
         what = getattr(loader, "__name__", str(loader))
         raise KitError(f"cannot read {what} from {checkpoint!r}: {first_line(error)}") from error
 

@@ -23,6 +23,7 @@ from .checkpoint import check_loaded
 from .configuration import TinyLlavaConfig
 from .discovery import discover
 from .errors import FusionError, KitError
+from .foreign import open_if_foreign
 from .fusion import Plan, check_features, fuse, gather_rows
 from .interfaces import Connector, Features, LanguageModel, Tower
 from .saving import HUB_ARGUMENTS, whole_directory
@@ -78,9 +79,14 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
         """As in transformers; a key that is missing in the file or unknown to the model is an error.
 
+        A directory of another project is opened, too, where ``load_pretrained`` opens it.
+
         Raises:
             KitError: lists the keys.
         """
+        if pretrained_model_name_or_path and (foreign := open_if_foreign(pretrained_model_name_or_path)):
+            kwargs.pop("config", None)  # an Auto class has read the directory's own
+            return foreign.model(cls, **kwargs)
         wants_info = kwargs.pop("output_loading_info", False)
         model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         check_loaded(

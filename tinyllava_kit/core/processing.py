@@ -21,6 +21,7 @@ from .conversation import ITEM, Conversation, Item, Span, from_messages, from_ro
 from .discovery import discover
 from .encoding import encode_spans
 from .errors import KitError
+from .foreign import open_if_foreign
 from .fusion import ItemSpan, Plan, Sample, TextSpan, plan
 from .interfaces import ChatTemplate, Connector, Modality, Preprocessor
 from .modeling import build_connector
@@ -283,12 +284,14 @@ class TinyLlavaProcessor(ProcessorMixin):
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike[str], *, catalog: Catalog | None = None, **kwargs: Any
     ) -> TinyLlavaProcessor:
-        """From a directory that `save_pretrained` wrote, or a hub name of one.
+        """From a directory that `save_pretrained` wrote, or a hub name of one; or from another project's directory.
 
         Raises:
             KitError: not such a directory. MissingPluginError: a component's plugin is not installed.
         """
         path = str(pretrained_model_name_or_path)
+        if foreign := open_if_foreign(path, catalog=catalog):
+            return foreign.processor()
         hub = {k: kwargs[k] for k in ("cache_dir", "revision", "token", "subfolder") if k in kwargs}
         config = read_pretrained(TinyLlavaConfig, path, **hub)
         settings, _ = cls.get_processor_dict(path, **hub)

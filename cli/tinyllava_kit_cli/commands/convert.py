@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from tinyllava_kit.checkpoints.recognition import AUTO, FOREIGN, is_ours, read_config
+from tinyllava_kit.checkpoints.recognition import AUTO, FOREIGN, read_config
+from tinyllava_kit.core.foreign import is_ours
 from tinyllava_kit_cli.commands.load_check import foreign_options, print_parity
 from tinyllava_kit_cli.output import refuse_taken
 

@@ -1,0 +1,34 @@
+"""Directories of other projects, behind the public classes' ``from_pretrained``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def open_if_foreign(path: str | os.PathLike[str], **how: Any) -> Any:
+    """Another project's checkpoint, where `path` is a directory of one, as ``tinyllava_kit.open_foreign`` opens it.
+
+    The package knows other projects, the core does not. None for a directory of this kit, one without ``config.json``,
+    and a hub name.
+
+    Raises:
+        KitError: of no layout that is read, or damaged.
+    """
+    try:
+        config = json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(config, Mapping) or is_ours(config):
+        return None
+    from tinyllava_kit import open_foreign
+
+    return open_foreign(path, **how)
+
+
+def is_ours(config: Mapping[str, Any]) -> bool:
+    """Whether a ``config.json`` is that of a model of this kit."""
+    return config.get("model_type") == "tinyllava" and isinstance(config.get("llm"), Mapping)
