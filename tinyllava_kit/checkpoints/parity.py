@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..core.errors import KitError
 from ..core.fusion import IGNORE_INDEX, ItemSpan, Plan, Sample, TextSpan, plan
@@ -59,6 +60,8 @@ def compare(
     if "in.input_ids" not in stored:
         raise KitError(f"{file}: not a reference: it has no in.input_ids; it has {', '.join(sorted(stored)[:8])}")
     wanted = {name: value for name, value in ((_output(key), value) for key, value in stored.items()) if name}
+    if "labels" in wanted:  # nothing predicts a first position, whatever its label
+        wanted["labels"] = F.pad(wanted["labels"][:, 1:], (1, 0), value=IGNORE_INDEX)
     layout, images = lay_out(model, stored, "right", max_length)
     found: dict[str, Tensor] = {}
     if "in.images" in stored:
