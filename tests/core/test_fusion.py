@@ -94,6 +94,9 @@ def test_the_kernel_equals_the_slow_loop(samples, side, max_length, data, width)
             if row[t + 1] != IGNORE_INDEX
         ]
         assert layout.target_rows.tolist() == expected
+        rows = [layout.samples[number] for number in layout.target_samples.tolist()]
+        places = zip(expected, rows, strict=True)
+        assert all(0 <= at - s.row * labels.shape[1] - s.start < s.num_tokens - 1 for at, s in places)
 
 
 @settings(max_examples=80, deadline=None)
@@ -121,10 +124,11 @@ def test_truncation_stops_in_front_of_an_item_and_reports_it():
 
 def test_a_pack_says_where_its_samples_and_items_are():
     samples = [[TextSpan([1, 2])], [ItemSpan("alpha", 2), TextSpan([3], labels=[3])], [TextSpan([4], labels=[4])]]
-    layout = plan(samples, packs=[2, 1])
+    layout = plan(samples, packs=[2, 1], names=["a", "b", "c"])
     assert layout.is_packed
     assert not plan(samples).is_packed
-    assert [(s.row, s.start, s.num_tokens) for s in layout.samples] == [(0, 0, 2), (0, 2, 3), (1, 0, 1)]
+    places = [(s.name, s.row, s.start, s.num_tokens) for s in layout.samples]
+    assert places == [("a", 0, 0, 2), ("b", 0, 2, 3), ("c", 1, 0, 1)]
     assert [(i.sample, i.row, i.start) for i in layout.items] == [(1, 0, 2)]
     assert layout.position_ids.tolist() == [[0, 1, 0, 1, 2], [0, 0, 0, 0, 0]]
     assert layout.labels.tolist() == [[-100, -100, -100, -100, 3], [-100] * 5]  # nothing predicts a first position

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import Any
 
 import numpy as np
@@ -46,11 +46,12 @@ Sample = Sequence[TextSpan | ItemSpan]
 
 @dataclass(frozen=True)
 class PlannedSample:
-    """Where a sample went: positions `start` to `start + num_tokens` of row `row`."""
+    """Where a sample went: positions `start` to `start + num_tokens` of row `row`; `name` is for messages."""
 
     row: int
     start: int
     num_tokens: int
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ class Plan:
         is not learned; None without labels.
     text_rows: (n,), pad_rows: (m,), item_rows: modality -> (R,), in batch order.
     ragged: modality -> ((R,) item, (R,) feature), where items of a modality differ in length.
-    target_rows: positions whose *next* position has a label: the only ones whose logits the loss needs.
+    target_rows: (n,), positions whose *next* position has a label: the only ones whose logits the loss needs.
+    target_samples: (n,), which sample each of them is of.
     """
 
     input_ids: Tensor
@@ -100,6 +102,7 @@ class Plan:
     item_rows: Mapping[str, Tensor]
     ragged: Mapping[str, tuple[Tensor, Tensor]]
     target_rows: Tensor | None
+    target_samples: Tensor | None
     samples: tuple[PlannedSample, ...] = ()
     items: tuple[PlannedItem, ...] = ()
     cuts: tuple[Cut, ...] = ()
@@ -117,10 +120,10 @@ class Plan:
     def to(self, *args: object, **kwargs: object) -> Plan:
         """The same plan with its tensors moved, as ``Tensor.to`` does; dtypes stay."""
         moved = lambda t: t.to(*args, **kwargs) if t is not None else None  # noqa: E731
-        names = ("input_ids", "attention_mask", "position_ids", "labels", "text_rows", "pad_rows", "target_rows")
+        names = ("input_ids", "attention_mask", "position_ids", "labels", "text_rows", "pad_rows")
         return replace(
             self,
-            **{name: moved(getattr(self, name)) for name in names},
+            **{name: moved(getattr(self, name)) for name in (*names, "target_rows", "target_samples")},
             item_rows={m: moved(rows) for m, rows in self.item_rows.items()},
             ragged={m: (moved(a), moved(b)) for m, (a, b) in self.ragged.items()},
         )
@@ -133,6 +136,7 @@ def plan(
     padding_side: str = "right",
     max_length: int | None = None,
     packs: Sequence[int] | None = None,
+    names: Sequence[str] = (),
 ) -> Plan:
     """Lay out a batch.
 
@@ -149,6 +153,7 @@ def plan(
             whole, with all that follows it; `Plan.cuts` says what was lost.
         packs: how many samples, in order, stand behind one another in each row; default: one. Each counts its
             positions from 0 (Krell et al. 2021).
+        names: of the samples, for messages.
 
     Raises:
         FusionError: labels of another length than their ids; a negative count; an unknown padding side; packs that
@@ -169,7 +174,7 @@ def plan(
         kept.append(spans)
         if cut is not None:
             cuts.append(cut)
-    return _lay_out(kept, packs or [1] * len(kept), tuple(cuts), list(seen), pad_id, padding_side)
+    return _lay_out(kept, packs or [1] * len(kept), names, tuple(cuts), list(seen), pad_id, padding_side)
 
 
 def fuse(plan: Plan, text: Tensor, features: Mapping[str, Tensor]) -> Tensor:
@@ -318,6 +323,7 @@ def _length(span: TextSpan | ItemSpan) -> int:
 def _lay_out(
     samples: list[list[tuple[TextSpan | ItemSpan, int]]],
     packs: Sequence[int],
+    names: Sequence[str],
     cuts: tuple[Cut, ...],
     modalities: list[str],
     pad_id: int,
@@ -329,6 +335,7 @@ def _lay_out(
     ids = np.full(shape, pad_id, np.int64)
     kinds = np.full(shape, _PAD, np.int64)
     positions = np.zeros(shape, np.int64)
+    numbers = np.zeros(shape, np.int64)  # of the samples
     labels = np.full(shape, IGNORE_INDEX, np.int64)
     codes = {modality: code for code, modality in enumerate(modalities, _TEXT + 1)}
     items: list[PlannedItem] = []
@@ -336,6 +343,7 @@ def _lay_out(
     for number, (sample, spans) in enumerate(zip(placed, samples, strict=True)):
         row, at = sample.row, sample.start
         positions[row, at : at + sample.num_tokens] = np.arange(sample.num_tokens)
+        numbers[row, at : at + sample.num_tokens] = number
         for span, index in spans:
             end = at + _length(span)
             if isinstance(span, ItemSpan):
@@ -363,7 +371,8 @@ def _lay_out(
         item_rows={m: _where(flat == code) for m, code in codes.items() if (flat == code).any()},
         ragged=_ragged(items),
         target_rows=_where(targets.ravel()) if labelled else None,
-        samples=tuple(placed),
+        target_samples=torch.from_numpy(numbers[targets]) if labelled else None,
+        samples=tuple(replace(each, name=name) for each, name in zip_longest(placed, names, fillvalue="")),
         items=tuple(items),
         cuts=cuts,
         padding_side=padding_side,

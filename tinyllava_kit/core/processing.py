@@ -239,6 +239,7 @@ class TinyLlavaProcessor(ProcessorMixin):
             padding_side=padding_side or ("right" if labels else "left"),
             max_length=max_length,
             packs=packs,
+            names=[e.name for e in encoded],
         )
         data: dict[str, Any] = {"input_ids": layout.input_ids, "position_ids": layout.position_ids}
         if packs is None:
