@@ -39,7 +39,7 @@ def load_pretrained(
         device_map, attn_implementation: as in transformers.
         quantization: to 8 or 4 bits, while the weights are read.
         names_from: a folder in which a foreign checkpoint's names of other models are looked for first.
-        template: the chat template of a foreign checkpoint, in place of the one that fits its LLM.
+        template: the chat template, in place of the model's own; a foreign checkpoint's is the one that fits its LLM.
 
     Raises:
         KitError: not a model directory, or its weights do not fit; says what.
@@ -54,6 +54,8 @@ def load_pretrained(
         if quantization is not None:
             how["quantization_config"] = quantization.config(read_pretrained(TinyLlavaConfig, str(path)))
         processor = TinyLlavaProcessor.from_pretrained(str(path))
+        if template is not None:
+            processor = processor.with_template(template)
         return read_pretrained(TinyLlavaForConditionalGeneration, str(path), **how), processor
     foreign = open_foreign(directory, names_from=names_from, template=template)
     if quantization is not None:

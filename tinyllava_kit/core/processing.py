@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -115,6 +116,16 @@ class TinyLlavaProcessor(ProcessorMixin):
     @classmethod
     def get_attributes(cls) -> list[str]:
         return ["tokenizer"]
+
+    def with_template(self, name: str) -> TinyLlavaProcessor:
+        """The same processor with another chat template.
+
+        Raises:
+            KitError: nobody offers it, or it does not fit the tokenizer.
+        """
+        config = copy.deepcopy(self.config)
+        config.template = {"name": name}
+        return type(self)(self.tokenizer, config, self.preprocessors)
 
     def __call__(
         self,

@@ -24,9 +24,7 @@ def question(text: str, items: Sequence[Item], processor: TinyLlavaProcessor) ->
     """
     text = text.replace(ITEM, "")
     for item in items:
-        if item.modality not in processor.specs:
-            reads = ", ".join(processor.specs) or "text only"
-            raise KitError(f"the model does not read {item.modality!r}; it reads {reads}")
+        check_read(item, processor)
     placeholders = {spec.token.placeholder: modality for modality, spec in processor.specs.items()}
     pieces = list(split_placeholders(text, placeholders))
     wanted = [placeholders[piece] for piece in pieces if piece in placeholders]
@@ -44,6 +42,16 @@ def question(text: str, items: Sequence[Item], processor: TinyLlavaProcessor) ->
     ordered = [next(waiting[modality]) for modality in wanted]
     marked = "".join(ITEM if piece in placeholders else piece for piece in pieces)
     return Conversation((Turn("user", marked),), tuple(ordered), "question")
+
+
+def check_read(item: Item, processor: TinyLlavaProcessor) -> None:
+    """
+    Raises:
+        KitError: the model does not read items of this modality.
+    """
+    if item.modality not in processor.specs:
+        reads = ", ".join(processor.specs) or "text only"
+        raise KitError(f"the model does not read {item.modality!r}; it reads {reads}")
 
 
 @torch.no_grad()
@@ -67,7 +75,7 @@ def answer(
         KitError: a conversation that leaves the LLM no room for an answer; see also `TinyLlavaProcessor`.
     """
     batch = processor(list(conversations), answer=True, padding_side="left").to(model.device)
-    max_new_tokens = _with_room(model, batch["input_ids"].shape[1], max_new_tokens)
+    max_new_tokens = room_for(model, batch["input_ids"].shape[1], max_new_tokens)
     streamer = TextStreamer(processor.tokenizer, skip_prompt=True, skip_special_tokens=True) if stream else None
     options = {"do_sample": False, "max_new_tokens": max_new_tokens, "pad_token_id": processor.pad_id, **generation}
     ids = model.generate(**batch, streamer=streamer, **options)  # (B, T + new)
@@ -75,7 +83,7 @@ def answer(
     return [text.strip() for text in processor.batch_decode(new, skip_special_tokens=True)]
 
 
-def _with_room(model: TinyLlavaForConditionalGeneration, length: int, max_new_tokens: int | None) -> int:
+def room_for(model: TinyLlavaForConditionalGeneration, length: int, max_new_tokens: int | None) -> int:
     """How many tokens an answer may have behind `length` positions.
 
     Raises:

@@ -1,0 +1,154 @@
+"""``tinyllava chat``: a conversation with a model."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import click
+
+from tinyllava_kit.core.conversation import ITEM, Item
+from tinyllava_kit.core.discovery import discover
+from tinyllava_kit.core.errors import KitError, near
+
+if TYPE_CHECKING:
+    from tinyllava_kit.inference.chatting import Chat
+
+
+@click.command(short_help="Talk with a model, about items if you like.")
+@click.argument("directory", type=click.Path())
+@click.option("--template", metavar="NAME", help="The chat template; the model's own when not given.")
+@click.option(
+    "--max-new-tokens",
+    type=click.IntRange(min=1),
+    show_default="256, or what the LLM has room for",
+    help="Of each answer; refused where the LLM has no room for them.",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Sample at this temperature; greedy when not given.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the sampling.")
+def command(
+    directory: str, template: str | None, max_new_tokens: int | None, temperature: float | None, seed: int
+) -> None:
+    """Talk with the model in DIRECTORY, a line a turn.
+
+    A line that begins with a slash is for the program: /help lists what there is. Ctrl-C stops an answer, Ctrl-D ends
+    the conversation. Lines may come from a pipe; then the first mistake ends it.
+    """
+    import torch
+
+    from tinyllava_kit import load_pretrained
+    from tinyllava_kit.inference.chatting import Chat
+
+    torch.manual_seed(seed)
+    model, processor = load_pretrained(directory, template=template)
+    sampling = {"do_sample": True, "temperature": temperature} if temperature else {}
+    terminal = Terminal(Chat(model, processor, max_new_tokens=max_new_tokens, **sampling))
+    if sys.stdin.isatty():
+        terminal.greet()
+        terminal.converse()
+    else:
+        terminal.read(sys.stdin)
+
+
+class Terminal:
+    """Lines in, answers out. Answers go to standard output, everything else to standard error."""
+
+    def __init__(self, chat: Chat) -> None:
+        self.chat = chat
+        self.placeholders = {name: spec.token.placeholder for name, spec in chat.processor.specs.items()}
+        modalities = [offer.spec.name for offer in discover().of_kind("modality")]
+        self.commands: dict[str, tuple[str, Callable[[str], None]]] = {
+            **{name: (f"/{name} FILE", self._attaching(name)) for name in modalities},
+            "clear": ("/clear", lambda rest: self.chat.clear()),
+            "history": ("/history", lambda rest: self._show_history()),
+            "help": ("/help", lambda rest: self.greet()),
+            "exit": ("/exit", lambda rest: self._end()),
+        }
+
+    def greet(self) -> None:
+        """What can be typed."""
+        unread = {f"/{name} FILE" for name in self.commands} - {f"/{name} FILE" for name in self.placeholders}
+        usages = [usage for usage, _ in self.commands.values() if usage not in unread]
+        click.echo(f"{', '.join(usages)}; anything else is said", err=True)
+        where = " or ".join(self.placeholders.values())
+        if where:
+            click.echo(f"an item stands in front of the next question, or where that says {where}", err=True)
+
+    def read(self, lines: object) -> None:
+        """Lines that no person types: nothing is asked for, and the first mistake is raised.
+
+        Raises:
+            KitError: a mistake.
+        """
+        with suppress(EOFError):
+            for line in lines:  # type: ignore[attr-defined]
+                self.take(line)
+
+    def converse(self) -> None:
+        """Lines that a person types: a mistake is shown, and Ctrl-C stops what is done."""
+        with suppress(ImportError):
+            import readline  # noqa: F401  (gives `input` its editing)
+        while True:
+            try:
+                self.take(input("> "))
+            except KitError as error:
+                click.echo(f"error: {' '.join(str(error).splitlines())}", err=True)
+            except KeyboardInterrupt:
+                click.echo("\n(stopped; /exit or Ctrl-D ends)", err=True)
+            except EOFError:
+                return
+
+    def take(self, line: str) -> None:
+        """One line: a command, or something to say.
+
+        Raises:
+            KitError: no such command, or a question that cannot be asked. EOFError: the end is wanted.
+        """
+        word, _, rest = line.strip().partition(" ")
+        if not word:
+            return
+        if word.startswith("/") and "/" not in word[1:]:
+            self._run(word[1:], rest.strip())
+            return
+        self.chat.say(line.strip(), lambda piece: click.echo(piece, nl=False))
+        click.echo()
+
+    def _run(self, name: str, rest: str) -> None:
+        if name not in self.commands:
+            raise KitError(f"no command is called '/{name}'; {near(name, self.commands)}")
+        usage, action = self.commands[name]
+        if bool(rest) != usage.endswith(" FILE"):
+            raise KitError(f"write {usage}, got '/{name}{' ' * bool(rest)}{rest}'")
+        action(rest)
+
+    def _attaching(self, modality: str) -> Callable[[str], None]:
+        def attach(file: str) -> None:
+            file = os.path.expanduser(file)
+            self.chat.attach(Item(modality, file))
+            click.echo(f"({modality} {file})", err=True)
+
+        return attach
+
+    def _show_history(self) -> None:
+        """The turns, each item at its place with its file; then the items that wait."""
+        items = iter([*self.chat.history.items, *self.chat.waiting])
+        for turn in self.chat.history.turns:
+            pieces = turn.text.split(ITEM)
+            text = pieces[0] + "".join(f"{_named(next(items))}{piece}" for piece in pieces[1:])
+            click.echo(f"{turn.role}: {text}")
+        for item in items:
+            click.echo(f"next: {_named(item)}")
+
+    def _end(self) -> None:
+        raise EOFError
+
+
+def _named(item: Item) -> str:
+    return f"[{item.modality} {item.source}]"

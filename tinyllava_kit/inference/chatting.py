@@ -1,0 +1,202 @@
+"""A conversation with a model, turn by turn.
+
+Legend: T positions of the prompt, n of them that have been run before, D width of the LLM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, DynamicLayer, TextStreamer
+
+from ..core.conversation import ITEM, Conversation, Item, Turn
+from ..core.fusion import ItemSpan, TextSpan, plan
+from ..core.modeling import TinyLlavaForConditionalGeneration
+from ..core.processing import Encoded, Parts, TinyLlavaProcessor
+from .answering import check_read, question, room_for
+
+Show = Callable[[str], None]
+
+# What stands at a position of the prompt: a token's id, or which row of which item.
+Position = int | tuple[int, int]
+
+
+class Chat:
+    """A conversation with a model, turn by turn.
+
+    Every answer is the one that the whole conversation gets when it is asked anew, up to rounding; but of the prompt
+    only what the cache of keys and values does not hold yet is run. That is found by comparing positions, so a chat
+    template may write earlier turns differently once more follow: the prompt is then run from there.
+
+    Example:
+        >>> chat = Chat(model, processor)  # doctest: +SKIP
+        >>> chat.attach(Item("image", "a.png"))  # doctest: +SKIP
+        >>> chat.say("What is this?"), chat.say("And its colour?")  # doctest: +SKIP
+
+    Args:
+        max_new_tokens, generation: see `answering.answer`.
+    """
+
+    def __init__(
+        self,
+        model: TinyLlavaForConditionalGeneration,
+        processor: TinyLlavaProcessor,
+        *,
+        max_new_tokens: int | None = None,
+        **generation: Any,
+    ) -> None:
+        self.model, self.processor = model, processor
+        self.max_new_tokens, self.generation = max_new_tokens, generation
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew: no turns, no items."""
+        self.history = Conversation((), (), "chat")
+        self.waiting: list[Item] = []
+        self._parts: dict[int, Parts] = {}  # the identity of an item, kept alive by the two above -> what was read
+        self._forget()
+
+    def attach(self, item: Item) -> None:
+        """Read an item for the next question, where it stands at its placeholder, or in front.
+
+        Raises:
+            KitError: the model does not read its modality, or it cannot be read.
+        """
+        check_read(item, self.processor)
+        self._parts[id(item)] = self.processor.read_item(item)
+        self.waiting.append(item)
+
+    def say(self, text: str, show: Show | None = None) -> str:
+        """Ask; the answer, which `show` gets piece by piece as it is generated.
+
+        Whatever is raised, the conversation stays one that can go on: an answer that is interrupted
+        (`KeyboardInterrupt`, raised again) is kept as far as it came, and a question that got none is not.
+
+        Raises:
+            KitError: placeholders that do not fit the items, or no room for an answer.
+        """
+        asked = question(text, self.waiting, self.processor)
+        turns, items = self.history.turns + asked.turns, self.history.items + asked.items
+        prompt = self._encode(Conversation(turns, items, "chat"))
+        streamer = _Streamer(self.processor.tokenizer, show or (lambda piece: None))
+        try:
+            self._generate(prompt, streamer)
+        except KeyboardInterrupt:
+            streamer.end()
+            raise
+        finally:
+            said = self.processor.decode(streamer.ids, skip_special_tokens=True).replace(ITEM, "").strip()
+            if streamer.ids:
+                self.history = Conversation((*turns, Turn("assistant", said)), items, "chat")
+                self.waiting = []
+        return said
+
+    def _encode(self, conversation: Conversation) -> Encoded:
+        return self.processor.encode(conversation, answer=True, reader=lambda item: self._parts[id(item)])
+
+    @torch.no_grad()
+    def _generate(self, prompt: Encoded, streamer: _Streamer) -> None:
+        """Run the prompt's new positions and generate; what then is in the cache is written down."""
+        layout = plan([prompt.spans], pad_id=self.processor.pad_id)
+        length = layout.input_ids.shape[1]
+        max_new_tokens = room_for(self.model, length, self.max_new_tokens)
+        wanted = _positions(prompt)
+        run = self._run_before(wanted)
+        cache = self._cache
+        self._forget()  # a cache whose filling is interrupted is of no use
+        options = {
+            "do_sample": False,
+            "use_cache": True,
+            "max_new_tokens": max_new_tokens,
+            "pad_token_id": self.processor.pad_id,
+            **self.generation,
+        }
+        self.model.generate(
+            input_ids=layout.input_ids.to(self.model.device),
+            inputs_embeds=self._embed(prompt, run),
+            attention_mask=layout.attention_mask.to(self.model.device),
+            past_key_values=cache,
+            streamer=streamer,
+            **options,
+        )
+        self._cache = cache
+        self._held = wanted + streamer.ids[:-1]  # the last token is chosen, and not run
+
+    def _run_before(self, wanted: Sequence[Position]) -> int:
+        """How many of the wanted positions, from the first, the cache holds; it is cut to them, or made anew."""
+        common = 0
+        for held, want in zip(self._held, wanted, strict=False):
+            if held != want:
+                break
+            common += 1
+        common = min(common, len(wanted) - 1)  # something must be run to be answered
+        while common and isinstance(wanted[common], tuple) and wanted[common][1]:
+            common -= 1  # to the border of an item, which is embedded whole
+        surplus = len(self._held) - common
+        if surplus and not all(type(layer) is DynamicLayer for layer in self._cache.layers):
+            self._forget()  # layers that slide or hold a state cannot be cut
+            return 0
+        if surplus:
+            self._cache.crop(-surplus)
+        return common
+
+    def _embed(self, prompt: Encoded, run: int) -> Tensor:
+        """The embeddings of the prompt, (1, T, D), zeros for the first `run` of them, which nobody reads."""
+        batch = self.processor.collate([_tail(prompt, run)]).to(self.model.device)
+        new = self.model.embed(batch["input_ids"], batch.get("items"), batch["plan"])  # (1, T - n, D)
+        return torch.cat([new.new_zeros(1, run, new.shape[-1]), new], dim=1)  # (1, T, D)
+
+    def _forget(self) -> None:
+        self._held: list[Position] = []
+        self._cache = DynamicCache(config=self.model.config.text_config)
+
+
+class _Streamer(TextStreamer):
+    """Keeps the ids of the answer, and gives its text on as it becomes certain."""
+
+    def __init__(self, tokenizer: Any, show: Show) -> None:
+        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self.show = show
+        self.ids: list[int] = []
+
+    def put(self, value: Tensor) -> None:
+        if not self.next_tokens_are_prompt:
+            self.ids += value.flatten().tolist()
+        super().put(value)
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        if text:
+            self.show(text)
+
+
+def _positions(encoded: Encoded) -> list[Position]:
+    """What stands at each position; items count from 0."""
+    out: list[Position] = []
+    item = 0
+    for span in encoded.spans:
+        if isinstance(span, TextSpan):
+            out += span.ids
+        else:
+            out += [(item, row) for row in range(span.num_tokens)]
+            item += 1
+    return out
+
+
+def _tail(encoded: Encoded, start: int) -> Encoded:
+    """What stands from position `start` on, which lies in a text or at the border of an item."""
+    spans: list[TextSpan | ItemSpan] = []
+    items = list(encoded.items)
+    at = 0
+    for span in encoded.spans:
+        length = len(span.ids) if isinstance(span, TextSpan) else span.num_tokens
+        if at >= start:
+            spans.append(span)
+        elif isinstance(span, ItemSpan):
+            items.pop(0)
+        elif at + length > start:
+            spans.append(TextSpan(span.ids[start - at :]))
+        at += length
+    return Encoded(spans, items, encoded.name)
