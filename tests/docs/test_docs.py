@@ -44,7 +44,7 @@ from tinyllava_kit.core.discovery import discover
 from tinyllava_kit.core.hookspecs import HOOKS
 from tinyllava_kit.core.specs import KINDS
 from tinyllava_kit.data.sources import Pairs, Source
-from tinyllava_kit.training.recipe import Distill, Lora, PartTraining, Recipe, Stage
+from tinyllava_kit.training.recipe import Distill, FeatureCaching, Lora, PartTraining, Recipe, Stage
 from tinyllava_kit_cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -239,11 +239,11 @@ def test_every_command_and_option_is_described() -> None:
 
 def test_every_key_of_a_recipe_is_described_with_its_default() -> None:
     said = CLI.read_text(encoding="utf-8")
-    for model in (Recipe, Stage, Source, Pairs, Distill, PartTraining, Lora):
+    for model in (Recipe, Stage, Source, Pairs, Distill, FeatureCaching, PartTraining, Lora):
         for name, field in model.model_fields.items():
             assert f"`{name}`" in said, f"{model.__name__}.{name}"
             row = re.search(rf"^\| `{name}` \| ([^|]+) \|", said, flags=re.MULTILINE)
-            if model in (Stage, Source, Pairs, Distill) and not field.is_required():
+            if model in (Stage, Source, Pairs, Distill, FeatureCaching) and not field.is_required():
                 assert row is not None, name
                 shown = row[1].strip("` ")
                 wanted = field.get_default(call_default_factory=True)

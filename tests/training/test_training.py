@@ -16,9 +16,18 @@ from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
 from tinyllava_kit.data.sources import Pairs, Source, Strict
-from tinyllava_kit.inference.features import FeatureCache
 from tinyllava_kit.training.parts import OpenParts
-from tinyllava_kit.training.recipe import Distill, Lora, MatchFeatures, MatchWords, Packing, PartTraining, Recipe, Stage
+from tinyllava_kit.training.recipe import (
+    Distill,
+    FeatureCaching,
+    Lora,
+    MatchFeatures,
+    MatchWords,
+    Packing,
+    PartTraining,
+    Recipe,
+    Stage,
+)
 from tinyllava_kit.training.run import run_recipe
 
 
@@ -79,29 +88,52 @@ def test_cached_features_give_the_losses_of_the_tower_itself(place):
     assert plain == pytest.approx(cached, abs=1e-4)
 
 
-def test_stages_share_the_features_of_a_tower_until_it_is_trained(place, monkeypatch):
-    counted = []
-    encode = FeatureCache._batches
-
-    def batches(self, items):
-        new = list(encode(self, items))
-        counted.append(sum(len(batch) for _, batch in new))
-        return new
-
-    monkeypatch.setattr(FeatureCache, "_batches", batches)
+def test_stages_share_the_features_of_a_tower_until_it_is_trained(place, capsys):
     stage = {
         "data": str(place / "rows.json"),
         "train": {"connector.image": "full"},
         "max_steps": 1,
         "batch_size": 2,
+        "warmup_ratio": 0,
         "cache_features": True,
     }
-    tuned = {**stage, "train": {"tower.image": "full"}, "cache_features": False}
+    tuned = {**stage, "train": {"tower.image": "full"}, "cache_features": False, "epochs": 1, "max_steps": -1}
     stages = [{"name": "a", **stage}, {"name": "b", **stage}, {"name": "c", **tuned}, {"name": "d", **stage}]
     recipe = {"model": str(place / "model"), "output": str(place / "shared"), "stages": stages}
-    (place / "shared.yaml").write_text(yaml.safe_dump(recipe))
-    run_recipe(Recipe.from_yaml(place / "shared.yaml"))
-    assert counted[0] == counted[2] > counted[1] == 0
+    run_recipe(Recipe.model_validate(recipe))
+    assert re.findall(r"encoded (\d+) items", capsys.readouterr().out) == ["3", "0", "3"]
+
+
+def test_a_second_run_finds_the_features_of_the_first_in_the_folder_that_the_stage_names(place, capsys):
+    how = {"mode": True, "dir": str(place / "kept"), "max_gb": 1}
+    first = losses(train(place, "first", max_steps=3, cache_features=how))
+    second = losses(train(place, "second", max_steps=3, cache_features=how))
+    assert re.findall(r"encoded (\d+) items", capsys.readouterr().out) == ["3", "0"]
+    assert first == second
+    assert not (place / "first" / "features.cache").exists()
+
+
+def test_auto_keeps_features_where_they_win_and_says_both_figures(place, capsys, monkeypatch):
+    from tinyllava_kit.training import caching
+
+    figures = iter([5.0, 5.0, 0.1, 0.1] * 3)  # the tower twice, reading twice
+    monkeypatch.setattr(caching, "_seconds", lambda work: (work(), next(figures))[1])
+    train(place, "won", epochs=3, cache_features="auto")
+    out = capsys.readouterr().out
+    assert "an item takes 1.7 s through its tower, 0.033 s from the cache; 3 items used 18 times: 30 s without, " in out
+    assert "6 s with: kept\nencoded 0 items" in out
+    train(place, "lost", epochs=1, max_steps=1, batch_size=1, cache_features="auto")
+    assert "with: not kept" in capsys.readouterr().out
+    monkeypatch.setattr(caching, "TRIED", 1)
+    train(place, "roomy", epochs=3, cache_features={"mode": "auto", "max_gb": 1.2e-6})
+    assert "GB: not kept" in capsys.readouterr().out
+
+
+def test_features_that_have_no_room_are_refused(place):
+    with pytest.raises(
+        KitError, match=r"features take more than max_gb 1e-06 in '.*/no-room/features\.cache'; raise it"
+    ):
+        train(place, "no-room", cache_features={"max_gb": 1e-6})
 
 
 def test_a_complete_stage_is_not_run_again_and_says_so(place, capsys):
@@ -215,6 +247,7 @@ LEVELS = {  # where each part of the schema stands in a recipe
     Pairs: ["stages", 1, "data", 0, "pairs"],
     PartTraining: ["stages", 1, "train", "llm"],
     Lora: ["stages", 1, "train", "llm", "lora"],
+    FeatureCaching: ["stages", 1, "cache_features"],
     Distill: ["stages", 1, "distill"],
     MatchWords: ["stages", 1, "match_words"],
     MatchFeatures: ["stages", 1, "match_features"],
@@ -225,7 +258,8 @@ LEVELS = {  # where each part of the schema stands in a recipe
 def recipe_with(place, key):
     """Two stages with every part of the schema, and an unknown key at one place."""
     data = {"path": "rows.json", "pairs": {"modality": "image", "prompts": ["What?"]}}
-    objectives = {"distill": {}, "match_words": {}, "match_features": {"teacher": "m"}, "packing": {}}
+    objectives = {"distill": {}, "match_words": {}, "match_features": {"teacher": "m"}, "cache_features": {}}
+    objectives["packing"] = {}
     full = {"name": "b", "data": [data], "train": {"llm": {"mode": "lora", "lora": {}}}, **objectives}
     recipe = {"model": "m", "output": "o", "stages": [{"name": "a", "data": "r", "train": {"llm": "full"}}, full]}
     at = recipe
@@ -294,16 +328,6 @@ def test_a_batch_with_nothing_to_learn_names_its_rows(place):
     dataset = ConversationDataset.from_file(place / "rows.json", processor)
     with pytest.raises(KitError, match=r"nothing to learn in .*/rows\.json\[0\] 'row-0'.*max_length 3 cuts it off"):
         Collator(processor, max_length=3)([dataset[0]])
-
-
-def test_features_are_encoded_once_for_each_file(place):
-    model, processor = load_pretrained(place / "model")
-    dataset = ConversationDataset.from_file(place / "rows.json", processor)
-    items = [item for conversation in dataset.conversations for item in conversation.items]
-    count = FeatureCache(model, processor).fill(items)
-    files = {item.source for item in items}
-    assert len(files) < len(items)
-    assert count == 4 * len(files)
 
 
 def test_a_batch_of_text_alone_gives_an_idle_connector_a_zero_gradient(place):

@@ -22,7 +22,7 @@ from ..core.conversation import Conversation
 from ..core.errors import KitError
 from ..core.processing import Batch, Encoded, EncodedItem, TinyLlavaProcessor
 from ..data.dataset import ConversationDataset
-from ..inference.features import FeatureCache
+from ..inference.features import FeatureCache, item_key
 
 SLACK = 2, 0.02  # how many features, and what share, an item may have more or fewer of than the teacher's
 
@@ -73,10 +73,10 @@ class MatchedDataset(Dataset):
     def spread(self) -> dict[str, Tensor]:
         """The standard deviation of each of the teacher's features over all items, modality -> (E,)."""
         every: dict[str, list[Tensor]] = {modality: [] for modality in self.modalities}
-        for _, parts in self.teacher.kept.values():
-            for part in parts:
-                if isinstance(part, EncodedItem):
-                    every[part.modality].append(part.features)
+        items = {item_key(item): item for c in self.dataset.conversations for item in c.items}
+        for item in items.values():
+            if item.modality in self.modalities:
+                every[item.modality] += [p.features for p in self.teacher(item) if isinstance(p, EncodedItem)]
         return {m: torch.cat(features).float().std(0).clamp(min=1e-6) for m, features in every.items()}
 
     def _features(self, conversation: Conversation) -> Taught:

@@ -36,7 +36,7 @@ class PartTraining(Strict):
 
 
 def _mode_alone(value: Any) -> Any:
-    return {"mode": value} if isinstance(value, str) else value
+    return {"mode": value} if isinstance(value, (str, bool)) else value
 
 
 class Distill(Strict):
@@ -67,6 +67,19 @@ class MatchFeatures(Strict):
     """
 
     teacher: str
+
+
+class FeatureCaching(Strict):
+    """Run each frozen tower once over all items, and keep the features on disk for the next pass, stage and run.
+
+    `mode`: ``true``, ``false``, or ``auto``: measure a few items, and keep features where that takes less time. `dir`:
+    the folder; the recipe's ``OUTPUT/features.cache`` where not given. `max_gb`: the most that it may hold, in 1e9
+    bytes.
+    """
+
+    mode: bool | Literal["auto"] = True
+    dir: str | None = None
+    max_gb: float = Field(50.0, gt=0)
 
 
 class Packing(Strict):
@@ -101,8 +114,9 @@ class Stage(Strict):
     puts samples of like size together. `distill`: learn from the LLM reading the items' texts. `match_words`: learn
     rows like the texts' words, without the LLM. Both want items with texts, and the LLM frozen. `match_features`: learn
     the features of another model's tower; trains towers alone.
-    `cache_features` runs each frozen tower once over all items before training. `bf16`: compute in bfloat16 under
-    autocast, the weights stay as they are; ``auto``: where the processor has instructions for it.
+    `cache_features` runs each frozen tower once over all items before training; ``auto`` where that wins. `bf16`:
+    compute in bfloat16 under autocast, the weights stay as they are; ``auto``: where the processor has instructions for
+    it.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
@@ -127,7 +141,7 @@ class Stage(Strict):
     max_length: int | None = Field(2048, ge=1)
     bf16: bool | Literal["auto"] = False
     gradient_checkpointing: bool = False
-    cache_features: bool = False
+    cache_features: Annotated[FeatureCaching, BeforeValidator(_mode_alone)] = Field(False, validate_default=True)
     logging_steps: int = Field(10, ge=1)
     save_steps: int = Field(500, ge=1)
     workers: int = Field(0, ge=0)

@@ -18,11 +18,10 @@ from transformers.trainer_utils import get_last_checkpoint
 from ..checkpoints.loading import load_pretrained
 from ..core.errors import KitError
 from ..core.modeling import TinyLlavaForConditionalGeneration
-from ..core.processing import TinyLlavaProcessor
 from ..core.saving import whole_directory
 from ..data.dataset import Collator, ConversationDataset
-from ..inference.features import FeatureCache, Kept
 from .batches import SizedBatches, check_budget, sizes_of
+from .caching import FOLDER, cache_features
 from .distillation import TaughtCollator, TaughtDataset, distillation_loss
 from .feature_matching import FeatureMatcher, MatchedCollator, MatchedDataset
 from .packing import PackedBatches, PackedCollator, PackedDataset, token_counts
@@ -57,7 +56,6 @@ def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
     if only is not None and only not in names:
         raise KitError(f"the recipe has no stage {only!r}; it has {', '.join(names)}")
     source = Path(recipe.model)
-    features: Kept = {}
     for stage in recipe.stages:
         target = Path(recipe.output) / stage.name
         if only in (None, stage.name):
@@ -65,17 +63,15 @@ def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
                 _check_same(stage, source, target, recipe.seed)
                 print(f"stage {stage.name} is complete: {target}")
             else:
-                run_stage(stage, source, target, seed=recipe.seed, features=features)
+                run_stage(stage, source, target, seed=recipe.seed)
         source = target
         if only == stage.name:
             break
     return source
 
 
-def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, features: Kept | None = None) -> None:
+def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> None:
     """Train one stage from the model directory `source` into `target`.
-
-    `features` of the towers as they are before the stage, where another stage has encoded some; more are added.
 
     Checkpoints go to ``target/checkpoints``; the trained model is written to `target` when the stage ends,
     with ``log.json`` (the Trainer's log of losses and rates) and ``stage.json`` (the settings).
@@ -88,8 +84,7 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, featur
     parts = OpenParts(model, stage.train)
     checkpoints = target / "checkpoints"
     arguments = _arguments(stage, checkpoints, seed)
-    if stage.cache_features:
-        _cache_features(model, processor, dataset, stage, features)
+    cache_features(model, dataset, stage, target.parent / FOLDER, arguments.device)
     samples, collator, objective = _objective(stage, dataset, model)
     trainer = KitTrainer(
         model=model,
@@ -104,8 +99,6 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, featur
     )
     _run(trainer, checkpoints)
     parts.merge()
-    if features is not None and any(name.startswith("tower.") for name in stage.train):
-        features.clear()
     if collator.num_cut:
         why = "have more words than rows" if stage.match_words else f"were cut at max_length {stage.max_length}"
         print(f"{collator.num_cut} times, samples {why}")
@@ -241,23 +234,6 @@ def _has_bf16() -> bool:
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-
-
-def _cache_features(
-    model: TinyLlavaForConditionalGeneration,
-    processor: TinyLlavaProcessor,
-    dataset: ConversationDataset,
-    stage: Stage,
-    features: Kept | None,
-) -> None:
-    trained = [name for name in stage.train if name.startswith("tower.")]
-    if trained:
-        raise KitError(f"cache_features: {trained[0]} is trained, so its features change; take one of them out")
-    cache = FeatureCache(model, processor, features)
-    start = time.monotonic()
-    count = cache.fill(item for conversation in dataset.conversations for item in conversation.items)
-    print(f"encoded {count} features of the frozen towers in {time.monotonic() - start:.0f} s")
-    dataset.reader = cache
 
 
 def _objective(

@@ -1,0 +1,105 @@
+"""Whether a stage keeps the features of its frozen towers, and what that costs and saves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from ..core.conversation import Item
+from ..core.errors import KitError
+from ..core.modeling import TinyLlavaForConditionalGeneration
+from ..core.processing import EncodedItem, Parts
+from ..core.ranks import from_first, say, world_size
+from ..data.dataset import ConversationDataset
+from ..inference.feature_store import GB
+from ..inference.features import FeatureCache, item_key
+from .recipe import FeatureCaching, Stage
+
+FOLDER = "features.cache"  # in the recipe's output; no stage can have this name
+TRIED = 16  # items that `auto` measures
+
+
+def cache_features(
+    model: TinyLlavaForConditionalGeneration,
+    dataset: ConversationDataset,
+    stage: Stage,
+    folder: Path,
+    device: torch.device,
+) -> None:
+    """Give the dataset a reader of cached features, filled, where the stage wants one; with ``auto``, where it wins.
+
+    Args:
+        folder: where the features go, unless the stage says another.
+        device: where the towers run for it.
+
+    Raises:
+        KitError: a tower is trained, so that its features change; see also `FeatureCache.fill`.
+    """
+    how = stage.cache_features
+    trained = [name for name in stage.train if name.startswith("tower.")]
+    if not how.mode or (trained and how.mode == "auto"):
+        return
+    if trained:
+        raise KitError(f"cache_features: {trained[0]} is trained, so its features change; take one of them out")
+    cache = FeatureCache(model, dataset.processor, how.dir or folder, how.max_gb)
+    items = [item for conversation in dataset.conversations for item in conversation.items]
+    home = model.device
+    model.towers.to(device)
+    if how.mode is True or (items and _wins(cache, items, stage, how, _passes(stage, len(dataset)))):
+        start = time.monotonic()
+        encoded = cache.fill(items)
+        say(f"encoded {encoded} items with the frozen towers in {time.monotonic() - start:.0f} s; the rest was there")
+        dataset.reader = cache
+    model.towers.to(home)
+
+
+def _wins(cache: FeatureCache, items: Sequence[Item], stage: Stage, how: FeatureCaching, passes: float) -> bool:
+    """Whether the stage takes less time with the cache, filling it included, judged by a few items; rank 0 decides."""
+    different = list({item_key(item): item for item in items}.values())
+    tried = different[:: -(-len(different) // TRIED)]
+    missing = cache.fill(tried) / len(tried)
+    size = sum(p.features.nbytes for item in tried for p in cache(item) if isinstance(p, EncodedItem)) / len(tried)
+    batches = _batches(tried, stage.batch_size)
+    tower = min(_seconds(lambda: [cache.encode(batch) for batch in batches]) for _ in range(2)) / len(tried)
+    read = min(_seconds(lambda: [_read(cache, batch) for batch in batches]) for _ in range(2)) / len(tried)
+    uses = passes * len(items)
+    without, with_cache = uses * tower, missing * len(different) * tower + uses * read
+    fits = size * len(different) <= how.max_gb * GB
+    wins = from_first(fits and with_cache < without)
+    say(
+        f"cache_features: an item takes {tower:.2g} s through its tower, {read:.2g} s from the cache; "
+        f"{len(different)} items used {uses:.0f} times: {without:.0f} s without, {with_cache:.0f} s with"
+        f"{'' if fits else f', which would be {size * len(different) / GB:.1f} GB'}: {'kept' if wins else 'not kept'}"
+    )
+    return wins
+
+
+def _passes(stage: Stage, samples: int) -> float:
+    """How often the stage goes over its data; where time ends it, that is the most."""
+    if stage.max_steps < 0:
+        return stage.epochs
+    return stage.max_steps * stage.gradient_accumulation * stage.batch_size * world_size() / max(samples, 1)
+
+
+def _batches(items: Sequence[Item], size: int) -> list[list[Item]]:
+    """Items of one modality together."""
+    found = []
+    for modality in {item.modality: None for item in items}:
+        own = [item for item in items if item.modality == modality]
+        found += [own[start : start + size] for start in range(0, len(own), size)]
+    return found
+
+
+def _read(cache: FeatureCache, batch: Sequence[Item]) -> list[torch.Tensor]:
+    """The features of a batch, read to the last number."""
+    every: list[Parts] = [cache(item) for item in batch]
+    return [part.features.clone() for parts in every for part in parts if isinstance(part, EncodedItem)]
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.monotonic()
+    work()
+    return time.monotonic() - start
