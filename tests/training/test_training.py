@@ -25,6 +25,7 @@ from tinyllava_kit.training.recipe import (
     MatchWords,
     Packing,
     PartTraining,
+    Quantized,
     Recipe,
     Stage,
 )
@@ -188,10 +189,10 @@ def test_an_interrupted_stage_goes_on_where_it_was(place):
 
 def _checkpoint_of_step(place, step):
     """A run that was stopped there; the recipe, and so the rates, are those of the whole one."""
-    from tinyllava_kit.training import run
+    from tinyllava_kit.training.trainer import KitTrainer
 
     stopped = place / "stopped"
-    keep = run.KitTrainer.train
+    keep = KitTrainer.train
 
     def stop(self, *args, **kwargs):
         from transformers import TrainerCallback
@@ -203,16 +204,17 @@ def _checkpoint_of_step(place, step):
         self.add_callback(Stop())
         return keep(self, *args, **kwargs)
 
-    run.KitTrainer.train = stop
+    KitTrainer.train = stop
     try:
         train(place, "stopped", max_steps=6, save_steps=step)
     finally:
-        run.KitTrainer.train = keep
+        KitTrainer.train = keep
     return stopped / "s" / "checkpoints" / f"checkpoint-{step}"
 
 
 def test_each_part_has_its_own_rate_and_vectors_do_not_decay(place):
-    from tinyllava_kit.training.run import KitTrainer, _arguments
+    from tinyllava_kit.training.run import _arguments
+    from tinyllava_kit.training.trainer import KitTrainer
 
     model, _ = load_pretrained(place / "model")
     how = {
@@ -229,7 +231,7 @@ def test_each_part_has_its_own_rate_and_vectors_do_not_decay(place):
     )
     trainer = KitTrainer(
         model=model,
-        args=_arguments(recipe.stages[0], place / "unused", 0),
+        args=_arguments(recipe.stages[0], place / "unused", 0, epochs=1),
         training=[(module, how[name]) for name, module in parts.trained.items()],
     )
     groups = trainer.create_optimizer().param_groups
@@ -252,6 +254,7 @@ LEVELS = {  # where each part of the schema stands in a recipe
     MatchWords: ["stages", 1, "match_words"],
     MatchFeatures: ["stages", 1, "match_features"],
     Packing: ["stages", 1, "packing"],
+    Quantized: ["stages", 1, "quantization"],
 }
 
 
@@ -259,7 +262,7 @@ def recipe_with(place, key):
     """Two stages with every part of the schema, and an unknown key at one place."""
     data = {"path": "rows.json", "pairs": {"modality": "image", "prompts": ["What?"]}}
     objectives = {"distill": {}, "match_words": {}, "match_features": {"teacher": "m"}, "cache_features": {}}
-    objectives["packing"] = {}
+    objectives |= {"packing": {}, "quantization": {"bits": 4}}
     full = {"name": "b", "data": [data], "train": {"llm": {"mode": "lora", "lora": {}}}, **objectives}
     recipe = {"model": "m", "output": "o", "stages": [{"name": "a", "data": "r", "train": {"llm": "full"}}, full]}
     at = recipe

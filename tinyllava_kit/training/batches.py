@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import Sampler
 
@@ -12,6 +14,9 @@ from ..core.conversation import Conversation, Item
 from ..core.errors import KitError, near
 from ..core.interfaces import Modality
 from ..inference.features import item_key
+
+if TYPE_CHECKING:
+    from .packing import PackedBatches
 
 Size = Mapping[str, float]
 
@@ -77,6 +82,33 @@ class SizedBatches(Sampler[list[int]]):
 
     def _key(self, index: int) -> tuple[float, int]:
         return sum(self.sizes[index].values()), self.text_sizes[index]
+
+
+class Epochs(Sampler[list[Any]]):
+    """The batches of so many epochs behind one another.
+
+    An epoch may have a batch more or fewer than another; counted from the first on, a batch has one number, and a run
+    that was interrupted finds its place.
+
+    Args:
+        batches: draws an epoch when told its number.
+        epochs: how many; of a part of one, the first batches.
+    """
+
+    def __init__(self, batches: SizedBatches | PackedBatches, epochs: float) -> None:
+        self.batches, self.epochs = batches, epochs
+        self.lengths = []
+        for epoch in range(math.ceil(epochs)):
+            batches.set_epoch(epoch)
+            self.lengths.append(math.ceil(len(batches) * min(1.0, epochs - epoch)))
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        for epoch, length in enumerate(self.lengths):
+            self.batches.set_epoch(epoch)
+            yield from islice(self.batches, length)
+
+    def __len__(self) -> int:
+        return sum(self.lengths)
 
 
 def sizes_of(conversations: Sequence[Conversation], modalities: Mapping[str, Modality]) -> list[Size]:

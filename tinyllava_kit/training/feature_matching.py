@@ -98,7 +98,7 @@ class MatchedCollator:
 
     def __call__(self, samples: Sequence[tuple[Encoded, Taught]]) -> Batch:
         items = self.processor.collate([encoded for encoded, _ in samples])["items"]
-        data: dict[str, Any] = {"items": {}, "taught": {}, "num_taught": {}}
+        data: dict[str, Any] = {"items": {}, "taught": {}, "num_taught": {}, "names": [e.name for e, _ in samples]}
         for modality in {m: None for _, taught in samples for m in taught}:
             features = [f for _, taught in samples for f in taught.get(modality, ())]
             data["items"][modality] = items[modality]

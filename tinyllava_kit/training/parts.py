@@ -28,10 +28,14 @@ class OpenParts:
                 raise KitError(f"train.{name}: the model has no such part; {near(name, parts)}")
         model.requires_grad_(False)
         self.adapters: list[LoraModel] = []
+        training = {name: how for name, how in training.items() if how.mode != "frozen"}
         self.trained = {name: parts[name] for name in training}
         for name, wanted in training.items():
             if wanted.mode == "lora":
                 self.adapters.append(_add_lora(parts[name], wanted, model))
+            elif wanted.mode == "partial":
+                for layer in _layers_from(wanted.from_layer or 0, parts[name], name):
+                    layer.requires_grad_(True)
             else:
                 parts[name].requires_grad_(True)
             if not any(p.requires_grad for p in parts[name].parameters()):
@@ -42,6 +46,20 @@ class OpenParts:
         for adapter in self.adapters:
             adapter.merge_and_unload()
         self.adapters = []
+
+
+def _layers_from(first: int, part: nn.Module, name: str) -> list[nn.Module]:
+    """The layers of a part from a number on, as TinyLLaVA_Factory's ``vision_tower_from_layer`` counts them.
+
+    Raises:
+        KitError: the part has no such layer, or no stack of layers that is longer than its others.
+    """
+    stacks = sorted((m for m in part.modules() if isinstance(m, nn.ModuleList)), key=len, reverse=True)
+    if not stacks or (len(stacks) > 1 and len(stacks[0]) == len(stacks[1])):
+        raise KitError(f"train.{name}: has no one stack of layers to train a part of; choose full or lora")
+    if first >= len(stacks[0]):
+        raise KitError(f"train.{name}: from_layer {first}, but its layers are 0 to {len(stacks[0]) - 1}")
+    return list(stacks[0][first:])
 
 
 def _add_lora(part: nn.Module, wanted: PartTraining, model: TinyLlavaForConditionalGeneration) -> LoraModel:

@@ -27,12 +27,23 @@ class Lora(Strict):
 
 
 class PartTraining(Strict):
-    """How one part is trained. `learning_rate` and `weight_decay`: the stage's, where not given."""
+    """How one part is trained.
 
-    mode: Literal["full", "lora"]
+    `mode`: ``full``, ``lora``, ``partial`` (its layers from number `from_layer` on, counted from 0) or ``frozen``.
+    `learning_rate` and `weight_decay`: the stage's, where not given.
+    """
+
+    mode: Literal["full", "lora", "partial", "frozen"]
+    from_layer: int | None = Field(None, ge=0)
     learning_rate: float | None = Field(None, gt=0)
     weight_decay: float | None = Field(None, ge=0)
     lora: Lora = Lora()
+
+    @model_validator(mode="after")
+    def _layers_are_of_partial(self) -> PartTraining:
+        if (self.mode == "partial") != (self.from_layer is not None):
+            raise ValueError("from_layer goes with mode partial, and partial wants it: {mode: partial, from_layer: 12}")
+        return self
 
 
 def _mode_alone(value: Any) -> Any:
@@ -93,6 +104,19 @@ class Packing(Strict):
     limits: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
 
 
+class Quantized(Strict):
+    """The LLM is held in 8 or 4 bits while adapters on it are trained (QLoRA, Dettmers et al. 2023).
+
+    The adapters are added to the weights of the model that the stage began with, in their own precision.
+    See `checkpoints.quantization.Quantization` for the values.
+    """
+
+    bits: Literal[8, 4]
+    type: Literal["nf4", "fp4"] = "nf4"
+    double_quant: bool = True
+    compute_dtype: Literal["float32", "bfloat16", "float16"] | None = None
+
+
 def _packing(value: Any) -> Any:
     """``true`` and ``false``, as a mapping and None."""
     return ({} if value else None) if isinstance(value, bool) else value
@@ -107,7 +131,8 @@ def _many(value: Any) -> Any:
 class Stage(Strict):
     """One run of the Trainer. Parts that `train` does not name are frozen.
 
-    `train` maps ``llm``, ``tower.MODALITY`` or ``connector.MODALITY`` to ``full``, ``lora`` or a mapping.
+    `train` maps ``llm``, ``tower.MODALITY`` or ``connector.MODALITY`` to a mode or a mapping, see `PartTraining`.
+    `quantization`: hold the LLM in 8 or 4 bits, for adapters on it.
     `data` is a file of rows or a list of them, all used in every epoch: replay of older data stands beside the new.
     `batch_size` is the most samples of a batch; with `packing`, its rows. `batch_budget` maps a modality to the most of
     it that a batch may hold, padding included, in the modality's unit (``{audio: 60}``: seconds); `group_by_size` alone
@@ -122,6 +147,7 @@ class Stage(Strict):
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     data: Annotated[tuple[Source, ...], BeforeValidator(_many), Field(min_length=1)]
     train: dict[str, Annotated[PartTraining, BeforeValidator(_mode_alone)]] = Field(min_length=1)
+    quantization: Quantized | None = None
     epochs: float = Field(1.0, gt=0)
     max_steps: int = Field(-1, ge=-1)
     max_minutes: float | None = Field(None, gt=0)
@@ -146,18 +172,10 @@ class Stage(Strict):
     save_steps: int = Field(500, ge=1)
     workers: int = Field(0, ge=0)
 
-    @model_validator(mode="after")
-    def _packs_fit(self) -> Stage:
-        if self.packing is None:
-            return self
-        for other in ("batch_budget", "group_by_size", *OBJECTIVES):
-            if getattr(self, other):
-                raise ValueError(f"packing and {other} do not go together; take one of them out")
-        if self.pack_length is None:
-            raise ValueError("packing: wants a length, or the stage a max_length")
-        if self.max_length is None or self.max_length > self.pack_length:
-            raise ValueError(f"packing: max_length {self.max_length} does not fit rows of {self.pack_length} positions")
-        return self
+    @property
+    def trained(self) -> dict[str, PartTraining]:
+        """The parts that are not frozen."""
+        return {name: how for name, how in self.train.items() if how.mode != "frozen"}
 
     @property
     def pack_length(self) -> int | None:
@@ -186,11 +204,40 @@ class Recipe(Strict):
             wanted = [name for name in OBJECTIVES if getattr(stage, name)]
             if len(wanted) > 1:
                 raise ValueError(f"stage {stage.name}: has {wanted[0]} and {wanted[1]}; make two stages of them")
-            others = [part for part in stage.train if not part.startswith("tower.")]
+            others = [part for part in stage.trained if not part.startswith("tower.")]
             if wanted == ["match_features"] and others:
                 raise ValueError(f"stage {stage.name}: match_features trains towers; take {others[0]} out of train")
-            if wanted and "llm" in stage.train:
+            if wanted and "llm" in stage.trained:
                 raise ValueError(f"stage {stage.name}: {wanted[0]} learns from the LLM itself; take llm out of train")
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_trained(self) -> Recipe:
+        for stage in self.stages:
+            if not stage.trained:
+                raise ValueError(f"stage {stage.name}: every part is frozen; train one, or take the stage out")
+            llm = stage.trained.get("llm")
+            if stage.quantization and (llm is None or llm.mode != "lora"):
+                raise ValueError(
+                    f"stage {stage.name}: quantization is for adapters on the LLM; write llm: lora under train"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _packs_fit(self) -> Recipe:
+        for stage in self.stages:
+            if stage.packing is None:
+                continue
+            for other in ("batch_budget", "group_by_size", *OBJECTIVES):
+                if getattr(stage, other):
+                    raise ValueError(
+                        f"stage {stage.name}: packing and {other} do not go together; take one of them out"
+                    )
+            if stage.max_length is None or stage.max_length > stage.pack_length:
+                raise ValueError(
+                    f"stage {stage.name}: max_length {stage.max_length} does not fit rows of {stage.pack_length} "
+                    "positions; samples are packed whole"
+                )
         return self
 
     @classmethod

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from torch.utils.data import Dataset
+from transformers import PrinterCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from ..checkpoints.loading import load_pretrained
+from ..checkpoints.quantization import Quantization
 from ..core.errors import KitError
 from ..core.modeling import TinyLlavaForConditionalGeneration
+from ..core.processing import TinyLlavaProcessor
+from ..core.ranks import say, world_size
 from ..core.saving import whole_directory
 from ..data.dataset import Collator, ConversationDataset
-from .batches import SizedBatches, check_budget, sizes_of
+from .batches import Epochs, SizedBatches, check_budget, sizes_of
 from .caching import FOLDER, cache_features
 from .distillation import TaughtCollator, TaughtDataset, distillation_loss
 from .feature_matching import FeatureMatcher, MatchedCollator, MatchedDataset
+from .guard import check_gradients, samples_for_parts
 from .packing import PackedBatches, PackedCollator, PackedDataset, token_counts
 from .parts import OpenParts
-from .recipe import Packing, PartTraining, Recipe, Stage
+from .progress import Progress
+from .recipe import Packing, Recipe, Stage
+from .trainer import KitTrainer, Objective, TimeLimit
 from .word_matching import WordedCollator, WordedDataset, matcher
-
-Batches = SizedBatches | PackedBatches
-Objective = Callable[[Any, Any, Any], torch.Tensor]
 
 SETTINGS_FILE = "stage.json"
 # What does not change the model that comes out.
@@ -60,8 +63,8 @@ def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
         target = Path(recipe.output) / stage.name
         if only in (None, stage.name):
             if (target / "config.json").exists():
-                _check_same(stage, source, target, recipe.seed)
-                print(f"stage {stage.name} is complete: {target}")
+                _check_same(_settings(stage, source, recipe.seed), stage, target)
+                say(f"stage {stage.name} is complete: {target}")
             else:
                 run_stage(stage, source, target, seed=recipe.seed)
         source = target
@@ -78,12 +81,15 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> Non
     """
     if not source.exists() and source.parent == target.parent:
         raise KitError(f"stage {source.name!r} was not run yet, and {stage.name!r} starts from it; run it first")
-    model, processor = load_pretrained(source)
+    checkpoints = target / "checkpoints"
+    settings = _settings(stage, source, seed)
+    _check_same(settings, stage, checkpoints)
+    model, processor = _load(stage, source)
     dataset = ConversationDataset.from_sources(stage.data, processor)
     _check_files(dataset)
     parts = OpenParts(model, stage.train)
-    checkpoints = target / "checkpoints"
-    arguments = _arguments(stage, checkpoints, seed)
+    batches = _batches(stage, dataset, seed)
+    arguments = _arguments(stage, checkpoints, seed, epochs=stage.epochs if batches is None else 1)
     cache_features(model, dataset, stage, target.parent / FOLDER, arguments.device)
     samples, collator, objective = _objective(stage, dataset, model)
     trainer = KitTrainer(
@@ -94,103 +100,58 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> Non
         processing_class=processor,
         callbacks=[TimeLimit(stage.max_minutes)] if stage.max_minutes else [],
         training=[(module, stage.train[name]) for name, module in parts.trained.items()],
-        batches=_batches(stage, dataset, seed),
+        batches=batches,
         objective=objective,
     )
-    _run(trainer, checkpoints)
-    parts.merge()
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Progress(stage.name, stage.max_minutes))
+    if world_size() == 1:
+        check_gradients(trainer, parts.trained, samples_for_parts(dataset.conversations, list(parts.trained)))
+    _run(trainer, checkpoints, settings)
+    model = _merged(model, parts, stage, source)
     if collator.num_cut:
         why = "have more words than rows" if stage.match_words else f"were cut at max_length {stage.max_length}"
-        print(f"{collator.num_cut} times, samples {why}")
+        say(f"{collator.num_cut} times, samples {why}")
     with whole_directory(target) as stage_directory:
         model.save_pretrained(stage_directory)
         processor.save_pretrained(stage_directory)
         (stage_directory / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1), encoding="utf-8")
-        settings = json.dumps(_settings(stage, source, seed), indent=1)
-        (stage_directory / SETTINGS_FILE).write_text(settings, encoding="utf-8")
+        (stage_directory / SETTINGS_FILE).write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
 
-class KitTrainer(Trainer):
-    """transformers' Trainer with a learning rate and weight decay per part, sized batches, and other objectives.
-
-    Args:
-        training: each trained part with how it is trained.
-        batches: which samples make a batch; None: the Trainer's own.
-        objective: model, batch, number of target tokens -> loss; None: the model's own.
-    """
-
-    def __init__(
-        self,
-        *,
-        training: Sequence[tuple[torch.nn.Module, PartTraining]],
-        batches: Batches | None = None,
-        objective: Objective | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self.training_of_parts = training
-        self.batches, self.objective = batches, objective
-        super().__init__(**kwargs)
-
-    def get_train_dataloader(self) -> DataLoader:
-        if self.batches is None:
-            return super().get_train_dataloader()
-        loader = DataLoader(
-            self.train_dataset,
-            batch_sampler=self.batches,
-            collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
-        )
-        return self.accelerator.prepare(loader)
-
-    def compute_loss(
-        self, model: torch.nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        if self.objective is None:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        return self.objective(model, inputs, num_items_in_batch)
-
-    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
-        if self.optimizer is None:
-            cls, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            self.optimizer = cls([g for part, how in self.training_of_parts for g in self._groups(part, how)], **kwargs)
-        return self.optimizer
-
-    def _groups(self, part: torch.nn.Module, how: PartTraining) -> list[dict[str, Any]]:
-        """Weights decay; biases, norms and other vectors do not."""
-        rate = how.learning_rate or self.args.learning_rate
-        decay = self.args.weight_decay if how.weight_decay is None else how.weight_decay
-        trained = [p for p in part.parameters() if p.requires_grad]
-        matrices, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
-        groups = [(matrices, decay), (vectors, 0.0)]
-        return [{"params": params, "lr": rate, "weight_decay": w} for params, w in groups if params]
+def _load(stage: Stage, source: Path) -> tuple[TinyLlavaForConditionalGeneration, TinyLlavaProcessor]:
+    quantized = stage.quantization
+    return load_pretrained(source, quantization=Quantization(**quantized.model_dump()) if quantized else None)
 
 
-class TimeLimit(TrainerCallback):
-    """Stops a stage after so many minutes of training."""
-
-    def __init__(self, minutes: float) -> None:
-        self.seconds = minutes * 60
-        self.start = 0.0
-
-    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.start = time.monotonic()
-
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if time.monotonic() - self.start > self.seconds:
-            control.should_training_stop = True
+def _merged(
+    model: TinyLlavaForConditionalGeneration, parts: OpenParts, stage: Stage, source: Path
+) -> TinyLlavaForConditionalGeneration:
+    """The model with what was learned in its own weights; of a quantized one, in those that it was quantized from."""
+    if stage.quantization:
+        learned = {name: p.data for name, p in model.named_parameters() if p.requires_grad}
+        model, _ = load_pretrained(source)
+        parts = OpenParts(model, stage.train)
+        model.load_state_dict(learned, strict=False)
+    parts.merge()
+    return model
 
 
-def _run(trainer: Trainer, checkpoints: Path) -> None:
-    """Train, from the last checkpoint where there is one.
+def _run(trainer: KitTrainer, checkpoints: Path, settings: Mapping[str, Any]) -> None:
+    """Train, from the last checkpoint where there is one; the settings are kept beside the checkpoints.
 
     Raises:
         KitError: an item that cannot be read. The progress bar has ended its line, no empty directory is left.
     """
     try:
+        if trainer.is_world_process_zero():
+            checkpoints.mkdir(parents=True, exist_ok=True)
+            (checkpoints / SETTINGS_FILE).write_text(json.dumps(settings, indent=1), encoding="utf-8")
         trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
     except KitError as error:
         trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
+        if not _last_checkpoint(checkpoints):
+            (checkpoints / SETTINGS_FILE).unlink(missing_ok=True)
         for folder in (checkpoints, *checkpoints.parents[:2]):
             with suppress(OSError):
                 folder.rmdir()  # which refuses one that is not empty
@@ -202,10 +163,10 @@ def _without_traceback(said: str, kind: str) -> str:
     return said.rpartition(f".{kind}: ")[2].strip() if "\nOriginal Traceback" in said else said
 
 
-def _arguments(stage: Stage, checkpoints: Path, seed: int) -> TrainingArguments:
+def _arguments(stage: Stage, checkpoints: Path, seed: int, *, epochs: float) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(checkpoints),
-        num_train_epochs=stage.epochs,
+        num_train_epochs=epochs,
         max_steps=stage.max_steps,
         per_device_train_batch_size=stage.batch_size,
         gradient_accumulation_steps=stage.gradient_accumulation,
@@ -219,6 +180,8 @@ def _arguments(stage: Stage, checkpoints: Path, seed: int) -> TrainingArguments:
         logging_steps=stage.logging_steps,
         save_steps=stage.save_steps,
         save_total_limit=1,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
         dataloader_num_workers=stage.workers,
         dataloader_pin_memory=torch.accelerator.is_available(),
         seed=seed,
@@ -258,11 +221,19 @@ def _objective(
     return dataset, collator, None
 
 
-def _batches(stage: Stage, dataset: ConversationDataset, seed: int) -> Batches | None:
+def _batches(stage: Stage, dataset: ConversationDataset, seed: int) -> Epochs | None:
+    """All batches of the stage, where they are not drawn one sample after another."""
     if stage.packing:
-        return _packed_batches(stage, stage.packing, dataset, seed)
-    if not (stage.group_by_size or stage.batch_budget):
+        batches: SizedBatches | PackedBatches = _packed_batches(stage, stage.packing, dataset, seed)
+    elif stage.group_by_size or stage.batch_budget:
+        batches = _sized_batches(stage, dataset, seed)
+    else:
         return None
+    wanted = max(stage.max_steps, 0) * stage.gradient_accumulation
+    return Epochs(batches, max(stage.epochs, math.ceil(wanted / len(batches)) + 1 if wanted else 0))
+
+
+def _sized_batches(stage: Stage, dataset: ConversationDataset, seed: int) -> SizedBatches:
     modalities = dataset.processor.modalities
     check_budget("batch_budget", stage.batch_budget, modalities)
     batches = SizedBatches(
@@ -274,7 +245,7 @@ def _batches(stage: Stage, dataset: ConversationDataset, seed: int) -> Batches |
     )
     alone = sum(not batches.fits([i]) for i in range(len(dataset)))
     if alone:
-        print(f"{alone} sample(s) exceed batch_budget by themselves; each is a batch of its own")
+        say(f"{alone} sample(s) exceed batch_budget by themselves; each is a batch of its own")
     return batches
 
 
@@ -290,9 +261,7 @@ def _packed_batches(stage: Stage, packing: Packing, dataset: ConversationDataset
         limits=packing.limits,
         seed=seed,
     )
-    print(
-        f"packed {len(tokens)} samples into {len(batches.packs)} rows of {stage.pack_length}: fill {batches.fill:.1%}"
-    )
+    say(f"packed {len(tokens)} samples into {len(batches.packs)} rows of {stage.pack_length}: fill {batches.fill:.1%}")
     return batches
 
 
@@ -301,20 +270,20 @@ def _settings(stage: Stage, source: Path, seed: int) -> dict[str, Any]:
     return {"model": str(source), "seed": seed, **stage.model_dump(mode="json", exclude=_HOUSEKEEPING)}
 
 
-def _check_same(stage: Stage, source: Path, target: Path, seed: int) -> None:
+def _check_same(settings: Mapping[str, Any], stage: Stage, folder: Path) -> None:
     """
     Raises:
-        KitError: the stage that is complete in `target` had other settings; names one.
+        KitError: the stage that is complete in `folder`, or has checkpoints there, had other settings; names one.
     """
-    file = target / SETTINGS_FILE
+    file = folder / SETTINGS_FILE
     if not file.exists():
         return
-    was, wanted = json.loads(file.read_text(encoding="utf-8")), _settings(stage, source, seed)
-    for key in sorted(was.keys() | wanted.keys()):
-        if was.get(key) != wanted.get(key):
+    was = json.loads(file.read_text(encoding="utf-8"))
+    for key in sorted(was.keys() | settings.keys()):
+        if was.get(key) != settings.get(key):
             raise KitError(
-                f"stage {stage.name}: {str(target)!r} was trained with {key} {was.get(key)!r}, the recipe has "
-                f"{wanted.get(key)!r}; remove the directory to train again, or choose another output"
+                f"stage {stage.name}: {str(folder)!r} was trained with {key} {was.get(key)!r}, the recipe has "
+                f"{settings.get(key)!r}; remove the directory to train again, or choose another output"
             )
 
 

@@ -80,6 +80,7 @@ class WordedCollator:
                 data["words"][modality] = pad_sequence([torch.tensor(words) for _, words in mine], batch_first=True)
                 data["num_words"][modality] = torch.tensor([len(words) for _, words in mine])
                 data["num_rows"][modality] = torch.tensor(rows)
+        data["names"] = [encoded.name for encoded, _ in samples]
         data["items"] = self.processor.collate([encoded for encoded, _ in samples])["items"]
         return Batch(data)
 

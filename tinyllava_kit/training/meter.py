@@ -1,0 +1,62 @@
+"""What the steps since the last log saw: losses by kind of sample, tokens, fill."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor
+
+from ..core.fusion import Plan
+
+TEXT = "text"  # the kind of a sample without an item
+
+
+class Meter:
+    """Sums over batches, on the device that they are on; nothing is read back before `take`."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.losses: dict[str, Tensor] = {}
+        self.counts: dict[str, Tensor] = {}
+        self.tokens, self.positions = 0, 0
+        self.start = time.monotonic()
+
+    def add(self, plan: Plan, losses: Tensor) -> None:
+        """Count a batch: `losses` (n,) of ``plan.target_rows``."""
+        kinds = kinds_of(plan)
+        names = sorted(set(kinds))
+        which = torch.tensor([names.index(kind) for kind in kinds], device=losses.device)  # (samples,)
+        which = which[plan.target_samples]  # (n,)
+        sums = losses.new_zeros(len(names)).index_add_(0, which, losses)  # (kinds,)
+        counts = torch.zeros_like(sums).index_add_(0, which, torch.ones_like(losses))  # (kinds,)
+        for number, name in enumerate(names):
+            self.losses[name] = self.losses.get(name, 0.0) + sums[number]
+            self.counts[name] = self.counts.get(name, 0.0) + counts[number]
+        self.tokens += sum(sample.num_tokens for sample in plan.samples)
+        self.positions += plan.input_ids.numel()
+
+    def take(self) -> dict[str, float]:
+        """What was counted, and begin anew.
+
+        ``loss_KIND``: mean over the target tokens of the samples of each kind, where there were several kinds.
+        ``tokens_per_second``: positions that held a sample, items included. ``fill``: their share of all positions.
+        """
+        if not self.positions:
+            return {}
+        means = {f"loss_{name}": float(self.losses[name] / self.counts[name]) for name in sorted(self.losses)}
+        seconds = time.monotonic() - self.start
+        speed = {"tokens_per_second": self.tokens / seconds, "fill": self.tokens / self.positions}
+        self.reset()
+        return {**(means if len(means) > 1 else {}), **speed}
+
+
+def kinds_of(plan: Plan) -> list[str]:
+    """Of each sample, the modalities of its items, like ``audio+image``; `TEXT` without any."""
+    modalities: list[set[str]] = [set() for _ in plan.samples]
+    for item in plan.items:
+        modalities[item.sample].add(item.modality)
+    return ["+".join(sorted(each)) or TEXT for each in modalities]

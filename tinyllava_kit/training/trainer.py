@@ -1,0 +1,177 @@
+"""transformers' Trainer, for the stages of a recipe."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
+from transformers.trainer_callback import ExportableState
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+
+from ..core.errors import KitError
+from ..core.ranks import wait_for_all
+from .batches import Epochs
+from .meter import Meter
+from .recipe import PartTraining
+
+Objective = Callable[[Any, Any, Any], torch.Tensor]
+
+UNFINISHED = ".unfinished"  # where a checkpoint is written before it gets its name
+SHOWN_ROWS = 8  # names of rows in a message
+
+
+class KitTrainer(Trainer):
+    """transformers' Trainer with a learning rate and weight decay per part, our batches, and other objectives.
+
+    A checkpoint appears whole or not at all. A loss or gradient that is not finite is an error that names the rows.
+
+    Args:
+        training: each trained part with how it is trained.
+        batches: which samples make a batch, through all epochs; None: the Trainer's own, for one epoch after another.
+        objective: model, batch, number of target tokens -> loss; None: the model's own.
+    """
+
+    def __init__(
+        self,
+        *,
+        training: Sequence[tuple[torch.nn.Module, PartTraining]],
+        batches: Epochs | None = None,
+        objective: Objective | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.training_of_parts = training
+        self.batches, self.objective = batches, objective
+        self.meter = Meter()
+        self.names_of_step: list[str] = []
+        super().__init__(**kwargs)
+        self.add_callback(LogWithCheckpoint())
+
+    def get_train_dataloader(self) -> DataLoader:
+        if self.batches is None:
+            return super().get_train_dataloader()
+        loader = DataLoader(
+            self.train_dataset,
+            batch_sampler=self.batches,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        return self.accelerator.prepare(loader)
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> Any:
+        batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.names_of_step = [name for batch in batches for name in names_of(batch)]
+        return batches, num_items
+
+    def compute_loss(
+        self, model: torch.nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        if self.objective is not None:
+            return self.objective(model, inputs, num_items_in_batch)
+        loss, output = super().compute_loss(model, inputs, True, num_items_in_batch)
+        self.meter.add(inputs["plan"], output.target_losses)
+        return (loss, output) if return_outputs else loss
+
+    def training_step(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self._check_finite("loss", loss)
+        return loss
+
+    def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
+        norm = super()._clip_grad_norm(model)
+        self._check_finite("gradient", norm)
+        return norm
+
+    def _check_finite(self, what: str, value: torch.Tensor | float) -> None:
+        if math.isfinite(value):
+            return
+        names = ", ".join(self.names_of_step[:SHOWN_ROWS])
+        more = len(self.names_of_step) - SHOWN_ROWS
+        raise KitError(
+            f"step {self.state.global_step + 1}: the {what} is {float(value)}, from {names or 'its batch'}"
+            f"{f' and {more} more' if more > 0 else ''}; look at these rows, or lower the learning rate; "
+            "nothing was changed by this step, and the last checkpoint is as it was"
+        )
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As the Trainer's, with what the meter counted, and epochs of the data where `batches` holds several."""
+        loss = {key: logs.pop(key) for key in ("loss",) if key in logs}
+        logs.update({**loss, **(self.meter.take() if loss else {})})
+        super().log(logs, start_time)
+        if self.batches is not None and self.state.epoch is not None:
+            self.state.log_history[-1]["epoch"] = self.state.epoch * self.batches.epochs
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            cls, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            self.optimizer = cls([g for part, how in self.training_of_parts for g in self._groups(part, how)], **kwargs)
+        return self.optimizer
+
+    def _groups(self, part: torch.nn.Module, how: PartTraining) -> list[dict[str, Any]]:
+        """Weights decay; biases, norms and other vectors do not."""
+        rate = how.learning_rate or self.args.learning_rate
+        decay = self.args.weight_decay if how.weight_decay is None else how.weight_decay
+        trained = [p for p in part.parameters() if p.requires_grad]
+        matrices, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
+        groups = [(matrices, decay), (vectors, 0.0)]
+        return [{"params": params, "lr": rate, "weight_decay": w} for params, w in groups if params]
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        """The Trainer's checkpoint, written beside and renamed, so that one that can be seen is whole."""
+        folder, name = Path(self.args.output_dir), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        unfinished = folder / UNFINISHED
+        if self.is_world_process_zero():
+            shutil.rmtree(unfinished, ignore_errors=True)  # what a run that was killed left
+        wait_for_all()
+        self.args.output_dir = str(unfinished)
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.output_dir = str(folder)
+        wait_for_all()
+        if self.is_world_process_zero():
+            shutil.rmtree(folder / name, ignore_errors=True)
+            os.rename(unfinished / name, folder / name)
+            shutil.rmtree(unfinished)
+            rotate_checkpoints(output_dir=str(folder), save_total_limit=self.args.save_total_limit)
+        wait_for_all()
+
+
+class LogWithCheckpoint(TrainerCallback):
+    """Logs whenever a checkpoint is written: a run that goes on from there means the losses over the same steps."""
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        control.should_log = control.should_log or control.should_save
+
+
+class TimeLimit(TrainerCallback, ExportableState):
+    """Stops a stage after so many minutes of training, those before an interruption included."""
+
+    def __init__(self, minutes: float) -> None:
+        self.minutes, self.start = minutes, time.monotonic()
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        before = state.stateful_callbacks.get(type(self).__name__, {}).get("attributes", {}).get("spent", 0.0)
+        self.start = time.monotonic() - before
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if time.monotonic() - self.start > self.minutes * 60:
+            control.should_training_stop = True
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"args": {"minutes": self.minutes}, "attributes": {"spent": time.monotonic() - self.start}}
+
+
+def names_of(batch: Any) -> list[str]:
+    """How the rows of a batch are called in messages."""
+    plan = batch.get("plan")
+    return list(batch.get("names", ())) if plan is None else [sample.name for sample in plan.samples]
