@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import datasets
 import numpy as np
@@ -14,13 +15,18 @@ from tests import toys
 from tinyllava_kit import KitError
 from tinyllava_kit.core.conversation import ITEM
 from tinyllava_kit.data.dataset import ConversationDataset
-from tinyllava_kit.data.rows import read_rows
-from tinyllava_kit.data.sources import Pairs, Source, ask_about
+from tinyllava_kit.data.rows import Row, read_rows
+from tinyllava_kit.data.sources import Pairs, Source, asked, check_pairs, grouped
 from tinyllava_kit.modalities.audio import AudioModality
 from tinyllava_kit.modalities.plugin import AUDIO
 
 MODALITIES = {"audio": AUDIO}
 PICTURE_PAIRS = {"modality": "image", "prompts": ["What is it?"]}
+
+
+def ask_about(rows, how, modalities, *, name, repeat=1):
+    named = [Row(row, f"{name}[{number}]") for number, row in enumerate(rows)]
+    return [asked(part, how, modalities, first=first).values for part, first in grouped(named, how, repeat)]
 
 
 def pairs(**changes):
@@ -67,13 +73,23 @@ def test_several_pairs_share_a_conversation_and_every_round_draws_others():
     [
         ({"audio": "a.wav"}, {}, r"f\[0\]: has no 'text'; it has 'audio'"),
         ({"audio": "a.wav", "text": " "}, {}, r"f\[0\]: 'text' is ' '; expected a text"),
-        ({"audio": "a.wav", "text": "x"}, {"modality": "smell"}, "does not read 'smell'; it reads audio"),
-        ({"audio": "a.wav", "text": "x"}, {"prompts": ["<audio> <audio>"]}, "has <audio> more than once"),
     ],
 )
 def test_what_is_no_pair_is_refused(row, changes, message):
     with pytest.raises(KitError, match=message):
         ask_about([row], pairs(**changes), MODALITIES, name="f")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"modality": "smell"}, "does not read 'smell'; it reads audio"),
+        ({"prompts": ["<audio> <audio>"]}, "has <audio> more than once"),
+    ],
+)
+def test_pairs_that_the_model_cannot_be_asked_about_are_refused(changes, message):
+    with pytest.raises(KitError, match=message):
+        check_pairs(pairs(**changes), MODALITIES)
 
 
 def test_no_prompts_are_refused():
@@ -92,8 +108,8 @@ def test_files_stand_behind_one_another_limited_and_repeated(tmp_path):
     assert [c.name for c in dataset.conversations] == [
         f"{tmp_path}/rows.json[0] 'row-0'",
         f"{tmp_path}/rows.json[1] 'row-1'",
-        f"{tmp_path}/rows.json[2] 'row-0'",
-        f"{tmp_path}/rows.json[3] 'row-1'",
+        f"{tmp_path}/rows.json[0] 'row-0'",
+        f"{tmp_path}/rows.json[1] 'row-1'",
         f"{tmp_path}/captions.csv[0]",
         f"{tmp_path}/captions.csv[1]",
     ]
@@ -153,3 +169,39 @@ def test_a_directory_that_is_no_dataset_is_refused(tmp_path):
 def test_json_lines_keep_working(tmp_path):
     (tmp_path / "a.jsonl").write_text(json.dumps({"a": 1}) + "\n\n" + json.dumps({"a": 2}))
     assert read_rows(tmp_path / "a.jsonl") == [{"a": 1}, {"a": 2}]
+
+
+def test_weights_make_the_shortest_epoch_that_leaves_no_row_out(tmp_path):
+    _, processor = toys.picture_model(tmp_path / "llm")
+    said = [{"from": "human", "value": "what?"}, {"from": "gpt", "value": "that"}]
+    for name, count in (("a", 30), ("b", 7)):
+        (tmp_path / f"{name}.json").write_text(json.dumps([{"id": n, "conversations": said} for n in range(count)]))
+    sources = [Source(path=str(tmp_path / "a.json"), weight=3), Source(path=str(tmp_path / "b.json"), weight=2)]
+
+    def counts(seed):
+        dataset = ConversationDataset.from_sources(sources, processor, seed=seed)
+        named = [c.name.rpartition("/")[2] for c in dataset.conversations]
+        return Counter(name for name in named if name[0] == "a"), Counter(name for name in named if name[0] == "b")
+
+    a, b = counts(0)
+    assert set(a.values()) == {1}
+    assert (len(a), len(b), b.total()) == (30, 7, 20)
+    assert set(b.values()) == {2, 3}
+    assert counts(0) == (a, b)
+    assert counts(1) != (a, b)
+    with pytest.raises(KitError, match="some sources have a weight and some have none"):
+        ConversationDataset.from_sources([sources[0], Source(path=str(tmp_path / "b.json"))], processor)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({}, "a source wants one of path and dataset"),
+        ({"path": "a.json", "dataset": "b"}, "a source wants one of path and dataset"),
+        ({"path": "a.json", "repeat": 2, "weight": 1}, "a.json: repeat is for a source without weight or stream"),
+        ({"path": "a.json", "repeat": 2, "stream": True}, "a.json: repeat is for a source without weight or stream"),
+    ],
+)
+def test_a_source_that_makes_no_sense_is_refused(source, message):
+    with pytest.raises(ValidationError, match=message):
+        Source(**source)

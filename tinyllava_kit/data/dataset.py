@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch.utils.data import Dataset
@@ -12,8 +13,9 @@ from torch.utils.data import Dataset
 from ..core.conversation import Conversation
 from ..core.errors import KitError
 from ..core.processing import Batch, Encoded, ItemReader, TinyLlavaProcessor
-from .rows import read_rows, with_root
-from .sources import Source, ask_about
+from .rows import Row, with_root
+from .skipping import OptionalConversation, SkippedRow, SkippedRows
+from .sources import Pairs, Source, asked, check_pairs, drawn, grouped, shares
 
 
 class ConversationDataset(Dataset):
@@ -41,6 +43,7 @@ class ConversationDataset(Dataset):
     ) -> None:
         self.processor = processor
         self.reader = reader
+        self.skipped = SkippedRows()
         self.conversations: list[Conversation] = [
             processor.conversation(row, name=f"{name}[{index}]") for index, row in enumerate(rows)
         ]
@@ -51,30 +54,107 @@ class ConversationDataset(Dataset):
         return cls.from_sources([Source(path=str(path), **how)], processor)
 
     @classmethod
-    def from_sources(cls, sources: Sequence[Source], processor: TinyLlavaProcessor) -> ConversationDataset:
-        """From the files of several sources, behind one another.
+    def from_sources(
+        cls,
+        sources: Sequence[Source],
+        processor: TinyLlavaProcessor,
+        *,
+        seed: int = 0,
+        skipped: SkippedRows | None = None,
+        decode: bool = False,
+    ) -> ConversationDataset:
+        """From the rows of several sources, behind one another.
+
+        Where they have weights, each source gives its share of the rows, see `shares`.
+
+        Args:
+            seed: of the rows that a share takes once more than others.
+            skipped: gets the rows that sources with ``on_error: skip`` leave out.
+            decode: read the items of such sources to find those rows, not the headers of their files alone.
 
         Raises:
-            KitError: a file that cannot be read, a row that is not a conversation.
+            KitError: a file that cannot be read, a row that cannot be used, some sources with weights and some without.
         """
+        weights = [source.weight for source in sources if source.weight is not None]
+        if weights and len(weights) < len(sources):
+            raise KitError("data: some sources have a weight and some have none; give each one")
         dataset = cls([], processor)
-        for source in sources:
-            name = str(Path(source.path))  # as `read_rows` shows it: files of one name are told apart
-            root = source.root if source.root is not None else os.path.dirname(source.path)
-            rows = read_rows(source.path)[: source.limit]
-            if source.pairs is None:
-                rows = rows * source.repeat
-            else:
-                rows = ask_about(rows, source.pairs, processor.specs, name=name, repeat=source.repeat)
-            located = [with_root(row, processor.specs, root) for row in rows]
-            dataset.conversations += cls(located, processor, name=name).conversations
+        dataset.skipped = dataset.skipped if skipped is None else skipped
+        parts = [list(dataset._conversations(source, decode)) for source in sources]
+        for source, part in zip(sources, parts, strict=True):
+            if not part:
+                raise KitError(f"{source.name}: no row of it can be used; see {dataset.skipped.file or 'the list'}")
+        if not weights:
+            dataset.conversations = [conversation for part in parts for conversation in part]
+            return dataset
+        for number, (part, share) in enumerate(zip(parts, shares([len(p) for p in parts], weights), strict=True)):
+            draw = random.Random(f"{seed} {number}")
+            dataset.conversations += [part[index] for index in drawn(len(part), share, draw)]
         return dataset
+
+    def _conversations(self, source: Source, decode: bool) -> Iterator[Conversation]:
+        for label, make in conversations_of(source.rows(), source, self.processor):
+            if source.on_error == "error":
+                yield make()
+                continue
+            with self.skipped.catching(label):
+                conversation = make()
+                (self.processor.encode if decode else self.processor.outline)(conversation)
+                yield OptionalConversation(conversation.turns, conversation.items, conversation.name)
 
     def __len__(self) -> int:
         return len(self.conversations)
 
     def __getitem__(self, index: int) -> Encoded:
-        return self.processor.encode(self.conversations[index], reader=self.reader)
+        return encode_or_skip(self.conversations[index], self.processor, self.skipped, self.reader)
+
+
+def conversations_of(
+    rows: Sequence[Row], source: Source, processor: TinyLlavaProcessor, *, first: int = 0
+) -> Iterator[tuple[str, Callable[[], Conversation]]]:
+    """What each conversation of a source's rows is called, and what makes it.
+
+    Args:
+        first: the number of the first row, by which the prompts of `pairs` take turns.
+
+    Raises:
+        KitError: `pairs` of a modality that the model does not read; and when made, a row that is no conversation.
+    """
+    if source.pairs is None:
+        for row in list(rows) * source.repeat:
+            yield row.label, partial(_conversation, row, processor)
+        return
+    check_pairs(source.pairs, processor.specs)
+    for together, number in grouped(rows, source.pairs, source.repeat):
+        yield together[0].label, partial(_asked, together, source.pairs, processor, first + number)
+
+
+def _conversation(row: Row, processor: TinyLlavaProcessor) -> Conversation:
+    return processor.conversation(with_root(row.values, processor.specs, row.root), name=row.name)
+
+
+def _asked(rows: Sequence[Row], pairs: Pairs, processor: TinyLlavaProcessor, first: int) -> Conversation:
+    return _conversation(asked(rows, pairs, processor.specs, first=first), processor)
+
+
+def encode_or_skip(
+    conversation: Conversation,
+    processor: TinyLlavaProcessor,
+    skipped: SkippedRows,
+    reader: ItemReader | None = None,
+) -> Encoded:
+    """A conversation encoded; a `SkippedRow` for an optional one that cannot be read.
+
+    Raises:
+        KitError: one that is not optional cannot be read.
+    """
+    try:
+        return processor.encode(conversation, reader=reader)
+    except KitError as error:
+        if not isinstance(conversation, OptionalConversation):
+            raise
+        skipped.add(conversation.name, str(error))
+        return SkippedRow.named(conversation.name, processor.pad_id)
 
 
 class Collator:
@@ -85,7 +165,7 @@ class Collator:
         max_length: positions kept of a sample at most; what is cut is counted in `num_cut`.
 
     Raises:
-        KitError: a batch in which nothing is left to learn.
+        KitError: a batch in which nothing is left to learn, though not all its rows were skipped.
     """
 
     def __init__(self, processor: TinyLlavaProcessor, max_length: int | None = None) -> None:
@@ -97,7 +177,8 @@ class Collator:
         batch = self.processor.collate(samples, labels=True, max_length=self.max_length, packs=packs)
         plan = batch["plan"]
         self.num_cut += len(plan.cuts)
-        if plan.target_rows is None or not len(plan.target_rows):
+        no_targets = plan.target_rows is None or not len(plan.target_rows)
+        if no_targets and not all(isinstance(sample, SkippedRow) for sample in samples):
             names = ", ".join(sample.name for sample in samples)
             raise KitError(f"nothing to learn in {names}: no answer, or max_length {self.max_length} cuts it off")
         return batch

@@ -1,94 +1,140 @@
-"""Rows: LLaVA's JSON lists, JSONL and CSV files, and directories of Hugging Face datasets, read and checked."""
+"""Rows: from JSON lists, JSONL, CSV, Parquet and tar files, read one after another and checked."""
 
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TextIO
 
-from ..core.checkpoint import first_line
 from ..core.errors import KitError
+from .huggingface import saved_rows
+from .shards import parquet_rows, tar_rows
+
+
+class Row(NamedTuple):
+    """A row and how messages call it; relative file names in it are taken from the folder `root`."""
+
+    values: Mapping[str, Any]
+    name: str
+    root: str | os.PathLike[str] | None = None
+
+    @property
+    def label(self) -> str:
+        """Its name and its id, as the conversation has them that is made of it."""
+        return f"{self.name} {self.values['id']!r}" if "id" in self.values else self.name
 
 
 def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The rows of a ``.json`` list, of a ``.jsonl``, ``.csv`` or ``.tsv`` file, or of a directory of datasets.
-
-    The directory is what ``Dataset.save_to_disk`` wrote; sounds and pictures in it stay undecoded
-    (``{"bytes": ..., "path": ...}``).
+    """The rows of a file, or of a directory that ``Dataset.save_to_disk`` wrote; see `iterate_rows`.
 
     Raises:
-        KitError: missing, empty, not JSON (with its line), or not rows; names the file.
+        KitError: as `iterate_rows`, and when there are none; names the file.
+    """
+    rows = list(iterate_rows(path))
+    if not rows:
+        raise KitError(f"{Path(path)}: has no rows")
+    return rows
+
+
+def iterate_rows(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a ``.jsonl``, ``.csv``, ``.tsv``, ``.parquet`` or ``.tar`` file, one after another; of a saved
+    dataset; of any other file as a JSON list, which is read whole.
+
+    Sounds and pictures that lie in the rows stay undecoded (``{"bytes": ..., "path": ...}``).
+
+    Raises:
+        KitError: missing, not of its kind (with the line), or not rows; names the file.
     """
     path = Path(path)
-    rows = _saved_dataset(path) if path.is_dir() else _read_text(path)
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise KitError(f"{path}: wants a list of rows, like [{{'id': ..., 'conversations': [...]}}]")
-    if not rows:
-        raise KitError(f"{path}: has no rows")
-    return rows
+    read = saved_rows if path.is_dir() else _READERS.get(path.suffix, _json_rows)
+    for row in read(path):
+        if not isinstance(row, dict):
+            raise KitError(f"{path}: wants a list of rows, like [{{'id': ..., 'conversations': [...]}}]")
+        yield row
 
 
-def _read_text(path: Path) -> Any:
+def _table_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows under a head line; every row as long as the head."""
+    with _text(path) as file:
+        reader = csv.DictReader(_without_mark(file), delimiter="\t" if path.suffix == ".tsv" else ",", strict=True)
+        try:
+            for number, row in enumerate(reader, 1):
+                if None in row or None in row.values():
+                    names = list(reader.fieldnames or ())
+                    raise KitError(f"{path} row {number}: has another number of fields than the head line, {names}")
+                yield row
+        except csv.Error as error:
+            raise KitError(f"{path} line {reader.reader.line_num}: {error}") from error
+
+
+def _json_rows(path: Path) -> Iterator[Any]:
+    with _text(path) as file:
+        text = file.read()
     try:
-        text = path.read_text(encoding="utf-8")
+        rows = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise KitError(f"{path} line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from error
+    yield from rows if isinstance(rows, list) else [None]
+
+
+def _json_lines(path: Path) -> Iterator[Any]:
+    with _text(path) as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    yield json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise KitError(f"{path} line {number}, column {error.colno}: not JSON: {error.msg}") from error
+
+
+@contextmanager
+def _text(path: Path) -> Iterator[TextIO]:
+    """A file of text whose lines end in line feeds and nowhere else: a text in it may hold U+2028."""
+    try:
+        with path.open(encoding="utf-8", newline="\n") as file:
+            yield file
     except (OSError, UnicodeDecodeError) as error:
         raise KitError(f"cannot read data {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
-    if path.suffix in (".csv", ".tsv"):
-        return _table(text, path, delimiter="," if path.suffix == ".csv" else "\t")
-    return _json_lines(text, path) if path.suffix == ".jsonl" else _json(text, f"{path}")
 
 
-def _table(text: str, path: Path, *, delimiter: str) -> list[dict[str, Any]]:
-    """Rows under a head line; every row as long as the head."""
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), delimiter=delimiter, strict=True)
-    try:
-        rows = list(reader)
-    except csv.Error as error:
-        raise KitError(f"{path} line {reader.reader.line_num}: {error}") from error
-    for number, row in enumerate(rows, 1):
-        if None in row or None in row.values():
-            raise KitError(f"{path} row {number}: has another number of fields than the head line, {list(row)}")
-    return rows
+def _without_mark(lines: Iterable[str]) -> Iterator[str]:
+    """Without the byte order mark that some programs put in front of a file."""
+    for number, line in enumerate(lines):
+        yield line if number else line.removeprefix("\ufeff")
 
 
-def _saved_dataset(path: Path) -> list[dict[str, Any]]:
-    try:
-        import datasets
-    except ImportError as error:
-        raise KitError(f"cannot read data {str(path)!r}: a directory needs datasets; pip install datasets") from error
-    try:
-        table = datasets.load_from_disk(str(path))
-    except (FileNotFoundError, ValueError, OSError) as error:
-        raise KitError(
-            f"{path}: not a saved dataset ({first_line(error)}); give a .json, .jsonl or .csv file, or what "
-            "Dataset.save_to_disk wrote"
-        ) from error
-    if isinstance(table, datasets.DatasetDict):
-        raise KitError(f"{path}: holds several splits; give the folder of one: {', '.join(sorted(table))}")
-    for column, feature in table.features.items():
-        if isinstance(feature, (datasets.Audio, datasets.Image)):
-            table = table.cast_column(column, type(feature)(decode=False))
-    return list(table)
+_READERS = {
+    ".jsonl": _json_lines,
+    ".csv": _table_rows,
+    ".tsv": _table_rows,
+    ".parquet": parquet_rows,
+    ".tar": tar_rows,
+}
 
 
-def with_root(row: Mapping[str, Any], modalities: Iterable[str], root: str | os.PathLike[str]) -> dict[str, Any]:
-    """A row whose relative file names are taken from the folder `root`."""
+def with_root(
+    row: Mapping[str, Any], modalities: Iterable[str], root: str | os.PathLike[str] | None
+) -> Mapping[str, Any]:
+    """A row whose relative file names are taken from the folder `root`; None: as they are."""
+    if root is None:
+        return row
     located = dict(row)
     for modality in modalities:
         if modality in row:
             given = row[modality]
-            located[modality] = [_locate(g, root) for g in given] if isinstance(given, list) else _locate(given, root)
+            located[modality] = [locate(g, root) for g in given] if isinstance(given, list) else locate(given, root)
     if "messages" in row:
         located["messages"] = [_locate_parts(message, set(modalities), root) for message in row["messages"]]
     return located
 
 
-def _locate(source: Any, root: str | os.PathLike[str]) -> Any:
-    return str(Path(root) / source) if isinstance(source, str) else source
+def locate(source: Any, root: str | os.PathLike[str] | None) -> Any:
+    """A relative file name from the folder `root`; what is no name stays."""
+    return str(Path(root) / source) if isinstance(source, str) and root is not None else source
 
 
 def _locate_parts(message: Mapping[str, Any], modalities: set[str], root: str | os.PathLike[str]) -> Mapping[str, Any]:
@@ -97,25 +143,6 @@ def _locate_parts(message: Mapping[str, Any], modalities: set[str], root: str | 
         return message
     keys = {*modalities, "path"}
     parts = [
-        {k: _locate(v, root) if k in keys else v for k, v in p.items()} if isinstance(p, Mapping) else p
-        for p in content
+        {k: locate(v, root) if k in keys else v for k, v in p.items()} if isinstance(p, Mapping) else p for p in content
     ]
     return {**message, "content": parts}
-
-
-def _json(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise KitError(f"{where} line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from error
-
-
-def _json_lines(text: str, path: Path) -> list[Any]:
-    rows = []
-    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: text may hold U+2028
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise KitError(f"{path} line {number}, column {error.colno}: not JSON: {error.msg}") from error
-    return rows

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..core.conversation import split_placeholders
 from ..core.errors import KitError
 from ..core.specs import ModalitySpec
+from .huggingface import named_rows
+from .rows import Row, iterate_rows, locate
+from .shards import named_files
 
 
 class Strict(BaseModel):
@@ -36,34 +42,118 @@ class Pairs(Strict):
 
 
 class Source(Strict):
-    """A file of rows; relative names in it are taken from `root`, or from the file's own folder.
+    """Where rows come from: files, or a dataset of Hugging Face.
 
-    `limit`: use the first so many rows only. `repeat`: use them so many times an epoch. `pairs`: how its rows become
-    conversations, where they are none.
+    `path`: a file, or several by brace ranges (``{000..012}``) and wildcards; relative names in the rows are taken from
+    `root`, or from the file's own folder. `dataset`: a name on the hub, or a directory laid out like one, with `subset`
+    and `split`. `columns` maps a name that the kit looks for to the column that it stands in. `limit`: use the first so
+    many rows only. `repeat`: use them so many times an epoch. `weight`: the source's share of the rows, in place of its
+    size. `pairs`: how its rows become conversations, where they are none.
+
+    `stream`: rows are read as they are wanted, in an order drawn among `shuffle` of them, and not held in memory.
+    `on_error`: what a row is to the stage that cannot be used: its end, or a line in a list.
     """
 
-    path: str
+    path: str | None = None
+    dataset: str | None = None
+    subset: str | None = None
+    split: str = "train"
     root: str | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
     limit: int | None = Field(None, ge=1)
     repeat: int = Field(1, ge=1)
+    weight: float | None = Field(None, gt=0)
     pairs: Pairs | None = None
+    stream: bool = False
+    shuffle: int = Field(1000, ge=1)
+    on_error: Literal["error", "skip"] = "error"
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Source:
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError("a source wants one of path and dataset")
+        if self.repeat > 1 and (self.weight is not None or self.stream):
+            raise ValueError(f"{self.name}: repeat is for a source without weight or stream; give weights instead")
+        return self
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return str(self.dataset if self.path is None else Path(self.path))
+
+    def shards(self) -> list[Shard]:
+        """Its files.
+
+        Raises:
+            KitError: a pattern that names none.
+        """
+        if self.path is None:
+            return [Shard(self, str(self.dataset))]
+        return [Shard(self, file) for file in named_files(self.path)]
+
+    def rows(self) -> list[Row]:
+        """All its rows.
+
+        Raises:
+            KitError: what cannot be read, and a file without rows.
+        """
+        rows: list[Row] = []
+        for shard in self.shards():
+            before = len(rows)
+            rows += shard
+            if len(rows) == before:
+                raise KitError(f"{shard.name}: has no rows")
+            if self.limit is not None and len(rows) >= self.limit:
+                return rows[: self.limit]
+        return rows
 
 
-def ask_about(
-    rows: Sequence[Mapping[str, Any]],
-    pairs: Pairs,
-    modalities: Mapping[str, ModalitySpec],
-    *,
-    name: str,
-    repeat: int = 1,
-) -> list[dict[str, Any]]:
-    """Rows of pairs -> rows with messages; each item keeps its text.
+@dataclass(frozen=True)
+class Shard:
+    """The rows of one file of a source, or of its dataset, one after another."""
 
-    Args:
-        name: the path of the rows' file, used in errors.
+    source: Source
+    file: str
 
+    @property
+    def name(self) -> str:
+        """As `read_rows` shows it: files of one name are told apart."""
+        return self.file if self.source.path is None else str(Path(self.file))
+
+    def __iter__(self) -> Iterator[Row]:
+        source = self.source
+        if source.path is None:
+            rows = named_rows(self.file, source.subset, source.split, stream=source.stream)
+            root = source.root
+        else:
+            rows = iterate_rows(self.file)
+            root = os.path.dirname(self.file) if source.root is None else source.root
+        for number, row in enumerate(rows):
+            renamed = {ours: row[theirs] for ours, theirs in source.columns.items() if theirs in row}
+            yield Row({**row, **renamed}, f"{self.name}[{number}]", root)
+
+
+def shares(sizes: Sequence[int], weights: Sequence[float]) -> list[int]:
+    """How many rows of each source make the shortest epoch in which each has its share and none of its rows is missing.
+
+    Example:
+        >>> shares([100, 10], [1, 1])
+        [100, 100]
+    """
+    whole = max(size / weight for size, weight in zip(sizes, weights, strict=True))
+    return [max(size, round(whole * weight)) for size, weight in zip(sizes, weights, strict=True)]
+
+
+def drawn(size: int, share: int, draw: random.Random) -> list[int]:
+    """`share` of the numbers below `size`, at least all: each as often as the others, or once more, drawn at random."""
+    times, rest = divmod(share, size)
+    return [*list(range(size)) * times, *sorted(draw.sample(range(size), rest))]
+
+
+def check_pairs(pairs: Pairs, modalities: Mapping[str, ModalitySpec]) -> None:
+    """
     Raises:
-        KitError: a column is missing, the modality is unknown, or a prompt has its placeholder twice.
+        KitError: the modality is unknown, or a prompt has its placeholder twice.
     """
     if pairs.modality not in modalities:
         raise KitError(f"pairs.modality: the model does not read {pairs.modality!r}; it reads {', '.join(modalities)}")
@@ -71,30 +161,45 @@ def ask_about(
     for prompt in pairs.prompts:
         if prompt.count(placeholder) > 1:
             raise KitError(f"pairs.prompts: {prompt!r} has {placeholder} more than once; each pair has one item")
-    asked = []
+
+
+def grouped(rows: Sequence[Row], pairs: Pairs, repeat: int = 1) -> Iterator[tuple[list[Row], int]]:
+    """The rows of pairs that share a conversation, and the number of the first among all."""
     for round_number in range(repeat):
         order = list(range(len(rows)))
         if pairs.turns > 1:
             random.Random(round_number).shuffle(order)
         for start in range(0, len(order), pairs.turns):
-            messages = []
-            for turn, index in enumerate(order[start : start + pairs.turns], start + round_number * len(rows)):
-                prompt = pairs.prompts[turn % len(pairs.prompts)]
-                messages += _asked(rows[index], prompt, pairs, placeholder, f"{name}[{index}]")
-            first = rows[order[start]]
-            asked.append({**({"id": first["id"]} if "id" in first else {}), "messages": messages})
-    return asked
+            yield [rows[index] for index in order[start : start + pairs.turns]], start + round_number * len(rows)
 
 
-def _asked(row: Mapping[str, Any], prompt: str, pairs: Pairs, placeholder: str, where: str) -> list[dict[str, Any]]:
-    column = pairs.item or pairs.modality
+def asked(rows: Sequence[Row], pairs: Pairs, modalities: Mapping[str, ModalitySpec], *, first: int) -> Row:
+    """Pairs -> one row with messages, named after the first of them; each item keeps its text.
+
+    Args:
+        first: the number of the first among all pairs, by which prompts take turns.
+
+    Raises:
+        KitError: a column is missing.
+    """
+    placeholder = modalities[pairs.modality].token.placeholder
+    messages: list[dict[str, Any]] = []
+    for turn, row in enumerate(rows, first):
+        messages += _asked(row, pairs.prompts[turn % len(pairs.prompts)], pairs, placeholder)
+    head = rows[0]
+    return Row({**({"id": head.values["id"]} if "id" in head.values else {}), "messages": messages}, head.name)
+
+
+def _asked(row: Row, prompt: str, pairs: Pairs, placeholder: str) -> list[dict[str, Any]]:
+    values, column = row.values, pairs.item or pairs.modality
     for wanted in (column, pairs.text):
-        if row.get(wanted) is None:
-            raise KitError(f"{where}: has no {wanted!r}; it has {', '.join(map(repr, row))}: see the recipe's pairs")
-    text = row[pairs.text]
+        if values.get(wanted) is None:
+            has = ", ".join(map(repr, values))
+            raise KitError(f"{row.name}: has no {wanted!r}; it has {has}: see the recipe's pairs")
+    text = values[pairs.text]
     if not isinstance(text, str) or not text.strip():
-        raise KitError(f"{where}: {pairs.text!r} is {text!r}; expected a text")
-    item = {"type": pairs.modality, pairs.modality: row[column], "text": text}
+        raise KitError(f"{row.name}: {pairs.text!r} is {text!r}; expected a text")
+    item = {"type": pairs.modality, pairs.modality: locate(values[column], row.root), "text": text}
     prompt = prompt if placeholder in prompt else f"{placeholder}\n{prompt}"
     content = [item if piece == placeholder else piece for piece in split_placeholders(prompt, [placeholder])]
     return [{"role": "user", "content": content}, {"role": "assistant", "content": text}]

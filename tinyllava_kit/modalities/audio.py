@@ -20,8 +20,9 @@ MAX_CHANNELS = 8
 MIN_MARKER_SECONDS = 1.0
 MAX_SECONDS = 2 * 60 * 60  # a small file can decode to days of silence
 RATES_HZ = (1_000, 768_000)
+MAX_DRAWN = 2_000  # pieces of a waveform in a drawing, each from its lowest to its highest sample
 
-_SOURCES = "a path, a file object, (array, rate), {'array': ..., 'sampling_rate': ...} or {'bytes': ...}"
+_SOURCES = "a path, bytes, a file object, (array, rate), {'array': ..., 'sampling_rate': ...} or {'bytes': ...}"
 _BLOCK = 1 << 18  # frames decoded at a time: a header that lies about the length costs no memory
 
 
@@ -63,9 +64,9 @@ class AudioModality(Modality):
         """A sound -> `Waveform`, at the rate that it has.
 
         Args:
-            source: a path, a file object, a pair (array, rate in Hz), or a row of Hugging Face datasets: a mapping
-                with `array` and `sampling_rate`, or with `bytes`. Arrays are (n,) or (n, channels): floats,
-                int8, int16 or int32 at their full scale, uint8 around 128.
+            source: a path, bytes of a file, a file object, a pair (array, rate in Hz), or a row of Hugging Face
+                datasets: a mapping with `array` and `sampling_rate`, or with `bytes`. Arrays are (n,) or (n, channels):
+                floats, int8, int16 or int32 at their full scale, uint8 around 128.
 
         Raises:
             KitError: missing, corrupt, truncated, empty, not finite, too long, of the wrong shape, type or rate;
@@ -80,6 +81,8 @@ class AudioModality(Modality):
         if isinstance(source, Mapping) and source.keys() <= {"bytes", "path"}:
             name = str(source.get("path") or "audio bytes")
             return _read_path(name) if source.get("bytes") is None else _read_file(io.BytesIO(source["bytes"]), name)
+        if isinstance(source, bytes):
+            return _read_file(io.BytesIO(source), "audio bytes")
         if isinstance(source, (tuple, list)) and len(source) == 2:
             return _from_array(*source, "audio array")
         if hasattr(source, "read"):
@@ -99,6 +102,8 @@ class AudioModality(Modality):
         if isinstance(source, Mapping) and source.keys() <= {"bytes", "path"}:
             name = str(source.get("path") or "audio bytes")
             return _outline_path(name) if source.get("bytes") is None else _outline(io.BytesIO(source["bytes"]), name)
+        if isinstance(source, bytes):
+            return _outline(io.BytesIO(source), "audio bytes")
         waveform = self.read(source)
         return _zeros(len(waveform.samples), waveform.rate_hz, waveform.name)
 

@@ -266,9 +266,10 @@ def _decoding(name: str) -> Iterator[None]:
 @contextmanager
 def _opened(source: Any) -> Iterator[tuple[Image.Image, str]]:
     """The picture, not yet decoded, and how messages call it; the file that is opened for it is closed at the end."""
-    if isinstance(source, Mapping) and source.keys() <= {"bytes", "path"}:
-        source = source["path"] if source.get("bytes") is None else source["bytes"]
     name = _name(source)
+    if isinstance(source, Mapping) and source.keys() <= {"bytes", "path"}:
+        name = _name(source.get("path") or source.get("bytes"))
+        source = source["path"] if source.get("bytes") is None else source["bytes"]
     with _decoding(name), ExitStack() as files:
         image = _open(source, name, files)
         _check_size(image, name)

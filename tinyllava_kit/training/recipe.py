@@ -178,6 +178,11 @@ class Stage(Strict):
         return {name: how for name, how in self.train.items() if how.mode != "frozen"}
 
     @property
+    def is_streamed(self) -> bool:
+        """Whether a source is, and so the stage."""
+        return any(source.stream for source in self.data)
+
+    @property
     def pack_length(self) -> int | None:
         """The most positions of a row that samples share."""
         return None if self.packing is None else self.packing.length or self.max_length
@@ -209,6 +214,20 @@ class Recipe(Strict):
                 raise ValueError(f"stage {stage.name}: match_features trains towers; take {others[0]} out of train")
             if wanted and "llm" in stage.trained:
                 raise ValueError(f"stage {stage.name}: {wanted[0]} learns from the LLM itself; take llm out of train")
+        return self
+
+    @model_validator(mode="after")
+    def _streams_can_be_read(self) -> Recipe:
+        for stage in self.stages:
+            if not stage.is_streamed:
+                continue
+            if stage.max_steps < 0:
+                raise ValueError(f"stage {stage.name}: a streamed source has no end; give the stage max_steps")
+            wanted = {name: getattr(stage, name) for name in ("batch_budget", "group_by_size", "packing", *OBJECTIVES)}
+            wanted["cache_features"] = stage.cache_features.mode
+            for name, value in wanted.items():
+                if value:
+                    raise ValueError(f"stage {stage.name}: {name} wants to see all rows before; take out it or stream")
         return self
 
     @model_validator(mode="after")

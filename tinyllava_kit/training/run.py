@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import Dataset
-from transformers import PrinterCallback, TrainingArguments
+from transformers import PrinterCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from ..checkpoints.loading import load_pretrained
@@ -23,6 +23,7 @@ from ..core.processing import TinyLlavaProcessor
 from ..core.ranks import say, world_size
 from ..core.saving import whole_directory
 from ..data.dataset import Collator, ConversationDataset
+from ..data.skipping import SkippedRows
 from .batches import Epochs, SizedBatches, check_budget, sizes_of
 from .caching import FOLDER, cache_features
 from .distillation import TaughtCollator, TaughtDataset, distillation_loss
@@ -31,11 +32,12 @@ from .guard import check_gradients, samples_for_parts
 from .packing import PackedBatches, PackedCollator, PackedDataset, token_counts
 from .parts import OpenParts
 from .progress import Progress
+from .reading import read_data
 from .recipe import Packing, Recipe, Stage
 from .trainer import KitTrainer, Objective, TimeLimit
 from .word_matching import WordedCollator, WordedDataset, matcher
 
-SETTINGS_FILE = "stage.json"
+SETTINGS_FILE, SKIPPED_FILE = "stage.json", "skipped.jsonl"
 # What does not change the model that comes out.
 _HOUSEKEEPING = {"logging_steps", "save_steps", "workers", "cache_features"}
 
@@ -77,16 +79,20 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> Non
     """Train one stage from the model directory `source` into `target`.
 
     Checkpoints go to ``target/checkpoints``; the trained model is written to `target` when the stage ends,
-    with ``log.json`` (the Trainer's log of losses and rates) and ``stage.json`` (the settings).
+    with ``log.json`` (the Trainer's log of losses and rates) and ``stage.json`` (the settings). ``skipped.jsonl`` lists
+    the rows that were left out, as they are found.
     """
     if not source.exists() and source.parent == target.parent:
         raise KitError(f"stage {source.name!r} was not run yet, and {stage.name!r} starts from it; run it first")
     checkpoints = target / "checkpoints"
     settings = _settings(stage, source, seed)
     _check_same(settings, stage, checkpoints)
+    set_seed(seed)  # adapters and other new weights are drawn before the Trainer sets it
     model, processor = _load(stage, source)
-    dataset = ConversationDataset.from_sources(stage.data, processor)
-    _check_files(dataset)
+    skipped = SkippedRows(target / SKIPPED_FILE)
+    dataset = read_data(stage, processor, seed=seed, skipped=skipped)
+    if isinstance(dataset, ConversationDataset):
+        _check_files(dataset)
     parts = OpenParts(model, stage.train)
     batches = _batches(stage, dataset, seed)
     arguments = _arguments(stage, checkpoints, seed, epochs=stage.epochs if batches is None else 1)
@@ -105,10 +111,12 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> Non
     )
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress(stage.name, stage.max_minutes))
-    if world_size() == 1:
+    if world_size() == 1 and isinstance(dataset, ConversationDataset):
         check_gradients(trainer, parts.trained, samples_for_parts(dataset.conversations, list(parts.trained)))
     _run(trainer, checkpoints, settings)
     model = _merged(model, parts, stage, source)
+    if skipped.tidy():
+        say(f"{skipped.tidy()} rows were skipped; {target / SKIPPED_FILE} says why")
     if collator.num_cut:
         why = "have more words than rows" if stage.match_words else f"were cut at max_length {stage.max_length}"
         say(f"{collator.num_cut} times, samples {why}")

@@ -11,15 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import ExportableState
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, rotate_checkpoints
 
+from ..core.checkpoint import first_line
 from ..core.errors import KitError
 from ..core.ranks import wait_for_all
+from ..data.stream import RowStream
 from .batches import Epochs
 from .meter import Meter
+from .reading import stream_loader
 from .recipe import PartTraining
 
 Objective = Callable[[Any, Any, Any], torch.Tensor]
@@ -55,16 +60,28 @@ class KitTrainer(Trainer):
         self.add_callback(LogWithCheckpoint())
 
     def get_train_dataloader(self) -> DataLoader:
+        workers, pin_memory = self.args.dataloader_num_workers, self.args.dataloader_pin_memory
+        if isinstance(self.train_dataset, RowStream):
+            collate, stream = self.data_collator, self.train_dataset
+            return stream_loader(stream, collate, self.accelerator, workers=workers, pin_memory=pin_memory)
         if self.batches is None:
             return super().get_train_dataloader()
         loader = DataLoader(
             self.train_dataset,
             batch_sampler=self.batches,
             collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
+            num_workers=workers,
+            pin_memory=pin_memory,
         )
         return self.accelerator.prepare(loader)
+
+    def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any) -> Any:
+        """A stream goes on behind the batches that the checkpoint has seen, without making them again."""
+        if resume_from_checkpoint is not None and isinstance(self.train_dataset, RowStream):
+            state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_NAME))
+            self.train_dataset.start = state.global_step * self.args.gradient_accumulation_steps
+            self.args.ignore_data_skip = True
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> Any:
         batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
@@ -74,6 +91,8 @@ class KitTrainer(Trainer):
     def compute_loss(
         self, model: torch.nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
+        if isinstance(num_items_in_batch, torch.Tensor):  # none where every row of the step was skipped
+            num_items_in_batch = num_items_in_batch.clamp(min=1)
         if self.objective is not None:
             return self.objective(model, inputs, num_items_in_batch)
         loss, output = super().compute_loss(model, inputs, True, num_items_in_batch)
@@ -134,6 +153,13 @@ class KitTrainer(Trainer):
         self.args.output_dir = str(unfinished)
         try:
             super()._save_checkpoint(model, trial)
+        except (OSError, SafetensorError, RuntimeError) as error:  # torch writes a full disk as a RuntimeError
+            shutil.rmtree(unfinished, ignore_errors=True)
+            last = get_last_checkpoint(str(folder))
+            raise KitError(
+                f"cannot write {name} in {str(folder)!r}: {first_line(error)}; the run can go on from "
+                f"{Path(last).name if last else 'its beginning'}"
+            ) from error
         finally:
             self.args.output_dir = str(folder)
         wait_for_all()

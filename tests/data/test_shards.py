@@ -1,0 +1,208 @@
+"""Parquet files and tar shards: their rows with what lies in them, the patterns that name many, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import tarfile
+
+import datasets
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+import soundfile
+from PIL import Image
+
+from tests import toys
+from tinyllava_kit import KitError
+from tinyllava_kit.data.dataset import ConversationDataset
+from tinyllava_kit.data.rows import iterate_rows, read_rows
+from tinyllava_kit.data.shards import named_files
+from tinyllava_kit.data.sources import Source
+from tinyllava_kit.modalities.audio import AudioModality
+
+
+@pytest.fixture(scope="module")
+def processor(tmp_path_factory):
+    return toys.picture_model(tmp_path_factory.mktemp("shards"))[1]
+
+
+def write_tar(path, files):
+    with tarfile.open(path, "w") as tar:
+        for name, content in files:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def picture(number):
+    file = io.BytesIO()
+    Image.new("RGB", (20 + number, 30), (number, 0, 0)).save(file, "PNG")
+    return file.getvalue()
+
+
+def said(number, place="<image>"):
+    return [{"from": "human", "value": f"{place} what is {number}?"}, {"from": "gpt", "value": f"a {number}"}]
+
+
+def json_bytes(value):
+    return json.dumps(value).encode()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("a-{08..10}.x", ["a-08.x", "a-09.x", "a-10.x"]),
+        ("{a,b}-{1..2}.x", ["a-1.x", "a-2.x", "b-1.x", "b-2.x"]),
+        ("a-?.x", ["a-1.x", "a-2.x"]),
+        ("[ab]-1.x", ["a-1.x", "b-1.x"]),
+        ("odd{1}.x", ["odd{1}.x"]),
+        ("none.x", ["none.x"]),
+    ],
+)
+def test_a_pattern_names_files_in_order(tmp_path, monkeypatch, pattern, expected):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a-08.x", "a-09.x", "a-10.x", "a-1.x", "a-2.x", "b-1.x", "b-2.x", "odd{1}.x"):
+        (tmp_path / name).touch()
+    assert named_files(pattern) == expected
+
+
+@pytest.mark.parametrize(("pattern", "missing"), [("a-{1..3}.x", r"a-3\.x"), ("*.y", r"\*\.y")])
+def test_a_pattern_without_a_file_is_refused(tmp_path, monkeypatch, pattern, missing):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a-1.x", "a-2.x"):
+        (tmp_path / name).touch()
+    with pytest.raises(KitError, match=rf"there is no file {missing}$"):
+        named_files(pattern)
+
+
+def test_a_shard_is_its_samples_with_their_files(tmp_path):
+    shard = write_tar(
+        tmp_path / "s.tar",
+        [
+            ("d/000.json", json_bytes({"image": "000.png", "conversations": said(0)})),
+            ("d/000.png", picture(0)),
+            ("d/001.left.png", picture(1)),
+            ("d/001.txt", "naïve".encode()),
+            ("e/001.txt", b"other"),
+        ],
+    )
+    first, second, third = read_rows(shard)
+    assert first["image"] == first["png"] == {"bytes": picture(0), "path": f"{shard}/d/000.png"}
+    assert (first["id"], first["conversations"]) == ("000", said(0))
+    assert second == {"id": "001", "left.png": {"bytes": picture(1), "path": f"{shard}/d/001.left.png"}, "txt": "naïve"}
+    assert third == {"id": "001", "txt": "other"}
+
+
+def test_rows_of_several_shards_become_conversations_with_their_pictures(tmp_path, processor):
+    for shard in range(2):
+        files = []
+        for number in range(2):
+            files += [
+                (f"{number}.json", json_bytes({"conversations": said(number)})),
+                (f"{number}.png", picture(shard)),
+            ]
+        write_tar(tmp_path / f"s-{shard}.tar", files)
+    source = Source(path=str(tmp_path / "s-{0..1}.tar"), columns={"image": "png"})
+    dataset = ConversationDataset.from_sources([source], processor)
+    assert [c.name for c in dataset.conversations] == [
+        f"{tmp_path}/s-{shard}.tar[{number}] '{number}'" for shard in range(2) for number in range(2)
+    ]
+    assert [len(dataset[n].items) for n in range(4)] == [1] * 4
+    assert dataset.conversations[2].items[0].source["bytes"] == picture(1)
+
+
+def test_captions_in_shards_are_pairs(tmp_path, processor):
+    write_tar(tmp_path / "s.tar", [("7.png", picture(0)), ("7.txt", b"a hen")])
+    pairs = {"modality": "image", "item": "png", "text": "txt", "prompts": ["What is it?"]}
+    dataset = ConversationDataset.from_sources([Source(path=str(tmp_path / "s.tar"), pairs=pairs)], processor)
+    assert dataset.conversations[0].turns[1].text == "a hen"
+    assert dataset[0].items[0].num_features == [4]
+
+
+def test_a_damaged_picture_in_a_shard_is_named(tmp_path, processor):
+    write_tar(tmp_path / "s.tar", [("7.json", json_bytes({"conversations": said(0)})), ("7.png", picture(0)[:40])])
+    dataset = ConversationDataset.from_sources(
+        [Source(path=str(tmp_path / "s.tar"), columns={"image": "png"})], processor
+    )
+    with pytest.raises(KitError, match=r"s\.tar\[0\] '7': cannot read image '.*s\.tar/7\.png'"):
+        dataset[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"no tar", r"cannot read data '.*s\.tar': .*; expected a whole tar file"),
+        (None, r"cannot read data '.*s\.tar': unexpected end of data; expected a whole tar file"),
+    ],
+)
+def test_what_is_no_whole_tar_is_named(tmp_path, content, message):
+    whole = write_tar(tmp_path / "s.tar", [("a.bin", bytes(3000)), ("b.bin", bytes(3000))]).read_bytes()
+    (tmp_path / "s.tar").write_bytes(whole[:5000] if content is None else content)
+    with pytest.raises(KitError, match=message):
+        read_rows(tmp_path / "s.tar")
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.json", b"[1]"), ("a.json", b"{"), ("a.txt", b"\xff")])
+def test_a_file_of_a_sample_that_is_no_row_is_named(tmp_path, name, content):
+    with pytest.raises(KitError, match=rf"s\.tar/{name}: .*expected a row as JSON, or text"):
+        read_rows(write_tar(tmp_path / "s.tar", [(name, content)]))
+
+
+def test_a_parquet_file_is_its_rows_some_at_a_time(tmp_path):
+    rows = [{"id": n, "conversations": said(n), "image": {"bytes": picture(n), "path": None}} for n in range(130)]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet", row_group_size=50)
+    assert read_rows(tmp_path / "a.parquet") == rows
+    assert next(iterate_rows(tmp_path / "a.parquet")) == rows[0]
+
+
+def test_pictures_and_sounds_in_a_parquet_file_are_read(tmp_path, processor):
+    sound = io.BytesIO()
+    soundfile.write(sound, np.zeros(900), 9000, format="WAV")
+    rows = [{"conversations": said(3), "images": [{"bytes": picture(3), "path": None}], "audio": sound.getvalue()}]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
+    source = Source(path=str(tmp_path / "*.parquet"), columns={"image": "images"})
+    dataset = ConversationDataset.from_sources([source], processor)
+    assert dataset[0].items[0].num_features == [4]
+    assert AudioModality().measure(read_rows(tmp_path / "a.parquet")[0]["audio"]) == pytest.approx(0.1)
+
+
+def test_what_is_no_parquet_file_is_named(tmp_path, monkeypatch):
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 and nothing")
+    with pytest.raises(KitError, match=r"cannot read data '.*a\.parquet': .*expected a whole Parquet file"):
+        read_rows(tmp_path / "a.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(KitError, match=r"a Parquet file needs pyarrow; pip install pyarrow"):
+        read_rows(tmp_path / "a.parquet")
+
+
+@pytest.fixture
+def named_dataset(tmp_path, monkeypatch):
+    """A directory laid out like a dataset of the hub."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    features = datasets.Features(
+        {"images": datasets.List(datasets.Image()), "image": datasets.Image(), "text": datasets.Value("string")}
+    )
+    stored = [{"bytes": picture(n), "path": None} for n in range(3)]
+    columns = {"images": [stored, stored[:1]], "image": stored[:2], "text": ["red", "green"]}
+    (tmp_path / "ds").mkdir()
+    datasets.disable_progress_bars()
+    datasets.Dataset.from_dict(columns, features=features).to_parquet(tmp_path / "ds" / "train-00000-of-00001.parquet")
+    return tmp_path / "ds"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_dataset_by_name_is_read_undecoded(named_dataset, stream):
+    rows = list(Source(dataset=str(named_dataset), stream=stream).rows())
+    assert [row.name for row in rows] == [f"{named_dataset}[0]", f"{named_dataset}[1]"]
+    assert [row.values["text"] for row in rows] == ["red", "green"]
+    assert rows[0].values["image"] == {"bytes": picture(0), "path": None}
+    assert [each["bytes"] for each in rows[0].values["images"]] == [picture(n) for n in range(3)]
+
+
+def test_a_split_that_is_not_there_is_named(named_dataset):
+    with pytest.raises(KitError, match=r"cannot read dataset '.*ds', split 'tset': Unknown split"):
+        Source(dataset=str(named_dataset), split="tset").rows()

@@ -1,0 +1,73 @@
+"""Rows that cannot be used and are left out: counted, listed with their reasons, and never replaced by others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.conversation import Conversation
+from ..core.errors import KitError
+from ..core.fusion import IGNORE_INDEX, TextSpan
+from ..core.processing import Encoded
+
+
+class OptionalConversation(Conversation):
+    """One that is left out when it cannot be read."""
+
+
+@dataclass(frozen=True)
+class SkippedRow(Encoded):
+    """Stands in a batch where a row was left out: one position of padding, and nothing to learn.
+
+    So which rows make a batch, and how many batches there are, does not depend on which rows are bad.
+    """
+
+    @classmethod
+    def named(cls, name: str, pad_id: int) -> SkippedRow:
+        """For the row of that name."""
+        return cls([TextSpan([pad_id], [IGNORE_INDEX])], (), name)
+
+
+class SkippedRows:
+    """The list of them: in memory and, where a file is given, a line of JSON each as they are found.
+
+    Processes that read data append to one file; `tidy` leaves each row once.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self.file = file
+        self.reasons: dict[str, str] = {}
+
+    def add(self, name: str, reason: str) -> None:
+        """List a row."""
+        if name in self.reasons:
+            return
+        self.reasons[name] = reason
+        if self.file is not None:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with self.file.open("a", encoding="utf-8") as file:
+                file.write(_line(name, reason))
+
+    @contextmanager
+    def catching(self, name: str) -> Iterator[None]:
+        """List the row of that name where what is done with it raises a `KitError`."""
+        try:
+            yield
+        except KitError as error:
+            self.add(name, str(error))
+
+    def tidy(self) -> int:
+        """Read what other processes found, leave each row once in the file; returns how many there are."""
+        if self.file is not None and self.file.exists():
+            for line in self.file.read_text(encoding="utf-8").splitlines():
+                found = json.loads(line)
+                self.reasons.setdefault(found["row"], found["reason"])
+            self.file.write_text("".join(_line(*each) for each in self.reasons.items()), encoding="utf-8")
+        return len(self.reasons)
+
+
+def _line(name: str, reason: str) -> str:
+    return json.dumps({"row": name, "reason": reason}, ensure_ascii=False) + "\n"
