@@ -13,7 +13,8 @@ import yaml
 from .catalog import Catalog, Offer
 from .errors import KitError, near
 
-_GROUPS = ("towers", "connectors", "modalities")
+_GROUPS = ("towers", "connectors", "modalities", "decoders")
+_KINDS = {"tower": "towers", "connector": "connectors", "modality": "modalities", "decoder": "decoders"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +48,13 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Assembly:
-    """The LLM, the chat template, and per modality a tower, a connector and how items are read."""
+    """The LLM, the chat template, and per modality a tower with a connector, how items are read, and a decoder."""
 
     llm: Part
     towers: Mapping[str, Part] = field(default_factory=dict)
     connectors: Mapping[str, Part] = field(default_factory=dict)
     modalities: Mapping[str, Part] = field(default_factory=dict)
+    decoders: Mapping[str, Part] = field(default_factory=dict)
     template: Part = Part(name="auto")
 
     @classmethod
@@ -62,6 +64,7 @@ class Assembly:
         llm: str,
         towers: Sequence[str] = (),
         connectors: Sequence[str] = (),
+        decoders: Sequence[str] = (),
         template: str = "auto",
         settings: Sequence[str] = (),
     ) -> Assembly:
@@ -79,6 +82,7 @@ class Assembly:
             llm=Part.parse(llm, "--llm"),
             towers=_by_modality(towers, "--tower"),
             connectors=_by_modality(connectors, "--connector"),
+            decoders=_by_modality(decoders, "--decoder"),
             template=Part.parse(template, "--template"),
         )
         for setting in settings:
@@ -87,7 +91,7 @@ class Assembly:
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str]) -> Assembly:
-        """From a YAML file with ``llm``, ``towers``, ``connectors``, ``modalities``, ``template``.
+        """From a YAML file with ``llm``, ``towers``, ``connectors``, ``modalities``, ``decoders``, ``template``.
 
         Raises:
             KitError: unreadable, not YAML, unknown keys; names the file.
@@ -119,10 +123,10 @@ class Assembly:
         )
 
     def _with_setting(self, setting: str) -> Assembly:
-        """``tower.MODALITY.OPTION=VALUE`` (or connector, modality, or ``llm.OPTION=VALUE``) put in place."""
+        """``tower.MODALITY.OPTION=VALUE`` (or connector, modality, decoder, or ``llm.OPTION=VALUE``) put in place."""
         path, equals, value = setting.partition("=")
         kind, *rest = path.split(".")
-        group = {"tower": "towers", "connector": "connectors", "modality": "modalities"}.get(kind)
+        group = _KINDS.get(kind)
         if (
             not equals
             or (group and len(rest) != 2)
@@ -135,7 +139,7 @@ class Assembly:
             return replace(self, **changed)
         parts: dict[str, Part] = dict(getattr(self, group))
         modality, option = rest
-        if group == "modalities" and modality in self.towers:
+        if group == "modalities" and modality in {**self.towers, **self.decoders}:
             parts.setdefault(modality, Part(name=modality))
         if modality not in parts:
             raise KitError(f"--set {setting}: the assembly has no {kind} for {modality!r}; {near(modality, parts)}")
@@ -156,16 +160,18 @@ class Assembly:
                     f"modality {modality!r} has a tower but no connector; add --connector {modality}=NAME, one of "
                     "'tinyllava list connector'"
                 )
-        for group in ("connectors", "modalities"):
-            for modality in getattr(self, group):
-                if modality not in self.towers:
-                    raise KitError(f"{group}.{modality}: no tower reads {modality!r}; {near(modality, self.towers)}")
+        for modality in self.connectors:
+            if modality not in self.towers:
+                raise KitError(f"connectors.{modality}: no tower reads {modality!r}; {near(modality, self.towers)}")
+        used = {**self.towers, **self.decoders}
+        for modality in self.modalities:
+            if modality not in used:
+                raise KitError(f"modalities.{modality}: no tower or decoder is of {modality!r}; {near(modality, used)}")
         towers = {m: _resolve("tower", part, catalog, f"towers.{m}") for m, part in self.towers.items()}
-        for modality, tower in towers.items():
-            reads = tower.offer.spec.modality  # type: ignore[attr-defined]
-            if reads != modality:
-                raise KitError(f"towers.{modality}: tower {tower.part.name!r} reads {reads!r}, not {modality!r}")
-        modalities = {m: self.modalities.get(m, Part(name=m)) for m in self.towers}
+        decoders = {m: _resolve("decoder", part, catalog, f"decoders.{m}") for m, part in self.decoders.items()}
+        _check_modalities(towers, "reads")
+        _check_modalities(decoders, "makes")
+        modalities = {m: self.modalities.get(m, Part(name=m)) for m in used}
         return Resolved(
             llm=_resolve("llm", self.llm, catalog, "llm"),
             template=_resolve("template", self.template, catalog, "template"),
@@ -174,6 +180,7 @@ class Assembly:
                 m: _resolve("connector", part, catalog, f"connectors.{m}") for m, part in self.connectors.items()
             },
             modalities={m: _resolve("modality", part, catalog, f"modalities.{m}") for m, part in modalities.items()},
+            decoders=decoders,
         )
 
 
@@ -199,6 +206,7 @@ class Resolved:
     towers: Mapping[str, ResolvedPart]
     connectors: Mapping[str, ResolvedPart]
     modalities: Mapping[str, ResolvedPart]
+    decoders: Mapping[str, ResolvedPart]
 
 
 def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -230,6 +238,20 @@ def _by_modality(words: Sequence[str], flag: str) -> dict[str, Part]:
             raise KitError(f"{flag} names {modality!r} twice; a modality has one")
         parts[modality] = Part.parse(rest, f"{flag} {modality}")
     return parts
+
+
+def _check_modalities(parts: Mapping[str, ResolvedPart], does: str) -> None:
+    """
+    Raises:
+        KitError: a tower or decoder stands under another modality than its own.
+    """
+    for modality, part in parts.items():
+        spec: Any = part.offer.spec
+        if spec.modality != modality:
+            raise KitError(
+                f"{_KINDS[spec.kind]}.{modality}: {spec.kind} {part.part.name!r} {does} {spec.modality!r}, "
+                f"not {modality!r}"
+            )
 
 
 def _resolve(kind: str, part: Part, catalog: Catalog, where: str) -> ResolvedPart:

@@ -13,11 +13,13 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from .assembly import Assembly, Resolved, ResolvedPart
 from .catalog import Catalog
 from .configuration import Component, TinyLlavaConfig, as_json
+from .decoders import Decoder, TokenDecoder, check_kind
 from .discovery import discover
 from .donor import Donor, is_donor
 from .errors import KitError
+from .grammar import allot, grammar_of
 from .interfaces import LanguageModel, Preprocessor, Tower
-from .modeling import TinyLlavaForConditionalGeneration, build_connector, build_tower
+from .modeling import TinyLlavaForConditionalGeneration, build_connector, build_decoder, build_tower
 from .processing import TinyLlavaProcessor
 from .specs import load
 
@@ -62,7 +64,9 @@ def draw(assembly: Assembly, catalog: Catalog | None = None) -> Blueprint:
         towers=towers,
         connectors=connectors,
         modalities={m: _component(part, options=part.options) for m, part in resolved.modalities.items()},
+        decoders={m: _read_decoder(part, m) for m, part in resolved.decoders.items()},
     )
+    _allot_ids(config, resolved, catalog)
     for modality in config.towers:
         with torch.device("meta"):
             try:
@@ -96,9 +100,15 @@ def assemble(
         connectors[modality] = build_connector(config, modality, drawn.catalog).to(dtype)
         if source := resolved.connectors[modality].checkpoint:
             Donor(source).fill(connectors[modality], f"connectors.{modality}.")
+    decoders = {m: _load_decoder(part, m, drawn, language_model) for m, part in resolved.decoders.items()}
     config.dtype = dtype
     model = TinyLlavaForConditionalGeneration(
-        config, language_model=language_model, towers=towers, connectors=connectors, catalog=drawn.catalog
+        config,
+        language_model=language_model,
+        towers=towers,
+        connectors=connectors,
+        decoders=decoders,
+        catalog=drawn.catalog,
     )
     if language_model.can_generate():
         model.generation_config = language_model.generation_config
@@ -156,6 +166,50 @@ def _connector_options(part: ResolvedPart, modality: str, joint: Mapping[str, An
     return saved.options
 
 
+def _read_decoder(part: ResolvedPart, modality: str) -> dict[str, object]:
+    """The component of a decoder, from its checkpoint's configuration.
+
+    Raises:
+        KitError: not found, of another kind, or its class is not what its spec says.
+    """
+    decoder: type[Decoder] = load(part.offer.spec)
+    check_kind(decoder, part.part.name, part.offer.spec.reads)  # type: ignore[attr-defined]
+    if is_donor(part.checkpoint):
+        config = dict(Donor(part.checkpoint).component(part, "decoder", modality).config)
+    else:
+        config = decoder.read_config(part.checkpoint, **part.options)
+    return _component(part, config=config, licence=_licence(part, "decoder", modality))
+
+
+def _allot_ids(config: TinyLlavaConfig, resolved: Resolved, catalog: Catalog) -> None:
+    """Give each decoder its ids, behind those of the tokenizer and behind the LLM's rows.
+
+    Raises:
+        KitError: a decoder's ids have no order that can be written.
+    """
+    with torch.device("meta"):
+        decoders = {m: build_decoder(config, m, catalog) for m in config.decoders}
+    wanted = {m: dict(decoder.ranges) for m, decoder in decoders.items() if isinstance(decoder, TokenDecoder)}
+    if wanted:
+        llm: type[LanguageModel] = load(resolved.llm.offer.spec)
+        tokens = len(llm.read_tokenizer(resolved.llm.checkpoint))
+        config.token_ranges = allot(wanted, max(tokens, config.text_config.vocab_size))
+    grammar_of(config, decoders)
+
+
+def _load_decoder(part: ResolvedPart, modality: str, drawn: Blueprint, language_model: PreTrainedModel) -> Decoder:
+    """A decoder with its weights; its rows are new, unless a saved model gives them."""
+    decoder = build_decoder(drawn.config, modality, drawn.catalog)
+    if is_donor(part.checkpoint):
+        Donor(part.checkpoint).fill(decoder, f"decoders.{modality}.")
+        return decoder
+    decoder.load_weights(part.checkpoint)
+    if isinstance(decoder, TokenDecoder):
+        tables = (language_model.get_input_embeddings(), language_model.get_output_embeddings())
+        decoder.rows.spread_like(*(table.weight for table in tables))
+    return decoder
+
+
 @dataclass(frozen=True, kw_only=True)
 class PartReport:
     """What one part of an assembly costs. `tokens` per item: None where it varies or does not apply."""
@@ -183,6 +237,9 @@ def report(drawn: Blueprint) -> list[PartReport]:
             tokens = None if fixed is None else connector.num_tokens(fixed)
             joint, saved = resolved.connectors[modality], config.component("connector", modality)
             rows.append(_row(f"connector {modality}", joint, saved, connector, tokens))
+        for modality, part in resolved.decoders.items():
+            decoder = build_decoder(config, modality, drawn.catalog)
+            rows.append(_row(f"decoder {modality}", part, config.component("decoder", modality), decoder))
     return rows
 
 

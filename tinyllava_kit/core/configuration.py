@@ -77,8 +77,9 @@ class _AnyLanguageModel(SubConfigSpec):
 class TinyLlavaConfig(PreTrainedConfig):
     """Configuration of a `TinyLlavaForConditionalGeneration`.
 
-    `text_config` is the LLM's own configuration. `llm` and `template` are components; `towers`, `connectors` and
-    `modalities` map a modality's name to one. All are stored as plain JSON; `component` reads one.
+    `text_config` is the LLM's own configuration. `llm` and `template` are components; `towers`, `connectors`,
+    `modalities` and `decoders` map a modality's name to one. All are stored as plain JSON; `component` reads one.
+    `token_ranges` says which ids belong to which decoder, see `grammar.allot`.
     """
 
     model_type = "tinyllava"
@@ -90,22 +91,25 @@ class TinyLlavaConfig(PreTrainedConfig):
     towers: dict | None = None
     connectors: dict | None = None
     modalities: dict | None = None
+    decoders: dict | None = None
+    token_ranges: dict | None = None
     tie_word_embeddings: bool | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         if self.tie_word_embeddings is None:
             self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
-        for name in ("towers", "connectors", "modalities"):
+        for name in ("towers", "connectors", "modalities", "decoders", "token_ranges"):
             setattr(self, name, dict(getattr(self, name) or {}))
 
     def component(self, kind: str, modality: str = "") -> Component:
-        """The `llm`, the `template`, or a modality's `tower`, `connector` or `modality`.
+        """The `llm`, the `template`, or a modality's `tower`, `connector`, `modality` or `decoder`.
 
         Raises:
             KitError: the configuration has none.
         """
-        group = {"tower": "towers", "connector": "connectors", "modality": "modalities"}.get(kind, kind)
+        groups = {"tower": "towers", "connector": "connectors", "modality": "modalities", "decoder": "decoders"}
+        group = groups.get(kind, kind)
         value = getattr(self, group)
         where = f"{group}.{modality}" if modality else group
         if modality:

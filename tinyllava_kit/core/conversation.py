@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +54,13 @@ class Conversation:
     turns: tuple[Turn, ...]
     items: tuple[Item, ...] = ()
     name: str = field(default="conversation", compare=False)
+
+    def answered(self, modalities: Collection[str]) -> list[bool]:
+        """For each item, whether the assistant gives it and its modality is one of these."""
+        roles = [turn.role for turn in self.turns for _ in range(turn.text.count(ITEM))]
+        return [
+            role == "assistant" and item.modality in modalities for role, item in zip(roles, self.items, strict=True)
+        ]
 
 
 def from_messages(

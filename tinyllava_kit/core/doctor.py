@@ -281,12 +281,12 @@ def _probe(catalog: Catalog) -> Iterator[Finding]:
 
 # The class that a component of each kind extends; a command is of the command line, not of the core.
 _INTERFACES = {
-    "modality": "Modality",
-    "tower": "Tower",
-    "connector": "Connector",
-    "llm": "LanguageModel",
-    "decoder": "Decoder",
-    "template": "ChatTemplate",
+    "modality": "interfaces.Modality",
+    "tower": "interfaces.Tower",
+    "connector": "interfaces.Connector",
+    "llm": "interfaces.LanguageModel",
+    "decoder": "decoders.Decoder",
+    "template": "interfaces.ChatTemplate",
 }
 
 
@@ -304,9 +304,10 @@ def import_component(kind: str, target: str) -> Outcome:
 
 
 def _check_class(component: object, wanted: str) -> None:
-    interface = getattr(importlib.import_module("tinyllava_kit.core.interfaces"), wanted)
+    module, _, name = wanted.partition(".")
+    interface = getattr(importlib.import_module(f"tinyllava_kit.core.{module}"), name)
     if not (inspect.isclass(component) and issubclass(component, interface)):
-        raise TypeError(f"must be a class that extends core.interfaces.{wanted}")
+        raise TypeError(f"must be a class that extends core.{wanted}")
     missing: Iterable[str] = sorted(getattr(component, "__abstractmethods__", ()))
     if missing:
         raise TypeError(f"does not define {', '.join(missing)}")

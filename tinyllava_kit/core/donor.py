@@ -1,4 +1,4 @@
-"""A saved model that gives parts to a new one: a tower, a trained connector, the LLM."""
+"""A saved model that gives parts to a new one: a tower, a trained connector or decoder, the LLM."""
 
 from __future__ import annotations
 

@@ -84,6 +84,24 @@ class Modality(ABC):
         """
         raise KitError(f"{type(self).__name__} has no blank item; leave the control with blank items out")
 
+    def join(self, pieces: Sequence[Any]) -> Any:
+        """Pieces of an item, in order, as a decoder streams them -> the item.
+
+        Raises:
+            KitError: the modality has no pieces.
+        """
+        if len(pieces) == 1:
+            return pieces[0]
+        raise KitError(f"{type(self).__name__} cannot join {len(pieces)} pieces of an item; it must give join()")
+
+    def write(self, item: Any, path: str) -> None:
+        """Save an item, as `read` gives it, in a file that `read` takes; the file appears whole or not at all.
+
+        Raises:
+            KitError: the modality cannot, or the file cannot be written; names it.
+        """
+        raise KitError(f"{path}: {type(self).__name__} cannot write a file; it must give write()")
+
     def expand(self, item: Any, preprocessor: Preprocessor) -> list[Any]:
         """What stands at one placeholder: `item` alone, or the parts it is cut into.
 
@@ -279,29 +297,3 @@ class ChatTemplate(ABC):
         Raises:
             KitError: roles in an order that the template cannot write.
         """
-
-
-class Decoder(nn.Module, ABC):
-    """The way out of the LLM into a modality: owns a range of token ids and turns them into an item.
-
-    The assembly allots `num_ids` ids after the tokenizer's own and tells where they start with `bind`.
-    """
-
-    start: int = 0
-
-    @property
-    @abstractmethod
-    def num_ids(self) -> int:
-        """How many token ids the decoder needs, marks included; 0 for one that reads text."""
-
-    def bind(self, start: int) -> None:
-        """Where its ids start in the vocabulary."""
-        self.start = start
-
-    @abstractmethod
-    def encode(self, item: Any) -> Tensor:
-        """An item as ids, (n,) int64, each in [start, start + num_ids)."""
-
-    @abstractmethod
-    def decode(self, ids: Tensor) -> Any:
-        """The inverse of `encode`."""

@@ -7,8 +7,9 @@ V vocabulary, n positions that have a target.
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ from transformers.modeling_outputs import ModelOutput
 from .catalog import Catalog
 from .checkpoint import check_loaded
 from .configuration import TinyLlavaConfig
+from .decoders import Decoder, TokenDecoder, TokenRows
 from .discovery import discover
 from .errors import FusionError, KitError
+from .extension import Extension
 from .foreign import open_if_foreign
 from .fusion import Plan, check_features, fuse, gather_rows
+from .grammar import FollowGrammar, grammar_of
 from .interfaces import Connector, Features, LanguageModel, Tower
 from .saving import HUB_ARGUMENTS, whole_directory
 from .specs import load
@@ -40,6 +44,7 @@ class TinyLlavaOutput(ModelOutput):
     logits: (B, T, V); None while training with labels, where only the rows with a target are computed.
     target_losses: (n,) float32 without a graph, the cross-entropy at each of ``plan.target_rows``.
     target_logits: (n, V), those rows, in the same order, where they were asked for.
+    target_hits: (n,) bool, whether the label was the likeliest id there; of models with decoders that have ids.
     item_features, item_rows: modality -> what the tower made, and the connector of it, (N, P', D); where items were
         given and no text.
     """
@@ -48,6 +53,7 @@ class TinyLlavaOutput(ModelOutput):
     logits: Tensor | None = None
     target_losses: Tensor | None = None
     target_logits: Tensor | None = None
+    target_hits: Tensor | None = None
     item_features: dict[str, Features] | None = None
     item_rows: dict[str, Tensor] | None = None
     past_key_values: Cache | None = None
@@ -132,6 +138,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         language_model: a transformers causal LM of ``config.text_config``.
         towers: modality -> `Tower`.
         connectors: modality -> `Connector`.
+        decoders: modality -> `Decoder`.
         catalog: the installed plugins; found when not given.
 
     Raises:
@@ -145,6 +152,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         language_model: PreTrainedModel | None = None,
         towers: Mapping[str, Tower] | None = None,
         connectors: Mapping[str, Connector] | None = None,
+        decoders: Mapping[str, Decoder] | None = None,
         catalog: Catalog | None = None,
     ) -> None:
         super().__init__(config)
@@ -156,17 +164,24 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         self.connectors = nn.ModuleDict(
             connectors or {m: build_connector(config, m, catalog) for m in config.connectors}
         )
+        self.decoders = nn.ModuleDict(decoders or {m: build_decoder(config, m, catalog) for m in config.decoders})
+        grammar = grammar_of(config, self.decoders)
+        writing = {m: decoder for m, decoder in self.decoders.items() if isinstance(decoder, TokenDecoder)}
+        self.extension = None if grammar is None else Extension(grammar, writing)
         if self.device.type != "meta":
             for module in self.modules():
                 module._is_hf_initialized = True  # each part initialised itself; post_init shall not do it again
         self.post_init()
-        self._collect_from_towers()
+        self._collect_from_parts()
 
-    def _collect_from_towers(self) -> None:
-        """What post_init gathers from direct children only, for towers and the transformers models inside them."""
+    def _collect_from_parts(self) -> None:
+        """What post_init gathers from direct children only: of towers, decoders and transformers models inside them."""
         for tower in self.towers.values():
             self._no_split_modules.update(tower.no_split_modules)
-        for name, module in self.towers.named_modules(prefix="towers"):
+        if self.decoders:
+            self._keep_in_fp32_modules_strict.add("decoders")
+        towers, decoders = (getattr(self, part).named_modules(prefix=part) for part in ("towers", "decoders"))
+        for name, module in (*towers, *decoders):
             if isinstance(module, PreTrainedModel):
                 tied = module.all_tied_weights_keys
                 self.all_tied_weights_keys.update({f"{name}.{k}": f"{name}.{v}" for k, v in tied.items()})
@@ -189,11 +204,16 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         return self.language_model.get_decoder()
 
     def train(self, mode: bool = True) -> TinyLlavaForConditionalGeneration:
-        """As in torch, but a tower or connector of which nothing is trained stays in eval."""
+        """As in torch, but a tower or connector of which nothing is trained stays in eval, and so do decoders but for
+        what they train."""
         super().train(mode)
         for part in (*self.towers.values(), *self.connectors.values()):
             if not _is_trained(part):
                 part.eval()
+        for decoder in self.decoders.values():
+            decoder.eval()
+            for module in decoder.trained_modules():
+                module.train(mode)
         return self
 
     def encode(self, modality: str, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -220,6 +240,8 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             FusionError: what the towers and connectors made does not fit the plan.
         """
         table = self.get_input_embeddings()
+        if self.extension is not None:
+            table = partial(self.extension.embed, table)
         if plan is None:
             return self._with_idle_parts(table(input_ids), ())  # (B, T, D)
         text = table(input_ids.flatten().index_select(0, plan.text_rows))  # (n_text, D)
@@ -232,6 +254,18 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
                 check_features(plan, modality, encoded.shape)
             rows[modality] = gather_rows(plan, modality, encoded)  # (R, D)
         return self._with_idle_parts(fuse(plan, text, rows), rows)  # (B, T, D)
+
+    def ids_of(self, modality: str, item: Any, name: str = "") -> list[int]:
+        """An item, as its modality reads it, as the ids that the LLM writes for it, marks included.
+
+        Raises:
+            KitError: the model does not write this modality in ids, or the item cannot be written; names it.
+        """
+        if self.extension is None or modality not in self.extension.decoders:
+            raise KitError(f"the model does not write {modality!r} in ids; assemble it with --decoder {modality}=NAME")
+        with torch.no_grad():
+            ids = self.extension.decoders[modality].encode(item)  # (n,)
+        return self.extension.grammar.enclosed(modality, ids.cpu(), name or modality)
 
     def _with_idle_parts(self, embeds: Tensor, busy: Container[str]) -> Tensor:
         """The same embeddings (B, T, D), in a graph that also holds what is trained of the parts that had no item.
@@ -255,6 +289,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         labels: Tensor | None = None,
         items: Items | None = None,
         plan: Plan | None = None,
+        targets: Mapping[str, Tensor] | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | int | None = None,
         skip_logits: bool | None = None,
@@ -269,8 +304,11 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             labels: (B, T) int64, IGNORE_INDEX where nothing is learned; those of the plan, where there is one.
             items, plan: see the class. Items alone, without `input_ids` and `inputs_embeds`, run towers and
                 connectors only.
+            targets: of models with decoders that have ids: group -> (g,) which of ``plan.target_rows`` are of it.
+                Losses are then among the ids that may stand at a place, and averaged for each group, see `Extension`.
             logits_to_keep: as in transformers, the last so many positions, or an index.
-            num_items_in_batch: the number of target tokens of the whole step, over which the loss is averaged.
+            num_items_in_batch: the number of target tokens of the whole step, over which the loss is averaged; with
+                `targets`, perhaps that of each group.
             skip_logits: compute the head only where a label is, and return no logits. Default: while training
                 with labels and a plan.
             return_target_logits: with `skip_logits`, return the logits of those rows.
@@ -301,13 +339,31 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             "past_key_values": past_key_values,
             **kwargs,
         }
-        targets = None if plan is None else plan.target_rows
+        target_rows = None if plan is None else plan.target_rows
         if skip_logits is None:
-            skip_logits = self.training and labels is not None and targets is not None
+            skip_logits = self.training and labels is not None and target_rows is not None
+        if self.extension is not None:
+            outputs = self.get_decoder()(**inputs)
+            hidden = outputs.last_hidden_state.view(*shape, -1)  # (B, T, D)
+            output = TinyLlavaOutput(
+                past_key_values=outputs.past_key_values,
+                hidden_states=outputs.hidden_states,
+                attentions=outputs.attentions,
+            )
+            if labels is not None and target_rows is not None and targets is not None:
+                output = self._learn(output, hidden, labels, plan, targets, num_items_in_batch, return_target_logits)
+            if skip_logits and output.loss is not None:
+                return output
+            keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+            output.logits = self.extension.logits(self._head, hidden[:, keep])  # (B, T, V)
+            if labels is not None and output.loss is None:
+                vocab = output.logits.shape[-1]
+                output.loss = self.loss_function(output.logits, labels, vocab, num_items_in_batch=num_items_in_batch)
+            return output
         if skip_logits:
             hidden = self.get_decoder()(**inputs).last_hidden_state.flatten(0, 1)  # (B*T, D)
-            logits = self.llm_interface.logits(self.language_model, hidden.index_select(0, targets))  # (n, V)
-            losses = target_losses(logits, labels, targets)  # (n,)
+            logits = self.llm_interface.logits(self.language_model, hidden.index_select(0, target_rows))  # (n, V)
+            losses = target_losses(logits, labels, target_rows)  # (n,)
             return TinyLlavaOutput(
                 loss=mean_loss(losses, num_items_in_batch),
                 target_losses=losses.detach(),
@@ -315,9 +371,9 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             )
         outputs = self.language_model(**inputs, logits_to_keep=logits_to_keep)
         loss, losses = None, None
-        if labels is not None and targets is not None:
-            logits = outputs.logits.flatten(0, 1).index_select(0, targets)  # (n, V)
-            losses = target_losses(logits, labels, targets)  # (n,)
+        if labels is not None and target_rows is not None:
+            logits = outputs.logits.flatten(0, 1).index_select(0, target_rows)  # (n, V)
+            losses = target_losses(logits, labels, target_rows)  # (n,)
             loss = mean_loss(losses, num_items_in_batch)
         elif labels is not None:
             vocab = outputs.logits.shape[-1]
@@ -342,11 +398,48 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         # Both names stand in the signature because generate looks for them there.
         return super().prepare_inputs_for_generation(input_ids, inputs_embeds=inputs_embeds, **kwargs)
 
+    def _head(self, hidden: Tensor) -> Tensor:
+        """Hidden states (..., D) -> the LLM's own logits (..., V)."""
+        return self.llm_interface.logits(self.language_model, hidden)
+
+    def _learn(
+        self,
+        output: TinyLlavaOutput,
+        hidden: Tensor,
+        labels: Tensor,
+        plan: Plan,
+        targets: Mapping[str, Tensor],
+        num_items: Tensor | int | None,
+        return_target_logits: bool,
+    ) -> TinyLlavaOutput:
+        """The output with its losses, of a model whose decoders have ids: hidden (B, T, D), labels (B, T)."""
+        rows = plan.target_rows
+        mine = hidden.flatten(0, 1).index_select(0, rows)  # (n, D)
+        previous = plan.input_ids.flatten().index_select(0, rows)  # (n,)
+        following = labels.flatten().index_select(0, rows + 1)  # (n,)
+        losses, hits = self.extension.losses(self._head, mine, previous, following, targets)  # (n,)
+        output.loss = self.extension.mean(losses, targets, num_items)
+        output.target_losses, output.target_hits = losses.detach(), hits
+        if return_target_logits:
+            output.target_logits = self.extension.logits(self._head, mine)  # (n, V)
+        return output
+
     @torch.no_grad()
     def generate(
-        self, inputs: Tensor | None = None, *, items: Items | None = None, plan: Plan | None = None, **kwargs: Any
+        self,
+        inputs: Tensor | None = None,
+        *,
+        items: Items | None = None,
+        plan: Plan | None = None,
+        force: Collection[str] = (),
+        forbid: Collection[str] = (),
+        **kwargs: Any,
     ):
         """As in transformers, with `items` and `plan`; returns prompt and new tokens.
+
+        Ids of decoders come in the order that these state, so that every item is whole but for one that
+        `max_new_tokens` ends. `force` names modalities of which the answer must hold an item, `forbid` those of which
+        it must not.
 
         The items are embedded here, once: what beams and several returned sequences repeat are ordinary tensors.
 
@@ -361,10 +454,37 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
                     "generate wants one sample a row, padded on the left; make the batch with padding_side='left'"
                 )
             ids = kwargs.pop("input_ids", inputs)
-            kwargs.pop("position_ids", None)
-            kwargs.pop("labels", None)
+            for name in ("position_ids", "labels", "targets"):
+                kwargs.pop(name, None)
+            self._keep_order(kwargs, ids, force, forbid)
             return super().generate(input_ids=ids, inputs_embeds=self.embed(ids, items, plan), **kwargs)
+        self._keep_order(kwargs, kwargs.get("input_ids", inputs), force, forbid)
         return super().generate(inputs, **kwargs)
+
+    def _keep_order(
+        self, options: dict[str, Any], prompt: Tensor | None, force: Collection[str], forbid: Collection[str]
+    ) -> None:
+        """Add to generation's `options` what keeps the ids of decoders in order.
+
+        Raises:
+            KitError: a modality that the model does not write; a repetition penalty, which distorts its ids.
+        """
+        if self.extension is None:
+            if force or forbid:
+                raise KitError(f"the model writes text only, not {', '.join((*force, *forbid))}")
+            return
+        grammar = self.extension.grammar
+        if set(forbid) < set(grammar.begin) and options.setdefault("repetition_penalty", 1.0) != 1.0:
+            raise KitError(
+                "repetition_penalty distorts the ids of decoders, which repeat by nature; leave it out, or forbid "
+                + ", ".join(sorted(set(grammar.begin) - set(forbid)))
+            )
+        config = options.get("generation_config") or self.generation_config
+        ends = options.get("eos_token_id", config.eos_token_id)
+        ends = ends.tolist() if isinstance(ends, Tensor) else ends
+        ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+        order = FollowGrammar(grammar, prompt=prompt, ends=ends, force=force, forbid=forbid)
+        options["logits_processor"] = [*(options.get("logits_processor") or ()), order]
 
 
 def build_tower(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> Tower:
@@ -387,6 +507,15 @@ def build_connector(config: TinyLlavaConfig, modality: str, catalog: Catalog) ->
         grid=tuple(grid) if grid else None,
         **component.options,
     )
+
+
+def build_decoder(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> Decoder:
+    """The decoder of a modality, without weights, with rows for its ids and their two marks."""
+    component = config.component("decoder", modality)
+    decoder: Decoder = load(component.offer("decoder", catalog).spec)(component.config)
+    if isinstance(decoder, TokenDecoder):
+        decoder.rows = TokenRows(2 + sum(decoder.ranges.values()), config.text_config.hidden_size)
+    return decoder
 
 
 def run_rows(tower: Tower, inputs: Mapping[str, Tensor]) -> Features:

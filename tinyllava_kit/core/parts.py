@@ -1,4 +1,5 @@
-"""The parts of a model by the names that recipes use: ``llm``, ``tower.MODALITY``, ``connector.MODALITY``."""
+"""The parts of a model by the names that recipes use: ``llm``, ``tower.MODALITY``, ``connector.MODALITY``,
+``decoder.MODALITY``."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ def part_prefixes(config: TinyLlavaConfig) -> dict[str, str]:
     prefixes = {"llm": "language_model"}
     prefixes.update({f"tower.{modality}": f"towers.{modality}" for modality in config.towers})
     prefixes.update({f"connector.{modality}": f"connectors.{modality}" for modality in config.connectors})
+    prefixes.update({f"decoder.{modality}": f"decoders.{modality}" for modality in config.decoders})
     return prefixes
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,16 @@ from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerBase, P
 from .catalog import Catalog
 from .checkpoint import read_pretrained
 from .configuration import TinyLlavaConfig
-from .conversation import ITEM, Conversation, Item, Span, from_messages, from_row
+from .conversation import ITEM, Conversation, Item, Span, Turn, from_messages, from_row
+from .decoders import Decoder
 from .discovery import discover
 from .encoding import encode_spans
 from .errors import KitError
 from .foreign import open_if_foreign
 from .fusion import ItemSpan, Plan, Sample, TextSpan, plan
+from .grammar import grammar_of
 from .interfaces import ChatTemplate, Connector, Modality, Preprocessor
-from .modeling import build_connector
+from .modeling import build_connector, build_decoder
 from .saving import HUB_ARGUMENTS, whole_directory
 from .specs import load
 
@@ -71,6 +73,8 @@ class Batch(BatchFeature):
 # What stands at an item's placeholder: items ready for the tower, and text between them.
 Parts = list[EncodedItem | str]
 ItemReader = Callable[[Item], Parts]
+# An item that the assistant gives -> the ids that the LLM writes for it, marks included.
+ItemWriter = Callable[[Item], Sequence[int]]
 
 
 class TinyLlavaProcessor(ProcessorMixin):
@@ -101,13 +105,15 @@ class TinyLlavaProcessor(ProcessorMixin):
         self.chat_template = tokenizer.chat_template
         template = config.component("template")
         self.template: ChatTemplate = load(template.offer("template", catalog).spec)(tokenizer, **template.options)
-        self.specs, self.modalities, self.connectors = {}, {}, {}
-        for modality in config.towers:
+        self.specs, self.modalities = {}, {}
+        for modality in config.modalities:
             component = config.component("modality", modality)
             self.specs[modality] = component.offer("modality", catalog).spec
             self.modalities[modality]: Modality = load(self.specs[modality])(**component.options)
-            with torch.device("meta"):  # asked for its arithmetic only
-                self.connectors[modality]: Connector = build_connector(config, modality, catalog)
+        with torch.device("meta"):  # asked for their arithmetic only
+            self.connectors: dict[str, Connector] = {m: build_connector(config, m, catalog) for m in config.towers}
+            self.decoders: dict[str, Decoder] = {m: build_decoder(config, m, catalog) for m in config.decoders}
+        self.grammar = grammar_of(config, self.decoders)
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{m}: {type(p).__name__}" for m, p in self.preprocessors.items())
@@ -159,27 +165,57 @@ class TinyLlavaProcessor(ProcessorMixin):
             return from_row(source, self.specs, name=name or "row")
         return from_messages(source, self.specs, name=name or "messages")
 
-    def encode(self, conversation: Conversation, *, answer: bool = False, reader: ItemReader | None = None) -> Encoded:
+    @property
+    def writes(self) -> set[str]:
+        """The modalities of which an answer may hold items, in ids."""
+        return set(self.grammar.begin) if self.grammar else set()
+
+    def encode(
+        self,
+        conversation: Conversation,
+        *,
+        answer: bool = False,
+        reader: ItemReader | None = None,
+        writer: ItemWriter | None = None,
+    ) -> Encoded:
         """A conversation as spans with exact labels, its items read.
+
+        An item that the assistant gives, of a modality that the model writes in ids, stands as these; all of them are
+        learned. Its text, where it has one and the turn has no words, stands in front of it.
 
         Args:
             answer: end the text where the assistant begins to speak.
             reader: reads an item; default `read_item`.
+            writer: turns such an item into ids, which takes the model: `inference.codes.ItemCodes`.
+
+        Raises:
+            KitError: a turn that the template cannot write, an item that the model does not read, or such items
+                without a writer.
         """
+        conversation = _words_first(conversation, self.writes)
+        answered = iter(conversation.answered(self.writes))
         try:
             spans = self.template.render(conversation.turns, answer=answer)
         except KitError as error:
             raise KitError(f"{conversation.name}: {error}") from error
         waiting = iter(conversation.items)
-        text = encode_spans(
-            self._with_markers(spans, conversation.items), self.tokenizer, add_bos=self.template.add_bos
-        )
+        text = encode_spans(self._with_markers(spans, conversation), self.tokenizer, add_bos=self.template.add_bos)
         sample, items = [], []
         for span in text:
             if span is not None:
                 sample.append(span)
                 continue
-            for part in (reader or self.read_item)(next(waiting)):
+            item = next(waiting)
+            if next(answered):
+                ids = self._write(item, writer)
+                sample.append(TextSpan(ids, ids))
+                continue
+            if item.modality not in self.preprocessors:
+                reads = ", ".join(self.preprocessors) or "text only"
+                raise KitError(
+                    f"{conversation.name}: the model writes {item.modality!r} and does not read it; it reads {reads}"
+                )
+            for part in (reader or self.read_item)(item):
                 if isinstance(part, str):
                     sample += encode_spans([Span(part)], self.tokenizer, add_bos=False)
                     continue
@@ -193,7 +229,7 @@ class TinyLlavaProcessor(ProcessorMixin):
 
         No item is decoded where its header says how large it is (`Modality.outline`). It cannot be collated.
         """
-        return self.encode(conversation, reader=self.outline_item)
+        return self.encode(conversation, reader=self.outline_item, writer=self.outline_ids)
 
     def read_item(self, item: Item) -> Parts:
         """Read one item: what stands at its placeholder, each part ready for the tower.
@@ -210,6 +246,23 @@ class TinyLlavaProcessor(ProcessorMixin):
             KitError: as `read_item`, as far as that is seen without decoding.
         """
         return self._parts(item, self.modalities[item.modality].outline, lambda part: [])
+
+    def outline_ids(self, item: Item) -> list[int]:
+        """As many ids as the LLM writes for an item, marks included; all are the begin mark.
+
+        Raises:
+            KitError: as far as it is seen without decoding, the item cannot be written.
+        """
+        count = self.decoders[item.modality].num_ids(self.modalities[item.modality].outline(item.source))
+        return [self.grammar.begin[item.modality]] * (count + 2)
+
+    def _write(self, item: Item, writer: ItemWriter | None) -> list[int]:
+        if writer is None:
+            raise KitError(
+                f"{item.name or 'conversation'}: the assistant gives an item of {item.modality!r}, whose ids the model "
+                "makes; give encode() a writer, inference.codes.ItemCodes(model, processor)"
+            )
+        return list(writer(item))
 
     def _parts(
         self, item: Item, read: Callable[[Any], Any], prepare: Callable[[Any], Sequence[Mapping[str, Tensor]]]
@@ -257,6 +310,8 @@ class TinyLlavaProcessor(ProcessorMixin):
             data["attention_mask"] = layout.attention_mask
         if layout.labels is not None:
             data["labels"] = layout.labels
+            if self.grammar is not None:
+                data["targets"] = self._targets(layout)
         items = {m: self._collate_items(m, encoded, layout) for m in layout.item_rows}
         if items:
             data["items"] = items
@@ -316,23 +371,29 @@ class TinyLlavaProcessor(ProcessorMixin):
             preprocessors[modality] = tower.preprocessor_class.from_settings(settings["preprocessors"][modality])
         return cls(read_pretrained(AutoTokenizer, path, **hub), config, preprocessors, catalog)
 
-    def _with_markers(self, spans: Sequence[Span], items: Sequence[Item]) -> list[Span]:
-        """The spans with each item's begin and end texts around it.
+    def _targets(self, layout: Plan) -> dict[str, Tensor]:
+        """Group of ids -> (g,) which of the plan's target rows are of it, every group of the grammar, in its order."""
+        previous = layout.input_ids.flatten()[layout.target_rows]  # (n,)
+        group = self.grammar.group_of[self.grammar.state_of[previous]]  # (n,)
+        return {name: (group == index).nonzero()[:, 0] for index, name in enumerate(self.grammar.groups)}
+
+    def _with_markers(self, spans: Sequence[Span], conversation: Conversation) -> list[Span]:
+        """The spans with each item's begin and end texts around it; what is written in ids has marks of its own.
 
         Raises:
             KitError: the template lost or doubled an item.
         """
-        waiting = iter(items)
+        waiting = iter(zip(conversation.items, conversation.answered(self.writes), strict=True))
         out = []
         for span in spans:
             first, *rest = span.text.split(ITEM)
             text = first
             for piece in rest:
-                item = next(waiting, None)
+                item, answered = next(waiting, (None, False))
                 if item is None:
                     raise KitError("the chat template wrote an item twice; choose another --template")
                 token = self.specs[item.modality].token
-                text += f"{token.begin}{ITEM}{token.end}{piece}"
+                text += f"{ITEM}{piece}" if answered else f"{token.begin}{ITEM}{token.end}{piece}"
             out.append(Span(text, span.learn))
         if next(waiting, None) is not None:
             raise KitError("the chat template left an item out; choose another --template")
@@ -378,6 +439,18 @@ def _pad_features(features: Sequence[Tensor]) -> dict[str, Tensor]:
         "features": torch.nn.utils.rnn.pad_sequence(list(features), batch_first=True),
         "lengths": torch.tensor(lengths),
     }
+
+
+def _words_first(conversation: Conversation, modalities: Collection[str]) -> Conversation:
+    """The same, with the text of an item that the assistant gives in front of it, where its turn has no words."""
+    answered = iter(zip(conversation.items, conversation.answered(modalities), strict=True))
+    turns = []
+    for turn in conversation.turns:
+        mine = [next(answered) for _ in range(turn.text.count(ITEM))]
+        has_words = bool(turn.text.replace(ITEM, "").strip())
+        words = "" if has_words else " ".join(item.text for item, given in mine if given and item.text)
+        turns.append(Turn(turn.role, f"{words}{turn.text}"))
+    return replace(conversation, turns=tuple(turns))
 
 
 def _without_labels(span: TextSpan | ItemSpan) -> TextSpan | ItemSpan:

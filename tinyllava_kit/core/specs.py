@@ -125,12 +125,19 @@ class ModalitySpec(Spec):
     """A kind of content. Target: a `core.interfaces.Modality` class.
 
     A LLaVA row names the item's file, or a list of them, under the modality's name
-    (``{"image": "a.png", "conversations": [...]}``). `suffixes` are the endings of such files.
+    (``{"image": "a.png", "conversations": [...]}``). `suffixes` are the endings of such files. `verb` is what making
+    one is called, lower_snake: the command line then has ``--VERB FILE`` for an item of an answer.
     """
 
     kind: ClassVar[str] = "modality"
     token: TokenType
     suffixes: tuple[str, ...] = ()
+    verb: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.verb and not _NAME.fullmatch(self.verb):
+            raise ValueError(f"verb must be lower_snake, like 'draw', got {self.verb!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,11 +177,16 @@ class LanguageModelSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderSpec(Spec):
-    """A way out of the LLM into a modality. Target: a `core.interfaces.Decoder` class."""
+    """A way out of the LLM into a modality. Target: a `core.decoders.TokenDecoder` or `TextDecoder` class.
+
+    `modality` is the name of the modality that it makes. `reads` is what it makes it of: ids that the LLM writes
+    (``tokens``) or the text of an answer (``text``). `checkpoint` is the one taken where the user names none.
+    """
 
     kind: ClassVar[str] = "decoder"
     modality: str
     reads: str = "tokens"
+    checkpoint: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()

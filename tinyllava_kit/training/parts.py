@@ -8,6 +8,7 @@ from peft import LoraConfig
 from peft.tuners.lora import LoraModel
 from torch import nn
 
+from ..core.decoders import Decoder
 from ..core.errors import KitError, near
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.parts import named_parts
@@ -31,6 +32,8 @@ class OpenParts:
         training = {name: how for name, how in training.items() if how.mode != "frozen"}
         self.trained = {name: parts[name] for name in training}
         for name, wanted in training.items():
+            if wanted.mode == "lora" and isinstance(parts[name], Decoder):
+                raise KitError(f"train.{name}: a decoder's rows are no linear layer for adapters; train it full")
             if wanted.mode == "lora":
                 self.adapters.append(_add_lora(parts[name], wanted, model))
             elif wanted.mode == "partial":

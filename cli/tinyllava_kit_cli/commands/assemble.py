@@ -14,13 +14,16 @@ from tinyllava_kit_cli.output import refuse_taken
     "--tower", "towers", multiple=True, metavar="MODALITY=NAME[:CHECKPOINT]", help="An encoder; one per modality."
 )
 @click.option("--connector", "connectors", multiple=True, metavar="MODALITY=NAME[:MODEL]", help="Its joint to the LLM.")
+@click.option(
+    "--decoder", "decoders", multiple=True, metavar="MODALITY=NAME[:CHECKPOINT]", help="A way out; one per modality."
+)
 @click.option("--template", default="auto", show_default=True, help="The chat template.")
 @click.option(
     "--set", "settings", multiple=True, metavar="PART.OPTION=VALUE", help="As in tower.image.layer=-2; see 'info'."
 )
 @click.option("-o", "--output", type=click.Path(), help="The model directory to write.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True)
-@click.option("--seed", default=0, show_default=True, help="Of the new connectors' weights.")
+@click.option("--seed", default=0, show_default=True, help="Of new weights: connectors, rows of decoders.")
 @click.option("--dry-run", is_flag=True, help="Read configurations only and print what the model would cost.")
 @click.option("--force", is_flag=True, help="Replace the output directory's model.")
 def command(
@@ -28,6 +31,7 @@ def command(
     llm: str | None,
     towers: tuple[str, ...],
     connectors: tuple[str, ...],
+    decoders: tuple[str, ...],
     template: str,
     settings: tuple[str, ...],
     output: str | None,
@@ -36,28 +40,36 @@ def command(
     dry_run: bool,
     force: bool,
 ) -> None:
-    """Put towers, connectors and an LLM together as one model.
+    """Put towers, connectors, decoders and an LLM together as one model.
 
-    The parts come from options, or from a YAML FILE with llm, towers, connectors, modalities and template.
+    The parts come from options, or from a YAML FILE with llm, towers, connectors, modalities, decoders and template.
     A CHECKPOINT is a hub name, a directory as transformers or timm save one, or a model directory of this kit,
-    which gives the part it has. Connectors are new, unless a MODEL gives one: train them next.
+    which gives the part it has. Connectors, and what the LLM knows of a decoder's ids, are new, unless a MODEL
+    gives them: train them next.
     """
     from tinyllava_kit.core.assembly import Assembly
     from tinyllava_kit.core.errors import KitError
 
     if bool(file) == bool(llm):
-        raise click.UsageError("give either a YAML FILE or --llm with --tower and --connector")
+        raise click.UsageError("give either a YAML FILE or --llm with --tower and --connector, or --decoder")
     if not output and not dry_run:
         raise click.UsageError("give the output directory with -o DIR, or --dry-run")
     if output and not force and not dry_run:
         refuse_taken(output, "choose another -o, or --force to replace the model in it")
-    if file and (towers or connectors or settings):
-        raise click.UsageError("--tower, --connector and --set go with --llm; write them into the FILE instead")
+    if file and (towers or connectors or decoders or settings):
+        raise click.UsageError(
+            "--tower, --connector, --decoder and --set go with --llm; write them into the FILE instead"
+        )
     if file:
         assembly = Assembly.from_yaml(file)
     else:
         assembly = Assembly.from_flags(
-            llm=llm or "", towers=towers, connectors=connectors, template=template, settings=settings
+            llm=llm or "",
+            towers=towers,
+            connectors=connectors,
+            decoders=decoders,
+            template=template,
+            settings=settings,
         )
 
     import torch
@@ -91,7 +103,8 @@ def _print_report(drawn: object, dtype: object) -> None:
     size = dtype.itemsize
     name = str(dtype).removeprefix("torch.")
     for row in rows:
-        tokens = "" if row.part == "llm" else "varies" if row.tokens is None else str(row.tokens)
+        has_items = row.part.startswith(("tower", "connector"))
+        tokens = "" if not has_items else "varies" if row.tokens is None else str(row.tokens)
         source = row.checkpoint or row.distribution
         table.append(
             [

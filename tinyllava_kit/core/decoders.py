@@ -1,0 +1,194 @@
+"""The ways out of the LLM into a modality. Implement one, name it in a `DecoderSpec`, and the kit can use it.
+
+Legend: n ids of an item, D width of the LLM.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from .errors import KitError
+from .grammar import BEGIN, END
+
+
+class Decoder(nn.Module, ABC):
+    """What `TokenDecoder` and `TextDecoder` share. Built from `config` alone, on the meta device to be asked only.
+
+    `config` is plain JSON, made by `read_config` and saved with the model. Weights are kept in float32 whatever the
+    model's dtype is, because codecs give other ids in half precision; they are frozen but for what `trained_modules`
+    names. Keep no non-persistent buffer, or give ``init_non_persistent_buffers()``.
+    """
+
+    reads: ClassVar[str]  # as its spec says
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.config = dict(config)
+
+    @classmethod
+    @abstractmethod
+    def read_config(cls, checkpoint: str, **options: Any) -> dict[str, Any]:
+        """The module's configuration from a hub name, a local directory or nothing; reads no weights.
+
+        Raises:
+            KitError: not found, or a checkpoint of another kind.
+        """
+
+    def load_weights(self, checkpoint: str) -> None:
+        """Fill the module from the checkpoint. Default: there is nothing to fill.
+
+        Raises:
+            KitError: keys are missing or of other shapes.
+        """
+
+    def trained_modules(self) -> Sequence[nn.Module]:
+        """What a recipe's ``decoder.MODALITY`` trains. Default: nothing."""
+        return ()
+
+    def requires_grad_(self, requires_grad: bool = True) -> Decoder:
+        """As in torch, but only what is trained can be opened."""
+        super().requires_grad_(False)
+        for module in self.trained_modules():
+            module.requires_grad_(requires_grad)
+        return self
+
+
+class TokenRows(nn.Module):
+    """The LLM's rows for a decoder's ids, beside its own, which stay as they are.
+
+    embedding, head: (n, D) each.
+    """
+
+    def __init__(self, num_ids: int, width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Parameter(torch.empty(num_ids, width))
+        self.head = nn.Parameter(torch.empty(num_ids, width))
+        for rows in self.parameters():
+            nn.init.normal_(rows, std=0.02)
+
+    @torch.no_grad()
+    def spread_like(self, embedding: Tensor, head: Tensor) -> None:
+        """New rows with the standard deviations of the LLM's own, whose weights are given."""
+        self.embedding.normal_(std=float(embedding.float().std()))
+        self.head.normal_(std=float(head.float().std()))
+
+
+class IdStream(ABC):
+    """Turns ids into pieces of an item as they come. The pieces joined are what `TokenDecoder.decode` gives at once."""
+
+    @abstractmethod
+    def push(self, ids: Tensor) -> Any | None:
+        """Take (n,) more ids; the piece of the item that is now certain, or None."""
+
+    @abstractmethod
+    def finish(self) -> Any | None:
+        """The rest, or None."""
+
+
+class TokenDecoder(Decoder):
+    """Turns ids that the LLM writes into an item, and an item into such ids.
+
+    Its ids count from 0, range after range in the order of `ranges`. Where they stand in the LLM's vocabulary is the
+    assembly's affair, and so are the two marks around an item's ids.
+    """
+
+    reads = "tokens"
+    rows: TokenRows  # the kit puts them here; they are what is trained
+
+    @property
+    @abstractmethod
+    def ranges(self) -> Mapping[str, int]:
+        """The name and size of each range of ids, in order: a codec's codebooks, the fields of a frame."""
+
+    @property
+    @abstractmethod
+    def follows(self) -> Mapping[str, Sequence[str]]:
+        """Behind each range, which may follow; `BEGIN` says how an item starts, `END` stands where it may end."""
+
+    @abstractmethod
+    def num_ids(self, item: Any) -> int:
+        """How many ids `encode` gives for an item, by arithmetic: the one source of token counts."""
+
+    @abstractmethod
+    def encode(self, item: Any) -> Tensor:
+        """An item, as its modality reads it -> (n,) int64, as `follows` says. No graph.
+
+        Raises:
+            KitError: an item that cannot be written in ids; names it.
+        """
+
+    @abstractmethod
+    def decode(self, ids: Tensor) -> Any:
+        """(n,) int64, n > 0, up to a place where the item may end -> an item, as the modality reads it."""
+
+    def stream(self) -> IdStream:
+        """A new stream of one item. Default: everything comes at the end."""
+        return _AtTheEnd(self)
+
+    @property
+    def loss_weights(self) -> Mapping[str, float]:
+        """What the mean loss of each range counts beside that of the text. Default: together as much."""
+        return dict.fromkeys(self.ranges, 1 / len(self.ranges))
+
+    def trained_modules(self) -> Sequence[nn.Module]:
+        """The rows."""
+        return (self.rows,)
+
+    @staticmethod
+    def cycle(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """The `follows` of frames: one id of each range in order, again and again, ending behind a whole frame.
+
+        Example:
+            >>> TokenDecoder.cycle(["a", "b"])
+            {'begin': ('a',), 'a': ('b',), 'b': ('a', 'end')}
+        """
+        after = {name: (following,) for name, following in zip(names, [*names[1:], names[0]], strict=True)}
+        return {BEGIN: (names[0],), **after, names[-1]: (names[0], END)}
+
+
+class TextDecoder(Decoder):
+    """Turns the text of an answer into an item: a cascade. It owns no ids, and the LLM knows nothing of it."""
+
+    reads = "text"
+
+    @abstractmethod
+    def decode(self, text: str) -> Any:
+        """A text -> an item, as the modality reads it.
+
+        Raises:
+            KitError: nothing in it can be turned into one.
+        """
+
+
+class _AtTheEnd(IdStream):
+    """Decodes once, when all ids are there."""
+
+    def __init__(self, decoder: TokenDecoder) -> None:
+        self.decoder, self.ids = decoder, []
+
+    def push(self, ids: Tensor) -> None:
+        self.ids.append(ids)
+
+    def finish(self) -> Any | None:
+        ids = torch.cat(self.ids) if self.ids else torch.empty(0, dtype=torch.int64)
+        return self.decoder.decode(ids) if len(ids) else None
+
+
+READS: dict[str, type[Decoder]] = {kind.reads: kind for kind in (TokenDecoder, TextDecoder)}
+
+
+def check_kind(decoder: type[Decoder], name: str, reads: str) -> None:
+    """
+    Raises:
+        KitError: a decoder's class is not of the kind that its spec says.
+    """
+    if reads not in READS or not issubclass(decoder, READS[reads]):
+        raise KitError(
+            f"decoder {name!r} says that it reads {reads!r}, and {decoder.__name__} is no "
+            f"{READS[reads].__name__ if reads in READS else 'decoder of that kind'}; report it to its authors"
+        )
