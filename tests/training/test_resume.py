@@ -1,0 +1,173 @@
+"""A run that is killed, at any moment, goes on as if nothing had happened: the same losses and weights, to the bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from tests import toys
+from tinyllava_kit import KitError
+from tinyllava_kit.training import trainer
+from tinyllava_kit.training.batches import Epochs, SizedBatches
+from tinyllava_kit.training.recipe import Recipe
+from tinyllava_kit.training.run import run_recipe
+
+WAYS = {
+    "one by one": {},
+    "by size": {"group_by_size": True},
+    "packed": {"packing": {"length": 120}, "max_length": 120, "batch_size": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("resume")
+    for part in toys.picture_model(folder / "llm"):
+        part.save_pretrained(folder / "model")
+    toys.picture_rows(folder, 9)
+    return folder
+
+
+def recipe(place, name, **stage):
+    stage = {
+        "name": "s",
+        "data": str(place / "rows.json"),
+        "train": {"connector.image": "full", "llm": {"mode": "lora", "lora": {"dropout": 0.3}}},
+        "batch_size": 2,
+        "epochs": 4,
+        "save_steps": 3,
+        "logging_steps": 2,
+        **stage,
+    }
+    path = place / f"{name}.yaml"
+    path.write_text(yaml.safe_dump({"model": str(place / "model"), "output": str(place / name), "stages": [stage]}))
+    return path
+
+
+def curve(directory):
+    """What a run logged, but for what depends on the clock."""
+    keys = ("step", "loss", "loss_image", "loss_text", "grad_norm", "learning_rate", "fill")
+    log = json.loads((directory / "log.json").read_text())
+    return [{key: entry[key] for key in keys if key in entry} for entry in log if "loss" in entry]
+
+
+def same_weights(one, other):
+    one, other = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("step", [4, 7])
+def test_a_run_that_broke_off_after_a_step_goes_on_exactly(place, monkeypatch, way, step):
+    unbroken = place / f"unbroken {way}" / "s"
+    if not unbroken.exists():
+        run_recipe(Recipe.from_yaml(recipe(place, f"unbroken {way}", **WAYS[way])))
+    broken = recipe(place, f"broken {way} {step}", **WAYS[way])
+
+    def clip(self, model):
+        if self.state.global_step == step:
+            raise Killed
+        return keep(self, model)
+
+    keep = trainer.KitTrainer._clip_grad_norm
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.KitTrainer, "_clip_grad_norm", clip)
+        with pytest.raises(Killed):
+            run_recipe(Recipe.from_yaml(broken))
+    resumed = run_recipe(Recipe.from_yaml(broken))
+    assert curve(resumed) == curve(unbroken)
+    assert same_weights(resumed, unbroken)
+
+
+def test_kill_9_at_any_moment(place):
+    """The command itself, killed by the system: while it trains, while it writes a checkpoint, while it starts."""
+    unbroken = run_recipe(Recipe.from_yaml(recipe(place, "whole", save_steps=1)))
+    broken = recipe(place, "killed", save_steps=1)
+    checkpoints = place / "killed" / "s" / "checkpoints"
+    for wanted in ("checkpoint-2", f"{trainer.UNFINISHED}/checkpoint-5", "checkpoint-9"):
+        _run_until(broken, checkpoints / wanted)
+    assert not (place / "killed" / "s" / "config.json").exists()
+    resumed = run_recipe(Recipe.from_yaml(broken))
+    assert curve(resumed) == curve(unbroken)
+    assert same_weights(resumed, unbroken)
+    assert [path.name for path in sorted(checkpoints.iterdir())] == ["checkpoint-20", "stage.json"]
+
+
+def _run_until(recipe_file, path):
+    """Start ``tinyllava train`` and kill it, by SIGKILL, as soon as a path is there."""
+    command = [sys.executable, "-m", "tinyllava_kit_cli", "train", str(recipe_file)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    try:
+        for _ in range(60_000):
+            if path.exists():
+                break
+            assert process.poll() is None, f"the run ended before {path.name}"
+            time.sleep(0.001)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def test_a_checkpoint_that_could_not_be_written_leaves_the_last_one(place, monkeypatch):
+    path = recipe(place, "full disk", max_steps=4, save_steps=2)
+
+    def save(self, *args, **kwargs):
+        if self.state.global_step == 4:
+            raise OSError(28, "No space left on device")
+        return keep(self, *args, **kwargs)
+
+    keep = trainer.KitTrainer._save_rng_state
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.KitTrainer, "_save_rng_state", save)
+        with pytest.raises(KitError, match=r"checkpoint-4.*No space left on device.*checkpoint-2"):
+            run_recipe(Recipe.from_yaml(path))
+    assert (place / "full disk/s/checkpoints/checkpoint-2/trainer_state.json").exists()
+    run_recipe(Recipe.from_yaml(path))
+
+
+def test_a_run_that_was_interrupted_does_not_go_on_with_other_settings(place, monkeypatch):
+    path = recipe(place, "changed", max_steps=4, save_steps=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.KitTrainer, "_save_rng_state", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            run_recipe(Recipe.from_yaml(path))
+    with pytest.raises(KitError, match=r"was trained with batch_size 2, the recipe has 3; remove the directory"):
+        run_recipe(Recipe.from_yaml(recipe(place, "changed", max_steps=4, save_steps=2, batch_size=3)))
+
+
+def test_epochs_are_one_row_of_batches(place):
+    batches = SizedBatches([{}] * 7, list(range(7)), batch_size=2)
+    every = Epochs(batches, 2.5)
+    drawn = list(every)
+    assert len(every) == len(drawn) == 4 + 4 + 2
+    first, second = ([i for batch in part for i in batch] for part in (drawn[:4], drawn[4:8]))
+    assert sorted(first) == sorted(second) == list(range(7))
+    assert first != second
+    assert list(every) == drawn
+
+
+def test_time_before_an_interruption_counts():
+    limit = trainer.TimeLimit(1)
+    limit.start -= 50
+    kept = {"TimeLimit": limit.state()}
+    again = trainer.TimeLimit(1)
+    control = trainer.TrainerControl()
+    again.on_train_begin(None, trainer.TrainerState(stateful_callbacks=kept), control)
+    again.on_step_end(None, None, control)
+    assert not control.should_training_stop
+    again.start -= 15
+    again.on_step_end(None, None, control)
+    assert control.should_training_stop
