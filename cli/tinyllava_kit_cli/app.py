@@ -20,7 +20,10 @@ from tinyllava_kit.core.errors import MissingPluginError, near
 from tinyllava_kit.core.specs import load
 
 # Each is the module `commands.NAME` (a dash is an underscore there), light to import, with a click command `command`.
-COMMANDS = ("list", "info", "doctor", "assemble", "train", "ask", "chat", "load-check", "convert", "quantize", "export")
+COMMANDS = (
+    *("list", "info", "doctor", "assemble", "train", "ask", "chat", "show"),
+    *("load-check", "convert", "quantize", "export"),
+)
 
 INTERRUPTED = 130  # as a shell reports SIGINT
 READER_GONE = 141  # as a shell reports SIGPIPE: `tinyllava list | head -1`

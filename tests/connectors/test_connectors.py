@@ -117,6 +117,25 @@ def test_qformer_masks_padding_in_eager_attention_too():
         torch.testing.assert_close(connector(features), expected, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("num_features", [12, 24])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_sources_of_a_row_are_the_features_that_it_depends_on(name, num_features):
+    connector = build(name)
+    features = torch.randn(1, num_features, 7, requires_grad=True)
+    rows = connector(Features(features, grid=(num_features // GRID[1], GRID[1])))[0]
+    found = []
+    for row in rows:
+        [slope] = torch.autograd.grad((row * torch.randn_like(row)).sum(), features, retain_graph=True)
+        found.append(slope[0].abs().sum(-1).nonzero().flatten().tolist())
+    everything = [list(range(num_features))] * len(found)
+    assert found == (connector.sources(num_features) or everything)
+    assert (connector.sources(num_features) is None) == (name in ("resampler", "qformer"))
+
+
+def test_the_sources_of_features_that_do_not_fold_are_not_known():
+    assert build("pixel_shuffle_mlp").sources(7) is None
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_forward_never_waits_for_the_device(name):
     connector = build(name)

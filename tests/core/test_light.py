@@ -44,6 +44,7 @@ LIGHT = {
     "train --help": (HEAVY, 0),
     "ask --help": (HEAVY, 0),
     "chat --help": (HEAVY, 0),
+    "show --help": (HEAVY, 0),
 }
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tinyllava_kit.core.interfaces import Connector, Features, Grid
 
-from .sequence import check_positive, group, group_lengths, normed_mlp, num_groups
+from .sequence import check_positive, group, group_lengths, members, normed_mlp, num_groups
 
 
 class AveragePoolMLP(Connector):
@@ -32,6 +32,9 @@ class AveragePoolMLP(Connector):
 
     def num_tokens(self, num_features: int) -> int:
         return num_groups(num_features, self.factor)
+
+    def sources(self, num_features: int) -> list[list[int]]:
+        return members(num_features, self.factor)
 
     def forward(self, features: Features) -> Tensor:
         total = group(features, self.factor).sum(2)  # (N, G, E)

@@ -43,6 +43,13 @@ class ConvMLP(Connector):
             num_features = _halved(num_features)
         return num_features
 
+    def sources(self, num_features: int) -> list[list[int]]:
+        """What each row's kernels reach."""
+        reach = [{feature} for feature in range(num_features)]
+        for _ in self.convs:
+            reach = [set().union(*reach[max(at - 1, 0) : at + 2]) for at in range(0, len(reach), 2)]
+        return [sorted(features) for features in reach]
+
     def forward(self, features: Features) -> Tensor:
         # torch convolves no empty sequence
         for conv in self.convs if features.features.shape[1] else ():

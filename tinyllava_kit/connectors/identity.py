@@ -22,5 +22,8 @@ class Identity(Connector):
                 f"identity joins equal widths only, got a tower of {in_dim} and an LLM of {out_dim}; choose 'linear'"
             )
 
+    def sources(self, num_features: int) -> list[list[int]]:
+        return [[feature] for feature in range(num_features)]
+
     def forward(self, features: Features) -> Tensor:
         return features.features  # (N, P, D)

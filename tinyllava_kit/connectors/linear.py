@@ -16,6 +16,9 @@ class Linear(Connector):
         super().__init__(in_dim=in_dim, out_dim=out_dim, grid=grid)
         self.linear = nn.Linear(in_dim, out_dim)
 
+    def sources(self, num_features: int) -> list[list[int]]:
+        return [[feature] for feature in range(num_features)]
+
     def forward(self, features: Features) -> Tensor:
         return self.linear(features.features)  # (N, P, D)
 

@@ -19,6 +19,9 @@ class MLP(Connector):
             layers += [nn.GELU(), nn.Linear(out_dim, out_dim)]
         self.layers = nn.Sequential(*layers)
 
+    def sources(self, num_features: int) -> list[list[int]]:
+        return [[feature] for feature in range(num_features)]
+
     def forward(self, features: Features) -> Tensor:
         return self.layers(features.features)  # (N, P, D)
 

@@ -5,6 +5,7 @@ Legend: N items, P features of an item on a raster of h x w, E tower width, D LL
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from tinyllava_kit.core.errors import KitError
@@ -44,6 +45,14 @@ class PixelShuffleMLP(Connector):
                 f"pixel_shuffle_mlp folds {self.factor} x {self.factor} features to one row; {num_features} do not fold"
             )
         return rows
+
+    def sources(self, num_features: int) -> list[list[int]] | None:
+        """The square of each row; None where the features are not whole rows of squares."""
+        height, rest = divmod(num_features, self.grid[1])
+        if rest or height % self.factor:
+            return None
+        numbers = torch.arange(num_features).view(1, num_features, 1)  # (1, P, 1)
+        return fold(numbers, (height, self.grid[1]), self.factor)[0].tolist()
 
     def forward(self, features: Features) -> Tensor:
         """Features of whole rasters -> (N, P / r², D).

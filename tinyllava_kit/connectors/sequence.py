@@ -30,6 +30,11 @@ def num_groups(num_features: int, size: int) -> int:
     return -(-num_features // size)
 
 
+def members(num_features: int, size: int) -> list[list[int]]:
+    """The features of each group."""
+    return [list(range(start, min(start + size, num_features))) for start in range(0, num_features, size)]
+
+
 def group(features: Features, size: int) -> Tensor:
     """(N, P, E) -> (N, G, s, E): neighbours by `size`, zeros where the last group or an item has no more."""
     rows = zero_padding(features)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tinyllava_kit.core.interfaces import Connector, Features, Grid
 
-from .sequence import check_positive, group, normed_mlp, num_groups
+from .sequence import check_positive, group, members, normed_mlp, num_groups
 
 
 class StackMLP(Connector):
@@ -34,6 +34,9 @@ class StackMLP(Connector):
 
     def num_tokens(self, num_features: int) -> int:
         return num_groups(num_features, self.factor)
+
+    def sources(self, num_features: int) -> list[list[int]]:
+        return members(num_features, self.factor)
 
     def forward(self, features: Features) -> Tensor:
         stacked = group(features, self.factor).flatten(2)  # (N, G, k * E)

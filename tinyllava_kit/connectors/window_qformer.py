@@ -11,7 +11,7 @@ from torch import Tensor
 from tinyllava_kit.core.interfaces import Connector, Features, Grid
 
 from .qformer import QFormer
-from .sequence import check_positive, group, group_lengths, num_groups
+from .sequence import check_positive, group, group_lengths, members, num_groups
 
 
 class WindowQFormer(Connector):
@@ -53,6 +53,9 @@ class WindowQFormer(Connector):
 
     def num_tokens(self, num_features: int) -> int:
         return num_groups(num_features, self.window) * self.num_queries
+
+    def sources(self, num_features: int) -> list[list[int]]:
+        return [window for window in members(num_features, self.window) for _ in range(self.num_queries)]
 
     def forward(self, features: Features) -> Tensor:
         windows = group(features, self.window)  # (N, G, W, E)

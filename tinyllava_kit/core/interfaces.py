@@ -109,6 +109,18 @@ class Modality(ABC):
         """
         return [item]
 
+    def draw(self, axes: Any, item: Any, preprocessor: Preprocessor, num_features: int, grid: Grid | None) -> Any:
+        """Draw a part that `expand` gave on matplotlib's `axes`, and say where its features stand.
+
+        Args:
+            num_features, grid: how many features the tower makes of it, P, and the raster that they are, if they are.
+
+        Returns:
+            (P, 4) float: left, top, right and bottom of each feature's place, in the coordinates of the axes. None
+            where they have no place. Default: None, and nothing is drawn.
+        """
+        return None
+
 
 class Preprocessor(ABC):
     """From an item, read, to the tensors that one tower takes. No weights; saved with the processor."""
@@ -216,6 +228,10 @@ class Connector(nn.Module, ABC):
     def num_tokens(self, num_features: int) -> int:
         """How many rows an item of `num_features` features becomes, by arithmetic."""
         return num_features
+
+    def sources(self, num_features: int) -> list[list[int]] | None:
+        """Of which features each row of an item is made; None where each is made of all, or where nobody knows."""
+        return None
 
     @abstractmethod
     def forward(self, features: Features) -> Tensor:

@@ -14,12 +14,13 @@ import numpy as np
 
 from tinyllava_kit.core.checkpoint import first_line
 from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.core.interfaces import Modality, Preprocessor
+from tinyllava_kit.core.interfaces import Grid, Modality, Preprocessor
 
 MAX_CHANNELS = 8
 MIN_MARKER_SECONDS = 1.0
 MAX_SECONDS = 2 * 60 * 60  # a small file can decode to days of silence
 RATES_HZ = (1_000, 768_000)
+MAX_DRAWN = 2_000  # pieces of a waveform in a drawing, each from its lowest to its highest sample
 MAX_DRAWN = 2_000  # pieces of a waveform in a drawing, each from its lowest to its highest sample
 
 _SOURCES = "a path, bytes, a file object, (array, rate), {'array': ..., 'sampling_rate': ...} or {'bytes': ...}"
@@ -133,6 +134,21 @@ class AudioModality(Modality):
         for start, stop in zip(starts, [*starts[1:], len(item.samples)], strict=True):
             parts += [clock(start / item.rate_hz), replace(item, samples=item.samples[start:stop])]
         return parts
+
+    def draw(
+        self, axes: Any, item: Waveform, preprocessor: Preprocessor, num_features: int, grid: Grid | None
+    ) -> np.ndarray:
+        """The waveform over its seconds; each feature has an equal share of them, right to about its length."""
+        seconds = len(item.samples) / item.rate_hz
+        peak = max(float(np.abs(item.samples).max()), 1e-6)
+        pieces = np.array_split(item.samples, min(MAX_DRAWN, len(item.samples)))
+        at = np.linspace(0, seconds, len(pieces))
+        axes.fill_between(at, [piece.min() for piece in pieces], [piece.max() for piece in pieces], color="black")
+        axes.set(xlim=(0, seconds), ylim=(-peak, peak), yticks=[], xlabel="s")
+        edges = np.linspace(0, seconds, num_features + 1)
+        return np.stack(
+            [edges[:-1], np.full(num_features, peak), edges[1:], np.full(num_features, -peak)], axis=1
+        )  # (P, 4)
 
 
 def clock(seconds: float) -> str:

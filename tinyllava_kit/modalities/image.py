@@ -23,7 +23,7 @@ from torch import Tensor
 
 from tinyllava_kit.core.checkpoint import first_line
 from tinyllava_kit.core.errors import KitError, near
-from tinyllava_kit.core.interfaces import Modality, Preprocessor
+from tinyllava_kit.core.interfaces import Grid, Modality, Preprocessor
 
 ASPECTS = ("square", "pad", "tiles")
 
@@ -163,6 +163,39 @@ class ImageModality(Modality):
         if self.aspect == "pad":
             return [pad_to_square(item, preprocessor.mean)]
         return cut_into_tiles(item, preprocessor.size)
+
+    def draw(
+        self, axes: Any, item: Image.Image, preprocessor: Preprocessor, num_features: int, grid: Grid | None
+    ) -> np.ndarray | None:
+        """The picture as the tower sees it, and the patches of its raster.
+
+        Of a preprocessor that is no `ImagePreprocessor` nobody knows what the tower sees: the picture as it is, and no
+        places.
+        """
+        axes.set_axis_off()
+        if not isinstance(preprocessor, ImagePreprocessor):
+            axes.imshow(item)
+            return None
+        seen = as_seen(item, preprocessor)  # (H, W, 3)
+        height, width = seen.shape[:2]
+        axes.imshow(seen, extent=(0, width, height, 0))
+        if grid is None or grid[0] * grid[1] != num_features:
+            return None
+        row, column = np.divmod(np.arange(num_features), grid[1])
+        tall, wide = height / grid[0], width / grid[1]
+        return np.stack([column * wide, row * tall, (column + 1) * wide, (row + 1) * tall], axis=1)  # (P, 4)
+
+
+def as_seen(image: Image.Image, preprocessor: ImagePreprocessor) -> np.ndarray:
+    """What a tower gets of an RGB picture, its normalisation undone, (H, W, 3) in 0..1.
+
+    What it undoes is read off a black and a white picture of the same size.
+    """
+    black, white = (preprocessor.pixels(Image.new("RGB", image.size, colour)) for colour in ("black", "white"))
+    low, high = (pixels.flatten(1) for pixels in (black, white))  # each (3, H * W)
+    low, high = low.amin(1)[:, None, None], high.amax(1)[:, None, None]  # each (3, 1, 1)
+    seen = (preprocessor.pixels(image) - low) / (high - low)  # (3, H, W)
+    return seen.clamp(0, 1).permute(1, 2, 0).numpy()  # (H, W, 3)
 
 
 def pad_to_square(image: Image.Image, mean: tuple[float, float, float]) -> Image.Image:

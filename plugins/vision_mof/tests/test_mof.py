@@ -162,6 +162,7 @@ def looped(connector: MofMLP, features: torch.Tensor) -> torch.Tensor:
 def test_rows_take_turns() -> None:
     torch.manual_seed(0)
     connector = MofMLP(in_dim=2 * E, out_dim=D, grid=(5, 5))
+    assert connector.sources(3) == [[0], [0], [1], [1], [2], [2]]
     features = torch.randn(N, P, 2 * E)
     rows = connector(Features(features, None, (5, 5)))
     assert rows.shape == (N, connector.num_tokens(P), D) == (N, 2 * P, D)

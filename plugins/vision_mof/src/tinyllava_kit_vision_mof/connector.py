@@ -28,6 +28,9 @@ class MofMLP(Connector):
     def num_tokens(self, num_features: int) -> int:
         return 2 * num_features
 
+    def sources(self, num_features: int) -> list[list[int]]:
+        return [[feature] for feature in range(num_features) for _ in range(2)]
+
     def forward(self, features: Features) -> Tensor:
         clip, dinov2 = features.features.chunk(2, dim=-1)  # each (N, P, E)
         rows = torch.stack([self.clip(clip), self.dinov2(dinov2)], dim=2)  # (N, P, 2, D)

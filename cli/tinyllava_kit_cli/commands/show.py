@@ -1,0 +1,49 @@
+"""``tinyllava show``: an answer, and why."""
+
+from __future__ import annotations
+
+import click
+
+from tinyllava_kit_cli.items import ItemsCommand, items_of
+from tinyllava_kit_cli.output import refuse_taken
+
+
+@click.command(cls=ItemsCommand, short_help="Show why a model answers as it does.")
+@click.argument("directory", type=click.Path())
+@click.argument("question")
+@click.option("-o", "--output", type=click.Path(), required=True, help="The directory to write.")
+@click.option("--item", "items", multiple=True, metavar="MODALITY=FILE", help="An item, in the order of the question.")
+@click.option(
+    "--max-new-tokens",
+    type=click.IntRange(min=1),
+    show_default="256, or what the LLM has room for",
+    help="Of the answer; refused where the LLM has no room for them.",
+)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    directory: str,
+    question: str,
+    output: str,
+    items: tuple[str, ...],
+    max_new_tokens: int | None,
+) -> None:
+    """Ask the model in DIRECTORY one QUESTION, and show why it answers as it does.
+
+    OUTPUT/index.html says how probable each token of the answer was and which others were, where the answer's words
+    attended to in each item, and which words of the LLM each row of an item is most like. The drawings are in it and
+    beside it. The answer is printed.
+    """
+    given = items_of(ctx, items)
+    refuse_taken(output)
+
+    from tinyllava_kit import load_pretrained
+    from tinyllava_kit.explanation.explaining import explain
+    from tinyllava_kit.explanation.page import write_page
+    from tinyllava_kit.inference.answering import question as ask
+
+    model, processor = load_pretrained(directory)
+    explanation = explain(model, processor, ask(question, given, processor), max_new_tokens=max_new_tokens)
+    for file in write_page(explanation, processor, output):
+        click.echo(f"wrote {file}", err=True)
+    click.echo(explanation.answer)

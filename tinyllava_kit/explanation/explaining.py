@@ -1,0 +1,286 @@
+"""An answer taken apart: how probable each token was, which rows it attended to, which words those rows are like.
+
+Legend: T positions of the prompt, A tokens of the answer, L layers, H heads, P features of an item, P' rows of an item,
+D width of the LLM, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import DynamicCache
+
+from ..core.conversation import ITEM, Conversation, Item
+from ..core.errors import KitError
+from ..core.fusion import PlannedItem
+from ..core.interfaces import Grid, Preprocessor
+from ..core.modeling import TinyLlavaForConditionalGeneration
+from ..core.processing import Encoded, TinyLlavaProcessor
+from ..inference.answering import room_for
+
+TOP = 5  # tokens beside the one that was taken, and words beside a row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A token of the answer, how probable it was, and the most probable ones, each with its probability."""
+
+    text: str
+    probability: float
+    likeliest: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """Tokens `first` to `last` (not included) of the answer.
+
+    `shares`: of the attention of its tokens, mean over layers and heads, how much fell on each item, on the first
+    position of the prompt, on the rest of its text, and on the answer so far. Their sum is 1. Empty where the LLM tells
+    no attention.
+    """
+
+    text: str
+    first: int
+    last: int
+    shares: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """What became of an item, or of one of its parts.
+
+    modality, source: of the item. part: what `Modality.expand` made of it, which `Modality.draw` takes.
+    num_features, grid: of the tower; preprocessor: the tower's.
+    sources: of which features each row is made, None where that is not known (`Connector.sources`).
+    attention: (words, P') mean over the word's tokens, layers and heads; None where the LLM tells none.
+    nearest: for each row the words of the LLM that are most like it, with the cosine.
+    """
+
+    modality: str
+    source: Any
+    part: Any
+    preprocessor: Preprocessor
+    num_features: int
+    grid: Grid | None
+    sources: list[list[int]] | None
+    attention: Tensor | None
+    nearest: tuple[tuple[tuple[str, float], ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """A question, its answer, and why. `choices` has one for each token, `words` leaves special tokens out."""
+
+    question: str
+    answer: str
+    choices: tuple[Choice, ...]
+    words: tuple[Word, ...]
+    items: tuple[Rows, ...]
+
+
+@torch.no_grad()
+def explain(
+    model: TinyLlavaForConditionalGeneration,
+    processor: TinyLlavaProcessor,
+    conversation: Conversation,
+    *,
+    max_new_tokens: int | None = None,
+    top: int = TOP,
+) -> Explanation:
+    """The greedy answer to a conversation, and what the model did for it.
+
+    A token's attention is that of the position before it, where it was chosen. Means over all layers and heads say
+    where a model looked, not what it used there (Jain and Wallace 2019); the first position takes most of it in most
+    LLMs, for want of anything else to look at (Xiao et al. 2023), and is told apart.
+
+    Raises:
+        KitError: an item that cannot be read, or no room for an answer.
+    """
+    encoded = processor.encode(conversation, answer=True)
+    batch = processor.collate([encoded]).to(model.device)
+    prompt = model.embed(batch["input_ids"], batch.get("items"), batch["plan"])  # (1, T, D)
+    length = prompt.shape[1]
+    ids = model.generate(
+        input_ids=batch["input_ids"],
+        inputs_embeds=prompt,
+        attention_mask=batch["attention_mask"],
+        do_sample=False,
+        max_new_tokens=room_for(model, length, max_new_tokens),
+        pad_token_id=processor.pad_id,
+    )[0, length:]  # (A,)
+    logits, attention = answer_run(model, prompt, ids)  # (A, V), (A, T + A - 1)
+    words = [Word(text=t, first=a, last=b) for t, a, b in split_words(processor, ids.tolist())]
+    by_word = None
+    if attention is not None and words:
+        by_word = torch.stack([attention[w.first : w.last].mean(0) for w in words])  # (words, T + A - 1)
+        places = [(item.start, item.start + item.num_tokens) for item in batch["plan"].items]
+        words = [
+            Word(text=w.text, first=w.first, last=w.last, shares=_shares(row, places, length))
+            for w, row in zip(words, by_word, strict=True)
+        ]
+    return Explanation(
+        question=_question(processor, conversation),
+        answer=processor.decode(ids, skip_special_tokens=True).strip(),
+        choices=tuple(_choices(processor, logits, ids, top)),
+        words=tuple(words),
+        items=tuple(_items(model, processor, conversation, encoded, batch["plan"].items, prompt[0], by_word, top)),
+    )
+
+
+def answer_run(model: TinyLlavaForConditionalGeneration, prompt: Tensor, ids: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Run the prompt (1, T, D) and the tokens (A,) that follow it.
+
+    Only the last positions are run with attention that is written down, so that it needs room for A rows and not for
+    T + A of them.
+
+    Returns:
+        logits: (A, V) float32, from which each token was chosen. attention: (A, T + A - 1) float32, mean over layers
+        and heads; None where the LLM tells none.
+    """
+    llm = model.language_model
+    cache = DynamicCache(config=model.config.text_config)
+    if prompt.shape[1] > 1:
+        model.get_decoder()(inputs_embeds=prompt[:, :-1], past_key_values=cache, use_cache=True)
+    following = model.get_input_embeddings()(ids[None, :-1])  # (1, A - 1, D)
+    with _eager(llm):
+        out = llm(
+            inputs_embeds=torch.cat([prompt[:, -1:], following], dim=1),  # (1, A, D)
+            past_key_values=cache,
+            use_cache=True,
+            output_attentions=True,
+        )
+    layers = [layer for layer in out.attentions or () if layer is not None]  # each (1, H, A, T + A - 1)
+    width = prompt.shape[1] + len(ids) - 1
+    if not layers or any(layer.shape[-1] != width for layer in layers):  # a window that slides has fewer
+        return out.logits[0].float(), None
+    return out.logits[0].float(), torch.stack([layer[0].float().mean(0) for layer in layers]).mean(0)  # (A, T + A - 1)
+
+
+@contextmanager
+def _eager(llm: Any) -> Iterator[None]:
+    """Attention that is computed step by step: the other kinds keep nothing that could be told."""
+    before = llm.config._attn_implementation
+    try:
+        llm.set_attn_implementation("eager")
+    except (ValueError, ImportError, NotImplementedError) as error:
+        raise KitError(f"the LLM cannot run eager attention, which alone can be shown: {error}") from error
+    try:
+        yield
+    finally:
+        llm.set_attn_implementation(before)
+
+
+def split_words(processor: TinyLlavaProcessor, ids: Sequence[int]) -> Iterator[tuple[str, int, int]]:
+    """The words of an answer: their text, first token, and the one after the last.
+
+    A token begins a word that begins with a space, or with a letter of a script that writes none (Chinese, Japanese).
+    Special tokens and spaces alone are no words.
+    """
+    special = set(processor.tokenizer.all_special_ids)
+    text, first = "", 0
+    for at, (token, piece) in enumerate(zip(ids, _pieces(processor, ids), strict=True)):
+        if token in special or not text.strip() or piece[:1].isspace() or _stands_alone(piece):
+            if text.strip():
+                yield text.strip(), first, at
+            text, first = "", at
+        text += "" if token in special else piece
+    if text.strip():
+        yield text.strip(), first, len(ids)
+
+
+def _pieces(processor: TinyLlavaProcessor, ids: Sequence[int]) -> list[str]:
+    """What each token adds to the text; special tokens as they are written."""
+    texts = [processor.decode(ids[:count], clean_up_tokenization_spaces=False) for count in range(len(ids) + 1)]
+    return [after[len(before) :] for before, after in pairwise(texts)]
+
+
+def _stands_alone(piece: str) -> bool:
+    return bool(piece) and unicodedata.east_asian_width(piece[0]) in "WF"
+
+
+def _shares(row: Tensor, places: Sequence[tuple[int, int]], length: int) -> tuple[float, ...]:
+    """The attention (T + A - 1,) of a word, summed over each item, the first position, other text and the answer."""
+    items = [float(row[start:stop].sum()) for start, stop in places]
+    first = 0.0 if any(start == 0 for start, _ in places) else float(row[0])
+    text = float(row[:length].sum()) - first - sum(items)
+    return (*items, first, text, float(row[length:].sum()))
+
+
+def _choices(processor: TinyLlavaProcessor, logits: Tensor, ids: Tensor, top: int) -> Iterator[Choice]:
+    probabilities = logits.softmax(-1)  # (A, V)
+    values, tokens = probabilities.topk(min(top, probabilities.shape[-1]), dim=-1)  # each (A, top)
+    for at, token in enumerate(ids.tolist()):
+        likeliest = zip(tokens[at].tolist(), values[at].tolist(), strict=True)
+        yield Choice(
+            text=processor.decode([token]),
+            probability=float(probabilities[at, token]),
+            likeliest=tuple((processor.decode([other]), value) for other, value in likeliest),
+        )
+
+
+def nearest_words(table: Tensor, rows: Tensor, top: int) -> tuple[Tensor, Tensor]:
+    """The rows of the embedding table (V, D) that have the largest cosine with each of `rows` (P', D).
+
+    Returns:
+        ids (P', top), cosines (P', top)
+    """
+    cosine = F.normalize(rows.float(), dim=-1) @ F.normalize(table.float(), dim=-1).T  # (P', V)
+    values, ids = cosine.topk(min(top, len(table)), dim=-1)  # each (P', top)
+    return ids, values
+
+
+def _items(
+    model: TinyLlavaForConditionalGeneration,
+    processor: TinyLlavaProcessor,
+    conversation: Conversation,
+    encoded: Encoded,
+    planned: Sequence[PlannedItem],
+    prompt: Tensor,
+    by_word: Tensor | None,
+    top: int,
+) -> Iterator[Rows]:
+    table = model.get_input_embeddings().weight  # (V, D)
+    parts = ((item, part) for item in conversation.items for part in _parts(processor, item))
+    for (item, part), ready, place in zip(parts, encoded.items, planned, strict=True):
+        stop = place.start + place.num_tokens
+        ids, cosines = nearest_words(table, prompt[place.start : stop], top)  # each (P', top)
+        num_features = sum(ready.num_features)
+        yield Rows(
+            modality=item.modality,
+            source=item.source,
+            part=part,
+            preprocessor=processor.preprocessors[item.modality],
+            num_features=num_features,
+            grid=model.towers[item.modality].grid,
+            sources=processor.connectors[item.modality].sources(num_features),
+            attention=None if by_word is None else by_word[:, place.start : stop].cpu(),  # (words, P')
+            nearest=tuple(
+                tuple((processor.decode([token]), value) for token, value in zip(t, v, strict=True))
+                for t, v in zip(ids.tolist(), cosines.tolist(), strict=True)
+            ),
+        )
+
+
+def _parts(processor: TinyLlavaProcessor, item: Item) -> list[Any]:
+    """What an item is expanded to, without the text between."""
+    modality = processor.modalities[item.modality]
+    parts = modality.expand(modality.read(item.source), processor.preprocessors[item.modality])
+    return [part for part in parts if not isinstance(part, str)]
+
+
+def _question(processor: TinyLlavaProcessor, conversation: Conversation) -> str:
+    """The turns as a person would write them, placeholders where the items stand."""
+    waiting = iter(conversation.items)
+    lines = []
+    for turn in conversation.turns:
+        first, *rest = turn.text.split(ITEM)
+        lines.append(first + "".join(processor.specs[next(waiting).modality].token.placeholder + p for p in rest))
+    return "\n".join(lines)

@@ -1,0 +1,125 @@
+"""An explanation as files: one HTML page that needs nothing beside it, and its drawings as PNG."""
+
+from __future__ import annotations
+
+import base64
+import html
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..core.processing import TinyLlavaProcessor
+from ..core.saving import whole_directory
+from .explaining import Explanation, Rows
+from .figures import MAX_WORDS, attention_png, words_png
+
+STYLE = """
+body { font: 16px/1.45 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse; margin: .6rem 0 } td, th { padding: .15rem .7rem; border-bottom: 1px solid #ccc }
+td, th { text-align: left } td.number { text-align: right; font-variant-numeric: tabular-nums }
+img { max-width: 100% } .token { background: #eee; padding: 0 .2rem; white-space: pre }
+details > summary { cursor: pointer }
+"""
+NOTE = (
+    "Attention is the mean over all layers and heads, read where a token was chosen. It says where the model looked, "
+    "not what it made of it. In most models the first position takes the largest part, whatever it holds."
+)
+
+
+def write_page(
+    explanation: Explanation, processor: TinyLlavaProcessor, directory: str | os.PathLike[str]
+) -> list[Path]:
+    """Write ``index.html`` and the drawings; the directory appears whole or not at all.
+
+    Returns:
+        The files.
+
+    Raises:
+        KitError: it cannot be written, or matplotlib is not installed.
+    """
+    drawings: dict[str, bytes] = {}
+    sections = []
+    for index, rows in enumerate(explanation.items):
+        modality = processor.modalities[rows.modality]
+        named = {
+            f"{rows.modality}-{index + 1}-attention.png": attention_png(explanation, rows, modality, index),
+            f"{rows.modality}-{index + 1}-words.png": words_png(rows, modality),
+        }
+        mine = {name: png for name, png in named.items() if png is not None}
+        drawings |= mine
+        sections.append(_item(explanation, rows, index, mine))
+    body = _head(explanation) + _choices(explanation) + _attention(explanation) + "".join(sections)
+    page = f"<!doctype html><meta charset=utf-8><title>{html.escape(explanation.answer)}</title><style>{STYLE}</style>"
+    with whole_directory(directory) as stage:
+        (stage / "index.html").write_text(page + body, encoding="utf-8")
+        for name, png in drawings.items():
+            (stage / name).write_bytes(png)
+    return [Path(directory) / name for name in ("index.html", *drawings)]
+
+
+def _head(explanation: Explanation) -> str:
+    question = html.escape(explanation.question).replace("\n", "<br>")
+    return f"<h1>{html.escape(explanation.answer) or '(no words)'}</h1><p>{question}</p>"
+
+
+def _choices(explanation: Explanation) -> str:
+    """How probable each token of the answer was, and what else there was."""
+    rows = []
+    for number, choice in enumerate(explanation.choices, 1):
+        others = " ".join(f"{_token(text)} {value:.3f}" for text, value in choice.likeliest)
+        rows.append([str(number), _token(choice.text), f"{choice.probability:.3f}", others])
+    head = ["", "token", "probability", "likeliest"]
+    return "<h2>What it might have said</h2>" + _table(head, rows)
+
+
+def _attention(explanation: Explanation) -> str:
+    """How the attention of each word is shared out."""
+    heading = "<h2>Where it looked</h2>"
+    if not any(word.shares for word in explanation.words):
+        return f"{heading}<p>This LLM does not tell its attention, or the answer has no words.</p>"
+    items = [f"{rows.modality} {number}" for number, rows in enumerate(explanation.items, 1)]
+    head = ["word", *items, "first position", "other text of the prompt", "answer so far"]
+    rows = [[html.escape(word.text), *(f"{share:.1%}" for share in word.shares)] for word in explanation.words]
+    return f"{heading}<p>{NOTE}</p>" + _table(head, rows)
+
+
+def _item(explanation: Explanation, rows: Rows, index: int, drawings: dict[str, bytes]) -> str:
+    """One item: its drawings, and the nearest words of each of its rows."""
+    name = rows.source if isinstance(rows.source, (str, os.PathLike)) else type(rows.source).__name__
+    parts = [f"<h2>{html.escape(rows.modality)} {index + 1}: {html.escape(str(name))}</h2>", f"<p>{_places(rows)}</p>"]
+    if len(explanation.words) > MAX_WORDS:
+        parts.append(f"<p>The first {MAX_WORDS} of {len(explanation.words)} words are drawn.</p>")
+    for file, png in drawings.items():
+        parts.append(
+            f"<p><img src='data:image/png;base64,{base64.b64encode(png).decode()}' alt='{html.escape(file)}'></p>"
+        )
+    table = [
+        [str(number), *(f"{_token(text)} {cosine:.2f}" for text, cosine in nearest)]
+        for number, nearest in enumerate(rows.nearest)
+    ]
+    head = ["row", *["nearest words, with the cosine"][: len(table)]]
+    parts.append(
+        f"<details open><summary>{len(table)} rows, and the words of the LLM that they are most like</summary>"
+    )
+    return "".join([*parts, _table(head, table), "</details>"])
+
+
+def _places(rows: Rows) -> str:
+    """What is known of where the rows come from."""
+    made = f"{rows.num_features} features of the tower became {len(rows.nearest)} rows of the LLM"
+    if rows.sources is None:
+        return f"{made}; each was made of all features, or nobody knows of which: they have no place in the item."
+    raster = f", a raster of {rows.grid[0]} x {rows.grid[1]}" if rows.grid else ""
+    return f"{made}{raster}. A row's attention is shared out among the features that it was made of."
+
+
+def _token(text: str) -> str:
+    return f"<span class=token>{html.escape(text) or '&nbsp;'}</span>"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Cells are HTML."""
+    span = max(map(len, rows), default=len(head)) - len(head) + 1
+    titles = "".join(f"<th>{cell}</th>" for cell in head[:-1]) + f"<th colspan={span}>{head[-1]}</th>"
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table><tr>{titles}</tr>{body}</table>"
