@@ -81,13 +81,14 @@ def test_bad_rows_are_left_out_counted_and_listed(place, capsys, stream):
     shutil.copytree(place / "images", folder / "images")
     rows = json.loads((place / "rows.json").read_text())
     rows[2]["conversations"][0]["from"] = "usr"
+    rows[0], rows[3] = rows[3], rows[0]
     cut = folder / "images" / "3.png"
     cut.write_bytes(cut.read_bytes()[:-2000])
     (folder / "rows.json").write_text(json.dumps(rows))
     data = {"path": str(folder / "rows.json"), "on_error": "skip", "stream": stream}
     done = run_recipe(recipe(place, f"skips{stream}", data, max_steps=9, batch_size=1))
     listed = [json.loads(line) for line in (done / "skipped.jsonl").read_text().splitlines()]
-    assert {each["row"].rpartition("/")[2] for each in listed} == {f"rows.json[{n}] 'row-{n}'" for n in (2, 3, 7)}
+    assert {each["row"].rpartition("/")[2] for each in listed} == {f"rows.json[{n}] 'row-{n or 3}'" for n in (0, 2, 7)}
     assert sum("did you mean" in each["reason"] for each in listed) == 1
     assert f"3 rows were skipped; {done / 'skipped.jsonl'} says why" in capsys.readouterr().out
     assert all(loss >= 0 for loss in losses(done))  # and so not NaN where the batch was a bad row

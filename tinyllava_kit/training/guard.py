@@ -8,14 +8,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..core.conversation import Conversation
 from ..core.errors import KitError
+from ..data.dataset import ConversationDataset
+from ..data.skipping import SkippedRow
 from .packing import PackedDataset
 from .trainer import KitTrainer
 
 
-def samples_for_parts(conversations: Sequence[Conversation], parts: Sequence[str]) -> dict[str, int]:
-    """For each part, the first conversation that it takes part in.
+def samples_for_parts(dataset: ConversationDataset, parts: Sequence[str]) -> dict[str, int]:
+    """For each part, the first conversation that it takes part in and that can be read.
 
     Raises:
         KitError: there is none; the part would be trained on nothing.
@@ -25,8 +26,9 @@ def samples_for_parts(conversations: Sequence[Conversation], parts: Sequence[str
         kind, _, modality = part.partition(".")
         fitting = (
             index
-            for index, conversation in enumerate(conversations)
-            if not modality or any(item.modality == modality for item in conversation.items)
+            for index, conversation in enumerate(dataset.conversations)
+            if (not modality or any(item.modality == modality for item in conversation.items))
+            and not isinstance(dataset[index], SkippedRow)
         )
         index = next(fitting, None)
         if index is None:

@@ -112,7 +112,7 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> Non
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress(stage.name, stage.max_minutes))
     if world_size() == 1 and isinstance(dataset, ConversationDataset):
-        check_gradients(trainer, parts.trained, samples_for_parts(dataset.conversations, list(parts.trained)))
+        check_gradients(trainer, parts.trained, samples_for_parts(dataset, list(parts.trained)))
     _run(trainer, checkpoints, settings)
     model = _merged(model, parts, stage, source)
     if skipped.tidy():
