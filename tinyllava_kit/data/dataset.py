@@ -6,7 +6,7 @@ import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from torch.utils.data import Dataset
 
@@ -16,6 +16,8 @@ from ..core.processing import Batch, Encoded, ItemReader, TinyLlavaProcessor
 from .rows import Row, with_root
 from .skipping import OptionalConversation, SkippedRow, SkippedRows
 from .sources import Pairs, Source, asked, check_pairs, drawn, grouped, shares
+
+T = TypeVar("T")
 
 
 class ConversationDataset(Dataset):
@@ -75,21 +77,13 @@ class ConversationDataset(Dataset):
         Raises:
             KitError: a file that cannot be read, a row that cannot be used, some sources with weights and some without.
         """
-        weights = [source.weight for source in sources if source.weight is not None]
-        if weights and len(weights) < len(sources):
-            raise KitError("data: some sources have a weight and some have none; give each one")
         dataset = cls([], processor)
         dataset.skipped = dataset.skipped if skipped is None else skipped
         parts = [list(dataset._conversations(source, decode)) for source in sources]
         for source, part in zip(sources, parts, strict=True):
             if not part:
                 raise KitError(f"{source.name}: no row of it can be used; see {dataset.skipped.file or 'the list'}")
-        if not weights:
-            dataset.conversations = [conversation for part in parts for conversation in part]
-            return dataset
-        for number, (part, share) in enumerate(zip(parts, shares([len(p) for p in parts], weights), strict=True)):
-            draw = random.Random(f"{seed} {number}")
-            dataset.conversations += [part[index] for index in drawn(len(part), share, draw)]
+        dataset.conversations = mixed(parts, sources, seed)
         return dataset
 
     def _conversations(self, source: Source, decode: bool) -> Iterator[Conversation]:
@@ -107,6 +101,25 @@ class ConversationDataset(Dataset):
 
     def __getitem__(self, index: int) -> Encoded:
         return encode_or_skip(self.conversations[index], self.processor, self.skipped, self.reader)
+
+
+def mixed(parts: Sequence[Sequence[T]], sources: Sequence[Source], seed: int) -> list[T]:
+    """What each source gives, behind one another; where they have weights, each by its share.
+
+    Raises:
+        KitError: some sources have a weight and some have none.
+    """
+    weights = [source.weight for source in sources if source.weight is not None]
+    if not weights:
+        return [each for part in parts for each in part]
+    if len(weights) < len(sources):
+        raise KitError("data: some sources have a weight and some have none; give each one")
+    counts = shares([len(part) for part in parts], weights)
+    return [
+        part[index]
+        for number, (part, count) in enumerate(zip(parts, counts, strict=True))
+        for index in drawn(len(part), count, random.Random(f"{seed} {number}"))
+    ]
 
 
 def conversations_of(

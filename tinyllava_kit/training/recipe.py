@@ -259,6 +259,16 @@ class Recipe(Strict):
                 )
         return self
 
+    def stage(self, name: str) -> Stage:
+        """
+        Raises:
+            KitError: the recipe has no stage of that name.
+        """
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise KitError(f"the recipe has no stage {name!r}; it has {', '.join(s.name for s in self.stages)}")
+
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str]) -> Recipe:
         """Read and check a recipe; relative paths in it are taken from the folder one stands in.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -24,7 +23,9 @@ from ..core.ranks import say, world_size
 from ..core.saving import whole_directory
 from ..data.dataset import Collator, ConversationDataset
 from ..data.skipping import SkippedRows
-from .batches import Epochs, SizedBatches, check_budget, sizes_of
+from ..data.stream import RowStream
+from .batches import Epochs
+from .batching import batches_of
 from .caching import FOLDER, cache_features
 from .distillation import TaughtCollator, TaughtDataset, distillation_loss
 from .feature_matching import FeatureMatcher, MatchedCollator, MatchedDataset
@@ -33,7 +34,7 @@ from .packing import PackedBatches, PackedCollator, PackedDataset, token_counts
 from .parts import OpenParts
 from .progress import Progress
 from .reading import read_data
-from .recipe import Packing, Recipe, Stage
+from .recipe import Recipe, Stage
 from .trainer import KitTrainer, Objective, TimeLimit
 from .word_matching import WordedCollator, WordedDataset, matcher
 
@@ -57,9 +58,8 @@ def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
     # As a model grows sure, probabilities can become denormal numbers, on which processors compute slower; what
     # this gains was not measured by itself. Threads that are made from now on inherit it.
     torch.set_flush_denormal(True)
-    names = [stage.name for stage in recipe.stages]
-    if only is not None and only not in names:
-        raise KitError(f"the recipe has no stage {only!r}; it has {', '.join(names)}")
+    if only is not None:
+        recipe.stage(only)
     source = Path(recipe.model)
     for stage in recipe.stages:
         target = Path(recipe.output) / stage.name
@@ -229,47 +229,20 @@ def _objective(
     return dataset, collator, None
 
 
-def _batches(stage: Stage, dataset: ConversationDataset, seed: int) -> Epochs | None:
-    """All batches of the stage, where they are not drawn one sample after another."""
-    if stage.packing:
-        batches: SizedBatches | PackedBatches = _packed_batches(stage, stage.packing, dataset, seed)
-    elif stage.group_by_size or stage.batch_budget:
-        batches = _sized_batches(stage, dataset, seed)
-    else:
+def _batches(stage: Stage, dataset: ConversationDataset | RowStream, seed: int) -> Epochs | None:
+    """All batches of the stage, where they are not drawn one sample after another; says what is to be known of them."""
+    if isinstance(dataset, RowStream):
         return None
-    wanted = max(stage.max_steps, 0) * stage.gradient_accumulation
-    return Epochs(batches, max(stage.epochs, math.ceil(wanted / len(batches)) + 1 if wanted else 0))
-
-
-def _sized_batches(stage: Stage, dataset: ConversationDataset, seed: int) -> SizedBatches:
-    modalities = dataset.processor.modalities
-    check_budget("batch_budget", stage.batch_budget, modalities)
-    batches = SizedBatches(
-        sizes_of(dataset.conversations, modalities),
-        [sum(len(turn.text) for turn in c.turns) for c in dataset.conversations],
-        batch_size=stage.batch_size,
-        budget=stage.batch_budget,
-        seed=seed,
-    )
-    alone = sum(not batches.fits([i]) for i in range(len(dataset)))
-    if alone:
-        say(f"{alone} sample(s) exceed batch_budget by themselves; each is a batch of its own")
-    return batches
-
-
-def _packed_batches(stage: Stage, packing: Packing, dataset: ConversationDataset, seed: int) -> PackedBatches:
-    modalities = dataset.processor.modalities
-    check_budget("packing.limits", packing.limits, modalities)
-    tokens = token_counts(dataset, stage.max_length, workers=stage.workers)
-    batches = PackedBatches(
-        tokens,
-        stage.pack_length,
-        batch_size=stage.batch_size,
-        sizes=sizes_of(dataset.conversations, modalities) if packing.limits else (),
-        limits=packing.limits,
-        seed=seed,
-    )
-    say(f"packed {len(tokens)} samples into {len(batches.packs)} rows of {stage.pack_length}: fill {batches.fill:.1%}")
+    tokens = partial(token_counts, dataset, stage.max_length, workers=stage.workers)
+    batches = batches_of(stage, dataset.conversations, dataset.processor.modalities, tokens, seed)
+    if batches is not None and isinstance(batches.batches, PackedBatches):
+        packed = batches.batches
+        rows = f"{len(packed.packs)} rows of {packed.length}"
+        say(f"packed {len(packed.tokens)} samples into {rows}: fill {packed.fill:.1%}")
+    elif batches is not None:
+        alone = sum(not batches.batches.fits([i]) for i in range(len(dataset)))
+        if alone:
+            say(f"{alone} sample(s) exceed batch_budget by themselves; each is a batch of its own")
     return batches
 
 
