@@ -114,6 +114,7 @@ class TinyLlavaProcessor(ProcessorMixin):
             self.connectors: dict[str, Connector] = {m: build_connector(config, m, catalog) for m in config.towers}
             self.decoders: dict[str, Decoder] = {m: build_decoder(config, m, catalog) for m in config.decoders}
         self.grammar = grammar_of(config, self.decoders)
+        self.writer: ItemWriter | None = None  # takes the model: `inference.codes.ItemCodes(model, processor)`
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{m}: {type(p).__name__}" for m, p in self.preprocessors.items())
@@ -186,7 +187,7 @@ class TinyLlavaProcessor(ProcessorMixin):
         Args:
             answer: end the text where the assistant begins to speak.
             reader: reads an item; default `read_item`.
-            writer: turns such an item into ids, which takes the model: `inference.codes.ItemCodes`.
+            writer: turns such an item into ids; default: the processor's `writer`.
 
         Raises:
             KitError: a turn that the template cannot write, an item that the model does not read, or such items
@@ -207,7 +208,7 @@ class TinyLlavaProcessor(ProcessorMixin):
                 continue
             item = next(waiting)
             if next(answered):
-                ids = self._write(item, writer)
+                ids = self._ids_of(item, writer or self.writer)
                 sample.append(TextSpan(ids, ids))
                 continue
             if item.modality not in self.preprocessors:
@@ -230,6 +231,11 @@ class TinyLlavaProcessor(ProcessorMixin):
         No item is decoded where its header says how large it is (`Modality.outline`). It cannot be collated.
         """
         return self.encode(conversation, reader=self.outline_item, writer=self.outline_ids)
+
+    def heard(self, conversation: Conversation) -> list[Item]:
+        """The items of a conversation that towers read: all but those that the LLM writes."""
+        answered = conversation.answered(self.writes)
+        return [item for item, given in zip(conversation.items, answered, strict=True) if not given]
 
     def read_item(self, item: Item) -> Parts:
         """Read one item: what stands at its placeholder, each part ready for the tower.
@@ -256,11 +262,11 @@ class TinyLlavaProcessor(ProcessorMixin):
         count = self.decoders[item.modality].num_ids(self.modalities[item.modality].outline(item.source))
         return [self.grammar.begin[item.modality]] * (count + 2)
 
-    def _write(self, item: Item, writer: ItemWriter | None) -> list[int]:
+    def _ids_of(self, item: Item, writer: ItemWriter | None) -> list[int]:
         if writer is None:
             raise KitError(
                 f"{item.name or 'conversation'}: the assistant gives an item of {item.modality!r}, whose ids the model "
-                "makes; give encode() a writer, inference.codes.ItemCodes(model, processor)"
+                "makes; set processor.writer = inference.codes.ItemCodes(model, processor)"
             )
         return list(writer(item))
 

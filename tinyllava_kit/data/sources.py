@@ -18,6 +18,8 @@ from .huggingface import named_rows
 from .rows import Row, iterate_rows, locate
 from .shards import named_files
 
+TEXT = "{text}"  # in a prompt: where the text stands that the answer is to be an item of
+
 
 class Strict(BaseModel):
     """A part of a recipe: unknown keys are refused."""
@@ -32,6 +34,9 @@ class Pairs(Strict):
     item stands where the prompt has its modality's placeholder, or in front. `item` is the name of its column (default:
     the modality's name), `text` that of the text's. `turns`: so many pairs, drawn at random, stand in one conversation,
     which shares what a chat template writes once; a `repeat` of the source draws other ones.
+
+    With ``answer: item`` it is the other way round, for a model that writes the modality: the prompt holds the text,
+    where it has ``{text}`` or behind it, and the answer is the text and then the item.
     """
 
     modality: str
@@ -39,6 +44,7 @@ class Pairs(Strict):
     text: str = "text"
     prompts: tuple[str, ...] = Field(min_length=1)
     turns: int = Field(1, ge=1)
+    answer: Literal["text", "item"] = "text"
 
 
 class Source(Strict):
@@ -161,6 +167,8 @@ def check_pairs(pairs: Pairs, modalities: Mapping[str, ModalitySpec]) -> None:
     for prompt in pairs.prompts:
         if prompt.count(placeholder) > 1:
             raise KitError(f"pairs.prompts: {prompt!r} has {placeholder} more than once; each pair has one item")
+        if pairs.answer == "item" and placeholder in prompt:
+            raise KitError(f"pairs.prompts: {prompt!r} has {placeholder}, but the item is the answer; take it out")
 
 
 def grouped(rows: Sequence[Row], pairs: Pairs, repeat: int = 1) -> Iterator[tuple[list[Row], int]]:
@@ -200,6 +208,9 @@ def _asked(row: Row, prompt: str, pairs: Pairs, placeholder: str) -> list[dict[s
     if not isinstance(text, str) or not text.strip():
         raise KitError(f"{row.name}: {pairs.text!r} is {text!r}; expected a text")
     item = {"type": pairs.modality, pairs.modality: locate(values[column], row.root), "text": text}
+    if pairs.answer == "item":
+        asked_for = prompt.replace(TEXT, text) if TEXT in prompt else f"{prompt}\n{text}"
+        return [{"role": "user", "content": asked_for}, {"role": "assistant", "content": [text, item]}]
     prompt = prompt if placeholder in prompt else f"{placeholder}\n{prompt}"
     content = [item if piece == placeholder else piece for piece in split_placeholders(prompt, [placeholder])]
     return [{"role": "user", "content": content}, {"role": "assistant", "content": text}]

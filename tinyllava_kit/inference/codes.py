@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+
+import torch
 
 from ..core.conversation import Conversation, Item
 from ..core.errors import KitError
 from ..core.modeling import TinyLlavaForConditionalGeneration
-from ..core.processing import TinyLlavaProcessor
+from ..core.processing import EncodedItem, TinyLlavaProcessor
+from .digests import decoder_digest, source_digest
+from .feature_store import FeatureStore
 
 
 class ItemCodes:
-    """Turns items that an assistant gives into ids, with the model's decoders; what `TinyLlavaProcessor.encode` asks.
+    """Turns items that an assistant gives into ids, with the model's decoders; a processor's `writer`.
 
-    An item is known by its modality and source, and encoded when it is first asked for.
+    What `fill` was given is encoded once: the ids are kept in memory and, where there is a folder, on disk under what
+    they depend on: the content of the item, the decoder's component and weights, how the modality is read. Other items
+    are encoded whenever they are asked for.
 
     Args:
-        model: its decoders encode. They are frozen but for their rows, so ids never change.
+        model: its decoders encode.
         processor: reads the items.
+        folder: where ids are kept from one run to the next; None: nowhere.
     """
 
-    def __init__(self, model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> None:
+    def __init__(
+        self,
+        model: TinyLlavaForConditionalGeneration,
+        processor: TinyLlavaProcessor,
+        folder: str | os.PathLike[str] | None = None,
+    ) -> None:
         self.model, self.processor = model, processor
+        self.store = None if folder is None else FeatureStore(folder)
+        self._spaces = {} if folder is None else {m: decoder_digest(m, model, processor) for m in processor.writes}
         # with its source, which is kept alive because what is no file's name is known by its id
         self._kept: dict[tuple[str, object], tuple[object, list[int]]] = {}
 
@@ -31,20 +46,50 @@ class ItemCodes:
         Raises:
             KitError: it cannot be read or written; names its row, too, where it has one.
         """
-        key = (item.modality, item.source if isinstance(item.source, str) else id(item.source))
-        if key not in self._kept:
-            try:
-                read = self.processor.modalities[item.modality].read(item.source)
-                ids = self.model.ids_of(item.modality, read, str(item.source) if isinstance(item.source, str) else "")
-            except KitError as error:
-                raise KitError(f"{item.name}: {error}" if item.name else str(error)) from error
-            self._kept[key] = (item.source, ids)
-        return self._kept[key][1]
+        key = _key(item)
+        return self._kept[key][1] if key in self._kept else self._encode(item)
 
     def fill(self, conversations: Iterable[Conversation]) -> int:
-        """Encode what the assistant gives in these; returns how many ids are kept."""
+        """Encode what the assistant gives in these and was not encoded before; returns how many items that were."""
+        wanted: dict[tuple[str, object], Item] = {}
         for conversation in conversations:
-            for item, answered in zip(conversation.items, conversation.answered(self.processor.writes), strict=True):
-                if answered:
-                    self(item)
-        return sum(len(ids) for _, ids in self._kept.values())
+            answered = conversation.answered(self.processor.writes)
+            wanted.update({_key(i): i for i, given in zip(conversation.items, answered, strict=True) if given})
+        encoded = 0
+        for modality in sorted({modality for modality, _ in wanted}):
+            encoded += self._fill(modality, [item for (m, _), item in wanted.items() if m == modality])
+        return encoded
+
+    def _fill(self, modality: str, items: Iterable[Item]) -> int:
+        new: dict[str, list[EncodedItem]] = {}
+        encoded = 0
+        space = self._spaces.get(modality, "")
+        if self.store is not None:
+            self.store.find(space)
+        for item in items:
+            if _key(item) in self._kept:
+                continue
+            digest = None if self.store is None else source_digest(item.source)
+            if digest is not None and self.store.has(space, digest):
+                (part,) = self.store.get(space, digest)
+                ids = part.features.tolist()
+            else:
+                ids = self._encode(item)
+                encoded += 1
+                if digest is not None:
+                    new[digest] = [EncodedItem(modality=modality, num_features=[len(ids)], features=torch.tensor(ids))]
+            self._kept[_key(item)] = (item.source, ids)
+        if new:
+            self.store.write(space, new)
+        return encoded
+
+    def _encode(self, item: Item) -> list[int]:
+        try:
+            read = self.processor.modalities[item.modality].read(item.source)
+            return self.model.ids_of(item.modality, read, item.source if isinstance(item.source, str) else "")
+        except KitError as error:
+            raise KitError(f"{item.name}: {error}" if item.name else str(error)) from error
+
+
+def _key(item: Item) -> tuple[str, object]:
+    return (item.modality, item.source if isinstance(item.source, str) else id(item.source))

@@ -39,6 +39,24 @@ def tower_digest(modality: str, model: TinyLlavaForConditionalGeneration, proces
     return digest.hexdigest()
 
 
+def decoder_digest(modality: str, model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> str:
+    """Of all that makes the ids of a modality's items, but the item: where they stand, the decoder and its weights,
+    reading. The rows that the LLM has for them are not among it."""
+    decoder, reader = (model.config.component(kind, modality) for kind in ("decoder", "modality"))
+    settings = {
+        "format": FORMAT,
+        "modality": [modality, reader.name, reader.distribution, reader.version, dict(reader.options)],
+        "decoder": [decoder.name, decoder.distribution, decoder.version, dict(decoder.config)],
+        "ranges": [list(each) for each in model.config.token_ranges[modality]],
+    }
+    digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=_BYTES)
+    for name, tensor in sorted(_state(model.decoders[modality]).items()):
+        if not name.startswith("rows."):
+            digest.update(name.encode())
+            _add_tensor(digest, tensor)
+    return digest.hexdigest()
+
+
 def source_digest(source: Any) -> str | None:
     """Of an item's source: a file's content, bytes, arrays, and lists and mappings of these; None for other objects."""
     digest = hashlib.blake2b(digest_size=_BYTES)

@@ -45,7 +45,7 @@ def cache_features(
     if trained:
         raise KitError(f"cache_features: {trained[0]} is trained, so its features change; take one of them out")
     cache = FeatureCache(model, dataset.processor, how.dir or folder, how.max_gb)
-    items = [item for conversation in dataset.conversations for item in conversation.items]
+    items = [item for conversation in dataset.conversations for item in dataset.processor.heard(conversation)]
     home = model.device
     model.towers.to(device)
     if how.mode is True or (items and _wins(cache, items, stage, how, _passes(stage, len(dataset)))):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from ..core.conversation import Conversation
 from ..core.errors import KitError
 from ..data.dataset import ConversationDataset
 from ..data.skipping import SkippedRow
@@ -27,7 +28,7 @@ def samples_for_parts(dataset: ConversationDataset, parts: Sequence[str]) -> dic
         fitting = (
             index
             for index, conversation in enumerate(dataset.conversations)
-            if (not modality or any(item.modality == modality for item in conversation.items))
+            if (not modality or (modality, kind == "decoder") in _uses(conversation, dataset.processor.writes))
             and not isinstance(dataset[index], SkippedRow)
         )
         index = next(fitting, None)
@@ -38,6 +39,12 @@ def samples_for_parts(dataset: ConversationDataset, parts: Sequence[str]) -> dic
             )
         found[part] = index
     return found
+
+
+def _uses(conversation: Conversation, writes: Collection[str]) -> set[tuple[str, bool]]:
+    """Each modality of which an item is read in a conversation (False) or written (True)."""
+    answered = conversation.answered(writes)
+    return {(item.modality, given) for item, given in zip(conversation.items, answered, strict=True)}
 
 
 def check_gradients(trainer: KitTrainer, parts: Mapping[str, nn.Module], indices: Mapping[str, int]) -> None:

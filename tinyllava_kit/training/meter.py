@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ class Meter:
         """Begin anew."""
         self.losses: dict[str, Tensor] = {}
         self.counts: dict[str, Tensor] = {}
+        self.groups: dict[str, Tensor] = {}
         self.tokens, self.positions = 0, 0
         self.start = time.monotonic()
 
@@ -39,19 +41,32 @@ class Meter:
         self.tokens += sum(sample.num_tokens for sample in plan.samples)
         self.positions += plan.input_ids.numel()
 
+    def add_groups(self, targets: Mapping[str, Tensor], losses: Tensor, hits: Tensor) -> None:
+        """Count the groups of ids of a batch: `losses` and `hits` (n,), `targets` which of them are of each group."""
+        for name, rows in targets.items():
+            sums = (losses[rows].sum(), hits[rows].sum(), losses.new_tensor(len(rows)))
+            self.groups[name] = self.groups.get(name, 0.0) + torch.stack([each.float() for each in sums])  # (3,)
+
     def take(self) -> dict[str, float]:
         """What was counted, and begin anew.
 
         ``loss_KIND``: mean over the target tokens of the samples of each kind, where there were several kinds.
         ``tokens_per_second``: positions that held a sample, items included. ``fill``: their share of all positions.
+        ``ids_loss_GROUP`` and ``ids_right_GROUP``: of each group of ids that decoders and text have, the mean loss and
+        how often the right one was the likeliest.
         """
         if not self.positions:
             return {}
         means = {f"loss_{name}": float(self.losses[name] / self.counts[name]) for name in sorted(self.losses)}
         seconds = time.monotonic() - self.start
         speed = {"tokens_per_second": self.tokens / seconds, "fill": self.tokens / self.positions}
+        groups = {}
+        for name, sums in self.groups.items():
+            loss, right, count = sums.tolist()
+            if count:
+                groups.update({f"ids_loss_{name}": loss / count, f"ids_right_{name}": right / count})
         self.reset()
-        return {**(means if len(means) > 1 else {}), **speed}
+        return {**(means if len(means) > 1 else {}), **speed, **groups}
 
 
 def kinds_of(plan: Plan) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -24,8 +25,8 @@ from ..core.saving import whole_directory
 from ..data.dataset import Collator, ConversationDataset
 from ..data.skipping import SkippedRows
 from ..data.stream import RowStream
-from .batches import Epochs
-from .batching import batches_of
+from ..inference.codes import ItemCodes
+from .batches import Epochs, SizedBatches, check_budget, sizes_of
 from .caching import FOLDER, cache_features
 from .distillation import TaughtCollator, TaughtDataset, distillation_loss
 from .feature_matching import FeatureMatcher, MatchedCollator, MatchedDataset
@@ -34,7 +35,7 @@ from .packing import PackedBatches, PackedCollator, PackedDataset, token_counts
 from .parts import OpenParts
 from .progress import Progress
 from .reading import read_data
-from .recipe import Recipe, Stage
+from .recipe import Packing, Recipe, Stage
 from .trainer import KitTrainer, Objective, TimeLimit
 from .word_matching import WordedCollator, WordedDataset, matcher
 
@@ -58,8 +59,9 @@ def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
     # As a model grows sure, probabilities can become denormal numbers, on which processors compute slower; what
     # this gains was not measured by itself. Threads that are made from now on inherit it.
     torch.set_flush_denormal(True)
-    if only is not None:
-        recipe.stage(only)
+    names = [stage.name for stage in recipe.stages]
+    if only is not None and only not in names:
+        raise KitError(f"the recipe has no stage {only!r}; it has {', '.join(names)}")
     source = Path(recipe.model)
     for stage in recipe.stages:
         target = Path(recipe.output) / stage.name
@@ -93,6 +95,7 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> Non
     dataset = read_data(stage, processor, seed=seed, skipped=skipped)
     if isinstance(dataset, ConversationDataset):
         _check_files(dataset)
+    _make_codes(model, processor, dataset, target.parent / FOLDER)
     parts = OpenParts(model, stage.train)
     batches = _batches(stage, dataset, seed)
     arguments = _arguments(stage, checkpoints, seed, epochs=stage.epochs if batches is None else 1)
@@ -207,6 +210,21 @@ def _has_bf16() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+def _make_codes(
+    model: TinyLlavaForConditionalGeneration,
+    processor: TinyLlavaProcessor,
+    dataset: ConversationDataset | RowStream,
+    folder: Path,
+) -> None:
+    """Let the processor write what the assistant gives in the data: encoded before training, unless it is streamed."""
+    if not processor.writes:
+        return
+    codes = ItemCodes(model, processor, folder)
+    if isinstance(dataset, ConversationDataset):
+        say(f"encoded {codes.fill(dataset.conversations)} items of answers; the rest was there")
+    processor.writer = codes
+
+
 def _objective(
     stage: Stage, dataset: ConversationDataset, model: TinyLlavaForConditionalGeneration
 ) -> tuple[Dataset, Any, Objective | None]:
@@ -229,20 +247,47 @@ def _objective(
     return dataset, collator, None
 
 
-def _batches(stage: Stage, dataset: ConversationDataset | RowStream, seed: int) -> Epochs | None:
-    """All batches of the stage, where they are not drawn one sample after another; says what is to be known of them."""
-    if isinstance(dataset, RowStream):
+def _batches(stage: Stage, dataset: ConversationDataset, seed: int) -> Epochs | None:
+    """All batches of the stage, where they are not drawn one sample after another."""
+    if stage.packing:
+        batches: SizedBatches | PackedBatches = _packed_batches(stage, stage.packing, dataset, seed)
+    elif stage.group_by_size or stage.batch_budget:
+        batches = _sized_batches(stage, dataset, seed)
+    else:
         return None
-    tokens = partial(token_counts, dataset, stage.max_length, workers=stage.workers)
-    batches = batches_of(stage, dataset.conversations, dataset.processor.modalities, tokens, seed)
-    if batches is not None and isinstance(batches.batches, PackedBatches):
-        packed = batches.batches
-        rows = f"{len(packed.packs)} rows of {packed.length}"
-        say(f"packed {len(packed.tokens)} samples into {rows}: fill {packed.fill:.1%}")
-    elif batches is not None:
-        alone = sum(not batches.batches.fits([i]) for i in range(len(dataset)))
-        if alone:
-            say(f"{alone} sample(s) exceed batch_budget by themselves; each is a batch of its own")
+    wanted = max(stage.max_steps, 0) * stage.gradient_accumulation
+    return Epochs(batches, max(stage.epochs, math.ceil(wanted / len(batches)) + 1 if wanted else 0))
+
+
+def _sized_batches(stage: Stage, dataset: ConversationDataset, seed: int) -> SizedBatches:
+    modalities = dataset.processor.modalities
+    check_budget("batch_budget", stage.batch_budget, modalities)
+    batches = SizedBatches(
+        sizes_of(dataset.conversations, modalities),
+        [sum(len(turn.text) for turn in c.turns) for c in dataset.conversations],
+        batch_size=stage.batch_size,
+        budget=stage.batch_budget,
+        seed=seed,
+    )
+    alone = sum(not batches.fits([i]) for i in range(len(dataset)))
+    if alone:
+        say(f"{alone} sample(s) exceed batch_budget by themselves; each is a batch of its own")
+    return batches
+
+
+def _packed_batches(stage: Stage, packing: Packing, dataset: ConversationDataset, seed: int) -> PackedBatches:
+    modalities = dataset.processor.modalities
+    check_budget("packing.limits", packing.limits, modalities)
+    tokens = token_counts(dataset, stage.max_length, workers=stage.workers)
+    batches = PackedBatches(
+        tokens,
+        stage.pack_length,
+        batch_size=stage.batch_size,
+        sizes=sizes_of(dataset.conversations, modalities) if packing.limits else (),
+        limits=packing.limits,
+        seed=seed,
+    )
+    say(f"packed {len(tokens)} samples into {len(batches.packs)} rows of {stage.pack_length}: fill {batches.fill:.1%}")
     return batches
 
 

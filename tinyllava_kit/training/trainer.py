@@ -93,6 +93,16 @@ class KitTrainer(Trainer):
     ) -> Any:
         if isinstance(num_items_in_batch, torch.Tensor):  # none where every row of the step was skipped
             num_items_in_batch = num_items_in_batch.clamp(min=1)
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+        """The target tokens of the whole step; of each group of ids, where a model's decoders have some."""
+        if not batch_samples or "targets" not in batch_samples[0]:
+            return super()._get_num_items_in_batch(batch_samples, device)
+        counts = torch.tensor([[len(rows) for rows in batch["targets"].values()] for batch in batch_samples])
+        counts = counts.sum(0).to(device)  # (groups,)
+        if self.args.world_size > 1:
+            counts = self.accelerator.gather(counts).view(-1, len(counts)).sum(0)
+        return counts
+
         if self.objective is not None:
             return self.objective(model, inputs, num_items_in_batch)
         loss, output = super().compute_loss(model, inputs, True, num_items_in_batch)
@@ -104,6 +114,8 @@ class KitTrainer(Trainer):
         self._check_finite("loss", loss)
         return loss
 
+        if output.target_hits is not None:
+            self.meter.add_groups(inputs["targets"], output.target_losses, output.target_hits)
     def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
         norm = super()._clip_grad_norm(model)
         self._check_finite("gradient", norm)
