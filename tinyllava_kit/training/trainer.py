@@ -6,12 +6,14 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
@@ -20,7 +22,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoin
 
 from ..core.checkpoint import first_line
 from ..core.errors import KitError
-from ..core.ranks import wait_for_all
+from ..core.ranks import from_first, wait_for_all
 from ..data.stream import RowStream
 from .batches import Epochs
 from .meter import Meter
@@ -29,6 +31,7 @@ from .recipe import PartTraining
 
 Objective = Callable[[Any, Any, Any], torch.Tensor]
 
+TRAINED_FILE = "trained.safetensors"
 UNFINISHED = ".unfinished"  # where a checkpoint is written before it gets its name
 SHOWN_ROWS = 8  # names of rows in a message
 
@@ -56,7 +59,8 @@ class KitTrainer(Trainer):
         self.batches, self.objective = batches, objective
         self.meter = Meter()
         self.names_of_step: list[str] = []
-        super().__init__(**kwargs)
+        with _as_with_adapters(kwargs["model"]):
+            super().__init__(**kwargs)
         self.add_callback(LogWithCheckpoint())
 
     def get_train_dataloader(self) -> DataLoader:
@@ -73,6 +77,7 @@ class KitTrainer(Trainer):
             num_workers=workers,
             pin_memory=pin_memory,
         )
+        self.accelerator.even_batches = False  # they come even
         return self.accelerator.prepare(loader)
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any) -> Any:
@@ -88,11 +93,6 @@ class KitTrainer(Trainer):
         self.names_of_step = [name for batch in batches for name in names_of(batch)]
         return batches, num_items
 
-    def compute_loss(
-        self, model: torch.nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        if isinstance(num_items_in_batch, torch.Tensor):  # none where every row of the step was skipped
-            num_items_in_batch = num_items_in_batch.clamp(min=1)
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
         """The target tokens of the whole step; of each group of ids, where a model's decoders have some."""
         if not batch_samples or "targets" not in batch_samples[0]:
@@ -103,10 +103,19 @@ class KitTrainer(Trainer):
             counts = self.accelerator.gather(counts).view(-1, len(counts)).sum(0)
         return counts
 
+    def compute_loss(
+        self, model: torch.nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        if isinstance(num_items_in_batch, torch.Tensor):  # none where every row of the step was skipped
+            num_items_in_batch = num_items_in_batch.clamp(min=1)
         if self.objective is not None:
-            return self.objective(model, inputs, num_items_in_batch)
+            loss = self.objective(model, inputs, num_items_in_batch)
+            # a sum over all ranks' targets is averaged over ranks behind this
+            return loss if num_items_in_batch is None else loss * self.accelerator.num_processes
         loss, output = super().compute_loss(model, inputs, True, num_items_in_batch)
         self.meter.add(inputs["plan"], output.target_losses)
+        if output.target_hits is not None:
+            self.meter.add_groups(inputs["targets"], output.target_losses, output.target_hits)
         return (loss, output) if return_outputs else loss
 
     def training_step(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
@@ -114,8 +123,6 @@ class KitTrainer(Trainer):
         self._check_finite("loss", loss)
         return loss
 
-        if output.target_hits is not None:
-            self.meter.add_groups(inputs["targets"], output.target_losses, output.target_hits)
     def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
         norm = super()._clip_grad_norm(model)
         self._check_finite("gradient", norm)
@@ -155,6 +162,33 @@ class KitTrainer(Trainer):
         groups = [(matrices, decay), (vectors, 0.0)]
         return [{"params": params, "lr": rate, "weight_decay": w} for params, w in groups if params]
 
+    def _save(self, output_dir: str | None = None, state_dict: Mapping[str, torch.Tensor] | None = None) -> None:
+        """What is trained, and no more: the rest is the model that the stage began with."""
+        if not self.args.should_save:
+            return
+        state = self.model.state_dict() if state_dict is None else state_dict
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        learned = {name: state[name].detach().contiguous() for name in self._learned_names() if name in state}
+        save_file(learned, folder / TRAINED_FILE)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        file = Path(resume_from_checkpoint) / TRAINED_FILE
+        if not file.exists():  # sharded, in the files of who sharded it
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        learned = load_file(file)
+        unknown = (model or self.model).load_state_dict(learned, strict=False).unexpected_keys
+        if unknown or learned.keys() != set(self._learned_names()):
+            raise KitError(f"{str(file)!r} holds what another stage trained; remove {str(file.parent.parent)!r}")
+
+    def _learned_names(self) -> list[str]:
+        """Parameters that are trained, and what trained parts keep beside (a running mean)."""
+        buffers = {id(buffer) for part, _ in self.training_of_parts for buffer in part.buffers()}
+        saved = self.model.state_dict().keys()
+        names = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
+        return names + [name for name, each in self.model.named_buffers() if id(each) in buffers and name in saved]
+
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         """The Trainer's checkpoint, written beside and renamed, so that one that can be seen is whole."""
         folder, name = Path(self.args.output_dir), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
@@ -183,6 +217,16 @@ class KitTrainer(Trainer):
         wait_for_all()
 
 
+@contextmanager
+def _as_with_adapters(model: torch.nn.Module) -> Iterator[None]:
+    """The Trainer takes a quantized model where peft says that it has adapters; ours stand on its parts, unseen."""
+    model._hf_peft_config_loaded = True
+    try:
+        yield
+    finally:
+        model._hf_peft_config_loaded = False
+
+
 class LogWithCheckpoint(TrainerCallback):
     """Logs whenever a checkpoint is written: a run that goes on from there means the losses over the same steps."""
 
@@ -201,7 +245,7 @@ class TimeLimit(TrainerCallback, ExportableState):
         self.start = time.monotonic() - before
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if time.monotonic() - self.start > self.minutes * 60:
+        if from_first(time.monotonic() - self.start > self.minutes * 60):
             control.should_training_stop = True
 
     def state(self) -> dict[str, Any]:
