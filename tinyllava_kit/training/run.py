@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,8 @@ from ..data.dataset import Collator, ConversationDataset
 from ..data.skipping import SkippedRows
 from ..data.stream import RowStream
 from ..inference.codes import ItemCodes
-from .batches import Epochs, SizedBatches, check_budget, sizes_of
+from .batches import Epochs
+from .batching import batches_of
 from .caching import FOLDER, cache_features
 from .distillation import TaughtCollator, TaughtDataset, distillation_loss
 from .feature_matching import FeatureMatcher, MatchedCollator, MatchedDataset
@@ -35,7 +35,7 @@ from .packing import PackedBatches, PackedCollator, PackedDataset, token_counts
 from .parts import OpenParts
 from .progress import Progress
 from .reading import read_data
-from .recipe import Packing, Recipe, Stage
+from .recipe import Recipe, Stage
 from .trainer import KitTrainer, Objective, TimeLimit
 from .word_matching import WordedCollator, WordedDataset, matcher
 
@@ -59,9 +59,8 @@ def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
     # As a model grows sure, probabilities can become denormal numbers, on which processors compute slower; what
     # this gains was not measured by itself. Threads that are made from now on inherit it.
     torch.set_flush_denormal(True)
-    names = [stage.name for stage in recipe.stages]
-    if only is not None and only not in names:
-        raise KitError(f"the recipe has no stage {only!r}; it has {', '.join(names)}")
+    if only is not None:
+        recipe.stage(only)
     source = Path(recipe.model)
     for stage in recipe.stages:
         target = Path(recipe.output) / stage.name
@@ -97,9 +96,6 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> Non
         _check_files(dataset)
     _make_codes(model, processor, dataset, target.parent / FOLDER)
     parts = OpenParts(model, stage.train)
-    tried: dict[str, int] = {}
-    if world_size() == 1 and isinstance(dataset, ConversationDataset):
-        tried = samples_for_parts(dataset, list(parts.trained))
     batches = _batches(stage, dataset, seed)
     arguments = _arguments(stage, checkpoints, seed, epochs=stage.epochs if batches is None else 1)
     cache_features(model, dataset, stage, target.parent / FOLDER, arguments.device)
@@ -117,10 +113,9 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> Non
     )
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress(stage.name, stage.max_minutes))
-    with _one_clear_line(trainer, checkpoints):
-        if tried:
-            check_gradients(trainer, parts.trained, tried)
-        _run(trainer, checkpoints, settings)
+    if world_size() == 1 and isinstance(dataset, ConversationDataset):
+        check_gradients(trainer, parts.trained, samples_for_parts(dataset, list(parts.trained)))
+    _run(trainer, checkpoints, settings)
     model = _merged(model, parts, stage, source)
     if skipped.tidy():
         say(f"{skipped.tidy()} rows were skipped; {target / SKIPPED_FILE} says why")
@@ -153,18 +148,16 @@ def _merged(
 
 
 def _run(trainer: KitTrainer, checkpoints: Path, settings: Mapping[str, Any]) -> None:
-    """Train, from the last checkpoint where there is one; the settings are kept beside the checkpoints."""
-    if trainer.is_world_process_zero():
-        checkpoints.mkdir(parents=True, exist_ok=True)
-        (checkpoints / SETTINGS_FILE).write_text(json.dumps(settings, indent=1), encoding="utf-8")
-    trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
+    """Train, from the last checkpoint where there is one; the settings are kept beside the checkpoints.
 
-
-@contextmanager
-def _one_clear_line(trainer: KitTrainer, checkpoints: Path) -> Iterator[None]:
-    """Where training raises a KitError: the line of progress has ended, and no folder without a checkpoint is left."""
+    Raises:
+        KitError: an item that cannot be read. The progress bar has ended its line, no empty directory is left.
+    """
     try:
-        yield
+        if trainer.is_world_process_zero():
+            checkpoints.mkdir(parents=True, exist_ok=True)
+            (checkpoints / SETTINGS_FILE).write_text(json.dumps(settings, indent=1), encoding="utf-8")
+        trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
     except KitError as error:
         trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
         if not _last_checkpoint(checkpoints):
@@ -253,47 +246,20 @@ def _objective(
     return dataset, collator, None
 
 
-def _batches(stage: Stage, dataset: ConversationDataset, seed: int) -> Epochs | None:
-    """All batches of the stage, where they are not drawn one sample after another."""
-    if stage.packing:
-        batches: SizedBatches | PackedBatches = _packed_batches(stage, stage.packing, dataset, seed)
-    elif stage.group_by_size or stage.batch_budget:
-        batches = _sized_batches(stage, dataset, seed)
-    else:
+def _batches(stage: Stage, dataset: ConversationDataset | RowStream, seed: int) -> Epochs | None:
+    """All batches of the stage, where they are not drawn one sample after another; says what is to be known of them."""
+    if isinstance(dataset, RowStream):
         return None
-    wanted = max(stage.max_steps, 0) * stage.gradient_accumulation
-    return Epochs(batches, max(stage.epochs, math.ceil(wanted / len(batches)) + 1 if wanted else 0))
-
-
-def _sized_batches(stage: Stage, dataset: ConversationDataset, seed: int) -> SizedBatches:
-    modalities = dataset.processor.modalities
-    check_budget("batch_budget", stage.batch_budget, modalities)
-    batches = SizedBatches(
-        sizes_of(dataset.conversations, modalities),
-        [sum(len(turn.text) for turn in c.turns) for c in dataset.conversations],
-        batch_size=stage.batch_size,
-        budget=stage.batch_budget,
-        seed=seed,
-    )
-    alone = sum(not batches.fits([i]) for i in range(len(dataset)))
-    if alone:
-        say(f"{alone} sample(s) exceed batch_budget by themselves; each is a batch of its own")
-    return batches
-
-
-def _packed_batches(stage: Stage, packing: Packing, dataset: ConversationDataset, seed: int) -> PackedBatches:
-    modalities = dataset.processor.modalities
-    check_budget("packing.limits", packing.limits, modalities)
-    tokens = token_counts(dataset, stage.max_length, workers=stage.workers)
-    batches = PackedBatches(
-        tokens,
-        stage.pack_length,
-        batch_size=stage.batch_size,
-        sizes=sizes_of(dataset.conversations, modalities) if packing.limits else (),
-        limits=packing.limits,
-        seed=seed,
-    )
-    say(f"packed {len(tokens)} samples into {len(batches.packs)} rows of {stage.pack_length}: fill {batches.fill:.1%}")
+    tokens = partial(token_counts, dataset, stage.max_length, workers=stage.workers)
+    batches = batches_of(stage, dataset.conversations, dataset.processor.modalities, tokens, seed)
+    if batches is not None and isinstance(batches.batches, PackedBatches):
+        packed = batches.batches
+        rows = f"{len(packed.packs)} rows of {packed.length}"
+        say(f"packed {len(packed.tokens)} samples into {rows}: fill {packed.fill:.1%}")
+    elif batches is not None:
+        alone = sum(not batches.batches.fits([i]) for i in range(len(dataset)))
+        if alone:
+            say(f"{alone} sample(s) exceed batch_budget by themselves; each is a batch of its own")
     return batches
 
 
