@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,9 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> Non
         _check_files(dataset)
     _make_codes(model, processor, dataset, target.parent / FOLDER)
     parts = OpenParts(model, stage.train)
+    tried: dict[str, int] = {}
+    if world_size() == 1 and isinstance(dataset, ConversationDataset):
+        tried = samples_for_parts(dataset, list(parts.trained))
     batches = _batches(stage, dataset, seed)
     arguments = _arguments(stage, checkpoints, seed, epochs=stage.epochs if batches is None else 1)
     cache_features(model, dataset, stage, target.parent / FOLDER, arguments.device)
@@ -113,9 +116,10 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> Non
     )
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress(stage.name, stage.max_minutes))
-    if world_size() == 1 and isinstance(dataset, ConversationDataset):
-        check_gradients(trainer, parts.trained, samples_for_parts(dataset, list(parts.trained)))
-    _run(trainer, checkpoints, settings)
+    with _one_clear_line(trainer, checkpoints):
+        if tried:
+            check_gradients(trainer, parts.trained, tried)
+        _run(trainer, checkpoints, settings)
     model = _merged(model, parts, stage, source)
     if skipped.tidy():
         say(f"{skipped.tidy()} rows were skipped; {target / SKIPPED_FILE} says why")
@@ -148,16 +152,18 @@ def _merged(
 
 
 def _run(trainer: KitTrainer, checkpoints: Path, settings: Mapping[str, Any]) -> None:
-    """Train, from the last checkpoint where there is one; the settings are kept beside the checkpoints.
+    """Train, from the last checkpoint where there is one; the settings are kept beside the checkpoints."""
+    if trainer.is_world_process_zero():
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        (checkpoints / SETTINGS_FILE).write_text(json.dumps(settings, indent=1), encoding="utf-8")
+    trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
 
-    Raises:
-        KitError: an item that cannot be read. The progress bar has ended its line, no empty directory is left.
-    """
+
+@contextmanager
+def _one_clear_line(trainer: KitTrainer, checkpoints: Path) -> Iterator[None]:
+    """Where training raises a KitError: the line of progress has ended, and no folder without a checkpoint is left."""
     try:
-        if trainer.is_world_process_zero():
-            checkpoints.mkdir(parents=True, exist_ok=True)
-            (checkpoints / SETTINGS_FILE).write_text(json.dumps(settings, indent=1), encoding="utf-8")
-        trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
+        yield
     except KitError as error:
         trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
         if not _last_checkpoint(checkpoints):
