@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from examples.page import card, curves, document, picture, table
-from examples.running import row_id
-from tinyllava_kit.evaluation.answers import Judged
 from tinyllava_kit.evaluation.exact_match import is_right
+from tinyllava_kit.evaluation.judged import Judged
 
 
 def write_page(path: Path, assets: Path, answers: Sequence[Judged], rows: Sequence[Sequence[str]]) -> None:
@@ -23,7 +22,7 @@ def write_page(path: Path, assets: Path, answers: Sequence[Judged], rows: Sequen
 
 
 def _card(assets: Path, judged: Judged) -> str:
-    seen = picture(assets / "easy-vqa" / _pictures(assets)[row_id(judged)])
+    seen = picture(assets / "easy-vqa" / _pictures(assets)[str(judged.id)])
     return card(seen, judged.said, judged.truth, asked=judged.question, right=is_right(judged))
 
 

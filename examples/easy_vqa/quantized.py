@@ -14,6 +14,7 @@ import math
 import random
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,12 +25,13 @@ if __package__ in (None, ""):  # run as a script: let Python find the repository
 from examples.running import print_rows
 from tinyllava_kit import TinyLlavaForConditionalGeneration, TinyLlavaProcessor, load_pretrained
 from tinyllava_kit.checkpoints.quantization import Quantization, stored_bytes
-from tinyllava_kit.core.conversation import Conversation
+from tinyllava_kit.core.conversation import Turn
 from tinyllava_kit.core.fusion import IGNORE_INDEX, TextSpan
-from tinyllava_kit.data.dataset import ConversationDataset
 from tinyllava_kit.evaluation.answers import answers
 from tinyllava_kit.evaluation.exact_match import accuracy
 from tinyllava_kit.evaluation.likelihood import answer_log_probs
+from tinyllava_kit.evaluation.question import Question
+from tinyllava_kit.evaluation.rows import read_questions
 
 WAYS: dict[str, Quantization | None] = {
     "float32": None,
@@ -63,19 +65,20 @@ def main() -> None:
     print_rows(rows)
 
 
-def held_out(assets: Path, processor: TinyLlavaProcessor, count: int) -> Sequence[Conversation]:
+def held_out(assets: Path, processor: TinyLlavaProcessor, count: int) -> Sequence[Question]:
     """The questions that demo.py asks first."""
-    every = ConversationDataset.from_file(assets / "easy-vqa" / "test.json", processor).conversations
+    every = read_questions(assets / "easy-vqa" / "test.json", processor)
     return random.Random(0).sample(every, min(count, len(every)))
 
 
 def perplexity(
-    model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, asked: Sequence[Conversation]
+    model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, asked: Sequence[Question]
 ) -> float:
     """e to the mean negative log probability of a token of the true answers, each to one question."""
     total, tokens = 0.0, 0
-    for conversation in asked:
-        sample = processor.encode(conversation)
+    for question in asked:
+        answered = (*question.conversation.turns, Turn("assistant", question.truths[0]))
+        sample = processor.encode(replace(question.conversation, turns=answered))
         total -= float(answer_log_probs(model, processor, [sample]))
         spans = (span for span in sample.spans if isinstance(span, TextSpan) and span.labels is not None)
         tokens += sum(label != IGNORE_INDEX for span in spans for label in span.labels)

@@ -9,26 +9,24 @@ import argparse
 import json
 import random
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 if __package__ in (None, ""):  # run as a script: let Python find the repository's `examples`
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from examples.running import keep, kept, print_rows, row_id, tinyllava
+from examples.running import print_rows, tinyllava
 from examples.speech.page import write_page_of_both
 from examples.speech.texts import read_rows
-from tinyllava_kit import load_pretrained
 from tinyllava_kit.core.saving import whole_directory
-from tinyllava_kit.data.dataset import ConversationDataset
-from tinyllava_kit.evaluation.answers import Judged, answers
-from tinyllava_kit.evaluation.controls import Control
 from tinyllava_kit.evaluation.exact_match import accuracy
+from tinyllava_kit.evaluation.judged import Judged
+from tinyllava_kit.evaluation.run import read_results
 from tinyllava_kit.evaluation.word_error import word_errors
 
 HERE = Path(__file__).resolve().parent
-CONTROLS: tuple[Control, ...] = ("as given", "shuffled items", "silent items")
+ASKING = ("--scorer", "exact_match", "--scorer", "wer", "--max-new-tokens", "48", "--batch-size", "10")
 HEAR = "Repeat exactly what is said."
 SEED = 5
 SHOWN = 12
@@ -44,10 +42,8 @@ def main() -> None:
     if not (assets / "both" / "config.json").exists():
         tinyllava(assets, "assemble", str(HERE / "both_assembly.yaml"), "-o", "both", "--force")
     tinyllava(assets, "train", str(HERE / "audio_instruct.yaml"))
-    results = assets / "both-runs" / "results"
-    if not results.exists():
-        evaluate(assets, results)
-    answered, _ = kept(results)
+    tinyllava(assets, "eval", "both-runs/instruct", "both-data/test.json", *ASKING, "-o", "both-runs/evaluation")
+    answered = read_results(assets / "both-runs" / "evaluation").answers
     rows = table(answered)
     print_rows(rows)
     write_page_of_both(assets / "demo-both.html", assets / "both-data", answered["as given"][:SHOWN], rows)
@@ -113,18 +109,11 @@ def _stamp(name: str, row: dict[str, Any]) -> dict[str, Any]:
     return {"id": name, "image": [image], "audio": [audio], "conversations": said}
 
 
-def evaluate(assets: Path, results: Path) -> None:
-    """Every last question of the test rows, as they are and under the controls."""
-    model, processor = load_pretrained(assets / "both-runs" / "instruct")
-    asked = ConversationDataset.from_file(assets / "both-data" / "test.json", processor).conversations
-    keep(results, {c: answers(model, processor, asked, control=c, max_new_tokens=48, batch_size=10) for c in CONTROLS})
-
-
-def table(answered: dict[str, list[Judged]]) -> list[list[str]]:
+def table(answered: Mapping[str, Sequence[Judged]]) -> list[list[str]]:
     """Accuracy of what was seen, word errors of what was heard: prompts, and Tux Paint's voices."""
     rows = [["picture and sound", "seen: accuracy", "heard: WER", "stamps: WER"]]
     for control, every in answered.items():
-        stamps = [j for j in every if "-stamp-" in row_id(j)]
+        stamps = [j for j in every if "-stamp-" in str(j.id)]
         heard = [j for j in every if j.question == HEAR and j not in stamps]
         seen = [j for j in every if j.question != HEAR]
         rows.append([control, f"{accuracy(seen):.2f} ({len(seen)})", *(_wer(part) for part in (heard, stamps))])

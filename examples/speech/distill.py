@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--assets", type=Path, required=True, help="the folder with the hearing demo's stages")
     assets = parser.parse_args().assets.resolve()
     tinyllava(assets, "train", str(Path(__file__).with_name("audio_distill.yaml")))
-    judge(assets, "hearing-runs/distill", "distilled")
+    judge(assets, "hearing-runs/distill")
 
 
 if __name__ == "__main__":

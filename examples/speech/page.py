@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from examples.page import card, curves, document, picture, sound, table
-from examples.running import row_id
 from examples.speech.texts import read_rows
-from tinyllava_kit.evaluation.answers import Judged
+from tinyllava_kit.evaluation.judged import Judged
 from tinyllava_kit.evaluation.word_error import normalise
 
 
@@ -29,7 +28,7 @@ def write_page_of_both(path: Path, data: Path, answered: Sequence[Judged], rows:
     asked = {row["id"]: row for row in json.loads((data / "test.json").read_text(encoding="utf-8"))}
     cards = ""
     for judged in answered:
-        row = asked[row_id(judged)]
+        row = asked[str(judged.id)]
         media = picture(data / row["image"][0]) + sound(data / row["audio"][0])
         cards += card(media, judged.said, judged.truth, asked=judged.question, right=_same(judged))
     body = f"{table(rows)}<h2>Pictures and sounds in one conversation</h2><div class=cards>{cards}</div>"

@@ -36,7 +36,7 @@ def main() -> None:
     if not (assets / "student" / "config.json").exists():
         tinyllava(assets, "assemble", str(HERE / "student_assembly.yaml"), "-o", "student", "--force")
     tinyllava(assets, "train", str(HERE / "student.yaml"))
-    judge(assets, "student-runs/features", "wav2vec2 in its place")
+    judge(assets, "student-runs/features")
 
 
 def make_encoder(folder: Path) -> None:

@@ -43,6 +43,7 @@ LIGHT = {
     "assemble --help": (HEAVY, 0),
     "train --help": (HEAVY, 0),
     "ask --help": (HEAVY, 0),
+    "eval --help": (HEAVY, 0),
     "chat --help": (HEAVY, 0),
     "show --help": (HEAVY, 0),
 }

@@ -11,9 +11,11 @@ from tests import toys
 from tinyllava_kit.core.conversation import ITEM, Conversation, Item, Turn
 from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.data.dataset import ConversationDataset
-from tinyllava_kit.evaluation.answers import Judged, answers
+from tinyllava_kit.evaluation.answers import answers
 from tinyllava_kit.evaluation.controls import CONTROLS
-from tinyllava_kit.evaluation.exact_match import accuracy, is_right
+from tinyllava_kit.evaluation.exact_match import accuracy, exact_match, is_right
+from tinyllava_kit.evaluation.judged import Judged
+from tinyllava_kit.evaluation.question import Question
 from tinyllava_kit.inference.answering import answer
 
 NEW = 5
@@ -28,6 +30,10 @@ def seeing(tmp_path_factory):
     return model, processor, ConversationDataset.from_file(toys.picture_rows(folder), processor).conversations
 
 
+def asked(conversations):
+    return [Question.from_conversation(conversation) for conversation in conversations]
+
+
 def by_hand(conversations, control):
     """The prompts of a control that needs no modality, made anew."""
     for conversation in conversations:
@@ -40,7 +46,7 @@ def by_hand(conversations, control):
 @pytest.mark.parametrize("control", ["as given", "without items"])
 def test_answers_in_batches_are_those_of_asking_one_by_one(seeing, control):
     model, processor, conversations = seeing
-    judged = answers(model, processor, conversations, control=control, max_new_tokens=NEW, batch_size=4)
+    judged = answers(model, processor, asked(conversations), control=control, max_new_tokens=NEW, batch_size=4)
     alone = [answer(model, processor, [c], max_new_tokens=NEW)[0] for c in by_hand(conversations, control)]
     assert [j.said for j in judged] == alone
     assert len(set(alone)) > 1
@@ -49,8 +55,8 @@ def test_answers_in_batches_are_those_of_asking_one_by_one(seeing, control):
 
 def test_a_row_is_named_and_its_question_is_shown_without_items(seeing):
     model, processor, conversations = seeing
-    judged = answers(model, processor, conversations[:2], max_new_tokens=1)
-    assert [(j.name.rpartition("/")[2], j.question) for j in judged] == [
+    judged = answers(model, processor, asked(conversations[:2]), max_new_tokens=1)
+    assert [(j.id.rpartition("/")[2], j.question) for j in judged] == [
         ("rows.json[0] 'row-0'", "question 0?"),
         ("rows.json[1] 'row-1'", "first  then ?"),
     ]
@@ -59,33 +65,35 @@ def test_a_row_is_named_and_its_question_is_shown_without_items(seeing):
 def test_what_the_model_says_with_its_pictures_it_does_not_say_without(seeing):
     model, processor, conversations = seeing
     seen = [c for c in conversations if c.items]
-    said = [j.said for j in answers(model, processor, seen, max_new_tokens=NEW)]
+    said = [j.said for j in answers(model, processor, asked(seen), max_new_tokens=NEW)]
     true = [replace(c, turns=(*c.turns[:-1], Turn("assistant", s))) for c, s in zip(seen, said, strict=True)]
-    found = {c: accuracy(answers(model, processor, true, control=c, max_new_tokens=NEW)) for c in CONTROLS}
+    found = {c: accuracy(answers(model, processor, asked(true), control=c, max_new_tokens=NEW)) for c in CONTROLS}
     assert found["as given"] == 1.0
     assert max(found[c] for c in CONTROLS[1:]) < 1.0
 
 
 def test_options_of_generate_are_passed_on(seeing):
     model, processor, conversations = seeing
-    (greedy,) = answers(model, processor, conversations[:1], max_new_tokens=NEW)
+    (greedy,) = answers(model, processor, asked(conversations[:1]), max_new_tokens=NEW)
     torch.manual_seed(0)
-    (drawn,) = answers(model, processor, conversations[:1], max_new_tokens=NEW, do_sample=True, temperature=50.0)
+    (drawn,) = answers(model, processor, asked(conversations[:1]), max_new_tokens=NEW, do_sample=True, temperature=50.0)
     assert drawn.said != greedy.said
 
 
-def test_progress_counts_conversations(seeing):
+def test_what_is_known_is_not_asked_again_and_what_is_new_is_kept_batch_by_batch(seeing):
     model, processor, conversations = seeing
-    seen = []
-    answers(
-        model,
-        processor,
-        conversations[:5],
-        batch_size=2,
-        max_new_tokens=1,
-        progress=lambda done, total: seen.append((done, total)),
+    questions = asked(conversations)
+    whole = answers(model, processor, questions, max_new_tokens=NEW)
+    kept = []
+    known = {1: "known", 4: "too"}
+    judged = answers(
+        model, processor, questions, batch_size=3, max_new_tokens=NEW, known=known, keep=lambda said: kept.append(said)
     )
-    assert seen == [(2, 5), (4, 5), (5, 5)]
+    assert [list(said) for said in kept] == [[0, 2, 3], [5]]
+    assert [j.said for j in judged] == [known.get(place, j.said) for place, j in enumerate(whole)]
+    assert {place: text for said in kept for place, text in said.items()} | known == {
+        place: j.said for place, j in enumerate(judged)
+    }
 
 
 @pytest.mark.parametrize(
@@ -93,11 +101,10 @@ def test_progress_counts_conversations(seeing):
     [(), (Turn("assistant", "a"),), (Turn("user", "q"),), (Turn("user", "q"), Turn("assistant", ITEM))],
     ids=["nothing", "no question", "no answer", "an answer that is no text"],
 )
-def test_a_row_without_question_and_answer_is_named(seeing, turns):
-    model, processor, _ = seeing
+def test_a_row_without_question_and_answer_is_named(turns):
     conversation = Conversation(turns, tuple(Item("image", "a.png") for t in turns if ITEM in t.text), "rows.json[7]")
     with pytest.raises(KitError, match=r"rows\.json\[7\]: wants a question and, as its last turn, the assistant's"):
-        answers(model, processor, [conversation])
+        Question.from_conversation(conversation)
 
 
 @pytest.mark.parametrize(
@@ -108,13 +115,26 @@ def test_a_row_without_question_and_answer_is_named(seeing, turns):
         ("yes!", "yes", False),
         ("a red", "a red circle", False),
         ("", "yes", False),
+        ("No", "yes", True),
     ],
 )
 def test_case_spaces_and_a_full_stop_do_not_count(said, truth, right):
-    assert is_right(Judged("row", "?", truth, said)) is right
+    assert is_right(Judged("row", "?", ("no", truth), said)) is right
 
 
 def test_accuracy_is_the_share_of_right_answers():
-    judged = [Judged("row", "?", "yes", said) for said in ("yes", "no", "Yes.")]
+    judged = [Judged("row", "?", ("yes",), said) for said in ("yes", "no", "Yes.")]
     assert accuracy(judged) == pytest.approx(2 / 3)
     assert accuracy([]) == 0
+
+
+def test_questions_with_yes_or_no_and_open_ones_are_counted_apart_where_there_are_both():
+    pairs = [("yes", "yes"), ("No.", "yes"), ("a cat", "A cat."), ("no", "no")]
+    judged = [Judged(str(n), "?", (truth,), said) for n, (truth, said) in enumerate(pairs)]
+    figures = exact_match(judged)
+    assert {name: (figure.value, figure.count) for name, figure in figures.items()} == {
+        "accuracy": (0.75, 4),
+        "yes/no": (pytest.approx(2 / 3), 3),
+        "open": (1.0, 1),
+    }
+    assert list(exact_match(judged[:2])) == list(exact_match(judged[2:3])) == ["accuracy"]

@@ -17,6 +17,7 @@ from tinyllava_kit.core.fusion import IGNORE_INDEX, TextSpan
 from tinyllava_kit.core.processing import Encoded
 from tinyllava_kit.evaluation.controls import CONTROLS
 from tinyllava_kit.evaluation.likelihood import answer_log_probs
+from tinyllava_kit.evaluation.question import Question
 from tinyllava_kit.evaluation.retrieval import Retrieval, retrieve
 from tinyllava_kit.inference.features import FeatureCache
 
@@ -66,6 +67,10 @@ def row(answer, *items, before=()):
     return Conversation((*before, Turn("user", f"{places}what is it?"), Turn("assistant", answer)), items, "row")
 
 
+def asked(rows):
+    return [Question.from_conversation(conversation) for conversation in rows]
+
+
 def slow(model, processor, conversation):
     """log p of the last answer from the logits of the whole sequence, a token at a time."""
     batch = processor([conversation], labels=True)
@@ -87,7 +92,7 @@ def answered(conversation, text):
 def test_log_probabilities_are_those_of_one_pair_at_a_time(seeing, place, batch_size):
     model, processor = seeing
     rows = conversations(place)
-    found = retrieve(model, processor, rows, batch_size=batch_size)
+    found = retrieve(model, processor, asked(rows), batch_size=batch_size)
     assert found.answers == ["a dog", "a dog on a mat", "it is", "Zwölf Boxkämpfer jagen Viktor"]
     assert found.truths.tolist() == [0, 1, 2, 0, 3]
     expected = torch.tensor([[slow(model, processor, answered(c, text)) for text in found.answers] for c in rows])
@@ -102,7 +107,7 @@ def test_an_earlier_answer_is_of_the_prompt(seeing, place):
         row("it is", picture, before=(Turn("user", f"{ITEM} look"), Turn("assistant", "I see"))),
         row("it was", picture, picture, before=(Turn("user", f"{ITEM} look"), Turn("assistant", "I see"))),
     ]
-    found = retrieve(model, processor, rows).log_probs
+    found = retrieve(model, processor, asked(rows)).log_probs
     expected = torch.tensor([[slow(model, processor, answered(c, text)) for text in ("it is", "it was")] for c in rows])
     if type(processor.template).__name__ == "Pretrain":  # writes the first row's answers as one
         found, expected = ((rows - rows[:, :1])[:, 1:] for rows in (found, expected))
@@ -113,14 +118,16 @@ def test_an_earlier_answer_is_of_the_prompt(seeing, place):
 def test_a_control_scores_what_the_control_makes(place, control):
     model, processor = make(place, "llama")
     rows = conversations(place)
-    found, given = (retrieve(model, processor, rows, control=c).log_probs for c in (control, "as given"))
+    found, given = (retrieve(model, processor, asked(rows), control=c).log_probs for c in (control, "as given"))
     assert found.shape == given.shape
     assert (found - given).abs().max() > 0.1
 
 
 def test_without_items_rows_that_ask_the_same_are_the_same(place):
     model, processor = make(place, "llama")
-    found = retrieve(model, processor, conversations(place)[:1] + conversations(place)[3:], control="without items")
+    found = retrieve(
+        model, processor, asked(conversations(place)[:1] + conversations(place)[3:]), control="without items"
+    )
     assert torch.equal(found.log_probs, found.log_probs[:1].expand(3, -1))
 
 
@@ -128,7 +135,7 @@ def test_a_prompt_of_text_alone_is_scored(place):
     model, processor = make(place, "auto")
     rows = [row("yes"), row("no, not at all")]
     expected = torch.tensor([[slow(model, processor, answered(c, t)) for t in ("yes", "no, not at all")] for c in rows])
-    assert torch.allclose(retrieve(model, processor, rows).log_probs, expected, atol=1e-3, rtol=0)
+    assert torch.allclose(retrieve(model, processor, asked(rows)).log_probs, expected, atol=1e-3, rtol=0)
 
 
 def test_samples_that_are_tokenized_differently_before_their_answers_are_scored_as_they_are(place):
@@ -156,9 +163,9 @@ def test_towers_see_each_item_once_and_not_again_where_features_are_kept(place):
         lambda module, args, kwargs: seen.append(len(kwargs["pixel_values"])), with_kwargs=True
     )
     features = FeatureCache(model, processor)
-    first = retrieve(model, processor, conversations(place), features=features)
+    first = retrieve(model, processor, asked(conversations(place)), features=features)
     assert sum(seen) == 4
-    again = retrieve(model, processor, conversations(place), features=features, control="shuffled items")
+    again = retrieve(model, processor, asked(conversations(place)), features=features, control="shuffled items")
     assert sum(seen) == 4
     assert not torch.equal(first.log_probs, again.log_probs)
 
@@ -169,18 +176,23 @@ def test_an_item_that_is_gone_is_not_taken_for_a_new_one_in_its_place(place):
     assert counts == [1] * 7
 
 
-def test_progress_counts_conversations(place):
+def test_what_is_known_is_not_read_again_and_every_row_is_kept_as_it_is_done(place):
     model, processor = make(place, "llama")
-    seen = []
-    retrieve(model, processor, conversations(place)[:2], progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 2), (2, 2)]
+    questions = asked(conversations(place))
+    whole = retrieve(model, processor, questions)
+    kept = {}
+    known = {1: whole.log_probs[1].tolist(), 3: [0.0, -1.0, -2.0, -3.0]}
+    found = retrieve(model, processor, questions, known=known, keep=kept.update)
+    assert list(kept) == [0, 2, 4]
+    assert found.log_probs[3].tolist() == known[3]
+    assert torch.equal(found.log_probs[[0, 1, 2, 4]], whole.log_probs[[0, 1, 2, 4]])
 
 
 def test_one_answer_alone_cannot_be_found_among_others(place):
     model, processor = make(place, "llama")
     rows = conversations(place)
     with pytest.raises(KitError, match="wants at least two different answers, got 1"):
-        retrieve(model, processor, [rows[0], rows[3]])
+        retrieve(model, processor, asked([rows[0], rows[3]]))
     with pytest.raises(KitError, match="wants at least two different answers, got 0"):
         retrieve(model, processor, [])
 
@@ -189,7 +201,7 @@ def test_an_answer_that_nothing_stands_before_is_named(place, monkeypatch):
     model, processor = make(place, "pretrain")
     monkeypatch.setattr(processor.template, "add_bos", False, raising=False)
     with pytest.raises(KitError, match="row: nothing stands before the answer"):
-        retrieve(model, processor, [row("yes"), row("no")])
+        retrieve(model, processor, asked([row("yes"), row("no")]))
 
 
 def test_a_sample_of_which_nothing_is_learned_is_named(place):

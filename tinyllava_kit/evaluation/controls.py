@@ -49,6 +49,23 @@ def controlled(
     raise KitError(f"unknown control {control!r}; {near(control, CONTROLS)}")
 
 
+def refused(conversations: Sequence[Conversation], modalities: Mapping[str, Modality]) -> dict[Control, str]:
+    """The controls that these conversations cannot have, each with the reason; nothing is read for it."""
+    items = [item for conversation in conversations for item in conversation.items]
+    if not items:
+        return dict.fromkeys(CONTROLS[1:], "no row has an item")
+    reasons: dict[Control, str] = {}
+    try:
+        for _ in _shuffled(conversations, seed=0):
+            pass
+    except KitError as error:
+        reasons["shuffled items"] = str(error).partition(";")[0]
+    without = sorted({item.modality for item in items if type(modalities[item.modality]).blank is Modality.blank})
+    if without:
+        reasons["silent items"] = f"{' and '.join(without)} has no blank item"
+    return reasons
+
+
 def _without_items(conversation: Conversation) -> Conversation:
     """No item, and no line that held nothing else."""
     turns = tuple(Turn(t.role, re.sub(f"{ITEM}\n|\n?{ITEM}", "", t.text)) for t in conversation.turns)

@@ -1,29 +1,29 @@
 """Retrieval: which of all rows' answers belongs to which row, judged by the model's own probabilities.
 
-Legend: N conversations, M different answers.
+Legend: N questions, M different answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ..core.conversation import Conversation, Turn
+from ..core.conversation import Turn
 from ..core.errors import KitError
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import TinyLlavaProcessor
 from ..inference.features import FeatureCache
-from .answers import split_answer
 from .controls import Control, controlled
 from .likelihood import answer_log_probs
+from .question import Question
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Retrieval:
-    """What the model made of N conversations and the M different answers that they have together.
+    """What the model made of N questions and the M different answers that they have together.
 
     answers: the texts. log_probs: (N, M) float32, log p(answer | items, prompt) in nats, summed over its tokens.
     truths: (N,) int64, which answer is the row's own.
@@ -35,7 +35,7 @@ class Retrieval:
 
     @property
     def scores(self) -> Tensor:
-        """(N, M): the log p less the answer's prior, which is the mean of its log p over the N conversations.
+        """(N, M): the log p less the answer's prior, which is the mean of its log p over the N questions.
 
         Without it, answers that are short or usual would win everywhere.
         """
@@ -64,41 +64,45 @@ class Retrieval:
 def retrieve(
     model: TinyLlavaForConditionalGeneration,
     processor: TinyLlavaProcessor,
-    conversations: Sequence[Conversation],
+    questions: Sequence[Question],
     *,
     control: Control = "as given",
     batch_size: int = 16,
     seed: int = 0,
     features: FeatureCache | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    known: Mapping[int, Sequence[float]] | None = None,
+    keep: Callable[[Mapping[int, Sequence[float]]], None] = lambda log_probs: None,
 ) -> Retrieval:
-    """Score the last answer of every conversation as the last answer of each.
+    """Score the first truth of every question as the answer to each.
 
-    Equal texts are one answer, which is right for every row that has it. Towers encode an item once, and the prompt of
-    a conversation is read once for all answers.
+    Equal texts are one answer, which is right for every question that has it. Towers encode an item once, and a prompt
+    is read once for all answers.
 
     Args:
         control: what is done to the items first; see `controls.controlled`. `seed`: of its shuffle.
         batch_size: answers that run at a time.
         features: keeps the towers' features from one call to the next.
-        progress: called after each conversation with how many are done and how many there are.
+        known: place of a question -> its log probabilities from before, (M,); it is not read again.
+        keep: given those of each question as it is done, under its place.
 
     Raises:
-        KitError: fewer than two different answers; a conversation that does not end with an answer; see also
-            `controlled` and `answer_log_probs`.
+        KitError: fewer than two different answers; see also `controlled` and `answer_log_probs`.
     """
-    rows = list(controlled(conversations, control, processor.modalities, seed=seed))
-    asked = [split_answer(row) for row in rows]
-    texts = list(dict.fromkeys(truth for _, truth in asked))
+    rows = list(controlled([q.conversation for q in questions], control, processor.modalities, seed=seed))
+    texts = list(dict.fromkeys(q.truths[0] for q in questions))
     if len(texts) < 2:
         raise KitError(f"retrieval wants at least two different answers, got {len(texts)}; give more rows")
+    found = dict(known or {})
     reader = features or FeatureCache(model, processor)
-    reader.fill(item for row in rows for item in row.items)
-    log_probs = []
-    for prompt, _ in asked:
-        endings = (replace(prompt, turns=(*prompt.turns, Turn("assistant", text))) for text in texts)
-        samples = [processor.encode(conversation, reader=reader) for conversation in endings]
-        log_probs.append(answer_log_probs(model, processor, samples, batch_size=batch_size))  # (M,)
-        progress(len(log_probs), len(rows))
-    truths = torch.tensor([texts.index(truth) for _, truth in asked])
-    return Retrieval(answers=texts, log_probs=torch.stack(log_probs), truths=truths)
+    reader.fill(item for place, row in enumerate(rows) if place not in found for item in row.items)
+    for place, row in enumerate(rows):
+        if place not in found:
+            endings = (replace(row, turns=(*row.turns, Turn("assistant", text))) for text in texts)
+            samples = [processor.encode(conversation, reader=reader) for conversation in endings]
+            found[place] = answer_log_probs(model, processor, samples, batch_size=batch_size).tolist()  # (M,)
+            keep({place: found[place]})
+    return Retrieval(
+        answers=texts,
+        log_probs=torch.tensor([found[place] for place in range(len(rows))]),  # (N, M)
+        truths=torch.tensor([texts.index(q.truths[0]) for q in questions]),
+    )

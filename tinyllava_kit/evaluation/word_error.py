@@ -1,4 +1,4 @@
-"""Word and character error rates: how many edits turn the truth into what was said.
+"""Word and character error rates: how many edits turn the truth into what was said. Light.
 
 The normaliser is `normalise`, the same for both rates and both sides, and the only one.
 """
@@ -6,12 +6,14 @@ The normaliser is `normalise`, the same for both rates and both sides, and the o
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from ..core.errors import KitError
+from .figures import Figure, Figures
+from .judged import Judged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,26 @@ def character_errors(pairs: Iterable[tuple[str, str]]) -> ErrorCount:
     """
     truths, said = _normalised(pairs)
     return _count(_jiwer().process_characters(truths, said), sum(map(len, truths)))
+
+
+def wer(judged: Sequence[Judged]) -> Figures:
+    """The word error rate, and the part of it that is words said too much.
+
+    Raises:
+        KitError: as `word_errors`.
+    """
+    errors = word_errors((j.truth, j.said) for j in judged)
+    values = {"WER": errors.rate, "of it inserted": errors.insertions / errors.num_truth}
+    return {name: Figure(value, len(judged)) for name, value in values.items()}
+
+
+def cer(judged: Sequence[Judged]) -> Figures:
+    """The character error rate.
+
+    Raises:
+        KitError: as `character_errors`.
+    """
+    return {"CER": Figure(character_errors((j.truth, j.said) for j in judged).rate, len(judged))}
 
 
 def _normalised(pairs: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:

@@ -1,0 +1,165 @@
+"""``tinyllava eval``: a model judged on rows that it did not see, or on a benchmark."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from tinyllava_kit.evaluation.benchmarks.tasks import BENCHMARKS
+from tinyllava_kit.evaluation.scorers import SCORERS
+
+if TYPE_CHECKING:
+    from tinyllava_kit import TinyLlavaProcessor
+    from tinyllava_kit.evaluation.question import Question
+    from tinyllava_kit.evaluation.run import Evaluation, Results
+
+NEW_TOKENS = 64  # of an answer to a row, where nobody says how many
+
+
+@click.command(short_help="Judge a model on rows with answers, or on a benchmark.")
+@click.argument("directory", type=click.Path())
+@click.argument("data", metavar="TASK|DATA")
+@click.option("-o", "--output", required=True, type=click.Path(), help="The folder that keeps answers and figures.")
+@click.option("--scorer", "scorers", multiple=True, metavar="NAME", help=f"One or more of: {', '.join(SCORERS)}.")
+@click.option("--root", type=click.Path(), help="The folder of the rows' files; of a task, of all benchmarks.")
+@click.option("--prompt", metavar="TEXT", help="For rows of an item and its text: what is asked, with a placeholder.")
+@click.option("--text", metavar="COLUMN", show_default="text", help="The column of their texts.")
+@click.option("--limit", type=click.IntRange(min=1), help="Ask so many rows only, drawn at random.")
+@click.option("--seed", default=0, show_default=True, help="Of --limit, and of what shuffled items are exchanged for.")
+@click.option("--batch-size", default=16, show_default=True, type=click.IntRange(min=1), help="Rows asked at a time.")
+@click.option(
+    "--max-new-tokens",
+    type=click.IntRange(min=1),
+    show_default=f"{NEW_TOKENS}, or as the task wants",
+    help="Of an answer; a longer one is cut.",
+)
+@click.option("--write-answers", metavar="FILE", type=click.Path(), help="Write the answers for another scorer, too.")
+def command(
+    directory: str,
+    data: str,
+    output: str,
+    scorers: tuple[str, ...],
+    root: str | None,
+    prompt: str | None,
+    text: str | None,
+    limit: int | None,
+    seed: int,
+    batch_size: int,
+    max_new_tokens: int | None,
+    write_answers: str | None,
+) -> None:
+    """Judge the model in DIRECTORY on DATA, a file of rows with answers, or on a TASK.
+
+    Every figure stands beside the same figure without the items, with other rows' items, and with items that say
+    nothing. An evaluation that was stopped goes on from the answers in its output folder.
+
+    Tasks, in TinyLLaVA_Factory's layout: gqa, pope, scienceqa, textvqa, mmmu, mmvet, mme, vqav2.
+    """
+    from tinyllava_kit.core.errors import KitError
+    from tinyllava_kit.evaluation.scorers import find_scorer
+
+    task = BENCHMARKS.get(data)
+    chosen = [find_scorer(name) for name in dict.fromkeys(scorers)]
+    if task is None and not chosen:
+        raise KitError(f"{data!r} is no task ({', '.join(BENCHMARKS)}), and rows want a --scorer: {', '.join(SCORERS)}")
+    if task is not None and (chosen or prompt or text):
+        raise click.UsageError(f"task {data} has its own questions and scorers; leave --scorer, --prompt, --text out")
+
+    from pathlib import Path
+
+    from tinyllava_kit.evaluation.benchmarks.answer_file import check_answer_file
+    from tinyllava_kit.evaluation.benchmarks.answer_file import write_answers as write
+
+    folder = Path(root or ".")
+    if write_answers and chosen and all(scorer.ranks for scorer in chosen):
+        raise KitError(f"--scorer {chosen[0].name} writes no answers; leave --write-answers out, or add a scorer")
+    if write_answers:
+        check_answer_file(write_answers, task, folder)
+    questions = None if task is None else task.read(folder)
+    if task is None and not Path(data).exists():
+        raise KitError(f"no data {data!r}, and no task of that name; tasks: {', '.join(BENCHMARKS)}")
+
+    import random
+
+    import torch
+
+    from tinyllava_kit import load_pretrained
+    from tinyllava_kit.evaluation.record import fingerprint
+    from tinyllava_kit.evaluation.rows import read_questions
+    from tinyllava_kit.evaluation.run import Evaluation
+    from tinyllava_kit.evaluation.table import table
+    from tinyllava_kit_cli.table import align
+
+    model, processor = load_pretrained(directory, device_map="cuda" if torch.cuda.is_available() else None)
+    if questions is None:
+        questions = read_questions(data, processor, root=root, prompt=prompt, text=text)
+    _check_modalities(questions, processor)
+    if limit is not None and limit < len(questions):
+        questions = random.Random(seed).sample(questions, limit)
+    weights = fingerprint(directory)
+    evaluation = Evaluation(
+        model,
+        processor,
+        questions,
+        chosen if task is None else task.scorers,
+        output,
+        weights=weights,
+        batch_size=batch_size,
+        max_new_tokens=max_new_tokens or (NEW_TOKENS if task is None else task.max_new_tokens),
+        seed=seed,
+    )
+    for control, reason in evaluation.left_out.items():
+        click.echo(f"left out: {control}; {reason}", err=True)
+    results = _run(evaluation)
+    if write_answers:
+        write(write_answers, questions, results.answers["as given"], model=directory, benchmark=task, root=folder)
+        click.echo(f"wrote {write_answers}", err=True)
+    if not results.figures:
+        click.echo(f"{data} is scored elsewhere; the answers are in {output}", err=True)
+        return
+    click.echo("\n".join(align(table(results.figures, data))))
+    _record(directory, weights, data, evaluation, results)
+
+
+def _run(evaluation: Evaluation) -> Results:
+    """Ask, with a bar on a terminal."""
+    known, asked = evaluation.num_known, evaluation.num_asked
+    if known:
+        click.echo(f"{known} of {asked} answers are there", err=True)
+    with click.progressbar(length=asked, label="asking", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        bar.update(known)
+        return evaluation.run(lambda done, total: bar.update(done - bar.pos))
+
+
+def _check_modalities(questions: Sequence[Question], processor: TinyLlavaProcessor) -> None:
+    """
+    Raises:
+        KitError: a question about an item that the model does not read.
+    """
+    from tinyllava_kit.core.errors import KitError
+
+    for question in questions:
+        for item in question.conversation.items:
+            if item.modality not in processor.specs:
+                reads = ", ".join(processor.specs) or "text only"
+                raise KitError(
+                    f"{question.conversation.name}: the model does not read {item.modality!r}; it reads {reads}"
+                )
+
+
+def _record(directory: str, weights: str, data: str, evaluation: Evaluation, results: Results) -> None:
+    """Into the model's own directory, where it is one of this kit that can be written."""
+    from pathlib import Path
+
+    from tinyllava_kit.checkpoints.recognition import read_config
+    from tinyllava_kit.core.foreign import is_ours
+    from tinyllava_kit.evaluation.record import RECORD_FILE, record
+
+    if Path(directory).is_dir() and is_ours(read_config(Path(directory))) and os.access(directory, os.W_OK):
+        names = [scorer.name for scorer in evaluation.scorers]
+        record(directory, weights, data, names, results.figures, results.line)
+        click.echo(f"recorded in {Path(directory) / RECORD_FILE}", err=True)

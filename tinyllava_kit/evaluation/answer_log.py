@@ -1,0 +1,67 @@
+"""The log of an evaluation: a line of JSON an answer, so that one that was killed goes on where it was. Light."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import KitError
+
+Answer = str | Sequence[float]  # what was said, or how likely the model finds each of several answers
+
+
+class AnswerLog:
+    """What a model answered, on disk.
+
+    Each line holds the `control`, the `row` (a question's place) and the answer under `key`, with what else is known
+    of the question. A line that was not finished is dropped when the log is opened.
+
+    Args:
+        path: of the file, made when the first answer is added. `key`: what the answers are called in it.
+
+    Raises:
+        KitError: a line that is none of this log's; names it.
+    """
+
+    def __init__(self, path: Path, key: str) -> None:
+        self.path, self.key = path, key
+        self._answers: dict[str, dict[int, Answer]] = {}
+        whole = path.read_bytes() if path.exists() else b""
+        if whole and not whole.endswith(b"\n"):
+            whole = whole[: whole.rfind(b"\n") + 1]
+            os.truncate(path, len(whole))
+        for number, line in enumerate(whole.splitlines(), 1):
+            self._read(line, number)
+
+    def known(self, control: str) -> Mapping[int, Any]:
+        """Place of a question -> the answer to it under a control."""
+        return self._answers.get(control, {})
+
+    def add(self, control: str, lines: Mapping[int, Mapping[str, Any]]) -> None:
+        """Write answers under the places of their questions, safe on the disk when this returns.
+
+        Raises:
+            KitError: the file cannot be written.
+        """
+        try:
+            with self.path.open("ab") as file:
+                for place, line in lines.items():
+                    text = json.dumps({"control": control, "row": place, **line}, ensure_ascii=False)
+                    file.write(text.encode("utf-8", "surrogatepass") + b"\n")
+                    self._answers.setdefault(control, {})[place] = line[self.key]
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise KitError(f"cannot write {str(self.path)!r}: {error.strerror}; what is whole in it is kept") from error
+
+    def _read(self, line: bytes, number: int) -> None:
+        try:
+            entry = json.loads(line)
+            self._answers.setdefault(entry["control"], {})[entry["row"]] = entry[self.key]
+        except (ValueError, KeyError, TypeError) as error:
+            raise KitError(
+                f"{self.path} line {number}: not an answer of an evaluation; remove the file to ask again"
+            ) from error

@@ -1,0 +1,119 @@
+"""A benchmark: where its files lie, who scores it, and what its own scorer reads. Light."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...core.conversation import ITEM, Conversation, Item, Turn
+from ...core.errors import KitError
+from ..judged import Judged
+from ..question import Question
+from ..scorers import Scorer
+
+IMAGE = "image"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """A task by name, its files as TinyLLaVA_Factory's ``scripts/eval`` lay them out.
+
+    Args:
+        name: as in ``tinyllava eval DIR NAME``. `summary`: one line.
+        read: the folder of all benchmarks -> the questions; raises a `KitError` for what is missing or damaged.
+        scorers: of its answers; none where only the benchmark's own server or judge can.
+        max_new_tokens: of an answer, as in those scripts.
+        converted: the folder, questions and their answers -> what the benchmark's own scorer reads, as JSON; or, where
+            that is `in_folder`, the names of files to their texts. None where it reads the answers as they are.
+    """
+
+    name: str
+    summary: str
+    read: Callable[[Path], list[Question]]
+    scorers: tuple[Scorer, ...] = ()
+    max_new_tokens: int = 128
+    converted: Callable[[Path, Sequence[Question], Sequence[Judged]], Any] | None = None
+    in_folder: bool = False
+
+
+def picture_question(
+    id: str | int,
+    text: str,
+    picture: Path | None,
+    *,
+    name: str,
+    truths: Sequence[str] = (),
+    choices: Sequence[str] = (),
+    category: str = "",
+) -> Question:
+    """A question about a picture, which stands in front on a line of its own, or about none."""
+    items = () if picture is None else (Item(IMAGE, str(picture), name=name),)
+    turn = Turn("user", f"{ITEM}\n" * len(items) + text.replace(ITEM, ""))
+    return Question(
+        id=id,
+        conversation=Conversation((turn,), items, name),
+        truths=tuple(truths),
+        choices=tuple(choices),
+        category=category,
+    )
+
+
+def read_question_file(file: Path, pictures: Path) -> list[tuple[dict[str, Any], Question]]:
+    """Lines of ``question_id``, ``image`` and ``text``, each with its question, which has no truth yet.
+
+    Raises:
+        KitError: the file or a key is missing; names the line.
+    """
+    found = []
+    for number, line in enumerate(read_json_lines(file)):
+        name = f"{file}[{number}]"
+        id, image, text = (wanted(line, key, name) for key in ("question_id", "image", "text"))
+        found.append((line, picture_question(id, text, pictures / image, name=name)))
+    return found
+
+
+def wanted(row: Any, key: str, name: str) -> Any:
+    """
+    Raises:
+        KitError: `row`, called `name`, has no `key`.
+    """
+    if not isinstance(row, dict) or key not in row:
+        has = ", ".join(map(repr, row)) if isinstance(row, dict) else type(row).__name__
+        raise KitError(f"{name}: has no {key!r}; it has {has}")
+    return row[key]
+
+
+def read_json(file: Path) -> Any:
+    """
+    Raises:
+        KitError: missing, or not JSON; names the file.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise KitError(f"cannot read {str(file)!r}: {error.strerror}; see docs/evaluation.md for the layout") from error
+    except ValueError as error:
+        raise KitError(f"{file}: not JSON: {error}") from error
+
+
+def read_json_lines(file: Path) -> list[Any]:
+    """
+    Raises:
+        KitError: missing, or a line that is not JSON; names the file and the line.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise KitError(f"cannot read {str(file)!r}: {reason}; see docs/evaluation.md for the layout") from error
+    found = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                found.append(json.loads(line))
+            except ValueError as error:
+                raise KitError(f"{file} line {number}: not JSON: {error}") from error
+    return found

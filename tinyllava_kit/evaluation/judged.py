@@ -1,0 +1,25 @@
+"""An answer of a model, beside what is right. Light."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One row: which it is, what was asked last, what is right, what the model said.
+
+    `truths`: one text, several that people gave, or none where nobody says; with `choices`, the right one's letter.
+    """
+
+    id: str | int
+    question: str
+    truths: tuple[str, ...]
+    said: str
+    choices: tuple[str, ...] = ()
+    category: str = ""
+
+    @property
+    def truth(self) -> str:
+        """The first of `truths`."""
+        return self.truths[0] if self.truths else ""

@@ -1,0 +1,283 @@
+"""An evaluation: questions asked under every control, answers kept as they come, figures at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import KitError
+from ..core.modeling import TinyLlavaForConditionalGeneration
+from ..core.processing import TinyLlavaProcessor
+from ..core.saving import whole_directory
+from ..inference.features import FeatureCache
+from .answer_log import AnswerLog
+from .answers import answers
+from .controls import CONTROLS, Control, refused
+from .figures import Figure, Figures
+from .judged import Judged
+from .question import Question
+from .retrieval import Retrieval, retrieve
+from .scorers import Scorer
+
+SETTINGS_FILE = "settings.json"
+RESULTS_FILE = "results.json"
+ANSWERS_FILE = "answers.jsonl"
+LOG_PROBS_FILE = "log_probs.jsonl"
+
+# What an evaluation depends on, and whether its values tell a reader anything.
+_SETTINGS = {"weights": "model", "questions": "list of questions", "max_new_tokens": "max_new_tokens", "seed": "seed"}
+_PLAIN = ("max_new_tokens", "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Figures of every control, and the answers where any were written."""
+
+    figures: Mapping[Control, Figures]
+    answers: Mapping[Control, Sequence[Judged]]
+
+    @property
+    def line(self) -> str:
+        """One line for a model card: the first figure, and what it is under the controls.
+
+        Example:
+            >>> given, less = Figure(0.878, 1000), Figure(0.681, 1000)
+            >>> Results(figures={"as given": {"accuracy": given}, "without items": {"accuracy": less}}, answers={}).line
+            'accuracy 0.878 (1000), without items 0.681'
+        """
+        if not self.figures:
+            return "not scored"
+        first = next(iter(self.figures["as given"]))
+        others = (
+            f"{control} {figures[first].value:{figures[first].form}}"
+            for control, figures in self.figures.items()
+            if control != "as given"
+        )
+        return ", ".join([f"{first} {self.figures['as given'][first]}", *others])
+
+
+class Evaluation:
+    """What is asked of one model, and the folder that keeps it.
+
+    The folder holds ``settings.json``, ``answers.jsonl`` (and ``log_probs.jsonl`` of scorers that rank) and, when all
+    is done, ``results.json``. One that holds the answers to the same questions goes on; scorers may differ.
+
+    Args:
+        questions: what is asked. `scorers`: of the answers; none: the answers alone are wanted, under no control.
+        folder: new, empty, or left by the same evaluation.
+        weights: tells models apart; see `record.fingerprint`.
+        batch_size, max_new_tokens, seed: see `answers.answers`.
+
+    Raises:
+        KitError: a scorer that wants more of a row; a folder of something else, or of other questions or settings.
+    """
+
+    def __init__(
+        self,
+        model: TinyLlavaForConditionalGeneration,
+        processor: TinyLlavaProcessor,
+        questions: Sequence[Question],
+        scorers: Sequence[Scorer],
+        folder: str | os.PathLike[str],
+        *,
+        weights: str = "",
+        batch_size: int = 16,
+        max_new_tokens: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        for scorer in scorers:
+            scorer.check(questions)
+        self.model, self.processor = model, processor
+        self.questions, self.scorers, self.folder = questions, scorers, Path(folder)
+        self.batch_size, self.max_new_tokens, self.seed = batch_size, max_new_tokens, seed
+        conversations = [question.conversation for question in questions]
+        self.left_out = refused(conversations, processor.modalities) if scorers else {}
+        self.controls: tuple[Control, ...] = tuple(c for c in CONTROLS if c not in self.left_out)
+        if not scorers:
+            self.controls = CONTROLS[:1]
+        self._settings = {
+            "weights": weights,
+            "questions": _digest(questions),
+            "max_new_tokens": max_new_tokens,
+            "seed": seed,
+        }
+        _check_folder(self.folder, self._settings)
+        self.texts = AnswerLog(self.folder / ANSWERS_FILE, "said")
+        self.log_probs = AnswerLog(self.folder / LOG_PROBS_FILE, "log_probs")
+
+    @property
+    def writes(self) -> bool:
+        """Whether answers are generated: not where every scorer ranks."""
+        return not self.scorers or any(not scorer.ranks for scorer in self.scorers)
+
+    @property
+    def num_asked(self) -> int:
+        """How many answers all of it takes."""
+        kinds = self.writes + any(scorer.ranks for scorer in self.scorers)
+        return kinds * len(self.controls) * len(self.questions)
+
+    @property
+    def num_known(self) -> int:
+        """How many of them are there."""
+        logs = [self.texts] * self.writes + [self.log_probs] * any(scorer.ranks for scorer in self.scorers)
+        return sum(len(log.known(control)) for log in logs for control in self.controls)
+
+    def run(self, progress: Callable[[int, int], None] = lambda done, total: None) -> Results:
+        """Ask what was not asked before; the figures.
+
+        Every item is read once before anything is asked, so that one that cannot be read costs no answers.
+
+        Args:
+            progress: called with how many answers are there and how many there will be.
+
+        Raises:
+            KitError: an item that cannot be read, and names its row; a folder that cannot be written; see also
+                `answers` and `retrieve`.
+        """
+        if self.num_known < self.num_asked:
+            self._check_items()
+        judged: dict[Control, Sequence[Judged]] = {}
+        figures: dict[Control, dict[str, Figure]] = {}
+        features = FeatureCache(self.model, self.processor)
+        for control in self.controls:
+            figures[control] = {}
+            if self.writes:
+                judged[control] = self._ask(control, progress)
+            ranked = self._rank(control, features, progress) if any(s.ranks for s in self.scorers) else None
+            for scorer in self.scorers:
+                figures[control] |= scorer.score(ranked) if scorer.ranks else scorer.figures(judged[control])
+        results = Results(figures=figures if self.scorers else {}, answers=judged)
+        _write(self.folder, RESULTS_FILE, {"line": results.line, "figures": _plain(results.figures)})
+        return results
+
+    def _ask(self, control: Control, progress: Callable[[int, int], None]) -> list[Judged]:
+        def keep(said: Mapping[int, str]) -> None:
+            self._keep(self.texts, control, {p: _line(self.questions[p], text) for p, text in said.items()})
+            progress(self.num_known, self.num_asked)
+
+        return answers(
+            self.model,
+            self.processor,
+            self.questions,
+            control=control,
+            batch_size=self.batch_size,
+            max_new_tokens=self.max_new_tokens,
+            seed=self.seed,
+            known=self.texts.known(control),
+            keep=keep,
+        )
+
+    def _rank(self, control: Control, features: FeatureCache, progress: Callable[[int, int], None]) -> Retrieval:
+        def keep(found: Mapping[int, Sequence[float]]) -> None:
+            lines = {p: {"id": self.questions[p].id, "log_probs": list(values)} for p, values in found.items()}
+            self._keep(self.log_probs, control, lines)
+            progress(self.num_known, self.num_asked)
+
+        return retrieve(
+            self.model,
+            self.processor,
+            self.questions,
+            control=control,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            features=features,
+            known=self.log_probs.known(control),
+            keep=keep,
+        )
+
+    def _keep(self, log: AnswerLog, control: Control, lines: Mapping[int, Mapping[str, Any]]) -> None:
+        """The folder is made for the first answer."""
+        if not (self.folder / SETTINGS_FILE).exists():
+            _write(self.folder, SETTINGS_FILE, self._settings)
+        log.add(control, lines)
+
+    def _check_items(self) -> None:
+        known: set[str] = set()
+        for item in (item for question in self.questions for item in question.conversation.items):
+            if isinstance(item.source, str):
+                if item.source in known:
+                    continue
+                known.add(item.source)
+            try:
+                self.processor.modalities[item.modality].read(item.source)
+            except KitError as error:
+                raise KitError(f"{item.name}: {error}" if item.name else str(error)) from error
+
+
+def read_results(folder: str | os.PathLike[str]) -> Results:
+    """The results of an evaluation that is done, from its folder.
+
+    Raises:
+        KitError: there are none.
+    """
+    folder = Path(folder)
+    try:
+        figures = json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))["figures"]
+        log = folder / ANSWERS_FILE
+        lines = [json.loads(line) for line in log.read_bytes().splitlines()] if log.exists() else []
+    except (OSError, ValueError, KeyError) as error:
+        raise KitError(f"{str(folder)!r} holds no finished evaluation; run 'tinyllava eval' first") from error
+    answered: dict[Control, list[Judged]] = {}
+    for line in sorted(lines, key=lambda line: line["row"]):
+        texts = {key: tuple(line[key]) for key in ("truths", "choices")}
+        judged = Judged(line["id"], line["question"], said=line["said"], category=line["category"], **texts)
+        answered.setdefault(line["control"], []).append(judged)
+    named = {c: {name: Figure(**figure) for name, figure in every.items()} for c, every in figures.items()}
+    return Results(figures=named, answers=answered)
+
+
+def _check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
+    if folder.is_file():
+        raise KitError(f"{str(folder)!r} is a file; an evaluation wants a folder of its own")
+    file = folder / SETTINGS_FILE
+    if not file.exists():
+        if folder.is_dir() and any(folder.iterdir()):
+            raise KitError(f"{str(folder)!r} is not empty and holds no evaluation; choose another output")
+        return
+    try:
+        was = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise KitError(f"cannot read {str(file)!r}: {error}; choose another output") from error
+    for key, wanted in settings.items():
+        if was.get(key) != wanted:
+            shown = f"{was.get(key)!r}, now it is {wanted!r}" if key in _PLAIN else "another one"
+            raise KitError(
+                f"{str(folder)!r} holds an evaluation whose {_SETTINGS[key]} was {shown}; choose another output, or "
+                "remove the folder"
+            )
+
+
+def _digest(questions: Sequence[Question]) -> str:
+    """Tells lists of questions apart, wherever their files lie."""
+    digest = hashlib.sha256()
+    for question in questions:
+        turns = [(turn.role, turn.text) for turn in question.conversation.turns]
+        items = [(item.modality, _named(item.source)) for item in question.conversation.items]
+        digest.update(repr((question.id, turns, items, question.truths)).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _named(source: Any) -> str:
+    if isinstance(source, (str, os.PathLike)):
+        return os.path.basename(source)
+    if isinstance(source, Mapping) and isinstance(source.get("bytes"), bytes):
+        return hashlib.sha256(source["bytes"]).hexdigest()
+    return type(source).__name__
+
+
+def _line(question: Question, said: str) -> dict[str, Any]:
+    return asdict(question.judged(said))
+
+
+def _plain(figures: Mapping[Control, Figures]) -> dict[str, Any]:
+    return {control: {name: asdict(figure) for name, figure in every.items()} for control, every in figures.items()}
+
+
+def _write(folder: Path, name: str, content: Any) -> None:
+    with whole_directory(folder) as stage:
+        (stage / name).write_text(json.dumps(content, indent=1), encoding="utf-8")

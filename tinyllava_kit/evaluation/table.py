@@ -1,0 +1,19 @@
+"""The table of an evaluation: a row for each control. Light."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .figures import Figures
+
+
+def table(figures: Mapping[str, Figures], title: str) -> list[list[str]]:
+    """Cells, head first: the figures of every control.
+
+    Example:
+        >>> from .figures import Figure
+        >>> table({"as given": {"accuracy": Figure(0.5, 4)}}, "rows.json")
+        [['rows.json', 'accuracy'], ['as given', '0.500 (4)']]
+    """
+    names = list(next(iter(figures.values()), ()))
+    return [[title, *names], *([control, *(str(every[name]) for name in names)] for control, every in figures.items())]
