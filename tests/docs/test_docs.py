@@ -5,7 +5,8 @@ Rules for the pages. Blocks of ``python`` are run in order, in one namespace a p
 a folder with toy models under the names that the pages use (`world`). A comment directly above a block changes that:
 ``not run: REASON``; ``file: NAME`` (the block is written to that file); ``from: PATH`` (the blocks of that path, one
 after the other, are that file of the repository); ``numbers: REASON`` (the output is compared but for its numbers);
-``rows: REASON`` (the block is a list of rows, each of which must make a conversation with items).
+``rows: REASON`` (the block is a list of rows, each of which must make a conversation with items); ``printed: by the
+block above`` (the block is what the python block above it prints).
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import ast
 import doctest
 import importlib
 import importlib.util
+import io
 import json
 import re
 import shutil
+from contextlib import redirect_stdout
 from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
@@ -49,6 +52,7 @@ from tinyllava_kit_cli import app
 
 ROOT = Path(__file__).parents[2]
 SENSOR = ROOT / "tests" / "plugins" / "sensor"
+PAIR = ROOT / "docs" / "how-a-pair-is-trained.md"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")])
 PLUGIN_PAGES = sorted([*ROOT.glob("plugins/*/README.md"), SENSOR / "README.md"])
 README = ROOT / "README.md"
@@ -57,7 +61,7 @@ PLUGIN_GUIDE, ARCHITECTURE, CLI, AUDIO = (
 )
 
 LANGUAGES = {"bash", "console", "json", "python", "text", "toml", "yaml"}
-NOTES = {"", "file", "from", "not run", "numbers", "rows"}
+NOTES = {"", "file", "from", "not run", "numbers", "printed", "rows"}
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:root|home|tmp|work|usr|opt|mnt|Users)\b")
 REGISTRY = re.compile(r"pypi\.org|pythonhosted|huggingface\.co|hf\.co|anaconda\.|proxy\.golang|download\.pytorch")
 
@@ -93,9 +97,18 @@ def test_the_code_of_a_page_runs(page: Path, toy_world: Path, tmp_path: Path, mo
     monkeypatch.chdir(folder / ".demo" if page == CLI else folder)
     if page == CLI:  # the reference shows files below the commands that read them
         write_files(blocks(page))
+    if page == PAIR:  # it is read in a clone
+        for name in ("tests", "docs"):
+            (folder / name).symlink_to(ROOT / name)
     namespace: dict[str, object] = {"__name__": page.stem}
+    printed = ""
     for block in blocks(page):
-        run_block(block, namespace, monkeypatch)
+        if block.note[0] == "printed":
+            assert block.text == printed, f"{block.where}: the page says\n{block.text}\nthe code prints\n{printed}"
+            continue
+        with redirect_stdout(io.StringIO()) as out:
+            run_block(block, namespace, monkeypatch)
+        printed = out.getvalue()
 
 
 def write_files(found: list[Block]) -> None:
