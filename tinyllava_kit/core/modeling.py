@@ -253,7 +253,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             if not torch.compiler.is_compiling():
                 check_features(plan, modality, encoded.shape)
             rows[modality] = gather_rows(plan, modality, encoded)  # (R, D)
-        return self._with_idle_parts(fuse(plan, text, rows), rows)  # (B, T, D)
+        return self._with_idle_parts(fuse(plan, text, rows), rows, items or {})  # (B, T, D)
 
     def ids_of(self, modality: str, item: Any, name: str = "") -> list[int]:
         """An item, as its modality reads it, as the ids that the LLM writes for it, marks included.
@@ -267,15 +267,19 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             ids = self.extension.decoders[modality].encode(item)  # (n,)
         return self.extension.grammar.enclosed(modality, ids.cpu(), name or modality)
 
-    def _with_idle_parts(self, embeds: Tensor, busy: Container[str]) -> Tensor:
+    def _with_idle_parts(self, embeds: Tensor, busy: Container[str], items: Items | None = None) -> Tensor:
         """The same embeddings (B, T, D), in a graph that also holds what is trained of the parts that had no item.
 
         Their gradient is then zero rather than none: a batch of text alone can be learned from when only a
         connector is trained, and every rank of a distributed step has the same gradients to reduce.
         """
+        idle_items = {m: inputs for m, inputs in (items or {}).items() if m not in busy}
+        for modality, inputs in idle_items.items():
+            embeds = embeds + (self.encode(modality, inputs).flatten()[:1].sum() * 0).to(embeds.dtype)
         if not (self.training and torch.is_grad_enabled()):
             return embeds
-        idle = (part for m in self.connectors if m not in busy for part in (self.towers[m], self.connectors[m]))
+        alone = (m for m in self.connectors if m not in busy and m not in idle_items)
+        idle = (part for m in alone for part in (self.towers[m], self.connectors[m]))
         zeros = [p.flatten()[:1].sum() * 0 for part in idle for p in part.parameters() if p.requires_grad]
         return embeds + torch.stack(zeros).sum().to(embeds.dtype) if zeros else embeds
 

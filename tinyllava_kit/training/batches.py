@@ -93,10 +93,15 @@ class Epochs(Sampler[list[Any]]):
     Args:
         batches: draws an epoch when told its number.
         epochs: how many; of a part of one, the first batches.
+        ranks: processes that share them, batch after batch in turn. Some are then halved, so that each gets as many and
+            every sample is seen once.
+
+    Raises:
+        KitError: an epoch has fewer samples than there are ranks.
     """
 
-    def __init__(self, batches: SizedBatches | PackedBatches, epochs: float) -> None:
-        self.batches, self.epochs = batches, epochs
+    def __init__(self, batches: SizedBatches | PackedBatches, epochs: float, ranks: int = 1) -> None:
+        self.batches, self.epochs, self.ranks = batches, epochs, ranks
         self.lengths = []
         for epoch in range(math.ceil(epochs)):
             batches.set_epoch(epoch)
@@ -105,10 +110,30 @@ class Epochs(Sampler[list[Any]]):
     def __iter__(self) -> Iterator[list[Any]]:
         for epoch, length in enumerate(self.lengths):
             self.batches.set_epoch(epoch)
-            yield from islice(self.batches, length)
+            yield from in_turn(list(islice(self.batches, length)), self.ranks)
 
     def __len__(self) -> int:
-        return sum(self.lengths)
+        return sum(math.ceil(length / self.ranks) * self.ranks for length in self.lengths)
+
+
+def in_turn(batches: Sequence[list[Any]], ranks: int) -> list[list[Any]]:
+    """The same samples in a number of batches that `ranks` divides: the largest are halved.
+
+    Example:
+        >>> in_turn([[1, 2, 3], [4], [5]], 2)
+        [[1, 2], [3], [4], [5]]
+
+    Raises:
+        KitError: there are fewer samples than ranks.
+    """
+    found = [list(batch) for batch in batches]
+    while len(found) % ranks:
+        place = max(range(len(found)), key=lambda i: len(found[i]))
+        whole, half = found[place], (len(found[place]) + 1) // 2
+        if not whole[half:]:
+            raise KitError(f"{len(found)} batches of one sample cannot be shared by {ranks} processes; start fewer")
+        found[place : place + 1] = [whole[:half], whole[half:]]
+    return found
 
 
 def sizes_of(conversations: Sequence[Conversation], modalities: Mapping[str, Modality]) -> list[Size]:

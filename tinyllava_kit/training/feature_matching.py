@@ -131,7 +131,8 @@ class FeatureMatcher:
             away = (features[:, :size].float() - taught[:, :size].to(features.device)).abs()  # (N, P, E)
             per_row = (away / self.spread[modality].to(away.device)).mean(-1)  # (N, P)
             losses.append((per_row * keep).sum() / keep.sum())
-        return torch.stack(losses).mean()
+        idle = [features.sum() * 0 for m, (features, _, _) in learned.items() if m not in batch["taught"]]
+        return torch.stack(losses).mean() + sum(idle)
 
 
 def _check_rates(name: str, own: Sequence[int], taught: Sequence[int]) -> None:

@@ -19,7 +19,7 @@ from ..checkpoints.quantization import Quantization
 from ..core.errors import KitError
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import TinyLlavaProcessor
-from ..core.ranks import say, world_size
+from ..core.ranks import from_all, join, rank, say, wait_for_all, world_size
 from ..core.saving import whole_directory
 from ..data.dataset import Collator, ConversationDataset
 from ..data.skipping import SkippedRows
@@ -31,11 +31,13 @@ from .caching import FOLDER, cache_features
 from .distillation import TaughtCollator, TaughtDataset, distillation_loss
 from .feature_matching import FeatureMatcher, MatchedCollator, MatchedDataset
 from .guard import check_gradients, samples_for_parts
+from .idle import WithIdleItems, idle_items
 from .packing import PackedBatches, PackedCollator, PackedDataset, token_counts
 from .parts import OpenParts
 from .progress import Progress
 from .reading import read_data
 from .recipe import Recipe, Stage
+from .sharding import is_sharded, trained_state
 from .trainer import KitTrainer, Objective, TimeLimit
 from .word_matching import WordedCollator, WordedDataset, matcher
 
@@ -59,6 +61,7 @@ def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
     # As a model grows sure, probabilities can become denormal numbers, on which processors compute slower; what
     # this gains was not measured by itself. Threads that are made from now on inherit it.
     torch.set_flush_denormal(True)
+    join()
     if only is not None:
         recipe.stage(only)
     source = Path(recipe.model)
@@ -97,12 +100,14 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> Non
     _make_codes(model, processor, dataset, target.parent / FOLDER)
     parts = OpenParts(model, stage.train)
     tried: dict[str, int] = {}
-    if world_size() == 1 and isinstance(dataset, ConversationDataset):
+    if isinstance(dataset, ConversationDataset):
         tried = samples_for_parts(dataset, list(parts.trained))
     batches = _batches(stage, dataset, seed)
     arguments = _arguments(stage, checkpoints, seed, epochs=stage.epochs if batches is None else 1)
     cache_features(model, dataset, stage, target.parent / FOLDER, arguments.device)
     samples, collator, objective = _objective(stage, dataset, model)
+    if world_size() > 1:
+        collator = WithIdleItems(collator, idle_items(dataset))
     trainer = KitTrainer(
         model=model,
         args=arguments,
@@ -117,20 +122,23 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> Non
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress(stage.name, stage.max_minutes))
     with _one_clear_line(trainer, checkpoints):
-        if tried:
+        if tried and world_size() == 1:
             check_gradients(trainer, parts.trained, tried)
         _run(trainer, checkpoints, settings)
-    model = _merged(model, parts, stage, source)
-    if skipped.tidy():
-        say(f"{skipped.tidy()} rows were skipped; {target / SKIPPED_FILE} says why")
-    if collator.num_cut:
+    learned, num_cut = trained_state(model), sum(from_all(collator.num_cut))
+    if num_cut:
         why = "have more words than rows" if stage.match_words else f"were cut at max_length {stage.max_length}"
-        say(f"{collator.num_cut} times, samples {why}")
-    with whole_directory(target) as stage_directory:
-        model.save_pretrained(stage_directory)
-        processor.save_pretrained(stage_directory)
-        (stage_directory / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1), encoding="utf-8")
-        (stage_directory / SETTINGS_FILE).write_text(json.dumps(settings, indent=1), encoding="utf-8")
+        say(f"{num_cut} times, samples {why}")
+    if rank() == 0:
+        if skipped.tidy():
+            say(f"{skipped.tidy()} rows were skipped; {target / SKIPPED_FILE} says why")
+        model = _merged(model, parts, stage, source, learned)
+        with whole_directory(target) as stage_directory:
+            model.save_pretrained(stage_directory)
+            processor.save_pretrained(stage_directory)
+            (stage_directory / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1), encoding="utf-8")
+            (stage_directory / SETTINGS_FILE).write_text(json.dumps(settings, indent=1), encoding="utf-8")
+    wait_for_all()
 
 
 def _load(stage: Stage, source: Path) -> tuple[TinyLlavaForConditionalGeneration, TinyLlavaProcessor]:
@@ -139,11 +147,17 @@ def _load(stage: Stage, source: Path) -> tuple[TinyLlavaForConditionalGeneration
 
 
 def _merged(
-    model: TinyLlavaForConditionalGeneration, parts: OpenParts, stage: Stage, source: Path
+    model: TinyLlavaForConditionalGeneration,
+    parts: OpenParts,
+    stage: Stage,
+    source: Path,
+    learned: Mapping[str, torch.Tensor],
 ) -> TinyLlavaForConditionalGeneration:
-    """The model with what was learned in its own weights; of a quantized one, in those that it was quantized from."""
-    if stage.quantization:
-        learned = {name: p.data for name, p in model.named_parameters() if p.requires_grad}
+    """The model with what was `learned` in its own weights.
+
+    Of a quantized one, in those that it was quantized from; of one that is spread over ranks, in a whole one.
+    """
+    if stage.quantization or is_sharded(model):
         model, _ = load_pretrained(source)
         parts = OpenParts(model, stage.train)
         model.load_state_dict(learned, strict=False)

@@ -114,9 +114,9 @@ class WordMatcher:
                 zero_infinity=True,
             )
             / batch["num_words"][m].clamp(min=1)
-            for m in rows
+            for m in batch["words"]
         ]
-        return torch.cat(losses).mean()
+        return torch.cat(losses).mean() + sum(rows[m].sum() * 0 for m in rows if m not in batch["words"])
 
     def log_probs(self, rows: Tensor) -> Tensor:
         """(N, P, D) -> (N, P, 1 + C) float32: of nothing, then of each class; Gaussians around the embeddings."""

@@ -17,7 +17,10 @@ def command(recipe: str, stage: str | None) -> None:
 
     checked = Recipe.from_yaml(recipe)
 
+    from tinyllava_kit.core.ranks import one_voice, rank
     from tinyllava_kit.training.run import run_recipe
 
-    directory = run_recipe(checked, only=stage)
-    click.echo(f"the trained model is in {directory}", err=True)
+    with one_voice():
+        directory = run_recipe(checked, only=stage)
+    if rank() == 0:
+        click.echo(f"the trained model is in {directory}", err=True)

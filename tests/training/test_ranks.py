@@ -1,0 +1,190 @@
+"""Several processes: the same recipe, the same outcome, every sample once; a rank without items, one that fails."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from accelerate.data_loader import BatchSamplerShard
+from safetensors.torch import load_file
+
+from tests import toys
+from tests.training.processes import finish, start
+from tinyllava_kit import KitError
+from tinyllava_kit.checkpoints.loading import load_pretrained
+from tinyllava_kit.data.dataset import Collator, ConversationDataset
+from tinyllava_kit.training.batches import Epochs, SizedBatches
+from tinyllava_kit.training.idle import WithIdleItems, idle_items
+from tinyllava_kit.training.recipe import Recipe
+from tinyllava_kit.training.run import run_recipe
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ranks")
+    toys.captioned_model(folder, ["a red ball", "two", "blue and green", "the last one"])
+    toys.picture_rows(folder, 7)
+    return folder
+
+
+def recipe(place: Path, name: str, **stage: object) -> Path:
+    stage = {
+        "name": "s",
+        "data": str(place / "rows.json"),
+        "train": {"connector.image": "full", "llm": "lora", "tower.image": "full"},
+        "batch_size": 2,
+        "logging_steps": 1,
+        "warmup_ratio": 0,
+        "epochs": 2,
+        **stage,
+    }
+    path = place / f"{name}.yaml"
+    path.write_text(yaml.safe_dump({"model": str(place / "model"), "output": str(place / name), "stages": [stage]}))
+    return path
+
+
+def losses(place: Path, name: str) -> list[float]:
+    return [entry["loss"] for entry in json.loads((place / name / "s" / "log.json").read_text()) if "loss" in entry]
+
+
+def weights(folder: Path) -> torch.Tensor:
+    tensors = load_file(folder / "model.safetensors")
+    return torch.cat([tensors[name].flatten() for name in sorted(tensors)])
+
+
+def by_two(file: Path) -> list[tuple[int, str, str]]:
+    return finish(start(["-m", "tinyllava_kit_cli", "train", str(file)]))
+
+
+PAIRS = {"modality": "image", "text": "caption", "prompts": ["What is it?"]}
+WAYS = {
+    # what makes two ranks' steps those of one process
+    "sized": ({"group_by_size": True}, {"gradient_accumulation": 2}),
+    "packed": ({"packing": {"length": 40}, "max_length": 40}, {"gradient_accumulation": 2}),
+    "drawn": ({"epochs": 1, "train": {"connector.image": "full"}}, {"batch_size": 4}),
+    "cached": ({"cache_features": True, "group_by_size": True, "train": {"llm": "full"}}, {"gradient_accumulation": 2}),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_two_processes_do_what_one_does_with_the_same_batches(place, way):
+    shared, alone = WAYS[way]
+    done = by_two(recipe(place, f"{way}-two", **shared))
+    assert [code for code, _, _ in done] == [0, 0], done
+    run_recipe(Recipe.from_yaml(recipe(place, f"{way}-one", **shared, **alone)))
+    one, two = losses(place, f"{way}-one"), losses(place, f"{way}-two")
+    assert len(one) == len(two) > 1
+    if way != "drawn":  # where accelerate takes the first samples once more, to make the last step even
+        assert one == pytest.approx(two, abs=1e-4)
+        before, first, second = (weights(place / name) for name in ("model", f"{way}-one/s", f"{way}-two/s"))
+        assert (first - second).norm() < 0.01 * (first - before).norm()
+    else:
+        assert one[:-1] == pytest.approx(two[:-1], abs=1e-4)
+    assert done[1][1] == ""  # rank 1 says nothing
+    assert "the trained model is in" in done[0][2]
+    assert "the trained model is in" not in done[1][2]
+
+
+def test_the_loss_of_an_objective_is_averaged_over_the_targets_of_both(place):
+    how = {
+        "data": {"path": str(place / "pairs.jsonl"), "pairs": PAIRS},
+        "train": {"connector.image": "full"},
+        "distill": {"weight": 0.5},
+        "batch_budget": {"image": 1},
+        "epochs": 2,
+    }
+    assert [code for code, _, _ in by_two(recipe(place, "taught-two", **how))] == [0, 0]
+    run_recipe(Recipe.from_yaml(recipe(place, "taught-one", **how, gradient_accumulation=2)))
+    assert losses(place, "taught-one") == pytest.approx(losses(place, "taught-two"), abs=1e-4)
+
+
+def test_a_rank_that_cannot_read_a_row_stops_the_other_and_says_which(place):
+    rows = json.loads((place / "rows.json").read_text())
+    (place / "images" / "cut.png").write_bytes((place / "images" / "0.png").read_bytes()[:60])
+    rows[3]["image"] = "images/cut.png"
+    (place / "cut.json").write_text(json.dumps(rows))
+    done = by_two(recipe(place, "cut", data=str(place / "cut.json"), group_by_size=True))
+    assert [code for code, _, _ in done] == [2, 2]
+    said = [line for _, _, errors in done for line in errors.splitlines() if line.startswith("error: ")]
+    assert len(said) == 2
+    (read,) = (line for line in said if "cut.png" in line)
+    assert "cut.json[3] 'row-3'" in read
+    (other,) = (line for line in said if line != read)
+    assert other.endswith("another rank has stopped; its own message says why")
+    assert not any("Traceback" in errors for _, _, errors in done)
+
+
+def test_a_mistake_of_all_is_told_once(place):
+    done = by_two(recipe(place, "wrong", train={"connector.smell": "full"}))
+    assert [code for code, _, _ in done] == [2, 2]
+    assert "error: train.connector.smell: the model has no such part" in done[0][2]
+    assert "error" not in done[1][2]
+
+
+def test_a_step_of_sharded_weights_is_that_of_whole_ones_with_a_rank_that_has_no_item(place):
+    done = finish(start(["-m", "tests.training.sharded_step", str(place)]))
+    assert [code for code, _, _ in done] == [0, 0], done
+    found = dict(pair.split("=") for pair in done[0][1].split())
+    assert 0.4 < float(found["share"]) < 0.6
+    assert float(found["loss"]) < 1e-5
+    assert float(found["away"]) < 1e-5
+    assert float(found["moved"]) > 1e-3
+    assert found["saved"] == "True"
+
+
+def test_idle_items_change_neither_loss_nor_gradient(place):
+    model, processor = load_pretrained(place / "model")
+    dataset = ConversationDataset.from_file(place / "rows.json", processor)
+    model.requires_grad_(True).train()
+    collate = Collator(processor)
+    found = []
+    for make in (collate, WithIdleItems(collate, idle_items(dataset))):
+        model.zero_grad()
+        output = model(**make([dataset[2], dataset[5]]))
+        output.loss.backward()
+        found.append((output.loss, {name: p.grad for name, p in model.named_parameters()}))
+    (plain, without), (idle, with_items) = found
+    assert torch.equal(plain, idle)
+    assert all(torch.equal(with_items[n], g) for n, g in without.items() if n.startswith("language_model"))
+    assert not any(with_items[n].any() for n in with_items if not n.startswith("language_model"))
+
+
+def test_idle_items_run_the_tower_though_it_is_frozen(place):
+    model, processor = load_pretrained(place / "model")
+    dataset = ConversationDataset.from_file(place / "rows.json", processor)
+    calls = []
+    model.towers["image"].register_forward_hook(lambda *_: calls.append(1))
+    batch = WithIdleItems(Collator(processor), idle_items(dataset))([dataset[2]])
+    with torch.no_grad():
+        model(**batch)
+    assert calls == [1]
+
+
+def test_a_modality_without_an_idle_item_is_refused(place):
+    _, processor = load_pretrained(place / "model")
+    dataset = ConversationDataset.from_file(place / "rows.json", processor)
+    with pytest.raises(KitError, match=r"image items come late in the stream, and other ranks cannot wait"):
+        WithIdleItems(Collator(processor), {})([dataset[0]])
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 5])
+@pytest.mark.parametrize("epochs", [1, 2.5])
+def test_every_rank_gets_as_many_batches_and_every_sample_is_seen_once(ranks, epochs):
+    sizes = [{"audio": 1.0 + n % 7} for n in range(23)]
+    sized = SizedBatches(sizes, [n % 5 for n in range(23)], batch_size=4, budget={"audio": 16}, seed=3)
+    shares = [list(BatchSamplerShard(Epochs(sized, epochs, ranks), ranks, n, even_batches=False)) for n in range(ranks)]
+    assert len({len(share) for share in shares}) == 1
+    assert len(Epochs(sized, epochs, ranks)) == ranks * len(shares[0])
+    seen = [index for step in zip(*shares, strict=True) for batch in step for index in batch]
+    assert sorted(seen[:23]) == list(range(23))
+    assert sorted(seen) == sorted(index for batch in Epochs(sized, epochs) for index in batch)
+    assert all(sized.fits(batch) or len(batch) == 1 for share in shares for batch in share)
+
+
+def test_fewer_samples_than_processes_are_refused():
+    sized = SizedBatches([{}] * 3, [1, 2, 3], batch_size=2)
+    with pytest.raises(KitError, match="3 batches of one sample cannot be shared by 4 processes; start fewer"):
+        list(Epochs(sized, 1, ranks=4))
