@@ -54,7 +54,7 @@ def rows_of(modality, part, *, sources, num_rows, num_features=6, grid=None, pre
 def explanation_of(*rows):
     shares = (*(0.25 for _ in rows), 0.5, 0.1, 0.1)
     words = tuple(Word(text=text, first=n, last=n + 1, shares=shares) for n, text in enumerate(("$two", "words$")))
-    return Explanation(question="q", answer="$two words$", choices=(), words=words, items=rows)
+    return Explanation(question="q", answer="$two words$", choices=(), words=words, between=None, items=rows)
 
 
 def test_what_the_tower_sees_is_the_picture_that_it_is_given(pair):

@@ -10,7 +10,6 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -77,12 +76,16 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """A question, its answer, and why. `choices` has one for each token, `words` leaves special tokens out."""
+    """A question, its answer, and why. `choices` has one for each token, `words` leaves special tokens out.
+
+    between: (words, words) how much of a word's attention fell on each word before it; None where the LLM tells none.
+    """
 
     question: str
     answer: str
     choices: tuple[Choice, ...]
     words: tuple[Word, ...]
+    between: Tensor | None
     items: tuple[Rows, ...]
 
 
@@ -131,6 +134,7 @@ def explain(
         answer=processor.decode(ids, skip_special_tokens=True).strip(),
         choices=tuple(_choices(processor, logits, ids, top)),
         words=tuple(words),
+        between=None if by_word is None else _between(by_word[:, length:], words),
         items=tuple(_items(model, processor, conversation, encoded, batch["plan"].items, prompt[0], by_word, top)),
     )
 
@@ -184,22 +188,32 @@ def split_words(processor: TinyLlavaProcessor, ids: Sequence[int]) -> Iterator[t
     A token begins a word that begins with a space, or with a letter of a script that writes none (Chinese, Japanese).
     Special tokens and spaces alone are no words.
     """
+    text, first = "", 0
+    for piece, start, _ in [*_pieces(processor, ids), ("", len(ids), len(ids))]:
+        if not piece or not text.strip() or piece[0].isspace() or _stands_alone(piece):
+            if text.strip():
+                yield text.strip(), first, start
+            text, first = "", start
+        text += piece
+
+
+def _pieces(processor: TinyLlavaProcessor, ids: Sequence[int]) -> Iterator[tuple[str, int, int]]:
+    """What tokens add to the text, with the first of them and the one after the last; special ones add nothing.
+
+    It is one token a piece but where several write one letter.
+    """
     special = set(processor.tokenizer.all_special_ids)
     text, first = "", 0
-    for at, (token, piece) in enumerate(zip(ids, _pieces(processor, ids), strict=True)):
-        if token in special or not text.strip() or piece[:1].isspace() or _stands_alone(piece):
-            if text.strip():
-                yield text.strip(), first, at
-            text, first = "", at
-        text += "" if token in special else piece
-    if text.strip():
-        yield text.strip(), first, len(ids)
-
-
-def _pieces(processor: TinyLlavaProcessor, ids: Sequence[int]) -> list[str]:
-    """What each token adds to the text; special tokens as they are written."""
-    texts = [processor.decode(ids[:count], clean_up_tokenization_spaces=False) for count in range(len(ids) + 1)]
-    return [after[len(before) :] for before, after in pairwise(texts)]
+    for last in range(1, len(ids) + 1):
+        if ids[last - 1] in special:
+            yield "", last - 1, last
+            first = last
+            continue
+        whole = processor.decode(ids[:last], clean_up_tokenization_spaces=False, skip_special_tokens=True)
+        if whole.endswith("\N{REPLACEMENT CHARACTER}") and last < len(ids):
+            continue  # a letter that is not complete yet
+        yield whole[len(text) :], first, last
+        text, first = whole, last
 
 
 def _stands_alone(piece: str) -> bool:
@@ -212,6 +226,11 @@ def _shares(row: Tensor, places: Sequence[tuple[int, int]], length: int) -> tupl
     first = 0.0 if any(start == 0 for start, _ in places) else float(row[0])
     text = float(row[:length].sum()) - first - sum(items)
     return (*items, first, text, float(row[length:].sum()))
+
+
+def _between(rows: Tensor, words: Sequence[Word]) -> Tensor:
+    """The attention of words to the answer's tokens but the last, (words, A - 1), summed over each word's tokens."""
+    return torch.stack([rows[:, word.first : word.last].sum(-1) for word in words], dim=1).cpu()  # (words, words)
 
 
 def _choices(processor: TinyLlavaProcessor, logits: Tensor, ids: Tensor, top: int) -> Iterator[Choice]:

@@ -80,7 +80,25 @@ def _attention(explanation: Explanation) -> str:
     items = [f"{rows.modality} {number}" for number, rows in enumerate(explanation.items, 1)]
     head = ["word", *items, "first position", "other text of the prompt", "answer so far"]
     rows = [[html.escape(word.text), *(f"{share:.1%}" for share in word.shares)] for word in explanation.words]
-    return f"{heading}<p>{NOTE}</p>" + _table(head, rows)
+    return f"{heading}<p>{NOTE}</p>" + _table(head, rows) + _between(explanation)
+
+
+def _between(explanation: Explanation) -> str:
+    """How much of each word's attention fell on each word before it, the darker the more."""
+    if explanation.between is None or len(explanation.words) < 2:
+        return ""
+    words = [html.escape(word.text) for word in explanation.words[:MAX_WORDS]]
+    shares = explanation.between[: len(words), : len(words)].tolist()
+    largest = max(max(row) for row in shares) or 1.0
+    cells = [
+        [word, *(_shaded(share, largest) if before < number else "" for before, share in enumerate(row))]
+        for number, (word, row) in enumerate(zip(words, shares, strict=True))
+    ]
+    return "<p>Each word's attention to the words before it:</p>" + _table(["", *words], cells)
+
+
+def _shaded(share: float, largest: float) -> str:
+    return f"<span style='background: rgba(200, 80, 0, {share / largest:.2f})'>{share:.1%}</span>"
 
 
 def _item(explanation: Explanation, rows: Rows, index: int, drawings: dict[str, bytes]) -> str:
