@@ -7,6 +7,7 @@ import torch
 
 from tests import toys
 from tinyllava_kit import KitError
+from tinyllava_kit.core import packed_attention
 from tinyllava_kit.core.errors import FusionError
 from tinyllava_kit.core.modeling import TinyLlavaForConditionalGeneration
 from tinyllava_kit.testing import check_packing
@@ -52,8 +53,12 @@ def test_the_check_sees_samples_that_attend_to_each_other(made, monkeypatch):
         return embeds
 
     monkeypatch.setattr(TinyLlavaForConditionalGeneration, "embed", one_long_sample)
-    with pytest.raises(AssertionError, match="the losses in packs of"):
-        check_packing(model, processor, conversations)
+    model.set_attn_implementation("eager")  # sdpa is told where samples begin
+    try:
+        with pytest.raises(AssertionError, match="the losses in packs of"):
+            check_packing(model, processor, conversations)
+    finally:
+        model.set_attn_implementation("sdpa")
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +71,7 @@ def test_packs_in_one_row_give_the_logits_of_packs_in_several(made, encoded, mon
     model, processor, _ = made
     batch = processor.collate(encoded, labels=True, packs=[2, 2])
     model.eval()
+    monkeypatch.setattr(model.language_model.config, "_attn_implementation", "eager")
     with torch.no_grad():
         expected = model(**batch).logits
         monkeypatch.setattr(TinyLlavaForConditionalGeneration, "_wants_packs_in_one_row", True)
@@ -73,6 +79,32 @@ def test_packs_in_one_row_give_the_logits_of_packs_in_several(made, encoded, mon
     real = batch["plan"].attention_mask.bool()
     assert got.shape == expected.shape
     assert torch.allclose(got[real], expected[real], atol=1e-5)
+
+
+def test_each_sample_is_multiplied_with_itself_alone(made, encoded, monkeypatch):
+    model, processor, _ = made
+    batch = processor.collate(encoded, labels=True, packs=[3, 1])
+    seen = []
+
+    def attention(module, query, key, value, mask, **kwargs):
+        if type(module).__name__ == "LlamaAttention":
+            seen.append((query.shape[2], key.shape[2], mask))
+        return keep(module, query, key, value, mask, **kwargs)
+
+    keep = packed_attention.sdpa_attention_forward
+    monkeypatch.setattr(packed_attention, "sdpa_attention_forward", attention)
+    with torch.no_grad():
+        model.eval()(**batch)
+    lengths = [sample.num_tokens for sample in batch["plan"].samples]
+    assert seen == [(length, length, None) for length in lengths] * 2  # layers
+
+
+def test_a_window_of_attention_is_left_to_the_mask(made):
+    query = torch.randn(1, 2, 6, 4)
+    mask = torch.ones(6, 6).tril().bool()[None, None]
+    expected = packed_attention.sdpa_attention_forward(torch.nn.Module(), query, query, query, mask)[0]
+    how = {"sliding_window": 3, "pack_borders": [[(0, 2), (2, 6)]]}
+    assert torch.equal(packed_attention.sdpa_in_packs(torch.nn.Module(), query, query, query, mask, **how)[0], expected)
 
 
 @pytest.mark.filterwarnings("ignore:_compile flag on create_block_mask:DeprecationWarning")

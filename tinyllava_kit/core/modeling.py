@@ -30,6 +30,7 @@ from .foreign import open_if_foreign
 from .fusion import Plan, check_features, fuse, gather_rows
 from .grammar import FollowGrammar, grammar_of
 from .interfaces import Connector, Features, LanguageModel, Tower
+from .packed_attention import borders_of
 from .saving import HUB_ARGUMENTS, whole_directory
 from .specs import load
 
@@ -333,6 +334,8 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             )
         if labels is not None or packed:  # with a cache, transformers does not look for packs
             kwargs["use_cache"] = False
+        if packed and self.language_model.config._attn_implementation == "sdpa":
+            kwargs["pack_borders"] = borders_of(plan)
         shape = inputs_embeds.shape[:2]
         if packed and self._wants_packs_in_one_row:
             inputs_embeds, position_ids = inputs_embeds.flatten(0, 1)[None], position_ids.flatten()[None]  # (1, B*T, D)
