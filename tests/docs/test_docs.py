@@ -235,7 +235,8 @@ def test_the_commands_and_options_between_backticks_exist(page: Path) -> None:
 def options_of(name: str) -> set[str]:
     command = app.cli.get_command(click.Context(app.cli), name)
     assert command is not None
-    params = command.get_params(click.Context(command))
+    every = [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
+    params = [param for each in every for param in each.get_params(click.Context(each))]
     return {option for param in params if isinstance(param, click.Option) for option in param.opts}
 
 

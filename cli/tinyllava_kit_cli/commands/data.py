@@ -1,0 +1,128 @@
+"""``tinyllava data``: what a recipe's data hold, before any training."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from tinyllava_kit_cli.table import align
+
+if TYPE_CHECKING:
+    from tinyllava_kit.training.checking import StageReport
+    from tinyllava_kit.training.showing import Piece, ShownRow
+
+WRONG = 2  # the exit code of a check that found something
+_BAR = 40  # the widest bar of a histogram
+_COLOURS = {"learned": {"fg": "green", "bold": True}, "item": {"fg": "cyan"}, "text": {}}
+
+
+@click.group(short_help="Check and show the data of a recipe.")
+def command() -> None:
+    """Check and show the data of a recipe, before any training."""
+
+
+@command.command(short_help="Say what is wrong with the data of a recipe.")
+@click.argument("recipe", type=click.Path())
+@click.option("--stage", help="Check the data of this stage alone.")
+@click.option("--headers", is_flag=True, help="Read the headers of items alone: faster, and finds fewer damaged ones.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, an object for each stage.")
+def check(recipe: str, stage: str | None, headers: bool, as_json: bool) -> None:
+    """Read all data that RECIPE names, and say what is wrong with them.
+
+    A line for each row that cannot be used, whose answer is cut, or that teaches nothing; then what each stage reads,
+    and how many steps it takes. Exits with 2 when something is wrong.
+    """
+    from tinyllava_kit.training.recipe import Recipe
+
+    checked = Recipe.from_yaml(recipe)
+
+    from tinyllava_kit.training.checking import check_data
+
+    reports = check_data(checked, only=stage, decode=not headers, progress=lambda said: click.echo(said, err=True))
+    if as_json:
+        click.echo(json.dumps([report.to_json() for report in reports], indent=2))
+    else:
+        for report in reports:
+            _show_report(report)
+    found = sum(len(report.findings) for report in reports)
+    if found:
+        click.echo(f"{found} finding(s)", err=True)
+        raise SystemExit(WRONG)
+
+
+def _show_report(report: StageReport) -> None:
+    from tinyllava_kit.training.checking import KINDS
+
+    for finding in report.findings:
+        click.echo(f"{finding.row}: {finding.reason}")
+    click.echo(f"stage {report.stage}")
+    rows = [("rows", f"{report.rows:,}")]
+    for kind, meaning in KINDS.items():
+        count = sum(finding.kind == kind for finding in report.findings)
+        rows += [(meaning, f"{count:,}")] if count else []
+    rows += [(f"positions of {name}", f"{count:,}") for name, count in sorted(report.tokens.items())]
+    rows.append(("positions that are learned", f"{report.learned:,}"))
+    if report.steps is not None:
+        rows += [("batches, in one process", f"{report.batches:,}"), ("steps", f"{report.steps:,}")]
+    if report.fill is not None:
+        rows.append(("fill of packed rows", f"{report.fill:.1%}"))
+    for line in align(rows):
+        click.echo(f"  {line}")
+    histogram = report.histogram()
+    most = max((count for _, _, count in histogram), default=0)
+    bars = [(_range(low, high), f"{count:,}", "#" * -(-_BAR * count // most)) for low, high, count in histogram]
+    click.echo("  positions of a row:")
+    for line in align(bars):
+        click.echo(f"    {line}")
+
+
+def _range(low: int, high: int) -> str:
+    return f"{low}-{high}" if low < high else f"{low}"
+
+
+@command.command(short_help="Show a batch as the model sees it.")
+@click.argument("recipe", type=click.Path())
+@click.option("--stage", help="Of this stage; default: the first.")
+@click.option("-n", "--rows", type=click.IntRange(min=1), default=3, show_default=True, help="Rows of the batch.")
+@click.option("--html", type=click.Path(dir_okay=False), help="Write a page in place of printing.")
+def show(recipe: str, stage: str | None, rows: int, html: str | None) -> None:
+    """Show the first rows of a batch of RECIPE as the model sees them.
+
+    The text of each row with what is learned in colour, how many positions each item takes, where one sample of a
+    packed row ends and the next begins, and how much is padding.
+    """
+    from tinyllava_kit.training.recipe import Recipe
+
+    checked = Recipe.from_yaml(recipe)
+
+    from tinyllava_kit.training.showing import first_batch, shown_rows, write_page
+
+    batch, processor = first_batch(checked, count=rows, only=stage)
+    shown = shown_rows(batch, processor)
+    if html is not None:
+        write_page(shown, html)
+        click.echo(f"wrote {html}", err=True)
+        return
+    for number, row in enumerate(shown):
+        _show_row(number, row)
+
+
+def _show_row(number: int, row: ShownRow) -> None:
+    used = sum(piece.count for sample in row.samples for piece in sample.pieces)
+    click.echo(click.style(f"row {number}: {used} positions, {row.padding} of padding", bold=True))
+    for sample in row.samples:
+        count = sum(piece.count for piece in sample.pieces)
+        learned = sum(piece.count for piece in sample.pieces if piece.kind == "learned")
+        end = sample.start + count - 1
+        click.echo(click.style(f"-- {sample.name}: {sample.start}-{end}, {learned} learned", dim=True))
+        click.echo("".join(_styled(piece) for piece in sample.pieces))
+
+
+def _styled(piece: Piece) -> str:
+    if piece.kind == "item":
+        return click.style(f"[{piece.text}: {piece.count}]", **_COLOURS["item"])
+    if piece.kind == "learned":  # also where there are no colours
+        return click.style(f"«{piece.text}»", **_COLOURS["learned"])
+    return piece.text
