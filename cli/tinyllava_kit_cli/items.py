@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from tinyllava_kit.core.conversation import Item
 from tinyllava_kit.core.discovery import discover
 from tinyllava_kit.core.errors import KitError
+
+_ANSWERS = "tinyllava_kit_cli.answers"
 
 
 class ItemsCommand(click.Command):
@@ -52,3 +56,55 @@ def items_of(ctx: click.Context, words: tuple[str, ...]) -> list[Item]:
             raise KitError(f"--item wants MODALITY=FILE, got {word!r}")
         given.append((modality, file))
     return [Item(modality, file) for modality, file in given]
+
+
+class AnswersCommand(ItemsCommand):
+    """Beside the items of a question, ``--VERB FILE`` for every installed modality with a verb, as sugar for
+    ``--write``."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        params = super().get_params(ctx)
+        taken = {option for param in params for option in param.opts}
+        for offer in discover().of_kind("modality"):
+            spec = offer.spec
+            flag = f"--{spec.verb.replace('_', '-')}"
+            if spec.verb and flag not in taken:
+                taken.add(flag)
+                params.append(
+                    click.Option(
+                        [flag, f"write_{spec.name}"],
+                        metavar="FILE",
+                        help=f"The same as --write {spec.name}=FILE.",
+                        expose_value=False,
+                        callback=_as_answer(spec.name),
+                    )
+                )
+        return params
+
+
+def _as_answer(modality: str):
+    def keep(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            ctx.meta.setdefault(_ANSWERS, {})[modality] = value
+
+    return keep
+
+
+def answers_of(ctx: click.Context, words: tuple[str, ...]) -> dict[str, str]:
+    """Modality -> file, of the items that an answer shall hold.
+
+    Raises:
+        KitError: a word is not MODALITY=FILE, a modality is named twice, or the file's folder is not there.
+    """
+    wanted: dict[str, str] = dict(ctx.meta.get(_ANSWERS, {}))
+    for word in words:
+        modality, equals, file = word.partition("=")
+        if not (modality and equals and file):
+            raise KitError(f"--write wants MODALITY=FILE, got {word!r}")
+        if modality in wanted:
+            raise KitError(f"--write names {modality!r} twice; an answer's items of one modality share a name")
+        wanted[modality] = file
+    for file in wanted.values():
+        if not os.path.isdir(os.path.dirname(file) or "."):
+            raise KitError(f"cannot write {file!r}: its folder is not there; make it, or choose another one")
+    return wanted

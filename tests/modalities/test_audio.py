@@ -342,3 +342,32 @@ def test_a_short_rest_stays_with_the_part_before_it():
 def test_markers_closer_than_a_second_are_refused():
     with pytest.raises(KitError, match=r"marker_seconds must be 0 or 1\.0 to 7200, got 0\.3"):
         AudioModality(marker_seconds=0.3)
+
+
+# Writing.
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg"])
+def test_a_sound_is_written_and_read_again(ending: str, tmp_path: Path) -> None:
+    samples = (0.5 * np.sin(np.arange(4000) * 0.1)).astype(np.float32)
+    path = str(tmp_path / f"out.{ending}")
+    AudioModality().write(Waveform(samples, 8000, "it"), path)
+    again = AudioModality().read(path)
+    assert (again.rate_hz, len(again.samples)) == (8000, 4000)
+    assert np.abs(again.samples - samples).max() < (0.1 if ending == "ogg" else 1e-4)
+    assert [file.name for file in tmp_path.iterdir()] == [f"out.{ending}"]
+
+
+def test_pieces_of_a_sound_are_joined_in_order() -> None:
+    pieces = [Waveform(np.full(n, n, np.float32), 8000, "it") for n in (1, 2)]
+    assert AudioModality().join(pieces).samples.tolist() == [1.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("out.txt", "give a file that ends in .wav, .flac or .ogg"), ("gone/out.wav", "cannot write '.*gone/out.wav'")],
+)
+def test_a_sound_that_cannot_be_written_is_one_line(name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(KitError, match=message):
+        AudioModality().write(Waveform(np.zeros(4, np.float32), 8000, "it"), str(tmp_path / name))
+    assert list(tmp_path.iterdir()) == []

@@ -83,7 +83,7 @@ class IdStream(ABC):
 
     @abstractmethod
     def push(self, ids: Tensor) -> Any | None:
-        """Take (n,) more ids; the piece of the item that is now certain, or None."""
+        """Take (n,) more ids, up to a place where the item may end; the piece of it that is now certain, or None."""
 
     @abstractmethod
     def finish(self) -> Any | None:

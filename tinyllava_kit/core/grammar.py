@@ -177,6 +177,10 @@ class Grammar:
             at = stop + closed
         return found
 
+    def may_end(self, modality: str, each: int) -> bool:
+        """Whether an item of a modality may end behind an id."""
+        return bool(self.allowed[self.state_of[each], self.end[modality]])
+
     def _last_end(self, modality: str, inner: Sequence[int]) -> int:
         """How many of an item's ids stand before the last place where it may end."""
         ends = self.allowed[self.state_of[torch.tensor(inner, dtype=torch.int64)], self.end[modality]]  # (n,)

@@ -49,8 +49,8 @@ def check_read(item: Item, processor: TinyLlavaProcessor) -> None:
     Raises:
         KitError: the model does not read items of this modality.
     """
-    if item.modality not in processor.specs:
-        reads = ", ".join(processor.specs) or "text only"
+    if item.modality not in processor.preprocessors:
+        reads = ", ".join(processor.preprocessors) or "text only"
         raise KitError(f"the model does not read {item.modality!r}; it reads {reads}")
 
 
@@ -64,7 +64,9 @@ def answer(
     stream: bool = False,
     **generation: Any,
 ) -> list[str]:
-    """The model's answer to each conversation, greedy unless `generation` says otherwise.
+    """The model's answer to each conversation, in words alone, greedy unless `generation` says otherwise.
+
+    Answers with items are those of `replies`.
 
     Args:
         max_new_tokens: of an answer; None: `NEW_TOKENS`, or fewer where the LLM's context ends before. A number is
@@ -77,7 +79,13 @@ def answer(
     batch = processor(list(conversations), answer=True, padding_side="left").to(model.device)
     max_new_tokens = room_for(model, batch["input_ids"].shape[1], max_new_tokens)
     streamer = TextStreamer(processor.tokenizer, skip_prompt=True, skip_special_tokens=True) if stream else None
-    options = {"do_sample": False, "max_new_tokens": max_new_tokens, "pad_token_id": processor.pad_id, **generation}
+    options = {
+        "do_sample": False,
+        "max_new_tokens": max_new_tokens,
+        "pad_token_id": processor.pad_id,
+        "forbid": sorted(processor.writes),
+        **generation,
+    }
     ids = model.generate(**batch, streamer=streamer, **options)  # (B, T + new)
     new = ids[:, batch["input_ids"].shape[1] :]  # (B, new)
     return [text.strip() for text in processor.batch_decode(new, skip_special_tokens=True)]

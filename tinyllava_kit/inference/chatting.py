@@ -112,6 +112,7 @@ class Chat:
             "use_cache": True,
             "max_new_tokens": max_new_tokens,
             "pad_token_id": self.processor.pad_id,
+            "forbid": sorted(self.processor.writes),
             **self.generation,
         }
         self.model.generate(

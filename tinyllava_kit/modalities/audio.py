@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
@@ -120,6 +120,31 @@ class AudioModality(Modality):
     def blank(self, item: Waveform) -> Waveform:
         """Silence of the same length and rate."""
         return replace(item, samples=np.zeros_like(item.samples))
+    def join(self, pieces: Sequence[Waveform]) -> Waveform:
+        """The pieces of a sound behind one another; all have its rate."""
+        return replace(pieces[0], samples=np.concatenate([piece.samples for piece in pieces]))
+
+    def write(self, item: Waveform, path: str) -> None:
+        """Save a sound in the format that the file's ending says: wav (16 bits), flac, ogg and others of libsndfile.
+
+        Raises:
+            KitError: an ending that is not one of these, or the file cannot be written.
+        """
+        partial = f"{path}.part"
+        try:
+            with _decoding(path) as soundfile:
+                ending = os.path.splitext(path)[1].removeprefix(".").upper()
+                if ending not in soundfile.available_formats():
+                    raise KitError(f"cannot write {path!r}: give a file that ends in .wav, .flac or .ogg")
+                with open(partial, "wb") as file:
+                    soundfile.write(file, item.samples, item.rate_hz, format=ending)
+            os.replace(partial, path)
+        except OSError as error:
+            raise KitError(f"cannot write {path!r}: {error.strerror or first_line(error)}") from error
+        finally:
+            with suppress(OSError):
+                os.unlink(partial)
+
 
     def expand(self, item: Waveform, preprocessor: Preprocessor) -> list[Any]:
         """The sound alone or, with `marker_seconds`, the time and the part that starts there, in turns.

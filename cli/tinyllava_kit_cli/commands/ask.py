@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
-from tinyllava_kit_cli.items import ItemsCommand, items_of
+from tinyllava_kit_cli.items import AnswersCommand, answers_of, items_of
 
 
-@click.command(cls=ItemsCommand, short_help="Ask a model one question, about items if you like.")
+@click.command(cls=AnswersCommand, short_help="Ask a model one question, about items if you like.")
 @click.argument("directory", type=click.Path())
 @click.argument("question")
 @click.option("--item", "items", multiple=True, metavar="MODALITY=FILE", help="An item, in the order of the question.")
+@click.option(
+    "--write", "writes", multiple=True, metavar="MODALITY=FILE", help="Let the answer hold an item, and save it."
+)
 @click.option(
     "--max-new-tokens",
     type=click.IntRange(min=1),
@@ -29,6 +37,7 @@ def command(
     directory: str,
     question: str,
     items: tuple[str, ...],
+    writes: tuple[str, ...],
     max_new_tokens: int | None,
     temperature: float | None,
     seed: int,
@@ -36,9 +45,10 @@ def command(
     """Ask the model in DIRECTORY one QUESTION.
 
     Placeholders in the question (<image>) say where the items stand; without any they stand in front. The
-    answer is printed as it is generated.
+    answer is printed as it is generated. With --write it also holds an item of that modality, where the model
+    has a decoder of it.
     """
-    given = items_of(ctx, items)
+    given, wanted = items_of(ctx, items), answers_of(ctx, writes)
 
     import torch
 
@@ -50,4 +60,43 @@ def command(
     model, processor = load_pretrained(directory)
     conversation = ask(question, given, processor)
     sampling = {"do_sample": True, "temperature": temperature} if temperature else {}
+    if wanted:
+        _give(model, processor, conversation, wanted, max_new_tokens=max_new_tokens, **sampling)
+        return
     answer(model, processor, [conversation], max_new_tokens=max_new_tokens, stream=True, **sampling)
+
+
+def _give(model: Any, processor: Any, conversation: Any, wanted: Mapping[str, str], **how: Any) -> None:
+    """Print the words of the answer as they come, and save its items: the first under its name, others numbered.
+
+    Raises:
+        KitError: the answer holds no item of a modality that is wanted.
+    """
+    from tinyllava_kit.core.errors import KitError
+    from tinyllava_kit.inference.replies import Given, reply
+
+    start = time.monotonic()
+    began: dict[str, float] = {}
+
+    def show(part: str | Given) -> None:
+        if isinstance(part, str):
+            click.echo(part, nl=False)
+        else:
+            began.setdefault(part.modality, time.monotonic() - start)
+
+    others = [modality for modality in model.decoders if modality not in wanted]
+    said = reply(model, processor, conversation, show, force=list(wanted), forbid=others, **how)
+    click.echo()
+    for modality, file in wanted.items():
+        found = said.items(modality)
+        if not found:
+            raise KitError(
+                f"the answer holds no {modality}: it ended before one was whole; give it more --max-new-tokens"
+            )
+        for number, given in enumerate(found, 1):
+            stem, ending = os.path.splitext(file)
+            path = file if number == 1 else f"{stem}-{number}{ending}"
+            processor.modalities[modality].write(given.item, path)
+            cut = "" if given.closed else f"; it was not ended, and {given.dropped} ids were left out"
+            first = f"first piece after {began[modality]:.1f} s of {time.monotonic() - start:.1f} s"
+            click.echo(f"wrote {path}, {first}{cut}", err=True)

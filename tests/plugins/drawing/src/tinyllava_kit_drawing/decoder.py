@@ -50,8 +50,7 @@ class StrokeDecoder(TokenDecoder):
         return torch.tensor(ids)  # (n,)
 
     def decode(self, ids: Tensor) -> Drawing:
-        stream = self.stream()
-        piece = stream.push(ids)
+        piece = _Points(self.config["grid"]).push(ids)
         return DrawingModality().join([piece])
 
     def stream(self) -> IdStream:
