@@ -5,7 +5,7 @@ DEMO   ?= .demo
 BIN    := $(VENV)/bin
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 
-.PHONY: install test check demo demo-audio demo-more-audio bench-quick wheels clean
+.PHONY: install test check demo demo-audio demo-more-audio bench-quick docs wheels clean
 
 install: $(VENV)/.installed
 
@@ -42,9 +42,13 @@ demo-more-audio: demo-audio
 bench-quick: install
 	$(BIN)/python -m benchmarks
 
+# The pages as a site, in site/; a link or an anchor that leads nowhere is an error.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 wheels: install
 	rm -rf dist
 	for project in . $(PLUGINS); do $(BIN)/python -m build --quiet --wheel --outdir dist $$project; done
 
 clean:
-	rm -rf dist $(DEMO)/runs
+	rm -rf dist site $(DEMO)/runs

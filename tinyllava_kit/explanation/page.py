@@ -132,7 +132,7 @@ def _places(rows: Rows) -> str:
 
 
 def _token(text: str) -> str:
-    return f"<span class=token>{html.escape(text) or '&nbsp;'}</span>"
+    return f"<span class=token>{html.escape(text).replace(chr(10), "⏎") or '&nbsp;'}</span>"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,0 +1,46 @@
+"""The pages as a site: mkdocs builds every one of them, and fails at a link that leads nowhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def build(root: Path, site: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(site)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_every_page_is_built(tmp_path: Path) -> None:
+    done = build(ROOT, tmp_path / "site")
+    assert done.returncode == 0, done.stderr
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugins/*/README.md")]
+    for page in pages:
+        folder = page.relative_to(ROOT).with_suffix("")
+        html = folder.parent / "index.html" if folder.name == "README" else folder / "index.html"
+        assert (tmp_path / "site" / html).exists(), page
+    assert 'href="docs/cli/"' in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert (tmp_path / "site" / "examples" / "easy_vqa" / "recipe.yaml").exists()  # the README links to it
+
+
+def test_a_link_or_an_anchor_that_leads_nowhere_fails(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    shutil.copy(ROOT / "docs" / "pages.py", tmp_path / "docs")
+    settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    (tmp_path / "mkdocs.yml").write_text(settings.partition("\nnav:")[0], encoding="utf-8")
+    (tmp_path / "docs" / "other.md").write_text("# Other\n", encoding="utf-8")
+    for text, match in (
+        ("[here](docs/other.md#other)", ""),
+        ("[here](docs/gone.md)", "'docs/gone.md'"),
+        ("[here](docs/other.md#gone)", "#gone"),
+    ):
+        (tmp_path / "README.md").write_text(f"# Page\n\n{text}\n", encoding="utf-8")
+        done = build(tmp_path, tmp_path / "site")
+        assert (done.returncode == 0) == (not match), done.stderr
+        assert match in done.stderr
