@@ -30,10 +30,15 @@ def start(words: list[str], *, ranks: int = 2) -> list[subprocess.Popen[str]]:
     ]
 
 
-def finish(processes: list[subprocess.Popen[str]], *, seconds: float = 300) -> list[tuple[int, str, str]]:
-    """Exit code, output and errors of each; a process that hangs is killed and fails the test."""
+def finish(processes: list[subprocess.Popen[str]], *, seconds: float = 900) -> list[tuple[int, str, str]]:
+    """Exit code, output and errors of each; where one hangs, all are killed and the test fails."""
+    found = []
     try:
-        return [(process.wait(), *process.communicate(timeout=seconds)) for process in processes]
+        for process in processes:
+            said, errors = process.communicate(timeout=seconds)
+            found.append((process.returncode, said, errors))
     finally:
         for process in processes:
             process.kill()
+            process.communicate()
+    return found

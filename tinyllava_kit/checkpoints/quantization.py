@@ -183,6 +183,17 @@ def kept_layers(model: TinyLlavaForConditionalGeneration, parts: Collection[str]
     return _by_pattern(kept)
 
 
+def keep_trainable(model: nn.Module) -> None:
+    """Let 4-bit weights stay as they are when the model runs on the CPU in eval mode, between steps of its training.
+
+    bitsandbytes would lay them out for faster inference, and its kernel for that passes no gradient. Eval is slower for
+    it, and rounds less.
+    """
+    for layer in filter(is_quantized, model.modules()):
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+
+
 def is_quantized(module: nn.Module) -> bool:
     """Whether it is a layer of bitsandbytes."""
     return type(module).__name__ in ("Linear4bit", "Linear8bitLt")

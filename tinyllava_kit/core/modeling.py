@@ -206,7 +206,16 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
 
     def train(self, mode: bool = True) -> TinyLlavaForConditionalGeneration:
         """As in torch, but a tower or connector of which nothing is trained stays in eval, and so do decoders but for
-        what they train."""
+        what they train.
+
+        Raises:
+            KitError: its 4-bit weights have changed, so that no gradient would pass them.
+        """
+        if mode and _has_repacked_weights(self):
+            raise KitError(
+                "a 4-bit model that has run on the CPU cannot be trained: running has repacked its weights, and no "
+                "gradient passes them; load it again and train it before it runs"
+            )
         super().train(mode)
         for part in (*self.towers.values(), *self.connectors.values()):
             if not _is_trained(part):
@@ -272,7 +281,8 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         """The same embeddings (B, T, D), in a graph that also holds what is trained of the parts that had no item.
 
         Their gradient is then zero rather than none: a batch of text alone can be learned from when only a
-        connector is trained, and every rank of a distributed step has the same gradients to reduce.
+        connector is trained, and every rank of a distributed step has the same gradients to reduce. Items that the plan
+        has no place for are run, times zero: parts that are sharded must be called by every rank as often.
         """
         idle_items = {m: inputs for m, inputs in (items or {}).items() if m not in busy}
         for modality, inputs in idle_items.items():

@@ -8,6 +8,7 @@ from peft import LoraConfig
 from peft.tuners.lora import LoraModel
 from torch import nn
 
+from ..checkpoints.quantization import keep_trainable
 from ..core.decoders import Decoder
 from ..core.errors import KitError, near
 from ..core.modeling import TinyLlavaForConditionalGeneration
@@ -28,6 +29,7 @@ class OpenParts:
             if name not in parts:
                 raise KitError(f"train.{name}: the model has no such part; {near(name, parts)}")
         model.requires_grad_(False)
+        keep_trainable(model)
         self.adapters: list[LoraModel] = []
         training = {name: how for name, how in training.items() if how.mode != "frozen"}
         self.trained = {name: parts[name] for name in training}
