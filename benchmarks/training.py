@@ -9,10 +9,11 @@ trains in a process of its own, in turns, with one thread; what counts is CPU ti
 from __future__ import annotations
 
 import json
+import math
 import random
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,20 +27,19 @@ ROUNDS = 3
 
 @dataclass(frozen=True)
 class Sizes:
-    """CLIP-L-336's and SmolLM2's widths and patches, with few of their layers; three parts of tower to one of LLM."""
+    """Widths, layers and rows; those of CLIP-L-336 in patches."""
 
-    width: int = 576
-    layers: int = 2
-    heads: int = 9
-    vision: int = 1024
-    vision_heads: int = 16
-    vision_layers: int = 3
+    width: int
+    layers: int
+    vision: int
+    vision_layers: int
+    heads: int = 8
     image: int = 336
     patch: int = 14
-    words: int = 2000
+    words: int = 1000
     longest: int = 2048
-    rows: int = 64
-    batch: int = 4
+    rows: int = 48
+    batch: int = 8
 
     @property
     def patches(self) -> int:
@@ -47,15 +47,31 @@ class Sizes:
         return (self.image // self.patch) ** 2
 
 
-def figures(sizes: Sizes | None = None) -> Iterator[Figure]:
+# The share of the tower in a forward is that of CLIP-L beside TinyLlama-1.1B, and of SigLIP-so400m beside SmolLM2-135M.
+TASKS = {
+    "instruct": Sizes(width=512, layers=4, vision=192, vision_layers=4),
+    "pretrain": Sizes(width=256, layers=4, vision=640, vision_layers=2),
+}
+# LLaVA's instruction mixture: the share of a kind of rows, turns, words of a question and of an answer.
+MIXTURE = (
+    (0.06, 3, 40, 350, False),  # conversations of text
+    (0.12, 3, 20, 90, True),  # conversations, descriptions
+    (0.24, 4, 12, 4, True),  # several short questions about a picture
+    (0.30, 1, 14, 6, True),  # one short question, reading
+    (0.14, 8, 22, 16, True),  # regions of a picture
+    (0.14, 12, 14, 14, True),
+)
+
+
+def figures(tasks: Mapping[str, Sizes] | None = None) -> Iterator[Figure]:
     """Time of a target token in that of transformers' Trainer, the share of empty positions, and memory."""
     import tempfile
 
-    sizes = sizes or Sizes()
     with tempfile.TemporaryDirectory() as scratch:
-        place = Path(scratch)
-        process.call(prepare, place, sizes)
-        for task, goal in (("instruct", INSTRUCT), ("pretrain", CACHED)):
+        for task, sizes in (tasks or TASKS).items():
+            place = Path(scratch) / task
+            process.call(prepare, place, task, sizes)
+            goal = INSTRUCT if task == "instruct" else CACHED
             times, peaks, fill = [], [], 0.0
             for number in range(ROUNDS):
                 theirs = process.call(train_llava, place, task, sizes)
@@ -69,8 +85,8 @@ def figures(sizes: Sizes | None = None) -> Iterator[Figure]:
             yield Figure(name=f"train_{name}_peak_in_llava", value=statistics.median(peaks))
 
 
-def prepare(place: Path, sizes: Sizes) -> None:
-    """A model of ours in ``model``, pictures, and the rows of both tasks."""
+def prepare(place: Path, task: str, sizes: Sizes) -> None:
+    """A model of ours in ``model``, pictures, and the rows of a task."""
     import numpy as np
     import torch
     from PIL import Image
@@ -99,9 +115,7 @@ def prepare(place: Path, sizes: Sizes) -> None:
     for number in range(sizes.rows):
         shape = (sizes.image, sizes.image, 3)
         Image.fromarray(pixels.integers(0, 256, shape, dtype=np.uint8)).save(place / f"{number}.png")
-    for task in ("instruct", "pretrain"):
-        rows = list(make_rows(task, sizes))
-        (place / f"{task}.json").write_text(json.dumps(rows))
+    (place / f"{task}.json").write_text(json.dumps(list(make_rows(task, sizes))))
 
 
 def make_rows(task: str, sizes: Sizes) -> Iterator[dict[str, Any]]:
@@ -111,17 +125,14 @@ def make_rows(task: str, sizes: Sizes) -> Iterator[dict[str, Any]]:
     def words(count: float) -> str:
         return " ".join(f"w{draw.randrange(sizes.words)}" for _ in range(max(1, round(count))))
 
-    for number in range(sizes.rows):
-        image = {"image": f"{number}.png"}
+    kinds = draw.choices(MIXTURE, [kind[0] for kind in MIXTURE], k=sizes.rows)
+    for number, (_, turns, question, answer, seen) in enumerate(kinds):
+        asked = {"image": f"{number}.png"} if seen or task == "pretrain" else {}
         if task == "pretrain":
-            asked, pairs = image, [(words(8), words(draw.gauss(24, 8)))]
-        elif draw.random() < 0.1:
-            asked, pairs = {}, [(words(30), words(draw.uniform(0.2, 0.9) * sizes.longest))]
+            pairs = [(words(8), words(draw.gauss(24, 8)))]
         else:
-            turns = round(min(8, draw.lognormvariate(0.6, 0.9))) + 1
-            room = (sizes.longest - sizes.patches) / 20  # so that the longest row fits
-            asked = image
-            pairs = [(words(10), words(min(room, draw.lognormvariate(2.6, 1.0)))) for _ in range(turns)]
+            count = max(1, round(draw.gauss(turns, turns / 3)))
+            pairs = [(words(question), words(draw.lognormvariate(math.log(answer), 0.6))) for _ in range(count)]
         said = []
         for place, (question, answer) in enumerate(pairs):
             front = "<image>\n" if asked and not place else ""
@@ -155,7 +166,7 @@ def train_ours(place: Path, task: str, sizes: Sizes, number: int) -> dict[str, f
         "train": _trained(task),
         "packing": True,
         "max_length": sizes.longest,
-        "batch_size": 1 if task == "instruct" else sizes.batch // 2,
+        "batch_size": sizes.batch // 4,
         "cache_features": {"mode": task == "pretrain", "dir": str(place / "cache")},
         "logging_steps": 1,
         "save_steps": 1000,
@@ -268,7 +279,7 @@ def _vision_config(sizes: Sizes) -> Any:
         hidden_size=sizes.vision,
         intermediate_size=sizes.vision * 4,
         num_hidden_layers=sizes.vision_layers,
-        num_attention_heads=sizes.vision_heads,
+        num_attention_heads=sizes.heads,
         image_size=sizes.image,
         patch_size=sizes.patch,
         vision_use_head=False,

@@ -160,10 +160,10 @@ def test_epochs_are_one_row_of_batches(place):
 
 
 def test_time_before_an_interruption_counts():
-    limit = trainer.TimeLimit(1)
+    limit = trainer.Clock(1)
     limit.start -= 50
-    kept = {"TimeLimit": limit.state()}
-    again = trainer.TimeLimit(1)
+    kept = {"Clock": limit.state()}
+    again = trainer.Clock(1)
     control = trainer.TrainerControl()
     again.on_train_begin(None, trainer.TrainerState(stateful_callbacks=kept), control)
     again.on_step_end(None, None, control)

@@ -213,7 +213,7 @@ def _checkpoint_of_step(place, step):
 
 
 def test_each_part_has_its_own_rate_and_vectors_do_not_decay(place):
-    from tinyllava_kit.training.run import _arguments
+    from tinyllava_kit.training.arguments import training_arguments
     from tinyllava_kit.training.trainer import KitTrainer
 
     model, _ = load_pretrained(place / "model")
@@ -231,7 +231,7 @@ def test_each_part_has_its_own_rate_and_vectors_do_not_decay(place):
     )
     trainer = KitTrainer(
         model=model,
-        args=_arguments(recipe.stages[0], place / "unused", 0, epochs=1),
+        args=training_arguments(recipe.stages[0], place / "unused", 0, epochs=1),
         training=[(module, how[name]) for name, module in parts.trained.items()],
     )
     groups = trainer.create_optimizer().param_groups

@@ -2,48 +2,45 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch.utils.data import Dataset
-from transformers import PrinterCallback, TrainingArguments, set_seed
+from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from ..checkpoints.loading import load_pretrained
 from ..checkpoints.quantization import Quantization
+from ..core.conversation import Conversation
 from ..core.errors import KitError
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import TinyLlavaProcessor
 from ..core.ranks import from_all, join, rank, say, wait_for_all, world_size
-from ..core.saving import whole_directory
-from ..data.dataset import Collator, ConversationDataset
+from ..data.dataset import ConversationDataset
 from ..data.skipping import SkippedRows
 from ..data.stream import RowStream
 from ..inference.codes import ItemCodes
+from .arguments import training_arguments
 from .batches import Epochs
 from .batching import batches_of
 from .caching import FOLDER, cache_features
-from .distillation import TaughtCollator, TaughtDataset, distillation_loss
-from .feature_matching import FeatureMatcher, MatchedCollator, MatchedDataset
 from .guard import check_gradients, samples_for_parts
+from .history import StageRecord, command_line, device_name, trained_part
 from .idle import WithIdleItems, idle_items
-from .packing import PackedBatches, PackedCollator, PackedDataset, token_counts
+from .objective import objective_of
+from .outcome import SHOWN, write_outcome
+from .packing import PackedBatches, token_counts
 from .parts import OpenParts
 from .progress import Progress
 from .reading import read_data
 from .recipe import Recipe, Stage
+from .settings import SETTINGS_FILE, check_same, settings_of, write_settings
 from .sharding import is_sharded, trained_state
-from .trainer import KitTrainer, Objective, TimeLimit
-from .word_matching import WordedCollator, WordedDataset, matcher
+from .trainer import Clock, KitTrainer
 
-SETTINGS_FILE, SKIPPED_FILE = "stage.json", "skipped.jsonl"
-# What does not change the model that comes out.
-_HOUSEKEEPING = {"logging_steps", "save_steps", "workers", "cache_features"}
+SKIPPED_FILE = "skipped.jsonl"
 
 
 def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
@@ -69,7 +66,7 @@ def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
         target = Path(recipe.output) / stage.name
         if only in (None, stage.name):
             if (target / "config.json").exists():
-                _check_same(_settings(stage, source, recipe.seed), stage, target)
+                check_same(settings_of(stage, source, recipe.seed), stage, target)
                 say(f"stage {stage.name} is complete: {target}")
             else:
                 run_stage(stage, source, target, seed=recipe.seed)
@@ -82,62 +79,73 @@ def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
 def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> None:
     """Train one stage from the model directory `source` into `target`.
 
-    Checkpoints go to ``target/checkpoints``; the trained model is written to `target` when the stage ends,
-    with ``log.json`` (the Trainer's log of losses and rates) and ``stage.json`` (the settings). ``skipped.jsonl`` lists
-    the rows that were left out, as they are found.
+    Checkpoints go to ``target/checkpoints``, ``skipped.jsonl`` lists the rows that were left out, as they are found;
+    the rest is written when the stage ends, see `write_outcome`.
     """
     if not source.exists() and source.parent == target.parent:
         raise KitError(f"stage {source.name!r} was not run yet, and {stage.name!r} starts from it; run it first")
     checkpoints = target / "checkpoints"
-    settings = _settings(stage, source, seed)
-    _check_same(settings, stage, checkpoints)
+    settings = settings_of(stage, source, seed)
+    check_same(settings, stage, checkpoints)
     set_seed(seed)  # adapters and other new weights are drawn before the Trainer sets it
     model, processor = _load(stage, source)
     skipped = SkippedRows(target / SKIPPED_FILE)
     dataset = read_data(stage, processor, seed=seed, skipped=skipped)
+    conversations: Sequence[Conversation] = ()
     if isinstance(dataset, ConversationDataset):
         _check_files(dataset)
+        conversations = dataset.conversations
     _make_codes(model, processor, dataset, target.parent / FOLDER)
     parts = OpenParts(model, stage.train)
-    tried: dict[str, int] = {}
-    if isinstance(dataset, ConversationDataset):
-        tried = samples_for_parts(dataset, list(parts.trained))
+    tried = samples_for_parts(dataset, list(parts.trained)) if conversations else {}
     batches = _batches(stage, dataset, seed)
-    arguments = _arguments(stage, checkpoints, seed, epochs=stage.epochs if batches is None else 1)
+    arguments = training_arguments(stage, checkpoints, seed, epochs=stage.epochs if batches is None else 1)
     cache_features(model, dataset, stage, target.parent / FOLDER, arguments.device)
-    samples, collator, objective = _objective(stage, dataset, model)
+    samples, collator, loss = objective_of(stage, dataset, model)
     if world_size() > 1:
         collator = WithIdleItems(collator, idle_items(dataset))
+    clock = Clock(stage.max_minutes)
     trainer = KitTrainer(
         model=model,
         args=arguments,
         train_dataset=samples,
         data_collator=collator,
         processing_class=processor,
-        callbacks=[TimeLimit(stage.max_minutes)] if stage.max_minutes else [],
+        callbacks=[clock, Progress(stage.name, stage.max_minutes)],
         training=[(module, stage.train[name]) for name, module in parts.trained.items()],
         batches=batches,
-        objective=objective,
+        loss=loss,
     )
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Progress(stage.name, stage.max_minutes))
     with _one_clear_line(trainer, checkpoints):
         if tried and world_size() == 1:
             check_gradients(trainer, parts.trained, tried)
-        _run(trainer, checkpoints, settings)
+        if rank() == 0:
+            write_settings(settings, checkpoints)
+        trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
     learned, num_cut = trained_state(model), sum(from_all(collator.num_cut))
     if num_cut:
         why = "have more words than rows" if stage.match_words else f"were cut at max_length {stage.max_length}"
         say(f"{num_cut} times, samples {why}")
     if rank() == 0:
-        if skipped.tidy():
-            say(f"{skipped.tidy()} rows were skipped; {target / SKIPPED_FILE} says why")
+        num_skipped = skipped.tidy()
+        if num_skipped:
+            say(f"{num_skipped} rows were skipped; {target / SKIPPED_FILE} says why")
+        log = trainer.state.log_history
+        record = StageRecord(
+            name=stage.name,
+            command=command_line(),
+            settings=settings,
+            parts=tuple(trained_part(name, part, stage) for name, part in parts.trained.items()),
+            samples=len(conversations) or None,
+            skipped=num_skipped,
+            steps=trainer.state.global_step,
+            seconds=clock.seconds,
+            device=device_name(arguments.device),
+            loss=next((entry["loss"] for entry in reversed(log) if "loss" in entry), float("nan")),
+        )
         model = _merged(model, parts, stage, source, learned)
-        with whole_directory(target) as stage_directory:
-            model.save_pretrained(stage_directory)
-            processor.save_pretrained(stage_directory)
-            (stage_directory / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1), encoding="utf-8")
-            (stage_directory / SETTINGS_FILE).write_text(json.dumps(settings, indent=1), encoding="utf-8")
+        writes = stage.match_words is None and stage.match_features is None
+        write_outcome(target, source, model, processor, record, log, conversations[:SHOWN] if writes else ())
     wait_for_all()
 
 
@@ -165,14 +173,6 @@ def _merged(
     return model
 
 
-def _run(trainer: KitTrainer, checkpoints: Path, settings: Mapping[str, Any]) -> None:
-    """Train, from the last checkpoint where there is one; the settings are kept beside the checkpoints."""
-    if trainer.is_world_process_zero():
-        checkpoints.mkdir(parents=True, exist_ok=True)
-        (checkpoints / SETTINGS_FILE).write_text(json.dumps(settings, indent=1), encoding="utf-8")
-    trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
-
-
 @contextmanager
 def _one_clear_line(trainer: KitTrainer, checkpoints: Path) -> Iterator[None]:
     """Where training raises a KitError: the line of progress has ended, and no folder without a checkpoint is left."""
@@ -193,42 +193,6 @@ def _without_traceback(said: str, kind: str) -> str:
     return said.rpartition(f".{kind}: ")[2].strip() if "\nOriginal Traceback" in said else said
 
 
-def _arguments(stage: Stage, checkpoints: Path, seed: int, *, epochs: float) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(checkpoints),
-        num_train_epochs=epochs,
-        max_steps=stage.max_steps,
-        per_device_train_batch_size=stage.batch_size,
-        gradient_accumulation_steps=stage.gradient_accumulation,
-        learning_rate=stage.learning_rate,
-        weight_decay=stage.weight_decay,
-        warmup_steps=stage.warmup_ratio,
-        lr_scheduler_type=stage.schedule,
-        max_grad_norm=stage.max_grad_norm,
-        bf16=_has_bf16() if stage.bf16 == "auto" else stage.bf16,
-        activation_checkpointing=stage.gradient_checkpointing,
-        logging_steps=stage.logging_steps,
-        save_steps=stage.save_steps,
-        save_total_limit=1,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        dataloader_num_workers=stage.workers,
-        dataloader_pin_memory=torch.accelerator.is_available(),
-        seed=seed,
-        use_cpu=not torch.accelerator.is_available(),
-        report_to=[],
-        remove_unused_columns=False,
-        label_names=["labels"],
-    )
-
-
-def _has_bf16() -> bool:
-    """Whether bfloat16 is fast on what the Trainer will use."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-
-
 def _make_codes(
     model: TinyLlavaForConditionalGeneration,
     processor: TinyLlavaProcessor,
@@ -242,28 +206,6 @@ def _make_codes(
     if isinstance(dataset, ConversationDataset):
         say(f"encoded {codes.fill(dataset.conversations)} items of answers; the rest was there")
     processor.writer = codes
-
-
-def _objective(
-    stage: Stage, dataset: ConversationDataset, model: TinyLlavaForConditionalGeneration
-) -> tuple[Dataset, Any, Objective | None]:
-    """What the stage learns: its samples, how they make a batch, and the loss where it is not the model's own."""
-    collator = Collator(dataset.processor, stage.max_length)
-    if stage.distill:
-        return TaughtDataset(dataset), TaughtCollator(collator), partial(distillation_loss, how=stage.distill)
-    if stage.match_words:
-        worded = WordedDataset(dataset)
-        embeddings = model.get_input_embeddings().weight
-        return worded, WordedCollator(dataset.processor), matcher(embeddings, worded.words, stage.match_words.sharpness)
-    if stage.match_features:
-        modalities = [name.removeprefix("tower.") for name in stage.train]
-        matched = MatchedDataset(
-            dataset, stage.match_features.teacher, {m: model.towers[m].embed_dim for m in modalities}
-        )
-        return matched, MatchedCollator(dataset.processor), FeatureMatcher(matched.spread())
-    if stage.packing:
-        return PackedDataset(dataset), PackedCollator(collator), None
-    return dataset, collator, None
 
 
 def _batches(stage: Stage, dataset: ConversationDataset | RowStream, seed: int) -> Epochs | None:
@@ -281,28 +223,6 @@ def _batches(stage: Stage, dataset: ConversationDataset | RowStream, seed: int) 
         if alone:
             say(f"{alone} sample(s) exceed batch_budget by themselves; each is a batch of its own")
     return batches
-
-
-def _settings(stage: Stage, source: Path, seed: int) -> dict[str, Any]:
-    """What the outcome of a stage depends on, as JSON."""
-    return {"model": str(source), "seed": seed, **stage.model_dump(mode="json", exclude=_HOUSEKEEPING)}
-
-
-def _check_same(settings: Mapping[str, Any], stage: Stage, folder: Path) -> None:
-    """
-    Raises:
-        KitError: the stage that is complete in `folder`, or has checkpoints there, had other settings; names one.
-    """
-    file = folder / SETTINGS_FILE
-    if not file.exists():
-        return
-    was = json.loads(file.read_text(encoding="utf-8"))
-    for key in sorted(was.keys() | settings.keys()):
-        if was.get(key) != settings.get(key):
-            raise KitError(
-                f"stage {stage.name}: {str(folder)!r} was trained with {key} {was.get(key)!r}, the recipe has "
-                f"{settings.get(key)!r}; remove the directory to train again, or choose another output"
-            )
 
 
 def _check_files(dataset: ConversationDataset) -> None:

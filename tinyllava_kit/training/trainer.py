@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, rotate_checkpoints
@@ -29,7 +29,7 @@ from .meter import Meter
 from .reading import stream_loader
 from .recipe import PartTraining
 
-Objective = Callable[[Any, Any, Any], torch.Tensor]
+Loss = Callable[[Any, Any, Any], torch.Tensor]
 
 TRAINED_FILE = "trained.safetensors"
 UNFINISHED = ".unfinished"  # where a checkpoint is written before it gets its name
@@ -44,7 +44,7 @@ class KitTrainer(Trainer):
     Args:
         training: each trained part with how it is trained.
         batches: which samples make a batch, through all epochs; None: the Trainer's own, for one epoch after another.
-        objective: model, batch, number of target tokens -> loss; None: the model's own.
+        loss: model, batch, number of target tokens -> loss; None: the model's own.
     """
 
     def __init__(
@@ -52,15 +52,16 @@ class KitTrainer(Trainer):
         *,
         training: Sequence[tuple[torch.nn.Module, PartTraining]],
         batches: Epochs | None = None,
-        objective: Objective | None = None,
+        loss: Loss | None = None,
         **kwargs: Any,
     ) -> None:
         self.training_of_parts = training
-        self.batches, self.objective = batches, objective
+        self.batches, self.loss = batches, loss
         self.meter = Meter()
         self.names_of_step: list[str] = []
         with _as_with_adapters(kwargs["model"]):
             super().__init__(**kwargs)
+        self.remove_callback(PrinterCallback)
         self.add_callback(LogWithCheckpoint())
 
     def get_train_dataloader(self) -> DataLoader:
@@ -108,8 +109,8 @@ class KitTrainer(Trainer):
     ) -> Any:
         if isinstance(num_items_in_batch, torch.Tensor):  # none where every row of the step was skipped
             num_items_in_batch = num_items_in_batch.clamp(min=1)
-        if self.objective is not None:
-            loss = self.objective(model, inputs, num_items_in_batch)
+        if self.loss is not None:
+            loss = self.loss(model, inputs, num_items_in_batch)
             # a sum over all ranks' targets is averaged over ranks behind this
             return loss if num_items_in_batch is None else loss * self.accelerator.num_processes
         loss, output = super().compute_loss(model, inputs, True, num_items_in_batch)
@@ -234,23 +235,28 @@ class LogWithCheckpoint(TrainerCallback):
         control.should_log = control.should_log or control.should_save
 
 
-class TimeLimit(TrainerCallback, ExportableState):
-    """Stops a stage after so many minutes of training, those before an interruption included."""
+class Clock(TrainerCallback, ExportableState):
+    """How long a stage has trained, before an interruption included; stops it after so many `minutes`, where given."""
 
-    def __init__(self, minutes: float) -> None:
+    def __init__(self, minutes: float | None = None) -> None:
         self.minutes, self.start = minutes, time.monotonic()
 
+    @property
+    def seconds(self) -> float:
+        """Of training so far."""
+        return time.monotonic() - self.start
+
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        before = state.stateful_callbacks.get(type(self).__name__, {}).get("attributes", {}).get("spent", 0.0)
+        before = state.stateful_callbacks.get(type(self).__name__, {}).get("attributes", {}).get("seconds", 0.0)
         self.start = time.monotonic() - before
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if from_first(time.monotonic() - self.start > self.minutes * 60):
+        if self.minutes is not None and from_first(self.seconds > self.minutes * 60):
             control.should_training_stop = True
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {"args": {"minutes": self.minutes}, "attributes": {"spent": time.monotonic() - self.start}}
+        return {"args": {"minutes": self.minutes}, "attributes": {"seconds": self.seconds}}
 
 
 def names_of(batch: Any) -> list[str]:

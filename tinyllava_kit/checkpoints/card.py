@@ -1,0 +1,118 @@
+"""The model card: facts about a model directory, from the files that are in it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..core.saving import whole_directory
+
+CARD_FILE, TRAINING_FILE = "README.md", "training.json"
+MARK = "<!-- written by tinyllava_kit from what is in this directory; remove this line to keep your own text -->"
+NOT_RECORDED = "not recorded"
+
+
+def write_card(directory: str | os.PathLike[str], evaluations: Sequence[str] = (), *, name: str = "") -> None:
+    """Write ``README.md``, unless there is one of somebody else's.
+
+    Args:
+        name: of the model; the directory's where not given.
+        evaluations: a line for each that the model has had.
+
+    Raises:
+        KitError: it cannot be written.
+    """
+    file = Path(directory) / CARD_FILE
+    if file.exists() and MARK not in file.read_text(encoding="utf-8"):
+        return
+    with whole_directory(directory) as stage:
+        (stage / CARD_FILE).write_text(card(directory, evaluations, name=name), encoding="utf-8")
+
+
+def card(directory: str | os.PathLike[str], evaluations: Sequence[str] = (), *, name: str = "") -> str:
+    """The text of the card: parts, licences where known, data, recipes, time, what was measured; no claims."""
+    directory = Path(directory)
+    name = name or directory.resolve().name
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    history = read_history(directory)
+    lines = [*_head(config), MARK, "", f"# {name}", "", *_parts(config)]
+    for stage in history:
+        lines += ["", *_stage(stage)]
+    lines += ["", "## Results", ""]
+    lines += [f"- {line}" for line in evaluations] or ["Nothing was measured on this model."]
+    lines += ["", "## Use", "", "```bash", *_install(config), f"tinyllava ask {name} ...", "```", ""]
+    return "\n".join(lines)
+
+
+def read_history(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The stages that a model went through, oldest first, as `training.history` has written them."""
+    file = Path(directory) / TRAINING_FILE
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+
+
+def _components(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each component with the name of its part."""
+    for group in ("towers", "connectors", "modalities", "decoders"):
+        for modality, component in (config.get(group) or {}).items():
+            yield f"{group.removesuffix('s').replace('modalitie', 'modality')}.{modality}", component
+    for part in ("llm", "template"):
+        if config.get(part):
+            yield part, config[part]
+
+
+def _head(config: Mapping[str, Any]) -> list[str]:
+    licences = {c["licence"] for _, c in _components(config) if c.get("licence")}
+    head: dict[str, Any] = {
+        "library_name": "transformers",
+        "tags": ["tinyllava_kit", *sorted(config.get("towers") or ())],
+    }
+    if len(licences) == 1:
+        head["license"] = licences.pop()
+    return ["---", *yaml.safe_dump(head, sort_keys=False).strip().split("\n"), "---"]
+
+
+def _parts(config: Mapping[str, Any]) -> list[str]:
+    lines = [
+        "## Parts",
+        "",
+        "| part | component | plugin | first weights from | their licence |",
+        "|---|---|---|---|---|",
+    ]
+    for part, component in _components(config):
+        plugin = f"{component.get('distribution', '')} {component.get('version', '')}".strip()
+        options = ", ".join(f"{key}={value}" for key, value in (component.get("options") or {}).items())
+        name = component["name"] + (f" ({options})" if options else "")
+        weights = component.get("checkpoint", "-")
+        licence = component.get("licence") or (NOT_RECORDED if weights != "-" else "-")
+        lines.append(f"| {part} | {name} | {plugin} | {weights} | {licence} |")
+    return lines
+
+
+def _stage(stage: Mapping[str, Any]) -> list[str]:
+    trained = [f"{part['name']} ({part['mode']}, {part['trained']:,} parameters)" for part in stage["parts"]]
+    skipped = f", {stage['skipped']} rows skipped" if stage["skipped"] else ""
+    data = [f"`{source['path']}`" for source in stage["settings"]["data"]]
+    return [
+        f"## Stage {stage['name']}",
+        "",
+        f"- trained: {', '.join(trained)}",
+        f"- data: {', '.join(data)}: {stage['samples'] or 'a stream of'} samples{skipped}",
+        f"- {stage['steps']} steps in {timedelta(seconds=round(stage['seconds']))} on {stage['device']}, "
+        f"last loss {stage['loss']:.4g}",
+        f"- command: `{stage['command']}`",
+        "",
+        "```yaml",
+        *yaml.safe_dump(stage["settings"], sort_keys=False).strip().split("\n"),
+        "```",
+    ]
+
+
+def _install(config: Mapping[str, Any]) -> list[str]:
+    wanted = {(c["distribution"], c["version"]) for _, c in _components(config) if c.get("distribution")}
+    return [f"pip install '{name}=={version}'" for name, version in sorted(wanted)]

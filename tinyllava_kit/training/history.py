@@ -1,0 +1,83 @@
+"""What is kept of a stage with the model that came out of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..checkpoints.card import TRAINING_FILE, read_history
+from .recipe import Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedPart:
+    """A part that learned: how, how many of its `parameters` did, at which rate."""
+
+    name: str
+    mode: str
+    parameters: int
+    trained: int
+    learning_rate: float
+    weight_decay: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRecord:
+    """A stage that is done. `samples`: of an epoch; None: of a stream. `loss`: the last that was logged."""
+
+    name: str
+    command: str
+    settings: Mapping[str, Any]
+    parts: tuple[TrainedPart, ...]
+    samples: int | None
+    skipped: int
+    steps: int
+    seconds: float
+    device: str
+    loss: float
+
+
+def trained_part(name: str, module: nn.Module, stage: Stage) -> TrainedPart:
+    """Of a part as it is while it is trained."""
+    how = stage.train[name]
+    return TrainedPart(
+        name=name,
+        mode=how.mode,
+        parameters=_count(p for p_name, p in module.named_parameters() if "lora_" not in p_name),
+        trained=_count(p for p in module.parameters() if p.requires_grad),
+        learning_rate=how.learning_rate or stage.learning_rate,
+        weight_decay=stage.weight_decay if how.weight_decay is None else how.weight_decay,
+    )
+
+
+def write_history(folder: Path, source: str | os.PathLike[str], record: StageRecord) -> None:
+    """``training.json``: the stages of the model that this one began with, and this one."""
+    history = [*read_history(source), asdict(record)]
+    (folder / TRAINING_FILE).write_text(json.dumps(history, indent=1), encoding="utf-8")
+
+
+def command_line() -> str:
+    """How this process was started, as one would type it."""
+    program = Path(sys.argv[0]).name
+    return shlex.join(["tinyllava" if program == "__main__.py" else program, *sys.argv[1:]])
+
+
+def device_name(device: torch.device) -> str:
+    """What a stage ran on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{os.cpu_count()} cores of {platform.machine()}" if device.type == "cpu" else device.type
+
+
+def _count(parameters: Iterable[nn.Parameter]) -> int:
+    return sum(parameter.numel() for parameter in parameters)

@@ -1,0 +1,48 @@
+"""What a stage learns: its samples, how they make a batch, and the loss where it is not the model's own."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+from torch.utils.data import Dataset
+
+from ..core.modeling import TinyLlavaForConditionalGeneration
+from ..data.dataset import Collator, ConversationDataset
+from .distillation import TaughtCollator, TaughtDataset, distillation_loss
+from .feature_matching import FeatureMatcher, MatchedCollator, MatchedDataset
+from .packing import PackedCollator, PackedDataset
+from .recipe import Stage
+from .trainer import Loss
+from .word_matching import WordedCollator, WordedDataset, matcher
+
+
+class Objective(NamedTuple):
+    """`loss` None: the model's own."""
+
+    samples: Dataset
+    collator: Any
+    loss: Loss | None = None
+
+
+def objective_of(stage: Stage, dataset: ConversationDataset, model: TinyLlavaForConditionalGeneration) -> Objective:
+    """Of a stage on a dataset; a teacher's features are computed here."""
+    collator = Collator(dataset.processor, stage.max_length)
+    if stage.distill:
+        return Objective(
+            TaughtDataset(dataset), TaughtCollator(collator), partial(distillation_loss, how=stage.distill)
+        )
+    if stage.match_words:
+        worded = WordedDataset(dataset)
+        embeddings = model.get_input_embeddings().weight
+        loss = matcher(embeddings, worded.words, stage.match_words.sharpness)
+        return Objective(worded, WordedCollator(dataset.processor), loss)
+    if stage.match_features:
+        modalities = [name.removeprefix("tower.") for name in stage.train]
+        matched = MatchedDataset(
+            dataset, stage.match_features.teacher, {m: model.towers[m].embed_dim for m in modalities}
+        )
+        return Objective(matched, MatchedCollator(dataset.processor), FeatureMatcher(matched.spread()))
+    if stage.packing:
+        return Objective(PackedDataset(dataset), PackedCollator(collator))
+    return Objective(dataset, collator)

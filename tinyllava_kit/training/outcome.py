@@ -1,0 +1,64 @@
+"""The directory that a stage leaves: a model, and what is to be known of how it came about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..checkpoints.card import write_card
+from ..core.conversation import ITEM, Conversation
+from ..core.errors import KitError
+from ..core.modeling import TinyLlavaForConditionalGeneration
+from ..core.processing import TinyLlavaProcessor
+from ..core.saving import whole_directory
+from ..inference.answering import answer
+from .history import StageRecord, write_history
+from .report import Answered, report
+from .settings import write_settings
+
+REPORT_FILE, LOG_FILE = "run.html", "log.json"
+SHOWN, SHOWN_TOKENS = 3, 64
+
+
+def write_outcome(
+    target: Path,
+    source: Path,
+    model: TinyLlavaForConditionalGeneration,
+    processor: TinyLlavaProcessor,
+    record: StageRecord,
+    log: Sequence[Mapping[str, Any]],
+    shown: Sequence[Conversation] = (),
+) -> None:
+    """Model, processor, ``log.json``, ``stage.json``, ``training.json``; for a reader ``run.html`` and ``README.md``.
+
+    Args:
+        source: the directory that the stage began with.
+        log: the Trainer's.
+        shown: conversations whose last answer the page compares with the model's.
+
+    Raises:
+        KitError: it cannot be written; nothing is there then.
+    """
+    with whole_directory(target) as stage:
+        model.save_pretrained(stage)
+        processor.save_pretrained(stage)
+        (stage / LOG_FILE).write_text(json.dumps(list(log), indent=1), encoding="utf-8")
+        write_settings(record.settings, stage)
+        write_history(stage, source, record)
+        page = report(record, log, [Answered(each, _said(model, processor, each)) for each in shown])
+        (stage / REPORT_FILE).write_text(page, encoding="utf-8")
+        write_card(stage, name=target.name)
+
+
+def _said(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, conversation: Conversation) -> str:
+    """What the model answers where the conversation has its last answer."""
+    turns = conversation.turns[:-1]
+    items = conversation.items[: sum(turn.text.count(ITEM) for turn in turns)]
+    asked = Conversation(turns, items, conversation.name)
+    try:
+        (said,) = answer(model.eval(), processor, [asked], max_new_tokens=SHOWN_TOKENS)
+    except KitError as error:
+        return f"({error})"
+    return said
