@@ -118,6 +118,7 @@ def explain(
         do_sample=False,
         max_new_tokens=room_for(model, length, max_new_tokens),
         pad_token_id=processor.pad_id,
+        forbid=sorted(processor.writes),
     )[0, length:]  # (A,)
     logits, attention = answer_run(model, prompt, ids)  # (A, V), (A, T + A - 1)
     words = [Word(text=t, first=a, last=b) for t, a, b in split_words(processor, ids.tolist())]

@@ -132,7 +132,8 @@ def _places(rows: Rows) -> str:
 
 
 def _token(text: str) -> str:
-    return f"<span class=token>{html.escape(text).replace(chr(10), "⏎") or '&nbsp;'}</span>"
+    shown = html.escape(text).replace("\n", "⏎")
+    return f"<span class=token>{shown or '&nbsp;'}</span>"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
