@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 
 import pytest
 import torch
+from tensorboard.backend.event_processing import event_accumulator
 from transformers import TrainerState
 
 from tests import toys
+from tinyllava_kit import KitError
 from tinyllava_kit.core.fusion import ItemSpan, TextSpan, plan
 from tinyllava_kit.training.meter import Meter, kinds_of
 from tinyllava_kit.training.progress import Progress, progress_line
@@ -75,16 +78,37 @@ def test_a_terminal_has_one_line_and_a_file_many(out, start):
     )
 
 
-def test_a_run_prints_and_logs_it(tmp_path, capsys):
-    for part in toys.picture_model(tmp_path / "llm"):
-        part.save_pretrained(tmp_path / "model")
-    stage = {"name": "s", "data": str(toys.picture_rows(tmp_path)), "train": {"connector.image": "full"}}
+def _run(folder, **settings):
+    for part in toys.picture_model(folder / "llm"):
+        part.save_pretrained(folder / "model")
+    stage = {"name": "s", "data": str(toys.picture_rows(folder)), "train": {"connector.image": "full"}}
     stage |= {"batch_size": 6, "logging_steps": 1, "max_steps": 2}
-    recipe = {"model": str(tmp_path / "model"), "output": str(tmp_path / "out"), "stages": [stage]}
-    done = run_recipe(Recipe.model_validate(recipe))
+    recipe = {"model": str(folder / "model"), "output": str(folder / "out"), "stages": [stage], **settings}
+    return run_recipe(Recipe.model_validate(recipe))
+
+
+def test_a_run_prints_and_logs_it(tmp_path, capsys):
+    done = _run(tmp_path)
     first, second = (line for line in capsys.readouterr().out.splitlines() if line.startswith("s "))
     assert first.startswith("s 1/2  loss ")
     assert "(image " in first
     assert "tokens/s  fill " in second
     log = [entry for entry in json.loads((done / "log.json").read_text()) if "loss" in entry]
     assert all({"loss_image", "loss_text", "fill", "tokens_per_second", "grad_norm"} <= entry.keys() for entry in log)
+
+
+def test_tensorboard_gets_the_same_figures(tmp_path):
+    """In a folder beside the checkpoints, as the Trainer does it."""
+    done = _run(tmp_path, report_to=["tensorboard"])
+    (events,) = (done / "checkpoints").rglob("events.out.*")
+    read = event_accumulator.EventAccumulator(str(events.parent))
+    read.Reload()
+    log = [entry for entry in json.loads((done / "log.json").read_text()) if "loss" in entry]
+    assert [event.value for event in read.Scalars("train/loss_image")] == pytest.approx([e["loss_image"] for e in log])
+
+
+def test_what_is_not_installed_cannot_be_reported_to(tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "wandb" else find(name, *a))
+    with pytest.raises(KitError, match="report_to: wandb is not installed; pip install wandb"):
+        _run(tmp_path, report_to=["wandb"])

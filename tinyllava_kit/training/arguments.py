@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from transformers import TrainingArguments
 
+from ..core.errors import KitError
 from .recipe import Stage
 
 
-def training_arguments(stage: Stage, checkpoints: Path, seed: int, *, epochs: float) -> TrainingArguments:
-    """What the Trainer wants to know, its checkpoints in `checkpoints`."""
+def training_arguments(
+    stage: Stage, checkpoints: Path, seed: int, *, epochs: float, report_to: Sequence[str] = ()
+) -> TrainingArguments:
+    """What the Trainer wants to know, its checkpoints in `checkpoints`.
+
+    Raises:
+        KitError: what shall be reported to is not installed.
+    """
+    for package in report_to:
+        if importlib.util.find_spec(package) is None:
+            raise KitError(f"report_to: {package} is not installed; pip install {package}, or take it out")
     return TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=epochs,
@@ -34,7 +46,7 @@ def training_arguments(stage: Stage, checkpoints: Path, seed: int, *, epochs: fl
         dataloader_pin_memory=torch.accelerator.is_available(),
         seed=seed,
         use_cpu=not torch.accelerator.is_available(),
-        report_to=[],
+        report_to=list(report_to),
         remove_unused_columns=False,
         label_names=["labels"],
     )

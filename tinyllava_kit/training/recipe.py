@@ -189,11 +189,15 @@ class Stage(Strict):
 
 
 class Recipe(Strict):
-    """A model directory, an output directory, and stages in order; each starts from the last one's output."""
+    """A model directory, an output directory, and stages in order; each starts from the last one's output.
+
+    `report_to`: where the Trainer sends losses and rates, too.
+    """
 
     model: str
     output: str
     seed: int = 0
+    report_to: tuple[Literal["tensorboard", "wandb"], ...] = ()
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
 
     @model_validator(mode="after")

@@ -69,14 +69,14 @@ def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
                 check_same(settings_of(stage, source, recipe.seed), stage, target)
                 say(f"stage {stage.name} is complete: {target}")
             else:
-                run_stage(stage, source, target, seed=recipe.seed)
+                run_stage(stage, source, target, seed=recipe.seed, report_to=recipe.report_to)
         source = target
         if only == stage.name:
             break
     return source
 
 
-def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> None:
+def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, report_to: Sequence[str] = ()) -> None:
     """Train one stage from the model directory `source` into `target`.
 
     Checkpoints go to ``target/checkpoints``, ``skipped.jsonl`` lists the rows that were left out, as they are found;
@@ -99,7 +99,9 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0) -> Non
     parts = OpenParts(model, stage.train)
     tried = samples_for_parts(dataset, list(parts.trained)) if conversations else {}
     batches = _batches(stage, dataset, seed)
-    arguments = training_arguments(stage, checkpoints, seed, epochs=stage.epochs if batches is None else 1)
+    arguments = training_arguments(
+        stage, checkpoints, seed, epochs=stage.epochs if batches is None else 1, report_to=report_to
+    )
     cache_features(model, dataset, stage, target.parent / FOLDER, arguments.device)
     samples, collator, loss = objective_of(stage, dataset, model)
     if world_size() > 1:

@@ -155,11 +155,13 @@ def _record(directory: str, weights: str, data: str, evaluation: Evaluation, res
     """Into the model's own directory, where it is one of this kit that can be written."""
     from pathlib import Path
 
+    from tinyllava_kit.checkpoints.card import write_card
     from tinyllava_kit.checkpoints.recognition import read_config
     from tinyllava_kit.core.foreign import is_ours
-    from tinyllava_kit.evaluation.record import RECORD_FILE, record
+    from tinyllava_kit.evaluation.record import RECORD_FILE, read_record, record
 
     if Path(directory).is_dir() and is_ours(read_config(Path(directory))) and os.access(directory, os.W_OK):
         names = [scorer.name for scorer in evaluation.scorers]
         record(directory, weights, data, names, results.figures, results.line)
+        write_card(directory, [entry["line"] for entry in read_record(directory)])
         click.echo(f"recorded in {Path(directory) / RECORD_FILE}", err=True)
