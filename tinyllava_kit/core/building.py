@@ -274,10 +274,11 @@ def _licence(part: ResolvedPart, kind: str, modality: str = "") -> str:
 
 
 def read_licence(checkpoint: str) -> str:
-    """The ``license:`` line of a local model card, or nothing."""
+    """The ``license:`` line of a local model card, or nothing; of a file, that of its folder."""
     from pathlib import Path
 
-    card = Path(checkpoint) / "README.md"
+    path = Path(checkpoint)
+    card = (path.parent if path.is_file() else path) / "README.md"
     if not card.is_file():
         return ""
     head = card.read_text(encoding="utf-8", errors="replace").split("---")

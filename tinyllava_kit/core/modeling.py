@@ -108,6 +108,12 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
                 module.init_non_persistent_buffers()
         return (model, info) if wants_info else model
 
+    def _get_dtype_plan(self, dtype: torch.dtype) -> dict[str, torch.dtype]:
+        """As in transformers, but what stays in float32 is what has fractions: whole numbers keep their own type."""
+        whole = {f"^{name}$": each.dtype for name, each in self.named_buffers() if not each.is_floating_point()}
+        plan = super()._get_dtype_plan(dtype)
+        return {**whole, **plan} if plan else plan
+
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], *args: Any, push_to_hub: bool = False, **kwargs: Any
     ) -> None:

@@ -1,0 +1,1 @@
+"""Piper voices as a decoder of tinyllava_kit."""

@@ -1,0 +1,1 @@
+"""VITS voices of transformers as a decoder of tinyllava_kit."""
