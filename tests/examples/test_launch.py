@@ -22,7 +22,7 @@ def test_accelerate_reads_it_and_says_nothing_of_unknown_keys(name):
     path = LAUNCH / f"{name}.yaml"
     config = load_config_from_file(str(path))
     assert config.distributed_type == DistributedType(KINDS[name])
-    assert config.mixed_precision == "no"  # the recipe says it
+    assert config.mixed_precision in ("no", None)  # the recipe says it
     assert f"--config_file examples/launch/{name}.yaml -m tinyllava_kit_cli train" in path.read_text()
     if name == "fsdp2":
         assert config.fsdp_config["fsdp_version"] == 2
