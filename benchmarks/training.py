@@ -50,7 +50,7 @@ class Sizes:
 # The share of the tower in a forward is that of CLIP-L beside TinyLlama-1.1B, and of SigLIP-so400m beside SmolLM2-135M.
 TASKS = {
     "instruct": Sizes(width=512, layers=4, vision=192, vision_layers=4),
-    "pretrain": Sizes(width=256, layers=4, vision=640, vision_layers=2),
+    "pretrain": Sizes(width=576, layers=2, vision=1152, vision_layers=2, words=3300),
 }
 # LLaVA's instruction mixture: the share of a kind of rows, turns, words of a question and of an answer.
 MIXTURE = (

@@ -22,7 +22,7 @@ from tinyllava_kit.core.specs import load
 # Each is the module `commands.NAME` (a dash is an underscore there), light to import, with a click command `command`.
 COMMANDS = (
     *("list", "info", "doctor", "assemble", "data", "train", "ask", "eval", "chat", "show"),
-    *("load-check", "convert", "quantize", "export"),
+    *("load-check", "convert", "merge", "quantize", "export"),
 )
 
 INTERRUPTED = 130  # as a shell reports SIGINT

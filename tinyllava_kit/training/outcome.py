@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..checkpoints.adapters import write_adapters
 from ..checkpoints.card import write_card
 from ..core.conversation import ITEM, Conversation
 from ..core.errors import KitError
@@ -15,6 +16,7 @@ from ..core.processing import TinyLlavaProcessor
 from ..core.saving import whole_directory
 from ..inference.answering import answer
 from .history import StageRecord, write_history
+from .parts import OpenParts
 from .report import Answered, report
 from .settings import write_settings
 
@@ -27,6 +29,7 @@ def write_outcome(
     source: Path,
     model: TinyLlavaForConditionalGeneration,
     processor: TinyLlavaProcessor,
+    parts: OpenParts,
     record: StageRecord,
     log: Sequence[Mapping[str, Any]],
     shown: Sequence[Conversation] = (),
@@ -35,6 +38,7 @@ def write_outcome(
 
     Args:
         source: the directory that the stage began with.
+        parts: of the model; their adapters are merged, and kept beside where the recipe says so.
         log: the Trainer's.
         shown: conversations whose last answer the page compares with the model's.
 
@@ -42,6 +46,8 @@ def write_outcome(
         KitError: it cannot be written; nothing is there then.
     """
     with whole_directory(target) as stage:
+        write_adapters({name: parts.adapters[name] for name in parts.kept}, stage)
+        parts.merge()
         model.save_pretrained(stage)
         processor.save_pretrained(stage)
         (stage / LOG_FILE).write_text(json.dumps(list(log), indent=1), encoding="utf-8")

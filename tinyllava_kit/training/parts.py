@@ -30,27 +30,28 @@ class OpenParts:
                 raise KitError(f"train.{name}: the model has no such part; {near(name, parts)}")
         model.requires_grad_(False)
         keep_trainable(model)
-        self.adapters: list[LoraModel] = []
+        self.adapters: dict[str, LoraModel] = {}
         training = {name: how for name, how in training.items() if how.mode != "frozen"}
         self.trained = {name: parts[name] for name in training}
+        self.kept = [name for name, how in training.items() if how.mode == "lora" and how.lora.keep]
         for name, wanted in training.items():
             if wanted.mode == "lora" and isinstance(parts[name], Decoder):
                 raise KitError(f"train.{name}: a decoder's rows are no linear layer for adapters; train it full")
             if wanted.mode == "lora":
-                self.adapters.append(_add_lora(parts[name], wanted, model))
+                self.adapters[name] = _add_lora(parts[name], wanted, model)
             elif wanted.mode == "partial":
                 for layer in _layers_from(wanted.from_layer or 0, parts[name], name):
                     layer.requires_grad_(True)
             else:
                 parts[name].requires_grad_(True)
-            if not any(p.requires_grad for p in parts[name].parameters()):
+            if not any(p.requires_grad for p in self.trained[name].parameters()):
                 raise KitError(f"train.{name}: the part has no parameters to train; leave it out")
 
     def merge(self) -> None:
         """Add the adapters to the weights they stand on, and take them off."""
-        for adapter in self.adapters:
+        for adapter in self.adapters.values():
             adapter.merge_and_unload()
-        self.adapters = []
+        self.adapters = {}
 
 
 def _layers_from(first: int, part: nn.Module, name: str) -> list[nn.Module]:

@@ -19,11 +19,15 @@ OBJECTIVES = ("distill", "match_words", "match_features")
 
 
 class Lora(Strict):
-    """Low-rank adapters (Hu et al. 2021, through peft) on a part's linear layers; merged when the stage ends."""
+    """Low-rank adapters (Hu et al. 2021, through peft) on a part's linear layers; merged when the stage ends.
+
+    `keep`: write them beside the merged model, too, in peft's form.
+    """
 
     rank: int = Field(16, ge=1)
     alpha: float = Field(32.0, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
+    keep: bool = False
 
 
 class PartTraining(Strict):

@@ -145,9 +145,9 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, report
             device=device_name(arguments.device),
             loss=next((entry["loss"] for entry in reversed(log) if "loss" in entry), float("nan")),
         )
-        model = _merged(model, parts, stage, source, learned)
+        model, parts = _in_own_weights(model, parts, stage, source, learned)
         writes = stage.match_words is None and stage.match_features is None
-        write_outcome(target, source, model, processor, record, log, conversations[:SHOWN] if writes else ())
+        write_outcome(target, source, model, processor, parts, record, log, conversations[:SHOWN] if writes else ())
     wait_for_all()
 
 
@@ -156,23 +156,22 @@ def _load(stage: Stage, source: Path) -> tuple[TinyLlavaForConditionalGeneration
     return load_pretrained(source, quantization=Quantization(**quantized.model_dump()) if quantized else None)
 
 
-def _merged(
+def _in_own_weights(
     model: TinyLlavaForConditionalGeneration,
     parts: OpenParts,
     stage: Stage,
     source: Path,
     learned: Mapping[str, torch.Tensor],
-) -> TinyLlavaForConditionalGeneration:
-    """The model with what was `learned` in its own weights.
+) -> tuple[TinyLlavaForConditionalGeneration, OpenParts]:
+    """The model with what was `learned`, and its parts.
 
-    Of a quantized one, in those that it was quantized from; of one that is spread over ranks, in a whole one.
+    Of a quantized one, the model that it was quantized from; of one that is spread over ranks, a whole one.
     """
     if stage.quantization or is_sharded(model):
         model, _ = load_pretrained(source)
         parts = OpenParts(model, stage.train)
         model.load_state_dict(learned, strict=False)
-    parts.merge()
-    return model
+    return model, parts
 
 
 @contextmanager

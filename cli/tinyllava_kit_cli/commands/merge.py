@@ -1,0 +1,35 @@
+"""``tinyllava merge``: adapters that stages kept, added to a model's weights."""
+
+from __future__ import annotations
+
+import click
+
+from tinyllava_kit_cli.output import refuse_taken
+
+
+@click.command(short_help="Add kept adapters to a model's weights.")
+@click.argument("source", type=click.Path())
+@click.argument("target", type=click.Path())
+@click.option(
+    "--adapters",
+    multiple=True,
+    required=True,
+    metavar="DIR",
+    type=click.Path(),
+    help="The directory of a stage that kept its adapters; again for another.",
+)
+def command(source: str, target: str, adapters: tuple[str, ...]) -> None:
+    """Write the model of SOURCE to TARGET with adapters added to its weights.
+
+    A stage keeps its adapters where the recipe says lora: {keep: true}; several may be of different parts.
+    """
+    from tinyllava_kit import load_pretrained
+    from tinyllava_kit.checkpoints.adapters import merge_adapters
+    from tinyllava_kit.core.saving import save_together
+
+    refuse_taken(target)
+    model, processor = load_pretrained(source)
+    for directory in adapters:
+        click.echo(f"{directory}: adapters of {', '.join(merge_adapters(model, directory))}", err=True)
+    save_together(target, model, processor)
+    click.echo(f"wrote {target}", err=True)

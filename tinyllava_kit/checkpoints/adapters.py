@@ -1,0 +1,83 @@
+"""Adapters of parts (LoRA, Hu et al. 2021) in files, in the form that peft reads, and merging them into a model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.checkpoint import first_line
+from ..core.errors import KitError, near
+from ..core.modeling import TinyLlavaForConditionalGeneration
+from ..core.parts import named_parts
+
+if TYPE_CHECKING:
+    from peft.tuners.lora import LoraModel
+
+FOLDER, WEIGHTS = "adapters", "adapter_model.safetensors"
+_NAME = "default"  # what peft calls them in a model
+_PREFIX = "base_model.model."  # in front of every name in a file of peft
+
+
+def write_adapters(adapters: Mapping[str, LoraModel], directory: str | os.PathLike[str]) -> None:
+    """Into ``adapters/PART`` of a directory, a folder of peft for each part."""
+    from safetensors.torch import save_file
+
+    for part, adapter in adapters.items():
+        folder = Path(directory) / FOLDER / part
+        folder.mkdir(parents=True)
+        adapter.peft_config[_NAME].save_pretrained(str(folder))
+        state = {
+            _PREFIX + name.replace(f".{_NAME}.", "."): parameter.detach().contiguous()
+            for name, parameter in adapter.model.named_parameters()
+            if f".{_NAME}." in name
+        }
+        save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def merge_adapters(model: TinyLlavaForConditionalGeneration, directory: str | os.PathLike[str]) -> list[str]:
+    """Add the adapters that a stage kept to the weights of a model; returns the parts that got some.
+
+    Args:
+        directory: a stage's, or its ``adapters``.
+
+    Raises:
+        KitError: there are none, the model has no such part, or they are of a part of another shape.
+    """
+    directory = Path(directory)
+    folder = directory if directory.name == FOLDER else directory / FOLDER
+    found = sorted(file.parent for file in folder.glob(f"*/{WEIGHTS}"))
+    if not found:
+        raise KitError(f"{str(directory)!r} holds no adapters; a stage keeps them with lora: {{keep: true}}")
+    parts = named_parts(model)
+    for place in found:
+        if place.name not in parts:
+            raise KitError(f"{str(place)!r}: the model has no part {place.name!r}; {near(place.name, list(parts))}")
+        _merge(parts[place.name], place)
+    return [place.name for place in found]
+
+
+def _merge(part: object, place: Path) -> None:
+    from peft import LoraConfig
+    from peft.tuners.lora import LoraModel
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        adapter = LoraModel(part, {_NAME: LoraConfig.from_pretrained(str(place))}, _NAME)
+        state = load_file(place / WEIGHTS)
+        renamed = {_with_name(name.removeprefix(_PREFIX)): tensor for name, tensor in state.items()}
+        wanted = {name for name, _ in adapter.model.named_parameters() if f".{_NAME}." in name}
+        if wanted != renamed.keys():
+            raise KitError(f"{str(place)!r}: {len(wanted ^ renamed.keys())} weights do not belong to this part")
+        adapter.model.load_state_dict(renamed, strict=False)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise KitError(f"{str(place)!r} does not fit the model's {place.name}: {first_line(error)}") from error
+    adapter.merge_and_unload()
+
+
+def _with_name(name: str) -> str:
+    """``q_proj.lora_A.weight`` of a file as peft has it in a model."""
+    start, _, end = name.rpartition(".")
+    return f"{start}.{_NAME}.{end}"
