@@ -104,6 +104,14 @@ def test_relative_names_are_taken_from_the_root(processor, tmp_path):
         ({"question": 3}, "'question' is 3; expected a text"),
         ({"conversations": []}, "asks nothing"),
         ({"question": "q?", "answers": "red"}, "'answers' is 'red'; expected a list of texts, or one text in 'answer'"),
+        ({"question": "q?", "answer": True}, "an answer is True; expected a text"),
+        ({"question": "q?", "choices": "ab", "answer": "a"}, "'choices' is 'ab'; expected a list of texts"),
+        ({"conversations": [1]}, r"conversations is \[1\]; expected a list of mappings, one for each turn"),
+        ({"messages": "hello"}, "messages is 'hello'; expected a list of mappings"),
+        ({"messages": [{"role": "user"}, "a"]}, "messages is .*; expected a list of mappings"),
+        ({"messages": [{"role": "user", "content": None}]}, "message 0: content is None; expected a text, or a list"),
+        ({"messages": [{"role": "user", "content": [3]}]}, r"message 0: content is \[3\]; expected a text, or a list"),
+        ({"messages": [{"role": ["user"], "content": "a"}]}, r"message 0: role \['user'\]"),
         ({"question": "q?", "answers": [None]}, "an answer is None; expected a text"),
         ({"question": "q?", "choices": ["x", "y"], "answer": 2}, "the answer 2 is none of the choices 'x', 'y'"),
         ({"question": "q?", "choices": ["x", "y"], "answer": "C"}, "the answer 'C' is none of the choices"),
@@ -128,3 +136,15 @@ def test_a_prompt_that_does_not_fit_the_rows_is_refused(processor, tmp_path, how
     (tmp_path / "rows.json").write_text(json.dumps([{"image": "a.png", "caption": "c"}]))
     with pytest.raises(KitError, match=match):
         read_questions(tmp_path / "rows.json", processor, **how)
+
+
+def test_an_item_that_the_model_does_not_read_is_not_passed_over(processor, tmp_path):
+    rows = [
+        {"question": "q?", "answer": "a", "audio": None},
+        {"id": "x", "question": "q?", "answer": "a", "audio": "a.wav"},
+    ]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    with pytest.raises(
+        KitError, match=r"rows\.json\[1\] 'x': has 'audio', which the model does not read; it reads image"
+    ):
+        read_questions(tmp_path / "rows.json", processor)

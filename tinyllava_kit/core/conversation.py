@@ -76,12 +76,15 @@ def from_messages(
         KitError: an unknown role or part; names the message.
     """
     turns, items = [], []
-    for index, message in enumerate(messages):
+    for index, message in enumerate(_mappings(messages, name, "messages")):
         where = f"{name}: message {index}"
         role = _role(message.get("role"), where)
         text = ""
         content = message.get("content", "")
-        for part in [content] if isinstance(content, (str, Mapping)) else content:
+        parts = [content] if isinstance(content, (str, Mapping)) else content
+        for part in parts if isinstance(parts, (list, tuple)) else [None]:
+            if not isinstance(part, (str, Mapping)):
+                raise KitError(f"{where}: content is {content!r}; expected a text, or a list of texts and parts")
             if isinstance(part, str) or part.get("type", "text") == "text":
                 text += _clean(part if isinstance(part, str) else part.get("text"), where)
             else:
@@ -110,7 +113,7 @@ def from_row(row: Mapping[str, Any], modalities: Mapping[str, ModalitySpec], *, 
     placeholders = {spec.token.placeholder: modality for modality, spec in modalities.items()}
     counts = dict.fromkeys(modalities, 0)
     turns, items = [], []
-    for index, said in enumerate(row["conversations"]):
+    for index, said in enumerate(_mappings(row["conversations"], name, "conversations")):
         where = f"{name}: turn {index}"
         role = _role(said.get("from"), where)
         text = ""
@@ -165,8 +168,14 @@ def _item_part(part: Mapping[str, Any], modalities: Mapping[str, ModalitySpec], 
     )
 
 
+def _mappings(given: Any, name: str, what: str) -> Sequence[Mapping[str, Any]]:
+    if not isinstance(given, (list, tuple)) or not all(isinstance(each, Mapping) for each in given):
+        raise KitError(f"{name}: {what} is {given!r}; expected a list of mappings, one for each turn")
+    return given
+
+
 def _role(role: Any, where: str) -> str:
-    if role not in _ROLE_NAMES:
+    if not isinstance(role, str) or role not in _ROLE_NAMES:
         raise KitError(f"{where}: role {role!r}; {near(str(role), _ROLE_NAMES)}")
     return _ROLE_NAMES[role]
 

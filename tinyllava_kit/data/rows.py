@@ -127,7 +127,7 @@ def with_root(
         if modality in row:
             given = row[modality]
             located[modality] = [locate(g, root) for g in given] if isinstance(given, list) else locate(given, root)
-    if "messages" in row:
+    if isinstance(row.get("messages"), list):
         located["messages"] = [_locate_parts(message, set(modalities), root) for message in row["messages"]]
     return located
 
@@ -138,7 +138,7 @@ def locate(source: Any, root: str | os.PathLike[str] | None) -> Any:
 
 
 def _locate_parts(message: Mapping[str, Any], modalities: set[str], root: str | os.PathLike[str]) -> Mapping[str, Any]:
-    content = message.get("content")
+    content = message.get("content") if isinstance(message, Mapping) else None
     if not isinstance(content, list):
         return message
     keys = {*modalities, "path"}

@@ -8,6 +8,7 @@ from string import ascii_uppercase as LETTERS
 from typing import Any
 
 from ..core.conversation import split_placeholders
+from ..core.discovery import discover
 from ..core.errors import KitError
 from ..core.processing import TinyLlavaProcessor
 from ..core.specs import ModalitySpec
@@ -38,6 +39,7 @@ def read_questions(
         raise KitError("a column of texts goes with a prompt that asks about the rows' items; give --prompt, too")
     pairs = None if prompt is None else _pairs(prompt, text or "text", processor.specs)
     rows = Source(path=str(path), root=None if root is None else str(root)).rows()
+    _check_modalities(rows, processor.specs)
     if pairs is not None:
         rows = [_asked_about(row, pairs, processor.specs) for row in rows]
     located = (with_root(row.values, processor.specs, row.root) for row in rows)
@@ -55,6 +57,8 @@ def question(row: Mapping[str, Any], processor: TinyLlavaProcessor, *, name: str
     Raises:
         KitError: none of that, or an answer that is no choice; names the row.
     """
+    if not isinstance(row.get("choices"), (list, type(None))):
+        raise KitError(f"{name}: 'choices' is {row['choices']!r}; expected a list of texts")
     choices = tuple(map(str, row.get("choices") or ()))
     if "question" in row and not {"conversations", "messages"} & row.keys():
         row = {**row, "conversations": [{"from": "human", "value": _asked(row, choices, processor.specs, name)}]}
@@ -76,6 +80,19 @@ def question(row: Mapping[str, Any], processor: TinyLlavaProcessor, *, name: str
         choices=choices,
         category=str(row.get("category") or ""),
     )
+
+
+def _check_modalities(rows: Sequence[Row], read: Mapping[str, ModalitySpec]) -> None:
+    """
+    Raises:
+        KitError: a row names an item of an installed modality that the model does not read.
+    """
+    others = {offer.spec.name for offer in discover().of_kind("modality")} - read.keys()
+    for row in rows:
+        for modality in others & row.values.keys():
+            if row.values[modality] is not None:
+                reads = ", ".join(read) or "text only"
+                raise KitError(f"{row.label}: has {modality!r}, which the model does not read; it reads {reads}")
 
 
 def _pairs(prompt: str, text: str, modalities: Mapping[str, ModalitySpec]) -> Pairs:
@@ -113,7 +130,7 @@ def _truths(row: Mapping[str, Any], name: str) -> tuple[Any, ...]:
         raise KitError(f"{name}: 'answers' is {given!r}; expected a list of texts, or one text in 'answer'")
     texts = [each.get("answer") if isinstance(each, Mapping) else each for each in given]
     for text in texts:
-        if not isinstance(text, (str, int, float)):
+        if not isinstance(text, (str, int, float)) or isinstance(text, bool):
             raise KitError(f"{name}: an answer is {text!r}; expected a text")
     return tuple(texts)
 
