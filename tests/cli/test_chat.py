@@ -32,7 +32,8 @@ def place(tmp_path_factory):
 def piped(lines, *options, monkeypatch, place):
     monkeypatch.chdir(place)
     words = ["chat", "model", "--max-new-tokens", "4", *options]
-    return CliRunner().invoke(app.cli, words, input="\n".join(lines))
+    texts = [line if isinstance(line, bytes) else line.encode("utf-8", "surrogatepass") for line in lines]
+    return CliRunner().invoke(app.cli, words, input=b"\n".join(texts))
 
 
 def test_piped_lines_are_answered_and_nothing_else_is_on_standard_output(place, monkeypatch):
@@ -49,6 +50,14 @@ def test_the_history_names_the_items_where_they_stand(place, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "user: is [image 0.png] like [image 1.png]?\nassistant: " in done.stdout
     assert done.stdout.endswith("\nnext: [image 2.png]\n")
+
+
+@pytest.mark.parametrize("typed", ["my own.png", "'my own.png'", '"my own.png"', r"my\ own.png", "it's.png"])
+def test_a_file_is_taken_as_it_is_typed_or_pasted(place, typed, monkeypatch):
+    name = "it's.png" if "it" in typed else "my own.png"
+    (place / name).write_bytes((place / "0.png").read_bytes())
+    done = piped([f"/image {typed}", "/history"], monkeypatch=monkeypatch, place=place)
+    assert done.stdout == f"next: [image {name}]\n"
 
 
 def test_after_clear_there_is_no_history(place, monkeypatch):
@@ -82,6 +91,9 @@ def test_a_template_can_be_chosen(place, monkeypatch):
         (["/image 0.png", "<image> or <image>?"], [], "the question has 2 <image>, 1 image item(s) are given"),
         (["what?"], ["--template", "vicunna"], "'vicunna'; did you mean 'vicuna'?"),
         (["what? " * 300], [], "the LLM has 512"),
+        (["what? " * 300], [], "or clear the conversation"),
+        ([b"\xff\xfe"], [], "the line is not UTF-8 text"),
+        (["\udcff"], [], "the line is not UTF-8 text"),
     ],
 )
 def test_a_mistake_in_a_pipe_ends_with_one_line(place, lines, options, match, monkeypatch):

@@ -128,7 +128,10 @@ def _places(rows: Rows) -> str:
     if rows.sources is None:
         return f"{made}; each was made of all features, or nobody knows of which: they have no place in the item."
     raster = f", a raster of {rows.grid[0]} x {rows.grid[1]}" if rows.grid else ""
-    return f"{made}{raster}. A row's attention is shared out among the features that it was made of."
+    return (
+        f"{made}{raster}. A row's attention is shared out among the features that it was made of; where these have no "
+        "place in the item, the rows are a strip in their order."
+    )
 
 
 def _token(text: str) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import DynamicCache, DynamicLayer, TextStreamer
 
 from ..core.conversation import ITEM, Conversation, Item, Turn
+from ..core.errors import KitError
 from ..core.fusion import ItemSpan, TextSpan, plan
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import Encoded, Parts, TinyLlavaProcessor
@@ -102,7 +103,10 @@ class Chat:
         """Run the prompt's new positions and generate; what then is in the cache is written down."""
         layout = plan([prompt.spans], pad_id=self.processor.pad_id)
         length = layout.input_ids.shape[1]
-        max_new_tokens = room_for(self.model, length, self.max_new_tokens)
+        try:
+            max_new_tokens = room_for(self.model, length, self.max_new_tokens)
+        except KitError as error:
+            raise KitError(f"{error}, or clear the conversation") from error
         wanted = _positions(prompt)
         run = self._run_before(wanted)
         cache = self._cache

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from tinyllava_kit.core.errors import KitError, near
 
 if TYPE_CHECKING:
     from tinyllava_kit.inference.chatting import Chat
+
+NO_TEXT = "the line is not UTF-8 text; convert it"
 
 
 @click.command(short_help="Talk with a model, about items if you like.")
@@ -81,15 +84,19 @@ class Terminal:
         if where:
             click.echo(f"an item stands in front of the next question, or where that says {where}", err=True)
 
-    def read(self, lines: object) -> None:
+    def read(self, lines: Iterable[str]) -> None:
         """Lines that no person types: nothing is asked for, and the first mistake is raised.
 
         Raises:
-            KitError: a mistake.
+            KitError: a mistake, or what is no text.
         """
-        with suppress(EOFError):
-            for line in lines:  # type: ignore[attr-defined]
+        try:
+            for line in lines:
                 self.take(line)
+        except EOFError:
+            return
+        except UnicodeError as error:
+            raise KitError(f"{NO_TEXT}: {error}") from error
 
     def converse(self) -> None:
         """Lines that a person types: a mistake is shown, and Ctrl-C stops what is done."""
@@ -100,6 +107,8 @@ class Terminal:
                 self.take(input("> "))
             except KitError as error:
                 click.echo(f"error: {' '.join(str(error).splitlines())}", err=True)
+            except UnicodeError as error:
+                click.echo(f"error: {NO_TEXT}: {error}", err=True)
             except KeyboardInterrupt:
                 click.echo("\n(stopped; /exit or Ctrl-D ends)", err=True)
             except EOFError:
@@ -110,7 +119,9 @@ class Terminal:
 
         Raises:
             KitError: no such command, or a question that cannot be asked. EOFError: the end is wanted.
+            UnicodeError: bytes that are no text, which some locales let through.
         """
+        line.encode("utf-8")
         word, _, rest = line.strip().partition(" ")
         if not word:
             return
@@ -130,7 +141,7 @@ class Terminal:
 
     def _attaching(self, modality: str) -> Callable[[str], None]:
         def attach(file: str) -> None:
-            file = os.path.expanduser(file)
+            file = os.path.expanduser(_unquoted(file))
             self.chat.attach(Item(modality, file))
             click.echo(f"({modality} {file})", err=True)
 
@@ -148,6 +159,14 @@ class Terminal:
 
     def _end(self) -> None:
         raise EOFError
+
+
+def _unquoted(file: str) -> str:
+    """A file as a terminal pastes it, in quotes or with escaped spaces, or as a person types it, spaces as they are."""
+    with suppress(ValueError):  # a quote that is not closed
+        words = shlex.split(file)
+        return words[0] if len(words) == 1 else file
+    return file
 
 
 def _named(item: Item) -> str:
