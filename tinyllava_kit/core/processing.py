@@ -317,7 +317,7 @@ class TinyLlavaProcessor(ProcessorMixin):
         if layout.labels is not None:
             data["labels"] = layout.labels
             if self.grammar is not None:
-                data["targets"] = self._targets(layout)
+                data["targets"] = self.grammar.targets(layout.input_ids.flatten()[layout.target_rows])
         items = {m: self._collate_items(m, encoded, layout) for m in layout.item_rows}
         if items:
             data["items"] = items
@@ -375,13 +375,8 @@ class TinyLlavaProcessor(ProcessorMixin):
         for modality in config.towers:
             tower = load(config.component("tower", modality).offer("tower", catalog).spec)
             preprocessors[modality] = tower.preprocessor_class.from_settings(settings["preprocessors"][modality])
-        return cls(read_pretrained(AutoTokenizer, path, **hub), config, preprocessors, catalog)
-
-    def _targets(self, layout: Plan) -> dict[str, Tensor]:
-        """Group of ids -> (g,) which of the plan's target rows are of it, every group of the grammar, in its order."""
-        previous = layout.input_ids.flatten()[layout.target_rows]  # (n,)
-        group = self.grammar.group_of[self.grammar.state_of[previous]]  # (n,)
-        return {name: (group == index).nonzero()[:, 0] for index, name in enumerate(self.grammar.groups)}
+        tokenizer = read_pretrained(AutoTokenizer, path, config=config.text_config, **hub)  # or it wants to know ours
+        return cls(tokenizer, config, preprocessors, catalog)
 
     def _with_markers(self, spans: Sequence[Span], conversation: Conversation) -> list[Span]:
         """The spans with each item's begin and end texts around it; what is written in ids has marks of its own.
