@@ -366,22 +366,12 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         if skip_logits is None:
             skip_logits = self.training and labels is not None and target_rows is not None
         if self.extension is not None:
-            outputs = self.get_decoder()(**inputs)
-            hidden = outputs.last_hidden_state.view(*shape, -1)  # (B, T, D)
-            output = TinyLlavaOutput(
-                past_key_values=outputs.past_key_values,
-                hidden_states=outputs.hidden_states,
-                attentions=outputs.attentions,
-            )
-            if labels is not None and target_rows is not None and targets is not None:
-                output = self._learn(output, hidden, labels, plan, targets, num_items_in_batch, return_target_logits)
-            if skip_logits and output.loss is not None:
-                return output
-            keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-            output.logits = self.extension.logits(self._head, hidden[:, keep])  # (B, T, V)
-            if labels is not None and output.loss is None:
-                vocab = output.logits.shape[-1]
-                output.loss = self.loss_function(output.logits, labels, vocab, num_items_in_batch=num_items_in_batch)
+            groups = targets if labels is not None and target_rows is not None else None
+            hidden, output = self._hidden(inputs, shape)  # (B, T, D)
+            if groups is not None:
+                self._learn(output, hidden, labels, plan, groups, num_items_in_batch, return_target_logits)
+            if not (skip_logits and groups is not None):
+                self._add_logits(output, hidden, labels, logits_to_keep, num_items_in_batch)
             return output
         if skip_logits:
             hidden = self.get_decoder()(**inputs).last_hidden_state.flatten(0, 1)  # (B*T, D)
@@ -425,6 +415,12 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         """Hidden states (..., D) -> the LLM's own logits (..., V)."""
         return self.llm_interface.logits(self.language_model, hidden)
 
+    def _hidden(self, inputs: Mapping[str, Any], shape: torch.Size) -> tuple[Tensor, TinyLlavaOutput]:
+        """The LLM without its head: final hidden states (B, T, D), and an output that has the rest."""
+        outputs = self.get_decoder()(**inputs)
+        others = {name: outputs.get(name) for name in ("past_key_values", "hidden_states", "attentions")}
+        return outputs.last_hidden_state.view(*shape, -1), TinyLlavaOutput(**others)
+
     def _learn(
         self,
         output: TinyLlavaOutput,
@@ -434,8 +430,8 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         targets: Mapping[str, Tensor],
         num_items: Tensor | int | None,
         return_target_logits: bool,
-    ) -> TinyLlavaOutput:
-        """The output with its losses, of a model whose decoders have ids: hidden (B, T, D), labels (B, T)."""
+    ) -> None:
+        """Give the output its losses, of a model whose decoders have ids: hidden (B, T, D), labels (B, T)."""
         rows = plan.target_rows
         mine = hidden.flatten(0, 1).index_select(0, rows)  # (n, D)
         previous = plan.input_ids.flatten().index_select(0, rows)  # (n,)
@@ -445,7 +441,21 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         output.target_losses, output.target_hits = losses.detach(), hits
         if return_target_logits:
             output.target_logits = self.extension.logits(self._head, mine)  # (n, V)
-        return output
+
+    def _add_logits(
+        self,
+        output: TinyLlavaOutput,
+        hidden: Tensor,
+        labels: Tensor | None,
+        logits_to_keep: int | Tensor,
+        num_items: Tensor | int | None,
+    ) -> None:
+        """Give the output its logits, those of decoders behind the LLM's own, and a loss where labels have none yet."""
+        keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        output.logits = self.extension.logits(self._head, hidden[:, keep])  # (B, T, V)
+        if labels is not None and output.loss is None:
+            vocab = output.logits.shape[-1]
+            output.loss = self.loss_function(output.logits, labels, vocab, num_items_in_batch=num_items)
 
     @torch.no_grad()
     def generate(
