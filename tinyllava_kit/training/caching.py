@@ -16,6 +16,7 @@ from ..core.ranks import from_first, say, world_size
 from ..data.dataset import ConversationDataset
 from ..inference.feature_store import GB
 from ..inference.features import FeatureCache, item_key
+from .batches import Epochs
 from .recipe import FeatureCaching, Stage
 
 FOLDER = "features.cache"  # in the recipe's output; no stage can have this name
@@ -26,12 +27,14 @@ def cache_features(
     model: TinyLlavaForConditionalGeneration,
     dataset: ConversationDataset,
     stage: Stage,
+    batches: Epochs | None,
     folder: Path,
     device: torch.device,
 ) -> None:
     """Give the dataset a reader of cached features, filled, where the stage wants one; with ``auto``, where it wins.
 
     Args:
+        batches: of the stage, where they are not drawn one sample after another.
         folder: where the features go, unless the stage says another.
         device: where the towers run for it.
 
@@ -48,7 +51,7 @@ def cache_features(
     items = [item for conversation in dataset.conversations for item in dataset.processor.heard(conversation)]
     home = model.device
     model.towers.to(device)
-    if how.mode is True or (items and _wins(cache, items, stage, how, _passes(stage, len(dataset)))):
+    if how.mode is True or (items and _wins(cache, items, stage, how, _passes(stage, len(dataset), batches))):
         start = time.monotonic()
         encoded = cache.fill(items)
         say(f"encoded {encoded} items with the frozen towers in {time.monotonic() - start:.0f} s; the rest was there")
@@ -77,11 +80,12 @@ def _wins(cache: FeatureCache, items: Sequence[Item], stage: Stage, how: Feature
     return wins
 
 
-def _passes(stage: Stage, samples: int) -> float:
+def _passes(stage: Stage, samples: int, batches: Epochs | None) -> float:
     """How often the stage goes over its data; where time ends it, that is the most."""
     if stage.max_steps < 0:
         return stage.epochs
-    return stage.max_steps * stage.gradient_accumulation * stage.batch_size * world_size() / max(samples, 1)
+    an_epoch = max(samples, 1) / stage.batch_size if batches is None else len(batches) / batches.epochs
+    return stage.max_steps * stage.gradient_accumulation * world_size() / an_epoch
 
 
 def _batches(items: Sequence[Item], size: int) -> list[list[Item]]:

@@ -102,7 +102,7 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, report
     arguments = training_arguments(
         stage, checkpoints, seed, epochs=stage.epochs if batches is None else 1, report_to=report_to
     )
-    cache_features(model, dataset, stage, target.parent / FOLDER, arguments.device)
+    cache_features(model, dataset, stage, batches, target.parent / FOLDER, arguments.device)
     samples, collator, loss = objective_of(stage, dataset, model)
     if world_size() > 1:
         collator = WithIdleItems(collator, idle_items(dataset))
