@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from click.testing import CliRunner
 
 from tests import toys
 from tests.fakes import install
 from tinyllava_kit import TinyLlavaForConditionalGeneration, TinyLlavaProcessor, assemble
 from tinyllava_kit.core.assembly import Assembly
+from tinyllava_kit_cli import app
 
 SENSOR = Path(__file__).parents[1] / "plugins" / "sensor"
 PATCH = 4
@@ -133,3 +136,20 @@ def test_train_save_load_and_generate(sensor, tmp_path, connector):
     batch = TinyLlavaProcessor.from_pretrained(trained)([question(signal(LONG, 1))])
     new = again.generate(**batch, max_new_tokens=3, do_sample=False)
     assert new.shape[1] > batch["input_ids"].shape[1]
+
+
+def test_it_is_talked_about_and_shown(sensor, tmp_path, monkeypatch):
+    for part in make(sensor, tmp_path):
+        part.save_pretrained(tmp_path / "model")
+    np.save(tmp_path / "one.npy", signal(LONG, 3))
+    monkeypatch.chdir(tmp_path)
+    words = ["chat", "model", "--max-new-tokens", "2"]
+    talked = CliRunner().invoke(app.cli, words, input="/help\n/sensor one.npy\nwhat?\n/history\n")
+    assert talked.exit_code == 0, talked.output
+    assert "/sensor FILE, /clear" in talked.stderr
+    assert "user: [sensor one.npy]\nwhat?\n" in talked.stdout
+    words = ["show", "model", "what?", "--sensor", "one.npy", "--max-new-tokens", "2", "-o", "shown"]
+    shown = CliRunner().invoke(app.cli, words)
+    assert shown.exit_code == 0, shown.output
+    assert (tmp_path / "shown" / "sensor-1-attention.png").exists()
+    assert not (tmp_path / "shown" / "sensor-1-words.png").exists()  # nobody says where its features stand
