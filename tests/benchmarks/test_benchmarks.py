@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 from tinyllava_kit_audio_wav2vec2.tower import Wav2Vec2Tower
 
-from benchmarks import audio, clock, factory, fuse, loading, memory, process, qwen2_audio
+from benchmarks import audio, clock, data_loading, factory, fuse, loading, memory, process, qwen2_audio
 from benchmarks.__main__ import main
 from benchmarks.figure import Figure, verdict
 from tinyllava_kit import KitError
@@ -223,3 +223,19 @@ def test_the_peak_is_what_was_alive_at_once_with_the_input(monkeypatch):
     way = lambda config: lambda samples: (samples + 1) * 2  # noqa: E731
     megabytes = audio.peak(way, {}, 2_000) / 1e6  # samples of 128 MB, three times
     assert 380 < megabytes < 400
+
+
+@pytest.mark.parametrize("pictures", [True, False])
+def test_both_ways_of_loading_data_give_the_same_batches(tmp_path, pictures):
+    sizes = data_loading.Sizes(rows=5, batch=3, side=56, pictures=((64, 48), (48, 64)))
+    rows = data_loading.write_rows(tmp_path, sizes, pictures=pictures)
+    ours, plain = (make(tmp_path, rows, sizes) for make in (data_loading.make_ours, data_loading.make_plain))
+    assert ours.indices == [[0, 1, 2], [3, 4]]
+    for indices in ours.indices:
+        mine, theirs = ours.make(indices), plain.make(indices)
+        assert torch.equal(mine["labels"], theirs["labels"])
+        assert torch.equal(mine["attention_mask"].bool(), theirs["attention_mask"])
+        if pictures:
+            assert torch.equal(mine["items"]["image"]["pixel_values"], theirs["pixel_values"])
+        else:
+            assert torch.equal(mine["input_ids"], theirs["input_ids"])

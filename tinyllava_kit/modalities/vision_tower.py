@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
+import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 from transformers import AutoConfig, BaseImageProcessor, PreTrainedConfig, PreTrainedModel
@@ -60,7 +63,19 @@ class TransformersImagePreprocessor(ImagePreprocessor):
         return self._features_per_image
 
     def pixels(self, image: Image.Image) -> Tensor:
-        return self._processor(image, return_tensors="pt")["pixel_values"][0]  # (3, H, W)
+        """What the processor makes of a picture, to the last bit: its numbers for the 256 levels are looked up."""
+        made = self._processor(image, do_rescale=False, do_normalize=False)["pixel_values"][0]
+        levels = np.asarray(made)  # (3, H, W)
+        if levels.dtype != np.uint8:
+            return self._processor(image, return_tensors="pt")["pixel_values"][0]
+        return torch.from_numpy(np.stack([np.take(*pair) for pair in zip(self._normalized, levels, strict=True)]))
+
+    @cached_property
+    def _normalized(self) -> np.ndarray:
+        """What becomes of each level of each colour, (3, 256) float32."""
+        ramp = np.tile(np.arange(256, dtype=np.uint8), (3, 1, 1))  # (3, 1, 256)
+        plain = {"do_resize": False, "do_center_crop": False, "input_data_format": "channels_first"}
+        return np.asarray(self._processor(ramp, **plain)["pixel_values"][0])[:, 0]
 
     def settings(self) -> dict[str, Any]:
         settings = {"features_per_image": self._features_per_image, "processor": self._processor.to_dict()}
