@@ -20,8 +20,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from tinyllava_kit import KitError
 from tinyllava_kit.core.fusion import IGNORE_INDEX, TextSpan
+from tinyllava_kit.core.memory import give_back
 
-from . import fuse, memory
+from . import fuse
 from .clock import Work, one_thread, ratios
 from .figure import Figure
 
@@ -38,7 +39,7 @@ def figures(checkout: Path, sizes: fuse.Sizes | None = None, *, rounds: int = 3)
         for number in sizes.batches:
             samples = fuse.make_samples(sizes, number)
             for dtype in fuse.FORWARD:
-                memory.give_back()
+                give_back()
                 batch = fuse.Batch.of(samples, sizes, dtype)
                 case = fuse.case_name(batch)
                 spliced = make_way(splice, samples)

@@ -22,8 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tinyllava_kit.core.fusion import IGNORE_INDEX, ItemSpan, Plan, TextSpan, fuse, plan
+from tinyllava_kit.core.memory import give_back
 
-from . import memory
 from .clock import Work, one_thread, ratios
 from .figure import Figure
 
@@ -61,7 +61,7 @@ def figures(sizes: Sizes | None = None, *, seconds: float = 4.0, rounds: int = 1
         for number in sizes.batches:
             samples = make_samples(sizes, number)
             for dtype in FORWARD:
-                memory.give_back()
+                give_back()
                 yield from _figures_of(Batch.of(samples, sizes, dtype), samples, sizes, seconds, rounds)
 
 

@@ -58,6 +58,8 @@ def figures(cache: Path) -> Iterator[Figure]:
         process.call(save_llava, llava)
     if not (ours / "config.json").is_file():
         process.call(convert_llava, llava, ours)
+    for directory in (llava, ours):
+        process.read_anew(*sorted(directory.glob("*.safetensors")))
     for bits in (16, 4):
         times, peaks = [], []
         for _ in range(ROUNDS):
@@ -130,7 +132,8 @@ def measure_llava(source: Path, bits: Bits) -> tuple[float, float, float]:
 
 
 def _measure(kind: Any, source: Path, bits: Bits, kept: list[str]) -> tuple[float, float, float]:
-    """Load and read every weight once -> (seconds, peak, private), the latter two in the size of the weights kept.
+    """Load and read every weight once -> (seconds, peak, private), the latter two in the size of the weights kept, the
+    scales of quantized ones included.
 
     peak: the most that was resident since before the load (`VmHWM`), less what was resident then (`VmRSS`). Pages of
         the files that are mapped count like any other.
@@ -138,6 +141,8 @@ def _measure(kind: Any, source: Path, bits: Bits, kept: list[str]) -> tuple[floa
     """
     import torch
     from transformers import BitsAndBytesConfig
+
+    from tinyllava_kit.checkpoints.quantization import stored_bytes
 
     how: dict[str, Any] = {"dtype": torch.bfloat16}
     if bits == 4:
@@ -151,5 +156,5 @@ def _measure(kind: Any, source: Path, bits: Bits, kept: list[str]) -> tuple[floa
     for weight in weights:
         weight.detach().contiguous().view(torch.uint8).max()  # a page that is mapped is not resident until it is read
     seconds, after = time.perf_counter() - start, process.memory()
-    size = sum(weight.nbytes for weight in weights)
+    size = stored_bytes(model)
     return seconds, (after["VmHWM"] - before["VmRSS"]) / size, (after["RssAnon"] - before["RssAnon"]) / size

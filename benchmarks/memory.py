@@ -26,15 +26,10 @@ WAYS: Mapping[str, Mapping[int, int]] = {
 def take(way: str) -> None:
     """For the rest of the process; without effect where the C library is not glibc."""
     for name, value in WAYS[way].items():
-        _call("mallopt", name, value)
+        _set(name, value)
 
 
-def give_back() -> None:
-    """Return what is free to the kernel, so that what ran before does not matter."""
-    _call("malloc_trim", 0)
-
-
-def _call(function: str, *arguments: int) -> None:
-    found = getattr(ctypes.CDLL(None), function, None)
+def _set(name: int, value: int) -> None:
+    found = getattr(ctypes.CDLL(None), "mallopt", None)
     if found is not None:
-        found(*arguments)
+        found(name, value)

@@ -26,8 +26,8 @@ from transformers import Qwen2AudioConfig
 from transformers.models.qwen2_audio import modeling_qwen2_audio as qwen2_audio
 
 from tinyllava_kit.core.fusion import ItemSpan, Plan, TextSpan, fuse, gather_rows, plan
+from tinyllava_kit.core.memory import give_back
 
-from . import memory
 from .clock import Work, one_thread, ratios
 from .figure import Figure
 
@@ -56,7 +56,7 @@ def figures(sizes: Sizes | None = None, *, seconds: float = 0.0, rounds: int = 9
     """
     with one_thread():
         for name, dtype in DTYPES.items():
-            memory.give_back()
+            give_back()
             batch = Batch.of(sizes or Sizes(), dtype)
             for part in ("forward", "backward"):
                 run = getattr(batch, part)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -110,3 +111,15 @@ def test_what_was_there_before_stays_when_the_disk_is_full(foreign, tmp_path, mo
 def test_a_configuration_says_the_dtype(foreign, tmp_path):
     convert(foreign, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "float32"
+
+
+def test_the_licence_of_a_model_card_is_that_of_every_part(tmp_path):
+    folder = tmp_path / "theirs"
+    shutil.copytree(CASE, folder, ignore=shutil.ignore_patterns("scenarios"))
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A model\n")
+    foreign = open_foreign(folder, names_from=str(GOLDEN))
+    assert foreign.notes[-1] == "its model card says: licence apache-2.0"
+    convert(foreign, tmp_path / "ours")
+    config = json.loads((tmp_path / "ours" / "config.json").read_text())
+    parts = (config["llm"], config["towers"]["image"], config["connectors"]["image"])
+    assert [part["licence"] for part in parts] == ["apache-2.0"] * 3

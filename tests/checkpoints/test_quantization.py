@@ -22,18 +22,19 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 
 from tests import toys
 from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, assemble
+from tinyllava_kit.checkpoints.checking import check
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.checkpoints.quantization import (
     Quantization,
     full_bytes,
     kept_layers,
-    save_quantized,
     stored_bytes,
     table_of,
 )
 from tinyllava_kit.core import modeling
 from tinyllava_kit.core.checkpoint import read_pretrained
 from tinyllava_kit.core.parts import named_parts
+from tinyllava_kit.core.saving import save_together
 from tinyllava_kit.training.parts import OpenParts
 from tinyllava_kit.training.recipe import PartTraining
 
@@ -155,7 +156,7 @@ def test_what_was_saved_gives_the_logits_of_what_was_quantized_at_loading(
     source: Path, batch, tmp_path: Path, how: Quantization
 ) -> None:
     model, processor = load_quantized(source, how)
-    save_quantized(model, processor, tmp_path / "saved")
+    save_together(tmp_path / "saved", model, processor)
     again, same = load_pretrained(tmp_path / "saved")
     assert same.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
     assert torch.equal(logits(again, batch), logits(model, batch))
@@ -165,7 +166,7 @@ def test_what_was_saved_gives_the_logits_of_what_was_quantized_at_loading(
 def test_8_bits_of_a_model_that_has_run_are_saved_as_they_were(source: Path, batch, tmp_path: Path) -> None:
     model, processor = load_quantized(source, EIGHT)
     answered = logits(model, batch)
-    save_quantized(model, processor, tmp_path / "saved")
+    save_together(tmp_path / "saved", model, processor)
     assert torch.equal(logits(load_pretrained(tmp_path / "saved")[0], batch), answered)
 
 
@@ -196,6 +197,34 @@ def test_a_part_is_named_as_recipes_name_it(source: Path, part: str) -> None:
     model, _ = load_quantized(source, Quantization(bits=8, parts=(part,)))
     module = named_parts(model)[part]
     assert set(quantized(model).values()) == set(quantized(module).values()) != set()
+
+
+def test_what_is_quantized_is_read_on_its_own(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the pages behind it go with it; what is kept stays mapped, as in a model that is not quantized."""
+    asked = []
+    read = modeling.open_tensors
+    monkeypatch.setattr(modeling, "open_tensors", lambda files, passing: asked.append(passing) or read(files, passing))
+    model, _ = load_quantized(source, NF4)
+    assert asked == [{f"{name}.weight" for name in quantized(model)}]
+    load_pretrained(source)
+    assert len(asked) == 1
+
+
+def test_shards_of_quantized_weights_are_one_model(source: Path, tmp_path: Path) -> None:
+    for how in (NF4, EIGHT):
+        model, processor = load_quantized(source, how)
+        model.save_pretrained(tmp_path / "whole")
+        model.save_pretrained(tmp_path / "shards", max_shard_size="60KB")
+        processor.save_pretrained(tmp_path / "shards")
+        assert len(list((tmp_path / "shards").glob("model-*.safetensors"))) > 3
+        assert not (tmp_path / "shards" / "model.safetensors").exists()
+        one, many = (
+            TinyLlavaForConditionalGeneration.from_pretrained(tmp_path / name).state_dict()
+            for name in ("whole", "shards")
+        )
+        assert one.keys() == many.keys()
+        assert all(torch.equal(one[name], many[name]) for name in one)
+        assert check(tmp_path / "shards").layout == "tinyllava_kit"
 
 
 def test_a_part_does_not_stand_for_one_whose_name_begins_like_it(source: Path) -> None:
@@ -286,7 +315,7 @@ def test_a_part_that_the_model_does_not_have_is_refused(source: Path) -> None:
 
 @both_widths
 def test_a_quantized_model_is_not_quantized_again(source: Path, tmp_path: Path, how: Quantization) -> None:
-    save_quantized(*load_quantized(source, how), tmp_path / "saved")
+    save_together(tmp_path / "saved", *load_quantized(source, how))
     name = "8 bit" if how.bits == 8 else "nf4"
     with pytest.raises(KitError, match=rf"quantized already \({name}\)"):
         load_quantized(tmp_path / "saved", NF4)
@@ -322,7 +351,7 @@ def test_a_4_bit_model_that_has_run_on_the_cpu_is_not_saved(source: Path, batch,
     model, processor = load_quantized(source, replace(NF4, double_quant=double))
     run_on_the_cpu(model, batch)
     with pytest.raises(KitError, match=r"has run on the CPU cannot be saved.*load it again"):
-        save_quantized(model, processor, tmp_path / "saved")
+        save_together(tmp_path / "saved", model, processor)
     assert list(tmp_path.iterdir()) == []
     model.state_dict()  # packs the weights as they were, but not the scales
     with pytest.raises(KitError, match="has run on the CPU cannot be saved"):
@@ -361,7 +390,7 @@ def cut(source: Path, target: Path, *lost: str, extra: str = "") -> Path:
 @pytest.fixture(scope="module", params=[EIGHT, NF4], ids=["8", "4"])
 def saved(request: pytest.FixtureRequest, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("saved") / f"{request.param.bits}-bits"
-    save_quantized(*load_quantized(source, request.param), folder)
+    save_together(folder, *load_quantized(source, request.param))
     return folder
 
 

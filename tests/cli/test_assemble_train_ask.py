@@ -17,6 +17,7 @@ import yaml
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from tests import toys
+from tinyllava_kit.checkpoints import loading
 from tinyllava_kit_cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -245,6 +246,14 @@ def test_a_question_that_cannot_be_asked_is_one_line(damaged, words, match, monk
     done = in_this_process("ask", *words, capfd=capfd)
     refused(done, match)
     assert done.stdout == ""
+
+
+def test_an_item_is_read_before_the_model(damaged, monkeypatch, capfd):
+    monkeypatch.chdir(damaged)
+    monkeypatch.setattr(loading, "read_pretrained", lambda *args, **kwargs: pytest.fail("the model was loaded"))
+    done = in_this_process("ask", "model", "--image", "bad/cut.png", "what?", capfd=capfd)
+    assert done.returncode == 2
+    assert "bad/cut.png" in done.stderr
 
 
 CUT = "'bad/cut.wav' is truncated: its header promises"

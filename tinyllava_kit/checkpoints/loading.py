@@ -14,6 +14,7 @@ from ..core.checkpoint import read_pretrained
 from ..core.errors import KitError
 from ..core.foreign import is_ours
 from .layouts import open_foreign
+from .ours import Foreign
 from .quantization import Quantization
 from .recognition import read_config
 
@@ -47,17 +48,35 @@ def load_pretrained(
     """
     how = {"dtype": dtype, "device_map": device_map, "attn_implementation": attn_implementation}
     how = {key: value for key, value in how.items() if value is not None}
+    foreign = _open_if_foreign(path, names_from, template)
+    if quantization is not None:
+        config = foreign.config if foreign else read_pretrained(TinyLlavaConfig, str(path))
+        how["quantization_config"] = quantization.config(config)
+    if foreign:
+        return foreign.model(**how), foreign.processor()
+    processor = _read_processor(path, template)
+    return read_pretrained(TinyLlavaForConditionalGeneration, str(path), **how), processor
+
+
+def load_processor(path: str | os.PathLike[str], *, template: str | None = None) -> TinyLlavaProcessor:
+    """The processor that `load_pretrained` gives, for what is found out without weights.
+
+    Raises:
+        KitError: as `load_pretrained`.
+    """
+    foreign = _open_if_foreign(path, None, template)
+    return foreign.processor() if foreign else _read_processor(path, template)
+
+
+def _open_if_foreign(path: str | os.PathLike[str], names_from: str | None, template: str | None) -> Foreign | None:
     directory = Path(path)
     if not directory.exists() and "/" not in str(path):
         raise KitError(f"no model directory {str(path)!r}; give an existing one, or a hub name (org/name)")
     if not directory.is_dir() or is_ours(read_config(directory)):
-        if quantization is not None:
-            how["quantization_config"] = quantization.config(read_pretrained(TinyLlavaConfig, str(path)))
-        processor = TinyLlavaProcessor.from_pretrained(str(path))
-        if template is not None:
-            processor = processor.with_template(template)
-        return read_pretrained(TinyLlavaForConditionalGeneration, str(path), **how), processor
-    foreign = open_foreign(directory, names_from=names_from, template=template)
-    if quantization is not None:
-        how["quantization_config"] = quantization.config(foreign.config)
-    return foreign.model(**how), foreign.processor()
+        return None
+    return open_foreign(directory, names_from=names_from, template=template)
+
+
+def _read_processor(path: str | os.PathLike[str], template: str | None) -> TinyLlavaProcessor:
+    processor = TinyLlavaProcessor.from_pretrained(str(path))
+    return processor if template is None else processor.with_template(template)

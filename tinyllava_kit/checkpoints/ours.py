@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
+from ..core.building import read_licence
 from ..core.catalog import Catalog, Offer
 from ..core.checkpoint import check_loaded, read_pretrained, without_reports
 from ..core.configuration import Component, TinyLlavaConfig, as_json
@@ -140,12 +141,15 @@ def as_ours(old: OldModel, catalog: Catalog, names: Names, *, template: str | No
     state = {name: source.tensor.read() for name, source in old.joint.items()}
     options = _connector_options(old, connector, state, names)
     tokenizer = _read_tokenizer(llm, where)
+    licence = read_licence(where)  # of all its parts
     config = TinyLlavaConfig(
         text_config=text_config,
-        llm=_component(llm, checkpoint=where),
+        llm=_component(llm, checkpoint=where, licence=licence),
         template={"name": template or fitting(tokenizer)},
-        towers={IMAGE: _component(tower, config=tower_config, checkpoint=" ".join(old.vision_names))},
-        connectors={IMAGE: {**_component(connector, options=options, config=joint), "name": old.connector}},
+        towers={IMAGE: _component(tower, config=tower_config, checkpoint=" ".join(old.vision_names), licence=licence)},
+        connectors={
+            IMAGE: {**_component(connector, options=options, config=joint, licence=licence), "name": old.connector}
+        },
         modalities={IMAGE: {"name": IMAGE, "options": {"aspect": _aspect(old)}}},
     )
     with torch.device("meta"), _broken_config(old.directory):
@@ -162,7 +166,7 @@ def as_ours(old: OldModel, catalog: Catalog, names: Names, *, template: str | No
         preprocessors={IMAGE: preprocessor},
         tensors=ledger.tensors,
         rows=tuple(ledger.rows),
-        notes=tuple(note),
+        notes=(*note, *([f"its model card says: licence {licence}"] if licence else [])),
         dtype=dtype,
         catalog=catalog,
     )

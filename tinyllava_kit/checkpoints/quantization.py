@@ -6,7 +6,6 @@ The LLM's head, embeddings, norms and biases are never quantized; of the other p
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from ..core.configuration import TinyLlavaConfig
     from ..core.modeling import TinyLlavaForConditionalGeneration
-    from ..core.processing import TinyLlavaProcessor
 
 BITS = (8, 4)
 TYPES = ("nf4", "fp4")
@@ -101,7 +99,7 @@ class Quantization:
         """The linear layers of the chosen parts that stay as they are."""
         kept = []
         known = part_prefixes(model.config)
-        never = _shared(model)
+        never = _never(model)
         for part in self.parts:
             if part not in known:
                 raise KitError(f"cannot quantize {part!r}: the model has no such part; {near(part, known)}")
@@ -123,21 +121,6 @@ class Quantization:
             return "it has no linear layer of its own"
         some = ", ".join(odd[:3]) + (f" and {len(odd) - 3} more" if len(odd) > 3 else "")
         return f"rows must be a multiple of {OUT_FACTOR} and columns of {IN_FACTOR}, it has {some}; take 8 bits"
-
-
-def save_quantized(
-    model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, target: str | os.PathLike[str]
-) -> None:
-    """Write model and processor; the directory appears whole or not at all.
-
-    Raises:
-        KitError: it cannot be written, or a 4-bit model has run on the CPU.
-    """
-    from ..core.saving import whole_directory
-
-    with whole_directory(target) as stage:
-        model.save_pretrained(stage)
-        processor.save_pretrained(stage)
 
 
 def stored_bytes(module: nn.Module) -> int:
@@ -230,11 +213,14 @@ def _sizes(layer: Any) -> tuple[int, int]:
     return rows, columns
 
 
-def _shared(model: TinyLlavaForConditionalGeneration) -> set[str]:
-    """The head, and layers whose weight is another module's, too."""
+def _never(model: TinyLlavaForConditionalGeneration) -> set[str]:
+    """The head, layers whose weight is another module's, too, and those that a tower does not want quantized."""
     head = model.get_output_embeddings()
     tied = model.all_tied_weights_keys
     names = {name.removesuffix(".weight") for pair in tied.items() for name in pair}
+    for tower in model.towers.values():
+        wanted = {id(m) for name, m in tower.named_modules() if name.rpartition(".")[2] in tower.never_quantized}
+        names |= {name for name, module in model.named_modules() if id(module) in wanted}
     return names | {name for name, module in model.named_modules() if module is head}
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
 from torch import Tensor, nn
 from transformers.utils import logging
 
@@ -85,6 +87,28 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], source: str, *, s
         mismatched=[k for k in own.keys() & state.keys() if own[k].shape != state[k].shape],
     )
     module.load_state_dict({key: state[key] for key in own}, strict=True)
+
+
+@dataclass(frozen=True)
+class Unmapped:
+    """A tensor of a safetensors file: ``tensor[...]`` maps the file for it alone, and its pages go when it does."""
+
+    file: str | os.PathLike[str]
+    name: str
+
+    def __getitem__(self, where: Any) -> Tensor:
+        with safe_open(self.file, framework="pt") as opened:
+            return opened.get_tensor(self.name)[where]
+
+
+def open_tensors(files: Iterable[str | os.PathLike[str]], passing: Container[str]) -> dict[str, Any]:
+    """The tensors of safetensors files by name, each read at ``tensor[...]``; the `passing` ones are `Unmapped`."""
+    tensors: dict[str, Any] = {}
+    for file in files:
+        opened = safe_open(file, framework="pt")
+        for name in opened.keys():  # noqa: SIM118 (not a mapping)
+            tensors[name] = Unmapped(file, name) if name in passing else opened.get_slice(name)
+    return tensors
 
 
 def check_loaded(

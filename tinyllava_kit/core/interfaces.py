@@ -166,6 +166,8 @@ class Tower(nn.Module, ABC):
     preprocessor_class: ClassVar[type[Preprocessor]]
     # Names of module classes that a device_map must not split.
     no_split_modules: ClassVar[tuple[str, ...]] = ()
+    # Last names of linear layers that keep their dtype where the tower is quantized.
+    never_quantized: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()

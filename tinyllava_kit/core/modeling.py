@@ -20,7 +20,7 @@ from transformers import Cache, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import ModelOutput
 
 from .catalog import Catalog
-from .checkpoint import check_loaded
+from .checkpoint import check_loaded, open_tensors
 from .configuration import TinyLlavaConfig
 from .decoders import Decoder, TokenDecoder, TokenRows
 from .discovery import discover
@@ -31,6 +31,7 @@ from .fusion import Plan, check_features, fuse, gather_rows
 from .grammar import FollowGrammar, grammar_of
 from .interfaces import Connector, Features, LanguageModel, Tower
 from .packed_attention import borders_of
+from .memory import give_back
 from .saving import HUB_ARGUMENTS, whole_directory
 from .specs import load
 
@@ -113,6 +114,23 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
         whole = {f"^{name}$": each.dtype for name, each in self.named_buffers() if not each.is_floating_point()}
         plan = super()._get_dtype_plan(dtype)
         return {**whole, **plan} if plan else plan
+
+    @staticmethod
+    def _load_pretrained_model(
+        model: PreTrainedModel, state_dict: Any, checkpoint_files: Any, load_config: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """As in transformers, but what is quantized while it is read does not stay in memory."""
+        load = partial(PreTrainedModel._load_pretrained_model, model)
+        quantizer = load_config.hf_quantizer
+        if quantizer is None or quantizer.pre_quantized:
+            return load(state_dict, checkpoint_files, load_config, *args, **kwargs)
+        if state_dict is None:
+            names = (name for name, _ in model.named_parameters())
+            passing = {name for name in names if quantizer.param_needs_quantization(model, name)}
+            state_dict = open_tensors(checkpoint_files, passing)
+        loaded = load(state_dict, checkpoint_files, load_config, *args, **kwargs)
+        give_back()
+        return loaded
 
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], *args: Any, push_to_hub: bool = False, **kwargs: Any

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -47,6 +48,17 @@ def whole_directory(target: str | os.PathLike[str]) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def save_together(target: str | os.PathLike[str], *parts: Any) -> None:
+    """Write what each part's ``save_pretrained`` writes, a model and its processor, into one directory.
+
+    Raises:
+        KitError: as `whole_directory`, or a part that cannot be saved.
+    """
+    with whole_directory(target) as stage:
+        for part in parts:
+            part.save_pretrained(stage)
 
 
 def _unfinished(target: Path) -> str:

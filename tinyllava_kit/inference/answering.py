@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -42,6 +43,16 @@ def question(text: str, items: Sequence[Item], processor: TinyLlavaProcessor) ->
     ordered = [next(waiting[modality]) for modality in wanted]
     marked = "".join(ITEM if piece in placeholders else piece for piece in pieces)
     return Conversation((Turn("user", marked),), tuple(ordered), "question")
+
+
+def with_items_read(conversation: Conversation, processor: TinyLlavaProcessor) -> Conversation:
+    """The same with its items read, so that one that cannot be is known before a model is loaded.
+
+    Raises:
+        KitError: an item is missing, corrupt or of the wrong shape.
+    """
+    read = (replace(item, source=processor.modalities[item.modality].read(item.source)) for item in conversation.items)
+    return replace(conversation, items=tuple(read))
 
 
 def check_read(item: Item, processor: TinyLlavaProcessor) -> None:

@@ -52,13 +52,14 @@ def command(
 
     import torch
 
-    from tinyllava_kit import load_pretrained
-    from tinyllava_kit.inference.answering import answer
+    from tinyllava_kit.checkpoints.loading import load_pretrained, load_processor
+    from tinyllava_kit.inference.answering import answer, with_items_read
     from tinyllava_kit.inference.answering import question as ask
 
     torch.manual_seed(seed)
+    processor = load_processor(directory)
+    conversation = with_items_read(ask(question, given, processor), processor)
     model, processor = load_pretrained(directory)
-    conversation = ask(question, given, processor)
     sampling = {"do_sample": True, "temperature": temperature} if temperature else {}
     if wanted:
         _give(model, processor, conversation, wanted, max_new_tokens=max_new_tokens, **sampling)

@@ -83,13 +83,11 @@ def command(
         return
     torch.manual_seed(seed)
     model, processor = assemble(drawn, dtype=number)
-    from tinyllava_kit.core.saving import whole_directory
+    from tinyllava_kit.core.saving import save_together
 
     if output is None:
         raise KitError("no output directory")
-    with whole_directory(output) as stage:
-        model.save_pretrained(stage)
-        processor.save_pretrained(stage)
+    save_together(output, model, processor)
     click.echo(f"wrote {output}", err=True)
 
 

@@ -45,10 +45,10 @@ def command(
     from tinyllava_kit.checkpoints.quantization import (
         Quantization,
         kept_layers,
-        save_quantized,
         table_of,
     )
     from tinyllava_kit.core.errors import KitError
+    from tinyllava_kit.core.saving import save_together
     from tinyllava_kit_cli.table import align
 
     refuse_taken(target)
@@ -62,7 +62,7 @@ def command(
         parts=tuple(dict.fromkeys(parts)),
     )
     model, processor = load_pretrained(source, quantization=how)
-    save_quantized(model, processor, target)
+    save_together(target, model, processor)
     click.echo("\n".join(align(table_of(model))))
     if kept := kept_layers(model, how.parts):
         click.echo(f"note: kept their dtype: {', '.join(kept)}")

@@ -13,7 +13,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel
 
 from tests import toys
-from tinyllava_kit import assemble
+from tinyllava_kit import assemble, load_pretrained
+from tinyllava_kit.checkpoints.quantization import Quantization
 from tinyllava_kit.core.assembly import Assembly
 from tinyllava_kit.core.interfaces import Features
 from tinyllava_kit.testing import AudioTowerContract
@@ -119,3 +120,23 @@ def test_a_sentence_about_a_sound_has_the_same_logits_alone_and_in_a_batch(toy, 
             together = model(**batch).logits
             for row, mask, one in zip(together, batch["attention_mask"].bool(), asked, strict=True):
                 torch.testing.assert_close(row[mask], model(**processor([one])).logits[0], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "wavlm"])
+def test_a_quantized_tower_hears_about_the_same(toy, tmp_path, kind, bits):
+    pytest.importorskip("bitsandbytes")
+    checkpoint = toy(kind, "layer", hidden_size=64, intermediate_size=96, num_conv_pos_embedding_groups=16)[1]
+    assembly = Assembly.from_flags(
+        llm=f"llama:{toys.save_llama(tmp_path / 'llm')}",
+        towers=[f"audio=wav2vec2:{checkpoint}"],
+        connectors=["audio=linear"],
+    )
+    for part in assemble(assembly):
+        part.save_pretrained(tmp_path / "model")
+    full, processor = load_pretrained(tmp_path / "model")
+    fewer, _ = load_pretrained(tmp_path / "model", quantization=Quantization(bits=bits, parts=("tower.audio",)))
+    batch = processor([{"role": "user", "content": [{"type": "audio", "audio": TestWav2Vec2Tower().sound(12_001)}]}])
+    with torch.no_grad():
+        wanted, found = (m.eval().encode_features("audio", batch["items"]["audio"]).features for m in (full, fewer))
+    assert 0 < (found - wanted).norm() / wanted.norm() < 0.2

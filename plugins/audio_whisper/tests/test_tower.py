@@ -337,7 +337,7 @@ def test_a_checkpoint_that_does_not_fit_is_one_line(toy, tmp_path):
     cases = [
         (lambda: read(str(tmp_path / "absent")), "no checkpoint directory '.*absent'"),
         (lambda: read(str(tmp_path / "wav2vec2")), "is a 'wav2vec2' checkpoint; this component takes 'whisper'"),
-        (lambda: read(checkpoint, layer="3"), "has 2 encoder layers, layer '3' is not there; .* last or .* -3 to 2"),
+        (lambda: read(checkpoint, layer="3"), "has 2 layers, layer '3' is not there; .* last or .* -3 to 2"),
         (lambda: read(checkpoint, layer="mix"), "layer 'mix' is not there"),
         (lambda: read_preprocessor(str(tmp_path / "waves"), config), "a Wav2Vec2FeatureExtractor; expected a Whisper"),
         (lambda: read_preprocessor(str(tmp_path / "bands"), config), "of 80 mel bands; its encoder takes 17"),

@@ -21,6 +21,7 @@ from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 from tinyllava_kit.core.checkpoint import check_model_type, load_state, read_pretrained, without_reports
 from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.core.interfaces import Features, Tower
+from tinyllava_kit.modalities.layers import parse_layer
 
 from .preprocessor import Wav2Vec2Preprocessor, front_end
 
@@ -47,6 +48,7 @@ class Wav2Vec2Tower(Tower):
     """
 
     preprocessor_class = Wav2Vec2Preprocessor
+    never_quantized = ("gru_rel_pos_linear",)  # WavLM's; 8 bits take rows of (N, P, E), it gets those of each head
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
@@ -79,7 +81,7 @@ class Wav2Vec2Tower(Tower):
         check_model_type(encoder.model_type, MODEL_TYPES, checkpoint)
         if getattr(encoder, "add_adapter", False):
             raise KitError(f"{checkpoint!r} has an adapter behind its encoder (add_adapter); give one without")
-        layer = _parse_layer(layer, encoder.num_hidden_layers, checkpoint)
+        layer = parse_layer(layer, encoder.num_hidden_layers, checkpoint, ("last", "mix"))
         saved = {key: value for key, value in encoder.to_diff_dict().items() if key not in _NOT_SAVED}
         if isinstance(layer, int):
             saved["num_hidden_layers"] = layer
@@ -239,23 +241,6 @@ def _positions(embed: nn.Module, hidden: Tensor, keep: Tensor) -> Tensor:
         return embed(hidden)  # (N, P, E)
     normed = embed.batch_norm(hidden.transpose(1, 2)).masked_fill(~keep[:, None], 0.0)  # (N, E, P)
     return embed.activation(embed.padding(embed.conv(normed))).transpose(1, 2)  # (N, P, E)
-
-
-def _parse_layer(layer: str | int, num_layers: int, checkpoint: str) -> int | str:
-    if layer in ("last", "mix"):
-        return layer
-    try:
-        index = int(layer)
-    except ValueError:
-        index = num_layers + 1  # refused below
-    if index == -1:
-        return "last"
-    if not -num_layers - 1 <= index <= num_layers:
-        raise KitError(
-            f"{checkpoint!r} has {num_layers} layers, layer {layer!r} is not there; "
-            f"expected last, mix or a number from {-num_layers - 1} to {num_layers}"
-        )
-    return index if index >= 0 else num_layers + 1 + index
 
 
 def _encoder_config(config: Mapping[str, Any]) -> PreTrainedConfig:

@@ -25,6 +25,7 @@ from tinyllava_kit.core.checkpoint import (
 )
 from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.core.interfaces import Features, Tower
+from tinyllava_kit.modalities.layers import parse_layer
 
 from .preprocessor import WhisperPreprocessor
 
@@ -98,7 +99,8 @@ class WhisperTower(Tower):
         found = read_pretrained(AutoConfig, checkpoint)
         check_model_type(found.model_type, MODEL_TYPES, checkpoint)
         encoder = {key: getattr(found, key) for key in _ENCODER_KEYS}
-        layer = _parse_layer(layer, found.encoder_layers, checkpoint)
+        layer = parse_layer(layer, found.encoder_layers, checkpoint)
+        layer = "last" if layer == found.encoder_layers else layer
         if isinstance(layer, int):
             encoder["encoder_layers"] = layer
         mel = _read_mel(checkpoint, found.num_mel_bins)
@@ -200,19 +202,3 @@ def _parse_window(seconds: float, rate: float, max_positions: int, checkpoint: s
             f"for which it has positions; got {seconds:g}"
         )
     return round(positions)
-
-
-def _parse_layer(layer: str | int, num_layers: int, checkpoint: str) -> int | str:
-    if layer == "last":
-        return layer
-    try:
-        index = int(layer)
-    except ValueError:
-        index = num_layers + 1  # refused below
-    if not -num_layers - 1 <= index <= num_layers:
-        raise KitError(
-            f"{checkpoint!r} has {num_layers} encoder layers, layer {layer!r} is not there; "
-            f"expected last or a number from {-num_layers - 1} to {num_layers}"
-        )
-    index %= num_layers + 1
-    return "last" if index == num_layers else index

@@ -21,23 +21,25 @@ _OPTIONS = (
     ),
 )
 
-DINOV2 = TowerSpec(
-    name="dinov2",
-    modality="image",
-    target="tinyllava_kit_vision_dinov2.tower:Dinov2Tower",
-    summary="DINOv2 vision transformer (Dinov2Model)",
-    model_types=("dinov2",),
-    checkpoint="facebook/dinov2-large",
-    options=_OPTIONS,
-)
-DINOV2_WITH_REGISTERS = TowerSpec(
-    name="dinov2_with_registers",
-    modality="image",
-    target="tinyllava_kit_vision_dinov2.tower:Dinov2WithRegistersTower",
-    summary="DINOv2 with register tokens, which are not among the features (Dinov2WithRegistersModel)",
-    model_types=("dinov2_with_registers",),
-    checkpoint="facebook/dinov2-with-registers-large",
-    options=_OPTIONS,
+
+def _spec(name: str, target: str, summary: str, checkpoint: str) -> TowerSpec:
+    return TowerSpec(
+        name=name,
+        modality="image",
+        target=f"tinyllava_kit_vision_dinov2.tower:{target}",
+        summary=summary,
+        model_types=(name,),
+        checkpoint=checkpoint,
+        options=_OPTIONS,
+    )
+
+
+DINOV2 = _spec("dinov2", "Dinov2Tower", "DINOv2 vision transformer (Dinov2Model)", "facebook/dinov2-large")
+DINOV2_WITH_REGISTERS = _spec(
+    "dinov2_with_registers",
+    "Dinov2WithRegistersTower",
+    "DINOv2 with register tokens, which are not among the features (Dinov2WithRegistersModel)",
+    "facebook/dinov2-with-registers-large",
 )
 
 
