@@ -102,6 +102,17 @@ def test_attention_between_words_is_that_of_one_full_pass(explained, whole):
             assert float(explained.between[number, before]) == pytest.approx(slow, abs=1e-5)
 
 
+def test_a_few_positions_at_a_time_are_the_same(pair, asked, explained, monkeypatch):
+    monkeypatch.setattr("tinyllava_kit.explanation.explaining.AT_ONCE", 4)
+    found = explain(*pair, asked, max_new_tokens=TOKENS)
+    assert len(found.choices) > 4
+    for ours, theirs in zip(found.choices, explained.choices, strict=True):
+        assert ours.probability == pytest.approx(theirs.probability, abs=1e-5)
+    torch.testing.assert_close(found.between, explained.between, atol=1e-5, rtol=0)
+    for ours, theirs in zip(found.items, explained.items, strict=True):
+        torch.testing.assert_close(ours.attention, theirs.attention, atol=1e-5, rtol=0)
+
+
 def test_the_llm_attends_as_before_afterwards(pair, asked):
     explain(*pair, asked, max_new_tokens=1)
     assert pair[0].language_model.config._attn_implementation == "sdpa"

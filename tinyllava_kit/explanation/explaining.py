@@ -26,6 +26,7 @@ from ..core.processing import Encoded, TinyLlavaProcessor
 from ..inference.answering import room_for
 
 TOP = 5  # tokens beside the one that was taken, and words beside a row
+AT_ONCE = 16  # positions whose attention is held of all layers and heads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +144,8 @@ def explain(
 def answer_run(model: TinyLlavaForConditionalGeneration, prompt: Tensor, ids: Tensor) -> tuple[Tensor, Tensor | None]:
     """Run the prompt (1, T, D) and the tokens (A,) that follow it.
 
-    Only the last positions are run with attention that is written down, so that it needs room for A rows and not for
-    T + A of them.
+    Only the last positions are run with attention that is written down, a few at a time, so that what is held of all
+    layers and heads is small beside the whole.
 
     Returns:
         logits: (A, V) float32, from which each token was chosen. attention: (A, T + A - 1) float32, mean over layers
@@ -152,21 +153,31 @@ def answer_run(model: TinyLlavaForConditionalGeneration, prompt: Tensor, ids: Te
     """
     llm = model.language_model
     cache = DynamicCache(config=model.config.text_config)
-    if prompt.shape[1] > 1:
+    length = prompt.shape[1]
+    if length > 1:
         model.get_decoder()(inputs_embeds=prompt[:, :-1], past_key_values=cache, use_cache=True)
     following = model.get_input_embeddings()(ids[None, :-1])  # (1, A - 1, D)
+    rows = torch.cat([prompt[:, -1:], following], dim=1)  # (1, A, D)
+    logits, attention = [], []
     with _eager(llm):
-        out = llm(
-            inputs_embeds=torch.cat([prompt[:, -1:], following], dim=1),  # (1, A, D)
-            past_key_values=cache,
-            use_cache=True,
-            output_attentions=True,
-        )
-    layers = [layer for layer in out.attentions or () if layer is not None]  # each (1, H, A, T + A - 1)
-    width = prompt.shape[1] + len(ids) - 1
-    if not layers or any(layer.shape[-1] != width for layer in layers):  # a window that slides has fewer
-        return out.logits[0].float(), None
-    return out.logits[0].float(), torch.stack([layer[0].float().mean(0) for layer in layers]).mean(0)  # (A, T + A - 1)
+        for start in range(0, len(ids), AT_ONCE):
+            step = rows[:, start : start + AT_ONCE]  # (1, c, D)
+            out = llm(inputs_embeds=step, past_key_values=cache, use_cache=True, output_attentions=True)
+            logits.append(out.logits[0].float())  # (c, V)
+            attention.append(_mean(out.attentions, length + start + step.shape[1] - 1))
+    if any(found is None for found in attention):
+        return torch.cat(logits), None
+    width = length + len(ids) - 1
+    padded = [F.pad(found, (0, width - found.shape[1])) for found in attention]  # each (c, T + A - 1)
+    return torch.cat(logits), torch.cat(padded)
+
+
+def _mean(attentions: Sequence[Tensor | None] | None, width: int) -> Tensor | None:
+    """Of layers of (1, H, c, `width`) the mean over layers and heads, (c, `width`); None where a window slid on."""
+    layers = [layer for layer in attentions or () if layer is not None]
+    if not layers or any(layer.shape[-1] != width for layer in layers):
+        return None
+    return torch.stack([layer[0].float().mean(0) for layer in layers]).mean(0)
 
 
 @contextmanager
