@@ -1,4 +1,4 @@
-"""What a plugin author's tests call: contracts that a tower must keep, as classes of tests for pytest.
+"""What a plugin author's tests call: contracts of towers and decoders, as classes of tests for pytest.
 
 Subclass one in a test module, under a name that begins with ``Test``; say which tower, and give a fixture `checkpoint`
 with a toy-size checkpoint of it in the hub's directory layout. Every method of the contract is then a test.
@@ -27,6 +27,7 @@ from __future__ import annotations
 import json
 import wave
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,12 +35,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import PreTrainedConfig
+from transformers import LlamaConfig, PreTrainedConfig
 
+from .core.catalog import Catalog, Offer
+from .core.configuration import TinyLlavaConfig
+from .core.decoders import TokenDecoder
 from .core.errors import KitError
-from .core.interfaces import Features, Preprocessor, Tower
+from .core.fusion import TextSpan, plan
+from .core.grammar import Grammar, allot
+from .core.interfaces import Features, Modality, Preprocessor, Tower
 from .core.modeling import TinyLlavaForConditionalGeneration, TinyLlavaPreTrainedModel
 from .core.processing import Batch, TinyLlavaProcessor
+from .core.specs import DecoderSpec, LanguageModelSpec
 from .modalities.audio import AudioModality, Waveform
 
 # Rows of a batch, by their index among the items: alone and beside others, in both orders.
@@ -346,6 +353,186 @@ class AudioTowerContract(TowerContract):
         yield "missing", str(folder / "gone.wav"), str(folder / "gone.wav")
 
 
+class TokenDecoderContract:
+    """What holds for a decoder that turns ids into items: its arithmetic, its order, and an LLM that learns it.
+
+    An author gives `decoder_class`, `modality_class` and `items`, and a fixture `checkpoint`, empty where it takes none.
+    The LLM is a toy: two layers, a vocabulary of a few ids, in front of the decoder's own.
+
+    A codec that was never trained gives one id for everything: fill its codebooks from what its encoder makes of the
+    items before anything is tested with it. `min_used` sees to it.
+    """
+
+    decoder_class: ClassVar[type[TokenDecoder]]
+    modality_class: ClassVar[type[Modality]]
+    # Keyword arguments of `Decoder.read_config`.
+    options: ClassVar[Mapping[str, Any]] = {}
+    # How many different ids of a range the items use together, as a share of the range or of all that they have there.
+    min_used: ClassVar[float] = 0.25
+    # Steps in which the toy learns four items at most.
+    max_steps: ClassVar[int] = 400
+
+    def items(self) -> Sequence[Any]:
+        """At least four items, as the modality reads them, that differ; some of different lengths. A second is long."""
+        raise NotImplementedError(f"{type(self).__name__} must give items()")
+
+    def build(self, checkpoint: str) -> TokenDecoder:
+        """The decoder with its weights, in eval."""
+        decoder = self.decoder_class(self.decoder_class.read_config(checkpoint, **self.options))
+        decoder.load_weights(checkpoint)
+        return decoder.eval()
+
+    def test_the_count_is_that_of_the_ids(self, checkpoint: str) -> None:
+        """By arithmetic, also of what was decoded; and ids are in the ranges, in the order that is stated."""
+        decoder = self.build(checkpoint)
+        grammar = _grammar(decoder)
+        for number, item in enumerate(self.items()):
+            ids = decoder.encode(item)
+            assert ids.dtype == torch.int64, f"item {number}: ids are {ids.dtype}"
+            assert ids.ndim == 1, f"item {number}: ids have shape {tuple(ids.shape)}"
+            assert decoder.num_ids(item) == len(ids), f"item {number}: {decoder.num_ids(item)} counted, {len(ids)} ids"
+            grammar.enclosed("it", ids, f"item {number}")
+            again = decoder.num_ids(decoder.decode(ids))
+            assert again == len(ids), f"item {number}: {len(ids)} ids become an item of {again}"
+
+    def test_ids_are_the_same_alone_and_behind_others(self, checkpoint: str) -> None:
+        """No state is left from one item to the next, neither coding nor decoding; ids survive JSON."""
+        decoder = self.build(checkpoint)
+        items = list(self.items())
+        alone = [self.build(checkpoint).encode(item) for item in items]
+        for number in (*range(len(items)), *reversed(range(len(items)))):
+            ids = decoder.encode(items[number])
+            assert torch.equal(ids, alone[number]), f"item {number} has other ids behind others than alone"
+            first, again = (decoder.decode(torch.tensor(_through_json(ids.tolist()))) for _ in range(2))
+            assert _same(first, again), f"item {number}: the same ids give another item the second time"
+
+    def test_pieces_joined_are_what_is_decoded_at_once(self, checkpoint: str) -> None:
+        """However many steps are pushed at a time."""
+        decoder, modality = self.build(checkpoint), self.modality_class()
+        grammar = _grammar(decoder)
+        for number, item in enumerate(self.items()):
+            ids = decoder.encode(item)
+            whole = decoder.decode(ids)
+            first, _ = grammar.span("it")
+            ends = [n + 1 for n, each in enumerate(ids.tolist()) if grammar.may_end("it", each + first + 2)]
+            for step in (1, 2, 5, len(ends)):
+                stream, at, pieces = decoder.stream(), 0, []
+                for end in dict.fromkeys([*ends[step - 1 :: step], ends[-1]]):
+                    pieces.append(stream.push(ids[at:end]))
+                    at = end
+                pieces = [piece for piece in (*pieces, stream.finish()) if piece is not None]
+                assert _same(modality.join(pieces), whole), f"item {number}, {step} steps at a time: not the whole"
+
+    def test_the_items_use_many_ids(self, checkpoint: str) -> None:
+        """Of every range with more than one: a codec that gives one id for everything proves nothing."""
+        decoder = self.build(checkpoint)
+        ids = torch.cat([decoder.encode(item) for item in self.items()])
+        first = 0
+        for name, size in decoder.ranges.items():
+            mine = ids[(ids >= first) & (ids < first + size)]
+            possible = min(size, len(mine))
+            wanted = max(min(2, size), self.min_used * possible)
+            used = len(mine.unique())
+            assert used >= wanted, f"range {name!r}: {used} ids of {possible}"
+            first += size
+
+    def test_generated_items_are_whole(self, checkpoint: str) -> None:
+        """Greedy, sampled, with beams; one that is cut off keeps its whole steps; a forbidden one never begins."""
+        model = self._toy(checkpoint)
+        grammar = model.extension.grammar
+        prompt = torch.tensor([[1, 3], [1, 4]])
+        speak = {"force": ["it"], "eos_token_id": list(range(_TOY_IDS)), "max_new_tokens": 50, "pad_token_id": 0}
+        for how in ({"do_sample": False}, {"do_sample": True}, {"do_sample": False, "num_beams": 2}):
+            torch.manual_seed(0)
+            for row in model.generate(prompt, **speak, **how)[:, 2:].tolist():
+                piece = grammar.pieces(row)[0]
+                assert piece.modality == "it", f"{how}: the item that is forced does not begin"
+                grammar.enclosed("it", torch.tensor(piece.ids, dtype=torch.int64), f"what is generated with {how}")
+                model.decoders["it"].decode(torch.tensor(piece.ids))
+        silent = model.generate(prompt, forbid=["it"], max_new_tokens=20, do_sample=True, pad_token_id=0)
+        assert int(silent.max()) < grammar.first, "a forbidden item begins"
+
+    def test_the_llm_is_as_it_was(self, checkpoint: str) -> None:
+        """Its logits are bit-equal with the decoder and without; one step changes the rows and nothing else."""
+        model = self._toy(checkpoint)
+        ids = torch.tensor([[1, 3, 2, 5]])
+        with torch.no_grad():
+            own, extended = model.language_model(input_ids=ids).logits, model(ids).logits
+        assert torch.equal(extended[..., : own.shape[-1]], own), "the LLM's own logits are others with the decoder"
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        self._learn(model, [([1, 3], self._answers(model)[0])], steps=1, rows_alone=True)
+        changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+        expected = {"decoders.it.rows.embedding", "decoders.it.rows.head"}
+        assert changed == expected, f"one step changed {sorted(changed)}"
+
+    def test_a_small_model_learns_four_items_exactly(self, checkpoint: str) -> None:
+        """Each by its own prompt: ids and items are equal, and the prompts do not give one another's."""
+        model = self._toy(checkpoint)
+        answers = self._answers(model)[:4]
+        prompts = [[1, 3 + number] for number in range(4)]
+        assert len({tuple(answer) for answer in answers}) == 4, "four items have fewer than four sequences of ids"
+        self._learn(model, list(zip(prompts, answers, strict=True)), steps=self.max_steps)
+        grammar, decoder, items = model.extension.grammar, model.decoders["it"], self.items()
+        for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+            made = model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=len(answer), pad_token_id=0)
+            got = made[0, len(prompt) :].tolist()
+            right = sum(a == b for a, b in zip(got, answer, strict=False))
+            assert got == answer, f"item {number} is not learned: {right} ids of {len(answer)} are right"
+            decoded = decoder.decode(torch.tensor(grammar.pieces(got)[0].ids))
+            expected = decoder.decode(decoder.encode(items[number]))
+            assert _same(decoded, expected), f"item {number}: equal ids give another item"
+
+    def _toy(self, checkpoint: str) -> TinyLlavaForConditionalGeneration:
+        config = self.decoder_class.read_config(checkpoint, **self.options)
+        target = f"{self.decoder_class.__module__}:{self.decoder_class.__qualname__}"
+        specs = (
+            LanguageModelSpec(name="toy", target="tinyllava_kit.core.interfaces:LanguageModel"),
+            DecoderSpec(name="it", target=target, modality="it"),
+        )
+        offers = tuple(Offer(spec=spec, plugin="tests", distribution="tests", version="0") for spec in specs)
+        ranges = allot({"it": dict(self.decoder_class(config).ranges)}, _TOY_IDS)
+        torch.manual_seed(0)
+        model = TinyLlavaForConditionalGeneration(
+            TinyLlavaConfig(
+                text_config=_toy_llm(),
+                llm={"name": "toy", "distribution": "tests"},
+                decoders={"it": {"name": "it", "distribution": "tests", "config": config}},
+                token_ranges=ranges,
+            ),
+            catalog=Catalog(offers=offers),
+        )
+        model.decoders["it"].load_weights(checkpoint)
+        return model.eval()
+
+    def _answers(self, model: TinyLlavaForConditionalGeneration) -> list[list[int]]:
+        return [[*model.ids_of("it", item), 2] for item in self.items()]
+
+    def _learn(
+        self,
+        model: TinyLlavaForConditionalGeneration,
+        samples: Sequence[tuple[list[int], list[int]]],
+        *,
+        steps: int,
+        rows_alone: bool = False,
+    ) -> None:
+        """Until every id is the likeliest at its place with some to spare, or the steps are over."""
+        layout = plan([[TextSpan(prompt), TextSpan(answer, answer)] for prompt, answer in samples])
+        targets = model.extension.grammar.targets(layout.input_ids.flatten()[layout.target_rows])
+        model.requires_grad_(False)
+        model.decoders["it"].requires_grad_(True)
+        model.language_model.requires_grad_(not rows_alone)
+        optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=3e-3)
+        model.train()
+        for _ in range(steps):
+            out = model(layout.input_ids, layout.attention_mask, labels=layout.labels, plan=layout, targets=targets)
+            if float(out.target_losses.max()) < 0.1:
+                break
+            optimizer.zero_grad()
+            out.loss.backward()
+            optimizer.step()
+        model.eval()
+
+
 class _NoSync(TorchDispatchMode):
     """Fails where a value would be read back from the device."""
 
@@ -402,6 +589,42 @@ def _spoiled(inputs: Mapping[str, Tensor], alone: Sequence[Mapping[str, Tensor]]
                 garbage[real] = row[real]
                 row.copy_(garbage)
     return spoiled
+
+
+_TOY_IDS = 11
+
+
+def _toy_llm() -> PreTrainedConfig:
+    return LlamaConfig(
+        vocab_size=_TOY_IDS,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        initializer_range=0.1,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+
+
+def _grammar(decoder: TokenDecoder) -> Grammar:
+    return Grammar(allot({"it": dict(decoder.ranges)}, _TOY_IDS), {"it": decoder.follows}, _TOY_IDS)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two items are equal, arrays and tensors to the bit."""
+    if isinstance(one, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other)
+    if is_dataclass(one):
+        return all(_same(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(_same(a, b) for a, b in zip(one, other, strict=True))
+    return bool(one == other)
 
 
 def _through_json(value: Any) -> Any:

@@ -134,6 +134,11 @@ class Grammar:
         states = self.group_of == self.groups.index(group)
         return self.allowed[states].any(0).nonzero()[:, 0]
 
+    def targets(self, previous: Tensor) -> dict[str, Tensor]:
+        """The ids (n,) in front of target positions -> every group, in order, with which of the n are of it, (g,)."""
+        group = self.group_of[self.state_of[previous]]  # (n,)
+        return {name: (group == index).nonzero()[:, 0] for index, name in enumerate(self.groups)}
+
     def enclosed(self, modality: str, ids: Tensor, name: str) -> list[int]:
         """What a decoder gave for an item, (n,) from 0, as ids of the vocabulary between the marks.
 

@@ -1,0 +1,26 @@
+"""What this distribution offers."""
+
+from __future__ import annotations
+
+from tinyllava_kit import hookimpl
+from tinyllava_kit.core.specs import DecoderSpec, Option
+
+
+@hookimpl
+def tinyllava_decoders() -> tuple[DecoderSpec, ...]:
+    return (
+        DecoderSpec(
+            name="codec2",
+            target="tinyllava_kit_speech_codec2.decoder:Codec2Decoder",
+            summary="Codec 2: speech at 8 kHz 100 to 350 ids a second; its tables are in the library",
+            modality="audio",
+            options=(
+                Option(
+                    name="mode",
+                    default="1200",
+                    choices=("3200", "2400", "1300", "1200", "700C"),
+                    help="bits a second; more are easier to understand, fewer are easier to learn",
+                ),
+            ),
+        ),
+    )

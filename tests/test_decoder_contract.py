@@ -1,0 +1,97 @@
+"""The contract of decoders finds what it is for: the drawing plugin keeps it, and each way to break it fails a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+from tests.strokes import CORNER, LINE, drawing  # noqa: F401 (a fixture)
+from tinyllava_kit.testing import TokenDecoderContract
+
+pytestmark = pytest.mark.usefixtures("drawing")
+
+ITEMS = [LINE, CORNER, [[(0.5, 0.0)], [(0.5, 1.0), (0.0, 0.5)]], [[(0.0, 1.0)]], [[(1.0, 0.5), (0.5, 0.5)]]]
+NAMES = [name for name in dir(TokenDecoderContract) if name.startswith("test_")]
+
+
+def contract(change: Callable[[Any], None] = lambda decoder: None) -> TokenDecoderContract:
+    """The contract of a stroke decoder that `change` was done to."""
+    from tinyllava_kit_drawing.decoder import StrokeDecoder
+    from tinyllava_kit_drawing.strokes import DrawingModality
+
+    class Contract(TokenDecoderContract):
+        decoder_class = StrokeDecoder
+        modality_class = DrawingModality
+        options: ClassVar = {"grid": 3}
+
+        def items(self):
+            return ITEMS
+
+        def build(self, checkpoint):
+            decoder = super().build(checkpoint)
+            change(decoder)
+            return decoder
+
+    return Contract()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_drawing_plugin_keeps_the_contract(name: str) -> None:
+    getattr(contract(), name)("")
+
+
+def one_id(decoder: Any) -> None:
+    encode = decoder.encode
+    decoder.encode = lambda item: torch.where(encode(item) > 4, 5, torch.where(encode(item) > 1, 2, encode(item)))
+
+
+def counts_one_more(decoder: Any) -> None:
+    count = decoder.num_ids
+    decoder.num_ids = lambda item: count(item) + 1
+
+
+def another_order(decoder: Any) -> None:
+    encode = decoder.encode
+    decoder.encode = lambda item: encode(item).flip(0)
+
+
+def remembers(decoder: Any) -> None:
+    encode, seen = decoder.encode, []
+
+    def with_memory(item: Any) -> Any:
+        seen.append(item)
+        ids = encode(item)
+        ids[1] = 2 + len(seen) % 3
+        return ids
+
+    decoder.encode = with_memory
+
+
+def loses_what_was_streamed(decoder: Any) -> None:
+    stream = decoder.stream
+
+    def forgetful() -> Any:
+        made = stream()
+        push = made.push
+        made.push = lambda ids: push(ids[:3])
+        return made
+
+    decoder.stream = forgetful
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "message"),
+    [
+        (one_id, "test_the_items_use_many_ids", "range 'x': 1 ids of 3"),
+        (counts_one_more, "test_the_count_is_that_of_the_ids", "10 counted, 9 ids"),
+        (another_order, "test_the_count_is_that_of_the_ids", "of which number 0 is not one that may stand there"),
+        (remembers, "test_ids_are_the_same_alone_and_behind_others", "has other ids behind others than alone"),
+        (loses_what_was_streamed, "test_pieces_joined_are_what_is_decoded_at_once", "2 steps at a time: not the whole"),
+    ],
+)
+def test_what_breaks_the_contract_fails_its_test(change: Callable[[Any], None], name: str, message: str) -> None:
+    with pytest.raises(Exception, match=message):
+        getattr(contract(change), name)("")
