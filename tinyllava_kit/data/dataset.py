@@ -93,7 +93,9 @@ class ConversationDataset(Dataset):
                 continue
             with self.skipped.catching(label):
                 conversation = make()
-                (self.processor.encode if decode else self.processor.outline)(conversation)
+                self.processor.outline(conversation)
+                if decode:
+                    self.processor.encode(conversation, writer=self.processor.outline_ids)
                 yield OptionalConversation(conversation.turns, conversation.items, conversation.name)
 
     def __len__(self) -> int:

@@ -185,9 +185,10 @@ class _Items:
 
     def _problem(self, item: Item) -> str:
         try:
-            self.processor.outline_item(item)
+            modality = self.processor.modalities[item.modality]
+            modality.outline(item.source)
             if self.decode:
-                self.processor.modalities[item.modality].read(item.source)
+                modality.read(item.source)
         except KitError as error:
             return str(error)
         return ""

@@ -53,13 +53,15 @@ class ShownRow:
 def first_batch(recipe: Recipe, *, count: int, only: str | None = None) -> tuple[Batch, TinyLlavaProcessor]:
     """The first `count` rows of a batch of a stage, the recipe's first where none is named.
 
-    Packed rows and sized batches are those of the first epoch; other samples are the first of the data.
+    Packed rows and sized batches are those of the first epoch; other samples are the first of the data. Where the
+    assistant gives items, whose ids the model would have to make, their begin mark stands as often.
 
     Raises:
         KitError: no such stage, data that cannot be read.
     """
     stage = recipe.stages[0] if only is None else recipe.stage(only)
     processor = TinyLlavaProcessor.from_pretrained(recipe.model)
+    processor.writer = processor.outline_ids
     dataset = read_data(stage, processor, seed=recipe.seed, skipped=SkippedRows())
     collate = Collator(processor, stage.max_length)
     if not isinstance(dataset, ConversationDataset):
