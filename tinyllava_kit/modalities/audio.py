@@ -21,7 +21,6 @@ MIN_MARKER_SECONDS = 1.0
 MAX_SECONDS = 2 * 60 * 60  # a small file can decode to days of silence
 RATES_HZ = (1_000, 768_000)
 MAX_DRAWN = 2_000  # pieces of a waveform in a drawing, each from its lowest to its highest sample
-MAX_DRAWN = 2_000  # pieces of a waveform in a drawing, each from its lowest to its highest sample
 
 _SOURCES = "a path, bytes, a file object, (array, rate), {'array': ..., 'sampling_rate': ...} or {'bytes': ...}"
 _BLOCK = 1 << 18  # frames decoded at a time: a header that lies about the length costs no memory
@@ -120,6 +119,7 @@ class AudioModality(Modality):
     def blank(self, item: Waveform) -> Waveform:
         """Silence of the same length and rate."""
         return replace(item, samples=np.zeros_like(item.samples))
+
     def join(self, pieces: Sequence[Waveform]) -> Waveform:
         """The pieces of a sound behind one another; all have its rate."""
         return replace(pieces[0], samples=np.concatenate([piece.samples for piece in pieces]))
@@ -144,7 +144,6 @@ class AudioModality(Modality):
         finally:
             with suppress(OSError):
                 os.unlink(partial)
-
 
     def expand(self, item: Waveform, preprocessor: Preprocessor) -> list[Any]:
         """The sound alone or, with `marker_seconds`, the time and the part that starts there, in turns.
