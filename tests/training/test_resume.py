@@ -121,6 +121,25 @@ def _run_until(recipe_file, path):
         process.wait()
 
 
+def test_what_auto_found_stays_when_a_run_goes_on(place, monkeypatch):
+    """Features of the cache and of the tower differ in their last bits: the clock must not choose anew."""
+    from tinyllava_kit.training import caching
+
+    path = recipe(place, "auto", max_steps=4, save_steps=2, cache_features="auto")
+    answers = iter([True, False])
+    monkeypatch.setattr(caching, "_wins", lambda *_: next(answers))
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.KitTrainer, "_clip_grad_norm", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            run_recipe(Recipe.from_yaml(path))
+    readers = []
+    keep = caching.FeatureCache.fill
+    monkeypatch.setattr(caching.FeatureCache, "fill", lambda self, items: readers.append(self) or keep(self, items))
+    run_recipe(Recipe.from_yaml(path))
+    assert readers
+    assert next(answers) is False  # it was not asked again
+
+
 def test_a_checkpoint_that_could_not_be_written_leaves_the_last_one(place, monkeypatch):
     path = recipe(place, "full disk", max_steps=4, save_steps=2)
 

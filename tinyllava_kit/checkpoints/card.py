@@ -97,7 +97,7 @@ def _parts(config: Mapping[str, Any]) -> list[str]:
 def _stage(stage: Mapping[str, Any]) -> list[str]:
     trained = [f"{part['name']} ({part['mode']}, {part['trained']:,} parameters)" for part in stage["parts"]]
     skipped = f", {stage['skipped']} rows skipped" if stage["skipped"] else ""
-    data = [f"`{source['path']}`" for source in stage["settings"]["data"]]
+    data = [f"`{source['path'] or source['dataset']}`" for source in stage["settings"]["data"]]
     return [
         f"## Stage {stage['name']}",
         "",
@@ -108,7 +108,7 @@ def _stage(stage: Mapping[str, Any]) -> list[str]:
         f"- command: `{stage['command']}`",
         "",
         "```yaml",
-        *yaml.safe_dump(stage["settings"], sort_keys=False).strip().split("\n"),
+        *yaml.safe_dump(stage["recipe"], sort_keys=False).strip().split("\n"),
         "```",
     ]
 

@@ -86,6 +86,10 @@ class FeatureCache:
         self._encode_missing({place: wanted[place] for place in wanted if not self.store.has(*place)})
         return len(missing)
 
+    def has(self, item: Item) -> bool:
+        """Whether the features of an item are there."""
+        return self.store.has(*self.place(item))
+
     def place(self, item: Item) -> Place:
         """Where the features of an item stand, or would."""
         if item.modality not in self._spaces:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,13 +13,14 @@ from ..core.conversation import Item
 from ..core.errors import KitError
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import EncodedItem, Parts
-from ..core.ranks import from_first, say, world_size
+from ..core.ranks import from_first, rank, say, wait_for_all, world_size
 from ..data.dataset import ConversationDataset
 from ..inference.feature_store import GB
 from ..inference.features import FeatureCache, item_key
 from .batches import Epochs
 from .recipe import FeatureCaching, Stage
 
+DECISION_FILE = "cached.json"
 FOLDER = "features.cache"  # in the recipe's output; no stage can have this name
 TRIED = 16  # items that `auto` measures
 
@@ -29,20 +31,24 @@ def cache_features(
     stage: Stage,
     batches: Epochs | None,
     folder: Path,
+    checkpoints: Path,
     device: torch.device,
 ) -> None:
     """Give the dataset a reader of cached features, filled, where the stage wants one; with ``auto``, where it wins.
 
+    What ``auto`` found is kept with the checkpoints: features from the cache and from the tower differ in their last
+    bits, and a run that goes on must have the same.
+
     Args:
         batches: of the stage, where they are not drawn one sample after another.
-        folder: where the features go, unless the stage says another.
+        folder: where the features go, unless the stage says another. `checkpoints`: of the stage.
         device: where the towers run for it.
 
     Raises:
         KitError: a tower is trained, so that its features change; see also `FeatureCache.fill`.
     """
     how = stage.cache_features
-    trained = [name for name in stage.train if name.startswith("tower.")]
+    trained = [name for name in stage.trained if name.startswith("tower.")]
     if not how.mode or (trained and how.mode == "auto"):
         return
     if trained:
@@ -51,7 +57,10 @@ def cache_features(
     items = [item for conversation in dataset.conversations for item in dataset.processor.heard(conversation)]
     home = model.device
     model.towers.to(device)
-    if how.mode is True or (items and _wins(cache, items, stage, how, _passes(stage, len(dataset), batches))):
+    kept = how.mode is True
+    if how.mode == "auto" and items:
+        kept = _decided(checkpoints, lambda: _wins(cache, items, stage, how, _passes(stage, len(dataset), batches)))
+    if kept:
         start = time.monotonic()
         encoded = cache.fill(items)
         say(f"encoded {encoded} items with the frozen towers in {time.monotonic() - start:.0f} s; the rest was there")
@@ -59,11 +68,26 @@ def cache_features(
     model.towers.to(home)
 
 
+def _decided(checkpoints: Path, decide: Callable[[], bool]) -> bool:
+    """What was decided when the stage began, or is now."""
+    file = checkpoints / DECISION_FILE
+    if file.exists():
+        return bool(json.loads(file.read_text(encoding="utf-8")))
+    decision = decide()
+    if rank() == 0:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(decision), encoding="utf-8")
+    wait_for_all()
+    return decision
+
+
 def _wins(cache: FeatureCache, items: Sequence[Item], stage: Stage, how: FeatureCaching, passes: float) -> bool:
     """Whether the stage takes less time with the cache, filling it included, judged by a few items; rank 0 decides."""
     different = list({item_key(item): item for item in items}.values())
-    tried = different[:: -(-len(different) // TRIED)]
-    missing = cache.fill(tried) / len(tried)
+    step = -(-len(different) // TRIED)
+    tried, others = different[::step], different[step // 2 :: step]  # what an earlier try has filled says nothing
+    missing = sum(not cache.has(item) for item in others) / len(others)
+    cache.fill(tried)
     size = sum(p.features.nbytes for item in tried for p in cache(item) if isinstance(p, EncodedItem)) / len(tried)
     batches = _batches(tried, stage.batch_size)
     tower = min(_seconds(lambda: [cache.encode(batch) for batch in batches]) for _ in range(2)) / len(tried)

@@ -33,11 +33,16 @@ class TrainedPart:
 
 @dataclass(frozen=True, kw_only=True)
 class StageRecord:
-    """A stage that is done. `samples`: of an epoch; None: of a stream. `loss`: the last that was logged."""
+    """A stage that is done.
+
+    `settings`: all that its outcome depends on. `recipe`: the same as one writes it, without defaults. `samples`: of an
+    epoch; None: of a stream. `loss`: the last that was logged.
+    """
 
     name: str
     command: str
     settings: Mapping[str, Any]
+    recipe: Mapping[str, Any]
     parts: tuple[TrainedPart, ...]
     samples: int | None
     skipped: int

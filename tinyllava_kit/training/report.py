@@ -59,7 +59,7 @@ def report(record: StageRecord, log: Sequence[Mapping[str, Any]], answered: Sequ
         ),
         "<h2>Answers of the trained model to rows of its data</h2>" if answered else "",
         *map(_sample, answered),
-        f"<h2>Settings</h2><pre>{html.escape(json.dumps(record.settings, indent=1))}</pre>",
+        f"<h2>Settings</h2><pre>{html.escape(json.dumps(record.recipe, indent=1))}</pre>",
     ]
     return (
         f"<!doctype html><html><meta charset='utf-8'><title>{title}</title><style>{STYLE}</style>{''.join(body)}</html>"

@@ -25,7 +25,7 @@ from ..inference.codes import ItemCodes
 from .arguments import training_arguments
 from .batches import Epochs
 from .batching import batches_of
-from .caching import FOLDER, cache_features
+from .caching import DECISION_FILE, FOLDER, cache_features
 from .guard import check_gradients, samples_for_parts
 from .history import StageRecord, command_line, device_name, trained_part
 from .idle import WithIdleItems, idle_items
@@ -90,6 +90,8 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, report
     set_seed(seed)  # adapters and other new weights are drawn before the Trainer sets it
     model, processor = _load(stage, source)
     skipped = SkippedRows(target / SKIPPED_FILE)
+    if rank() == 0 and _last_checkpoint(checkpoints) is None:  # of a run that begins anew, not of one that goes on
+        skipped.forget()
     dataset = read_data(stage, processor, seed=seed, skipped=skipped)
     conversations: Sequence[Conversation] = ()
     if isinstance(dataset, ConversationDataset):
@@ -102,7 +104,7 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, report
     arguments = training_arguments(
         stage, checkpoints, seed, epochs=stage.epochs if batches is None else 1, report_to=report_to
     )
-    cache_features(model, dataset, stage, batches, target.parent / FOLDER, arguments.device)
+    cache_features(model, dataset, stage, batches, target.parent / FOLDER, checkpoints, arguments.device)
     samples, collator, loss = objective_of(stage, dataset, model)
     if world_size() > 1:
         collator = WithIdleItems(collator, idle_items(dataset))
@@ -137,6 +139,7 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, report
             name=stage.name,
             command=command_line(),
             settings=settings,
+            recipe=stage.model_dump(mode="json", exclude_defaults=True),
             parts=tuple(trained_part(name, part, stage) for name, part in parts.trained.items()),
             samples=len(conversations) or None,
             skipped=num_skipped,
@@ -182,7 +185,8 @@ def _one_clear_line(trainer: KitTrainer, checkpoints: Path) -> Iterator[None]:
     except KitError as error:
         trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
         if not _last_checkpoint(checkpoints):
-            (checkpoints / SETTINGS_FILE).unlink(missing_ok=True)
+            for name in (SETTINGS_FILE, DECISION_FILE):
+                (checkpoints / name).unlink(missing_ok=True)
         for folder in (checkpoints, *checkpoints.parents[:2]):
             with suppress(OSError):
                 folder.rmdir()  # which refuses one that is not empty
