@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from transformers import GenerationConfig
 
 from ..core.catalog import Catalog
 from ..core.checkpoint import check_loaded, read_pretrained
 from ..core.configuration import TinyLlavaConfig
 from ..core.discovery import discover
+from ..core.errors import KitError
 from ..core.foreign import is_ours
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.parts import part_prefixes
@@ -65,6 +67,7 @@ def check(
     directory, catalog = Path(directory), catalog or discover()
     if not is_ours(read_config(directory)):
         foreign = open_foreign(directory, names_from=names_from, template=template, catalog=catalog)
+        foreign.generation_config()
         return Checked(
             layout=foreign.layout,
             config=foreign.config,
@@ -72,14 +75,20 @@ def check(
             rows=foreign.rows,
             notes=foreign.notes,
         )
-    config = read_pretrained(TinyLlavaConfig, str(directory))
-    TinyLlavaProcessor.from_pretrained(str(directory), catalog=catalog)
+    processor = TinyLlavaProcessor.from_pretrained(str(directory), catalog=catalog)
+    if template is not None:
+        processor = processor.with_template(template)
+    config = processor.config
+    if (directory / "generation_config.json").is_file():
+        read_pretrained(GenerationConfig, str(directory))
     tensors = open_weights(directory)
     with torch.device("meta"):
         model = TinyLlavaForConditionalGeneration(config, catalog=catalog)
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     notes: tuple[str, ...] = ()
-    if getattr(config, "quantization_config", None) is not None:
+    if (quantized := getattr(config, "quantization_config", None)) is not None:
+        if not isinstance(quantized, dict) or quantized.get("quant_method") != "bitsandbytes":
+            raise KitError(f"{directory / 'config.json'}: quantization_config: only bitsandbytes' is read")
         notes = ("the weights are quantized; their shapes were not compared",)
         own = {name: tensors[name].shape if name in tensors else shape for name, shape in own.items()}
     surplus = () if notes else tensors.keys() - own.keys()

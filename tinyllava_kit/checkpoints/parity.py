@@ -21,7 +21,7 @@ from ..core.errors import KitError
 from ..core.fusion import IGNORE_INDEX, ItemSpan, Plan, Sample, TextSpan, plan
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from .ours import IMAGE
-from .weights import open_file
+from .weights import Lazy, open_file
 
 IMAGE_TOKEN = -200  # LLaVA's
 TOLERANCE = 1e-4
@@ -56,9 +56,7 @@ def compare(
     Raises:
         KitError: the file is no reference, or shapes differ.
     """
-    stored = {name: tensor.read() for name, tensor in open_file(Path(file)).items()}
-    if "in.input_ids" not in stored:
-        raise KitError(f"{file}: not a reference: it has no in.input_ids; it has {', '.join(sorted(stored)[:8])}")
+    stored = {name: tensor.read() for name, tensor in open_reference(file).items()}
     wanted = {name: value for name, value in ((_output(key), value) for key, value in stored.items()) if name}
     if "labels" in wanted:  # nothing predicts a first position, whatever its label
         wanted["labels"] = F.pad(wanted["labels"][:, 1:], (1, 0), value=IGNORE_INDEX)
@@ -76,6 +74,18 @@ def compare(
     if "ids" in wanted:
         found["ids"] = _greedy(model, stored, wanted["ids"].shape[1])
     return [_compare(name, found[name], wanted[name], layout) for name in OUTPUTS if name in wanted and name in found]
+
+
+def open_reference(file: str | os.PathLike[str]) -> dict[str, Lazy]:
+    """A reference's tensors, unread.
+
+    Raises:
+        KitError: the file is no reference.
+    """
+    stored = open_file(Path(file))
+    if "in.input_ids" not in stored:
+        raise KitError(f"{file}: not a reference: it has no in.input_ids; it has {', '.join(sorted(stored)[:8])}")
+    return stored
 
 
 def lay_out(

@@ -38,7 +38,7 @@ class Component:
             KitError: not a mapping with a name, or unknown keys.
         """
         known = {each.name for each in fields(cls)}
-        if not isinstance(value, Mapping) or "name" not in value or value.keys() - known:
+        if not isinstance(value, Mapping) or not isinstance(value.get("name"), str) or value.keys() - known:
             raise KitError(f"config.json: {where} wants {{'name': ..., 'options': {{...}}}}, got {value!r}")
         return cls(**value)
 

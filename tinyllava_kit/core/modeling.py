@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import Cache, GenerationMixin, PreTrainedModel
+from transformers import Cache, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import ModelOutput
 
 from .catalog import Catalog
@@ -182,6 +182,8 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
     ) -> None:
         super().__init__(config)
         catalog = catalog or discover()
+        if not isinstance(config.text_config, PreTrainedConfig):
+            raise KitError("config.json: the model has no text_config, the configuration of its LLM")
         self.llm_interface: type[LanguageModel] = load(config.component("llm").offer("llm", catalog).spec)
         self.language_model = language_model or self.llm_interface.build(config.text_config)
         config.text_config = self.language_model.config  # one truth; generate makes its masks from this one

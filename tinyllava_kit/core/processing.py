@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from .catalog import Catalog
-from .checkpoint import read_pretrained
+from .checkpoint import first_line, read_pretrained
 from .configuration import TinyLlavaConfig
 from .conversation import ITEM, Conversation, Item, Span, Turn, from_messages, from_row
 from .decoders import Decoder
@@ -374,7 +374,11 @@ class TinyLlavaProcessor(ProcessorMixin):
         preprocessors = {}
         for modality in config.towers:
             tower = load(config.component("tower", modality).offer("tower", catalog).spec)
-            preprocessors[modality] = tower.preprocessor_class.from_settings(settings["preprocessors"][modality])
+            try:
+                preprocessors[modality] = tower.preprocessor_class.from_settings(settings["preprocessors"][modality])
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                what = f"{type(error).__name__}: {first_line(error)}"
+                raise KitError(f"{path!r}: {SETTINGS_FILE}: no preprocessor of {modality!r} in it: {what}") from error
         tokenizer = read_pretrained(AutoTokenizer, path, config=config.text_config, **hub)  # or it wants to know ours
         return cls(tokenizer, config, preprocessors, catalog)
 

@@ -44,12 +44,15 @@ def command(
 
     from tinyllava_kit.checkpoints.conversion import convert, table_of
     from tinyllava_kit.checkpoints.layouts import open_foreign
+    from tinyllava_kit.checkpoints.parity import open_reference
     from tinyllava_kit.core.errors import KitError
     from tinyllava_kit_cli.table import align
 
     refuse_taken(target)
     if is_ours(read_config(Path(source))):
         raise KitError(f"{source!r} is a model directory of this kit already; there is nothing to convert")
+    if reference:
+        open_reference(reference)
     foreign = open_foreign(source, layout=layout, names_from=names_from, template=template)
 
     import torch

@@ -12,9 +12,15 @@ def foreign_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What a foreign checkpoint may need to be told."""
     for option in (
         click.option("--template", help="The chat template; default: the one that fits the LLM."),
-        click.option("--names-from", type=click.Path(), help="Where the models lie that the checkpoint names."),
         click.option(
-            "--reference", type=click.Path(), help="A safetensors file of inputs and outputs to compare with."
+            "--names-from",
+            type=click.Path(exists=True, file_okay=False),
+            help="Where the models lie that the checkpoint names.",
+        ),
+        click.option(
+            "--reference",
+            type=click.Path(exists=True, dir_okay=False),
+            help="A safetensors file of inputs and outputs to compare with.",
         ),
     ):
         command = option(command)

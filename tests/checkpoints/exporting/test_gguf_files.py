@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
-from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from tests import toys
 from tests.golden_models import GOLDEN
@@ -130,12 +137,13 @@ def test_transformers_reads_the_same_llm_and_tokenizer(tmp_path, tied):
     assert (tokenizer.bos_token_id, tokenizer.eos_token_id) == (1, 2)
 
 
-def qwen2_model(folder):
+def qwen_model(folder, config_class=Qwen2Config, llm_class=Qwen2ForCausalLM, **sizes):
     torch.manual_seed(4)
     tokenizer = AutoTokenizer.from_pretrained(GOLDEN / "data" / "tokenizers" / "qwen2_instruct")
     tokenizer.chat_template = toys.CHAT_TEMPLATE
     tokenizer.save_pretrained(folder)
-    config = Qwen2Config(
+    config = config_class(
+        **sizes,
         vocab_size=len(tokenizer) + 5,
         hidden_size=24,
         intermediate_size=44,
@@ -146,18 +154,18 @@ def qwen2_model(folder):
         tie_word_embeddings=False,
         initializer_range=0.3,
     )
-    llm = Qwen2ForCausalLM(config)
-    for name, bias in llm.named_parameters():
-        if name.endswith(".bias"):
-            torch.nn.init.normal_(bias)
+    llm = llm_class(config)
+    for name, weight in llm.named_parameters():
+        if name.endswith((".bias", "norm.weight")):
+            torch.nn.init.normal_(weight)
     llm.save_pretrained(folder)
     flags = {"towers": [f"image=clip:{toys.CLIP}"], "connectors": ["image=mlp2x_gelu"], "settings": []}
-    return assemble(Assembly.from_flags(llm=f"qwen2:{folder}", **flags))
+    return assemble(Assembly.from_flags(llm=f"{config.model_type}:{folder}", **flags))
 
 
 @torch.no_grad()
 def test_a_qwen2_is_written_with_its_biases(tmp_path):
-    model, processor = qwen2_model(tmp_path / "llm")
+    model, processor = qwen_model(tmp_path / "llm")
     gguf_files.export(model, processor, tmp_path / "out")
     llm, tokenizer = as_transformers_reads(tmp_path / "out")
     assert type(llm) is Qwen2ForCausalLM
@@ -165,6 +173,18 @@ def test_a_qwen2_is_written_with_its_biases(tmp_path):
     assert tokenizer("the hat 12").input_ids == processor.tokenizer("the hat 12").input_ids
     facts, _ = read(tmp_path / "out" / "model.gguf")
     assert (facts["tokenizer.ggml.model"], facts["tokenizer.ggml.pre"]) == ("gpt2", "qwen2")
+
+
+@torch.no_grad()
+def test_a_qwen3_is_written_with_the_norms_of_its_heads(tmp_path):
+    """Heads of another width than an even share of the LLM's."""
+    model, processor = qwen_model(tmp_path / "llm", Qwen3Config, Qwen3ForCausalLM)
+    gguf_files.export(model, processor, tmp_path / "out")
+    llm, _ = as_transformers_reads(tmp_path / "out")
+    assert type(llm) is Qwen3ForCausalLM
+    assert torch.equal(llm(IDS).logits, model.language_model(IDS).logits)
+    _, tensors = read(tmp_path / "out" / "model.gguf")
+    assert tensors["blk.1.attn_q_norm.weight"].shape == (128,)
 
 
 def test_a_begin_token_is_asked_for_where_the_model_was_trained_with_one(tmp_path):
@@ -238,7 +258,7 @@ def test_the_llm_alone_is_written_of_a_model_that_llama_cpp_cannot_see_with(tmp_
         ("tinyllama_clip_qformer", "its connector is 'qformer'; mlp2x_gelu is written"),
         ("tinyllama_dinov2_mlp2x_gelu", "its tower is 'dinov2'; CLIP and SigLIP are written"),
         ("tinyllama_siglip_mlp2x_gelu", "its tower's features are not the patches of a layer"),
-        ("phi_siglip_mlp2x_gelu", "its LLM is 'phi'; llama and qwen2 are written"),
+        ("phi_siglip_mlp2x_gelu", "its LLM is 'phi'; llama, qwen2, qwen3 are written"),
     ],
 )
 def test_what_llama_cpp_does_not_know_is_refused_with_the_reason(tmp_path, case, reason):

@@ -33,7 +33,7 @@ from .gguf_vocabulary import Vocabulary, read_vocabulary
 from .parts import aspect, is_clip_or_siglip, is_two_layers_with_gelu, marker_fault, quantized_fault, text_option
 
 MODEL, MMPROJ = "model.gguf", "mmproj.gguf"
-LLMS = ("llama", "qwen2")
+LLMS = ("llama", "qwen2", "qwen3")
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 MARKER = "<__media__>"  # where llama.cpp puts a picture
 CLIP_COLOUR = (122, 116, 104)  # with which it pads
@@ -182,8 +182,8 @@ def _llm_faults(model: TinyLlavaForConditionalGeneration) -> list[str]:
     config = model.config
     kind = config.text_config.model_type
     if kind not in LLMS:
-        return [f"its LLM is {kind!r}; {' and '.join(LLMS)} are written"]
-    found = [said for key, said in _LLM_FAULTS.items() if kind == "llama" and text_option(config, key)]
+        return [f"its LLM is {kind!r}; {', '.join(LLMS)} are written"]
+    found = [said for key, said in _LLM_FAULTS.items() if kind != "qwen2" and text_option(config, key)]
     if (act := text_option(config, "hidden_act", "silu")) != "silu":
         found.append(f"its LLM's activation is {act!r}; llama.cpp's is 'silu'")
     rope = text_option(config, "rope_parameters", {})

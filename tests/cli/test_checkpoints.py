@@ -1,0 +1,90 @@
+"""`load-check`, `convert` and `quantize` on what is wrong: one line, exit code 2, nothing written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests import toys
+from tests.golden_models import GOLDEN
+from tinyllava_kit_cli import app
+
+CASE = GOLDEN / "tinyllama_clip_mlp2x_gelu"
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("own")
+    for part in toys.picture_model(folder / "llm"):
+        part.save_pretrained(folder / "model")
+    return folder / "model"
+
+
+@pytest.fixture
+def model(source, tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return shutil.copytree(source, tmp_path / "model")
+
+
+def change(model: Path, file: str = "config.json", **values) -> None:
+    content = json.loads((model / file).read_text())
+    (model / file).write_text(json.dumps({**content, **values}))
+
+
+def refused(capfd, *words) -> str:
+    """What a command says on standard error, where it ends with 2."""
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        app.main([*map(str, words)])
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error")]
+    assert (ended.value.code, len(said)) == (2, 1), said
+    return said[0]
+
+
+@pytest.mark.parametrize(
+    ("file", "values", "match"),
+    [
+        ("config.json", {"text_config": None}, "the model has no text_config"),
+        ("config.json", {"llm": {"name": 3}}, "llm wants {'name': ..., 'options': {...}}, got {'name': 3}"),
+        ("config.json", {"quantization_config": {"quant_method": "awq"}}, "only bitsandbytes' is read"),
+        ("processor_config.json", {"preprocessors": {}}, "no preprocessor of 'image' in it: KeyError"),
+        ("processor_config.json", {"preprocessors": {"image": 3}}, "no preprocessor of 'image' in it: TypeError"),
+    ],
+)
+def test_a_broken_model_directory_is_one_line(model, file, values, match, capfd) -> None:
+    change(model, file, **values)
+    assert match in refused(capfd, "load-check", model)
+
+
+def test_a_broken_generation_config_is_one_line(model, capfd) -> None:
+    (model / "generation_config.json").write_text("[1]")
+    assert "cannot read GenerationConfig" in refused(capfd, "load-check", model)
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (["--reference", "gone"], "'gone' does not exist"),
+        (["--reference", CASE / "model.safetensors"], "not a reference: it has no in.input_ids"),
+        (["--names-from", "gone"], "'gone' does not exist"),
+        (["--from", "llava-hf"], "its config.json is of 'factory'"),
+        (["--from", "others"], "'others' is not one of 'auto', 'factory', 'llava-legacy', 'llava-hf'"),
+        (["--template", "nothing"], "no template is called 'nothing'"),
+    ],
+)
+def test_a_conversion_that_cannot_be_is_refused_before_anything_is_written(tmp_path, monkeypatch, words, match, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert match in refused(capfd, "convert", CASE, "out", *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_template_of_a_model_of_this_kit_can_be_another(model, capfd) -> None:
+    assert "no template is called 'nothing'" in refused(capfd, "load-check", model, "--template", "nothing")
+    with pytest.raises(SystemExit) as ended:
+        app.main(["load-check", str(model), "--template", "llama"])
+    assert ended.value.code in (0, None)
+    assert "chat template: llama\n" in capfd.readouterr().out
