@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 
 import pytest
 
 from tests import toys
+from tests.limits import FULL_DISK, run_limited
 from tinyllava_kit.evaluation.benchmarks.tasks import BENCHMARKS
 from tinyllava_kit.evaluation.scorers import SCORERS
 from tinyllava_kit_cli import app
@@ -164,3 +166,16 @@ def test_an_output_folder_of_other_settings_is_refused(place, capfd):
     done = tinyllava("model", "rows.json", *EXACT, "-o", "out", capfd=capfd)
     assert done.returncode == 2
     assert "whose model was another one" in done.stderr
+
+
+def test_on_a_full_disk_whole_answers_are_kept_and_asked_no_more(place, capfd):
+    words = ["model", "rows.json", *EXACT, "--batch-size", "1", "-o", "out"]
+    done = run_limited("eval", *words, file_bytes=1000)
+    assert done.returncode == 2, done.stderr
+    assert re.search(rf"error: cannot write 'out/answers.jsonl': {FULL_DISK}", done.stderr)
+    assert "Traceback" not in done.stderr
+    assert not (place / "out" / "results.json").exists()
+    again = tinyllava(*words, capfd=capfd)
+    assert again.returncode == 0, again.stderr
+    assert re.search(r"\b[1-9]\d* of 24 answers are there", again.stderr)
+    assert len((place / "out" / "answers.jsonl").read_text(encoding="utf-8").splitlines()) == 24

@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests import toys
-from tinyllava_kit.core.conversation import Conversation, Turn
+from tinyllava_kit.core.conversation import ITEM, Conversation, Item, Turn
 from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.evaluation import run as module
 from tinyllava_kit.evaluation.answers import answers
@@ -159,6 +160,23 @@ def test_one_that_is_killed_goes_on_where_it_was(place):
         (control, row) for control in CONTROLS for row in range(6)
     )
     assert json.loads((out / "results.json").read_text())["figures"].keys() == set(CONTROLS)
+
+
+def test_figures_of_one_name_are_told_apart_by_their_scorers(seeing, tmp_path):
+    _, _, questions = seeing
+    closed = [replace(q, truths=("yes",)) for q in questions]
+    results = evaluation(seeing, tmp_path / "out", [*EXACT, SCORERS["yes_no"]], questions=closed).run()
+    names = list(results.figures["as given"])
+    assert names[0] == "accuracy"
+    assert "yes_no accuracy" in names
+    assert results.figures["as given"]["F1"] == SCORERS["yes_no"].figures(results.answers["as given"])["F1"]
+
+
+def test_an_item_that_the_model_does_not_read_is_named(seeing, tmp_path):
+    heard = Conversation((Turn("user", f"{ITEM}what?"),), (Item("audio", "a.wav"),), "rows.json[0]")
+    question = Question(id="x", conversation=heard, truths=("a",))
+    with pytest.raises(KitError, match=r"rows\.json\[0\]: the model does not read 'audio'; it reads image"):
+        evaluation(seeing, tmp_path / "out", questions=[question])
 
 
 def test_without_items_there_are_no_controls(seeing, tmp_path):

@@ -74,7 +74,8 @@ class Evaluation:
         batch_size, max_new_tokens, seed: see `answers.answers`.
 
     Raises:
-        KitError: a scorer that wants more of a row; a folder of something else, or of other questions or settings.
+        KitError: an item that the model does not read; a scorer that wants more of a row; a folder of something else,
+            or of other questions or settings.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Evaluation:
         max_new_tokens: int | None = None,
         seed: int = 0,
     ) -> None:
+        _check_modalities(questions, processor)
         for scorer in scorers:
             scorer.check(questions)
         self.model, self.processor = model, processor
@@ -150,7 +152,9 @@ class Evaluation:
                 judged[control] = self._ask(control, progress)
             ranked = self._rank(control, features, progress) if any(s.ranks for s in self.scorers) else None
             for scorer in self.scorers:
-                figures[control] |= scorer.score(ranked) if scorer.ranks else scorer.figures(judged[control])
+                found = scorer.score(ranked) if scorer.ranks else scorer.figures(judged[control])
+                taken = figures[control].keys() & found.keys()
+                figures[control] |= {f"{scorer.name} {n}" if n in taken else n: f for n, f in found.items()}
         results = Results(figures=figures if self.scorers else {}, answers=judged)
         _write(self.folder, RESULTS_FILE, {"line": results.line, "figures": _plain(results.figures)})
         return results
@@ -229,6 +233,16 @@ def read_results(folder: str | os.PathLike[str]) -> Results:
         answered.setdefault(line["control"], []).append(judged)
     named = {c: {name: Figure(**figure) for name, figure in every.items()} for c, every in figures.items()}
     return Results(figures=named, answers=answered)
+
+
+def _check_modalities(questions: Sequence[Question], processor: TinyLlavaProcessor) -> None:
+    for question in questions:
+        for item in question.conversation.items:
+            if item.modality not in processor.modalities:
+                reads = ", ".join(processor.modalities) or "text only"
+                raise KitError(
+                    f"{question.conversation.name}: the model does not read {item.modality!r}; it reads {reads}"
+                )
 
 
 def _check_folder(folder: Path, settings: Mapping[str, Any]) -> None:

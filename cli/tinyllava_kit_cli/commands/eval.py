@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -13,8 +12,6 @@ from tinyllava_kit.evaluation.benchmarks.tasks import BENCHMARKS
 from tinyllava_kit.evaluation.scorers import SCORERS
 
 if TYPE_CHECKING:
-    from tinyllava_kit import TinyLlavaProcessor
-    from tinyllava_kit.evaluation.question import Question
     from tinyllava_kit.evaluation.run import Evaluation, Results
 
 NEW_TOKENS = 64  # of an answer to a row, where nobody says how many
@@ -97,7 +94,6 @@ def command(
     model, processor = load_pretrained(directory, device_map="cuda" if torch.cuda.is_available() else None)
     if questions is None:
         questions = read_questions(data, processor, root=root, prompt=prompt, text=text)
-    _check_modalities(questions, processor)
     if limit is not None and limit < len(questions):
         questions = random.Random(seed).sample(questions, limit)
     weights = fingerprint(directory)
@@ -133,22 +129,6 @@ def _run(evaluation: Evaluation) -> Results:
     with click.progressbar(length=asked, label="asking", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         bar.update(known)
         return evaluation.run(lambda done, total: bar.update(done - bar.pos))
-
-
-def _check_modalities(questions: Sequence[Question], processor: TinyLlavaProcessor) -> None:
-    """
-    Raises:
-        KitError: a question about an item that the model does not read.
-    """
-    from tinyllava_kit.core.errors import KitError
-
-    for question in questions:
-        for item in question.conversation.items:
-            if item.modality not in processor.specs:
-                reads = ", ".join(processor.specs) or "text only"
-                raise KitError(
-                    f"{question.conversation.name}: the model does not read {item.modality!r}; it reads {reads}"
-                )
 
 
 def _record(directory: str, weights: str, data: str, evaluation: Evaluation, results: Results) -> None:
