@@ -69,7 +69,7 @@ def test_choices_are_written_with_their_letters_and_the_answer_is_one(processor,
 
 def test_pairs_are_asked_about_with_a_prompt(processor, tmp_path):
     toys.save_pictures(tmp_path, 2)
-    rows = [{"image": f"{n}.png", "caption": f"thing {n}", "category": "c"} for n in range(2)]
+    rows = [{"image": f"{n}.png", "audio": "a.ogg", "caption": f"thing {n}", "category": "c"} for n in range(2)]
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     found = read_questions(tmp_path / "pairs.jsonl", processor, prompt="See <image>. What?", text="caption")
     assert [q.truths for q in found] == [("thing 0",), ("thing 1",)]

@@ -39,8 +39,9 @@ def read_questions(
         raise KitError("a column of texts goes with a prompt that asks about the rows' items; give --prompt, too")
     pairs = None if prompt is None else _pairs(prompt, text or "text", processor.specs)
     rows = Source(path=str(path), root=None if root is None else str(root)).rows()
-    _check_modalities(rows, processor.specs)
-    if pairs is not None:
+    if pairs is None:
+        _check_modalities(rows, processor.specs)
+    else:
         rows = [_asked_about(row, pairs, processor.specs) for row in rows]
     located = (with_root(row.values, processor.specs, row.root) for row in rows)
     return [question(values, processor, name=row.name) for row, values in zip(rows, located, strict=True)]
