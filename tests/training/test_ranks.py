@@ -88,6 +88,19 @@ def test_two_processes_do_what_one_does_with_the_same_batches(place, way):
     assert "the trained model is in" not in done[1][2]
 
 
+def test_the_command_with_weights_sharded_by_accelerate_does_what_one_process_does(place):
+    shared = {"group_by_size": True, "save_steps": 2}
+    file = recipe(place, "fsdp-two", **shared)
+    done = finish(start(["-m", "tests.training.fsdp_on_cpu", str(file)]))
+    assert [code for code, _, _ in done] == [0, 0], done
+    run_recipe(Recipe.from_yaml(recipe(place, "fsdp-one", **shared, gradient_accumulation=2)))
+    one, two = losses(place, "fsdp-one"), losses(place, "fsdp-two")
+    assert len(one) > 1
+    assert one == pytest.approx(two, abs=1e-4)
+    before, first, second = (weights(place / name) for name in ("model", "fsdp-one/s", "fsdp-two/s"))
+    assert (first - second).norm() < 0.01 * (first - before).norm()
+
+
 def test_the_loss_of_an_objective_is_averaged_over_the_targets_of_both(place):
     how = {
         "data": {"path": str(place / "pairs.jsonl"), "pairs": PAIRS},
