@@ -356,7 +356,7 @@ class AudioTowerContract(TowerContract):
 class TokenDecoderContract:
     """What holds for a decoder that turns ids into items: its arithmetic, its order, and an LLM that learns it.
 
-    An author gives `decoder_class`, `modality_class` and `items`, and a fixture `checkpoint`, empty where it takes none.
+    An author gives `decoder_class`, `modality_class`, `items` and a fixture `checkpoint`, empty where it takes none.
     The LLM is a toy: two layers, a vocabulary of a few ids, in front of the decoder's own.
 
     A codec that was never trained gives one id for everything: fill its codebooks from what its encoder makes of the

@@ -30,8 +30,8 @@ from .foreign import open_if_foreign
 from .fusion import Plan, check_features, fuse, gather_rows
 from .grammar import FollowGrammar, grammar_of
 from .interfaces import Connector, Features, LanguageModel, Tower
-from .packed_attention import borders_of
 from .memory import give_back
+from .packed_attention import borders_of
 from .saving import HUB_ARGUMENTS, whole_directory
 from .specs import load
 
@@ -109,12 +109,6 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
                 module.init_non_persistent_buffers()
         return (model, info) if wants_info else model
 
-    def _get_dtype_plan(self, dtype: torch.dtype) -> dict[str, torch.dtype]:
-        """As in transformers, but what stays in float32 is what has fractions: whole numbers keep their own type."""
-        whole = {f"^{name}$": each.dtype for name, each in self.named_buffers() if not each.is_floating_point()}
-        plan = super()._get_dtype_plan(dtype)
-        return {**whole, **plan} if plan else plan
-
     @staticmethod
     def _load_pretrained_model(
         model: PreTrainedModel, state_dict: Any, checkpoint_files: Any, load_config: Any, *args: Any, **kwargs: Any
@@ -131,6 +125,12 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
         loaded = load(state_dict, checkpoint_files, load_config, *args, **kwargs)
         give_back()
         return loaded
+
+    def _get_dtype_plan(self, dtype: torch.dtype) -> dict[str, torch.dtype]:
+        """As in transformers, but what stays in float32 is what has fractions: whole numbers keep their own type."""
+        whole = {f"^{name}$": each.dtype for name, each in self.named_buffers() if not each.is_floating_point()}
+        plan = super()._get_dtype_plan(dtype)
+        return {**whole, **plan} if plan else plan
 
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], *args: Any, push_to_hub: bool = False, **kwargs: Any
