@@ -59,6 +59,12 @@ class SkippedRows:
         except KitError as error:
             self.add(name, str(error))
 
+    def forget(self) -> None:
+        """Begin with an empty list."""
+        self.reasons.clear()
+        if self.file is not None:
+            self.file.unlink(missing_ok=True)
+
     def tidy(self) -> int:
         """Read what other processes found, leave each row once in the file; returns how many there are."""
         if self.file is not None and self.file.exists():
