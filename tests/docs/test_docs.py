@@ -216,7 +216,7 @@ def test_every_command_line_is_one_that_the_kit_understands(page: Path) -> None:
 
 def resolve(params: dict[str, object]) -> None:
     """Names and options of components, as the catalog knows them. NAME stands for any."""
-    settings = {key: params[key] for key in ("llm", "towers", "connectors", "template", "settings")}
+    settings = {key: params[key] for key in ("llm", "towers", "connectors", "decoders", "template", "settings")}
     if not re.search(r"=NAME\b", repr(settings)):
         Assembly.from_flags(**settings).resolve(discover())  # type: ignore[arg-type]
 
