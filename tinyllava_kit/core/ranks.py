@@ -41,7 +41,7 @@ def join() -> None:
 
 
 @contextmanager
-def one_voice() -> Iterator[None]:
+def one_telling() -> Iterator[None]:
     """A mistake that rank 0 meets as well is told by it alone; one that another rank meets alone says which rank.
 
     Raises:

@@ -17,10 +17,10 @@ def command(recipe: str, stage: str | None) -> None:
 
     checked = Recipe.from_yaml(recipe)
 
-    from tinyllava_kit.core.ranks import one_voice, rank
+    from tinyllava_kit.core.ranks import one_telling, rank
     from tinyllava_kit.training.run import run_recipe
 
-    with one_voice():
+    with one_telling():
         directory = run_recipe(checked, only=stage)
     if rank() == 0:
         click.echo(f"the trained model is in {directory}", err=True)
