@@ -20,7 +20,7 @@ from ..core.checkpoint import check_loaded, read_pretrained, without_reports
 from ..core.configuration import Component, TinyLlavaConfig, as_json
 from ..core.errors import KitError, MissingPluginError
 from ..core.interfaces import LanguageModel, Preprocessor, Tower
-from ..core.modeling import TinyLlavaForConditionalGeneration, TinyLlavaPreTrainedModel, build_connector
+from ..core.modeling import TinyLlavaForConditionalGeneration, build_connector
 from ..core.processing import TinyLlavaProcessor
 from ..core.specs import load
 from ..templates.vicuna import fitting
@@ -80,7 +80,7 @@ class Foreign:
     catalog: Catalog = field(repr=False)
 
     def model(
-        self, kind: type[TinyLlavaPreTrainedModel] = TinyLlavaForConditionalGeneration, **how: Any
+        self, kind: type[TinyLlavaForConditionalGeneration] = TinyLlavaForConditionalGeneration, **how: Any
     ) -> TinyLlavaForConditionalGeneration:
         """The model; `how` is what ``kind.from_pretrained`` takes besides a configuration.
 

@@ -87,14 +87,9 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
         """As in transformers; a key that is missing in the file or unknown to the model is an error.
 
-        A directory of another project is opened, too, where ``load_pretrained`` opens it.
-
         Raises:
             KitError: lists the keys.
         """
-        if pretrained_model_name_or_path and (foreign := open_if_foreign(pretrained_model_name_or_path)):
-            kwargs.pop("config", None)  # an Auto class has read the directory's own
-            return foreign.model(cls, **kwargs)
         wants_info = kwargs.pop("output_loading_info", False)
         model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         check_loaded(
@@ -214,6 +209,14 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
                 self.all_tied_weights_keys.update({f"{name}.{k}": f"{name}.{v}" for k, v in tied.items()})
                 self._no_split_modules.update(module._no_split_modules or ())
                 self._keep_in_fp32_modules.update(module._keep_in_fp32_modules or ())
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
+        """See `TinyLlavaPreTrainedModel`; a directory of another project is opened as ``load_pretrained`` opens it."""
+        if pretrained_model_name_or_path and (foreign := open_if_foreign(pretrained_model_name_or_path)):
+            kwargs.pop("config", None)  # an Auto class has read the directory's own
+            return foreign.model(cls, **kwargs)
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.get_input_embeddings()
