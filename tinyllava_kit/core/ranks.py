@@ -19,7 +19,10 @@ T = TypeVar("T")
 
 PATIENCE = 5.0  # seconds that a rank waits with its error, for rank 0 to meet the same
 _TOLD = "tinyllava_kit/told"
-_CUT_OFF = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "Timed out waiting")
+_CUT_OFF = (
+    *("Connection closed by peer", "Connection reset by peer", "Connection was likely closed"),
+    *("Broken pipe", "NCCL", "Timed out waiting"),
+)
 
 
 def rank() -> int:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from ..core.ranks import rank
 
@@ -21,7 +22,8 @@ def is_sharded(model: nn.Module) -> bool:
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
     """The trained weights and all buffers by name, whole, on the CPU where they were sharded; empty but on rank 0.
 
-    Every rank must call it.
+    Every rank must call it. A model that is loaded afterwards is whole: with ZeRO-3, transformers would spread it as
+    well, and one rank that loads alone would wait for the others.
     """
     found: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
@@ -29,6 +31,7 @@ def trained_state(model: nn.Module) -> dict[str, Tensor]:
             with _whole(parameter) as tensor:
                 if rank() == 0:
                     found[name] = tensor
+    unset_hf_deepspeed_config()
     return {**found, **dict(model.named_buffers())} if rank() == 0 else {}
 
 
