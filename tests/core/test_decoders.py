@@ -10,7 +10,14 @@ from torch.nn import functional as F
 
 from tests import toys
 from tests.strokes import CORNER, LINE, drawing, drawing_model, drawn  # noqa: F401 (a fixture)
-from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor, assemble
+from tinyllava_kit import (
+    KitError,
+    TinyLlavaForConditionalGeneration,
+    TinyLlavaProcessor,
+    assemble,
+    load_pretrained,
+)
+from tinyllava_kit.checkpoints.quantization import Quantization
 from tinyllava_kit.core.assembly import Assembly
 from tinyllava_kit.inference.codes import ItemCodes
 
@@ -256,6 +263,29 @@ def test_lora_on_the_llm_and_rows_learn_together(tmp_path):
     assert all("lora" in name for name in learned - ROWS)
     how = {"max_new_tokens": 5, "do_sample": False}
     assert model.eval().generate(**processor([ask()]), **how).shape[1] > 5
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_an_llm_of_few_bits_is_the_same_with_rows_beside_it_and_these_learn(bits, tmp_path):
+    model, processor = drawing_model(tmp_path, hidden=64)
+    plain, plain_processor = assemble(Assembly.from_flags(llm=f"llama:{tmp_path / 'llm'}"))
+    for name, parts in {"drawing": (model, processor), "plain": (plain, plain_processor)}.items():
+        for part in parts:
+            part.save_pretrained(tmp_path / name)
+    few = {n: load_pretrained(tmp_path / n, quantization=Quantization(bits=bits))[0] for n in ("drawing", "plain")}
+    batch = processor([ask()])
+    with torch.no_grad():
+        logits, expected = few["drawing"](**batch).logits, few["plain"](**batch).logits
+    assert torch.equal(logits[..., : expected.shape[-1]], expected)
+    few["drawing"], _ = load_pretrained(tmp_path / "drawing", quantization=Quantization(bits=bits))
+    assert few["drawing"].decoders["drawing"].rows.head.dtype == torch.float32
+    few["drawing"].requires_grad_(False)
+    few["drawing"].decoders["drawing"].requires_grad_(True)
+    few["drawing"].train()
+    few["drawing"](**batch_of(few["drawing"], processor, [drawn("a line", LINE)])).loss.backward()
+    assert {name for name, p in few["drawing"].named_parameters() if p.grad is not None} == ROWS
+    with pytest.raises(KitError, match="decoders stay in float32, in fewer bits they give other ids"):
+        load_pretrained(tmp_path / "drawing", quantization=Quantization(bits=bits, parts=("decoder.drawing",)))
 
 
 def test_a_decoder_has_no_layers_for_lora(tmp_path):

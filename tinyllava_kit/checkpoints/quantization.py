@@ -103,6 +103,8 @@ class Quantization:
         for part in self.parts:
             if part not in known:
                 raise KitError(f"cannot quantize {part!r}: the model has no such part; {near(part, known)}")
+            if part.startswith("decoder."):
+                raise KitError(f"cannot quantize {part!r}: decoders stay in float32, in fewer bits they give other ids")
             layers = dict(_linears(model, known[part]))
             stay = [name for name, layer in layers.items() if name in never or not self.fits(layer)]
             if len(stay) == len(layers):
