@@ -14,6 +14,7 @@ from transformers import TrainerState
 from tests import toys
 from tinyllava_kit import KitError
 from tinyllava_kit.core.fusion import ItemSpan, TextSpan, plan
+from tinyllava_kit.training.clock import Clock
 from tinyllava_kit.training.meter import Meter, kinds_of
 from tinyllava_kit.training.progress import Progress, progress_line
 from tinyllava_kit.training.recipe import Recipe
@@ -65,9 +66,10 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize(("out", "start"), [(io.StringIO(), ""), (Terminal(), "\r\x1b[K")])
 def test_a_terminal_has_one_line_and_a_file_many(out, start):
-    progress = Progress("s", out=out)
+    clock = Clock()
+    progress = Progress("s", clock, out)
     state = TrainerState(max_steps=4, is_world_process_zero=True)
-    progress.on_train_begin(None, state, None)
+    clock.on_train_begin(None, state, None)
     for step in (1, 2):
         state.global_step = step
         progress.on_log(None, state, None, logs={"loss": 2.0})
@@ -112,3 +114,15 @@ def test_what_is_not_installed_cannot_be_reported_to(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "wandb" else find(name, *a))
     with pytest.raises(KitError, match="report_to: wandb is not installed; pip install wandb"):
         _run(tmp_path, report_to=["wandb"])
+
+
+def test_the_time_left_is_that_of_this_runs_speed_and_of_the_whole_limit():
+    clock = Clock(minutes=2)
+    state = TrainerState(max_steps=40, global_step=10)
+    state.stateful_callbacks = {"Clock": {"attributes": {"seconds": 50.0}}}
+    clock.on_train_begin(None, state, None)
+    clock.start -= 10  # seconds of this run
+    state.global_step = 20
+    assert clock.seconds_left(state) == pytest.approx(20, abs=1)  # a second a step, and not the 50 before
+    state.max_steps = 400
+    assert clock.seconds_left(state) == pytest.approx(60, abs=1)  # two minutes, of which one has gone

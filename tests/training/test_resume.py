@@ -18,6 +18,7 @@ from tests import toys
 from tinyllava_kit import KitError
 from tinyllava_kit.training import trainer
 from tinyllava_kit.training.batches import Epochs, SizedBatches
+from tinyllava_kit.training.clock import Clock
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
@@ -179,10 +180,10 @@ def test_epochs_are_one_row_of_batches(place):
 
 
 def test_time_before_an_interruption_counts():
-    limit = trainer.Clock(1)
+    limit = Clock(1)
     limit.start -= 50
     kept = {"Clock": limit.state()}
-    again = trainer.Clock(1)
+    again = Clock(1)
     control = trainer.TrainerControl()
     again.on_train_begin(None, trainer.TrainerState(stateful_callbacks=kept), control)
     again.on_step_end(None, None, control)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, TextIO
 
 from transformers import TrainerCallback, TrainerControl, TrainerState
+
+from .clock import Clock
 
 
 class Progress(TrainerCallback):
@@ -16,16 +17,11 @@ class Progress(TrainerCallback):
 
     Args:
         name: of the stage.
-        minutes: after which the stage stops, where it has a limit.
+        clock: of the stage; a callback that stands in front of this one.
     """
 
-    def __init__(self, name: str, minutes: float | None = None, out: TextIO | None = None) -> None:
-        self.name, self.minutes = name, minutes
-        self.out = out or sys.stdout
-        self.start, self.first = 0.0, 0
-
-    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.start, self.first = time.monotonic(), state.global_step
+    def __init__(self, name: str, clock: Clock, out: TextIO | None = None) -> None:
+        self.name, self.clock, self.out = name, clock, out or sys.stdout
 
     def on_log(
         self,
@@ -37,18 +33,13 @@ class Progress(TrainerCallback):
     ) -> None:
         if not state.is_world_process_zero or not logs or "loss" not in logs:
             return
-        line = progress_line(self.name, state.global_step, state.max_steps, logs, self._seconds_left(state))
+        line = progress_line(self.name, state.global_step, state.max_steps, logs, self.clock.seconds_left(state))
         self.out.write(f"\r\033[K{line}" if self.out.isatty() else f"{line}\n")
         self.out.flush()
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.is_world_process_zero and self.out.isatty():
             self.out.write("\n")
-
-    def _seconds_left(self, state: TrainerState) -> float:
-        spent = time.monotonic() - self.start
-        left = spent / max(state.global_step - self.first, 1) * (state.max_steps - state.global_step)
-        return left if self.minutes is None else min(left, max(self.minutes * 60 - spent, 0.0))
 
 
 def progress_line(name: str, step: int, steps: int, logs: Mapping[str, float], seconds: float) -> str:

@@ -26,6 +26,7 @@ from .arguments import training_arguments
 from .batches import Epochs
 from .batching import batches_of
 from .caching import DECISION_FILE, FOLDER, cache_features
+from .clock import Clock
 from .guard import check_gradients, samples_for_parts
 from .history import StageRecord, command_line, device_name, trained_part
 from .idle import WithIdleItems, idle_items
@@ -38,7 +39,7 @@ from .reading import read_data
 from .recipe import Recipe, Stage
 from .settings import SETTINGS_FILE, check_same, settings_of, write_settings
 from .sharding import is_sharded, trained_state
-from .trainer import Clock, KitTrainer
+from .trainer import KitTrainer
 
 SKIPPED_FILE = "skipped.jsonl"
 
@@ -115,7 +116,7 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, report
         train_dataset=samples,
         data_collator=collator,
         processing_class=processor,
-        callbacks=[clock, Progress(stage.name, stage.max_minutes)],
+        callbacks=[clock, Progress(stage.name, clock)],
         training=[(module, stage.train[name]) for name, module in parts.trained.items()],
         batches=batches,
         loss=loss,

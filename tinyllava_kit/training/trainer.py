@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, rotate_checkpoints
 
 from ..core.checkpoint import first_line
 from ..core.errors import KitError
-from ..core.ranks import from_first, wait_for_all
+from ..core.ranks import wait_for_all
 from ..data.stream import RowStream
 from .batches import Epochs
 from .meter import Meter
@@ -233,30 +231,6 @@ class LogWithCheckpoint(TrainerCallback):
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         control.should_log = control.should_log or control.should_save
-
-
-class Clock(TrainerCallback, ExportableState):
-    """How long a stage has trained, before an interruption included; stops it after so many `minutes`, where given."""
-
-    def __init__(self, minutes: float | None = None) -> None:
-        self.minutes, self.start = minutes, time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        """Of training so far."""
-        return time.monotonic() - self.start
-
-    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        before = state.stateful_callbacks.get(type(self).__name__, {}).get("attributes", {}).get("seconds", 0.0)
-        self.start = time.monotonic() - before
-
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if self.minutes is not None and from_first(self.seconds > self.minutes * 60):
-            control.should_training_stop = True
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
-        return {"args": {"minutes": self.minutes}, "attributes": {"seconds": self.seconds}}
 
 
 def names_of(batch: Any) -> list[str]:
