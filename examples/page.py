@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 import json
-import mimetypes
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,9 +13,9 @@ import matplotlib
 matplotlib.use("svg")
 from matplotlib import pyplot as plt
 
+from tinyllava_kit.pages import html as html_page
+
 STYLE = """
-body { font: 16px/1.4 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse } td, th { padding: .2rem .8rem; border-bottom: 1px solid #ccc; text-align: left }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: 1rem }
 .card { border: 1px solid #ccc; padding: .6rem } .card img { width: 8rem; image-rendering: pixelated }
 .card audio { width: 100% }
@@ -27,7 +25,7 @@ table { border-collapse: collapse } td, th { padding: .2rem .8rem; border-bottom
 
 def document(title: str, heading: str, body: str) -> str:
     """A whole HTML page; `body` is HTML."""
-    return f"<!doctype html><meta charset=utf-8><title>{title}</title><style>{STYLE}</style><h1>{heading}</h1>{body}"
+    return html_page.document(title, f"<h1>{heading}</h1>{body}", STYLE)
 
 
 def card(media: str, said: str, truth: str, *, asked: str = "", right: bool) -> str:
@@ -40,26 +38,15 @@ def card(media: str, said: str, truth: str, *, asked: str = "", right: bool) -> 
     )
 
 
-def picture(file: Path) -> str:
-    """A picture, in the page itself."""
-    return f"<img src='{_inline(file)}' alt=''>"
-
-
-def sound(file: Path) -> str:
-    """A sound to play, in the page itself."""
-    return f"<audio controls src='{_inline(file)}'></audio>"
-
-
-def _inline(file: Path) -> str:
-    kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-    return f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
+def shown(file: Path) -> str:
+    """A picture or a sound, in the page itself."""
+    return html_page.media(file) or ""
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """The first row is the head."""
-    head, *rest = [[html.escape(cell) for cell in row] for row in rows]
-    body = "".join(f"<tr>{''.join(f'<td>{c}</td>' for c in row)}</tr>" for row in rest)
-    return f"<table><tr>{''.join(f'<th>{c}</th>' for c in head)}</tr>{body}</table>"
+    head, *rest = rows
+    return html_page.text_table(head, rest)
 
 
 def curves(runs: Path) -> str:

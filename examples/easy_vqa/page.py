@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from examples.page import card, curves, document, picture, table
+from examples.page import card, curves, document, shown, table
 from tinyllava_kit.evaluation.exact_match import is_right
 from tinyllava_kit.evaluation.judged import Judged
 
@@ -22,7 +22,7 @@ def write_page(path: Path, assets: Path, answers: Sequence[Judged], rows: Sequen
 
 
 def _card(assets: Path, judged: Judged) -> str:
-    seen = picture(assets / "easy-vqa" / _pictures(assets)[str(judged.id)])
+    seen = shown(assets / "easy-vqa" / _pictures(assets)[str(judged.id)])
     return card(seen, judged.said, judged.truth, asked=judged.question, right=is_right(judged))
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from examples.page import card, curves, document, picture, sound, table
+from examples.page import card, curves, document, shown, table
 from examples.speech.texts import read_rows
 from tinyllava_kit.evaluation.judged import Judged
 from tinyllava_kit.evaluation.word_error import normalise
@@ -29,14 +29,14 @@ def write_page_of_both(path: Path, data: Path, answered: Sequence[Judged], rows:
     cards = ""
     for judged in answered:
         row = asked[str(judged.id)]
-        media = picture(data / row["image"][0]) + sound(data / row["audio"][0])
+        media = shown(data / row["image"][0]) + shown(data / row["audio"][0])
         cards += card(media, judged.said, judged.truth, asked=judged.question, right=_same(judged))
     body = f"{table(rows)}<h2>Pictures and sounds in one conversation</h2><div class=cards>{cards}</div>"
     path.write_text(document("Seeing and hearing", "One model that sees and hears", body), encoding="utf-8")
 
 
 def _card(file: Path, judged: Judged) -> str:
-    return card(sound(file), judged.said, judged.truth, right=_same(judged))
+    return card(shown(file), judged.said, judged.truth, right=_same(judged))
 
 
 def _same(judged: Judged) -> bool:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.processing import TinyLlavaProcessor
 from ..core.saving import whole_directory
+from ..pages.html import document, picture, table
 from .explaining import Explanation, Rows
 from .figures import MAX_WORDS, attention_png, words_png
 
 STYLE = """
-body { font: 16px/1.45 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; margin: .6rem 0 } td, th { padding: .15rem .7rem; border-bottom: 1px solid #ccc }
-td, th { text-align: left } td.number { text-align: right; font-variant-numeric: tabular-nums }
-img { max-width: 100% } .token { background: #eee; padding: 0 .2rem; white-space: pre }
+body { max-width: 70rem } img { max-width: 100% } .token { background: #eee; padding: 0 .2rem; white-space: pre }
 details > summary { cursor: pointer }
 """
 NOTE = (
@@ -49,9 +45,8 @@ def write_page(
         drawings |= mine
         sections.append(_item(explanation, rows, index, mine))
     body = _head(explanation) + _choices(explanation) + _attention(explanation) + "".join(sections)
-    page = f"<!doctype html><meta charset=utf-8><title>{html.escape(explanation.answer)}</title><style>{STYLE}</style>"
     with whole_directory(directory) as stage:
-        (stage / "index.html").write_text(page + body, encoding="utf-8")
+        (stage / "index.html").write_text(document(explanation.answer, body, STYLE), encoding="utf-8")
         for name, png in drawings.items():
             (stage / name).write_bytes(png)
     return [Path(directory) / name for name in ("index.html", *drawings)]
@@ -69,7 +64,7 @@ def _choices(explanation: Explanation) -> str:
         others = " ".join(f"{_token(text)} {value:.3f}" for text, value in choice.likeliest)
         rows.append([str(number), _token(choice.text), f"{choice.probability:.3f}", others])
     head = ["", "token", "probability", "likeliest"]
-    return "<h2>What it might have said</h2>" + _table(head, rows)
+    return "<h2>What it might have said</h2>" + table(head, rows)
 
 
 def _attention(explanation: Explanation) -> str:
@@ -80,7 +75,7 @@ def _attention(explanation: Explanation) -> str:
     items = [f"{rows.modality} {number}" for number, rows in enumerate(explanation.items, 1)]
     head = ["word", *items, "first position", "other text of the prompt", "answer so far"]
     rows = [[html.escape(word.text), *(f"{share:.1%}" for share in word.shares)] for word in explanation.words]
-    return f"{heading}<p>{NOTE}</p>" + _table(head, rows) + _between(explanation)
+    return f"{heading}<p>{NOTE}</p>" + table(head, rows) + _between(explanation)
 
 
 def _between(explanation: Explanation) -> str:
@@ -94,7 +89,7 @@ def _between(explanation: Explanation) -> str:
         [word, *(_shaded(share, largest) if before < number else "" for before, share in enumerate(row))]
         for number, (word, row) in enumerate(zip(words, shares, strict=True))
     ]
-    return "<p>Each word's attention to the words before it:</p>" + _table(["", *words], cells)
+    return "<p>Each word's attention to the words before it:</p>" + table(["", *words], cells)
 
 
 def _shaded(share: float, largest: float) -> str:
@@ -108,18 +103,16 @@ def _item(explanation: Explanation, rows: Rows, index: int, drawings: dict[str, 
     if len(explanation.words) > MAX_WORDS:
         parts.append(f"<p>The first {MAX_WORDS} of {len(explanation.words)} words are drawn.</p>")
     for file, png in drawings.items():
-        parts.append(
-            f"<p><img src='data:image/png;base64,{base64.b64encode(png).decode()}' alt='{html.escape(file)}'></p>"
-        )
-    table = [
+        parts.append(f"<p>{picture(png, alt=file)}</p>")
+    nearest_words = [
         [str(number), *(f"{_token(text)} {cosine:.2f}" for text, cosine in nearest)]
         for number, nearest in enumerate(rows.nearest)
     ]
-    head = ["row", *["nearest words, with the cosine"][: len(table)]]
+    head = ["row", *["nearest words, with the cosine"][: len(nearest_words)]]
     parts.append(
-        f"<details open><summary>{len(table)} rows, and the words of the LLM that they are most like</summary>"
+        f"<details open><summary>{len(nearest_words)} rows, and the words of the LLM that they are most like</summary>"
     )
-    return "".join([*parts, _table(head, table), "</details>"])
+    return "".join([*parts, table(head, nearest_words), "</details>"])
 
 
 def _places(rows: Rows) -> str:
@@ -137,11 +130,3 @@ def _places(rows: Rows) -> str:
 def _token(text: str) -> str:
     shown = html.escape(text).replace("\n", "⏎")
     return f"<span class=token>{shown or '&nbsp;'}</span>"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Cells are HTML."""
-    span = max(map(len, rows), default=len(head)) - len(head) + 1
-    titles = "".join(f"<th>{cell}</th>" for cell in head[:-1]) + f"<th colspan={span}>{head[-1]}</th>"
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><tr>{titles}</tr>{body}</table>"

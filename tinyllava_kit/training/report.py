@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import json
-import mimetypes
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from ..core.conversation import ITEM, Conversation, Item
+from ..pages.html import document, media, text_table
 from .history import StageRecord
 
 WIDTH, HEIGHT = 640, 220
 COLOURS = ("#1f4e79", "#b4552d", "#3a7d44", "#7a4b94", "#8a8a1f", "#555555")
 INLINE_BYTES = 300_000  # a larger file is named, not shown
 STYLE = """
-body { font: 16px/1.45 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse } td, th { padding: .2rem .8rem; border-bottom: 1px solid #ccc; text-align: left }
 pre { background: #f4f4f4; padding: .6rem; overflow-x: auto } svg { max-width: 100%; height: auto }
 .sample { border: 1px solid #ccc; padding: .6rem; margin: .6rem 0 } .sample img { height: 8rem }
 """
@@ -42,15 +39,15 @@ def report(record: StageRecord, log: Sequence[Mapping[str, Any]], answered: Sequ
     """
     logged = [entry for entry in log if "loss" in entry]
     losses = sorted({key for entry in logged for key in entry if key == "loss" or key.startswith("loss_")})
-    title = html.escape(f"stage {record.name}")
     body = [
-        f"<h1>{title}</h1><p>{record.steps} steps, {timedelta(seconds=round(record.seconds))} on {record.device}, "
+        f"<h1>stage {html.escape(record.name)}</h1>",
+        f"<p>{record.steps} steps, {timedelta(seconds=round(record.seconds))} on {record.device}, "
         f"last loss {record.loss:.4g}</p><pre>{html.escape(record.command)}</pre>",
         "<h2>Curves</h2>",
         *(_curves(logged, keys, name) for keys, name in ((losses, "loss"), (["learning_rate"], "learning rate"))),
         *([_curves(logged, ["tokens_per_second"], "tokens/s")] if "tokens_per_second" in (logged or [{}])[-1] else []),
         "<h2>Parts that learned</h2>",
-        _table(
+        text_table(
             ["part", "mode", "parameters", "trained", "learning rate", "weight decay"],
             [
                 [p.name, p.mode, f"{p.parameters:,}", f"{p.trained:,}", p.learning_rate, p.weight_decay]
@@ -61,9 +58,7 @@ def report(record: StageRecord, log: Sequence[Mapping[str, Any]], answered: Sequ
         *map(_sample, answered),
         f"<h2>Settings</h2><pre>{html.escape(json.dumps(record.recipe, indent=1))}</pre>",
     ]
-    return (
-        f"<!doctype html><html><meta charset='utf-8'><title>{title}</title><style>{STYLE}</style>{''.join(body)}</html>"
-    )
+    return document(f"stage {record.name}", "".join(body), STYLE)
 
 
 def _curves(log: Sequence[Mapping[str, Any]], keys: Sequence[str], name: str) -> str:
@@ -92,13 +87,6 @@ def _curves(log: Sequence[Mapping[str, Any]], keys: Sequence[str], name: str) ->
     return f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' width='{WIDTH}'>{text}{''.join(drawn)}</svg>"
 
 
-def _table(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
-    cells = [[html.escape(str(cell)) for cell in row] for row in (head, *rows)]
-    first, *rest = cells
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rest)
-    return f"<table><tr>{''.join(f'<th>{cell}</th>' for cell in first)}</tr>{body}</table>"
-
-
 def _sample(answered: Answered) -> str:
     """A conversation with its items shown where they stand, and both answers."""
     items = iter(answered.conversation.items)
@@ -114,11 +102,8 @@ def _sample(answered: Answered) -> str:
 
 def _media(item: Item) -> str:
     """An item in the page itself where browsers can show it, else its name."""
-    file = Path(item.source) if isinstance(item.source, str) else None
-    if file is None:
+    if not isinstance(item.source, str):
         return f"[{html.escape(item.modality)}]"
-    kind = mimetypes.guess_type(file.name)[0] or ""
-    if file.exists() and file.stat().st_size <= INLINE_BYTES and kind.startswith(("image/", "audio/")):
-        data = f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
-        return f"<img src='{data}' alt=''>" if kind.startswith("image/") else f"<audio controls src='{data}'></audio>"
-    return f"[{html.escape(item.modality)} {html.escape(file.name)}]"
+    file = Path(item.source)
+    shown = media(file) if file.exists() and file.stat().st_size <= INLINE_BYTES else None
+    return shown or f"[{html.escape(item.modality)} {html.escape(file.name)}]"

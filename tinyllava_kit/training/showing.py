@@ -15,6 +15,7 @@ from ..core.fusion import IGNORE_INDEX, Plan
 from ..core.processing import Batch, TinyLlavaProcessor
 from ..data.dataset import Collator, ConversationDataset
 from ..data.skipping import SkippedRows
+from ..pages.html import document
 from .batching import batches_of
 from .packing import PackedCollator, PackedDataset, token_counts
 from .reading import read_data
@@ -116,7 +117,6 @@ def _pieces(plan: Plan, index: int, processor: TinyLlavaProcessor) -> Iterator[P
 
 
 _STYLE = """
-body { font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 60em; color: #222; }
 .sample { border-left: 4px solid #bbb; margin: 0.4em 0 1em; padding: 0.1em 0 0.1em 0.8em; }
 .name { color: #666; font-size: 85%; }
 .text { font-family: monospace; white-space: pre-wrap; overflow-wrap: anywhere; }
@@ -133,9 +133,8 @@ def write_page(rows: Sequence[ShownRow], path: str | os.PathLike[str]) -> None:
     """
     body = "".join(_row_html(number, row) for number, row in enumerate(rows))
     legend = "<p>Green is learned; blue is an item, with its positions; a line at the left is a sample.</p>"
-    page = f"<!doctype html><meta charset=utf-8><title>A batch</title><style>{_STYLE}</style>{legend}{body}"
     try:
-        Path(path).write_text(page, encoding="utf-8")
+        Path(path).write_text(document("A batch", legend + body, _STYLE), encoding="utf-8")
     except OSError as error:
         raise KitError(f"cannot write {str(path)!r}: {error.strerror}") from error
 

@@ -1,0 +1,1 @@
+"""Pages of one file, which need nothing beside them."""
