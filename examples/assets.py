@@ -8,6 +8,7 @@ renamed.
 
 from __future__ import annotations
 
+import argparse
 import atexit
 import functools
 import hashlib
@@ -284,3 +285,15 @@ def needed(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise KitError(f"the demo needs {module}: {error}; run: pip install {module}") from error
+
+
+def run_script(prepare: Callable[[Path], None], description: str, arguments: list[str] | None) -> int:
+    """A script that prepares a folder of assets: exit code 0, or 2 with one line on what was wrong."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--out", type=Path, default=Path(".demo"), help="where to put them (default: .demo)")
+    try:
+        prepare(parser.parse_args(arguments).out)
+    except (KitError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0

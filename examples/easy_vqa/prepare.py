@@ -16,7 +16,6 @@ everything is written beside and renamed.
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import random
@@ -30,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 if __package__ in (None, ""):  # run as a script: let Python find the repository's `examples`
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from examples.assets import Package, make_once, member, needed, unpack
+from examples.assets import Package, make_once, member, needed, run_script, unpack
 from tinyllava_kit import KitError
 
 if TYPE_CHECKING:
@@ -342,14 +341,7 @@ def make(target: Path, package: Package, maker: Callable[[Path, Path], str]) -> 
 
 def main(arguments: list[str] | None = None) -> int:
     """The script: exit code 0, or 2 with one line on what was wrong."""
-    parser = argparse.ArgumentParser(description="Get and convert the weights and the data of the easy-VQA demo.")
-    parser.add_argument("--out", type=Path, default=Path(".demo"), help="where to put them (default: .demo)")
-    try:
-        prepare(parser.parse_args(arguments).out)
-    except (KitError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_script(prepare, "Get and convert the weights and the data of the easy-VQA demo.", arguments)
 
 
 if __name__ == "__main__":

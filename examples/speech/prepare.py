@@ -19,7 +19,6 @@ punctuation, nothing that is held out in one of them is trained on in any.
 
 from __future__ import annotations
 
-import argparse
 import platform
 import sys
 from functools import partial
@@ -28,7 +27,7 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script: let Python find the repository's `examples`
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from examples.assets import Package, make_once
+from examples.assets import Package, make_once, run_script
 from examples.easy_vqa.prepare import prepare_language_model
 from examples.speech.ct2 import make_whisper
 from examples.speech.recordings import make_asterisk, make_ktuberling, make_tuxpaint
@@ -154,14 +153,7 @@ def check_machine(voices: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The script: exit code 0, or 2 with one line on what was wrong."""
-    parser = argparse.ArgumentParser(description="Get and convert the weights and the recordings of the speech demo.")
-    parser.add_argument("--out", type=Path, default=Path(".demo"), help="where to put them (default: .demo)")
-    try:
-        prepare(parser.parse_args(arguments).out)
-    except (KitError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_script(prepare, "Get and convert the weights and the recordings of the speech demo.", arguments)
 
 
 if __name__ == "__main__":
