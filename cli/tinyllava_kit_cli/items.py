@@ -9,6 +9,7 @@ import click
 from tinyllava_kit.core.conversation import Item
 from tinyllava_kit.core.discovery import discover
 from tinyllava_kit.core.errors import KitError
+from tinyllava_kit.core.words import split_word
 
 _ANSWERS = "tinyllava_kit_cli.answers"
 
@@ -49,12 +50,7 @@ def items_of(ctx: click.Context, words: tuple[str, ...]) -> list[Item]:
     Raises:
         KitError: a word is not MODALITY=FILE.
     """
-    given = list(ctx.ensure_object(list))
-    for word in words:
-        modality, equals, file = word.partition("=")
-        if not (modality and equals and file):
-            raise KitError(f"--item wants MODALITY=FILE, got {word!r}")
-        given.append((modality, file))
+    given = [*ctx.ensure_object(list), *(split_word(word, "--item", "MODALITY=FILE") for word in words)]
     return [Item(modality, file) for modality, file in given]
 
 
@@ -98,9 +94,7 @@ def answers_of(ctx: click.Context, words: tuple[str, ...]) -> dict[str, str]:
     """
     wanted: dict[str, str] = dict(ctx.meta.get(_ANSWERS, {}))
     for word in words:
-        modality, equals, file = word.partition("=")
-        if not (modality and equals and file):
-            raise KitError(f"--write wants MODALITY=FILE, got {word!r}")
+        modality, file = split_word(word, "--write", "MODALITY=FILE")
         if modality in wanted:
             raise KitError(f"--write names {modality!r} twice; an answer's items of one modality share a name")
         wanted[modality] = file

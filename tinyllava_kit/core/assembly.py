@@ -12,6 +12,7 @@ import yaml
 
 from .catalog import Catalog, Offer
 from .errors import KitError, near
+from .words import split_word
 
 _GROUPS = ("towers", "connectors", "modalities", "decoders")
 _KINDS = {"tower": "towers", "connector": "connectors", "modality": "modalities", "decoder": "decoders"}
@@ -231,9 +232,7 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _by_modality(words: Sequence[str], flag: str) -> dict[str, Part]:
     parts: dict[str, Part] = {}
     for word in words:
-        modality, equals, rest = word.partition("=")
-        if not (modality and equals and rest):
-            raise KitError(f"{flag} wants MODALITY=NAME or MODALITY=NAME:CHECKPOINT, got {word!r}")
+        modality, rest = split_word(word, flag, "MODALITY=NAME or MODALITY=NAME:CHECKPOINT")
         if modality in parts:
             raise KitError(f"{flag} names {modality!r} twice; a modality has one")
         parts[modality] = Part.parse(rest, f"{flag} {modality}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from tinyllava_kit_cli.generation import answer_length, sampled, sampling
 from tinyllava_kit_cli.items import AnswersCommand, answers_of, items_of
 
 
@@ -19,18 +20,8 @@ from tinyllava_kit_cli.items import AnswersCommand, answers_of, items_of
 @click.option(
     "--write", "writes", multiple=True, metavar="MODALITY=FILE", help="Let the answer hold an item, and save it."
 )
-@click.option(
-    "--max-new-tokens",
-    type=click.IntRange(min=1),
-    show_default="256, or what the LLM has room for",
-    help="Of the answer; refused where the LLM has no room for them.",
-)
-@click.option(
-    "--temperature",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Sample at this temperature; greedy when not given.",
-)
-@click.option("--seed", default=0, show_default=True, help="Of the sampling.")
+@answer_length()
+@sampling
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -50,21 +41,18 @@ def command(
     """
     given, wanted = items_of(ctx, items), answers_of(ctx, writes)
 
-    import torch
-
     from tinyllava_kit.checkpoints.loading import load_pretrained, load_processor
     from tinyllava_kit.inference.answering import answer, with_items_read
     from tinyllava_kit.inference.answering import question as ask
 
-    torch.manual_seed(seed)
+    how = sampled(temperature, seed)
     processor = load_processor(directory)
     conversation = with_items_read(ask(question, given, processor), processor)
     model, processor = load_pretrained(directory)
-    sampling = {"do_sample": True, "temperature": temperature} if temperature else {}
     if wanted:
-        _give(model, processor, conversation, wanted, max_new_tokens=max_new_tokens, **sampling)
+        _give(model, processor, conversation, wanted, max_new_tokens=max_new_tokens, **how)
         return
-    answer(model, processor, [conversation], max_new_tokens=max_new_tokens, stream=True, **sampling)
+    answer(model, processor, [conversation], max_new_tokens=max_new_tokens, stream=True, **how)
 
 
 def _give(model: Any, processor: Any, conversation: Any, wanted: Mapping[str, str], **how: Any) -> None:

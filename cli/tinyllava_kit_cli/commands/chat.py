@@ -14,6 +14,7 @@ import click
 from tinyllava_kit.core.conversation import ITEM, Item
 from tinyllava_kit.core.discovery import discover
 from tinyllava_kit.core.errors import KitError, near
+from tinyllava_kit_cli.generation import answer_length, sampled, sampling
 
 if TYPE_CHECKING:
     from tinyllava_kit.inference.chatting import Chat
@@ -24,18 +25,8 @@ NO_TEXT = "the line is not UTF-8 text; convert it"
 @click.command(short_help="Talk with a model, about items if you like.")
 @click.argument("directory", type=click.Path())
 @click.option("--template", metavar="NAME", help="The chat template; the model's own when not given.")
-@click.option(
-    "--max-new-tokens",
-    type=click.IntRange(min=1),
-    show_default="256, or what the LLM has room for",
-    help="Of each answer; refused where the LLM has no room for them.",
-)
-@click.option(
-    "--temperature",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Sample at this temperature; greedy when not given.",
-)
-@click.option("--seed", default=0, show_default=True, help="Of the sampling.")
+@answer_length("Of each answer")
+@sampling
 def command(
     directory: str, template: str | None, max_new_tokens: int | None, temperature: float | None, seed: int
 ) -> None:
@@ -44,15 +35,12 @@ def command(
     A line that begins with a slash is for the program: /help lists what there is. Ctrl-C stops an answer, Ctrl-D ends
     the conversation. Lines may come from a pipe; then the first mistake ends it.
     """
-    import torch
-
     from tinyllava_kit import load_pretrained
     from tinyllava_kit.inference.chatting import Chat
 
-    torch.manual_seed(seed)
+    how = sampled(temperature, seed)
     model, processor = load_pretrained(directory, template=template)
-    sampling = {"do_sample": True, "temperature": temperature} if temperature else {}
-    terminal = Terminal(Chat(model, processor, max_new_tokens=max_new_tokens, **sampling))
+    terminal = Terminal(Chat(model, processor, max_new_tokens=max_new_tokens, **how))
     if sys.stdin.isatty():
         terminal.greet()
         terminal.converse()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from tinyllava_kit_cli.generation import answer_length
 from tinyllava_kit_cli.items import ItemsCommand, items_of
 from tinyllava_kit_cli.output import refuse_taken
 
@@ -13,12 +14,7 @@ from tinyllava_kit_cli.output import refuse_taken
 @click.argument("question")
 @click.option("-o", "--output", type=click.Path(), required=True, help="The directory to write.")
 @click.option("--item", "items", multiple=True, metavar="MODALITY=FILE", help="An item, in the order of the question.")
-@click.option(
-    "--max-new-tokens",
-    type=click.IntRange(min=1),
-    show_default="256, or what the LLM has room for",
-    help="Of the answer; refused where the LLM has no room for them.",
-)
+@answer_length()
 @click.pass_context
 def command(
     ctx: click.Context,
