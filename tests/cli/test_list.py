@@ -358,7 +358,7 @@ def test_a_usage_error_is_clicks_own(capsys: pytest.CaptureFixture[str]) -> None
         ),
         (
             ["assemble"],
-            "give either a YAML FILE or --llm with --tower and --connector; see 'cli assemble --help'",
+            "give either a YAML FILE or --llm with --tower and --connector, or --decoder; see 'cli assemble --help'",
         ),
         (["info", "a", "b"], "Got unexpected extra argument (b); see 'cli info --help'"),
     ],
