@@ -72,6 +72,13 @@ def picture_model(folder: Path, *, tied: bool = False, connector: str = "mlp2x_g
     return assemble(picture_assembly(save_llama(folder, tied=tied), connector))
 
 
+def save_picture_model(folder: Path) -> Path:
+    """`picture_model`, saved as ``folder/model``; returns that."""
+    for part in picture_model(folder / "llm"):
+        part.save_pretrained(folder / "model")
+    return folder / "model"
+
+
 def picture_rows(folder: Path, count: int = 6) -> Path:
     """A LLaVA file of rows with pictures, some with two, one without."""
     names = save_pictures(folder / "images")
@@ -96,8 +103,7 @@ def picture_rows(folder: Path, count: int = 6) -> Path:
 
 def captioned_model(folder: Path, captions: Sequence[str]) -> Path:
     """A saved model that reads pictures, with ``pairs.jsonl``: a picture and its caption in a row."""
-    for part in picture_model(folder / "llm"):
-        part.save_pretrained(folder / "model")
+    save_picture_model(folder)
     rows = [{"image": n, "caption": c} for n, c in zip(save_pictures(folder), captions, strict=False)]
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return folder

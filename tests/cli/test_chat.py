@@ -23,8 +23,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'cli'}", 
 def place(tmp_path_factory):
     """A folder with a model that reads pictures, and pictures."""
     folder = tmp_path_factory.mktemp("chat")
-    for part in toys.picture_model(folder / "llm"):
-        part.save_pretrained(folder / "model")
+    toys.save_picture_model(folder)
     toys.save_pictures(folder)
     return folder
 

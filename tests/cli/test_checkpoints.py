@@ -18,8 +18,7 @@ CASE = GOLDEN / "tinyllama_clip_mlp2x_gelu"
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("own")
-    for part in toys.picture_model(folder / "llm"):
-        part.save_pretrained(folder / "model")
+    toys.save_picture_model(folder)
     return folder / "model"
 
 

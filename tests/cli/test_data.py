@@ -14,8 +14,7 @@ from tinyllava_kit_cli import app
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    for part in toys.picture_model(folder / "llm"):
-        part.save_pretrained(folder / "model")
+    toys.save_picture_model(folder)
     toys.picture_rows(folder)
     stage = {"name": "s", "data": str(folder / "rows.json"), "train": {"connector.image": "full"}, "batch_size": 2}
     recipe = {"model": str(folder / "model"), "output": str(folder / "out"), "stages": [stage]}

@@ -38,8 +38,7 @@ EXACT = [SCORERS["exact_match"]]
 def place(tmp_path_factory):
     """A saved model that reads pictures, and a file of rows."""
     folder = tmp_path_factory.mktemp("evaluation")
-    for part in toys.picture_model(folder / "llm"):
-        part.save_pretrained(folder / "model")
+    toys.save_picture_model(folder)
     toys.picture_rows(folder)
     return folder
 

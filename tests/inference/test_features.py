@@ -26,8 +26,7 @@ from tinyllava_kit.inference.features import FeatureCache
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved model that reads pictures, and four of them."""
     folder = tmp_path_factory.mktemp("features")
-    for part in toys.picture_model(folder / "llm"):
-        part.save_pretrained(folder / "model")
+    toys.save_picture_model(folder)
     toys.save_pictures(folder / "images")
     return folder
 

@@ -21,8 +21,7 @@ from tinyllava_kit_cli import app
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("adapters")
-    for part in toys.picture_model(folder / "llm"):
-        part.save_pretrained(folder / "model")
+    toys.save_picture_model(folder)
     lora = {"mode": "lora", "lora": {"rank": 2, "keep": True}}
     stage = {"name": "s", "data": str(toys.picture_rows(folder)), "train": {"llm": lora, "tower.image": lora}}
     stage |= {"learning_rate": 1e-2, "max_steps": 2}

@@ -17,8 +17,7 @@ from tinyllava_kit.training.run import run_recipe
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("modes")
-    for part in toys.picture_model(folder / "llm"):
-        part.save_pretrained(folder / "model")
+    toys.save_picture_model(folder)
     toys.picture_rows(folder)
     return folder
 

@@ -21,8 +21,7 @@ from tinyllava_kit.training.run import run_recipe
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("outcome")
-    for part in toys.picture_model(folder / "llm"):
-        part.save_pretrained(folder / "model")
+    toys.save_picture_model(folder)
     rows = str(toys.picture_rows(folder))
     stage = {"data": rows, "max_steps": 3, "batch_size": 3, "logging_steps": 1}
     first = {"name": "first", "train": {"connector.image": "full"}, **stage}

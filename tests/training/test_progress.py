@@ -81,8 +81,7 @@ def test_a_terminal_has_one_line_and_a_file_many(out, start):
 
 
 def _run(folder, **settings):
-    for part in toys.picture_model(folder / "llm"):
-        part.save_pretrained(folder / "model")
+    toys.save_picture_model(folder)
     stage = {"name": "s", "data": str(toys.picture_rows(folder)), "train": {"connector.image": "full"}}
     stage |= {"batch_size": 6, "logging_steps": 1, "max_steps": 2}
     recipe = {"model": str(folder / "model"), "output": str(folder / "out"), "stages": [stage], **settings}

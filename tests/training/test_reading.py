@@ -20,8 +20,7 @@ from tinyllava_kit.training.trainer import KitTrainer
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reading")
-    for part in toys.picture_model(folder / "llm"):
-        part.save_pretrained(folder / "model")
+    toys.save_picture_model(folder)
     rows = json.loads(toys.picture_rows(folder, 9).read_text())
     for number in range(3):
         (folder / f"{number}.jsonl").write_text("\n".join(map(json.dumps, rows[number * 3 : number * 3 + 3])))

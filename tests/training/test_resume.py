@@ -32,8 +32,7 @@ WAYS = {
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("resume")
-    for part in toys.picture_model(folder / "llm"):
-        part.save_pretrained(folder / "model")
+    toys.save_picture_model(folder)
     toys.picture_rows(folder, 9)
     return folder
 

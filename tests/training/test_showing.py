@@ -14,8 +14,7 @@ from tinyllava_kit.training.showing import first_batch, shown_rows, write_page
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("showing")
-    for part in toys.picture_model(folder / "llm"):
-        part.save_pretrained(folder / "model")
+    toys.save_picture_model(folder)
     toys.picture_rows(folder, 9)
     return folder
 

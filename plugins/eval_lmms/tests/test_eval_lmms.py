@@ -21,8 +21,7 @@ SHORT = {"max_new_tokens": 5, "temperature": 0, "do_sample": False}
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved")
-    for part in toys.picture_model(folder / "llm"):
-        part.save_pretrained(folder / "model")
+    toys.save_picture_model(folder)
     toys.save_pictures(folder, 4)
     return folder
 
