@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import count
 
 import pytest
@@ -9,10 +10,11 @@ import torch
 from click.testing import CliRunner
 from tinyllava_kit_audio_wav2vec2.tower import Wav2Vec2Tower
 
-from benchmarks import audio, clock, data_loading, factory, fuse, loading, memory, process, qwen2_audio
+from benchmarks import audio, clock, data_loading, factory, fuse, loading, memory, process, qwen2_audio, training
 from benchmarks.__main__ import main
 from benchmarks.figure import Figure, verdict
-from tinyllava_kit import KitError
+from tinyllava_kit import KitError, TinyLlavaProcessor
+from tinyllava_kit.data.dataset import Collator, ConversationDataset
 
 TOY_SOUNDS = qwen2_audio.Sizes(width=8, vocab=53, features=(7, 2, 5), text=5)
 TOY_ENCODER = {
@@ -239,3 +241,39 @@ def test_both_ways_of_loading_data_give_the_same_batches(tmp_path, pictures):
             assert torch.equal(mine["items"]["image"]["pixel_values"], theirs["pixel_values"])
         else:
             assert torch.equal(mine["input_ids"], theirs["input_ids"])
+
+
+TOY_TRAINING = training.Sizes(
+    width=32, layers=2, vision=16, vision_layers=2, heads=2, image=56, words=60, longest=400, rows=6
+)
+
+
+@pytest.mark.parametrize("task", training.TASKS)
+def test_both_sides_learn_the_same_sequences(tmp_path, task):
+    training.prepare(tmp_path, task, TOY_TRAINING)
+    processor = TinyLlavaProcessor.from_pretrained(tmp_path / "model")
+    dataset = ConversationDataset.from_file(tmp_path / f"{task}.json", processor)
+    ours = Collator(processor)([dataset[index] for index in range(len(dataset))])
+    rows = list(training._sequences(tmp_path, task))
+    theirs = training.pad_sequences(rows)
+    real, pictures = theirs["attention_mask"].bool(), theirs["input_ids"] == training.IMAGE
+    assert torch.equal(ours["attention_mask"].bool(), real)
+    assert torch.equal(ours["labels"], theirs["labels"])
+    assert torch.equal(ours["input_ids"][real & ~pictures], theirs["input_ids"][real & ~pictures])
+    assert (
+        pictures.sum()
+        == sum(item.num_tokens for item in ours["plan"].items)
+        == TOY_TRAINING.patches * len(theirs["pixel_values"])
+    )
+    assert torch.equal(ours["items"]["image"]["pixel_values"], theirs["pixel_values"])
+
+
+def test_rows_are_spread_like_those_of_the_mixture():
+    sizes = dataclasses.replace(training.TASKS["instruct"], rows=400)
+    rows = list(training.make_rows("instruct", sizes))
+    turns = [len(row["conversations"]) // 2 for row in rows]
+    words = [sum(len(said["value"].split()) for said in row["conversations"]) for row in rows]
+    assert 0.03 < sum("image" not in row for row in rows) / len(rows) < 0.1
+    assert min(turns) == 1
+    assert max(turns) > 8
+    assert max(words) > 20 * sorted(words)[len(words) // 4]
