@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from tinyllava_kit_speech_piper.decoder import PAUSE_SECONDS, PiperDecoder
+from tinyllava_kit_speech_piper.decoder import PiperDecoder
 from tinyllava_kit_speech_piper.phonemes import espeak, phonemes
 from tinyllava_kit_speech_piper.sentences import sentences
 
@@ -22,6 +22,7 @@ from tinyllava_kit.core.assembly import Assembly
 from tinyllava_kit.core.building import draw, report
 from tinyllava_kit.inference.answering import question
 from tinyllava_kit.inference.replies import replies
+from tinyllava_kit.modalities.voice import PAUSE_SECONDS
 from tinyllava_kit_cli import app
 
 from .conftest import HOLD, IDS, RATE, level

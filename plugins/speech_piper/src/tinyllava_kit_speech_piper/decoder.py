@@ -21,13 +21,12 @@ from tinyllava_kit.core.checkpoint import first_line
 from tinyllava_kit.core.decoders import TextDecoder
 from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.modalities.audio import Waveform
+from tinyllava_kit.modalities.voice import check_options, joined
 
 from .phonemes import espeak, phonemes
 from .sentences import sentences
 
 PAD, BEGIN, END = "_", "^", "$"
-PAUSE_SECONDS = 0.2  # between sentences
-SPEEDS = (0.25, 4.0)
 
 
 class PiperDecoder(TextDecoder):
@@ -59,11 +58,7 @@ class PiperDecoder(TextDecoder):
         """
         file = _voice_file(checkpoint)
         voice = _read_voice(Path(f"{file}.json"))
-        low, high = SPEEDS
-        if not low <= speed <= high:
-            raise KitError(f"speed must be {low} to {high}, got {speed:g}")
-        if not 0 <= speaker < voice["num_speakers"]:
-            raise KitError(f"{checkpoint!r} has {voice['num_speakers']} speaker(s), counted from 0; got {speaker}")
+        check_options(checkpoint, speed=speed, speaker=speaker, num_speakers=voice["num_speakers"])
         espeak().check(voice["language"])
         return {"num_bytes": file.stat().st_size, "voice": voice, "speed": speed, "varied": varied, "speaker": speaker}
 
@@ -92,14 +87,10 @@ class PiperDecoder(TextDecoder):
             KitError: the text has no word.
         """
         voice = self.config["voice"]
-        pause = np.zeros(round(PAUSE_SECONDS * voice["rate_hz"]), np.float32)
-        said: list[np.ndarray] = []
-        for sentence in sentences(text):
-            ids = self._ids(phonemes(sentence, voice["language"]))
-            said += [self._say(ids), pause]
+        said = [self._say(self._ids(phonemes(sentence, voice["language"]))) for sentence in sentences(text)]
         if not said:
             raise KitError(f"nothing to say in {text!r}; expected at least one word")
-        return Waveform(np.concatenate(said[:-1]), voice["rate_hz"], "speech")
+        return joined(said, voice["rate_hz"])
 
     def _ids(self, sentence: str) -> np.ndarray:
         """Phonemes -> (1, t) int64: a pad behind each, marks around all."""

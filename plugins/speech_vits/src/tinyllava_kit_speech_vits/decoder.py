@@ -24,10 +24,9 @@ from tinyllava_kit.core.checkpoint import check_loaded, check_model_type, load_s
 from tinyllava_kit.core.decoders import TextDecoder
 from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.modalities.audio import Waveform
+from tinyllava_kit.modalities.voice import check_options, joined
 
 MODEL_TYPES = ("vits",)
-PAUSE_SECONDS = 0.2  # between sentences
-SPEEDS = (0.25, 4.0)
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
 _TOKENIZER_KEYS = ("language", "add_blank", "normalize", "phonemize", "is_uroman")
@@ -65,11 +64,7 @@ class VitsDecoder(TextDecoder):
         """
         found = read_pretrained(AutoConfig, checkpoint)
         check_model_type(found.model_type, MODEL_TYPES, checkpoint)
-        low, high = SPEEDS
-        if not low <= speed <= high:
-            raise KitError(f"speed must be {low} to {high}, got {speed:g}")
-        if not 0 <= speaker < found.num_speakers:
-            raise KitError(f"{checkpoint!r} has {found.num_speakers} speaker(s), counted from 0; got {speaker}")
+        check_options(checkpoint, speed=speed, speaker=speaker, num_speakers=found.num_speakers)
         tokenizer = read_pretrained(VitsTokenizer, checkpoint)
         settings = {key: getattr(tokenizer, key) for key in _TOKENIZER_KEYS}
         for needs, package, is_there in (
@@ -108,17 +103,16 @@ class VitsDecoder(TextDecoder):
         """
         rate_hz = self.voice.config.sampling_rate
         speaker = self.config["speaker"] if self.voice.config.num_speakers > 1 else None
-        pause = np.zeros(round(PAUSE_SECONDS * rate_hz), np.float32)
         said: list[np.ndarray] = []
         for sentence in _SENTENCE_END.split(text):
             prepared, _ = self.tokenizer.prepare_for_tokenization(sentence)
             if any(map(str.isalnum, prepared)):
                 ids = torch.tensor([self.tokenizer(sentence).input_ids], device=self.voice.device)  # (1, t)
                 samples = self.voice(ids, speaker_id=speaker).waveform[0]  # (n,)
-                said += [samples.clamp(-1.0, 1.0).cpu().numpy(), pause]
+                said.append(samples.clamp(-1.0, 1.0).cpu().numpy())
         if not said:
             raise KitError(f"nothing to say in {text!r}; expected at least one word in the characters of the voice")
-        return Waveform(np.concatenate(said[:-1]), rate_hz, "speech")
+        return joined(said, rate_hz)
 
 
 def _without_posterior(voice: VitsModel) -> VitsModel:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tinyllava_kit import hookimpl
-from tinyllava_kit.core.specs import DecoderSpec, Option
+from tinyllava_kit.core.specs import DecoderSpec
+from tinyllava_kit.modalities import voice
 
 
 @hookimpl
@@ -16,15 +17,6 @@ def tinyllava_decoders() -> tuple[DecoderSpec, ...]:
             modality="audio",
             reads="text",
             checkpoint="facebook/mms-tts-eng",
-            options=(
-                Option(name="speed", type=float, default=1.0, help="how fast, beside the voice's own speed"),
-                Option(
-                    name="varied",
-                    type=bool,
-                    default=False,
-                    help="with the voice's own noise: livelier, and a text sounds different each time",
-                ),
-                Option(name="speaker", type=int, default=0, help="which speaker of a voice that has several"),
-            ),
+            options=voice.OPTIONS,
         ),
     )
