@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch.utils.data import Sampler
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .packing import PackedBatches
 
 Size = Mapping[str, float]
+Group = TypeVar("Group")
 
 CHUNK = 50  # batches whose samples are sorted together: wide enough to pad little, narrow enough to stay random
 
@@ -51,13 +52,7 @@ class SizedBatches(Sampler[list[int]]):
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the batches of an epoch."""
-        draw = random.Random(f"{self.seed} {epoch}")
-        order = list(range(len(self.sizes)))
-        draw.shuffle(order)
-        chunk = CHUNK * self.batch_size
-        chunks = (sorted(order[i : i + chunk], key=self._key) for i in range(0, len(order), chunk))
-        self.batches = [batch for part in chunks for batch in self._cut(part)]
-        draw.shuffle(self.batches)
+        self.batches = drawn(len(self.sizes), CHUNK * self.batch_size, self.seed, epoch, self._cut)
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self.batches)
@@ -70,9 +65,10 @@ class SizedBatches(Sampler[list[int]]):
         costs = {m: len(batch) * max(self.sizes[i].get(m, 0.0) for i in batch) for m in self.budget}
         return len(batch) <= self.batch_size and all(costs[m] <= self.budget[m] for m in costs)
 
-    def _cut(self, indices: Sequence[int]) -> Iterator[list[int]]:
+    def _cut(self, chunk: Sequence[int]) -> Iterator[list[int]]:
+        """Samples of like size behind one another, cut where a batch is full."""
         batch: list[int] = []
-        for index in indices:
+        for index in sorted(chunk, key=self._key):
             if batch and not self.fits([*batch, index]):
                 yield batch
                 batch = []
@@ -82,6 +78,24 @@ class SizedBatches(Sampler[list[int]]):
 
     def _key(self, index: int) -> tuple[float, int]:
         return sum(self.sizes[index].values()), self.text_sizes[index]
+
+
+def drawn(
+    count: int, window: int, seed: int, epoch: int, group: Callable[[Sequence[int]], Iterable[Group]]
+) -> list[Group]:
+    """The samples of an epoch in an order of its own, grouped window by window, and the groups in another order.
+
+    Args:
+        count: of samples. window: how many are grouped together: as many as sizes want, as few as chance wants.
+        group: indices of a window -> groups of them.
+    """
+    draw = random.Random(f"{seed} {epoch}")
+    order = list(range(count))
+    draw.shuffle(order)
+    windows = (order[start : start + window] for start in range(0, count, window))
+    groups = [each for part in windows for each in group(part)]
+    draw.shuffle(groups)
+    return groups
 
 
 class Epochs(Sampler[list[Any]]):

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import Trainer
 
 from ..checkpoints.card import TRAINING_FILE, read_history
 from .recipe import Stage
@@ -52,7 +53,34 @@ class StageRecord:
     loss: float
 
 
-def trained_part(name: str, module: nn.Module, stage: Stage) -> TrainedPart:
+def stage_record(
+    stage: Stage,
+    settings: Mapping[str, Any],
+    trained: Mapping[str, nn.Module],
+    trainer: Trainer,
+    *,
+    seconds: float,
+    samples: int,
+    skipped: int,
+) -> StageRecord:
+    """Of a stage that is done, its parts as they are while they are trained; `samples` is 0 for a stream."""
+    log = trainer.state.log_history
+    return StageRecord(
+        name=stage.name,
+        command=_command_line(),
+        settings=settings,
+        recipe=stage.model_dump(mode="json", exclude_defaults=True),
+        parts=tuple(_trained_part(name, part, stage) for name, part in trained.items()),
+        samples=samples or None,
+        skipped=skipped,
+        steps=trainer.state.global_step,
+        seconds=seconds,
+        device=_device_name(trainer.args.device),
+        loss=next((entry["loss"] for entry in reversed(log) if "loss" in entry), float("nan")),
+    )
+
+
+def _trained_part(name: str, module: nn.Module, stage: Stage) -> TrainedPart:
     """Of a part as it is while it is trained."""
     how = stage.train[name]
     return TrainedPart(
@@ -71,13 +99,13 @@ def write_history(folder: Path, source: str | os.PathLike[str], record: StageRec
     (folder / TRAINING_FILE).write_text(json.dumps(history, indent=1), encoding="utf-8")
 
 
-def command_line() -> str:
+def _command_line() -> str:
     """How this process was started, as one would type it."""
     program = Path(sys.argv[0]).name
     return shlex.join(["tinyllava" if program == "__main__.py" else program, *sys.argv[1:]])
 
 
-def device_name(device: torch.device) -> str:
+def _device_name(device: torch.device) -> str:
     """What a stage ran on."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import bisect
-import random
 from collections.abc import Iterator, Mapping, Sequence
 
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..core.processing import Batch, Encoded
 from ..data.dataset import Collator, ConversationDataset
-from .batches import Size
+from .batches import Size, drawn
 
 WINDOW = 2000  # samples that are packed together: enough of every length to fill rows, few enough to stay random
 
@@ -79,12 +78,7 @@ class PackedBatches(Sampler[list[Pack]]):
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the rows of an epoch."""
-        draw = random.Random(f"{self.seed} {epoch}")
-        order = list(range(len(self.tokens)))
-        draw.shuffle(order)
-        windows = (order[start : start + WINDOW] for start in range(0, len(order), WINDOW))
-        self.packs = [row for window in windows for row in self._packed(window)]
-        draw.shuffle(self.packs)
+        self.packs = drawn(len(self.tokens), WINDOW, self.seed, epoch, self._packed)
 
     def __iter__(self) -> Iterator[list[Pack]]:
         for start in range(0, len(self.packs), self.batch_size):

@@ -28,7 +28,7 @@ from .batching import batches_of
 from .caching import DECISION_FILE, FOLDER, cache_features
 from .clock import Clock
 from .guard import check_gradients, samples_for_parts
-from .history import StageRecord, command_line, device_name, trained_part
+from .history import stage_record
 from .idle import WithIdleItems, idle_items
 from .objective import objective_of
 from .outcome import SHOWN, write_outcome
@@ -132,26 +132,22 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, report
         why = "have more words than rows" if stage.match_words else f"were cut at max_length {stage.max_length}"
         say(f"{num_cut} times, samples {why}")
     if rank() == 0:
-        num_skipped = skipped.tidy()
-        if num_skipped:
-            say(f"{num_skipped} rows were skipped; {target / SKIPPED_FILE} says why")
-        log = trainer.state.log_history
-        record = StageRecord(
-            name=stage.name,
-            command=command_line(),
-            settings=settings,
-            recipe=stage.model_dump(mode="json", exclude_defaults=True),
-            parts=tuple(trained_part(name, part, stage) for name, part in parts.trained.items()),
-            samples=len(conversations) or None,
-            skipped=num_skipped,
-            steps=trainer.state.global_step,
+        left_out = skipped.tidy()
+        if left_out:
+            say(f"{left_out} rows were skipped; {target / SKIPPED_FILE} says why")
+        record = stage_record(
+            stage,
+            settings,
+            parts.trained,
+            trainer,
             seconds=clock.seconds,
-            device=device_name(arguments.device),
-            loss=next((entry["loss"] for entry in reversed(log) if "loss" in entry), float("nan")),
+            samples=len(conversations),
+            skipped=left_out,
         )
         model, parts = _in_own_weights(model, parts, stage, source, learned)
         writes = stage.match_words is None and stage.match_features is None
-        write_outcome(target, source, model, processor, parts, record, log, conversations[:SHOWN] if writes else ())
+        log, shown = trainer.state.log_history, conversations[:SHOWN] if writes else ()
+        write_outcome(target, source, model, processor, parts, record, log, shown)
     wait_for_all()
 
 
