@@ -23,7 +23,7 @@ from ..core.fusion import PlannedItem
 from ..core.interfaces import Grid, Preprocessor
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import Encoded, TinyLlavaProcessor
-from ..inference.answering import room_for
+from ..inference.answering import options_for
 
 TOP = 5  # tokens beside the one that was taken, and words beside a row
 AT_ONCE = 16  # positions whose attention is held of all layers and heads
@@ -116,10 +116,7 @@ def explain(
         input_ids=batch["input_ids"],
         inputs_embeds=prompt,
         attention_mask=batch["attention_mask"],
-        do_sample=False,
-        max_new_tokens=room_for(model, length, max_new_tokens),
-        pad_token_id=processor.pad_id,
-        forbid=sorted(processor.writes),
+        **options_for(model, processor, length, max_new_tokens),
     )[0, length:]  # (A,)
     logits, attention = answer_run(model, prompt, ids)  # (A, V), (A, T + A - 1)
     words = [Word(text=t, first=a, last=b) for t, a, b in split_words(processor, ids.tolist())]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -88,18 +88,44 @@ def answer(
         KitError: a conversation that leaves the LLM no room for an answer; see also `TinyLlavaProcessor`.
     """
     batch = processor(list(conversations), answer=True, padding_side="left").to(model.device)
-    max_new_tokens = room_for(model, batch["input_ids"].shape[1], max_new_tokens)
+    options = options_for(model, processor, batch["input_ids"].shape[1], max_new_tokens, **generation)
     streamer = TextStreamer(processor.tokenizer, skip_prompt=True, skip_special_tokens=True) if stream else None
-    options = {
+    ids = model.generate(**batch, streamer=streamer, **options)  # (B, T + new)
+    new = ids[:, batch["input_ids"].shape[1] :]  # (B, new)
+    return [text.strip() for text in processor.batch_decode(new, skip_special_tokens=True)]
+
+
+def options_for(
+    model: TinyLlavaForConditionalGeneration,
+    processor: TinyLlavaProcessor,
+    length: int,
+    max_new_tokens: int | None,
+    **generation: Any,
+) -> dict[str, Any]:
+    """What `generate` is told for an answer behind `length` positions: greedy, in words, but for `generation`.
+
+    Raises:
+        KitError: no room for the answer, see `room_for`.
+    """
+    return {
         "do_sample": False,
-        "max_new_tokens": max_new_tokens,
+        "max_new_tokens": room_for(model, length, max_new_tokens),
         "pad_token_id": processor.pad_id,
         "forbid": sorted(processor.writes),
         **generation,
     }
-    ids = model.generate(**batch, streamer=streamer, **options)  # (B, T + new)
-    new = ids[:, batch["input_ids"].shape[1] :]  # (B, new)
-    return [text.strip() for text in processor.batch_decode(new, skip_special_tokens=True)]
+
+
+class TextPieces(TextStreamer):
+    """Gives an answer's text on at the borders of words, as it becomes certain, in place of printing it."""
+
+    def __init__(self, tokenizer: Any, show: Callable[[str], None], *, skip_prompt: bool = False) -> None:
+        super().__init__(tokenizer, skip_prompt=skip_prompt, skip_special_tokens=True)
+        self.show = show
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        if text:
+            self.show(text)
 
 
 def room_for(model: TinyLlavaForConditionalGeneration, length: int, max_new_tokens: int | None) -> int:

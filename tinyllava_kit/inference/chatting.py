@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, DynamicLayer, TextStreamer
+from transformers import DynamicCache, DynamicLayer
 
 from ..core.conversation import ITEM, Conversation, Item, Turn
 from ..core.errors import KitError
 from ..core.fusion import ItemSpan, TextSpan, plan
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import Encoded, Parts, TinyLlavaProcessor
-from .answering import check_read, question, room_for
+from .answering import TextPieces, check_read, options_for, question
 
 Show = Callable[[str], None]
 
@@ -104,28 +104,20 @@ class Chat:
         layout = plan([prompt.spans], pad_id=self.processor.pad_id)
         length = layout.input_ids.shape[1]
         try:
-            max_new_tokens = room_for(self.model, length, self.max_new_tokens)
+            options = options_for(self.model, self.processor, length, self.max_new_tokens, **self.generation)
         except KitError as error:
             raise KitError(f"{error}, or clear the conversation") from error
         wanted = _positions(prompt)
         run = self._run_before(wanted)
         cache = self._cache
         self._forget()  # a cache whose filling is interrupted is of no use
-        options = {
-            "do_sample": False,
-            "use_cache": True,
-            "max_new_tokens": max_new_tokens,
-            "pad_token_id": self.processor.pad_id,
-            "forbid": sorted(self.processor.writes),
-            **self.generation,
-        }
         self.model.generate(
             input_ids=layout.input_ids.to(self.model.device),
             inputs_embeds=self._embed(prompt, run),
             attention_mask=layout.attention_mask.to(self.model.device),
             past_key_values=cache,
             streamer=streamer,
-            **options,
+            **{"use_cache": True, **options},
         )
         self._cache = cache
         self._held = wanted + streamer.ids[:-1]  # the last token is chosen, and not run
@@ -159,22 +151,17 @@ class Chat:
         self._cache = DynamicCache(config=self.model.config.text_config)
 
 
-class _Streamer(TextStreamer):
-    """Keeps the ids of the answer, and gives its text on as it becomes certain."""
+class _Streamer(TextPieces):
+    """Keeps the ids of the answer, too."""
 
     def __init__(self, tokenizer: Any, show: Show) -> None:
-        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
-        self.show = show
+        super().__init__(tokenizer, show, skip_prompt=True)
         self.ids: list[int] = []
 
     def put(self, value: Tensor) -> None:
         if not self.next_tokens_are_prompt:
             self.ids += value.flatten().tolist()
         super().put(value)
-
-    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        if text:
-            self.show(text)
 
 
 def _positions(encoded: Encoded) -> list[Position]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import TextStreamer
 from transformers.generation.streamers import BaseStreamer
 
 from ..core.conversation import Conversation
@@ -17,7 +16,7 @@ from ..core.errors import KitError, near
 from ..core.grammar import TEXT, Piece
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import TinyLlavaProcessor
-from .answering import room_for
+from .answering import TextPieces, options_for
 from .codes import ItemCodes
 
 
@@ -128,15 +127,12 @@ def _prepared(
     codes = ItemCodes(model, processor)
     encoded = [processor.encode(conversation, answer=True, writer=codes) for conversation in conversations]
     batch = processor.collate(encoded, padding_side="left").to(model.device)
-    options = {
-        "do_sample": False,
-        "max_new_tokens": room_for(model, batch["input_ids"].shape[1], max_new_tokens),
-        "pad_token_id": processor.pad_id,
+    written = {
         "force": [modality for modality in force if modality in processor.writes],
         "forbid": [modality for modality in forbid if modality in processor.writes],
-        **generation,
     }
-    return batch, options
+    length = batch["input_ids"].shape[1]
+    return batch, options_for(model, processor, length, max_new_tokens, **{**written, **generation})
 
 
 def _ends(model: TinyLlavaForConditionalGeneration, options: Mapping[str, Any]) -> set[int]:
@@ -189,7 +185,7 @@ class _Streamer(BaseStreamer):
         self.decoders, self.processor, self.show = model.decoders, processor, show
         self.grammar, self.ends = processor.grammar, ends
         self.begins = {} if self.grammar is None else {begin: m for m, begin in self.grammar.begin.items()}
-        self.text = _TextPieces(processor.tokenizer, self._keep_text)
+        self.text = TextPieces(processor.tokenizer, self._keep_text)
         self.parts: list[Part] = []
         self.seen_prompt = False
         self.modality = TEXT  # of what is being generated; `item` is set where it is another
@@ -233,12 +229,11 @@ class _Streamer(BaseStreamer):
             self.show(Given(self.modality, piece, closed, dropped))
 
     def _keep_text(self, text: str) -> None:
-        if text:
-            self.show(text)
-            if self.parts and isinstance(self.parts[-1], str):
-                self.parts[-1] += text
-            else:
-                self.parts.append(text)
+        self.show(text)
+        if self.parts and isinstance(self.parts[-1], str):
+            self.parts[-1] += text
+        else:
+            self.parts.append(text)
 
 
 class _Item:
@@ -255,14 +250,3 @@ class _Item:
             return None
         ids, self.waiting = self.waiting, []
         return self.stream.push(torch.tensor(ids))
-
-
-class _TextPieces(TextStreamer):
-    """Gives text at the borders of words in place of printing it."""
-
-    def __init__(self, tokenizer: Any, keep: Callable[[str], None]) -> None:
-        super().__init__(tokenizer, skip_special_tokens=True)
-        self.keep = keep
-
-    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        self.keep(text)
