@@ -1,0 +1,1 @@
+"""Neural codecs of transformers as decoders of tinyllava_kit."""

@@ -1,0 +1,116 @@
+"""What codecs with frames have in common: the flat layout, frame after frame, a range of ids for each book.
+
+Legend: n samples, K books, V ids of a book, F frames.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+
+from tinyllava_kit.core.checkpoint import check_loaded, check_model_type, load_state, read_pretrained, without_reports
+from tinyllava_kit.core.decoders import TokenDecoder
+from tinyllava_kit.modalities.audio import Waveform
+from tinyllava_kit.modalities.resampling import num_resampled, resample
+
+
+class FrameCodec(TokenDecoder):
+    """A codec of transformers, whole: `codec`. `config` holds ``model``, its configuration.
+
+    The last frame of a sound is filled with silence, so that nothing of it is lost.
+    """
+
+    model_class: ClassVar[type[PreTrainedModel]]
+    codec: PreTrainedModel
+
+    rate_hz: int  # of what is coded
+    hop: int  # samples of a frame, at that rate
+    books: int
+    book_size: int
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__(config)
+        self.codec = self.model_class(self.model_class.config_class(**config["model"]))
+
+    @classmethod
+    def read_model(cls, checkpoint: str) -> PreTrainedConfig:
+        """
+        Raises:
+            KitError: not found, or of another kind.
+        """
+        found = read_pretrained(AutoConfig, checkpoint)
+        check_model_type(found.model_type, (cls.model_class.config_class.model_type,), checkpoint)
+        return found
+
+    @staticmethod
+    def as_json(model: PreTrainedConfig) -> dict[str, Any]:
+        """A configuration of transformers as plain JSON."""
+        return json.loads(model.to_json_string(use_diff=False))
+
+    def load_weights(self, checkpoint: str) -> None:
+        """The codec's weights; books that are not used stay behind.
+
+        Raises:
+            KitError: keys are missing or of other shapes.
+        """
+        with without_reports():  # what is missing is checked below
+            codec, info = read_pretrained(
+                self.model_class,
+                checkpoint,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+        mismatched = [key for key, *_ in info["mismatched_keys"]]
+        check_loaded(checkpoint, missing=info["missing_keys"], mismatched=mismatched)
+        load_state(self.codec, codec.state_dict(), checkpoint, surplus_ok=True)
+
+    def init_non_persistent_buffers(self) -> None:
+        """Windows, filters, books that are computed: transformers makes them in the model's dtype, here in float32."""
+        for owner in self.codec.modules():
+            if not isinstance(owner, PreTrainedModel):
+                continue
+            for module in owner.modules():
+                for name in module._non_persistent_buffers_set:
+                    buffer = module._buffers[name]
+                    module._buffers[name] = buffer.float() if buffer.is_floating_point() else buffer
+                if module._non_persistent_buffers_set:
+                    owner._init_weights(module)
+
+    @property
+    def ranges(self) -> Mapping[str, int]:
+        return {f"code{book}": self.book_size for book in range(self.books)}
+
+    @property
+    def follows(self) -> Mapping[str, Sequence[str]]:
+        return self.cycle(list(self.ranges))
+
+    def num_frames(self, item: Waveform) -> int:
+        """F of a sound."""
+        return -(-num_resampled(item, self.rate_hz) // self.hop)
+
+    def num_ids(self, item: Waveform) -> int:
+        return self.books * self.num_frames(item)
+
+    @torch.no_grad()
+    def encode(self, item: Waveform) -> Tensor:
+        samples = torch.from_numpy(resample(item, self.rate_hz).copy())  # (n,)
+        codes = self.codes(samples.to(self.codec.device)).cpu()[:, : self.num_frames(item)]  # (K, F)
+        return (codes + self._first_ids()).T.reshape(-1)  # (F * K,)
+
+    def to_codes(self, ids: Tensor) -> Tensor:
+        """Ids of whole frames, (F * K,) -> codes on the codec's device, (K, F)."""
+        return (ids.cpu().reshape(-1, self.books).T - self._first_ids()).to(self.codec.device)
+
+    @abstractmethod
+    def codes(self, samples: Tensor) -> Tensor:
+        """(n,) float32 at `rate_hz` -> (K, F) int64, or more frames, of which the first F are taken."""
+
+    def _first_ids(self) -> Tensor:
+        return torch.arange(self.books, device="cpu")[:, None] * self.book_size  # (K, 1)

@@ -1,0 +1,41 @@
+"""What this distribution offers."""
+
+from __future__ import annotations
+
+from tinyllava_kit import hookimpl
+from tinyllava_kit.core.specs import DecoderSpec, Option
+
+
+@hookimpl
+def tinyllava_decoders() -> tuple[DecoderSpec, ...]:
+    return (
+        DecoderSpec(
+            name="mimi",
+            target="tinyllava_kit_speech_codec.mimi:MimiCodec",
+            summary="Mimi: 12.5 frames a second of several ids, frame after frame; heard while it is written",
+            modality="audio",
+            checkpoint="kyutai/mimi",
+            options=(
+                Option(
+                    name="books",
+                    type=int,
+                    default=8,
+                    help="how many ids a frame has: the first says what is spoken, each further one how it sounds",
+                ),
+            ),
+        ),
+        DecoderSpec(
+            name="xcodec2",
+            target="tinyllava_kit_speech_codec.single_book:Xcodec2Codec",
+            summary="X-codec 2: 50 ids a second of 65536, 16 kHz",
+            modality="audio",
+            checkpoint="HKUSTAudio/xcodec2-hf",
+        ),
+        DecoderSpec(
+            name="neucodec",
+            target="tinyllava_kit_speech_codec.single_book:NeuCodecCodec",
+            summary="NeuCodec: 50 ids a second of 65536, 16 kHz in, 24 kHz out",
+            modality="audio",
+            checkpoint="neuphonic/neucodec",
+        ),
+    )

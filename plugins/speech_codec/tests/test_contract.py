@@ -1,0 +1,50 @@
+"""The contract of decoders, for each codec."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+from tinyllava_kit_speech_codec.mimi import MimiCodec
+from tinyllava_kit_speech_codec.single_book import NeuCodecCodec, Xcodec2Codec
+
+from tinyllava_kit.modalities.audio import AudioModality
+from tinyllava_kit.testing import TokenDecoderContract
+
+from .conftest import sound
+
+
+class TestMimi(TokenDecoderContract):
+    decoder_class = MimiCodec
+    modality_class = AudioModality
+    options: ClassVar = {"books": 3}
+
+    @pytest.fixture
+    def checkpoint(self, mimi):
+        return mimi()[1]
+
+    def items(self):
+        return [sound(seed, 900 + 400 * (seed % 3), 8000) for seed in range(5)]
+
+
+class _SingleBook(TokenDecoderContract):
+    modality_class = AudioModality
+
+    def items(self):
+        return [sound(seed, 3000 + 1500 * (seed % 3), 16_000) for seed in range(5)]
+
+
+class TestXcodec2(_SingleBook):
+    decoder_class = Xcodec2Codec
+
+    @pytest.fixture
+    def checkpoint(self, xcodec2):
+        return xcodec2()[1]
+
+
+class TestNeuCodec(_SingleBook):
+    decoder_class = NeuCodecCodec
+
+    @pytest.fixture
+    def checkpoint(self, neucodec):
+        return neucodec()[1]
