@@ -20,6 +20,7 @@ from typing import Any
 
 from . import process
 from .figure import Figure
+from .words import IMAGE, PAD, SPECIAL, word_tokenizer
 
 INSTRUCT, EMPTY, CACHED = 0.667, 0.05, 0.333  # 1.5 and 3 times as many target tokens a second
 ROUNDS = 3
@@ -97,7 +98,7 @@ def prepare(place: Path, task: str, sizes: Sizes) -> None:
 
     torch.manual_seed(0)
     LlamaForCausalLM(_text_config(sizes)).save_pretrained(place / "llm")
-    _tokenizer(sizes).save_pretrained(place / "llm")
+    word_tokenizer(sizes.words).save_pretrained(place / "llm")
     SiglipVisionModel(_vision_config(sizes)).save_pretrained(place / "vision")
     side = {"height": sizes.image, "width": sizes.image}
     SiglipImageProcessor(size=side).save_pretrained(place / "vision")
@@ -217,9 +218,6 @@ def train_llava(place: Path, task: str, sizes: Sizes) -> dict[str, float]:
     return {"seconds": time.process_time() - start, "peak": process.memory()["VmHWM"]}
 
 
-IMAGE, PAD = 4, 0  # ids of the tokenizer
-
-
 def _sequences(place: Path, task: str) -> Iterator[dict[str, Any]]:
     """The rows as our processor makes them: ids with as many placeholders as a picture has rows, labels, pixels."""
     from tinyllava_kit import TinyLlavaProcessor
@@ -261,7 +259,7 @@ def _text_config(sizes: Sizes) -> Any:
     from transformers import LlamaConfig
 
     return LlamaConfig(
-        vocab_size=sizes.words + 8,
+        vocab_size=sizes.words + len(SPECIAL),
         hidden_size=sizes.width,
         intermediate_size=sizes.width * 8 // 3,
         num_hidden_layers=sizes.layers,
@@ -284,23 +282,3 @@ def _vision_config(sizes: Sizes) -> Any:
         patch_size=sizes.patch,
         vision_use_head=False,
     )
-
-
-def _tokenizer(sizes: Sizes) -> Any:
-    """A token for each word, and a template of turns."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    special = ["<pad>", "<s>", "</s>", "<unk>", "<image>", "<user>", "<assistant>", "\n"]
-    vocabulary = {token: number for number, token in enumerate([*special, *(f"w{n}" for n in range(sizes.words))])}
-    words = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=words, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<pad>"
-    )
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<user>", "<assistant>"]})
-    tokenizer.chat_template = (
-        "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} </s>{% endfor %}"
-        "{% if add_generation_prompt %}<assistant> {% endif %}"
-    )
-    return tokenizer

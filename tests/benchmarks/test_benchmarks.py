@@ -10,11 +10,24 @@ import torch
 from click.testing import CliRunner
 from tinyllava_kit_audio_wav2vec2.tower import Wav2Vec2Tower
 
-from benchmarks import audio, clock, data_loading, factory, fuse, loading, memory, process, qwen2_audio, training
+from benchmarks import (
+    audio,
+    clock,
+    data_loading,
+    factory,
+    fuse,
+    loading,
+    memory,
+    process,
+    qwen2_audio,
+    speaking,
+    training,
+)
 from benchmarks.__main__ import main
 from benchmarks.figure import Figure, verdict
 from tinyllava_kit import KitError, TinyLlavaProcessor
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
+from tinyllava_kit.inference.replies import reply
 
 TOY_SOUNDS = qwen2_audio.Sizes(width=8, vocab=53, features=(7, 2, 5), text=5)
 TOY_ENCODER = {
@@ -277,3 +290,52 @@ def test_rows_are_spread_like_those_of_the_mixture():
     assert min(turns) == 1
     assert max(turns) > 8
     assert max(words) > 20 * sorted(words)[len(words) // 4]
+
+
+TOY_MIMI = {
+    "hidden_size": 24,
+    "num_filters": 2,
+    "codebook_size": 16,
+    "codebook_dim": 12,
+    "vector_quantization_hidden_dimension": 12,
+    "num_quantizers": 8,
+    "num_hidden_layers": 1,
+    "intermediate_size": 40,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "upsample_groups": 24,
+}
+TOY_SPEAKING = speaking.Sizes(
+    words=50,
+    llm={
+        "hidden_size": 24,
+        "intermediate_size": 44,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    },
+    mimi=TOY_MIMI,
+    seconds=0.6,
+)
+
+
+def test_what_is_said_is_what_was_prescribed_and_the_bare_side_makes_as_many_steps(tmp_path, monkeypatch):
+    speaking.save_parts(tmp_path, TOY_SPEAKING)
+    steps = []
+    for layout in speaking.LAYOUTS:
+        said = speaking.Said.of(layout, tmp_path, TOY_SPEAKING)
+        for model in (said.model, said.enlarged):
+            count = []
+            model.register_forward_hook(lambda *_, count=count: count.append(1))
+            steps.append(count)
+        heard = []
+        monkeypatch.setattr(speaking, "reply", lambda *a, heard=heard, **k: heard.append(reply(*a, **k)))
+        said.streamed()
+        said.bare()
+        (item,) = heard[0].items("audio")
+        assert item.closed
+        torch.testing.assert_close(
+            torch.from_numpy(item.item.samples),
+            torch.from_numpy(said.model.decoders["audio"].decode(said.sound).samples),
+        )
+        assert len(steps[-2]) == len(steps[-1]) == len(said.ids) + 1
