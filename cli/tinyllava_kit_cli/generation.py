@@ -1,4 +1,4 @@
-"""How answers are generated: the options that commands share, and what they mean."""
+"""How answers are generated: by which model, and with the options that commands share."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ from typing import Any
 import click
 
 Decorator = Callable[[Any], Any]
+
+
+def load_to_run(directory: str, **options: Any) -> tuple[Any, Any]:
+    """The model and its processor, as `load_pretrained` with `options` gives them, on the GPU where there is one."""
+    import torch
+
+    from tinyllava_kit import load_pretrained
+
+    return load_pretrained(directory, device_map="cuda" if torch.cuda.is_available() else None, **options)
 
 
 def answer_length(whose: str = "Of the answer") -> Decorator:

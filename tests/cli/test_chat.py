@@ -107,7 +107,7 @@ def test_a_mistake_in_a_pipe_ends_with_one_line(place, lines, options, match, mo
 def terminal(place):
     """The command at a terminal, at its first prompt."""
     words = ["-m", "tinyllava_kit_cli", "chat", "model", "--max-new-tokens", "400"]
-    child = pexpect.spawn(sys.executable, words, cwd=str(place), env=ENVIRONMENT, encoding="utf-8", timeout=120)
+    child = pexpect.spawn(sys.executable, words, cwd=str(place), env=ENVIRONMENT, encoding="utf-8", timeout=600)
     child.setecho(False)
     child.expect("> $")
     yield child

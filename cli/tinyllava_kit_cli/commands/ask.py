@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tinyllava_kit_cli.generation import answer_length, sampled, sampling
+from tinyllava_kit_cli.generation import answer_length, load_to_run, sampled, sampling
 from tinyllava_kit_cli.items import AnswersCommand, answers_of, items_of
 
 
@@ -41,14 +41,14 @@ def command(
     """
     given, wanted = items_of(ctx, items), answers_of(ctx, writes)
 
-    from tinyllava_kit.checkpoints.loading import load_pretrained, load_processor
+    from tinyllava_kit.checkpoints.loading import load_processor
     from tinyllava_kit.inference.answering import answer, with_items_read
     from tinyllava_kit.inference.answering import question as ask
 
     how = sampled(temperature, seed)
     processor = load_processor(directory)
     conversation = with_items_read(ask(question, given, processor), processor)
-    model, processor = load_pretrained(directory)
+    model, processor = load_to_run(directory)
     if wanted:
         _give(model, processor, conversation, wanted, max_new_tokens=max_new_tokens, **how)
         return

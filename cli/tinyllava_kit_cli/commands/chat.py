@@ -14,7 +14,7 @@ import click
 from tinyllava_kit.core.conversation import ITEM, Item
 from tinyllava_kit.core.discovery import discover
 from tinyllava_kit.core.errors import KitError, near
-from tinyllava_kit_cli.generation import answer_length, sampled, sampling
+from tinyllava_kit_cli.generation import answer_length, load_to_run, sampled, sampling
 
 if TYPE_CHECKING:
     from tinyllava_kit.inference.chatting import Chat
@@ -35,11 +35,10 @@ def command(
     A line that begins with a slash is for the program: /help lists what there is. Ctrl-C stops an answer, Ctrl-D ends
     the conversation. Lines may come from a pipe; then the first mistake ends it.
     """
-    from tinyllava_kit import load_pretrained
     from tinyllava_kit.inference.chatting import Chat
 
     how = sampled(temperature, seed)
-    model, processor = load_pretrained(directory, template=template)
+    model, processor = load_to_run(directory, template=template)
     terminal = Terminal(Chat(model, processor, max_new_tokens=max_new_tokens, **how))
     if sys.stdin.isatty():
         terminal.greet()

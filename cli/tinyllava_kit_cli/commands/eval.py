@@ -10,6 +10,7 @@ import click
 
 from tinyllava_kit.evaluation.benchmarks.tasks import BENCHMARKS
 from tinyllava_kit.evaluation.scorers import SCORERS
+from tinyllava_kit_cli.generation import load_to_run
 
 if TYPE_CHECKING:
     from tinyllava_kit.evaluation.run import Evaluation, Results
@@ -82,16 +83,13 @@ def command(
 
     import random
 
-    import torch
-
-    from tinyllava_kit import load_pretrained
     from tinyllava_kit.evaluation.record import fingerprint
     from tinyllava_kit.evaluation.rows import read_questions
     from tinyllava_kit.evaluation.run import Evaluation
     from tinyllava_kit.evaluation.table import table
     from tinyllava_kit_cli.table import align
 
-    model, processor = load_pretrained(directory, device_map="cuda" if torch.cuda.is_available() else None)
+    model, processor = load_to_run(directory)
     if questions is None:
         questions = read_questions(data, processor, root=root, prompt=prompt, text=text)
     if limit is not None and limit < len(questions):

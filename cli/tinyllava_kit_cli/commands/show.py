@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tinyllava_kit_cli.generation import answer_length
+from tinyllava_kit_cli.generation import answer_length, load_to_run
 from tinyllava_kit_cli.items import ItemsCommand, items_of
 from tinyllava_kit_cli.output import refuse_taken
 
@@ -33,12 +33,11 @@ def command(
     given = items_of(ctx, items)
     refuse_taken(output)
 
-    from tinyllava_kit import load_pretrained
     from tinyllava_kit.explanation.explaining import explain
     from tinyllava_kit.explanation.page import write_page
     from tinyllava_kit.inference.answering import question as ask
 
-    model, processor = load_pretrained(directory)
+    model, processor = load_to_run(directory)
     explanation = explain(model, processor, ask(question, given, processor), max_new_tokens=max_new_tokens)
     for file in write_page(explanation, processor, output):
         click.echo(f"wrote {file}", err=True)

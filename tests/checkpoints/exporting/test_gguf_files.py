@@ -13,10 +13,16 @@ from torch.nn import functional as F
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    GemmaConfig,
+    GemmaForCausalLM,
+    PhiConfig,
+    PhiForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    StableLmConfig,
+    StableLmForCausalLM,
 )
 
 from tests import toys
@@ -27,6 +33,7 @@ from tinyllava_kit.core.assembly import Assembly
 
 CLIP = "tinyllama_clip_mlp2x_gelu"
 SIGLIP = "tinyllama_siglip_mlp2x_gelu_cls_patch"  # all of its patches
+TURNS = {"rope_parameters": {"rope_theta": 7000.0, "partial_rotary_factor": 0.67}}  # four of six dimensions
 IDS = torch.tensor([[1, 7, 90, 5, 301, 44, 44, 3]])
 TEXTS = ("Hello, world 12!", "the a  b\nnew é 漢", "USER: What's there? ASSISTANT:", "a</s>b")
 
@@ -137,26 +144,26 @@ def test_transformers_reads_the_same_llm_and_tokenizer(tmp_path, tied):
     assert (tokenizer.bos_token_id, tokenizer.eos_token_id) == (1, 2)
 
 
-def qwen_model(folder, config_class=Qwen2Config, llm_class=Qwen2ForCausalLM, **sizes):
+def llm_model(folder, config_class=Qwen2Config, llm_class=Qwen2ForCausalLM, tokenizer="qwen2_instruct", **sizes):
     torch.manual_seed(4)
-    tokenizer = AutoTokenizer.from_pretrained(GOLDEN / "data" / "tokenizers" / "qwen2_instruct")
+    tokenizer = AutoTokenizer.from_pretrained(GOLDEN / "data" / "tokenizers" / tokenizer)
     tokenizer.chat_template = toys.CHAT_TEMPLATE
     tokenizer.save_pretrained(folder)
-    config = config_class(
-        **sizes,
-        vocab_size=len(tokenizer) + 5,
-        hidden_size=24,
-        intermediate_size=44,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        tie_word_embeddings=False,
-        initializer_range=0.3,
-    )
+    common = {
+        "vocab_size": len(tokenizer) + 5,
+        "hidden_size": 24,
+        "intermediate_size": 44,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "tie_word_embeddings": False,
+        "initializer_range": 0.3,
+    }
+    config = config_class(**{**common, **sizes})
     llm = llm_class(config)
     for name, weight in llm.named_parameters():
-        if name.endswith((".bias", "norm.weight")):
+        if name.endswith((".bias", "norm.weight", "layernorm.weight")):
             torch.nn.init.normal_(weight)
     llm.save_pretrained(folder)
     flags = {"towers": [f"image=clip:{toys.CLIP}"], "connectors": ["image=mlp2x_gelu"], "settings": []}
@@ -165,7 +172,7 @@ def qwen_model(folder, config_class=Qwen2Config, llm_class=Qwen2ForCausalLM, **s
 
 @torch.no_grad()
 def test_a_qwen2_is_written_with_its_biases(tmp_path):
-    model, processor = qwen_model(tmp_path / "llm")
+    model, processor = llm_model(tmp_path / "llm")
     gguf_files.export(model, processor, tmp_path / "out")
     llm, tokenizer = as_transformers_reads(tmp_path / "out")
     assert type(llm) is Qwen2ForCausalLM
@@ -178,13 +185,96 @@ def test_a_qwen2_is_written_with_its_biases(tmp_path):
 @torch.no_grad()
 def test_a_qwen3_is_written_with_the_norms_of_its_heads(tmp_path):
     """Heads of another width than an even share of the LLM's."""
-    model, processor = qwen_model(tmp_path / "llm", Qwen3Config, Qwen3ForCausalLM)
+    model, processor = llm_model(tmp_path / "llm", Qwen3Config, Qwen3ForCausalLM)
     gguf_files.export(model, processor, tmp_path / "out")
     llm, _ = as_transformers_reads(tmp_path / "out")
     assert type(llm) is Qwen3ForCausalLM
     assert torch.equal(llm(IDS).logits, model.language_model(IDS).logits)
     _, tensors = read(tmp_path / "out" / "model.gguf")
     assert tensors["blk.1.attn_q_norm.weight"].shape == (128,)
+
+
+def llama_cpps_logits(file, ids):
+    """What llama.cpp computes of Phi-2, StableLM and Gemma, from the file alone: ids (T,) -> (T, V)."""
+    facts, t = read(file)
+    arch = facts["general.architecture"]
+    said = {key.removeprefix(f"{arch}."): value for key, value in facts.items()}
+    eps, rms_eps = (said.get(f"attention.layer_norm_{key}") for key in ("epsilon", "rms_epsilon"))
+
+    def norm(x, name):
+        if rms_eps is not None:
+            return x * (x.pow(2).mean(-1, keepdim=True) + rms_eps).rsqrt() * t[f"{name}.weight"]
+        return F.layer_norm(x, x.shape[-1:], t[f"{name}.weight"], t.get(f"{name}.bias"), eps)
+
+    def linear(x, name):
+        return F.linear(x, t[f"{name}.weight"], t.get(f"{name}.bias"))
+
+    def rotated(x):
+        """(heads, T, d), of which the first dimensions are turned, each half with the other."""
+        turned, left = x.split([said["rope.dimension_count"], x.shape[-1] - said["rope.dimension_count"]], -1)
+        half = turned.shape[-1] // 2
+        speeds = said["rope.freq_base"] ** -(torch.arange(half) / half)
+        angles = torch.arange(x.shape[1])[:, None] * speeds
+        one, other = turned.split(half, -1)
+        cos, sin = angles.cos(), angles.sin()
+        return torch.cat([one * cos - other * sin, other * cos + one * sin, left], -1)
+
+    def ffn(x, block):
+        up = linear(x, f"{block}.ffn_up")
+        if arch == "phi2":
+            return linear(F.gelu(up, approximate="tanh"), f"{block}.ffn_down")
+        gate = linear(x, f"{block}.ffn_gate")
+        gate = F.gelu(gate, approximate="tanh") if arch == "gemma" else F.silu(gate)
+        return linear(gate * up, f"{block}.ffn_down")
+
+    x = t["token_embd.weight"][ids]
+    if arch == "gemma":
+        x = x * x.shape[-1] ** 0.5
+    heads, key_heads = said["attention.head_count"], said["attention.head_count_kv"]
+    mask = torch.full((len(ids), len(ids)), -torch.inf).triu(1)
+    for number in range(said["block_count"]):
+        block = f"blk.{number}"
+        normed = norm(x, f"{block}.attn_norm")
+        counts = {"q": heads, "k": key_heads, "v": key_heads}
+        q, k, v = (
+            linear(normed, f"{block}.attn_{n}").unflatten(1, (count, -1)).transpose(0, 1) for n, count in counts.items()
+        )
+        k, v = (each.repeat_interleave(heads // key_heads, 0) for each in (rotated(k), v))
+        weights = (rotated(q) @ k.transpose(1, 2) / said["attention.key_length"] ** 0.5 + mask).softmax(-1)
+        attended = linear((weights @ v).transpose(0, 1).flatten(1), f"{block}.attn_output")
+        if f"{block}.ffn_norm.weight" in t:
+            x = x + attended
+            x = x + ffn(norm(x, f"{block}.ffn_norm"), block)
+        else:  # both at once
+            x = x + attended + ffn(normed, block)
+    head = t.get("output.weight", t["token_embd.weight"])
+    return F.linear(norm(x, "output_norm"), head, t.get("output.bias"))
+
+
+@pytest.mark.parametrize(
+    ("config_class", "llm_class", "tokenizer", "sizes"),
+    [
+        (PhiConfig, PhiForCausalLM, "phi", TURNS),
+        (StableLmConfig, StableLmForCausalLM, "stablelm", {"use_qkv_bias": True, **TURNS}),
+        (StableLmConfig, StableLmForCausalLM, "stablelm", {"use_parallel_residual": True, **TURNS}),
+        (GemmaConfig, GemmaForCausalLM, "gemma", {"head_dim": 8, "tie_word_embeddings": True}),
+    ],
+    ids=["phi", "stablelm", "stablelm at once", "gemma"],
+)
+@torch.no_grad()
+def test_the_file_alone_gives_the_logits_of_another_llm(tmp_path, config_class, llm_class, tokenizer, sizes):
+    model, processor = llm_model(tmp_path / "llm", config_class, llm_class, tokenizer, **sizes)
+    gguf_files.export(model, processor, tmp_path / "out")
+    found = llama_cpps_logits(tmp_path / "out" / "model.gguf", IDS[0])
+    torch.testing.assert_close(found, model.language_model(IDS).logits[0], atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_transformers_reads_a_stablelm(tmp_path):
+    model, processor = llm_model(tmp_path / "llm", StableLmConfig, StableLmForCausalLM, "stablelm")
+    gguf_files.export(model, processor, tmp_path / "out")
+    llm, _ = as_transformers_reads(tmp_path / "out")
+    assert torch.equal(llm(IDS).logits, model.language_model(IDS).logits)
 
 
 def test_a_begin_token_is_asked_for_where_the_model_was_trained_with_one(tmp_path):
@@ -258,7 +348,7 @@ def test_the_llm_alone_is_written_of_a_model_that_llama_cpp_cannot_see_with(tmp_
         ("tinyllama_clip_qformer", "its connector is 'qformer'; mlp2x_gelu is written"),
         ("tinyllama_dinov2_mlp2x_gelu", "its tower is 'dinov2'; CLIP and SigLIP are written"),
         ("tinyllama_siglip_mlp2x_gelu", "its tower's features are not the patches of a layer"),
-        ("phi_siglip_mlp2x_gelu", "its LLM is 'phi'; llama, qwen2, qwen3 are written"),
+        ("phi_siglip_mlp2x_gelu", "its tower's features are not the patches of a layer"),
     ],
 )
 def test_what_llama_cpp_does_not_know_is_refused_with_the_reason(tmp_path, case, reason):

@@ -109,9 +109,10 @@ def slow_pieces(text, vocabulary):
 
 
 # Of a text that begins with a space, llama.cpp (as SentencePiece) makes one with two, the tokenizer one with one.
+@pytest.mark.parametrize("name", ["llama_legacy_false", "gemma"])
 @pytest.mark.parametrize("text", [text for text in TEXTS if not text.startswith(" ")])
-def test_joining_by_scores_gives_the_tokenizers_ids(text):
-    tokenizer = AutoTokenizer.from_pretrained(TOKENIZERS / "llama_legacy_false")
+def test_joining_by_scores_gives_the_tokenizers_ids(text, name):
+    tokenizer = AutoTokenizer.from_pretrained(TOKENIZERS / name)
     vocabulary = read_vocabulary(tokenizer, len(tokenizer))
     assert slow_pieces(text, vocabulary) == tokenizer(text, add_special_tokens=False)["input_ids"]
 
@@ -147,12 +148,6 @@ def test_a_tokenizer_of_another_kind_is_named():
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0, "?": 1}, unk_token="?")))
     with pytest.raises(KitError, match=r"tokenizer TokenizersBackend \(''\) is a WordLevel"):
         read_vocabulary(tokenizer, 2)
-
-
-def test_gemmas_splitting_is_refused_by_name():
-    tokenizer = AutoTokenizer.from_pretrained(TOKENIZERS / "gemma")
-    with pytest.raises(KitError, match=r"tokenizer GemmaTokenizer \('gemma'\) does to a text what"):
-        read_vocabulary(tokenizer, len(tokenizer))
 
 
 def test_more_tokens_than_embeddings_are_refused():

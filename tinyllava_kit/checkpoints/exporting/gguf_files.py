@@ -33,7 +33,6 @@ from .gguf_vocabulary import Vocabulary, read_vocabulary
 from .parts import aspect, is_clip_or_siglip, is_two_layers_with_gelu, marker_fault, quantized_fault, text_option
 
 MODEL, MMPROJ = "model.gguf", "mmproj.gguf"
-LLMS = ("llama", "qwen2", "qwen3")
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 MARKER = "<__media__>"  # where llama.cpp puts a picture
 CLIP_COLOUR = (122, 116, 104)  # with which it pads
@@ -41,21 +40,59 @@ _HALF_MAX = 65504.0
 # An activation of transformers -> whether llama.cpp's GELU is used, which is that of tanh, or its quick one.
 _GELU = {"quick_gelu": False, "gelu": True, "gelu_pytorch_tanh": True, "gelu_new": True}
 # Configurations that llama.cpp's architectures do not have.
-_LLM_FAULTS = {"attention_bias": "its attention has biases", "mlp_bias": "its MLP has biases"}
+_LLM_FAULTS = {
+    "attention_bias": "its attention has biases",
+    "mlp_bias": "its MLP has biases",
+    "qk_layernorm": "it normalises queries and keys",
+}
 _NEVER_HALF = ("v.position_embd.", "v.class_embd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """How llama.cpp computes an LLM.
+
+    name: of its architecture. act: the activation that it has. rms: its norms take no mean off. pairs: it rotates
+    neighbours, and so wants the rows of queries and keys in pairs. rotates_part: of a head. norm_plus: what
+    transformers adds to the weights of norms while it runs, and llama.cpp wants to have in the file. biased: its
+    attention has biases.
+    """
+
+    name: str
+    act: str = "silu"
+    rms: bool = True
+    pairs: bool = False
+    rotates_part: bool = False
+    norm_plus: float = 0.0
+    biased: bool = False
+
+
+# model_type -> what llama.cpp has for it
+LLMS = {
+    "llama": Architecture(name="llama", pairs=True),
+    "qwen2": Architecture(name="qwen2", biased=True),
+    "qwen3": Architecture(name="qwen3"),
+    "phi": Architecture(name="phi2", act="gelu_new", rms=False, rotates_part=True),
+    "stablelm": Architecture(name="stablelm", rms=False, rotates_part=True),
+    "gemma": Architecture(name="gemma", act="gelu_pytorch_tanh", norm_plus=1.0),
+}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor of a file: its name there and ours; of `heads` heads whose rows llama.cpp wants in pairs, or 0."""
+    """One tensor of a file: its name there and ours; of `heads` heads whose rows llama.cpp wants in pairs, or 0.
+
+    plus: what is added to it.
+    """
 
     name: str
     tensor: Tensor
     heads: int = 0
+    plus: float = 0.0
 
     def values(self, dtype: torch.dtype) -> np.ndarray:
         """As it is written."""
-        tensor = self.tensor.detach().cpu().float()
+        tensor = self.tensor.detach().cpu().float() + self.plus
         if self.heads:
             tensor = paired(tensor, self.heads)
         return tensor.to(self.dtype(dtype)).contiguous().numpy()
@@ -183,12 +220,15 @@ def _llm_faults(model: TinyLlavaForConditionalGeneration) -> list[str]:
     kind = config.text_config.model_type
     if kind not in LLMS:
         return [f"its LLM is {kind!r}; {', '.join(LLMS)} are written"]
-    found = [said for key, said in _LLM_FAULTS.items() if kind != "qwen2" and text_option(config, key)]
-    if (act := text_option(config, "hidden_act", "silu")) != "silu":
-        found.append(f"its LLM's activation is {act!r}; llama.cpp's is 'silu'")
+    arch = LLMS[kind]
+    found = [said for key, said in _LLM_FAULTS.items() if not arch.biased and text_option(config, key)]
+    if (act := text_option(config, "hidden_act", "silu")) != arch.act:
+        found.append(f"its LLM's activation is {act!r}; llama.cpp's is {arch.act!r}")
     rope = text_option(config, "rope_parameters", {})
-    if rope.get("rope_type", "default") != "default" or rope.get("partial_rotary_factor", 1.0) != 1.0:
+    if rope.get("rope_type", "default") != "default":
         found.append(f"its LLM's positions are scaled ({rope.get('rope_type')!r}), which is not written")
+    if _rotated(config) != 1.0 and not arch.rotates_part:
+        found.append("its LLM rotates a part of each head, llama.cpp all of it")
     if text_option(config, "use_sliding_window"):
         found.append("its LLM's attention has a sliding window")
     return found
@@ -221,8 +261,8 @@ def _write_llm(
     import gguf
 
     config = model.config
-    kind = config.text_config.model_type
-    writer = _writer(stage / MODEL, kind, gguf.GGUFType.MODEL, name, dtype)
+    arch = LLMS[config.text_config.model_type]
+    writer = _writer(stage / MODEL, arch.name, gguf.GGUFType.MODEL, name, dtype)
     heads = config.text_config.num_attention_heads
     head_dim = text_option(config, "head_dim", config.text_config.hidden_size // heads)
     writer.add_vocab_size(_num_rows(model))
@@ -234,9 +274,14 @@ def _write_llm(
     writer.add_head_count_kv(text_option(config, "num_key_value_heads", heads))
     writer.add_key_length(head_dim)
     writer.add_value_length(head_dim)
-    writer.add_layer_norm_rms_eps(config.text_config.rms_norm_eps)
+    if arch.rms:
+        writer.add_layer_norm_rms_eps(config.text_config.rms_norm_eps)
+    else:
+        writer.add_layer_norm_eps(config.text_config.layer_norm_eps)
+    if (parallel := text_option(config, "use_parallel_residual")) is not None:
+        writer.add_parallel_residual(parallel)
     writer.add_rope_freq_base(text_option(config, "rope_parameters", {}).get("rope_theta", 10000.0))
-    writer.add_rope_dimension_count(head_dim)
+    writer.add_rope_dimension_count(int(_rotated(config) * head_dim))
     vocabulary = read_vocabulary(processor.tokenizer, _num_rows(model))
     _add_vocabulary(writer, vocabulary, adds_bos=_adds_bos(processor))
     if (template := jinja_of(processor, placeholder=MARKER, parts=False)) is not None:
@@ -248,8 +293,9 @@ def _llm_entries(model: TinyLlavaForConditionalGeneration) -> Iterator[Entry]:
     import gguf
 
     config = model.config.text_config
-    arch = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == config.model_type)
-    names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
+    arch = LLMS[config.model_type]
+    number = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == arch.name)
+    names = gguf.get_tensor_name_map(number, config.num_hidden_layers)
     queries = config.num_attention_heads
     keys = text_option(model.config, "num_key_value_heads", queries)
     tied = set(model.language_model.all_tied_weights_keys)
@@ -257,9 +303,15 @@ def _llm_entries(model: TinyLlavaForConditionalGeneration) -> Iterator[Entry]:
         if name in tied:  # llama.cpp takes the embeddings where there is no head
             continue
         heads = 0
-        if config.model_type == "llama":
+        if arch.pairs:
             heads = queries if ".q_proj." in name else keys if ".k_proj." in name else 0
-        yield Entry(_renamed(names, name, name), tensor, heads)
+        plus = arch.norm_plus if "norm" in name else 0.0
+        yield Entry(_renamed(names, name, name), tensor, heads, plus)
+
+
+def _rotated(config: Any) -> float:
+    """The share of a head that its positions turn."""
+    return float(text_option(config, "rope_parameters", {}).get("partial_rotary_factor", 1.0))
 
 
 def _write_vision(
@@ -386,6 +438,6 @@ def check_written(path: Path, entries: Sequence[Entry], dtype: torch.dtype) -> N
     for name, entry in wanted.items():
         read = torch.from_numpy(np.array(found[name].data))
         read = unpaired(read, entry.heads) if entry.heads else read
-        ours = entry.tensor.detach().cpu().to(entry.dtype(dtype))
+        ours = (entry.tensor.detach().cpu().float() + entry.plus).to(entry.dtype(dtype))
         if not torch.equal(read, ours):
             raise KitError(f"{path.name}: {name} is read back as something else than the model has")

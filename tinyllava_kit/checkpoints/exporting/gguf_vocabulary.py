@@ -143,6 +143,8 @@ def _space_prefix(backend: Mapping[str, Any], name: str) -> bool:
     normalizer, splitter = backend["normalizer"], backend["pre_tokenizer"]
     if normalizer and normalizer.get("normalizers") == _PREPENDED and splitter is None:
         return True
+    if normalizer == _PREPENDED[1] and (splitter is None or splitter.get("pattern") == {"String": " "}):
+        return False  # Gemma's; of a text without spaces, what splits at them leaves all
     if normalizer is None and splitter and splitter["type"] == "Metaspace" and splitter["replacement"] == _SPACE:
         return bool(splitter.get("prepend_scheme") != "never")
     raise KitError(f"{name} does to a text what SentencePiece's Llama tokenizers do not; it is not written")
