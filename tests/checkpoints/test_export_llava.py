@@ -108,12 +108,30 @@ def test_what_llava_cannot_say_is_refused_with_the_reason(tmp_path, case, reason
     assert list(tmp_path.iterdir()) == []
 
 
-def test_padded_pictures_are_refused(tmp_path):
+@pytest.mark.parametrize("case", FITTING)
+def test_padded_pictures_are_padded_by_the_written_processor_and_come_back_so(tmp_path, case):
+    """transformers' processor of Llava pads on the torchvision side; beside PIL a level or two are rounded."""
+    model, processor = loaded(case)
+    processor.modalities["image"].aspect = "pad"
+    model.config.modalities["image"]["options"] = processor.config.modalities["image"]["options"] = {"aspect": "pad"}
+    processor.preprocessors["image"]._processor.image_mean = [0.9, 0.2, 0.4]
+    parity = llava.export(model, processor, tmp_path / "out")
+    assert parity.difference < 1e-4
+    assert parity.same_ids
+    assert parity.pixels < 0.05
+    _, back = load_pretrained(tmp_path / "out")
+    assert back.modalities["image"].aspect == "pad"
+    picture = Image.fromarray(torch.randint(0, 256, (40, 90, 3), dtype=torch.uint8).numpy())
+    message = [{"role": "user", "content": [{"type": "image", "image": picture}, "shape?"]}]
+    ours, again = (each(message)["items"]["image"]["pixel_values"] for each in (processor, back))
+    assert torch.equal(ours, again)
+    assert not torch.equal(ours, processor.preprocessors["image"].pixels(picture)[None])
+
+
+def test_tiles_are_refused(tmp_path):
     model, processor = loaded(CLIP)
-    model.config.modalities["image"]["options"] = {"aspect": "pad"}
-    assert llava.faults(model, processor) == [
-        "pictures are read with aspect 'pad'; Llava takes them as they are ('square')"
-    ]
+    model.config.modalities["image"]["options"] = {"aspect": "tiles"}
+    assert llava.faults(model, processor) == ["pictures are read with aspect 'tiles'; Llava takes them whole"]
 
 
 def test_a_model_whose_written_form_differs_is_not_written(tmp_path, monkeypatch):
@@ -136,3 +154,11 @@ def test_a_quantized_model_is_refused():
     model, processor = loaded(CLIP)
     model.config.quantization_config = {"load_in_8bit": True}
     assert "its weights are quantized; export the model in full precision" in llava.faults(model, processor)
+
+
+def test_a_broken_image_processor_is_refused_by_name(tmp_path):
+    model, processor = loaded(CLIP)
+    llava.export(model, processor, tmp_path / "out")
+    (tmp_path / "out" / "processor_config.json").write_text("{")
+    with pytest.raises(KitError, match=r"processor_config\.json: not JSON .*; download the file again"):
+        load_pretrained(tmp_path / "out")

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.errors import KitError
 from .names import Names
-from .old import OldModel, Part, Source
+from .old import OldModel, Part, Source, image_processor_of
 from .weights import open_weights
 
 # The connector's layers here and, in a Sequential with the activation between, in LLaVA.
@@ -46,6 +46,7 @@ def read_llava(directory: Path, config: Mapping[str, Any], names: Names) -> OldM
         layer=layer,
         dropped={"default": 1, "full": 0}[config.get("vision_feature_select_strategy", "default")],
         connector="mlp2x_gelu",
+        aspect="pad" if (image_processor_of(directory) or {}).get("do_pad") else "square",
         llm=parts["language_model."],
         tower=parts["vision_tower."],
         joint=parts["multi_modal_projector."],

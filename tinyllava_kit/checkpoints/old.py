@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..core.checkpoint import first_line
+from ..core.errors import KitError
 from .weights import Lazy
 
 
@@ -25,6 +28,25 @@ Part = dict[str, Source]
 def row_scale_in_transformers_4(text_config: Mapping[str, Any]) -> float:
     """Gemma's forward there scaled all that came in; today only its embedding of tokens does."""
     return math.sqrt(text_config["hidden_size"]) if text_config.get("model_type") == "gemma" else 1.0
+
+
+def image_processor_of(directory: Path) -> Mapping[str, Any] | None:
+    """The settings of the image processor that lies with a checkpoint, today's way or the older; None: there is none.
+
+    Raises:
+        KitError: the file is not JSON; names it.
+    """
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        file = directory / name
+        if not file.is_file():
+            continue
+        try:
+            settings = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise KitError(f"{file}: not JSON ({first_line(error)}); download the file again") from error
+        if "image_processor" in settings or file.name.startswith("pre"):
+            return settings.get("image_processor", settings)
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from ..core.processing import TinyLlavaProcessor
 from ..core.specs import load
 from ..templates.vicuna import fitting
 from .names import Names
-from .old import OldModel, Part
+from .old import OldModel, Part, image_processor_of
 from .weights import Lazy
 
 IMAGE = "image"
@@ -396,7 +396,7 @@ def _read_preprocessor(
 ) -> tuple[Preprocessor, list[str]]:
     """The checkpoint's own image processor, that of its vision model, or the class's defaults at the tower's size."""
     for candidate in (str(old.directory), *(c for name in old.vision_names[:1] for c in names.candidates(name))):
-        if candidate != str(old.directory) or (old.directory / "preprocessor_config.json").is_file():
+        if candidate != str(old.directory) or image_processor_of(old.directory) is not None:
             try:
                 return kind.read_preprocessor(candidate, config), []
             except KitError:

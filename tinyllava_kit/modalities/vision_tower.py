@@ -193,8 +193,8 @@ class TransformersVisionTower(Tower):
 
     @classmethod
     def read_processor(cls, checkpoint: str, config: Mapping[str, Any]) -> BaseImageProcessor:
-        """The image processor of transformers that the checkpoint comes with."""
-        return read_pretrained(cls.preprocessor_class.processor_class, checkpoint)
+        """The image processor of transformers that the checkpoint comes with; padding is the modality's, not its."""
+        return read_pretrained(cls.preprocessor_class.processor_class, checkpoint, do_pad=False)
 
     @classmethod
     def default_preprocessor(cls, config: Mapping[str, Any]) -> TransformersImagePreprocessor:

@@ -1,7 +1,7 @@
 """A model that sees as transformers' `LlavaForConditionalGeneration`, where its parts have a counterpart there.
 
 What this class cannot say is refused: another modality, a tower that is neither CLIP nor SigLIP, another connector than
-two linear layers with GELU, pictures that are padded or cut. Serving engines that read Llava directories read the
+two linear layers with GELU, pictures that are cut into tiles. Serving engines that read Llava directories read the
 result.
 
 Legend: B samples, T positions, V vocabulary.
@@ -19,7 +19,13 @@ import torch
 from jinja2 import TemplateError
 from PIL import Image
 from torch import Tensor, nn
-from transformers import LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
+from transformers import (
+    BaseImageProcessor,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaImageProcessorPil,
+    LlavaProcessor,
+)
 
 from ...core.errors import KitError
 from ...core.modeling import TinyLlavaForConditionalGeneration
@@ -82,8 +88,8 @@ def faults(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcess
         found.append("its tower's features are selected in a way that Llava does not know")
     if not is_two_layers_with_gelu(model.connectors[IMAGE]):
         found.append(f"its connector is {config.component('connector', IMAGE).name!r}; Llava's is mlp2x_gelu")
-    if aspect(model) != "square":
-        found.append(f"pictures are read with aspect {aspect(model)!r}; Llava takes them as they are ('square')")
+    if aspect(model) not in ("square", "pad"):
+        found.append(f"pictures are read with aspect {aspect(model)!r}; Llava takes them whole")
     head = model.get_output_embeddings()
     if getattr(head, "bias", None) is not None:
         found.append("its LLM's head has a bias; Llava's has none")
@@ -150,9 +156,8 @@ def _convert(
     written.load_state_dict(_state(model, written), strict=True)
     written.generation_config = copy.deepcopy(model.generation_config)
     written.generation_config.suppress_tokens = [image_id]  # a row of its own that nobody trained
-    preprocessor: TransformersImagePreprocessor = processor.preprocessors[IMAGE]
     made = LlavaProcessor(
-        image_processor=preprocessor._processor,
+        image_processor=_image_processor(processor.preprocessors[IMAGE], pads=aspect(model) == "pad"),
         tokenizer=tokenizer,
         patch_size=tower.vision_config.patch_size,
         vision_feature_select_strategy=strategy,
@@ -162,6 +167,14 @@ def _convert(
     if strategy == "default" and not tower.num_prefix:
         made.num_additional_image_tokens = 0
     return written, made
+
+
+def _image_processor(preprocessor: TransformersImagePreprocessor, *, pads: bool) -> BaseImageProcessor:
+    """The tower's, or Llava's own with the same settings, which pads to a square first."""
+    if not pads:
+        return preprocessor._processor
+    # a class that does not crop has no such setting
+    return LlavaImageProcessorPil(**{"do_center_crop": False, **preprocessor._processor.to_dict(), "do_pad": True})
 
 
 def _state(model: TinyLlavaForConditionalGeneration, written: nn.Module) -> dict[str, Tensor]:
