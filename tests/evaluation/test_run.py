@@ -20,7 +20,7 @@ from tinyllava_kit.core.conversation import ITEM, Conversation, Item, Turn
 from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.evaluation import run as module
 from tinyllava_kit.evaluation.answers import answers
-from tinyllava_kit.evaluation.controls import CONTROLS
+from tinyllava_kit.evaluation.controls import CONTROLS, content_key, controlled
 from tinyllava_kit.evaluation.exact_match import exact_match
 from tinyllava_kit.evaluation.question import Question
 from tinyllava_kit.evaluation.record import fingerprint, read_record, record
@@ -290,3 +290,38 @@ def test_a_record_that_is_none_is_named(tmp_path):
     (tmp_path / "evaluations.json").write_text("{}[")
     with pytest.raises(KitError, match="is no record of evaluations; remove it"):
         read_record(tmp_path)
+
+
+@pytest.mark.parametrize("control", ["as given", "without items", "silent items"])
+def test_the_same_about_the_same_is_asked_once(seeing, monkeypatch, control):
+    """Other places of one question get its answer."""
+    model, processor, questions = seeing
+    asked = []
+
+    def counted(model, processor, conversations, **options):
+        asked.extend(conversations)
+        return [f"{conversation.turns[-1].text} {number}" for number, conversation in enumerate(conversations)]
+
+    monkeypatch.setattr("tinyllava_kit.evaluation.answers.answer", counted)
+    same = [
+        replace(question, conversation=replace(question.conversation, name=str(n)))
+        for n, question in enumerate(3 * questions)
+    ]
+    kept = {}
+    said = answers(model, processor, same, control=control, batch_size=2, keep=kept.update)
+    assert len(asked) == len({content_key(conversation) for conversation in asked}) <= len(questions)
+    assert kept == {place: judged.said for place, judged in enumerate(said)}
+    count = len(questions)
+    assert [j.said for j in said[:count]] == [j.said for j in said[count : 2 * count]]
+    asked.clear()
+    answers(model, processor, same, control=control, batch_size=2, do_sample=True)
+    assert len(asked) == 3 * count
+
+
+def test_blank_pictures_of_two_sizes_are_asked_about_twice(seeing):
+    _, processor, questions = seeing
+    seen = [q.conversation for q in questions if q.conversation.items]
+    silent = list(controlled(seen, "silent items", processor.modalities))
+    sizes = {tuple(item.source.size for item in conversation.items) for conversation in silent}
+    keys = {content_key(replace(conversation, turns=silent[0].turns)) for conversation in silent}
+    assert len(keys) == len(sizes)

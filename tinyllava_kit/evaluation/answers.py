@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
+from ..core.conversation import Conversation
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import TinyLlavaProcessor
 from ..inference.answering import answer
-from .controls import Control, controlled
+from .controls import Control, content_key, controlled
 from .judged import Judged
 from .question import Question
 
@@ -26,7 +27,7 @@ def answers(
     keep: Callable[[Mapping[int, str]], None] = lambda said: None,
     **generation: Any,
 ) -> list[Judged]:
-    """Ask every question, in batches padded on the left.
+    """Ask every question, in batches padded on the left; the same about the same once, where answers are not sampled.
 
     Args:
         control: what is done to the items first; see `controls.controlled`. `seed`: of its shuffle.
@@ -42,13 +43,21 @@ def answers(
     if len(texts) == len(questions):  # a control may read items
         return [question.judged(texts[place]) for place, question in enumerate(questions)]
     conversations = controlled([q.conversation for q in questions], control, processor.modalities, seed=seed)
-    batch = {}
+    said: dict[Hashable, str] = {}
+    waiting: dict[Hashable, tuple[Conversation, list[int]]] = {}  # what is asked next, and the places that ask it
     for place, conversation in enumerate(conversations):
-        if place not in texts:
-            batch[place] = conversation
-        if len(batch) == batch_size or (batch and place == len(questions) - 1):
-            said = answer(model, processor, list(batch.values()), max_new_tokens=max_new_tokens, **generation)
-            texts |= zip(batch, said, strict=True)
-            keep({place: texts[place] for place in batch})
-            batch = {}
+        key = place if generation.get("do_sample") else content_key(conversation)
+        if place not in texts and key in said:
+            texts[place] = said[key]
+            keep({place: said[key]})
+        elif place not in texts:
+            waiting.setdefault(key, (conversation, []))[1].append(place)
+        if len(waiting) == batch_size or (waiting and place == len(questions) - 1):
+            asked = [conversation for conversation, _ in waiting.values()]
+            given = answer(model, processor, asked, max_new_tokens=max_new_tokens, **generation)
+            said |= zip(waiting, given, strict=True)
+            new = {place: said[key] for key, (_, places) in waiting.items() for place in places}
+            texts |= new
+            keep(new)
+            waiting = {}
     return [question.judged(texts[place]) for place, question in enumerate(questions)]

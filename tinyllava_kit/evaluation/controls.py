@@ -6,10 +6,12 @@ not heard or seen.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import pickle
 import random
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -47,6 +49,12 @@ def controlled(
     if control == "silent items":
         return (_silent(conversation, modalities) for conversation in conversations)
     raise KitError(f"unknown control {control!r}; {near(control, CONTROLS)}")
+
+
+def content_key(conversation: Conversation) -> Hashable:
+    """Equal for conversations that say the same about the same items: those without, or with items that say nothing."""
+    turns = tuple((turn.role, turn.text) for turn in conversation.turns)
+    return turns, tuple((item.modality, _content(item.source)) for item in conversation.items)
 
 
 def refused(conversations: Sequence[Conversation], modalities: Mapping[str, Modality]) -> dict[Control, str]:
@@ -114,3 +122,10 @@ def _key(item: Item) -> tuple[str, object]:
     """What two items of one source have in common: a file's name; anything else is only itself."""
     is_file = isinstance(item.source, (str, os.PathLike))
     return (item.modality, os.fspath(item.source) if is_file else id(item.source))
+
+
+def _content(source: object) -> Hashable:
+    """A file's name; of anything else, what it holds."""
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    return hashlib.sha256(pickle.dumps(source)).digest()

@@ -62,8 +62,12 @@ def answer_log_probs(
     """
     prompt, endings = _split(samples)
     read = _read(model, processor, prompt)
-    batches = [endings[start : start + batch_size] for start in range(0, len(endings), batch_size)]
-    return torch.cat([_log_probs(model, read, batch) for batch in batches])  # (n,)
+    by_length = sorted(range(len(endings)), key=lambda number: len(endings[number].ids))  # the less is padded
+    found = torch.empty(len(endings))  # (n,)
+    for start in range(0, len(endings), batch_size):
+        batch = by_length[start : start + batch_size]
+        found[batch] = _log_probs(model, read, [endings[number] for number in batch])
+    return found
 
 
 def _split(samples: Sequence[Encoded]) -> tuple[Encoded, list[_Ending]]:

@@ -5,7 +5,7 @@ Legend: N questions, M different answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,7 +16,7 @@ from ..core.errors import KitError
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import TinyLlavaProcessor
 from ..inference.features import FeatureCache
-from .controls import Control, controlled
+from .controls import Control, content_key, controlled
 from .likelihood import answer_log_probs
 from .question import Question
 
@@ -95,8 +95,13 @@ def retrieve(
     found = dict(known or {})
     reader = features or FeatureCache(model, processor)
     reader.fill(item for place, row in enumerate(rows) if place not in found for item in row.items)
+    first: dict[Hashable, int] = {}  # the place where the same was asked about the same
     for place, row in enumerate(rows):
-        if place not in found:
+        before = first.setdefault(content_key(row), place)
+        if place not in found and before in found:
+            found[place] = found[before]
+            keep({place: found[place]})
+        elif place not in found:
             endings = (replace(row, turns=(*row.turns, Turn("assistant", text))) for text in texts)
             samples = [processor.encode(conversation, reader=reader) for conversation in endings]
             found[place] = answer_log_probs(model, processor, samples, batch_size=batch_size).tolist()  # (M,)
