@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .decoders import TokenDecoder
+from .errors import KitError
 from .grammar import BEGIN, END, NO_ID, Side
 
 
@@ -67,6 +68,10 @@ class Layout(Protocol):
     def to_codes(self, ids: Tensor) -> Tensor:
         """The inverse, of the steps that are whole."""
 
+    @property
+    def reach(self) -> int:
+        """How many of the last positions the next steps stand in, too."""
+
 
 @dataclass(frozen=True)
 class Flat:
@@ -90,6 +95,10 @@ class Flat:
     @property
     def cuts(self) -> Mapping[str, int]:
         return {}
+
+    @property
+    def reach(self) -> int:
+        return 0
 
     @property
     def loss_weights(self) -> Mapping[str, float]:
@@ -117,10 +126,17 @@ class Delayed:
 
     Copet et al., 2023, arXiv:2306.05284. The first book alone decides how long an item is. Behind its last id come
     `tail1`, `tail2` and so on, one id each, while the others end.
+
+    Raises:
+        KitError: fewer than two books.
     """
 
     books: int
     size: int
+
+    def __post_init__(self) -> None:
+        if self.books < 2:
+            raise KitError(f"a delay between books wants two or more, got {self.books}; take the layout 'flat'")
 
     @property
     def ranges(self) -> Mapping[str, int]:
@@ -145,6 +161,10 @@ class Delayed:
     @property
     def cuts(self) -> Mapping[str, int]:
         return dict.fromkeys(self.ranges, self.books)
+
+    @property
+    def reach(self) -> int:
+        return self.books - 1
 
     @property
     def loss_weights(self) -> Mapping[str, float]:

@@ -627,11 +627,12 @@ def build_connector(config: TinyLlavaConfig, modality: str, catalog: Catalog) ->
 
 
 def build_decoder(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> Decoder:
-    """The decoder of a modality, without weights, with rows for its ids and their two marks."""
+    """The decoder of a modality, without weights, with rows for its ids, their two marks and its side ids."""
     component = config.component("decoder", modality)
     decoder: Decoder = load(component.offer("decoder", catalog).spec)(component.config)
     if isinstance(decoder, TokenDecoder):
-        decoder.rows = TokenRows(2 + sum(decoder.ranges.values()), config.text_config.hidden_size)
+        beside = sum(side.size for side in decoder.sides.values())
+        decoder.rows = TokenRows(2 + sum(decoder.ranges.values()) + beside, config.text_config.hidden_size)
     return decoder
 
 

@@ -112,8 +112,8 @@ def test_pieces_come_while_ids_come(mimi):
 def test_fewer_books_are_the_first_ones(mimi):
     few, many = build(mimi()[1], 2), build(mimi()[1], 5)
     item = sound(8, 2000, RATE)
-    rows = many.to_codes(many.encode(item))
-    assert torch.equal(few.to_codes(few.encode(item)), rows[:2])
+    rows = many.layout.to_codes(many.encode(item))
+    assert torch.equal(few.layout.to_codes(few.encode(item)), rows[:2])
     assert dict(few.ranges) == {"code0": BOOK, "code1": BOOK}
     assert sum(p.numel() for p in few.state_dict().values()) < sum(p.numel() for p in many.state_dict().values())
 
