@@ -100,7 +100,11 @@ def test_books_are_delayed_as_by_a_slow_loop(books, count):
 def test_the_sides_that_stand_are_those_that_have_an_id():
     layout = Delayed(BOOKS, SIZE)
     grammar = Grammar(
-        allot({"m": layout.ranges}, FIRST), {"m": layout.follows}, FIRST, sides={"m": layout.sides}, cuts={"m": layout.cuts}
+        allot({"m": layout.ranges}, FIRST),
+        {"m": layout.follows},
+        FIRST,
+        sides={"m": layout.sides},
+        cuts={"m": layout.cuts},
     )
     for count in range(1, 6):
         ids = layout.to_ids(torch.tensor(steps(count, count)).T)
@@ -110,7 +114,9 @@ def test_the_sides_that_stand_are_those_that_have_an_id():
         none = torch.full((1, BOOKS - 1), -1)
         expected = torch.cat([none, none, sides, none, sides])
         assert torch.equal(grammar.standing(row)[0], expected >= 0)
-        assert [grammar.may_cut(each, n) for n, each in enumerate(whole[1:-1], 1)] == [n >= BOOKS for n in range(1, len(ids) + 1)]
+        assert [grammar.may_cut(each, n) for n, each in enumerate(whole[1:-1], 1)] == [
+            n >= BOOKS for n in range(1, len(ids) + 1)
+        ]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +126,7 @@ def test_the_sides_that_stand_are_those_that_have_an_id():
         (lambda ids: ids[:, :2], r"ids of shape \(6, 2\), expected \(6, 3\)"),
         (lambda ids: ids.where(ids != ids[1, 1], -1), "gives -1 as 'it.code1' beside id number 1, expected one of 5"),
         (lambda ids: torch.cat([ids[:, :2], ids[:, :1]], 1), "as 'it.code2' beside id number 0, expected -1, for none"),
-        (lambda ids: torch.cat([ids[:, :1], ids[:, 1:] * 9], 1), "expected one of 5"),
+        (lambda ids: ids.where(ids != 1, 5), "gives 5 as 'it.code1' beside id number 1, expected one of 5"),
         (lambda ids: ids[:-1], "of which number 5 is not one that may stand there"),
     ],
 )
@@ -132,10 +138,15 @@ def test_ids_that_stand_elsewhere_than_stated_are_refused(change, message, model
 
 @pytest.mark.parametrize(
     "side",
-    [{"a": Side(size=2, on=("a",))}, {"s": Side(size=2, on=("c",))}, {"s": Side(size=0, on=("a",))}, {"s": Side(size=2, on=())}],
+    [
+        {"a": Side(size=2, on=("a",))},
+        {"s": Side(size=2, on=("c",))},
+        {"s": Side(size=0, on=("a",))},
+        {"s": Side(size=2, on=())},
+    ],
 )
 def test_sides_that_cannot_stand_are_refused(side):
-    with pytest.raises(KitError, match="the decoder of 'm': '[as]' cannot stand beside its ids"):
+    with pytest.raises(KitError, match=r"the decoder of 'm': '[as]' cannot stand beside its ids"):
         Grammar(allot({"m": {"a": 2}}, FIRST), {"m": {BEGIN: ("a",), "a": ("a", END)}}, FIRST, sides={"m": side})
 
 
@@ -170,7 +181,13 @@ def slow_embeds(model, ids, sides):
 def slow_heads(model, hidden):
     """(D,) -> the logits of all main ids, and of each side."""
     head, count = model.decoders["it"].rows.head, 2 + SIZE + BOOKS - 1
-    main = torch.cat([model.language_model.lm_head(hidden), hidden.new_full((model.extension.grammar.first - 11,), -torch.inf), head[:count] @ hidden])
+    main = torch.cat(
+        [
+            model.language_model.lm_head(hidden),
+            hidden.new_full((model.extension.grammar.first - 11,), -torch.inf),
+            head[:count] @ hidden,
+        ]
+    )
     return main, [head[count + book * SIZE : count + (book + 1) * SIZE] @ hidden for book in range(BOOKS - 1)]
 
 
@@ -204,7 +221,9 @@ def test_losses_are_those_of_a_loop_over_positions(model):
                 main = main.masked_fill(~grammar.allowed[grammar.state_of[ids[at]]], -torch.inf)
                 loss = float(F.cross_entropy(main, torch.tensor(ids[at + 1])))
                 after = ids[at + 1] - grammar.first
-                group = "text" if after in (0, 1 - 1) or after < 0 else f"it.tail{after - 6}" if after > 7 else "it.code0"
+                group = (
+                    "text" if after in (0, 1 - 1) or after < 0 else f"it.tail{after - 6}" if after > 7 else "it.code0"
+                )
                 group = f"it.tail{BOOKS - 1}" if after == 1 else group
                 expected.setdefault(group, []).append(loss)
                 total = loss
@@ -218,7 +237,9 @@ def test_losses_are_those_of_a_loop_over_positions(model):
         out = model(**batch)
     assert torch.allclose(out.target_losses, torch.tensor(at_positions), atol=1e-5)
     for group, (losses, _) in out.target_groups.items():
-        assert torch.allclose(losses.sort().values, torch.tensor(expected.get(group, [])).sort().values, atol=1e-5), group
+        assert torch.allclose(losses.sort().values, torch.tensor(expected.get(group, [])).sort().values, atol=1e-5), (
+            group
+        )
     weights = {"text": 1.0, "it.code0": 1 / 3, "it.code1": 1 / 3, "it.code2": 1 / 3}
     mean = sum(weight * sum(expected[name]) / len(expected[name]) for name, weight in weights.items())
     assert float(out.loss) == pytest.approx(mean, rel=1e-5)
@@ -248,7 +269,9 @@ def test_a_step_is_the_same_however_it_is_cut_into_batches_and_packed(model):
         layout = plan(spans)
         previous = layout.input_ids.flatten()[layout.target_rows]
         targets = model.extension.grammar.targets(previous, layout.target_sides)
-        ways["alone"].append({"input_ids": layout.input_ids, "labels": layout.labels, "plan": layout, "targets": targets})
+        ways["alone"].append(
+            {"input_ids": layout.input_ids, "labels": layout.labels, "plan": layout, "targets": targets}
+        )
     for batches in ways.values():
         again, got = gradients(model, batches, counts)
         assert again == pytest.approx(loss, rel=1e-5)
@@ -298,7 +321,13 @@ def test_what_is_generated_with_a_cache_is_what_a_loop_without_one_gives(history
             expected_ids, expected_sides = slow_answer(model, ids, sides, 20)
         chosen: list[torch.Tensor] = []
         layout = plan([[TextSpan(ids, None, sides)]], padding_side="left")
-        how = {"do_sample": False, "max_new_tokens": 20, "eos_token_id": list(range(11)), "pad_token_id": 0, "force": ["it"]}
+        how = {
+            "do_sample": False,
+            "max_new_tokens": 20,
+            "eos_token_id": list(range(11)),
+            "pad_token_id": 0,
+            "force": ["it"],
+        }
         made = model.generate(input_ids=layout.input_ids, plan=layout, sides=chosen, **how)
         new = made[:, len(ids) :]
         stop = next((n for n, each in enumerate(new[0].tolist()) if each < 11), new.shape[1])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -148,7 +149,7 @@ class Delayed:
         return {
             BEGIN: ("code0",),
             "code0": ("code0", chain[0]),
-            **{tail: (after,) for tail, after in zip(chain[:-1], chain[1:], strict=True)},
+            **{tail: (after,) for tail, after in pairwise(chain)},
         }
 
     @property

@@ -79,7 +79,7 @@ class TinyLlavaConfig(PreTrainedConfig):
 
     `text_config` is the LLM's own configuration. `llm` and `template` are components; `towers`, `connectors`,
     `modalities` and `decoders` map a modality's name to one. All are stored as plain JSON; `component` reads one.
-    `token_ranges` says which ids belong to which decoder, see `grammar.allot`; `token_sides` how many stand beside them.
+    `token_ranges` says which ids belong to which decoder, see `grammar.allot`, `token_sides` which stand beside them.
     """
 
     model_type = "tinyllava"

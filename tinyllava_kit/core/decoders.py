@@ -96,8 +96,8 @@ class TokenDecoder(Decoder):
     Its ids count from 0, range after range in the order of `ranges`. Where they stand in the LLM's vocabulary is the
     assembly's affair, and so are the two marks around an item's ids.
 
-    A decoder with `sides` writes further ids at the same positions. What it codes and decodes then has shape (n, 1 + K):
-    the main ids, which follow `follows`, and a column for each side, -1 where none stands.
+    A decoder with `sides` writes further ids at the same positions. What it codes and decodes is then (n, 1 + K): the
+    main ids, which follow `follows`, and a column for each side, NO_ID where none stands.
     """
 
     reads = "tokens"

@@ -82,7 +82,7 @@ class Extension:
         return torch.cat([own, gap, *others], -1)  # (..., V)
 
     def side_logits(self, hidden: Tensor) -> tuple[Tensor, ...]:
-        """Hidden states (..., D) -> the logits of each side, (..., its size): what the *next* position has beside it."""
+        """Hidden states (..., D) -> the logits of each side, (..., its size), for the *next* position."""
         return tuple(self._side(hidden, side) for side in self._side_rows)
 
     def losses(

@@ -103,7 +103,7 @@ class Piece:
 
     modality: `TEXT`, or of the item. ids: in the vocabulary for text, counted from 0 for an item's decoder; a row for
     each position, ``[main, *sides]``, where the decoder has sides.
-    closed: whether the item's end was written. dropped: ids behind the last place where it may be cut, left out of `ids`.
+    closed: whether the item's end was written. dropped: ids behind the last place where it may be cut, not in `ids`.
     """
 
     modality: str
@@ -177,7 +177,9 @@ class Grammar:
                 self.allowed[state, self._ids(modality, following)] = True
             expected = next((following for following in after if following != END), name)
             self.group_of[state] = self.groups.index(f"{modality}.{expected}")
-            places = (cuts or {}).get(modality) or {each: 1 for each, after in follows[modality].items() if END in after}
+            places = (cuts or {}).get(modality) or {
+                each: 1 for each, after in follows[modality].items() if END in after
+            }
             self._least[state] = places.get(name, 0)
         self._devices: dict[torch.device, tuple[Tensor, ...]] = {}
 

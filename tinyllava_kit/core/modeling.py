@@ -532,8 +532,8 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         it must not.
 
         Ids of sides are chosen beside the main ones, greedily or, with `do_sample`, at its `temperature`; `top_k` and
-        `top_p` are of the main ids alone. An empty list as `sides` gets them as they come, for each new position (B, K),
-        whether they stand there or not: ``grammar.written`` says which do.
+        `top_p` are of the main ids alone. An empty list as `sides` gets them as they come, (B, K) for each new
+        position, whether they stand there or not: `Grammar.written` says which do.
 
         The items are embedded here, once: what beams and several returned sequences repeat are ordinary tensors.
 

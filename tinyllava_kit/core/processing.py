@@ -317,7 +317,9 @@ class TinyLlavaProcessor(ProcessorMixin):
         if layout.labels is not None:
             data["labels"] = layout.labels
             if self.grammar is not None:
-                data["targets"] = self.grammar.targets(layout.input_ids.flatten()[layout.target_rows], layout.target_sides)
+                data["targets"] = self.grammar.targets(
+                    layout.input_ids.flatten()[layout.target_rows], layout.target_sides
+                )
         items = {m: self._collate_items(m, encoded, layout) for m in layout.item_rows}
         if items:
             data["items"] = items
