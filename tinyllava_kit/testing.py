@@ -715,7 +715,9 @@ def check_packing(
 def _losses_and_gradients(model: TinyLlavaForConditionalGeneration, batches: Sequence[Batch]) -> dict[str, Tensor]:
     """The loss of each target token, in order, and the gradient of their mean by the parameter's name."""
     model.zero_grad()
-    total = sum(len(batch["plan"].target_rows) for batch in batches)
+    total: Any = sum(len(batch["plan"].target_rows) for batch in batches)
+    if "targets" in batches[0]:  # of each group of ids, as in training
+        total = torch.tensor([[len(rows) for rows in batch["targets"].values()] for batch in batches]).sum(0)
     losses = []
     for batch in batches:
         output = model(**batch, num_items_in_batch=total)

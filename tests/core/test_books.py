@@ -203,7 +203,7 @@ def batch_of(model, items, packs=None, max_length=None, first=0):
 
 
 def slow_group(grammar, label):
-    """The range of a label; what ends the first book stands where its next id could, the end where nothing else could."""
+    """The range of a label; what ends the first book stands where its next id could, the end alone."""
     after = label - grammar.first
     if after <= 0:
         return "text"

@@ -29,7 +29,7 @@ def test_a_point_is_a_position(made):
     span = ItemCodes(model, processor)(processor.conversation(drawn("a line", LINE)).items[0])
     begin, end = processor.grammar.begin["drawing"], processor.grammar.end["drawing"]
     assert span.ids == span.labels == [begin, begin + 2, begin + 3, begin + 2, end]
-    assert span.sides == [[-1, -1], [0, 0], [6, 3], [3, 0], [-1, -1]]
+    assert span.sides == [[-1, -1], [0, 0], [6, 3], [3, 3], [-1, -1]]
     outlined = processor.outline(processor.conversation(drawn("a line", LINE)))
     assert sum(len(each.ids) for each in outlined.spans if each.sides is None) == outlined.num_tokens
 
