@@ -150,6 +150,11 @@ def test_sides_that_cannot_stand_are_refused(side):
         Grammar(allot({"m": {"a": 2}}, FIRST), {"m": {BEGIN: ("a",), "a": ("a", END)}}, FIRST, sides={"m": side})
 
 
+def test_a_cut_behind_no_range_is_refused():
+    with pytest.raises(KitError, match=r"the decoder of 'm': cut behind \['b'\]; expected some of its ranges"):
+        Grammar(allot({"m": {"a": 2}}, FIRST), {"m": {BEGIN: ("a",), "a": ("a", END)}}, FIRST, cuts={"m": {"b": 1}})
+
+
 def test_a_decoder_that_asks_for_other_sides_than_were_saved_is_refused():
     sides = {"m": {"x": Side(size=3, on=("a",)), "y": Side(size=4, on=("a",))}}
     saved = sizes_of(sides)

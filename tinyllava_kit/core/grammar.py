@@ -129,7 +129,7 @@ class Grammar:
         sides: modality -> `TokenDecoder.sides`. cuts: modality -> `TokenDecoder.cuts`.
 
     Raises:
-        KitError: a decoder's order names ranges that it does not have, or never ends; or its sides or cuts do.
+        KitError: a decoder's order, sides or cuts name ranges that it does not have, or its order never ends.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Grammar:
             states += [(modality, name) for name in each if name != END]
             self.groups += [f"{modality}.{name}" for name in each if name not in (BEGIN, END)]
             mine = (sides or {}).get(modality, {})
-            _check_sides(modality, list(each), mine)
+            _check_sides(modality, list(each), mine, (cuts or {}).get(modality, {}))
             self._columns_of[modality] = slice(len(self.sides), len(self.sides) + len(mine))
             self.sides.update({f"{modality}.{name}": side for name, side in mine.items()})
         self.groups += list(self.sides)
@@ -402,11 +402,13 @@ def _check_order(modality: str, names: Sequence[str], follows: Mapping[str, Sequ
         raise KitError(f"{where}: no range may be the last one; one of them must be followed by {END!r}")
 
 
-def _check_sides(modality: str, names: Sequence[str], sides: Mapping[str, Side]) -> None:
+def _check_sides(modality: str, names: Sequence[str], sides: Mapping[str, Side], cuts: Mapping[str, int]) -> None:
     """
     Raises:
         KitError: see `Grammar`.
     """
+    if unknown := sorted(set(cuts) - set(names)):
+        raise KitError(f"the decoder of {modality!r}: cut behind {unknown}; expected some of its ranges")
     for name, side in sides.items():
         wrong = [each for each in side.on if each not in names or each in (BEGIN, END)]
         if name in names or wrong or not side.on or side.size < 1 or side.delay < 0:
