@@ -190,7 +190,8 @@ class _Streamer(BaseStreamer):
         self.text = TextPieces(processor.tokenizer, self._keep_text)
         self.parts: list[Part] = []
         self.seen_prompt = False
-        self.chosen: list[Tensor] = []  # `generate` adds what it chose beside each new id before it gives the id
+        self.chosen: list[Tensor] = []  # `generate` adds what it chose beside each new id, before it gives the id
+        self.taken = 0  # new ids
         self.modality = TEXT  # of what is being generated; `item` is set where it is another
 
     def put(self, value: Tensor) -> None:
@@ -199,6 +200,7 @@ class _Streamer(BaseStreamer):
             return
         for each in value.flatten().tolist():
             self._take(each)
+            self.taken += 1
 
     def end(self) -> None:
         self._close(closed=False) if self.modality != TEXT else self.text.end()
@@ -218,8 +220,8 @@ class _Streamer(BaseStreamer):
             self._keep_item(self.item.push(each, self._beside()))
 
     def _beside(self) -> list[Tensor]:
-        """What was chosen beside the id that was last given, (1, K); nothing of a model without sides."""
-        return [each.cpu() for each in self.chosen[-1:]]
+        """What was chosen beside the id that is taken, (1, K); nothing of a model without sides."""
+        return [each.cpu() for each in self.chosen[self.taken : self.taken + 1]]
 
     def _close(self, *, closed: bool) -> None:
         modality, item, dropped = self.modality, self.item, self.item.waiting
