@@ -34,6 +34,7 @@ RATE_HZ = 16_000
 LAYOUTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "codec2": ("codec2", {"mode": "1200"}),
     "mimi_flat": ("mimi", {"books": 8}),
+    "mimi_delay": ("mimi", {"books": 8, "layout": "delay"}),
 }
 
 
@@ -130,7 +131,7 @@ class Said:
             model=model.eval(),
             processor=processor,
             enlarged=bare.eval(),
-            ids=model.ids_of("audio", sound),
+            ids=list(model.ids_of("audio", sound).ids),
             sound=model.decoders["audio"].encode(sound),
         )
 

@@ -27,14 +27,20 @@ def drawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def drawing_model(
-    folder: Path, *, tied: bool = False, pictures: bool = False, hidden: int = 24, seed: int = 1
+    folder: Path,
+    *,
+    tied: bool = False,
+    pictures: bool = False,
+    hidden: int = 24,
+    seed: int = 1,
+    decoder: str = "strokes",
 ) -> tuple[Any, Any]:
     """A toy model that draws, and its processor; with `pictures` it sees, too."""
     assembly = Assembly.from_flags(
         llm=f"llama:{toys.save_llama(folder / 'llm', tied=tied, hidden=hidden)}",
         towers=[f"image=clip:{toys.CLIP}"] if pictures else [],
         connectors=["image=linear"] if pictures else [],
-        decoders=["drawing=strokes"],
+        decoders=[f"drawing={decoder}"],
         settings=[f"decoder.drawing.grid={GRID}"],
     )
     torch.manual_seed(seed)

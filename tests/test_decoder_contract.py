@@ -17,13 +17,15 @@ ITEMS = [LINE, CORNER, [[(0.5, 0.0)], [(0.5, 1.0), (0.0, 0.5)]], [[(0.0, 1.0)]],
 NAMES = [name for name in dir(TokenDecoderContract) if name.startswith("test_")]
 
 
-def contract(change: Callable[[Any], None] = lambda decoder: None) -> TokenDecoderContract:
-    """The contract of a stroke decoder that `change` was done to."""
-    from tinyllava_kit_drawing.decoder import StrokeDecoder
+def contract(
+    change: Callable[[Any], None] = lambda decoder: None, *, name: str = "StrokeDecoder"
+) -> TokenDecoderContract:
+    """The contract of a decoder of drawings that `change` was done to."""
+    from tinyllava_kit_drawing import decoder, points
     from tinyllava_kit_drawing.strokes import DrawingModality
 
     class Contract(TokenDecoderContract):
-        decoder_class = StrokeDecoder
+        decoder_class = getattr(decoder if name == "StrokeDecoder" else points, name)
         modality_class = DrawingModality
         options: ClassVar = {"grid": 3}
 
@@ -38,9 +40,10 @@ def contract(change: Callable[[Any], None] = lambda decoder: None) -> TokenDecod
     return Contract()
 
 
+@pytest.mark.parametrize("decoder", ["StrokeDecoder", "PointDecoder"])
 @pytest.mark.parametrize("name", NAMES)
-def test_the_drawing_plugin_keeps_the_contract(name: str) -> None:
-    getattr(contract(), name)("")
+def test_the_drawing_plugin_keeps_the_contract(name: str, decoder: str) -> None:
+    getattr(contract(name=decoder), name)("")
 
 
 def one_id(decoder: Any) -> None:
@@ -80,6 +83,34 @@ def loses_what_was_streamed(decoder: Any) -> None:
         return made
 
     decoder.stream = forgetful
+
+
+def one_place(decoder: Any) -> None:
+    encode = decoder.encode
+    decoder.encode = lambda item: torch.cat([encode(item)[:, :2], torch.ones(len(encode(item)), 1).long()], 1)
+
+
+def places_nowhere(decoder: Any) -> None:
+    encode = decoder.encode
+    decoder.encode = lambda item: torch.cat([encode(item)[:, :2], encode(item)[:, 2:] - 1], 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "message"),
+    [
+        (one_place, "test_the_items_use_many_ids", "range 'y': 1 ids of 3"),
+        (
+            places_nowhere,
+            "test_the_count_is_that_of_the_ids",
+            "gives -1 as 'it.y' beside id number 0, expected one of 3",
+        ),
+    ],
+)
+def test_what_breaks_the_contract_beside_ids_fails_its_test(
+    change: Callable[[Any], None], name: str, message: str
+) -> None:
+    with pytest.raises(Exception, match=message):
+        getattr(contract(change, name="PointDecoder"), name)("")
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ from .core.configuration import TinyLlavaConfig
 from .core.decoders import TokenDecoder
 from .core.errors import KitError
 from .core.fusion import TextSpan, plan
-from .core.grammar import Grammar, allot
+from .core.grammar import NO_ID, Grammar, Piece, allot, sizes_of
 from .core.interfaces import Features, Modality, Preprocessor, Tower
 from .core.modeling import TinyLlavaForConditionalGeneration, TinyLlavaPreTrainedModel
 from .core.processing import Batch, TinyLlavaProcessor
@@ -356,6 +356,8 @@ class AudioTowerContract(TowerContract):
 class TokenDecoderContract:
     """What holds for a decoder that turns ids into items: its arithmetic, its order, and an LLM that learns it.
 
+    With sides, too: the ids beside the main ones stand where they are said to, are learned and generated.
+
     An author gives `decoder_class`, `modality_class`, `items` and a fixture `checkpoint`, empty where it takes none.
     The LLM is a toy: two layers, a vocabulary of a few ids, in front of the decoder's own.
 
@@ -389,7 +391,8 @@ class TokenDecoderContract:
         for number, item in enumerate(self.items()):
             ids = decoder.encode(item)
             assert ids.dtype == torch.int64, f"item {number}: ids are {ids.dtype}"
-            assert ids.ndim == 1, f"item {number}: ids have shape {tuple(ids.shape)}"
+            shape = (len(ids), 1 + len(decoder.sides)) if decoder.sides else (len(ids),)
+            assert ids.shape == shape, f"item {number}: ids have shape {tuple(ids.shape)}, expected {shape}"
             assert decoder.num_ids(item) == len(ids), f"item {number}: {decoder.num_ids(item)} counted, {len(ids)} ids"
             grammar.enclosed("it", ids, f"item {number}")
             again = decoder.num_ids(decoder.decode(ids))
@@ -413,8 +416,9 @@ class TokenDecoderContract:
         for number, item in enumerate(self.items()):
             ids = decoder.encode(item)
             whole = decoder.decode(ids)
-            first, _ = grammar.span("it")
-            ends = [n + 1 for n, each in enumerate(ids.tolist()) if grammar.may_end("it", each + first + 2)]
+            whole_row = grammar.enclosed("it", ids, f"item {number}")
+            ends = [n for n, each in enumerate(whole_row[1:-1], 1) if grammar.may_cut(each, n)]
+            assert ends[-1] == len(ids), f"item {number}: it cannot be cut behind its last id"
             for step in (1, 2, 5, len(ends)):
                 stream, at, pieces = decoder.stream(), 0, []
                 for end in dict.fromkeys([*ends[step - 1 :: step], ends[-1]]):
@@ -427,28 +431,35 @@ class TokenDecoderContract:
         """Of every range with more than one: a codec that gives one id for everything proves nothing."""
         decoder = self.build(checkpoint)
         ids = torch.cat([decoder.encode(item) for item in self.items()])
-        first = 0
+        main, *beside = ids[:, None].T if ids.ndim == 1 else ids.T
+        first, found = 0, []
         for name, size in decoder.ranges.items():
-            mine = ids[(ids >= first) & (ids < first + size)]
+            found.append((name, size, main[(main >= first) & (main < first + size)]))
+            first += size
+        for (name, side), column in zip(decoder.sides.items(), beside, strict=True):
+            found.append((name, side.size, column[column != NO_ID]))
+        for name, size, mine in found:
             possible = min(size, len(mine))
             wanted = max(min(2, size), self.min_used * possible)
             used = len(mine.unique())
             assert used >= wanted, f"range {name!r}: {used} ids of {possible}"
-            first += size
 
     def test_generated_items_are_whole(self, checkpoint: str) -> None:
-        """Greedy, sampled, with beams; one that is cut off keeps its whole steps; a forbidden one never begins."""
+        """Greedy, sampled, with beams where it has no sides; one that is cut off keeps its whole steps; a forbidden one
+        never begins."""
         model = self._toy(checkpoint)
         grammar = model.extension.grammar
         prompt = torch.tensor([[1, 3], [1, 4]])
         speak = {"force": ["it"], "eos_token_id": list(range(_TOY_IDS)), "max_new_tokens": 50, "pad_token_id": 0}
-        for how in ({"do_sample": False}, {"do_sample": True}, {"do_sample": False, "num_beams": 2}):
+        beams = [] if grammar.sides else [{"do_sample": False, "num_beams": 2}]
+        for how in ({"do_sample": False}, {"do_sample": True}, *beams):
             torch.manual_seed(0)
-            for row in model.generate(prompt, **speak, **how)[:, 2:].tolist():
-                piece = grammar.pieces(row)[0]
+            for piece in (pieces[0] for pieces in _generated(model, prompt, **speak, **how)):
                 assert piece.modality == "it", f"{how}: the item that is forced does not begin"
-                grammar.enclosed("it", torch.tensor(piece.ids, dtype=torch.int64), f"what is generated with {how}")
-                model.decoders["it"].decode(torch.tensor(piece.ids))
+                ids = torch.tensor(piece.ids, dtype=torch.int64)
+                if piece.closed:
+                    grammar.enclosed("it", ids, f"what is generated with {how}")
+                model.decoders["it"].decode(ids)
         silent = model.generate(prompt, forbid=["it"], max_new_tokens=20, do_sample=True, pad_token_id=0)
         assert int(silent.max()) < grammar.first, "a forbidden item begins"
 
@@ -460,7 +471,7 @@ class TokenDecoderContract:
             own, extended = model.language_model(input_ids=ids).logits, model(ids).logits
         assert torch.equal(extended[..., : own.shape[-1]], own), "the LLM's own logits are others with the decoder"
         before = {name: value.clone() for name, value in model.state_dict().items()}
-        self._learn(model, [([1, 3], self._answers(model)[0])], steps=1, rows_alone=True)
+        self._learn(model, [([1, 3], model.ids_of("it", self.items()[0]))], steps=1, rows_alone=True)
         changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
         expected = {"decoders.it.rows.embedding", "decoders.it.rows.head"}
         assert changed == expected, f"one step changed {sorted(changed)}"
@@ -468,17 +479,18 @@ class TokenDecoderContract:
     def test_a_small_model_learns_four_items_exactly(self, checkpoint: str) -> None:
         """Each by its own prompt: ids and items are equal, and the prompts do not give one another's."""
         model = self._toy(checkpoint)
-        answers = self._answers(model)[:4]
+        answers = [model.ids_of("it", item) for item in self.items()[:4]]
         prompts = [[1, 3 + number] for number in range(4)]
-        assert len({tuple(answer) for answer in answers}) == 4, "four items have fewer than four sequences of ids"
+        assert len(set(map(str, answers))) == 4, "four items have fewer than four sequences of ids"
         self._learn(model, list(zip(prompts, answers, strict=True)), steps=self.max_steps)
         grammar, decoder, items = model.extension.grammar, model.decoders["it"], self.items()
         for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-            made = model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=len(answer), pad_token_id=0)
-            got = made[0, len(prompt) :].tolist()
-            right = sum(a == b for a, b in zip(got, answer, strict=False))
-            assert got == answer, f"item {number} is not learned: {right} ids of {len(answer)} are right"
-            decoded = decoder.decode(torch.tensor(grammar.pieces(got)[0].ids))
+            how = {"do_sample": False, "max_new_tokens": len(answer.ids) + 1, "pad_token_id": 0}
+            (got,) = _generated(model, torch.tensor([prompt]), **how)
+            wanted = grammar.pieces([*answer.ids, _TOY_END], answer.sides)
+            right = sum(a == b for a, b in zip(got[0].ids, wanted[0].ids, strict=False))
+            assert got == wanted, f"item {number} is not learned: {right} ids of {len(wanted[0].ids)} are right"
+            decoded = decoder.decode(torch.tensor(got[0].ids))
             expected = decoder.decode(decoder.encode(items[number]))
             assert _same(decoded, expected), f"item {number}: equal ids give another item"
 
@@ -490,34 +502,34 @@ class TokenDecoderContract:
             DecoderSpec(name="it", target=target, modality="it"),
         )
         offers = tuple(Offer(spec=spec, plugin="tests", distribution="tests", version="0") for spec in specs)
-        ranges = allot({"it": dict(self.decoder_class(config).ranges)}, _TOY_IDS)
+        decoder = self.decoder_class(config)
         torch.manual_seed(0)
         model = TinyLlavaForConditionalGeneration(
             TinyLlavaConfig(
                 text_config=_toy_llm(),
                 llm={"name": "toy", "distribution": "tests"},
                 decoders={"it": {"name": "it", "distribution": "tests", "config": config}},
-                token_ranges=ranges,
+                token_ranges=allot({"it": dict(decoder.ranges)}, _TOY_IDS),
+                token_sides=sizes_of({"it": decoder.sides}),
             ),
             catalog=Catalog(offers=offers),
         )
         model.decoders["it"].load_weights(checkpoint)
         return model.eval()
 
-    def _answers(self, model: TinyLlavaForConditionalGeneration) -> list[list[int]]:
-        return [[*model.ids_of("it", item), 2] for item in self.items()]
-
     def _learn(
         self,
         model: TinyLlavaForConditionalGeneration,
-        samples: Sequence[tuple[list[int], list[int]]],
+        samples: Sequence[tuple[list[int], TextSpan]],
         *,
         steps: int,
         rows_alone: bool = False,
     ) -> None:
         """Until every id is the likeliest at its place with some to spare, or the steps are over."""
-        layout = plan([[TextSpan(prompt), TextSpan(answer, answer)] for prompt, answer in samples])
-        targets = model.extension.grammar.targets(layout.input_ids.flatten()[layout.target_rows])
+        end = TextSpan([_TOY_END], [_TOY_END])
+        layout = plan([[TextSpan(prompt), answer, end] for prompt, answer in samples])
+        previous = layout.input_ids.flatten()[layout.target_rows]  # (n,)
+        targets = model.extension.grammar.targets(previous, layout.target_sides)
         model.requires_grad_(False)
         model.decoders["it"].requires_grad_(True)
         model.language_model.requires_grad_(not rows_alone)
@@ -591,7 +603,7 @@ def _spoiled(inputs: Mapping[str, Tensor], alone: Sequence[Mapping[str, Tensor]]
     return spoiled
 
 
-_TOY_IDS = 11
+_TOY_IDS, _TOY_END = 11, 2
 
 
 def _toy_llm() -> PreTrainedConfig:
@@ -605,13 +617,22 @@ def _toy_llm() -> PreTrainedConfig:
         max_position_embeddings=2048,
         initializer_range=0.1,
         bos_token_id=1,
-        eos_token_id=2,
+        eos_token_id=_TOY_END,
         pad_token_id=0,
     )
 
 
 def _grammar(decoder: TokenDecoder) -> Grammar:
-    return Grammar(allot({"it": dict(decoder.ranges)}, _TOY_IDS), {"it": decoder.follows}, _TOY_IDS)
+    ranges, sides, cuts = allot({"it": dict(decoder.ranges)}, _TOY_IDS), {"it": decoder.sides}, {"it": decoder.cuts}
+    return Grammar(ranges, {"it": decoder.follows}, _TOY_IDS, sides=sides, cuts=cuts)
+
+
+def _generated(model: TinyLlavaForConditionalGeneration, prompt: Tensor, **how: Any) -> list[list[Piece]]:
+    """What the model writes behind each prompt, in pieces."""
+    grammar, chosen = model.extension.grammar, []
+    new = model.generate(prompt, sides=chosen, **how)[:, prompt.shape[1] :]  # (B, new)
+    beside = grammar.written(new, chosen).tolist() if chosen else [None] * len(new)
+    return [grammar.pieces(row, sides) for row, sides in zip(new.tolist(), beside, strict=True)]
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -694,7 +715,9 @@ def check_packing(
 def _losses_and_gradients(model: TinyLlavaForConditionalGeneration, batches: Sequence[Batch]) -> dict[str, Tensor]:
     """The loss of each target token, in order, and the gradient of their mean by the parameter's name."""
     model.zero_grad()
-    total = sum(len(batch["plan"].target_rows) for batch in batches)
+    total: Any = sum(len(batch["plan"].target_rows) for batch in batches)
+    if "targets" in batches[0]:  # of each group of ids, as in training
+        total = torch.tensor([[len(rows) for rows in batch["targets"].values()] for batch in batches]).sum(0)
     losses = []
     for batch in batches:
         output = model(**batch, num_items_in_batch=total)

@@ -87,7 +87,8 @@ def test_the_loss_is_that_of_the_ids_that_may_stand_there_averaged_over_each_ran
     labels = plan.labels.flatten()[rows + 1]
     expected = F.cross_entropy(logits, labels, reduction="none")
     assert torch.allclose(out.target_losses, expected, atol=1e-5)
-    assert torch.equal(out.target_hits, logits.argmax(-1) == labels)
+    for group, (_, hits) in out.target_groups.items():
+        assert torch.equal(hits, (logits.argmax(-1) == labels)[batch["targets"][group]])
     groups = {}
     for loss, label, previous in zip(
         expected.tolist(), labels.tolist(), plan.input_ids.flatten()[rows].tolist(), strict=True

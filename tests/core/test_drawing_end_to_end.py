@@ -25,9 +25,9 @@ SHAPES = {
 }
 
 
-def prepare(folder, **stage):
+def prepare(folder, *, decoder="strokes", **stage):
     """A saved model, a file of drawings as pairs, and a recipe that trains what draws."""
-    for part in drawing_model(folder):
+    for part in drawing_model(folder, decoder=decoder):
         part.save_pretrained(folder / "model")
     rows = []
     for name, strokes in SHAPES.items():
@@ -50,8 +50,9 @@ def prepare(folder, **stage):
     return Recipe.from_yaml(folder / "recipe.yaml")
 
 
-def test_drawings_are_learned_exactly_and_each_by_its_name(tmp_path, capsys):
-    trained = run_recipe(prepare(tmp_path, max_steps=120))
+@pytest.mark.parametrize("decoder", ["strokes", "points"])
+def test_drawings_are_learned_exactly_and_each_by_its_name(decoder, tmp_path, capsys):
+    trained = run_recipe(prepare(tmp_path, decoder=decoder, max_steps=120))
     assert "encoded 4 items of answers" in capsys.readouterr().out
     log = json.loads((trained / "log.json").read_text())
     groups = {"text", "drawing.move", "drawing.draw", "drawing.x", "drawing.y"}
@@ -62,9 +63,11 @@ def test_drawings_are_learned_exactly_and_each_by_its_name(tmp_path, capsys):
     model = TinyLlavaForConditionalGeneration.from_pretrained(trained)
     processor = TinyLlavaProcessor.from_pretrained(trained)
     batch = processor([[{"role": "user", "content": f"draw a {name}"}] for name in SHAPES])
-    new = model.generate(**batch, max_new_tokens=40, do_sample=False)[:, batch["input_ids"].shape[1] :]
-    for row, (name, strokes) in zip(new.tolist(), SHAPES.items(), strict=True):
-        words, item, *_ = processor.grammar.pieces(row)
+    chosen = []
+    new = model.generate(**batch, sides=chosen, max_new_tokens=40, do_sample=False)[:, batch["input_ids"].shape[1] :]
+    beside = processor.grammar.written(new, chosen).tolist() if chosen else [None] * len(new)
+    for row, sides, (name, strokes) in zip(new.tolist(), beside, SHAPES.items(), strict=True):
+        words, item, *_ = processor.grammar.pieces(row, sides)
         assert (words.modality, processor.decode(words.ids, skip_special_tokens=True).strip()) == (TEXT, name)
         assert (item.modality, item.closed) == ("drawing", True)
         assert model.decoders["drawing"].decode(torch.tensor(item.ids)) == strokes
@@ -78,11 +81,12 @@ def test_drawings_are_learned_exactly_and_each_by_its_name(tmp_path, capsys):
         {"group_by_size": True},
         {"workers": 1},
         {"train": {"decoder.drawing": "full"}},
+        {"decoder": "points", "packing": True, "max_length": 256, "gradient_accumulation": 2, "batch_size": 1},
     ],
-    ids=["packed", "accumulated", "grouped", "workers", "rows alone"],
+    ids=["packed", "accumulated", "grouped", "workers", "rows alone", "with sides"],
 )
 def test_every_way_of_making_batches_trains_it(stage, tmp_path):
-    before = drawing_model(tmp_path)[0].state_dict()
+    before = drawing_model(tmp_path, decoder=stage.get("decoder", "strokes"))[0].state_dict()
     trained = run_recipe(prepare(tmp_path, max_steps=2, logging_steps=1, **stage))
     after = TinyLlavaForConditionalGeneration.from_pretrained(trained).state_dict()
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}

@@ -179,7 +179,7 @@ def test_ids_in_another_order_than_the_decoder_states_are_refused() -> None:
         ({BEGIN: ("a",), "a": ("b",), "b": ("a",)}, "no range may be the last one"),
         ({BEGIN: ("a", END), "a": ("b",), "b": ("a", END)}, "behind 'begin' may come"),
         ({BEGIN: ("a",), "a": ("c",), "b": ("a", END)}, "behind 'a' may come"),
-        ({BEGIN: ("a",), "a": (END,), "b": ("a", END)}, "behind 'a' may come"),
+        ({BEGIN: ("a",), "a": (), "b": ("a", END)}, "behind 'a' may come"),
     ],
 )
 def test_an_order_that_cannot_be_written_is_refused(follows: dict, message: str) -> None:

@@ -17,7 +17,7 @@ from .decoders import Decoder, TokenDecoder, check_kind
 from .discovery import discover
 from .donor import Donor, is_donor
 from .errors import KitError
-from .grammar import allot, grammar_of
+from .grammar import allot, grammar_of, sizes_of
 from .interfaces import LanguageModel, Preprocessor, Tower
 from .modeling import TinyLlavaForConditionalGeneration, build_connector, build_decoder, build_tower
 from .processing import TinyLlavaProcessor
@@ -189,11 +189,13 @@ def _allot_ids(config: TinyLlavaConfig, resolved: Resolved, catalog: Catalog) ->
     """
     with torch.device("meta"):
         decoders = {m: build_decoder(config, m, catalog) for m in config.decoders}
-    wanted = {m: dict(decoder.ranges) for m, decoder in decoders.items() if isinstance(decoder, TokenDecoder)}
-    if wanted:
+    writing = {m: decoder for m, decoder in decoders.items() if isinstance(decoder, TokenDecoder)}
+    if writing:
         llm: type[LanguageModel] = load(resolved.llm.offer.spec)
         tokens = len(llm.read_tokenizer(resolved.llm.checkpoint))
-        config.token_ranges = allot(wanted, max(tokens, config.text_config.vocab_size))
+        ranges = {m: dict(decoder.ranges) for m, decoder in writing.items()}
+        config.token_ranges = allot(ranges, max(tokens, config.text_config.vocab_size))
+        config.token_sides = sizes_of({m: decoder.sides for m, decoder in writing.items()})
     grammar_of(config, decoders)
 
 

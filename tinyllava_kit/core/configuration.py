@@ -79,7 +79,7 @@ class TinyLlavaConfig(PreTrainedConfig):
 
     `text_config` is the LLM's own configuration. `llm` and `template` are components; `towers`, `connectors`,
     `modalities` and `decoders` map a modality's name to one. All are stored as plain JSON; `component` reads one.
-    `token_ranges` says which ids belong to which decoder, see `grammar.allot`.
+    `token_ranges` says which ids belong to which decoder, see `grammar.allot`, `token_sides` which stand beside them.
     """
 
     model_type = "tinyllava"
@@ -93,13 +93,14 @@ class TinyLlavaConfig(PreTrainedConfig):
     modalities: dict | None = None
     decoders: dict | None = None
     token_ranges: dict | None = None
+    token_sides: dict | None = None
     tie_word_embeddings: bool | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         if self.tie_word_embeddings is None:
             self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
-        for name in ("towers", "connectors", "modalities", "decoders", "token_ranges"):
+        for name in ("towers", "connectors", "modalities", "decoders", "token_ranges", "token_sides"):
             setattr(self, name, dict(getattr(self, name) or {}))
 
     def component(self, kind: str, modality: str = "") -> Component:

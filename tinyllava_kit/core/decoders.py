@@ -1,6 +1,6 @@
 """The ways out of the LLM into a modality. Implement one, name it in a `DecoderSpec`, and the kit can use it.
 
-Legend: n ids of an item, D width of the LLM.
+Legend: n ids of an item, K sides, D width of the LLM.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import KitError
-from .grammar import BEGIN, END
+from .grammar import BEGIN, END, Side
 
 
 class Decoder(nn.Module, ABC):
@@ -61,7 +61,7 @@ class Decoder(nn.Module, ABC):
 class TokenRows(nn.Module):
     """The LLM's rows for a decoder's ids, beside its own, which stay as they are.
 
-    embedding, head: (n, D) each.
+    embedding, head: (n, D) each, those of the sides last.
     """
 
     def __init__(self, num_ids: int, width: int) -> None:
@@ -83,7 +83,7 @@ class IdStream(ABC):
 
     @abstractmethod
     def push(self, ids: Tensor) -> Any | None:
-        """Take (n,) more ids, up to a place where the item may end; the piece of it that is now certain, or None."""
+        """Take more ids, (n,) or (n, 1 + K), up to a place where the item may be cut; what is now certain, or None."""
 
     @abstractmethod
     def finish(self) -> Any | None:
@@ -95,6 +95,9 @@ class TokenDecoder(Decoder):
 
     Its ids count from 0, range after range in the order of `ranges`. Where they stand in the LLM's vocabulary is the
     assembly's affair, and so are the two marks around an item's ids.
+
+    A decoder with `sides` writes further ids at the same positions. What it codes and decodes is then (n, 1 + K): the
+    main ids, which follow `follows`, and a column for each side, NO_ID where none stands.
     """
 
     reads = "tokens"
@@ -110,13 +113,26 @@ class TokenDecoder(Decoder):
     def follows(self) -> Mapping[str, Sequence[str]]:
         """Behind each range, which may follow; `BEGIN` says how an item starts, `END` stands where it may end."""
 
+    @property
+    def sides(self) -> Mapping[str, Side]:
+        """The name of each side, in order, and where it stands. Default: there are none."""
+        return {}
+
+    @property
+    def cuts(self) -> Mapping[str, int]:
+        """Behind which ranges what has come of an item can be decoded, and how many ids that must be at least.
+
+        Default, and where there are none: where it may end.
+        """
+        return {}
+
     @abstractmethod
     def num_ids(self, item: Any) -> int:
-        """How many ids `encode` gives for an item, by arithmetic: the one source of token counts."""
+        """How many positions `encode` gives for an item, by arithmetic: the one source of token counts."""
 
     @abstractmethod
     def encode(self, item: Any) -> Tensor:
-        """An item, as its modality reads it -> (n,) int64, as `follows` says. No graph.
+        """An item, as its modality reads it -> (n,) or (n, 1 + K) int64, as `follows` and `sides` say. No graph.
 
         Raises:
             KitError: an item that cannot be written in ids; names it.
@@ -124,7 +140,7 @@ class TokenDecoder(Decoder):
 
     @abstractmethod
     def decode(self, ids: Tensor) -> Any:
-        """(n,) int64, n > 0, up to a place where the item may end -> an item, as the modality reads it."""
+        """(n,) or (n, 1 + K) int64, n > 0, up to a place where it may be cut -> an item, as the modality reads it."""
 
     def stream(self) -> IdStream:
         """A new stream of one item. Default: everything comes at the end."""
@@ -132,8 +148,9 @@ class TokenDecoder(Decoder):
 
     @property
     def loss_weights(self) -> Mapping[str, float]:
-        """What the mean loss of each range counts beside that of the text. Default: together as much."""
-        return dict.fromkeys(self.ranges, 1 / len(self.ranges))
+        """What the mean loss of each range and side counts beside that of the text. Default: together as much."""
+        names = (*self.ranges, *self.sides)
+        return dict.fromkeys(names, 1 / len(names))
 
     def trained_modules(self) -> Sequence[nn.Module]:
         """The rows."""

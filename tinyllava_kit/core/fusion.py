@@ -4,7 +4,7 @@
 places the plan names. `fuse` reads nothing back from the device: it captures as one graph.
 
 Legend: B rows of the batch, each a sample or several packed behind one another, T positions of the longest,
-D width of the LLM, n text rows, R feature rows of a modality.
+D width of the LLM, n text rows, R feature rows of a modality, K sides of the model.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .errors import FusionError
+from .grammar import NO_ID
 
 IGNORE_INDEX = -100
 
@@ -27,10 +28,19 @@ _PAD, _TEXT = 0, 1  # what stands at a position; modalities count on from 2
 
 @dataclass(frozen=True)
 class TextSpan:
-    """Tokens of text. `labels` is as long as `ids`; None: nothing here is learned."""
+    """Tokens of text. `labels` is as long as `ids`; None: nothing here is learned.
+
+    `sides` are the K side ids at each position, NO_ID where none stands; None: nowhere here.
+    """
 
     ids: Sequence[int]
     labels: Sequence[int] | None = None
+    sides: Sequence[Sequence[int]] | None = None
+
+    def __getitem__(self, places: slice) -> TextSpan:
+        """A part of it."""
+        parts = (self.ids, self.labels, self.sides)
+        return TextSpan(*(None if part is None else part[places] for part in parts))
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,7 @@ class Plan:
     ragged: modality -> ((R,) item, (R,) feature), where items of a modality differ in length.
     target_rows: (n,), positions whose *next* position has a label: the only ones whose logits the loss needs.
     target_samples: (n,), which sample each of them is of.
+    side_ids: (B, T, K), NO_ID where none stands; None where nothing of the batch has any.
     """
 
     input_ids: Tensor
@@ -103,6 +114,7 @@ class Plan:
     ragged: Mapping[str, tuple[Tensor, Tensor]]
     target_rows: Tensor | None
     target_samples: Tensor | None
+    side_ids: Tensor | None = None
     samples: tuple[PlannedSample, ...] = ()
     items: tuple[PlannedItem, ...] = ()
     cuts: tuple[Cut, ...] = ()
@@ -113,6 +125,13 @@ class Plan:
         """Whether samples share rows: attention must then be kept within each, by `position_ids`, not by the mask."""
         return len(self.samples) > len(self.input_ids)
 
+    @property
+    def target_sides(self) -> Tensor | None:
+        """(n, K), the side ids at the positions behind the target rows: they are learned, too."""
+        if self.side_ids is None:
+            return None
+        return self.side_ids.flatten(0, 1).index_select(0, self.target_rows + 1)  # (n, K)
+
     def kept(self, modality: str) -> list[PlannedItem]:
         """The items of a modality that are in the batch, in order."""
         return [item for item in self.items if item.modality == modality]
@@ -120,7 +139,7 @@ class Plan:
     def to(self, *args: object, **kwargs: object) -> Plan:
         """The same plan with its tensors moved, as ``Tensor.to`` does; dtypes stay."""
         moved = lambda t: t.to(*args, **kwargs) if t is not None else None  # noqa: E731
-        names = ("input_ids", "attention_mask", "position_ids", "labels", "text_rows", "pad_rows")
+        names = ("input_ids", "attention_mask", "position_ids", "labels", "side_ids", "text_rows", "pad_rows")
         return replace(
             self,
             **{name: moved(getattr(self, name)) for name in (*names, "target_rows", "target_samples")},
@@ -156,8 +175,8 @@ def plan(
         names: of the samples, for messages.
 
     Raises:
-        FusionError: labels of another length than their ids; a negative count; an unknown padding side; packs that
-            are padded on the left or do not add up to the samples.
+        FusionError: labels or side ids of another length than their ids; a negative count; an unknown padding side;
+            packs that are padded on the left or do not add up to the samples.
     """
     if padding_side not in ("left", "right"):
         raise FusionError(f"padding_side must be 'left' or 'right', got {padding_side!r}")
@@ -282,6 +301,8 @@ def _checked(sample: Sample, number: int) -> Sample:
         if isinstance(span, TextSpan):
             if span.labels is not None and len(span.labels) != len(span.ids):
                 raise FusionError(f"sample {number}: {len(span.ids)} ids but {len(span.labels)} labels")
+            if span.sides is not None and len(span.sides) != len(span.ids):
+                raise FusionError(f"sample {number}: {len(span.ids)} ids but side ids at {len(span.sides)} positions")
         elif span.num_tokens < 0:
             raise FusionError(f"sample {number}: {span.modality} item with {span.num_tokens} tokens")
     return sample
@@ -309,11 +330,15 @@ def _truncate(
             full = True
             lost_text += len(span.ids) - take
             lost_labels += sum(label != IGNORE_INDEX for label in (span.labels or ())[take:])
-            span = TextSpan(span.ids[:take], None if span.labels is None else span.labels[:take])
+            span = span[:take]
         room -= take
         spans.append((span, -1))
     cut = Cut(number, lost_text, lost_labels, lost_items) if lost_text or lost_items else None
     return spans, cut
+
+
+def _has_sides(span: TextSpan | ItemSpan) -> bool:
+    return isinstance(span, TextSpan) and bool(span.sides)
 
 
 def _length(span: TextSpan | ItemSpan) -> int:
@@ -337,6 +362,8 @@ def _lay_out(
     positions = np.zeros(shape, np.int64)
     numbers = np.zeros(shape, np.int64)  # of the samples
     labels = np.full(shape, IGNORE_INDEX, np.int64)
+    num_sides = next((len(span.sides[0]) for spans in samples for span, _ in spans if _has_sides(span)), 0)
+    sides = np.full((*shape, num_sides), NO_ID, np.int64)
     codes = {modality: code for code, modality in enumerate(modalities, _TEXT + 1)}
     items: list[PlannedItem] = []
     labelled = False
@@ -352,6 +379,8 @@ def _lay_out(
             else:
                 kinds[row, at:end] = _TEXT
                 ids[row, at:end] = span.ids
+                if _has_sides(span):
+                    sides[row, at:end] = span.sides
                 if span.labels is not None:
                     labelled = True
                     labels[row, at:end] = span.labels
@@ -372,6 +401,7 @@ def _lay_out(
         ragged=_ragged(items),
         target_rows=_where(targets.ravel()) if labelled else None,
         target_samples=torch.from_numpy(numbers[targets]) if labelled else None,
+        side_ids=torch.from_numpy(sides) if num_sides else None,
         samples=tuple(replace(each, name=name) for each, name in zip_longest(placed, names, fillvalue="")),
         items=tuple(items),
         cuts=cuts,

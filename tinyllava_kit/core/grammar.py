@@ -1,8 +1,9 @@
 """Which id may follow which: where the ids of decoders stand behind the vocabulary, and in what order they come.
 
-Everything is a function of the last id alone, so that it needs no state, and holds for beams in any order.
+Everything is a function of the last id alone, so that it needs no state, and holds for beams in any order. Further ids
+may stand beside one, at the same position (`Side`); which of them do is a function of the ids so far.
 
-Legend: B samples, t ids so far, S states, n target positions, V ids in all.
+Legend: B samples, t ids so far, S states, n target positions, V ids in all, K sides in all.
 """
 
 from __future__ import annotations
@@ -22,6 +23,21 @@ TEXT = "text"
 
 # modality -> [name of a range, first id, number of ids], in order: what config.json holds
 TokenRanges = Mapping[str, Sequence[Sequence[Any]]]
+
+NO_ID = -1  # where no side id stands
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """Ids that the LLM writes beside the main ones, at the same positions, through a head of their own.
+
+    size: how many there are, counted from 0. on: the ranges beside whose ids one stands. delay: beside the first so
+    many ids of an item none does.
+    """
+
+    size: int
+    on: Sequence[str]
+    delay: int = 0
 
 
 def allot(wanted: Mapping[str, Mapping[str, int]], first: int) -> dict[str, list[list[Any]]]:
@@ -59,16 +75,39 @@ def check_ranges(saved: TokenRanges, wanted: Mapping[str, Mapping[str, int]]) ->
         raise KitError("config.json: token_ranges do not lie behind one another; assemble the model again")
 
 
+def sizes_of(sides: Mapping[str, Mapping[str, Side]]) -> dict[str, list[list[Any]]]:
+    """The name and size of each side, modality by modality where it has some: what ``token_sides`` holds."""
+    return {m: [[name, side.size] for name, side in each.items()] for m, each in sorted(sides.items()) if each}
+
+
+def check_sides(saved: Mapping[str, Any], wanted: Mapping[str, Mapping[str, Side]]) -> None:
+    """As `check_ranges`, of the ids beside the main ones.
+
+    Raises:
+        KitError: others; names the decoder's modality and both.
+    """
+    has = {modality: [list(each) for each in sides] for modality, sides in saved.items()}
+    asks = sizes_of(wanted)
+    for modality in sorted(has.keys() | asks.keys()):
+        if has.get(modality) != asks.get(modality):
+            raise KitError(
+                f"config.json: the model was made with side ids {has.get(modality) or 'of none'} for its decoder of "
+                f"{modality!r}, which asks for {asks.get(modality) or 'none'} here; install the version of its plugin "
+                "that config.json names"
+            )
+
+
 @dataclass(frozen=True)
 class Piece:
     """A part of an answer: text, or the ids of an item between its marks.
 
-    modality: `TEXT`, or of the item. ids: in the vocabulary for text, counted from 0 for an item's decoder.
-    closed: whether the item's end was written. dropped: ids behind the last place where it may end, left out of `ids`.
+    modality: `TEXT`, or of the item. ids: in the vocabulary for text, counted from 0 for an item's decoder; a row for
+    each position, ``[main, *sides]``, where the decoder has sides.
+    closed: whether the item's end was written. dropped: ids behind the last place where it may be cut, not in `ids`.
     """
 
     modality: str
-    ids: list[int]
+    ids: list[int] | list[list[int]]
     closed: bool = True
     dropped: int = 0
 
@@ -79,19 +118,29 @@ class Grammar:
     A state is what the last id was: text (0, also behind an item's end mark), an item's begin mark, or one of a range.
 
     state_of: (V,) int64. allowed: (S, V) bool. groups: the names under which losses are counted: the text, then each
-    range; an end mark counts with the ids that could stand in its place, a begin mark with the text.
+    range, then each side; an end mark counts with the ids that could stand in its place, a begin mark with the text.
     group_of: (S,) int64, of what follows on a state.
+    sides: the sides of all modalities, in the order in which a position's side ids stand.
 
     Args:
         ranges: as `allot` gives them.
         follows: modality -> `TokenDecoder.follows`.
         num_text: how many ids the LLM has rows for; what is between these and the first range is never written.
+        sides: modality -> `TokenDecoder.sides`. cuts: modality -> `TokenDecoder.cuts`.
 
     Raises:
-        KitError: a decoder's order names ranges that it does not have, or never ends.
+        KitError: a decoder's order, sides or cuts name ranges that it does not have, or its order never ends.
     """
 
-    def __init__(self, ranges: TokenRanges, follows: Mapping[str, Mapping[str, Sequence[str]]], num_text: int) -> None:
+    def __init__(
+        self,
+        ranges: TokenRanges,
+        follows: Mapping[str, Mapping[str, Sequence[str]]],
+        num_text: int,
+        *,
+        sides: Mapping[str, Mapping[str, Side]] | None = None,
+        cuts: Mapping[str, Mapping[str, int]] | None = None,
+    ) -> None:
         self.ranges = {m: {name: (start, size) for name, start, size in ranges[m]} for m in sorted(ranges)}
         self.num_text = num_text
         self.first = min(start for each in self.ranges.values() for start, _ in each.values())
@@ -100,28 +149,48 @@ class Grammar:
         self.end = {m: each[END][0] for m, each in self.ranges.items()}
         states = [(TEXT, "")]
         self.groups = [TEXT]
+        self.sides: dict[str, Side] = {}
+        self._columns_of: dict[str, slice] = {}  # of each modality's sides
         for modality, each in self.ranges.items():
             _check_order(modality, list(each), follows[modality])
             states += [(modality, name) for name in each if name != END]
             self.groups += [f"{modality}.{name}" for name in each if name not in (BEGIN, END)]
+            mine = (sides or {}).get(modality, {})
+            _check_sides(modality, list(each), mine, (cuts or {}).get(modality, {}))
+            self._columns_of[modality] = slice(len(self.sides), len(self.sides) + len(mine))
+            self.sides.update({f"{modality}.{name}": side for name, side in mine.items()})
+        self.groups += list(self.sides)
         self.state_of = torch.zeros(self.size, dtype=torch.int64, device="cpu")  # also while the model is built on meta
         self.allowed = torch.zeros(len(states), self.size, dtype=torch.bool, device="cpu")
         self.allowed[0, :num_text] = True
         self.allowed[0, list(self.begin.values())] = True
         self.group_of = torch.zeros(len(states), dtype=torch.int64, device="cpu")
+        self._least = torch.zeros(len(states), dtype=torch.int64, device="cpu")  # ids of an item that is cut; 0: never
+        self._opens = torch.tensor([name == BEGIN for _, name in states], device="cpu")
+        stands = [[_stands(side, *each) for side in self.sides.items()] for each in states]
+        self._on = torch.tensor(stands, dtype=torch.bool, device="cpu")  # (S, K)
+        self._delays = torch.tensor([side.delay for side in self.sides.values()], dtype=torch.int64, device="cpu")
         for state, (modality, name) in enumerate(states[1:], 1):
             self.state_of[self._ids(modality, name)] = state
             after = follows[modality][name]
             for following in after:
                 self.allowed[state, self._ids(modality, following)] = True
-            expected = next(following for following in after if following != END)
+            expected = next((following for following in after if following != END), name)
             self.group_of[state] = self.groups.index(f"{modality}.{expected}")
-        self._devices: dict[torch.device, tuple[Tensor, Tensor]] = {}
+            places = (cuts or {}).get(modality) or {
+                each: 1 for each, after in follows[modality].items() if END in after
+            }
+            self._least[state] = places.get(name, 0)
+        self._devices: dict[torch.device, tuple[Tensor, ...]] = {}
 
     def tables(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """`state_of` and `allowed` on a device."""
+        return self._tables(device)[:2]
+
+    def _tables(self, device: torch.device) -> tuple[Tensor, ...]:
         if device not in self._devices:
-            self._devices[device] = (self.state_of.to(device), self.allowed.to(device))
+            tables = (self.state_of, self.allowed, self._opens, self._on, self._delays)
+            self._devices[device] = tuple(table.to(device) for table in tables)
         return self._devices[device]
 
     def span(self, modality: str) -> tuple[int, int]:
@@ -134,19 +203,45 @@ class Grammar:
         states = self.group_of == self.groups.index(group)
         return self.allowed[states].any(0).nonzero()[:, 0]
 
-    def targets(self, previous: Tensor) -> dict[str, Tensor]:
-        """The ids (n,) in front of target positions -> every group, in order, with which of the n are of it, (g,)."""
+    def side_columns(self, modality: str) -> slice:
+        """Which of a position's side ids are of a modality."""
+        return self._columns_of[modality]
+
+    def targets(self, previous: Tensor, beside: Tensor | None = None) -> dict[str, Tensor]:
+        """Every group, in order, with which of the target positions are of it, (g,).
+
+        Args:
+            previous: (n,) the ids in front of what is learned. beside: (n, K) the side ids that are; None: none are.
+        """
         group = self.group_of[self.state_of[previous]]  # (n,)
-        return {name: (group == index).nonzero()[:, 0] for index, name in enumerate(self.groups)}
+        targets = {name: (group == index).nonzero()[:, 0] for index, name in enumerate(self.groups)}
+        if beside is not None:
+            targets.update({name: (beside[:, k] != NO_ID).nonzero()[:, 0] for k, name in enumerate(self.sides)})
+        return targets
+
+    def standing(self, ids: Tensor) -> Tensor:
+        """Main ids (B, t), from the beginning of an item or before -> (B, t, K) bool, the sides that stand there."""
+        state_of, _, opens, on, delays = self._tables(ids.device)
+        state = state_of[ids]  # (B, t)
+        at = torch.arange(ids.shape[1], device=ids.device)  # (t,)
+        begun = torch.where(opens[state], at, 0).cummax(1).values  # (B, t)
+        return on[state] & ((at - begun - 1)[..., None] >= delays)  # (B, t, K)
+
+    def written(self, ids: Tensor, chosen: Sequence[Tensor]) -> Tensor:
+        """What was chosen beside new ids (B, n), each (B, K), as far as it stands there: (B, n, K).
+
+        Of items that begin among these ids.
+        """
+        return torch.stack(list(chosen[: ids.shape[1]]), 1).masked_fill(~self.standing(ids), NO_ID)  # (B, n, K)
 
     def enclosed(self, modality: str, ids: Tensor, name: str) -> list[int]:
-        """What a decoder gave for an item, (n,) from 0, as ids of the vocabulary between the marks.
+        """What a decoder gave for an item, (n,) or (n, 1 + sides) from 0, as ids of the vocabulary between the marks.
 
         Raises:
-            KitError: they are not in the order that the decoder states; names the item.
+            KitError: they are not in the order that the decoder states, or others stand beside them; names the item.
         """
         first, _ = self.span(modality)
-        inner = ids + (first + 2)
+        inner = (ids if ids.ndim == 1 else ids[:, 0]) + (first + 2)  # (n,)
         whole = [self.begin[modality], *inner.tolist(), self.end[modality]]
         row = torch.tensor(whole)
         if inner.numel() and not (self.first <= int(inner.min()) and int(inner.max()) < self.size):
@@ -158,10 +253,49 @@ class Grammar:
                 f"{name}: its decoder gives {len(ids)} ids, of which number {at} is not one that may stand there; "
                 "an item has a whole number of steps, and at least one"
             )
+        self._check_beside(modality, row, ids, name)
         return whole
 
-    def pieces(self, ids: Sequence[int]) -> list[Piece]:
-        """Ids that were written -> text and items, in order. An item that was not finished is cut where it may end."""
+    def beside(self, modality: str, ids: Tensor) -> list[list[int]] | None:
+        """The side ids of an item of which a decoder gave (n, 1 + sides): those of all modalities, marks included.
+
+        None where its decoder has none.
+        """
+        columns = self._columns_of[modality]
+        if columns.start == columns.stop:
+            return None
+        rows = torch.full((len(ids) + 2, len(self.sides)), NO_ID)  # (n + 2, K)
+        rows[1:-1, columns] = ids[:, 1:]
+        return rows.tolist()
+
+    def _check_beside(self, modality: str, row: Tensor, ids: Tensor, name: str) -> None:
+        """
+        Raises:
+            KitError: the side ids (n, 1 + sides) are not those that stand beside the ids of a row (n + 2,).
+        """
+        columns = self._columns_of[modality]
+        wanted = (len(ids), 1 + columns.stop - columns.start) if columns.stop > columns.start else (len(ids),)
+        if tuple(ids.shape) != wanted:
+            raise KitError(f"{name}: its decoder gives ids of shape {tuple(ids.shape)}, expected {wanted}; report it")
+        standing = self.standing(row[None])[0, 1:-1, columns]  # (n, sides)
+        for (side, how), given, here in zip(
+            list(self.sides.items())[columns], ids.reshape(len(ids), -1).T[1:], standing.T, strict=True
+        ):
+            fits = torch.where(here, (given >= 0) & (given < how.size), given == NO_ID)  # (n,)
+            if not bool(fits.all()):
+                at = int(fits.int().argmin())
+                wants = f"one of {how.size}" if here[at] else f"{NO_ID}, for none"
+                raise KitError(
+                    f"{name}: its decoder gives {int(given[at])} as {side!r} beside id number {at}, expected {wants}; "
+                    "report it to its authors"
+                )
+
+    def pieces(self, ids: Sequence[int], beside: Sequence[Sequence[int]] | None = None) -> list[Piece]:
+        """Ids that were written -> text and items, in order. An item that was not finished is cut where it may be.
+
+        Args:
+            beside: the side ids at each of them, of a model that has sides.
+        """
         modality_of = {begin: m for m, begin in self.begin.items()}
         found: list[Piece] = []
         row = list(ids)
@@ -177,20 +311,22 @@ class Grammar:
             stop = next((i for i in range(at + 1, len(row)) if not first + 2 <= row[i] < first + size), len(row))
             closed = stop < len(row) and row[stop] == self.end[modality]
             inner = row[at + 1 : stop]
-            kept = len(inner) if closed else self._last_end(modality, inner)
-            found.append(Piece(modality, [i - first - 2 for i in inner[:kept]], closed, len(inner) - kept))
+            kept = len(inner) if closed else self._last_cut(inner)
+            counted = [i - first - 2 for i in inner[:kept]]
+            columns = self._columns_of[modality]
+            if beside is not None and columns.stop > columns.start:
+                counted = [[i, *others[columns]] for i, others in zip(counted, beside[at + 1 : stop], strict=False)]
+            found.append(Piece(modality, counted, closed, len(inner) - kept))
             at = stop + closed
         return found
 
-    def may_end(self, modality: str, each: int) -> bool:
-        """Whether an item of a modality may end behind an id."""
-        return bool(self.allowed[self.state_of[each], self.end[modality]])
+    def may_cut(self, each: int, count: int) -> bool:
+        """Whether an item may be cut behind an id of it, the number `count`, from 1."""
+        return 0 < int(self._least[self.state_of[each]]) <= count
 
-    def _last_end(self, modality: str, inner: Sequence[int]) -> int:
-        """How many of an item's ids stand before the last place where it may end."""
-        ends = self.allowed[self.state_of[torch.tensor(inner, dtype=torch.int64)], self.end[modality]]  # (n,)
-        places = ends.nonzero()[:, 0]
-        return int(places[-1]) + 1 if len(places) else 0
+    def _last_cut(self, inner: Sequence[int]) -> int:
+        """How many of an item's ids stand before the last place where it may be cut."""
+        return max((n for n, each in enumerate(inner, 1) if self.may_cut(each, n)), default=0)
 
     def _ids(self, modality: str, name: str) -> slice:
         start, size = self.ranges[modality][name]
@@ -260,10 +396,29 @@ def _check_order(modality: str, names: Sequence[str], follows: Mapping[str, Sequ
         raise KitError(f"{where} must say what follows on each of {sorted(wanted)}, says it of {sorted(follows)}")
     for name, after in follows.items():
         unknown = [each for each in after if each not in names or each == BEGIN]
-        if unknown or not [each for each in after if each != END] or (name == BEGIN and END in after):
+        if unknown or not after or (name == BEGIN and END in after):
             raise KitError(f"{where}: behind {name!r} may come {list(after)}; expected at least one of its ranges")
     if not any(END in after for after in follows.values()):
         raise KitError(f"{where}: no range may be the last one; one of them must be followed by {END!r}")
+
+
+def _check_sides(modality: str, names: Sequence[str], sides: Mapping[str, Side], cuts: Mapping[str, int]) -> None:
+    """
+    Raises:
+        KitError: see `Grammar`.
+    """
+    if unknown := sorted(set(cuts) - set(names)):
+        raise KitError(f"the decoder of {modality!r}: cut behind {unknown}; expected some of its ranges")
+    for name, side in sides.items():
+        wrong = [each for each in side.on if each not in names or each in (BEGIN, END)]
+        if name in names or wrong or not side.on or side.size < 1 or side.delay < 0:
+            raise KitError(f"the decoder of {modality!r}: {name!r} cannot stand beside its ids: {side}")
+
+
+def _stands(side: tuple[str, Side], modality: str, name: str) -> bool:
+    """Whether a side, by its full name, may stand beside ids of a range."""
+    full, how = side
+    return full.startswith(f"{modality}.") and name in how.on
 
 
 def grammar_of(config: Any, decoders: Mapping[str, Any]) -> Grammar | None:
@@ -274,7 +429,10 @@ def grammar_of(config: Any, decoders: Mapping[str, Any]) -> Grammar | None:
     """
     writing = {m: decoder for m, decoder in decoders.items() if decoder.reads == "tokens"}
     check_ranges(config.token_ranges, {m: dict(decoder.ranges) for m, decoder in writing.items()})
+    sides = {m: decoder.sides for m, decoder in writing.items()}
+    check_sides(config.token_sides, sides)
     if not writing:
         return None
     follows = {m: decoder.follows for m, decoder in writing.items()}
-    return Grammar(config.token_ranges, follows, config.text_config.vocab_size)
+    cuts = {m: decoder.cuts for m, decoder in writing.items()}
+    return Grammar(config.token_ranges, follows, config.text_config.vocab_size, sides=sides, cuts=cuts)

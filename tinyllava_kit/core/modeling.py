@@ -25,9 +25,9 @@ from .configuration import TinyLlavaConfig
 from .decoders import Decoder, TokenDecoder, TokenRows
 from .discovery import discover
 from .errors import FusionError, KitError
-from .extension import Extension
+from .extension import Extension, SideWriter
 from .foreign import open_if_foreign
-from .fusion import Plan, check_features, fuse, gather_rows
+from .fusion import Plan, TextSpan, check_features, fuse, gather_rows
 from .grammar import FollowGrammar, grammar_of
 from .interfaces import Connector, Features, LanguageModel, Tower
 from .memory import give_back
@@ -44,18 +44,21 @@ class TinyLlavaOutput(ModelOutput):
 
     loss: () mean cross-entropy over the target tokens, where labels were given.
     logits: (B, T, V); None while training with labels, where only the rows with a target are computed.
-    target_losses: (n,) float32 without a graph, the cross-entropy at each of ``plan.target_rows``.
+    side_logits: of models with sides, the logits of each for the position behind, (B, T, its size), where `logits` are.
+    target_losses: (n,) float32 without a graph, the cross-entropy at each of ``plan.target_rows``, of all ids there.
     target_logits: (n, V), those rows, in the same order, where they were asked for.
-    target_hits: (n,) bool, whether the label was the likeliest id there; of models with decoders that have ids.
+    target_groups: group -> its losses without a graph, and whether the label was the likeliest id there, (g,) each; of
+        models with decoders that have ids.
     item_features, item_rows: modality -> what the tower made, and the connector of it, (N, P', D); where items were
         given and no text.
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
+    side_logits: tuple[Tensor, ...] | None = None
     target_losses: Tensor | None = None
     target_logits: Tensor | None = None
-    target_hits: Tensor | None = None
+    target_groups: dict[str, tuple[Tensor, Tensor]] | None = None
     item_features: dict[str, Features] | None = None
     item_rows: dict[str, Tensor] | None = None
     past_key_values: Cache | None = None
@@ -272,18 +275,25 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             features = run_rows(tower, rows)
             return join_windows(features, inputs) if "window_rows" in inputs else features
 
-    def embed(self, input_ids: Tensor, items: Items | None = None, plan: Plan | None = None) -> Tensor:
+    def embed(
+        self,
+        input_ids: Tensor,
+        items: Items | None = None,
+        plan: Plan | None = None,
+        side_ids: Tensor | None = None,
+    ) -> Tensor:
         """The embeddings of a batch, items in their places: (B, T) -> (B, T, D).
+
+        Args:
+            side_ids: (B, T, K) the ids beside `input_ids`; those of the plan, where there is one.
 
         Raises:
             FusionError: what the towers and connectors made does not fit the plan.
         """
-        table = self.get_input_embeddings()
-        if self.extension is not None:
-            table = partial(self.extension.embed, table)
         if plan is None:
-            return self._with_idle_parts(table(input_ids), ())  # (B, T, D)
-        text = table(input_ids.flatten().index_select(0, plan.text_rows))  # (n_text, D)
+            return self._with_idle_parts(self._look_up(input_ids, side_ids), ())  # (B, T, D)
+        beside = None if plan.side_ids is None else plan.side_ids.flatten(0, 1).index_select(0, plan.text_rows)
+        text = self._look_up(input_ids.flatten().index_select(0, plan.text_rows), beside)  # (n_text, D)
         rows = {}
         for modality in plan.item_rows:
             if modality not in (items or {}):
@@ -294,8 +304,13 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             rows[modality] = gather_rows(plan, modality, encoded)  # (R, D)
         return self._with_idle_parts(fuse(plan, text, rows), rows, items or {})  # (B, T, D)
 
-    def ids_of(self, modality: str, item: Any, name: str = "") -> list[int]:
-        """An item, as its modality reads it, as the ids that the LLM writes for it, marks included.
+    def _look_up(self, ids: Tensor, side_ids: Tensor | None) -> Tensor:
+        """Ids (...) and those beside them (..., K) -> (..., D)."""
+        table = self.get_input_embeddings()
+        return table(ids) if self.extension is None else self.extension.embed(table, ids, side_ids)
+
+    def ids_of(self, modality: str, item: Any, name: str = "") -> TextSpan:
+        """An item, as its modality reads it, as the ids that the LLM writes for it, marks included, all of them labels.
 
         Raises:
             KitError: the model does not write this modality in ids, or the item cannot be written; names it.
@@ -303,8 +318,9 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         if self.extension is None or modality not in self.extension.decoders:
             raise KitError(f"the model does not write {modality!r} in ids; assemble it with --decoder {modality}=NAME")
         with torch.no_grad():
-            ids = self.extension.decoders[modality].encode(item)  # (n,)
-        return self.extension.grammar.enclosed(modality, ids.cpu(), name or modality)
+            ids = self.extension.decoders[modality].encode(item).cpu()  # (n,) or (n, 1 + sides)
+        whole = self.extension.grammar.enclosed(modality, ids, name or modality)
+        return TextSpan(whole, whole, self.extension.grammar.beside(modality, ids))
 
     def _with_idle_parts(self, embeds: Tensor, busy: Container[str], items: Items | None = None) -> Tensor:
         """The same embeddings (B, T, D), in a graph that also holds what is trained of the parts that had no item.
@@ -334,6 +350,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         items: Items | None = None,
         plan: Plan | None = None,
         targets: Mapping[str, Tensor] | None = None,
+        side_ids: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | int | None = None,
         skip_logits: bool | None = None,
@@ -350,6 +367,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
                 connectors only.
             targets: of models with decoders that have ids: group -> (g,) which of ``plan.target_rows`` are of it.
                 Losses are then among the ids that may stand at a place, and averaged for each group, see `Extension`.
+            side_ids: (B, T, K) the ids beside `input_ids` where there is no plan, which has them.
             logits_to_keep: as in transformers, the last so many positions, or an index.
             num_items_in_batch: the number of target tokens of the whole step, over which the loss is averaged; with
                 `targets`, perhaps that of each group.
@@ -365,7 +383,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             rows = {m: self.connectors[m](each) for m, each in features.items()}  # each (N, P', D)
             return TinyLlavaOutput(item_features=features, item_rows=rows)
         if inputs_embeds is None:
-            inputs_embeds = self.embed(input_ids, items, plan)  # (B, T, D)
+            inputs_embeds = self.embed(input_ids, items, plan, side_ids)  # (B, T, D)
         packed = plan is not None and plan.is_packed
         if packed and attention_mask is not None:
             raise FusionError(
@@ -429,10 +447,20 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         return "flash" in (self.language_model.config._attn_implementation or "")
 
     def prepare_inputs_for_generation(
-        self, input_ids: Tensor, inputs_embeds: Any = None, **kwargs: Any
+        self, input_ids: Tensor, inputs_embeds: Any = None, side_writer: SideWriter | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        # Both names stand in the signature because generate looks for them there.
-        return super().prepare_inputs_for_generation(input_ids, inputs_embeds=inputs_embeds, **kwargs)
+        # The names stand in the signature because generate looks for them there.
+        inputs = super().prepare_inputs_for_generation(input_ids, inputs_embeds=inputs_embeds, **kwargs)
+        if not kwargs.get("is_first_iteration"):
+            inputs["side_ids"] = None if side_writer is None else side_writer.last(input_ids)  # (B, 1, K)
+        return inputs
+
+    def _update_model_kwargs_for_generation(
+        self, outputs: TinyLlavaOutput, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
+        if (writer := model_kwargs.get("side_writer")) is not None:
+            writer.choose(outputs.side_logits)
+        return super()._update_model_kwargs_for_generation(outputs, model_kwargs, *args, **kwargs)
 
     def _head(self, hidden: Tensor) -> Tensor:
         """Hidden states (..., D) -> the LLM's own logits (..., V)."""
@@ -459,9 +487,12 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         mine = hidden.flatten(0, 1).index_select(0, rows)  # (n, D)
         previous = plan.input_ids.flatten().index_select(0, rows)  # (n,)
         following = labels.flatten().index_select(0, rows + 1)  # (n,)
-        losses, hits = self.extension.losses(self._head, mine, previous, following, targets)  # (n,)
-        output.loss = self.extension.mean(losses, targets, num_items)
-        output.target_losses, output.target_hits = losses.detach(), hits
+        losses = self.extension.losses(self._head, mine, previous, following, plan.target_sides, targets)
+        output.loss = self.extension.mean(losses, num_items)
+        output.target_groups = {group: (each.detach(), hits) for group, (each, hits) in losses.items()}
+        output.target_losses = mine.new_zeros(len(mine), dtype=torch.float32)  # (n,)
+        for group, (each, _) in output.target_groups.items():
+            output.target_losses.index_add_(0, targets[group], each)
         if return_target_logits:
             output.target_logits = self.extension.logits(self._head, mine)  # (n, V)
 
@@ -476,6 +507,8 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         """Give the output its logits, those of decoders behind the LLM's own, and a loss where labels have none yet."""
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         output.logits = self.extension.logits(self._head, hidden[:, keep])  # (B, T, V)
+        if self.extension.grammar.sides:
+            output.side_logits = self.extension.side_logits(hidden[:, keep])
         if labels is not None and output.loss is None:
             vocab = output.logits.shape[-1]
             output.loss = self.loss_function(output.logits, labels, vocab, num_items_in_batch=num_items)
@@ -489,6 +522,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         plan: Plan | None = None,
         force: Collection[str] = (),
         forbid: Collection[str] = (),
+        sides: list[Tensor] | None = None,
         **kwargs: Any,
     ):
         """As in transformers, with `items` and `plan`; returns prompt and new tokens.
@@ -497,10 +531,14 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         `max_new_tokens` ends. `force` names modalities of which the answer must hold an item, `forbid` those of which
         it must not.
 
+        Ids of sides are chosen beside the main ones, greedily or, with `do_sample`, at its `temperature`; `top_k` and
+        `top_p` are of the main ids alone. An empty list as `sides` gets them as they come, (B, K) for each new
+        position, whether they stand there or not: `Grammar.written` says which do.
+
         The items are embedded here, once: what beams and several returned sequences repeat are ordinary tensors.
 
         Raises:
-            KitError: a packed or right-padded batch, or an option that cannot work with embeddings.
+            KitError: a packed or right-padded batch, or an option that cannot work with embeddings or with sides.
         """
         if kwargs.get("prefill_chunk_size") is not None:
             raise KitError("prefill_chunk_size cannot be used with items; leave it out")
@@ -513,8 +551,10 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             for name in ("position_ids", "labels", "targets"):
                 kwargs.pop(name, None)
             self._keep_order(kwargs, ids, force, forbid)
+            self._write_sides(kwargs, forbid, sides)
             return super().generate(input_ids=ids, inputs_embeds=self.embed(ids, items, plan), **kwargs)
         self._keep_order(kwargs, kwargs.get("input_ids", inputs), force, forbid)
+        self._write_sides(kwargs, forbid, sides)
         return super().generate(inputs, **kwargs)
 
     def _keep_order(
@@ -542,6 +582,27 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         order = FollowGrammar(grammar, prompt=prompt, ends=ends, force=force, forbid=forbid)
         options["logits_processor"] = [*(options.get("logits_processor") or ()), order]
 
+    def _write_sides(self, options: dict[str, Any], forbid: Collection[str], chosen: list[Tensor] | None) -> None:
+        """Add to generation's `options` what chooses the ids beside the main ones, where an answer may have some.
+
+        Raises:
+            KitError: beams, an assistant or no cache, with which they cannot be chosen.
+        """
+        writing = [] if self.extension is None else [m for m, d in self.extension.decoders.items() if d.sides]
+        if set(writing) <= set(forbid):
+            return
+        others = {name: value for name, value in options.items() if name != "generation_config"}
+        config, _ = self._prepare_generation_config(options.get("generation_config"), **others)
+        guesses = options.get("assistant_model") is not None or config.prompt_lookup_num_tokens is not None
+        if config.num_beams > 1 or guesses or not config.use_cache:
+            what = "num_beams" if config.num_beams > 1 else "assisted generation" if guesses else "use_cache=False"
+            raise KitError(
+                f"{what} cannot be used where an answer may have several ids at a position; leave it out, or forbid "
+                + ", ".join(sorted(writing))
+            )
+        pick = partial(_sampled, temperature=config.temperature) if config.do_sample else partial(torch.argmax, dim=-1)
+        options["side_writer"] = SideWriter(self.extension.grammar, pick, [] if chosen is None else chosen)
+
 
 def build_tower(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> Tower:
     """The tower of a modality, without weights."""
@@ -566,11 +627,12 @@ def build_connector(config: TinyLlavaConfig, modality: str, catalog: Catalog) ->
 
 
 def build_decoder(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> Decoder:
-    """The decoder of a modality, without weights, with rows for its ids and their two marks."""
+    """The decoder of a modality, without weights, with rows for its ids, their two marks and its side ids."""
     component = config.component("decoder", modality)
     decoder: Decoder = load(component.offer("decoder", catalog).spec)(component.config)
     if isinstance(decoder, TokenDecoder):
-        decoder.rows = TokenRows(2 + sum(decoder.ranges.values()), config.text_config.hidden_size)
+        beside = sum(side.size for side in decoder.sides.values())
+        decoder.rows = TokenRows(2 + sum(decoder.ranges.values()) + beside, config.text_config.hidden_size)
     return decoder
 
 
@@ -618,6 +680,11 @@ def mean_loss(losses: Tensor, num_items: Tensor | int | None) -> Tensor:
     if not losses.shape[0]:
         raise FusionError("no position of the batch has a label; there is nothing to learn from it")
     return losses.mean()
+
+
+def _sampled(logits: Tensor, temperature: float) -> Tensor:
+    """(B, c) -> (B,)."""
+    return torch.multinomial((logits / temperature).softmax(-1), 1)[:, 0]
 
 
 def _is_trained(part: nn.Module) -> bool:

@@ -73,8 +73,8 @@ class Batch(BatchFeature):
 # What stands at an item's placeholder: items ready for the tower, and text between them.
 Parts = list[EncodedItem | str]
 ItemReader = Callable[[Item], Parts]
-# An item that the assistant gives -> the ids that the LLM writes for it, marks included.
-ItemWriter = Callable[[Item], Sequence[int]]
+# An item that the assistant gives -> the ids that the LLM writes for it, marks included, all of them labels.
+ItemWriter = Callable[[Item], TextSpan]
 
 
 class TinyLlavaProcessor(ProcessorMixin):
@@ -208,8 +208,7 @@ class TinyLlavaProcessor(ProcessorMixin):
                 continue
             item = next(waiting)
             if next(answered):
-                ids = self._ids_of(item, writer or self.writer)
-                sample.append(TextSpan(ids, ids))
+                sample.append(self._written(item, writer or self.writer))
                 continue
             if item.modality not in self.preprocessors:
                 reads = ", ".join(self.preprocessors) or "text only"
@@ -253,22 +252,23 @@ class TinyLlavaProcessor(ProcessorMixin):
         """
         return self._parts(item, self.modalities[item.modality].outline, lambda part: [])
 
-    def outline_ids(self, item: Item) -> list[int]:
-        """As many ids as the LLM writes for an item, marks included; all are the begin mark.
+    def outline_ids(self, item: Item) -> TextSpan:
+        """As many ids as the LLM writes for an item, marks included; all are the begin mark, and nothing beside it.
 
         Raises:
             KitError: as far as it is seen without decoding, the item cannot be written.
         """
         count = self.decoders[item.modality].num_ids(self.modalities[item.modality].outline(item.source))
-        return [self.grammar.begin[item.modality]] * (count + 2)
+        ids = [self.grammar.begin[item.modality]] * (count + 2)
+        return TextSpan(ids, ids)
 
-    def _ids_of(self, item: Item, writer: ItemWriter | None) -> list[int]:
+    def _written(self, item: Item, writer: ItemWriter | None) -> TextSpan:
         if writer is None:
             raise KitError(
                 f"{item.name or 'conversation'}: the assistant gives an item of {item.modality!r}, whose ids the model "
                 "makes; set processor.writer = inference.codes.ItemCodes(model, processor)"
             )
-        return list(writer(item))
+        return writer(item)
 
     def _parts(
         self, item: Item, read: Callable[[Any], Any], prepare: Callable[[Any], Sequence[Mapping[str, Tensor]]]
@@ -317,7 +317,9 @@ class TinyLlavaProcessor(ProcessorMixin):
         if layout.labels is not None:
             data["labels"] = layout.labels
             if self.grammar is not None:
-                data["targets"] = self.grammar.targets(layout.input_ids.flatten()[layout.target_rows])
+                data["targets"] = self.grammar.targets(
+                    layout.input_ids.flatten()[layout.target_rows], layout.target_sides
+                )
         items = {m: self._collate_items(m, encoded, layout) for m in layout.item_rows}
         if items:
             data["items"] = items
@@ -459,7 +461,7 @@ def _words_first(conversation: Conversation, modalities: Collection[str]) -> Con
 
 
 def _without_labels(span: TextSpan | ItemSpan) -> TextSpan | ItemSpan:
-    return TextSpan(span.ids) if isinstance(span, TextSpan) else span
+    return replace(span, labels=None) if isinstance(span, TextSpan) else span
 
 
 def _as_many(conversations: Any) -> list[Any]:

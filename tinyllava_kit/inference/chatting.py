@@ -189,6 +189,6 @@ def _tail(encoded: Encoded, start: int) -> Encoded:
         elif isinstance(span, ItemSpan):
             items.pop(0)
         elif at + length > start:
-            spans.append(TextSpan(span.ids[start - at :]))
+            spans.append(span[start - at :])
         at += length
     return Encoded(spans, items, encoded.name)

@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterable
 
 import torch
+from torch import Tensor
 
 from ..core.conversation import Conversation, Item
 from ..core.errors import KitError
+from ..core.fusion import TextSpan
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import EncodedItem, TinyLlavaProcessor
 from .digests import decoder_digest, source_digest
@@ -38,10 +40,10 @@ class ItemCodes:
         self.store = None if folder is None else FeatureStore(folder)
         self._spaces = {} if folder is None else {m: decoder_digest(m, model, processor) for m in processor.writes}
         # with its source, which is kept alive because what is no file's name is known by its id
-        self._kept: dict[tuple[str, object], tuple[object, list[int]]] = {}
+        self._kept: dict[tuple[str, object], tuple[object, TextSpan]] = {}
 
-    def __call__(self, item: Item) -> list[int]:
-        """The ids of an item, marks included.
+    def __call__(self, item: Item) -> TextSpan:
+        """The ids of an item, marks and what stands beside included.
 
         Raises:
             KitError: it cannot be read or written; names its row, too, where it has one.
@@ -72,23 +74,36 @@ class ItemCodes:
             digest = None if self.store is None else source_digest(item.source)
             if digest is not None and self.store.has(space, digest):
                 (part,) = self.store.get(space, digest)
-                ids = part.features.tolist()
+                span = _as_span(part.features)
             else:
-                ids = self._encode(item)
+                span = self._encode(item)
                 encoded += 1
                 if digest is not None:
-                    new[digest] = [EncodedItem(modality=modality, num_features=[len(ids)], features=torch.tensor(ids))]
-            self._kept[_key(item)] = (item.source, ids)
+                    ids = _as_tensor(span)
+                    new[digest] = [EncodedItem(modality=modality, num_features=[len(ids)], features=ids)]
+            self._kept[_key(item)] = (item.source, span)
         if new:
             self.store.write(space, new)
         return encoded
 
-    def _encode(self, item: Item) -> list[int]:
+    def _encode(self, item: Item) -> TextSpan:
         try:
             read = self.processor.modalities[item.modality].read(item.source)
             return self.model.ids_of(item.modality, read, item.source if isinstance(item.source, str) else "")
         except KitError as error:
             raise KitError(f"{item.name}: {error}" if item.name else str(error)) from error
+
+
+def _as_tensor(span: TextSpan) -> Tensor:
+    """(n,) its ids, or (n, 1 + K) with those beside them."""
+    ids = torch.tensor(span.ids)  # (n,)
+    return ids if span.sides is None else torch.cat([ids[:, None], torch.tensor(span.sides)], 1)  # (n, 1 + K)
+
+
+def _as_span(ids: Tensor) -> TextSpan:
+    """The inverse."""
+    main, sides = (ids, None) if ids.ndim == 1 else (ids[:, 0], ids[:, 1:].tolist())
+    return TextSpan(main.tolist(), main.tolist(), sides)
 
 
 def _key(item: Item) -> tuple[str, object]:

@@ -13,7 +13,7 @@ from transformers.generation.streamers import BaseStreamer
 from ..core.conversation import Conversation
 from ..core.decoders import IdStream, TextDecoder
 from ..core.errors import KitError, near
-from ..core.grammar import TEXT, Piece
+from ..core.grammar import TEXT, Grammar, Piece
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import TinyLlavaProcessor
 from .answering import TextPieces, options_for
@@ -76,11 +76,13 @@ def replies(
         KitError: a modality that the model does not make; see also `answering.answer`.
     """
     batch, options = _prepared(model, processor, conversations, force, forbid, max_new_tokens, generation)
-    ids = model.generate(**batch, **options)[:, batch["input_ids"].shape[1] :]  # (B, new)
+    chosen: list[Tensor] = []
+    ids = model.generate(**batch, sides=chosen, **options)[:, batch["input_ids"].shape[1] :]  # (B, new)
+    beside = processor.grammar.written(ids, chosen).tolist() if chosen else [None] * len(ids)
     made = []
     ends = _ends(model, options)
-    for row in ids.tolist():
-        parts = [_part(piece, model, processor) for piece in _pieces(processor, _until_end(row, ends))]
+    for row, sides in zip(ids.tolist(), beside, strict=True):
+        parts = [_part(piece, model, processor) for piece in _pieces(processor, _until_end(row, ends), sides)]
         reply = Reply(tuple(part for part in parts if part is not None))
         made.append(_read_aloud(reply, model, processor, force))
     return made
@@ -104,7 +106,7 @@ def reply(
     """
     batch, options = _prepared(model, processor, [conversation], force, forbid, max_new_tokens, generation)
     streamer = _Streamer(model, processor, _ends(model, options), show)
-    model.generate(**batch, streamer=streamer, **options)
+    model.generate(**batch, streamer=streamer, sides=streamer.chosen, **options)
     spoken = _read_aloud(Reply(tuple(streamer.parts)), model, processor, force)
     for part in spoken.parts[len(streamer.parts) :]:
         show(part)
@@ -147,8 +149,8 @@ def _until_end(row: list[int], ends: Collection[int]) -> list[int]:
     return row[:at]
 
 
-def _pieces(processor: TinyLlavaProcessor, row: list[int]) -> list[Piece]:
-    return [Piece(TEXT, row)] if processor.grammar is None else processor.grammar.pieces(row)
+def _pieces(processor: TinyLlavaProcessor, row: list[int], sides: list[list[int]] | None) -> list[Piece]:
+    return [Piece(TEXT, row)] if processor.grammar is None else processor.grammar.pieces(row, sides)
 
 
 def _part(piece: Piece, model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> Part | None:
@@ -188,6 +190,8 @@ class _Streamer(BaseStreamer):
         self.text = TextPieces(processor.tokenizer, self._keep_text)
         self.parts: list[Part] = []
         self.seen_prompt = False
+        self.chosen: list[Tensor] = []  # `generate` adds what it chose beside each new id, before it gives the id
+        self.taken = 0  # new ids
         self.modality = TEXT  # of what is being generated; `item` is set where it is another
 
     def put(self, value: Tensor) -> None:
@@ -196,6 +200,7 @@ class _Streamer(BaseStreamer):
             return
         for each in value.flatten().tolist():
             self._take(each)
+            self.taken += 1
 
     def end(self) -> None:
         self._close(closed=False) if self.modality != TEXT else self.text.end()
@@ -204,7 +209,7 @@ class _Streamer(BaseStreamer):
         if self.modality == TEXT and each in self.begins:
             self.text.end()
             self.modality = self.begins[each]
-            self.item = _Item(self.decoders[self.modality].stream())
+            self.item = _Item(self.decoders[self.modality].stream(), self.grammar, self.modality, self._beside())
         elif self.modality == TEXT and each in self.ends:
             return
         elif self.modality == TEXT:
@@ -212,11 +217,14 @@ class _Streamer(BaseStreamer):
         elif each == self.grammar.end[self.modality]:
             self._close(closed=True)
         else:
-            first, _ = self.grammar.span(self.modality)
-            self._keep_item(self.item.push(each - first - 2, self.grammar.may_end(self.modality, each)))
+            self._keep_item(self.item.push(each, self._beside()))
+
+    def _beside(self) -> list[Tensor]:
+        """What was chosen beside the id that is taken, (1, K); nothing of a model without sides."""
+        return [each.cpu() for each in self.chosen[self.taken : self.taken + 1]]
 
     def _close(self, *, closed: bool) -> None:
-        modality, item, dropped = self.modality, self.item, len(self.item.waiting)
+        modality, item, dropped = self.modality, self.item, self.item.waiting
         self._keep_item(item.stream.finish(), closed=closed, dropped=dropped)
         self.modality = TEXT
         if item.pieces:
@@ -237,16 +245,33 @@ class _Streamer(BaseStreamer):
 
 
 class _Item:
-    """An item that is being generated: ids that are waiting for their step to be whole, and the pieces there are."""
+    """An item that is being generated: ids that are waiting for their step to be whole, and the pieces there are.
 
-    def __init__(self, stream: IdStream) -> None:
-        self.stream = stream
-        self.waiting: list[int] = []
+    Args:
+        beside: what was chosen beside its begin mark, (1, K), of a model that has sides.
+    """
+
+    def __init__(self, stream: IdStream, grammar: Grammar, modality: str, beside: list[Tensor]) -> None:
+        self.stream, self.grammar, self.modality = stream, grammar, modality
+        self.ids, self.chosen = [grammar.begin[modality]], beside
+        self.waiting = 0  # how many of them were not pushed
         self.pieces: list[Any] = []
 
-    def push(self, each: int, is_whole: bool) -> Any | None:
-        self.waiting.append(each)
-        if not is_whole:
+    def push(self, each: int, beside: list[Tensor]) -> Any | None:
+        self.ids.append(each)
+        self.chosen += beside
+        self.waiting += 1
+        if not self.grammar.may_cut(each, len(self.ids) - 1):
             return None
-        ids, self.waiting = self.waiting, []
-        return self.stream.push(torch.tensor(ids))
+        ids, self.waiting = self._last(self.waiting), 0
+        return self.stream.push(ids)
+
+    def _last(self, count: int) -> Tensor:
+        """The last ids, as the decoder counts them: (n,) or (n, 1 + sides)."""
+        first, _ = self.grammar.span(self.modality)
+        main = torch.tensor(self.ids[-count:]) - first - 2  # (n,)
+        columns = self.grammar.side_columns(self.modality)
+        if columns.start == columns.stop:
+            return main
+        beside = self.grammar.written(torch.tensor([self.ids]), self.chosen)[0, -count:, columns]  # (n, sides)
+        return torch.cat([main[:, None], beside], 1)  # (n, 1 + sides)

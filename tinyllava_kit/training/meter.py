@@ -41,10 +41,10 @@ class Meter:
         self.tokens += sum(sample.num_tokens for sample in plan.samples)
         self.positions += plan.input_ids.numel()
 
-    def add_groups(self, targets: Mapping[str, Tensor], losses: Tensor, hits: Tensor) -> None:
-        """Count the groups of ids of a batch: `losses` and `hits` (n,), `targets` which of them are of each group."""
-        for name, rows in targets.items():
-            sums = (losses[rows].sum(), hits[rows].sum(), losses.new_tensor(len(rows)))
+    def add_groups(self, groups: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """Count the groups of ids of a batch: the losses of each, (g,), and which of them were right, (g,)."""
+        for name, (losses, hits) in groups.items():
+            sums = (losses.sum(), hits.sum(), losses.new_tensor(len(losses)))
             self.groups[name] = self.groups.get(name, 0.0) + torch.stack([each.float() for each in sums])  # (3,)
 
     def take(self) -> dict[str, float]:

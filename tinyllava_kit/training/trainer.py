@@ -113,8 +113,8 @@ class KitTrainer(Trainer):
             return loss if num_items_in_batch is None else loss * self.accelerator.num_processes
         loss, output = super().compute_loss(model, inputs, True, num_items_in_batch)
         self.meter.add(inputs["plan"], output.target_losses)
-        if output.target_hits is not None:
-            self.meter.add_groups(inputs["targets"], output.target_losses, output.target_hits)
+        if output.target_groups is not None:
+            self.meter.add_groups(output.target_groups)
         return (loss, output) if return_outputs else loss
 
     def training_step(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:

@@ -27,6 +27,10 @@ class TestMimi(TokenDecoderContract):
         return [sound(seed, 900 + 400 * (seed % 3), 8000) for seed in range(5)]
 
 
+class TestDelayedMimi(TestMimi):
+    options: ClassVar = {"books": 3, "layout": "delay"}
+
+
 class _SingleBook(TokenDecoderContract):
     modality_class = AudioModality
 

@@ -18,8 +18,8 @@ from .conftest import sound
 RATE, HOP, BOOK = 8000, 160, 16
 
 
-def build(checkpoint: str, books: int = 3) -> MimiCodec:
-    decoder = MimiCodec(MimiCodec.read_config(checkpoint, books=books))
+def build(checkpoint: str, books: int = 3, layout: str = "flat") -> MimiCodec:
+    decoder = MimiCodec(MimiCodec.read_config(checkpoint, books=books, layout=layout))
     decoder.load_weights(checkpoint)
     return decoder.eval()
 
@@ -109,11 +109,42 @@ def test_pieces_come_while_ids_come(mimi):
     assert np.array_equal(joined.samples, decoder.decode(ids).samples)
 
 
+@pytest.mark.parametrize("count", [1, 3 * 160, 9000])
+@pytest.mark.parametrize("books", [2, 5])
+def test_with_a_delay_the_codes_and_the_sound_are_the_same_in_fewer_positions(mimi, count, books):
+    model, checkpoint = mimi()
+    flat, delay = build(checkpoint, books), build(checkpoint, books, "delay")
+    item = sound(count, count, RATE)
+    codes, _ = reference(model, item.samples, books)
+    ids = delay.encode(item)
+    frames = codes.shape[1]
+    assert ids.shape == (frames + books - 1, books)
+    assert delay.num_ids(item) == len(ids)
+    slow = [[codes[k, n - k].item() if 0 <= n - k < frames else -1 for k in range(1, books)] for n in range(len(ids))]
+    assert ids[:, 1:].tolist() == slow
+    assert ids[:, 0].tolist() == [*codes[0].tolist(), *range(BOOK, BOOK + books - 1)]
+    assert np.array_equal(delay.decode(ids).samples, flat.decode(flat.encode(item)).samples)
+
+
+def test_with_a_delay_pieces_come_as_early_as_their_last_ids(mimi):
+    decoder = build(mimi()[1], layout="delay")
+    ids = decoder.encode(sound(5, 10 * HOP + 3, RATE))
+    stream = decoder.stream()
+    come = [stream.push(ids[:3]), *(stream.push(row[None]) for row in ids[3:]), stream.finish()]
+    lengths = [0 if piece is None else len(piece.samples) // HOP for piece in come]
+    assert lengths == [0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 3]
+    joined = AudioModality().join([piece for piece in come if piece is not None])
+    assert np.array_equal(joined.samples, decoder.decode(ids).samples)
+    cut = decoder.decode(ids[:8])  # as `max_new_tokens` may: six frames have all their ids
+    assert len(cut.samples) == 6 * HOP
+    assert np.abs(cut.samples[: 4 * HOP] - joined.samples[: 4 * HOP]).max() == 0
+
+
 def test_fewer_books_are_the_first_ones(mimi):
     few, many = build(mimi()[1], 2), build(mimi()[1], 5)
     item = sound(8, 2000, RATE)
-    rows = many.to_codes(many.encode(item))
-    assert torch.equal(few.to_codes(few.encode(item)), rows[:2])
+    rows = many.layout.to_codes(many.encode(item))
+    assert torch.equal(few.layout.to_codes(few.encode(item)), rows[:2])
     assert dict(few.ranges) == {"code0": BOOK, "code1": BOOK}
     assert sum(p.numel() for p in few.state_dict().values()) < sum(p.numel() for p in many.state_dict().values())
 
@@ -134,17 +165,18 @@ def test_what_cannot_be_used_is_refused(mimi, tmp_path):
         decoder.load_weights(mimi(hidden_size=32, upsample_groups=32)[1])
 
 
-def test_a_saved_model_has_the_codec(mimi, tmp_path):
+@pytest.mark.parametrize("layout", ["flat", "delay"])
+def test_a_saved_model_has_the_codec(layout, mimi, tmp_path):
     checkpoint = mimi()[1]
     assembly = Assembly.from_flags(
         llm=f"llama:{toys.save_llama(tmp_path / 'llm')}",
         decoders=[f"audio=mimi:{checkpoint}"],
-        settings=["decoder.audio.books=3"],
+        settings=["decoder.audio.books=3", f"decoder.audio.layout={layout}"],
     )
     for part in assemble(assembly):
         part.save_pretrained(tmp_path / "model")
     item = sound(4, 3000, RATE)
-    before = build(checkpoint)
+    before = build(checkpoint, layout=layout)
     ids = before.encode(item)
     for dtype in (torch.float32, torch.bfloat16):
         model = TinyLlavaForConditionalGeneration.from_pretrained(tmp_path / "model", dtype=dtype)

@@ -1,27 +1,27 @@
-"""What codecs with frames have in common: the flat layout, frame after frame, a range of ids for each book.
+"""What codecs with frames have in common: a frame is a step of several ids, one of each book.
 
-Legend: n samples, K books, V ids of a book, F frames.
+Legend: n samples, K books, F frames.
 """
 
 from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
+from tinyllava_kit.core.books import LAYOUTS, BookDecoder, Layout
 from tinyllava_kit.core.checkpoint import check_loaded, check_model_type, load_state, read_pretrained, without_reports
-from tinyllava_kit.core.decoders import TokenDecoder
 from tinyllava_kit.modalities.audio import Waveform
 from tinyllava_kit.modalities.resampling import num_resampled, resample
 
 
-class FrameCodec(TokenDecoder):
-    """A codec of transformers, whole: `codec`. `config` holds ``model``, its configuration.
+class FrameCodec(BookDecoder):
+    """A codec of transformers, whole: `codec`. `config` holds ``model``, its configuration, and perhaps a ``layout``.
 
     The last frame of a sound is filled with silence, so that nothing of it is lost.
     """
@@ -84,33 +84,22 @@ class FrameCodec(TokenDecoder):
                     owner._init_weights(module)
 
     @property
-    def ranges(self) -> Mapping[str, int]:
-        return {f"code{book}": self.book_size for book in range(self.books)}
-
-    @property
-    def follows(self) -> Mapping[str, Sequence[str]]:
-        return self.cycle(list(self.ranges))
+    def layout(self) -> Layout:
+        return LAYOUTS[self.config.get("layout", "flat")](self.books, self.book_size)
 
     def num_frames(self, item: Waveform) -> int:
         """F of a sound."""
         return -(-num_resampled(item, self.rate_hz) // self.hop)
 
     def num_ids(self, item: Waveform) -> int:
-        return self.books * self.num_frames(item)
+        return self.layout.num_ids(self.num_frames(item))
 
     @torch.no_grad()
     def encode(self, item: Waveform) -> Tensor:
         samples = torch.from_numpy(resample(item, self.rate_hz).copy())  # (n,)
         codes = self.codes(samples.to(self.codec.device)).cpu()[:, : self.num_frames(item)]  # (K, F)
-        return (codes + self._first_ids()).T.reshape(-1)  # (F * K,)
-
-    def to_codes(self, ids: Tensor) -> Tensor:
-        """Ids of whole frames, (F * K,) -> codes on the codec's device, (K, F)."""
-        return (ids.cpu().reshape(-1, self.books).T - self._first_ids()).to(self.codec.device)
+        return self.layout.to_ids(codes)
 
     @abstractmethod
     def codes(self, samples: Tensor) -> Tensor:
         """(n,) float32 at `rate_hz` -> (K, F) int64, or more frames, of which the first F are taken."""
-
-    def _first_ids(self) -> Tensor:
-        return torch.arange(self.books, device="cpu")[:, None] * self.book_size  # (K, 1)

@@ -37,12 +37,13 @@ class MimiCodec(FrameCodec):
         self.books, self.book_size = self.codec.config.num_quantizers, self.codec.config.codebook_size
 
     @classmethod
-    def read_config(cls, checkpoint: str, *, books: int = 8) -> dict[str, Any]:
+    def read_config(cls, checkpoint: str, *, books: int = 8, layout: str = "flat") -> dict[str, Any]:
         """See `Decoder.read_config`.
 
         Args:
             checkpoint: hub name or directory.
             books: ids of a frame, from the first.
+            layout: how they lie in positions of the LLM: a name of `core.books.LAYOUTS`.
 
         Raises:
             KitError: not found, of another kind, without so many books, or one that hears what comes later.
@@ -55,7 +56,7 @@ class MimiCodec(FrameCodec):
             )
         if not model.use_causal_conv or model.trim_right_ratio != 1.0:
             raise KitError(f"{checkpoint!r} is a Mimi that is not causal, and cannot be decoded piece by piece")
-        return {"model": {**cls.as_json(model), "num_quantizers": books}}
+        return {"model": {**cls.as_json(model), "num_quantizers": books}, "layout": layout}
 
     def codes(self, samples: Tensor) -> Tensor:
         return self.codec.encode(samples[None, None]).audio_codes[0]  # (K, F)
@@ -85,18 +86,19 @@ class _Blocks(IdStream):
         self.cache = DynamicCache(config=model.config)
         self.frames = _Tail(reach(self.upsample))
         self.latents = _Tail(reach(self.seanet))
-        self.waiting = torch.empty(0, dtype=torch.int64)
+        self.ids = _Tail(decoder.layout.reach)
+        self.waiting = torch.empty(decoder.books, 0, dtype=torch.int64)  # (K, F)
 
     def push(self, ids: Tensor) -> Waveform | None:
-        self.waiting = torch.cat([self.waiting, ids.cpu()])
-        size = BLOCK * self.decoder.books
-        whole = len(self.waiting) // size * size
-        blocks, self.waiting = self.waiting[:whole].split(size), self.waiting[whole:]
-        return self._heard([self._block(block) for block in blocks if len(block)])
+        ids = self.ids.before(ids.cpu().movedim(0, -1)).movedim(-1, 0)
+        self.waiting = torch.cat([self.waiting, self.decoder.layout.to_codes(ids)], 1)  # (K, F)
+        whole = self.waiting.shape[1] // BLOCK * BLOCK
+        blocks, self.waiting = self.waiting[:, :whole].split(BLOCK, 1), self.waiting[:, whole:]
+        return self._heard([self._block(block) for block in blocks if block.shape[1]])
 
     def finish(self) -> Waveform | None:
-        rest, self.waiting = self.waiting, self.waiting[:0]
-        return self._heard([self._block(rest)] if len(rest) else [])
+        rest, self.waiting = self.waiting, self.waiting[:, :0]
+        return self._heard([self._block(rest)] if rest.shape[1] else [])
 
     def _heard(self, samples: list[Tensor]) -> Waveform | None:
         if not samples:
@@ -104,9 +106,9 @@ class _Blocks(IdStream):
         return Waveform(torch.cat(samples).clamp(-1.0, 1.0).cpu().numpy(), self.decoder.rate_hz, "speech")
 
     @torch.no_grad()
-    def _block(self, ids: Tensor) -> Tensor:
-        """(F * K,) -> (n,)."""
-        codes = self.decoder.to_codes(ids)[None]  # (1, K, F)
+    def _block(self, codes: Tensor) -> Tensor:
+        """(K, F) -> (n,)."""
+        codes = codes[None].to(self.decoder.codec.device)  # (1, K, F)
         num_latents = codes.shape[-1] * self.per_frame
         frames = self.frames.before(self.decoder.codec.quantizer.decode(codes))  # (1, D, before + F)
         latents = self.upsample(frames)[..., -num_latents:]  # (1, D, L)

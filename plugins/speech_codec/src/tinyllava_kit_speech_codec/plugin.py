@@ -12,7 +12,7 @@ def tinyllava_decoders() -> tuple[DecoderSpec, ...]:
         DecoderSpec(
             name="mimi",
             target="tinyllava_kit_speech_codec.mimi:MimiCodec",
-            summary="Mimi: 12.5 frames a second of several ids, frame after frame; heard while it is written",
+            summary="Mimi: 12.5 frames a second of several ids; heard while it is written",
             modality="audio",
             checkpoint="kyutai/mimi",
             options=(
@@ -21,6 +21,13 @@ def tinyllava_decoders() -> tuple[DecoderSpec, ...]:
                     type=int,
                     default=8,
                     help="how many ids a frame has: the first says what is spoken, each further one how it sounds",
+                ),
+                Option(
+                    name="layout",
+                    type=str,
+                    default="flat",
+                    choices=("flat", "delay"),
+                    help="flat: one id at a step of the LLM; delay: one of each book, each further book a step later",
                 ),
             ),
         ),

@@ -48,7 +48,8 @@ class SingleBookCodec(FrameCodec):
 
     @torch.no_grad()
     def decode(self, ids: Tensor) -> Waveform:
-        samples = self.codec.decode(self.to_codes(ids)[None]).audio_values[0, 0]  # (n,)
+        codes = self.layout.to_codes(ids).to(self.codec.device)  # (1, F)
+        samples = self.codec.decode(codes[None]).audio_values[0, 0]  # (n,)
         return Waveform(samples.clamp(-1.0, 1.0).cpu().numpy(), self.out_rate_hz, "speech")
 
     @property

@@ -22,6 +22,14 @@ STROKES = DecoderSpec(
     options=(Option(name="grid", type=int, default=16, help="how many places a side has"),),
 )
 
+POINTS = DecoderSpec(
+    name="points",
+    target="tinyllava_kit_drawing.points:PointDecoder",
+    summary="a point at a time, in one position: move or draw, and beside it how far right and how far down",
+    modality="drawing",
+    options=(Option(name="grid", type=int, default=16, help="how many places a side has"),),
+)
+
 
 @hookimpl
 def tinyllava_modalities() -> tuple[ModalitySpec, ...]:
@@ -30,4 +38,4 @@ def tinyllava_modalities() -> tuple[ModalitySpec, ...]:
 
 @hookimpl
 def tinyllava_decoders() -> tuple[DecoderSpec, ...]:
-    return (STROKES,)
+    return (STROKES, POINTS)
