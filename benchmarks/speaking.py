@@ -1,9 +1,9 @@
 """An answer in sound, streamed: what its layouts of ids cost an LLM, and what the kit costs beside bare generation.
 
 The LLM has the sizes of SmolLM2-135M and random weights, and so has Mimi; codec2 is as it is. What is said is
-prescribed, the ids of a few seconds of noise, so that every layout says as much. The bare side is the same LLM in
-transformers, its embedding and head enlarged by the same ids, `generate` for the same number of steps, and then the
-sound decoded at once. One thread, CPU time.
+prescribed, the ids of a few seconds of noise, so that every layout says as much; what stands beside them is the
+model's. The bare side is the same LLM in transformers, its embedding and head enlarged by the same ids, `generate` for
+the same number of steps, and then the sound decoded at once. One thread, CPU time.
 """
 
 from __future__ import annotations
