@@ -5,7 +5,7 @@ DEMO   ?= .demo
 BIN    := $(VENV)/bin
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 
-.PHONY: install test check demo demo-audio demo-more-audio bench-quick docs wheels clean
+.PHONY: install test check demo demo-audio demo-more-audio demo-speech bench-quick docs wheels clean
 
 install: $(VENV)/.installed
 
@@ -38,6 +38,12 @@ demo-audio: demo
 demo-more-audio: demo-audio
 	$(BIN)/python examples/speech/student.py --assets $(DEMO)
 	$(BIN)/python examples/speech/distill.py --assets $(DEMO)
+
+# An LLM that learns to say dates; by itself.
+demo-speech: install
+	$(BIN)/python examples/speech/prepare.py --out $(DEMO)
+	$(BIN)/python examples/speech_out/prepare.py --out $(DEMO)
+	$(BIN)/python examples/speech_out/demo.py --assets $(DEMO)
 
 bench-quick: install
 	$(BIN)/python -m benchmarks
