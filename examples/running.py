@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+
+def demo_parser(described: str | None, *, assets: str = "the folder that prepare.py filled") -> argparse.ArgumentParser:
+    """Of a demo: its docstring, and ``--assets``, which is a folder of what `assets` says."""
+    parser = argparse.ArgumentParser(description=described, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--assets", type=lambda name: Path(name).resolve(), required=True, help=assets)
+    return parser
+
+
+def assemble_once(folder: Path, assembly: Path, model: str) -> None:
+    """Assemble a model in the assets' folder, where it is not there yet."""
+    if not (folder / model / "config.json").exists():
+        tinyllava(folder, "assemble", str(assembly), "-o", model, "--force")
 
 
 def tinyllava(folder: Path, *words: str) -> None:

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ if __package__ in (None, ""):  # run as a script: let Python find the repository
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from examples.easy_vqa.page import write_page
-from examples.running import tinyllava
+from examples.running import assemble_once, demo_parser, tinyllava
 from tinyllava_kit.evaluation.exact_match import is_right
 from tinyllava_kit.evaluation.judged import Judged
 from tinyllava_kit.evaluation.run import read_results
@@ -30,13 +29,11 @@ SHOWN = 8
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--assets", type=Path, required=True, help="the folder that prepare.py filled")
+    parser = demo_parser(__doc__)
     parser.add_argument("--questions", type=int, default=1000, help="how many held-out questions to ask")
     arguments = parser.parse_args()
-    assets = arguments.assets.resolve()
-    if not (assets / "model" / "config.json").exists():
-        tinyllava(assets, "assemble", str(HERE / "assembly.yaml"), "-o", "model", "--force")
+    assets = arguments.assets
+    assemble_once(assets, HERE / "assembly.yaml", "model")
     tinyllava(assets, "train", str(HERE / "recipe.yaml"))
     limit = ("--limit", str(arguments.questions))
     tinyllava(assets, "eval", "runs/lora", DATA, *ASKING, *limit, "-o", "runs/evaluation")

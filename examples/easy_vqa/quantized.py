@@ -8,7 +8,6 @@ answers to held-out questions are scored, and the questions asked.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import math
 import random
@@ -22,7 +21,7 @@ import torch
 if __package__ in (None, ""):  # run as a script: let Python find the repository's `examples`
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from examples.running import print_rows
+from examples.running import demo_parser, print_rows
 from tinyllava_kit import TinyLlavaForConditionalGeneration, TinyLlavaProcessor, load_pretrained
 from tinyllava_kit.checkpoints.quantization import Quantization, stored_bytes
 from tinyllava_kit.core.conversation import Turn
@@ -43,13 +42,12 @@ WAYS: dict[str, Quantization | None] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--assets", type=Path, required=True, help="the folder that prepare.py filled")
+    parser = demo_parser(__doc__)
     parser.add_argument("--model", type=Path, help="a model directory; default: what demo.py trained last")
     parser.add_argument("--questions", type=int, default=200, help="how many held-out questions to ask")
     arguments = parser.parse_args()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it says of each layer that it casts its input
-    assets = arguments.assets.resolve()
+    assets = arguments.assets
     directory = arguments.model or assets / "runs" / "lora"
     rows = [["weights", "bytes", "of float32", "perplexity", "accuracy"]]
     full = 0

@@ -5,7 +5,6 @@ python examples/speech/both.py --assets .demo
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 if __package__ in (None, ""):  # run as a script: let Python find the repository's `examples`
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from examples.running import print_rows, tinyllava
+from examples.running import assemble_once, demo_parser, print_rows, tinyllava
 from examples.speech.page import write_page_of_both
 from examples.speech.texts import read_rows
 from tinyllava_kit.core.saving import whole_directory
@@ -34,13 +33,10 @@ YES_NO = ("yes", "no")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--assets", type=Path, required=True, help="the folder with both demos' trained models")
-    assets = parser.parse_args().assets.resolve()
+    assets = demo_parser(__doc__, assets="the folder with both demos' trained models").parse_args().assets
     if not (assets / "both-data").exists():
         make_rows(assets)
-    if not (assets / "both" / "config.json").exists():
-        tinyllava(assets, "assemble", str(HERE / "both_assembly.yaml"), "-o", "both", "--force")
+    assemble_once(assets, HERE / "both_assembly.yaml", "both")
     tinyllava(assets, "train", str(HERE / "audio_instruct.yaml"))
     tinyllava(assets, "eval", "both-runs/instruct", "both-data/test.json", *ASKING, "-o", "both-runs/evaluation")
     answered = read_results(assets / "both-runs" / "evaluation").answers

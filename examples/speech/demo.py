@@ -8,14 +8,13 @@ already is not made again.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 if __package__ in (None, ""):  # run as a script: let Python find the repository's `examples`
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from examples.running import tinyllava
+from examples.running import assemble_once, demo_parser, tinyllava
 from examples.speech.page import write_page
 from tinyllava_kit.evaluation.run import Results, read_results
 from tinyllava_kit.evaluation.table import table
@@ -29,11 +28,8 @@ SHOWN = 8
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--assets", type=Path, required=True, help="the folder that prepare.py filled")
-    assets = parser.parse_args().assets.resolve()
-    if not (assets / "hearing" / "config.json").exists():
-        tinyllava(assets, "assemble", str(HERE / "assembly.yaml"), "-o", "hearing", "--force")
+    assets = demo_parser(__doc__).parse_args().assets
+    assemble_once(assets, HERE / "assembly.yaml", "hearing")
     tinyllava(assets, "train", str(HERE / "audio_align.yaml"))
     results = judge(assets, "hearing-runs/align")
     reached = results.figures["as given"]["R@1"].value

@@ -7,21 +7,18 @@ The hearing demo has been run in ``--assets``; its first stage is where this one
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 if __package__ in (None, ""):  # run as a script: let Python find the repository's `examples`
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from examples.running import tinyllava
+from examples.running import demo_parser, tinyllava
 from examples.speech.demo import judge
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--assets", type=Path, required=True, help="the folder with the hearing demo's stages")
-    assets = parser.parse_args().assets.resolve()
+    assets = demo_parser(__doc__, assets="the folder with the hearing demo's stages").parse_args().assets
     tinyllava(assets, "train", str(Path(__file__).with_name("audio_distill.yaml")))
     judge(assets, "hearing-runs/distill")
 

@@ -8,7 +8,6 @@ made here: random weights of the architecture, taught by distillation. What is t
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -18,7 +17,7 @@ if __package__ in (None, ""):  # run as a script: let Python find the repository
 import torch
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from examples.running import tinyllava
+from examples.running import assemble_once, demo_parser, tinyllava
 from examples.speech.demo import judge
 from tinyllava_kit.core.saving import whole_directory
 
@@ -28,13 +27,10 @@ CONVOLUTIONS = (64, 96, 128, 192, 256, 384, 384)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--assets", type=Path, required=True, help="the folder with the hearing demo's trained model")
-    assets = parser.parse_args().assets.resolve()
+    assets = demo_parser(__doc__, assets="the folder with the hearing demo's trained model").parse_args().assets
     if not (assets / "wav2vec2-small").exists():
         make_encoder(assets / "wav2vec2-small")
-    if not (assets / "student" / "config.json").exists():
-        tinyllava(assets, "assemble", str(HERE / "student_assembly.yaml"), "-o", "student", "--force")
+    assemble_once(assets, HERE / "student_assembly.yaml", "student")
     tinyllava(assets, "train", str(HERE / "student.yaml"))
     judge(assets, "student-runs/features")
 

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ if __package__ in (None, ""):  # run as a script: let Python find the repository
 import numpy as np
 
 from examples.page import card, curves, document, shown, table
-from examples.running import print_rows, tinyllava
+from examples.running import assemble_once, demo_parser, print_rows, tinyllava
 from examples.speech.texts import Row, read_rows
 from examples.speech_out.ears import Ears
 from tinyllava_kit import load_pretrained
@@ -49,11 +48,8 @@ class Spoken:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--assets", type=Path, required=True, help="the folder that prepare.py filled")
-    assets = parser.parse_args().assets.resolve()
-    if not (assets / "speaking" / "config.json").exists():
-        tinyllava(assets, "assemble", str(HERE / "assembly.yaml"), "-o", "speaking", "--force")
+    assets = demo_parser(__doc__).parse_args().assets
+    assemble_once(assets, HERE / "assembly.yaml", "speaking")
     tinyllava(assets, "train", str(HERE / "recipe.yaml"))
     print(by_heart(assets), flush=True)
     model, processor = load_pretrained(assets / "speaking-runs" / "dates")
