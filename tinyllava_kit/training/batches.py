@@ -131,23 +131,40 @@ class Epochs(Sampler[list[Any]]):
 
 
 def in_turn(batches: Sequence[list[Any]], ranks: int) -> list[list[Any]]:
-    """The same samples in a number of batches that `ranks` divides: the largest are halved.
+    """The same samples in a number of batches that `ranks` divides: the largest are halved, and in the end packed rows.
 
     Example:
         >>> in_turn([[1, 2, 3], [4], [5]], 2)
         [[1, 2], [3], [4], [5]]
+        >>> in_turn([[(1,)], [(2, 3, 4)], [(5, 6)]], 2)
+        [[(1,)], [(2, 3)], [(4,)], [(5, 6)]]
 
     Raises:
         KitError: there are fewer samples than ranks.
     """
     found = [list(batch) for batch in batches]
     while len(found) % ranks:
-        place = max(range(len(found)), key=lambda i: len(found[i]))
-        whole, half = found[place], (len(found[place]) + 1) // 2
-        if not whole[half:]:
+        place = max(range(len(found)), key=lambda i: (len(found[i]), _num_samples(found[i])))
+        first, second = _halved(found[place])
+        if not second:
             raise KitError(f"{len(found)} batches of one sample cannot be shared by {ranks} processes; start fewer")
-        found[place : place + 1] = [whole[:half], whole[half:]]
+        found[place : place + 1] = [first, second]
     return found
+
+
+def _num_samples(batch: Sequence[Any]) -> int:
+    """Of a batch of samples or of packed rows."""
+    return sum(len(each) if isinstance(each, tuple) else 1 for each in batch)
+
+
+def _halved(batch: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Two parts of a batch; of one sample, the second is empty."""
+    half = (len(batch) + 1) // 2
+    if len(batch) == 1 and isinstance(batch[0], tuple) and len(batch[0]) > 1:
+        (row,) = batch
+        half = (len(row) + 1) // 2
+        return [row[:half]], [row[half:]]
+    return batch[:half], batch[half:]
 
 
 def sizes_of(conversations: Sequence[Conversation], modalities: Mapping[str, Modality]) -> list[Size]:
