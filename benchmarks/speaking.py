@@ -29,7 +29,7 @@ from .clock import one_thread, ratios
 from .figure import Figure
 from .words import SPECIAL, word_tokenizer
 
-IN_BARE, FIRST_IN_WHOLE = 1.25, 0.15
+IN_BARE, FIRST_IN_WHOLE = 1.25, 0.25
 RATE_HZ = 16_000
 LAYOUTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "codec2": ("codec2", {"mode": "1200"}),
