@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 import click
 
@@ -101,4 +102,19 @@ def answers_of(ctx: click.Context, words: tuple[str, ...]) -> dict[str, str]:
     for file in wanted.values():
         if not os.path.isdir(os.path.dirname(file) or "."):
             raise KitError(f"cannot write {file!r}: its folder is not there; make it, or choose another one")
+        _check_writable(file)
     return wanted
+
+
+def _check_writable(file: str) -> None:
+    """
+    Raises:
+        KitError: nothing can be written where a file shall stand once there is an answer.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(dir=os.path.dirname(file) or "."):
+            pass
+    except OSError as error:
+        raise KitError(f"cannot write {file!r}: {error.strerror} in its folder; choose another one") from error
+    if os.path.isdir(file):
+        raise KitError(f"cannot write {file!r}: it is a folder; give the name of a file in it")

@@ -66,7 +66,7 @@ def test_what_is_not_rows_is_refused_by_name_and_place(tmp_path, name, text, mes
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(KitError, match=r"cannot read data '.*none\.json': No such file"):
+    with pytest.raises(KitError, match=r"cannot read data '.*none\.json': no such file; "):
         read_rows(tmp_path / "none.json")
 
 
@@ -110,3 +110,11 @@ def test_parts_of_messages_are_taken_from_the_root_and_their_text_is_not():
         {"role": "assistant", "content": "image.png"},
     ]
     assert parts[0] == {"type": "image", "image": "a.png"}
+
+
+def test_a_name_that_is_nearly_right_is_advised(tmp_path):
+    (tmp_path / "train.json").write_text("[]")
+    with pytest.raises(KitError, match=r"cannot read data '.*trian\.json': no such file; did you mean 'train\.json'\?"):
+        list(read_rows(tmp_path / "trian.json"))
+    with pytest.raises(KitError, match="no such file; check the path; its folder is not there"):
+        list(read_rows(tmp_path / "gone" / "train.json"))

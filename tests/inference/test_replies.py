@@ -6,6 +6,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from tests import toys
 from tests.strokes import LINE, drawing, drawing_model, drawn  # noqa: F401 (a fixture)
 from tinyllava_kit import KitError
 from tinyllava_kit.core.decoders import TokenDecoder
@@ -125,7 +126,7 @@ def test_ask_writes_the_item_of_an_answer(tmp_path):
         file.unlink(missing_ok=True)
         result = ask(tmp_path / "model", "draw a line", *words, "--max-new-tokens", 70)
         assert result.exit_code == 0, result.stderr
-        assert f"wrote {file}, first piece after " in result.stderr
+        assert f"wrote {file}, made in " in result.stderr
         assert processor.modalities["drawing"].read(file)
     assert list(tmp_path.glob("*.part")) == []
 
@@ -136,12 +137,15 @@ def test_ask_writes_the_item_of_an_answer(tmp_path):
         (["--write", "drawing"], "--write wants MODALITY=FILE, got 'drawing'"),
         (["--write", "drawing=a.json", "--draw", "b.json"], "--write names 'drawing' twice"),
         (["--draw", "nowhere/a.json"], "cannot write 'nowhere/a.json': its folder is not there"),
+        (["--draw", "folder"], "cannot write 'folder': it is a folder; give the name of a file in it"),
+        (["--draw", "/proc/a.json"], "cannot write '/proc/a.json': "),
         (["--speak", "a.wav"], "the model does not make 'audio'; known: drawing"),
         (["--draw", "a.json", "--max-new-tokens", "2"], "the answer holds no drawing: it ended before one was whole"),
     ],
 )
 def test_ask_refuses_in_one_line(words, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
     model, processor = drawing_model(tmp_path)
     for part in (model, processor):
         part.save_pretrained(tmp_path / "model")
@@ -150,3 +154,11 @@ def test_ask_refuses_in_one_line(words, message, tmp_path, monkeypatch):
     assert message in result.stderr
     assert result.stderr.count("\n") <= 1 or "Loading" in result.stderr
     assert not list(tmp_path.glob("*.json"))
+
+
+def test_ask_says_at_once_that_a_model_answers_in_words_alone(tmp_path, monkeypatch):
+    folder = toys.save_picture_model(tmp_path)
+    monkeypatch.setattr("tinyllava_kit_cli.commands.ask.load_to_run", None)  # it is not loaded
+    result = ask(folder, "hello", "--speak", tmp_path / "a.wav")
+    assert result.exit_code == 2
+    assert "the model answers in words alone; for 'audio' assemble it with --decoder audio=NAME" in result.stderr

@@ -7,10 +7,11 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from ..core.errors import KitError
+from ..core.errors import KitError, near
 from .huggingface import saved_rows
 from .shards import parquet_rows, tar_rows
 
@@ -97,6 +98,11 @@ def _text(path: Path) -> Iterator[TextIO]:
     try:
         with path.open(encoding="utf-8", newline="\n") as file:
             yield file
+    except FileNotFoundError as error:
+        beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+        close = get_close_matches(path.name, beside)
+        advice = near(path.name, close) if close else f"check the path; its folder {'is' if beside else 'is not'} there"
+        raise KitError(f"cannot read data {str(path)!r}: no such file; {advice}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise KitError(f"cannot read data {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
 

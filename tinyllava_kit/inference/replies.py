@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,6 +113,20 @@ def reply(
     return spoken
 
 
+def check_made(modalities: Iterable[str], decoders: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        KitError: one of them is not what a model with these decoders makes.
+    """
+    for modality in modalities:
+        if not decoders:
+            raise KitError(
+                f"the model answers in words alone; for {modality!r} assemble it with --decoder {modality}=NAME"
+            )
+        if modality not in decoders:
+            raise KitError(f"the model does not make {modality!r}; {near(modality, decoders)}")
+
+
 def _prepared(
     model: TinyLlavaForConditionalGeneration,
     processor: TinyLlavaProcessor,
@@ -123,9 +137,7 @@ def _prepared(
     generation: dict[str, Any],
 ) -> tuple[Any, dict[str, Any]]:
     """The batch, and what `generate` is told."""
-    for modality in (*force, *forbid):
-        if modality not in model.decoders:
-            raise KitError(f"the model does not make {modality!r}; {near(modality, model.decoders)}")
+    check_made((*force, *forbid), model.decoders)
     codes = ItemCodes(model, processor)
     encoded = [processor.encode(conversation, answer=True, writer=codes) for conversation in conversations]
     batch = processor.collate(encoded, padding_side="left").to(model.device)

@@ -44,9 +44,11 @@ def command(
     from tinyllava_kit.checkpoints.loading import load_processor
     from tinyllava_kit.inference.answering import answer, with_items_read
     from tinyllava_kit.inference.answering import question as ask
+    from tinyllava_kit.inference.replies import check_made
 
     how = sampled(temperature, seed)
     processor = load_processor(directory)
+    check_made(wanted, processor.decoders)
     conversation = with_items_read(ask(question, given, processor), processor)
     model, processor = load_to_run(directory)
     if wanted:
@@ -87,5 +89,5 @@ def _give(model: Any, processor: Any, conversation: Any, wanted: Mapping[str, st
             path = file if number == 1 else f"{stem}-{number}{ending}"
             processor.modalities[modality].write(given.item, path)
             cut = "" if given.closed else f"; it was not ended, and {given.dropped} ids were left out"
-            first = f"first piece after {began[modality]:.1f} s of {time.monotonic() - start:.1f} s"
+            first = f"made in {time.monotonic() - start:.1f} s, its first piece after {began[modality]:.1f} s"
             click.echo(f"wrote {path}, {first}{cut}", err=True)

@@ -43,7 +43,7 @@ from ...core.saving import whole_directory
 from ...core.specs import load
 from ...modalities.vision_tower import TransformersImagePreprocessor, TransformersVisionTower
 from ..weights import open_file
-from .parts import idle_weights, is_close, largest, quantized_fault, random_ids
+from .parts import decoder_notes, idle_weights, is_close, largest, quantized_fault, random_ids
 
 WEIGHTS = "model.safetensors"
 CONNECTOR = "connector.json"
@@ -89,7 +89,8 @@ def faults(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcess
 def notes(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> list[str]:
     """The towers that are left out, and why."""
     why = {modality: tower_fault(tower) for modality, tower in model.towers.items()}
-    return [f"without tower {modality}: {fault}" for modality, fault in why.items() if fault]
+    towers = [f"without tower {modality}: {fault}" for modality, fault in why.items() if fault]
+    return towers + decoder_notes(model)
 
 
 def tower_fault(tower: Tower) -> str:
@@ -121,6 +122,7 @@ def export(
         for modality in model.towers:
             parts.append(_write_tower(model, processor, modality, stage))
             parts.append(_write_connector(model, modality, stage))
+        parts += [PartReport(part=f"decoder {m}", refused="transformers has no form of it") for m in model.decoders]
         (stage / "README.md").write_text(_readme(model, parts), encoding="utf-8")
     return Report(tuple(parts))
 
@@ -339,8 +341,9 @@ def _readme(model: TinyLlavaForConditionalGeneration, parts: Sequence[PartReport
     text = [
         "# The parts of a tinyllava-kit model",
         "",
-        "Each directory is loaded by itself. Paths are from here. What a tower makes of an item goes through the "
-        "connector of its modality and stands among the LLM's text embeddings, in the item's place.",
+        "Each directory is loaded by itself. Paths are from here."
+        + " What a tower makes of an item goes through the connector of its modality and stands among the LLM's text "
+        "embeddings, in the item's place." * bool(model.towers),
     ]
     for each in parts:
         text += ["", f"## {each.part}", ""]

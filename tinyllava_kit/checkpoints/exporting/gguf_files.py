@@ -30,7 +30,15 @@ from ...core.saving import whole_directory
 from ..ours import IMAGE
 from .chat import jinja_of
 from .gguf_vocabulary import Vocabulary, read_vocabulary
-from .parts import aspect, is_clip_or_siglip, is_two_layers_with_gelu, marker_fault, quantized_fault, text_option
+from .parts import (
+    aspect,
+    decoder_notes,
+    is_clip_or_siglip,
+    is_two_layers_with_gelu,
+    marker_fault,
+    quantized_fault,
+    text_option,
+)
 
 MODEL, MMPROJ = "model.gguf", "mmproj.gguf"
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -156,7 +164,7 @@ def notes(
     model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, *, llm_only: bool = False
 ) -> list[str]:
     """What a user should know of a model that has a counterpart."""
-    found = ["the files were not run by llama.cpp"]
+    found = ["the files were not run by llama.cpp", *decoder_notes(model)]
     if jinja_of(processor) is None:
         found.append("the chat template has no form in jinja and is not written")
     if llm_only or not model.config.towers:

@@ -36,6 +36,7 @@ from ..ours import IMAGE
 from .chat import PLACEHOLDER, jinja_of
 from .parts import (
     aspect,
+    decoder_notes,
     idle_weights,
     is_clip_or_siglip,
     is_close,
@@ -100,7 +101,8 @@ def faults(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcess
 
 def notes(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> list[str]:
     """What a user should know of a model that has a counterpart."""
-    return [] if jinja_of(processor) else ["its chat template has no form in jinja and is not written"]
+    template = [] if jinja_of(processor) else ["its chat template has no form in jinja and is not written"]
+    return template + decoder_notes(model)
 
 
 def export(

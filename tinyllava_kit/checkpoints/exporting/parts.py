@@ -26,6 +26,11 @@ def quantized_fault(config: TinyLlavaConfig) -> list[str]:
     return ["its weights are quantized; export the model in full precision"]
 
 
+def decoder_notes(model: TinyLlavaForConditionalGeneration) -> list[str]:
+    """The decoders, which no target has a place for."""
+    return [f"without decoder {modality}: the LLM's text alone" for modality in model.decoders]
+
+
 def marker_fault(processor: TinyLlavaProcessor) -> list[str]:
     """Why a picture with texts around it is not exported; empty where there are none."""
     token = processor.specs[IMAGE].token
