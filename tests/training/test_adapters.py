@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -12,6 +13,7 @@ from peft import PeftModel
 from tests import toys
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.adapters import merge_adapters
+from tinyllava_kit.checkpoints.card import read_history
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
@@ -62,6 +64,23 @@ def test_the_command_takes_those_of_some_parts_alone(place):
     found, trained, before = (load_pretrained(place / name)[0] for name in ("merged", "out/s", "model"))
     assert same(found.language_model.state_dict(), trained.language_model.state_dict())
     assert same(found.towers.state_dict(), before.towers.state_dict())
+
+
+def test_the_command_keeps_the_history_and_says_what_it_leaves(place):
+    stage = place / "with-a-connector"
+    shutil.copytree(place / "out" / "s", stage)
+    (record,) = read_history(stage)
+    record["parts"].append({**record["parts"][0], "name": "connector.image", "mode": "full"})
+    (stage / "training.json").write_text(json.dumps([record]))
+    arguments = ["merge", str(place / "model"), str(place / "whole"), "--adapters", str(stage)]
+    done = CliRunner().invoke(app.cli, arguments)
+    assert done.exit_code == 0, done.output
+    assert "only adapters are taken, not its connector.image" in done.stderr
+    assert read_history(place / "whole") == [record]
+    assert "# whole" in (place / "whole" / "README.md").read_text()
+    done = CliRunner().invoke(app.cli, ["merge", str(stage), str(place / "again"), "--adapters", str(stage)])
+    assert "only adapters" not in done.stderr  # it is in the model already
+    assert read_history(place / "again") == [record]
 
 
 @pytest.mark.parametrize(

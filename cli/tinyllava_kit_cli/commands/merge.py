@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from tinyllava_kit_cli.output import refuse_taken
@@ -25,11 +27,21 @@ def command(source: str, target: str, adapters: tuple[str, ...]) -> None:
     """
     from tinyllava_kit import load_pretrained
     from tinyllava_kit.checkpoints.adapters import merge_adapters
-    from tinyllava_kit.core.saving import save_together
+    from tinyllava_kit.checkpoints.card import TRAINING_FILE, read_history, write_card
+    from tinyllava_kit.core.saving import save_together, whole_directory
 
     refuse_taken(target)
     model, processor = load_pretrained(source)
+    history = read_history(source)
     for directory in adapters:
-        click.echo(f"{directory}: adapters of {', '.join(merge_adapters(model, directory))}", err=True)
-    save_together(target, model, processor)
+        merged = merge_adapters(model, directory)
+        click.echo(f"{directory}: adapters of {', '.join(merged)}", err=True)
+        new = [stage for stage in read_history(directory)[-1:] if stage not in history]
+        if others := [part["name"] for stage in new for part in stage["parts"] if part["name"] not in merged]:
+            click.echo(f"{directory}: only adapters are taken, not its {', '.join(others)}", err=True)
+        history += new
+    with whole_directory(target) as stage:
+        save_together(stage, model, processor)
+        (stage / TRAINING_FILE).write_text(json.dumps(history, indent=1), encoding="utf-8")
+    write_card(target)
     click.echo(f"wrote {target}", err=True)
