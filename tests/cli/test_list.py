@@ -393,7 +393,13 @@ def spawn(*args: str, setup: str = "") -> subprocess.Popen[str]:
     paths = f"sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'cli')!r}]"
     code = f"import sys; {paths}\n{setup}\nfrom tinyllava_kit_cli.app import main\nmain({list(args)!r})"
     return subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # a shell's background job ignores Ctrl-C, and so would all that it starts
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
