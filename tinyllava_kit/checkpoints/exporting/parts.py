@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.configuration import TinyLlavaConfig
+from ...core.interfaces import Connector
 from ...core.modeling import TinyLlavaForConditionalGeneration
 from ...core.processing import TinyLlavaProcessor
 from ...modalities.vision_tower import TransformersVisionTower
@@ -45,10 +46,12 @@ def is_clip_or_siglip(tower: nn.Module) -> bool:
     return isinstance(tower, TransformersVisionTower) and kind in _VISION
 
 
-def is_two_layers_with_gelu(connector: nn.Module) -> bool:
-    """Whether it is LLaVA-1.5's: two linear layers with the exact GELU between."""
+def is_two_layers_with_gelu(connector: Connector) -> bool:
+    """Whether it is LLaVA-1.5's: two linear layers with the exact GELU between, over each feature by itself."""
     layers = list(getattr(connector, "layers", ()))
-    return [type(layer) for layer in layers] == [nn.Linear, nn.GELU, nn.Linear] and layers[1].approximate == "none"
+    if [type(layer) for layer in layers] != [nn.Linear, nn.GELU, nn.Linear] or layers[1].approximate != "none":
+        return False
+    return bool(layers[0].in_features == connector.in_dim and connector.num_tokens(60) == 60)
 
 
 def aspect(model: TinyLlavaForConditionalGeneration) -> str:
