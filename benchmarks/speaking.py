@@ -27,7 +27,7 @@ from tinyllava_kit.modalities.audio import Waveform
 
 from .clock import one_thread, ratios
 from .figure import Figure
-from .words import SPECIAL, word_tokenizer
+from .words import PAD, SPECIAL, word_tokenizer
 
 IN_BARE, FIRST_IN_WHOLE = 1.25, 0.25
 RATE_HZ = 16_000
@@ -78,7 +78,7 @@ def save_parts(place: Path, sizes: Sizes) -> None:
 
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=sizes.words + len(SPECIAL), max_position_embeddings=2048, pad_token_id=0, **sizes.llm
+        vocab_size=sizes.words + len(SPECIAL), max_position_embeddings=2048, pad_token_id=PAD, **sizes.llm
     )
     LlamaForCausalLM(config).save_pretrained(place / "llm")
     word_tokenizer(sizes.words).save_pretrained(place / "llm")
@@ -158,5 +158,5 @@ class Said:
         """As many steps of the LLM alone, and the sound decoded at once."""
         prompt = self.processor(question("w1 w2 w3", [], self.processor), answer=True)["input_ids"]
         steps = len(self.ids) + 1
-        self.enlarged.generate(prompt, do_sample=False, min_new_tokens=steps, max_new_tokens=steps, pad_token_id=0)
+        self.enlarged.generate(prompt, do_sample=False, min_new_tokens=steps, max_new_tokens=steps, pad_token_id=PAD)
         self.model.decoders["audio"].decode(self.sound)

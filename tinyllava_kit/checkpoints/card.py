@@ -56,6 +56,11 @@ def read_history(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
 
 
+def write_history(directory: str | os.PathLike[str], stages: Sequence[Mapping[str, Any]]) -> None:
+    """The inverse."""
+    (Path(directory) / TRAINING_FILE).write_text(json.dumps(list(stages), indent=1), encoding="utf-8")
+
+
 def _components(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Each component with the name of its part."""
     for group in ("towers", "connectors", "modalities", "decoders"):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core.checkpoint import first_line
-from ..core.errors import KitError
+from .recognition import read_mapping
 from .weights import Lazy
 
 
@@ -34,19 +32,12 @@ def image_processor_of(directory: Path) -> Mapping[str, Any] | None:
     """The settings of the image processor that lies with a checkpoint, today's way or the older; None: there is none.
 
     Raises:
-        KitError: the file is not JSON; names it.
+        KitError: the file is not a mapping in JSON; names it.
     """
-    for name in ("processor_config.json", "preprocessor_config.json"):
-        file = directory / name
-        if not file.is_file():
-            continue
-        try:
-            settings = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise KitError(f"{file}: not JSON ({first_line(error)}); download the file again") from error
-        if "image_processor" in settings or file.name.startswith("pre"):
-            return settings.get("image_processor", settings)
-    return None
+    today, older = directory / "processor_config.json", directory / "preprocessor_config.json"
+    if today.is_file() and (settings := read_mapping(today).get("image_processor")) is not None:
+        return settings
+    return read_mapping(older) if older.is_file() else None
 
 
 @dataclass(frozen=True, kw_only=True)

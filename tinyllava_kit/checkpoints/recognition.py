@@ -28,13 +28,22 @@ def read_config(directory: Path) -> dict[str, Any]:
     file = directory / "config.json"
     if not file.is_file():
         raise KitError(f"{str(directory)!r} is not a model directory: it has no config.json")
+    return read_mapping(file)
+
+
+def read_mapping(file: Path) -> dict[str, Any]:
+    """A file of JSON.
+
+    Raises:
+        KitError: not JSON, or not a mapping.
+    """
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise KitError(f"{file}: not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise KitError(f"{file}: expected a mapping, got {type(config).__name__}")
-    return config
+        raise KitError(f"{file}: not JSON: {error}; download the file again") from error
+    if not isinstance(content, dict):
+        raise KitError(f"{file}: expected a mapping, got {type(content).__name__}")
+    return content
 
 
 def recognise(config: Mapping[str, Any]) -> str | None:

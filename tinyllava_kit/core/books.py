@@ -5,11 +5,10 @@ Legend: K books, V ids of a book, F steps, n positions.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -39,47 +38,58 @@ def undelayed(rows: Tensor) -> Tensor:
     return torch.stack([rows[book : book + steps, book] for book in range(rows.shape[1])])  # (K, F)
 
 
-class Layout(Protocol):
-    """How K books of V ids each lie in positions; the rest is what `TokenDecoder` asks for."""
+@dataclass(frozen=True)
+class Layout(ABC):
+    """How K books of V ids each lie in positions; what `TokenDecoder` asks for follows from it."""
 
     books: int
     size: int
 
     @property
-    def ranges(self) -> Mapping[str, int]: ...
+    @abstractmethod
+    def ranges(self) -> Mapping[str, int]:
+        """See `TokenDecoder.ranges`."""
 
     @property
-    def follows(self) -> Mapping[str, Sequence[str]]: ...
+    @abstractmethod
+    def follows(self) -> Mapping[str, Sequence[str]]:
+        """See `TokenDecoder.follows`."""
 
     @property
-    def sides(self) -> Mapping[str, Side]: ...
+    def sides(self) -> Mapping[str, Side]:
+        """See `TokenDecoder.sides`. Default: there are none."""
+        return {}
 
     @property
-    def cuts(self) -> Mapping[str, int]: ...
+    def cuts(self) -> Mapping[str, int]:
+        """See `TokenDecoder.cuts`. Default: where an item may end."""
+        return {}
 
     @property
-    def loss_weights(self) -> Mapping[str, float]: ...
-
-    def num_ids(self, steps: int) -> int:
-        """How many positions so many steps take."""
-
-    def to_ids(self, codes: Tensor) -> Tensor:
-        """(K, F) -> ids, as a decoder counts them."""
-
-    def to_codes(self, ids: Tensor) -> Tensor:
-        """The inverse, of the steps that are whole."""
+    def loss_weights(self) -> Mapping[str, float]:
+        """See `TokenDecoder.loss_weights`. Default: every range as much."""
+        return dict.fromkeys(self.ranges, 1 / len(self.ranges))
 
     @property
     def reach(self) -> int:
-        """How many of the last positions the next steps stand in, too."""
+        """How many of the last positions the next steps stand in, too. Default: none."""
+        return 0
+
+    @abstractmethod
+    def num_ids(self, steps: int) -> int:
+        """How many positions so many steps take."""
+
+    @abstractmethod
+    def to_ids(self, codes: Tensor) -> Tensor:
+        """(K, F) -> ids, as a decoder counts them."""
+
+    @abstractmethod
+    def to_codes(self, ids: Tensor) -> Tensor:
+        """The inverse, of the steps that are whole."""
 
 
-@dataclass(frozen=True)
-class Flat:
+class Flat(Layout):
     """Step after step, one id of each book in order: K positions a step."""
-
-    books: int
-    size: int
 
     @property
     def ranges(self) -> Mapping[str, int]:
@@ -88,22 +98,6 @@ class Flat:
     @property
     def follows(self) -> Mapping[str, Sequence[str]]:
         return TokenDecoder.cycle(list(self.ranges))
-
-    @property
-    def sides(self) -> Mapping[str, Side]:
-        return {}
-
-    @property
-    def cuts(self) -> Mapping[str, int]:
-        return {}
-
-    @property
-    def reach(self) -> int:
-        return 0
-
-    @property
-    def loss_weights(self) -> Mapping[str, float]:
-        return dict.fromkeys(self.ranges, 1 / self.books)
 
     def num_ids(self, steps: int) -> int:
         """K F."""
@@ -122,7 +116,7 @@ class Flat:
 
 
 @dataclass(frozen=True)
-class Delayed:
+class Delayed(Layout):
     """All ids of a position at once, each further book a position later: F + K - 1 positions.
 
     Copet et al., 2023, arXiv:2306.05284. The first book alone decides how long an item is. Behind its last id come
@@ -131,9 +125,6 @@ class Delayed:
     Raises:
         KitError: fewer than two books.
     """
-
-    books: int
-    size: int
 
     def __post_init__(self) -> None:
         if self.books < 2:
@@ -191,7 +182,7 @@ class Delayed:
         return [f"tail{number}" for number in range(1, self.books)]
 
 
-LAYOUTS: Mapping[str, type[Flat | Delayed]] = {"flat": Flat, "delay": Delayed}
+LAYOUTS: Mapping[str, type[Layout]] = {"flat": Flat, "delay": Delayed}
 
 
 class BookDecoder(TokenDecoder):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import torch
 from torch import nn
 from transformers import Trainer
 
-from ..checkpoints.card import TRAINING_FILE, read_history
 from .recipe import Stage
 
 
@@ -91,12 +89,6 @@ def _trained_part(name: str, module: nn.Module, stage: Stage) -> TrainedPart:
         learning_rate=how.learning_rate or stage.learning_rate,
         weight_decay=stage.weight_decay if how.weight_decay is None else how.weight_decay,
     )
-
-
-def write_history(folder: Path, source: str | os.PathLike[str], record: StageRecord) -> None:
-    """``training.json``: the stages of the model that this one began with, and this one."""
-    history = [*read_history(source), asdict(record)]
-    (folder / TRAINING_FILE).write_text(json.dumps(history, indent=1), encoding="utf-8")
 
 
 def _command_line() -> str:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..checkpoints.adapters import write_adapters
-from ..checkpoints.card import write_card
+from ..checkpoints.card import read_history, write_card, write_history
 from ..core.conversation import ITEM, Conversation
 from ..core.errors import KitError
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import TinyLlavaProcessor
 from ..core.saving import whole_directory
 from ..inference.answering import answer
-from .history import StageRecord, write_history
+from .history import StageRecord
 from .parts import OpenParts
 from .report import Answered, report
 from .settings import write_settings
@@ -52,7 +53,7 @@ def write_outcome(
         processor.save_pretrained(stage)
         (stage / LOG_FILE).write_text(json.dumps(list(log), indent=1), encoding="utf-8")
         write_settings(record.settings, stage)
-        write_history(stage, source, record)
+        write_history(stage, [*read_history(source), asdict(record)])
         page = report(record, log, [Answered(each, _said(model, processor, each)) for each in shown])
         (stage / REPORT_FILE).write_text(page, encoding="utf-8")
         write_card(stage, name=target.name)

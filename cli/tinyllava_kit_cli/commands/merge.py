@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from tinyllava_kit_cli.output import refuse_taken
@@ -27,7 +25,7 @@ def command(source: str, target: str, adapters: tuple[str, ...]) -> None:
     """
     from tinyllava_kit import load_pretrained
     from tinyllava_kit.checkpoints.adapters import merge_adapters
-    from tinyllava_kit.checkpoints.card import TRAINING_FILE, read_history, write_card
+    from tinyllava_kit.checkpoints.card import read_history, write_card, write_history
     from tinyllava_kit.core.saving import save_together, whole_directory
 
     refuse_taken(target)
@@ -42,6 +40,6 @@ def command(source: str, target: str, adapters: tuple[str, ...]) -> None:
         history += new
     with whole_directory(target) as stage:
         save_together(stage, model, processor)
-        (stage / TRAINING_FILE).write_text(json.dumps(history, indent=1), encoding="utf-8")
+        write_history(stage, history)
     write_card(target)
     click.echo(f"wrote {target}", err=True)

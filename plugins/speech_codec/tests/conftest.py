@@ -17,12 +17,10 @@ from torch import Tensor
 from transformers import (
     MimiConfig,
     MimiModel,
-    NeuCodecConfig,
     NeuCodecFeatureExtractor,
     NeuCodecModel,
     PreTrainedModel,
     Wav2Vec2BertConfig,
-    Xcodec2Config,
     Xcodec2FeatureExtractor,
     Xcodec2Model,
 )
@@ -143,27 +141,23 @@ def mimi(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     return _maker(tmp_path_factory.mktemp("mimi"), make)
 
 
+def _single_book(folder: Path, kind: type[PreTrainedModel], extractor: Any) -> Toy:
+    def make(**changes: Any) -> PreTrainedModel:
+        semantic = Wav2Vec2BertConfig(**SEMANTIC)
+        model = kind(kind.config_class(**{**SINGLE_BOOK, "semantic_model_config": semantic, **changes})).eval()
+        fill_single_book(model, extractor)
+        return model
+
+    return _maker(folder, make)
+
+
 @pytest.fixture(scope="session")
 def xcodec2(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     """As `mimi`."""
-
-    def make(**changes: Any) -> Xcodec2Model:
-        semantic = Wav2Vec2BertConfig(**SEMANTIC)
-        model = Xcodec2Model(Xcodec2Config(**{**SINGLE_BOOK, "semantic_model_config": semantic, **changes})).eval()
-        fill_single_book(model, Xcodec2FeatureExtractor())
-        return model
-
-    return _maker(tmp_path_factory.mktemp("xcodec2"), make)
+    return _single_book(tmp_path_factory.mktemp("xcodec2"), Xcodec2Model, Xcodec2FeatureExtractor())
 
 
 @pytest.fixture(scope="session")
 def neucodec(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     """As `mimi`."""
-
-    def make(**changes: Any) -> NeuCodecModel:
-        semantic = Wav2Vec2BertConfig(**SEMANTIC)
-        model = NeuCodecModel(NeuCodecConfig(**{**SINGLE_BOOK, "semantic_model_config": semantic, **changes})).eval()
-        fill_single_book(model, NeuCodecFeatureExtractor())
-        return model
-
-    return _maker(tmp_path_factory.mktemp("neucodec"), make)
+    return _single_book(tmp_path_factory.mktemp("neucodec"), NeuCodecModel, NeuCodecFeatureExtractor())

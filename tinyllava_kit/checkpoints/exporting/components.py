@@ -338,13 +338,13 @@ def load_connector(folder: str | os.PathLike[str], *, catalog: Catalog | None = 
 
 def _readme(model: TinyLlavaForConditionalGeneration, parts: Sequence[PartReport]) -> str:
     """What is in each directory, and Python that loads it."""
-    text = [
-        "# The parts of a tinyllava-kit model",
-        "",
-        "Each directory is loaded by itself. Paths are from here."
-        + " What a tower makes of an item goes through the connector of its modality and stands among the LLM's text "
-        "embeddings, in the item's place." * bool(model.towers),
-    ]
+    about = "Each directory is loaded by itself. Paths are from here."
+    if model.towers:
+        about += (
+            " What a tower makes of an item goes through the connector of its modality and stands among the LLM's text "
+            "embeddings, in the item's place."
+        )
+    text = ["# The parts of a tinyllava-kit model", "", about]
     for each in parts:
         text += ["", f"## {each.part}", ""]
         if each.refused:
