@@ -1,12 +1,13 @@
 """The ways out of the LLM into a modality. Implement one, name it in a `DecoderSpec`, and the kit can use it.
 
-Legend: n ids of an item, K sides, D width of the LLM.
+Legend: n ids of an item, K sides, D width of the LLM, N items, P words of the longest.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -15,9 +16,14 @@ from torch import Tensor, nn
 from .errors import KitError
 from .grammar import BEGIN, END, Side
 
+Pick = Callable[[Tensor], Tensor]  # logits (B, c) -> the ids that are taken, (B,)
+# group -> the loss of each of its targets, (g,) float32, and whether it was the likeliest there, (g,) bool
+Losses = Mapping[str, tuple[Tensor, Tensor]]
+
 
 class Decoder(nn.Module, ABC):
-    """What `TokenDecoder` and `TextDecoder` share. Built from `config` alone, on the meta device to be asked only.
+    """What `TokenDecoder`, `HiddenDecoder` and `TextDecoder` share. Built without weights, on the meta
+    device to be asked only.
 
     `config` is plain JSON, made by `read_config` and saved with the model. Weights are kept in float32 whatever the
     model's dtype is, because codecs give other ids in half precision; they are frozen but for what `trained_modules`
@@ -90,14 +96,40 @@ class IdStream(ABC):
         """The rest, or None."""
 
 
-class TokenDecoder(Decoder):
+class CodingDecoder(Decoder):
+    """A decoder that has items to learn from: it writes them as ids."""
+
+    @abstractmethod
+    def num_ids(self, item: Any) -> int:
+        """How many `encode` gives for an item, by arithmetic: the one source of token counts."""
+
+    @abstractmethod
+    def encode(self, item: Any) -> Tensor:
+        """An item, as its modality reads it -> int64, (n,) or (n, k). No graph.
+
+        Raises:
+            KitError: an item that cannot be written in ids; names it.
+        """
+
+    @abstractmethod
+    def decode(self, ids: Tensor) -> Any:
+        """What `encode` gives, up to a place where it may be cut -> an item, as the modality reads it."""
+
+    @property
+    @abstractmethod
+    def loss_weights(self) -> Mapping[str, float]:
+        """What the mean loss of each group of ids counts beside that of the text."""
+
+
+class TokenDecoder(CodingDecoder):
     """Turns ids that the LLM writes into an item, and an item into such ids.
 
     Its ids count from 0, range after range in the order of `ranges`. Where they stand in the LLM's vocabulary is the
     assembly's affair, and so are the two marks around an item's ids.
 
-    A decoder with `sides` writes further ids at the same positions. What it codes and decodes is then (n, 1 + K): the
-    main ids, which follow `follows`, and a column for each side, NO_ID where none stands.
+    `encode` gives, and `decode` takes, (n,): an id for each position, n > 0, in the order of `follows`. A decoder with
+    `sides` writes further ids at the same positions: (n, 1 + K), the main ids and a column for each side, NO_ID where
+    none stands.
     """
 
     reads = "tokens"
@@ -126,22 +158,6 @@ class TokenDecoder(Decoder):
         """
         return {}
 
-    @abstractmethod
-    def num_ids(self, item: Any) -> int:
-        """How many positions `encode` gives for an item, by arithmetic: the one source of token counts."""
-
-    @abstractmethod
-    def encode(self, item: Any) -> Tensor:
-        """An item, as its modality reads it -> (n,) or (n, 1 + K) int64, as `follows` and `sides` say. No graph.
-
-        Raises:
-            KitError: an item that cannot be written in ids; names it.
-        """
-
-    @abstractmethod
-    def decode(self, ids: Tensor) -> Any:
-        """(n,) or (n, 1 + K) int64, n > 0, up to a place where it may be cut -> an item, as the modality reads it."""
-
     def stream(self) -> IdStream:
         """A new stream of one item. Default: everything comes at the end."""
         return _AtTheEnd(self)
@@ -166,6 +182,80 @@ class TokenDecoder(Decoder):
         """
         after = {name: (following,) for name, following in zip(names, [*names[1:], names[0]], strict=True)}
         return {BEGIN: (names[0],), **after, names[-1]: (names[0], END)}
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the LLM holds of the words that items are made of.
+
+    hidden: (N, P, D) its last hidden states where they stand. embeddings: (N, P, D) of the words themselves.
+    mask: (N, P) bool, False behind the last word of an item.
+    """
+
+    hidden: Tensor
+    embeddings: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class Made:
+    """A piece of an item that is being made, or None in its place where there is nothing more of it.
+
+    closed: the item was ended here. dropped: ids of one that was not, which belong to no whole step.
+    """
+
+    item: Any | None
+    closed: bool = False
+    dropped: int = 0
+
+
+class HiddenDecoder(CodingDecoder):
+    """Makes an item of what the LLM holds of the words of its answer. The LLM writes words alone, and has no ids of it.
+
+    The ids of its items are its own affair: what `encode` gives, (n,) or (n, k), `losses` gets back, and `decode`.
+
+    Args:
+        config: see `Decoder`.
+        width: D.
+    """
+
+    reads = "hidden"
+
+    def __init__(self, config: Mapping[str, Any], width: int) -> None:
+        super().__init__(config)
+        self.width = width
+
+    @abstractmethod
+    def targets(self, ids: Tensor) -> Mapping[str, Tensor]:
+        """Where the targets of each group of `loss_weights` are, each an index of its own: group -> (g,) int64.
+
+        Called in data loading, on a decoder without weights.
+
+        Args:
+            ids: (N, n) or (N, n, k) of several items, NO_ID behind the last of each.
+        """
+
+    @abstractmethod
+    def losses(self, words: Words, ids: Tensor, targets: Mapping[str, Tensor]) -> Losses:
+        """The loss of every target, and whether it was the likeliest, in the groups and the order of `targets`.
+
+        What items share a batch makes no difference. A target that cannot be learned has no loss of zero: refuse it.
+        """
+
+    @abstractmethod
+    def make(self, words: Words, pick: Pick) -> Iterator[Made]:
+        """An item of the words of one answer, N = 1, piece by piece: the last says whether it was ended.
+
+        The pieces, joined by the modality, are the item.
+        """
+
+    def idle(self) -> Tensor:
+        """Zero, in a graph that holds all that is trained, for a batch without an item of it, () float32.
+
+        Layers that are sharded must be called by every rank as often: a decoder that calls some once in `losses` does
+        so here. Default: the parameters, times zero.
+        """
+        return torch.stack([p.flatten()[:1].sum() * 0 for p in self.parameters() if p.requires_grad]).sum()
 
 
 class TextDecoder(Decoder):
@@ -196,7 +286,7 @@ class _AtTheEnd(IdStream):
         return self.decoder.decode(ids) if len(ids) else None
 
 
-READS: dict[str, type[Decoder]] = {kind.reads: kind for kind in (TokenDecoder, TextDecoder)}
+READS: dict[str, type[Decoder]] = {kind.reads: kind for kind in (TokenDecoder, HiddenDecoder, TextDecoder)}
 
 
 def check_kind(decoder: type[Decoder], name: str, reads: str) -> None:

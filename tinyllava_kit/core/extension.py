@@ -9,17 +9,16 @@ group.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .decoders import TokenDecoder
+from .decoders import Losses, Pick, TokenDecoder
 from .grammar import NO_ID, TEXT, Grammar
 
 Head = Callable[[Tensor], Tensor]  # hidden states (..., D) -> the LLM's own logits
-# group -> the loss of each of its targets, (g,) float32, and whether it was the likeliest there, (g,) bool
-Losses = Mapping[str, tuple[Tensor, Tensor]]
 
 
 class Extension:
@@ -32,7 +31,7 @@ class Extension:
 
     def __init__(self, grammar: Grammar, decoders: Mapping[str, TokenDecoder]) -> None:
         self.grammar, self.decoders = grammar, {m: decoders[m] for m in grammar.ranges}
-        self.weights = {TEXT: 1.0}
+        self.weights = {TEXT: 1.0}  # of each group's mean loss
         for modality, decoder in self.decoders.items():
             self.weights.update({f"{modality}.{name}": weight for name, weight in decoder.loss_weights.items()})
         self._columns = {group: grammar.columns(group) for group in grammar.groups if group not in grammar.sides}
@@ -125,25 +124,6 @@ class Extension:
             found[group] = F.cross_entropy(logits, wanted, reduction="none"), logits.argmax(-1) == wanted
         return found
 
-    def mean(self, losses: Losses, num_items: Tensor | int | None) -> Tensor:
-        """The mean loss of each group, weighted and added.
-
-        Args:
-            losses: of all groups, in the order of the grammar's.
-            num_items: how many targets of each group the whole step has, in that order; a single number is of the
-                positions that have a target, and each group is then averaged over the batch; None: over the batch.
-        """
-        means = []
-        for index, (group, (mine, _)) in enumerate(losses.items()):
-            whole = num_items[index] if isinstance(num_items, Tensor) and num_items.ndim else len(mine)
-            whole = whole.to(mine.device).clamp(min=1) if isinstance(whole, Tensor) else max(whole, 1)
-            means.append(self.weights[group] * mine.sum() / whole)
-        loss = torch.stack(means).sum()
-        if num_items is None or (isinstance(num_items, Tensor) and num_items.ndim):
-            return loss
-        positions = sum(len(mine) for group, (mine, _) in losses.items() if group not in self._side_rows)
-        return loss * positions / num_items
-
     def _competing(self, head: Head, hidden: Tensor, group: str, columns: Tensor) -> Tensor:
         """The logits of a group's columns, (g, c)."""
         if group == TEXT:
@@ -170,6 +150,37 @@ class Extension:
         return F.linear(hidden.to(rows.dtype), rows)
 
 
+def mean_of_groups(
+    losses: Losses, weights: Mapping[str, float], num_positions: int, num_items: Tensor | int | None
+) -> Tensor:
+    """The mean loss of each group, weighted and added, ().
+
+    Args:
+        losses: of all groups.
+        num_positions: how many of the batch have a target.
+        num_items: how many targets of each group the whole step has, in the order of `losses`; a single number is of
+            the positions that have a target, and each group is then averaged over the batch; None: over the batch.
+    """
+    by_group = isinstance(num_items, Tensor) and num_items.ndim > 0
+    means = []
+    for index, (group, (mine, _)) in enumerate(losses.items()):
+        whole = num_items[index] if by_group else len(mine)
+        whole = whole.to(mine.device).clamp(min=1) if isinstance(whole, Tensor) else max(whole, 1)
+        means.append(weights[group] * mine.sum() / whole)
+    loss = torch.stack(means).sum()
+    return loss if num_items is None or by_group else loss * num_positions / num_items
+
+
+def picking(do_sample: bool, temperature: float | None) -> Pick:
+    """How ids are taken: the likeliest, or by chance."""
+    return partial(_sampled, temperature=temperature or 1.0) if do_sample else partial(torch.argmax, dim=-1)
+
+
+def _sampled(logits: Tensor, temperature: float) -> Tensor:
+    """(B, c) -> (B,)."""
+    return torch.multinomial((logits / temperature).softmax(-1), 1)[:, 0]
+
+
 class SideWriter:
     """Chooses the ids beside those that are generated.
 
@@ -178,11 +189,11 @@ class SideWriter:
 
     Args:
         grammar: of the model.
-        pick: logits (B, c) -> ids (B,).
+        pick: see `picking`.
         chosen: gets what is chosen for each new position, (B, K), whether it stands there or not.
     """
 
-    def __init__(self, grammar: Grammar, pick: Callable[[Tensor], Tensor], chosen: list[Tensor]) -> None:
+    def __init__(self, grammar: Grammar, pick: Pick, chosen: list[Tensor]) -> None:
         self.grammar, self.pick, self.chosen = grammar, pick, chosen
 
     def choose(self, logits: Sequence[Tensor]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice, zip_longest
 from typing import Any
 
@@ -51,7 +52,38 @@ class ItemSpan:
     num_tokens: int
 
 
-Sample = Sequence[TextSpan | ItemSpan]
+@dataclass(frozen=True)
+class MadeSpan:
+    """An item that a decoder makes of the learned text in front of it (`decoders.HiddenDecoder`); it takes no position.
+
+    That text reaches back to what is not learned, or to another such item. `ids` are those that the decoder learns, or
+    rows of them; empty where it shall make the item.
+    """
+
+    modality: str
+    ids: Sequence[Any] = ()
+
+    num_tokens = 0
+
+
+AnySpan = TextSpan | ItemSpan | MadeSpan
+Sample = Sequence[AnySpan]
+
+
+@dataclass(frozen=True)
+class MadeItems:
+    """The items of a modality that a decoder makes of words, N in the batch.
+
+    words: (N, P) where the words of each stand, NO_ID behind the last.
+    ids: (N, n) or (N, n, k) what its decoder learns, NO_ID behind the last.
+    """
+
+    words: Tensor
+    ids: Tensor
+
+    def to(self, *args: object, **kwargs: object) -> MadeItems:
+        """The same, moved."""
+        return MadeItems(self.words.to(*args, **kwargs), self.ids.to(*args, **kwargs))
 
 
 @dataclass(frozen=True)
@@ -102,6 +134,7 @@ class Plan:
     target_rows: (n,), positions whose *next* position has a label: the only ones whose logits the loss needs.
     target_samples: (n,), which sample each of them is of.
     side_ids: (B, T, K), NO_ID where none stands; None where nothing of the batch has any.
+    made: modality -> the items that its decoder makes of words.
     """
 
     input_ids: Tensor
@@ -115,6 +148,7 @@ class Plan:
     target_rows: Tensor | None
     target_samples: Tensor | None
     side_ids: Tensor | None = None
+    made: Mapping[str, MadeItems] = field(default_factory=dict)
     samples: tuple[PlannedSample, ...] = ()
     items: tuple[PlannedItem, ...] = ()
     cuts: tuple[Cut, ...] = ()
@@ -145,6 +179,7 @@ class Plan:
             **{name: moved(getattr(self, name)) for name in (*names, "target_rows", "target_samples")},
             item_rows={m: moved(rows) for m, rows in self.item_rows.items()},
             ragged={m: (moved(a), moved(b)) for m, (a, b) in self.ragged.items()},
+            made={m: items.to(*args, **kwargs) for m, items in self.made.items()},
         )
 
 
@@ -176,7 +211,7 @@ def plan(
 
     Raises:
         FusionError: labels or side ids of another length than their ids; a negative count; an unknown padding side;
-            packs that are padded on the left or do not add up to the samples.
+            packs that are padded on the left or do not add up to the samples; an item made of words without any.
     """
     if padding_side not in ("left", "right"):
         raise FusionError(f"padding_side must be 'left' or 'right', got {padding_side!r}")
@@ -310,12 +345,18 @@ def _checked(sample: Sample, number: int) -> Sample:
 
 def _truncate(
     sample: Sample, number: int, max_length: int | None, seen: dict[str, int]
-) -> tuple[list[tuple[TextSpan | ItemSpan, int]], Cut | None]:
+) -> tuple[list[tuple[AnySpan, int]], Cut | None]:
     """The spans that fit, items with their index over the batch; and what was lost. Counts items in `seen`."""
-    spans: list[tuple[TextSpan | ItemSpan, int]] = []
+    spans: list[tuple[AnySpan, int]] = []
     room = max_length if max_length is not None else sum(map(_length, sample))
     lost_text, lost_labels, lost_items, full = 0, 0, {}, False
     for span in sample:
+        if isinstance(span, MadeSpan):
+            if full:
+                lost_items[span.modality] = lost_items.get(span.modality, 0) + 1
+            else:
+                spans.append((span, -1))
+            continue
         if isinstance(span, ItemSpan):
             index = seen[span.modality] = seen.get(span.modality, -1) + 1
             full = full or span.num_tokens > room
@@ -337,16 +378,16 @@ def _truncate(
     return spans, cut
 
 
-def _has_sides(span: TextSpan | ItemSpan) -> bool:
+def _has_sides(span: AnySpan) -> bool:
     return isinstance(span, TextSpan) and bool(span.sides)
 
 
-def _length(span: TextSpan | ItemSpan) -> int:
+def _length(span: AnySpan) -> int:
     return len(span.ids) if isinstance(span, TextSpan) else span.num_tokens
 
 
 def _lay_out(
-    samples: list[list[tuple[TextSpan | ItemSpan, int]]],
+    samples: list[list[tuple[AnySpan, int]]],
     packs: Sequence[int],
     names: Sequence[str],
     cuts: tuple[Cut, ...],
@@ -366,14 +407,20 @@ def _lay_out(
     sides = np.full((*shape, num_sides), NO_ID, np.int64)
     codes = {modality: code for code, modality in enumerate(modalities, _TEXT + 1)}
     items: list[PlannedItem] = []
+    made: dict[str, list[tuple[np.ndarray, Sequence[Any]]]] = {}
     labelled = False
     for number, (sample, spans) in enumerate(zip(placed, samples, strict=True)):
         row, at = sample.row, sample.start
+        free = at  # where no word of a made item stands yet
         positions[row, at : at + sample.num_tokens] = np.arange(sample.num_tokens)
         numbers[row, at : at + sample.num_tokens] = number
         for span, index in spans:
             end = at + _length(span)
-            if isinstance(span, ItemSpan):
+            if isinstance(span, MadeSpan):
+                words = _words(labels[row, free:at], number, span.modality) + row * shape[1] + free  # (P,)
+                made.setdefault(span.modality, []).append((words, span.ids))
+                free = at
+            elif isinstance(span, ItemSpan):
                 kinds[row, at:end] = codes[span.modality]
                 items.append(PlannedItem(span.modality, index, number, row, at, span.num_tokens))
             else:
@@ -402,6 +449,7 @@ def _lay_out(
         target_rows=_where(targets.ravel()) if labelled else None,
         target_samples=torch.from_numpy(numbers[targets]) if labelled else None,
         side_ids=torch.from_numpy(sides) if num_sides else None,
+        made={modality: _made_items(each) for modality, each in sorted(made.items())},
         samples=tuple(replace(each, name=name) for each, name in zip_longest(placed, names, fillvalue="")),
         items=tuple(items),
         cuts=cuts,
@@ -435,6 +483,29 @@ def _ragged(items: list[PlannedItem]) -> dict[str, tuple[Tensor, Tensor]]:
             within = np.concatenate([np.arange(size) for size in sizes])
             ragged[modality] = (torch.from_numpy(which), torch.from_numpy(within))
     return ragged
+
+
+def _words(labels: np.ndarray, number: int, modality: str) -> np.ndarray:
+    """The places (P,) of the learned text at the end of these positions.
+
+    Raises:
+        FusionError: there is none.
+    """
+    others = np.flatnonzero(labels == IGNORE_INDEX)
+    first = others[-1] + 1 if len(others) else 0
+    if first == len(labels):
+        raise FusionError(
+            f"sample {number}: an item of {modality!r} is made of the words in front of it, and there are none; give "
+            "the item's text"
+        )
+    return np.arange(first, len(labels))
+
+
+def _made_items(items: Sequence[tuple[np.ndarray, Sequence[Any]]]) -> MadeItems:
+    words = [torch.from_numpy(each) for each, _ in items]
+    ids = [torch.tensor(each, dtype=torch.int64) for _, each in items]
+    pad = partial(torch.nn.utils.rnn.pad_sequence, batch_first=True, padding_value=NO_ID)
+    return MadeItems(pad(words), pad(ids))  # (N, P), (N, n) or (N, n, k)
 
 
 def _where(mask: np.ndarray) -> Tensor:

@@ -22,13 +22,13 @@ from transformers.modeling_outputs import ModelOutput
 from .catalog import Catalog
 from .checkpoint import check_loaded, open_tensors
 from .configuration import TinyLlavaConfig
-from .decoders import Decoder, TokenDecoder, TokenRows
+from .decoders import Decoder, HiddenDecoder, Losses, TokenDecoder, TokenRows, Words
 from .discovery import discover
 from .errors import FusionError, KitError
-from .extension import Extension, SideWriter
+from .extension import Extension, SideWriter, mean_of_groups, picking
 from .foreign import open_if_foreign
-from .fusion import Plan, TextSpan, check_features, fuse, gather_rows
-from .grammar import FollowGrammar, grammar_of
+from .fusion import MadeItems, MadeSpan, Plan, TextSpan, check_features, fuse, gather_rows
+from .grammar import NO_ID, TEXT, FollowGrammar, grammar_of
 from .interfaces import Connector, Features, LanguageModel, Tower
 from .memory import give_back
 from .packed_attention import borders_of
@@ -48,7 +48,7 @@ class TinyLlavaOutput(ModelOutput):
     target_losses: (n,) float32 without a graph, the cross-entropy at each of ``plan.target_rows``, of all ids there.
     target_logits: (n, V), those rows, in the same order, where they were asked for.
     target_groups: group -> its losses without a graph, and whether the label was the likeliest id there, (g,) each; of
-        models with decoders that have ids.
+        models with decoders that learn.
     item_features, item_rows: modality -> what the tower made, and the connector of it, (N, P', D); where items were
         given and no text.
     """
@@ -309,16 +309,25 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         table = self.get_input_embeddings()
         return table(ids) if self.extension is None else self.extension.embed(table, ids, side_ids)
 
-    def ids_of(self, modality: str, item: Any, name: str = "") -> TextSpan:
-        """An item, as its modality reads it, as the ids that the LLM writes for it, marks included, all of them labels.
+    def makers(self) -> dict[str, HiddenDecoder]:
+        """The decoders that make items of words, in order."""
+        return {m: self.decoders[m] for m in sorted(self.decoders) if isinstance(self.decoders[m], HiddenDecoder)}
+
+    def ids_of(self, modality: str, item: Any, name: str = "") -> TextSpan | MadeSpan:
+        """An item, as its modality reads it, as ids that are learned, all of them.
+
+        Those that the LLM writes for it, marks included, or those of its decoder, which makes it of words.
 
         Raises:
-            KitError: the model does not write this modality in ids, or the item cannot be written; names it.
+            KitError: the model does not learn to give this modality, or the item cannot be written; names it.
         """
-        if self.extension is None or modality not in self.extension.decoders:
+        decoder = dict(self.decoders.items()).get(modality)
+        if not isinstance(decoder, (TokenDecoder, HiddenDecoder)):
             raise KitError(f"the model does not write {modality!r} in ids; assemble it with --decoder {modality}=NAME")
         with torch.no_grad():
-            ids = self.extension.decoders[modality].encode(item).cpu()  # (n,) or (n, 1 + sides)
+            ids = decoder.encode(item).cpu()  # (n,) or (n, k)
+        if isinstance(decoder, HiddenDecoder):
+            return MadeSpan(modality, ids.tolist())
         whole = self.extension.grammar.enclosed(modality, ids, name or modality)
         return TextSpan(whole, whole, self.extension.grammar.beside(modality, ids))
 
@@ -365,8 +374,9 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             labels: (B, T) int64, IGNORE_INDEX where nothing is learned; those of the plan, where there is one.
             items, plan: see the class. Items alone, without `input_ids` and `inputs_embeds`, run towers and
                 connectors only.
-            targets: of models with decoders that have ids: group -> (g,) which of ``plan.target_rows`` are of it.
-                Losses are then among the ids that may stand at a place, and averaged for each group, see `Extension`.
+            targets: of models with decoders that learn: group -> (g,) which of ``plan.target_rows`` are of it, or what
+                `HiddenDecoder.targets` gave. Losses are then among the ids that may stand at a place, and averaged for
+                each group, see `Extension`.
             side_ids: (B, T, K) the ids beside `input_ids` where there is no plan, which has them.
             logits_to_keep: as in transformers, the last so many positions, or an index.
             num_items_in_batch: the number of target tokens of the whole step, over which the loss is averaged; with
@@ -406,11 +416,12 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         target_rows = None if plan is None else plan.target_rows
         if skip_logits is None:
             skip_logits = self.training and labels is not None and target_rows is not None
-        if self.extension is not None:
-            groups = targets if labels is not None and target_rows is not None else None
+        groups = targets if labels is not None and target_rows is not None else None
+        if self.extension is not None or groups is not None:
+            embeds = inputs_embeds.view(*shape, -1)
             hidden, output = self._hidden(inputs, shape)  # (B, T, D)
             if groups is not None:
-                self._learn(output, hidden, labels, plan, groups, num_items_in_batch, return_target_logits)
+                self._learn(output, hidden, embeds, labels, plan, groups, num_items_in_batch, return_target_logits)
             if not (skip_logits and groups is not None):
                 self._add_logits(output, hidden, labels, logits_to_keep, num_items_in_batch)
             return output
@@ -476,25 +487,69 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         self,
         output: TinyLlavaOutput,
         hidden: Tensor,
+        embeds: Tensor,
         labels: Tensor,
         plan: Plan,
         targets: Mapping[str, Tensor],
         num_items: Tensor | int | None,
         return_target_logits: bool,
     ) -> None:
-        """Give the output its losses, of a model whose decoders have ids: hidden (B, T, D), labels (B, T)."""
-        rows = plan.target_rows
+        """Give the output its losses, of a model whose decoders learn: hidden and embeds (B, T, D), labels (B, T)."""
+        rows, makers = plan.target_rows, self.makers()
+        own = {group: each for group, each in targets.items() if group.partition(".")[0] not in makers}
         mine = hidden.flatten(0, 1).index_select(0, rows)  # (n, D)
-        previous = plan.input_ids.flatten().index_select(0, rows)  # (n,)
         following = labels.flatten().index_select(0, rows + 1)  # (n,)
-        losses = self.extension.losses(self._head, mine, previous, following, plan.target_sides, targets)
-        output.loss = self.extension.mean(losses, num_items)
-        output.target_groups = {group: (each.detach(), hits) for group, (each, hits) in losses.items()}
+        losses = self._losses(mine, following, plan, own)
         output.target_losses = mine.new_zeros(len(mine), dtype=torch.float32)  # (n,)
-        for group, (each, _) in output.target_groups.items():
-            output.target_losses.index_add_(0, targets[group], each)
+        for group, (each, _) in losses.items():
+            output.target_losses.index_add_(0, targets[group], each.detach())
+        idle, weights = [], {TEXT: 1.0} if self.extension is None else dict(self.extension.weights)
+        for modality, maker in makers.items():
+            weights |= {f"{modality}.{group}": weight for group, weight in maker.loss_weights.items()}
+            if modality in plan.made:
+                losses |= self._made_losses(
+                    modality, maker, words_of(plan.made[modality], hidden, embeds), plan, targets
+                )
+            else:
+                losses |= {g: (hidden.new_zeros(0), hidden.new_zeros(0).bool()) for g in targets if g not in losses}
+                idle += [maker.idle()] if self.training and torch.is_grad_enabled() else []
+        in_order = {group: losses[group] for group in targets}
+        output.loss = mean_of_groups(in_order, weights, len(rows), num_items) + sum(idle)
+        output.target_groups = {group: (each.detach(), hits) for group, (each, hits) in in_order.items()}
         if return_target_logits:
-            output.target_logits = self.extension.logits(self._head, mine)  # (n, V)
+            output.target_logits = self._all_logits(mine)  # (n, V)
+
+    def _losses(
+        self, hidden: Tensor, following: Tensor, plan: Plan, targets: Mapping[str, Tensor]
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Those of what the LLM writes: hidden (n, D) of the target rows, following (n,) the ids there."""
+        if self.extension is None:
+            logits = self._head(hidden).float()  # (n, V)
+            return {TEXT: (F.cross_entropy(logits, following, reduction="none"), logits.argmax(-1) == following)}
+        previous = plan.input_ids.flatten().index_select(0, plan.target_rows)  # (n,)
+        return dict(self.extension.losses(self._head, hidden, previous, following, plan.target_sides, targets))
+
+    @staticmethod
+    def _made_losses(
+        modality: str, maker: HiddenDecoder, words: Words, plan: Plan, targets: Mapping[str, Tensor]
+    ) -> Losses:
+        """Those of the items of a modality that its decoder makes of words, by the full names of their groups."""
+        prefix = f"{modality}."
+        mine = {group.removeprefix(prefix): each for group, each in targets.items() if group.startswith(prefix)}
+        found = maker.losses(words, plan.made[modality].ids, mine)
+        return {f"{prefix}{group}": each for group, each in found.items()}
+
+    @torch.no_grad()
+    def words(self, modality: str, input_ids: Tensor, plan: Plan, items: Items | None = None, **inputs: Any) -> Words:
+        """What the decoder of a modality makes its items of, of a batch with labels that has some."""
+        embeds = self.embed(input_ids, items, plan)  # (B, T, D)
+        inputs = {name: inputs[name] for name in ("attention_mask", "position_ids") if name in inputs}
+        hidden, _ = self._hidden({"inputs_embeds": embeds, "use_cache": False, **inputs}, embeds.shape[:2])
+        return words_of(plan.made[modality], hidden, embeds)
+
+    def _all_logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states (..., D) -> (..., V), those of decoders behind the LLM's own."""
+        return self._head(hidden) if self.extension is None else self.extension.logits(self._head, hidden)
 
     def _add_logits(
         self,
@@ -506,8 +561,8 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
     ) -> None:
         """Give the output its logits, those of decoders behind the LLM's own, and a loss where labels have none yet."""
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        output.logits = self.extension.logits(self._head, hidden[:, keep])  # (B, T, V)
-        if self.extension.grammar.sides:
+        output.logits = self._all_logits(hidden[:, keep])  # (B, T, V)
+        if self.extension is not None and self.extension.grammar.sides:
             output.side_logits = self.extension.side_logits(hidden[:, keep])
         if labels is not None and output.loss is None:
             vocab = output.logits.shape[-1]
@@ -600,7 +655,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
                 f"{what} cannot be used where an answer may have several ids at a position; leave it out, or forbid "
                 + ", ".join(sorted(writing))
             )
-        pick = partial(_sampled, temperature=config.temperature) if config.do_sample else partial(torch.argmax, dim=-1)
+        pick = picking(config.do_sample, config.temperature)
         options["side_writer"] = SideWriter(self.extension.grammar, pick, [] if chosen is None else chosen)
 
 
@@ -627,9 +682,13 @@ def build_connector(config: TinyLlavaConfig, modality: str, catalog: Catalog) ->
 
 
 def build_decoder(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> Decoder:
-    """The decoder of a modality, without weights, with rows for its ids, their two marks and its side ids."""
+    """The decoder of a modality, without weights; where the LLM writes its ids, with rows for these, their two marks
+    and its side ids."""
     component = config.component("decoder", modality)
-    decoder: Decoder = load(component.offer("decoder", catalog).spec)(component.config)
+    decoder_class: type[Decoder] = load(component.offer("decoder", catalog).spec)
+    if issubclass(decoder_class, HiddenDecoder):
+        return decoder_class(component.config, config.text_config.hidden_size)
+    decoder = decoder_class(component.config)
     if isinstance(decoder, TokenDecoder):
         beside = sum(side.size for side in decoder.sides.values())
         decoder.rows = TokenRows(2 + sum(decoder.ranges.values()) + beside, config.text_config.hidden_size)
@@ -664,6 +723,12 @@ def join_windows(features: Features, inputs: Mapping[str, Tensor]) -> Features:
     return Features(joined * real[..., None].to(joined.dtype), lengths)
 
 
+def words_of(made: MadeItems, hidden: Tensor, embeds: Tensor) -> Words:
+    """The words of items in a batch: hidden and embeds (B, T, D) -> (N, P, D) each."""
+    rows = made.words.clamp(min=0)  # (N, P)
+    return Words(hidden.flatten(0, 1)[rows], embeds.flatten(0, 1)[rows], made.words != NO_ID)
+
+
 def target_losses(logits: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
     """Cross-entropy of the logits (n, V) of positions `rows` against the labels (B, T) that follow them -> (n,)."""
     return F.cross_entropy(logits.float(), labels.flatten().index_select(0, rows + 1), reduction="none")  # (n,)
@@ -680,11 +745,6 @@ def mean_loss(losses: Tensor, num_items: Tensor | int | None) -> Tensor:
     if not losses.shape[0]:
         raise FusionError("no position of the batch has a label; there is nothing to learn from it")
     return losses.mean()
-
-
-def _sampled(logits: Tensor, temperature: float) -> Tensor:
-    """(B, c) -> (B,)."""
-    return torch.multinomial((logits / temperature).softmax(-1), 1)[:, 0]
 
 
 def _is_trained(part: nn.Module) -> bool:

@@ -19,13 +19,13 @@ from .catalog import Catalog
 from .checkpoint import first_line, read_pretrained
 from .configuration import TinyLlavaConfig
 from .conversation import ITEM, Conversation, Item, Span, Turn, from_messages, from_row
-from .decoders import Decoder
+from .decoders import Decoder, HiddenDecoder
 from .discovery import discover
 from .encoding import encode_spans
 from .errors import KitError
 from .foreign import open_if_foreign
-from .fusion import ItemSpan, Plan, Sample, TextSpan, plan
-from .grammar import grammar_of
+from .fusion import AnySpan, ItemSpan, MadeSpan, Plan, Sample, TextSpan, plan
+from .grammar import NO_ID, TEXT, grammar_of
 from .interfaces import ChatTemplate, Connector, Modality, Preprocessor
 from .modeling import build_connector, build_decoder
 from .saving import HUB_ARGUMENTS, whole_directory
@@ -73,8 +73,8 @@ class Batch(BatchFeature):
 # What stands at an item's placeholder: items ready for the tower, and text between them.
 Parts = list[EncodedItem | str]
 ItemReader = Callable[[Item], Parts]
-# An item that the assistant gives -> the ids that the LLM writes for it, marks included, all of them labels.
-ItemWriter = Callable[[Item], TextSpan]
+# An item that the assistant gives -> the ids that are learned for it: the LLM's, marks included, or its decoder's own.
+ItemWriter = Callable[[Item], TextSpan | MadeSpan]
 
 
 class TinyLlavaProcessor(ProcessorMixin):
@@ -168,8 +168,18 @@ class TinyLlavaProcessor(ProcessorMixin):
 
     @property
     def writes(self) -> set[str]:
-        """The modalities of which an answer may hold items, in ids."""
+        """The modalities of which the LLM writes items, in ids."""
         return set(self.grammar.begin) if self.grammar else set()
+
+    @property
+    def makes(self) -> set[str]:
+        """The modalities of which a decoder makes items of the words of an answer, and learns to."""
+        return {modality for modality, decoder in self.decoders.items() if isinstance(decoder, HiddenDecoder)}
+
+    @property
+    def gives(self) -> set[str]:
+        """The modalities of which it is learned to give items."""
+        return self.writes | self.makes
 
     def encode(
         self,
@@ -181,8 +191,9 @@ class TinyLlavaProcessor(ProcessorMixin):
     ) -> Encoded:
         """A conversation as spans with exact labels, its items read.
 
-        An item that the assistant gives, of a modality that the model writes in ids, stands as these; all of them are
-        learned. Its text, where it has one and the turn has no words, stands in front of it.
+        An item that the assistant gives, of a modality that the model learns to give, stands as ids, all of which are
+        learned; where a decoder makes it of words, they take no position. Its text, where it has one and the turn has
+        no words, stands in front of it.
 
         Args:
             answer: end the text where the assistant begins to speak.
@@ -190,11 +201,11 @@ class TinyLlavaProcessor(ProcessorMixin):
             writer: turns such an item into ids; default: the processor's `writer`.
 
         Raises:
-            KitError: a turn that the template cannot write, an item that the model does not read, or such items
-                without a writer.
+            KitError: a turn that the template cannot write, an item that the model does not read, such items without
+                a writer, or without words that they can be made of.
         """
-        conversation = _words_first(conversation, self.writes)
-        answered = iter(conversation.answered(self.writes))
+        conversation = _words_first(conversation, self.gives)
+        answered = iter(conversation.answered(self.gives))
         try:
             spans = self.template.render(conversation.turns, answer=answer)
         except KitError as error:
@@ -208,7 +219,7 @@ class TinyLlavaProcessor(ProcessorMixin):
                 continue
             item = next(waiting)
             if next(answered):
-                sample.append(self._written(item, writer or self.writer))
+                sample.append(self._written(item, writer or self.writer, sample))
                 continue
             if item.modality not in self.preprocessors:
                 reads = ", ".join(self.preprocessors) or "text only"
@@ -232,8 +243,8 @@ class TinyLlavaProcessor(ProcessorMixin):
         return self.encode(conversation, reader=self.outline_item, writer=self.outline_ids)
 
     def heard(self, conversation: Conversation) -> list[Item]:
-        """The items of a conversation that towers read: all but those that the LLM writes."""
-        answered = conversation.answered(self.writes)
+        """The items of a conversation that towers read: all but those that the assistant learns to give."""
+        answered = conversation.answered(self.gives)
         return [item for item, given in zip(conversation.items, answered, strict=True) if not given]
 
     def read_item(self, item: Item) -> Parts:
@@ -252,17 +263,27 @@ class TinyLlavaProcessor(ProcessorMixin):
         """
         return self._parts(item, self.modalities[item.modality].outline, lambda part: [])
 
-    def outline_ids(self, item: Item) -> TextSpan:
-        """As many ids as the LLM writes for an item, marks included; all are the begin mark, and nothing beside it.
+    def outline_ids(self, item: Item) -> TextSpan | MadeSpan:
+        """As many ids as are learned for an item: marks included, all the begin mark, and nothing beside it.
+
+        Those of a decoder that makes it of words are none.
 
         Raises:
             KitError: as far as it is seen without decoding, the item cannot be written.
         """
         count = self.decoders[item.modality].num_ids(self.modalities[item.modality].outline(item.source))
+        if item.modality in self.makes:
+            return MadeSpan(item.modality, [NO_ID] * count)
         ids = [self.grammar.begin[item.modality]] * (count + 2)
         return TextSpan(ids, ids)
 
-    def _written(self, item: Item, writer: ItemWriter | None) -> TextSpan:
+    def _written(self, item: Item, writer: ItemWriter | None, before: Sequence[AnySpan]) -> TextSpan | MadeSpan:
+        words = before[-1] if before else None
+        if item.modality in self.makes and not (isinstance(words, TextSpan) and words.labels):
+            raise KitError(
+                f"{item.name or 'conversation'}: the assistant gives an item of {item.modality!r}, which its decoder "
+                "makes of the words in front of it, and there are none; write them, or give the item's 'text'"
+            )
         if writer is None:
             raise KitError(
                 f"{item.name or 'conversation'}: the assistant gives an item of {item.modality!r}, whose ids the model "
@@ -304,7 +325,7 @@ class TinyLlavaProcessor(ProcessorMixin):
                 attention within each.
         """
         layout = plan(
-            [e.spans if labels else [_without_labels(span) for span in e.spans] for e in encoded],
+            [e.spans if labels else _without_labels(e.spans) for e in encoded],
             pad_id=self.pad_id,
             padding_side=padding_side or ("right" if labels else "left"),
             max_length=max_length,
@@ -316,15 +337,27 @@ class TinyLlavaProcessor(ProcessorMixin):
             data["attention_mask"] = layout.attention_mask
         if layout.labels is not None:
             data["labels"] = layout.labels
-            if self.grammar is not None:
-                data["targets"] = self.grammar.targets(
-                    layout.input_ids.flatten()[layout.target_rows], layout.target_sides
-                )
+            if self.gives:
+                data["targets"] = self._targets(layout)
         items = {m: self._collate_items(m, encoded, layout) for m in layout.item_rows}
         if items:
             data["items"] = items
         data["plan"] = layout
         return Batch(data)
+
+    def _targets(self, layout: Plan) -> dict[str, Tensor]:
+        """Every group of ids that are learned, in order, with what of it is in the batch, as the model takes it."""
+        rows = layout.target_rows
+        if self.grammar is None:
+            targets = {TEXT: torch.arange(len(rows))}
+        else:
+            targets = self.grammar.targets(layout.input_ids.flatten()[rows], layout.target_sides)
+        for modality in sorted(self.makes):
+            decoder = self.decoders[modality]
+            empty = {group: torch.empty(0, dtype=torch.int64) for group in decoder.loss_weights}
+            found = decoder.targets(layout.made[modality].ids) if modality in layout.made else empty
+            targets |= {f"{modality}.{group}": each for group, each in found.items()}
+        return targets
 
     @property
     def pad_id(self) -> int:
@@ -385,12 +418,12 @@ class TinyLlavaProcessor(ProcessorMixin):
         return cls(tokenizer, config, preprocessors, catalog)
 
     def _with_markers(self, spans: Sequence[Span], conversation: Conversation) -> list[Span]:
-        """The spans with each item's begin and end texts around it; what is written in ids has marks of its own.
+        """The spans with each item's begin and end texts around it; what is learned to be given has marks of its own.
 
         Raises:
             KitError: the template lost or doubled an item.
         """
-        waiting = iter(zip(conversation.items, conversation.answered(self.writes), strict=True))
+        waiting = iter(zip(conversation.items, conversation.answered(self.gives), strict=True))
         out = []
         for span in spans:
             first, *rest = span.text.split(ITEM)
@@ -460,8 +493,10 @@ def _words_first(conversation: Conversation, modalities: Collection[str]) -> Con
     return replace(conversation, turns=tuple(turns))
 
 
-def _without_labels(span: TextSpan | ItemSpan) -> TextSpan | ItemSpan:
-    return replace(span, labels=None) if isinstance(span, TextSpan) else span
+def _without_labels(sample: Sample) -> Sample:
+    """The same where nothing is learned, so that no item is made of it either."""
+    kept = (span for span in sample if not isinstance(span, MadeSpan))
+    return [replace(span, labels=None) if isinstance(span, TextSpan) else span for span in kept]
 
 
 def _as_many(conversations: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The ids that the LLM writes for items, made once."""
+"""The ids that are learned for items, made once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..core.conversation import Conversation, Item
 from ..core.errors import KitError
-from ..core.fusion import TextSpan
+from ..core.fusion import MadeSpan, TextSpan
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import EncodedItem, TinyLlavaProcessor
 from .digests import decoder_digest, source_digest
@@ -38,11 +38,11 @@ class ItemCodes:
     ) -> None:
         self.model, self.processor = model, processor
         self.store = None if folder is None else FeatureStore(folder)
-        self._spaces = {} if folder is None else {m: decoder_digest(m, model, processor) for m in processor.writes}
+        self._spaces = {} if folder is None else {m: decoder_digest(m, model, processor) for m in processor.gives}
         # with its source, which is kept alive because what is no file's name is known by its id
-        self._kept: dict[tuple[str, object], tuple[object, TextSpan]] = {}
+        self._kept: dict[tuple[str, object], tuple[object, TextSpan | MadeSpan]] = {}
 
-    def __call__(self, item: Item) -> TextSpan:
+    def __call__(self, item: Item) -> TextSpan | MadeSpan:
         """The ids of an item, marks and what stands beside included.
 
         Raises:
@@ -55,7 +55,7 @@ class ItemCodes:
         """Encode what the assistant gives in these and was not encoded before; returns how many items that were."""
         wanted: dict[tuple[str, object], Item] = {}
         for conversation in conversations:
-            answered = conversation.answered(self.processor.writes)
+            answered = conversation.answered(self.processor.gives)
             wanted.update({_key(i): i for i, given in zip(conversation.items, answered, strict=True) if given})
         encoded = 0
         for modality in sorted({modality for modality, _ in wanted}):
@@ -74,7 +74,7 @@ class ItemCodes:
             digest = None if self.store is None else source_digest(item.source)
             if digest is not None and self.store.has(space, digest):
                 (part,) = self.store.get(space, digest)
-                span = _as_span(part.features)
+                span = _as_span(modality, part.features, made=modality in self.processor.makes)
             else:
                 span = self._encode(item)
                 encoded += 1
@@ -86,7 +86,7 @@ class ItemCodes:
             self.store.write(space, new)
         return encoded
 
-    def _encode(self, item: Item) -> TextSpan:
+    def _encode(self, item: Item) -> TextSpan | MadeSpan:
         try:
             read = self.processor.modalities[item.modality].read(item.source)
             return self.model.ids_of(item.modality, read, item.source if isinstance(item.source, str) else "")
@@ -94,14 +94,18 @@ class ItemCodes:
             raise KitError(f"{item.name}: {error}" if item.name else str(error)) from error
 
 
-def _as_tensor(span: TextSpan) -> Tensor:
-    """(n,) its ids, or (n, 1 + K) with those beside them."""
-    ids = torch.tensor(span.ids)  # (n,)
-    return ids if span.sides is None else torch.cat([ids[:, None], torch.tensor(span.sides)], 1)  # (n, 1 + K)
+def _as_tensor(span: TextSpan | MadeSpan) -> Tensor:
+    """(n,) its ids, or (n, k) with those beside them."""
+    ids = torch.tensor(span.ids)  # (n,) or (n, k)
+    if isinstance(span, MadeSpan) or span.sides is None:
+        return ids
+    return torch.cat([ids[:, None], torch.tensor(span.sides)], 1)  # (n, 1 + K)
 
 
-def _as_span(ids: Tensor) -> TextSpan:
+def _as_span(modality: str, ids: Tensor, *, made: bool) -> TextSpan | MadeSpan:
     """The inverse."""
+    if made:
+        return MadeSpan(modality, ids.tolist())
     main, sides = (ids, None) if ids.ndim == 1 else (ids[:, 0], ids[:, 1:].tolist())
     return TextSpan(main.tolist(), main.tolist(), sides)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,11 +11,14 @@ from torch import Tensor
 from transformers.generation.streamers import BaseStreamer
 
 from ..core.conversation import Conversation
-from ..core.decoders import IdStream, TextDecoder
+from ..core.decoders import HiddenDecoder, Made, TextDecoder, Words
 from ..core.errors import KitError, near
-from ..core.grammar import TEXT, Grammar, Piece
+from ..core.extension import picking
+from ..core.fusion import MadeSpan, TextSpan
+from ..core.grammar import TEXT, Piece
+from ..core.item_ids import ItemIds
 from ..core.modeling import TinyLlavaForConditionalGeneration
-from ..core.processing import TinyLlavaProcessor
+from ..core.processing import Encoded, TinyLlavaProcessor
 from .answering import TextPieces, options_for
 from .codes import ItemCodes
 
@@ -68,24 +71,26 @@ def replies(
     """The model's answer to each conversation with its items, greedy unless `generation` says otherwise.
 
     Args:
-        force: modalities of which an answer must hold an item. One that is made of text is made of the whole answer.
+        force: modalities of which an answer must hold an item. One that a decoder makes of words is made of the whole
+            answer, when it is complete.
         forbid: modalities of which it must not.
         max_new_tokens: see `answering.answer`; those of items count.
 
     Raises:
         KitError: a modality that the model does not make; see also `answering.answer`.
     """
-    batch, options = _prepared(model, processor, conversations, force, forbid, max_new_tokens, generation)
+    encoded, batch, options = _prepared(model, processor, conversations, force, forbid, max_new_tokens, generation)
     chosen: list[Tensor] = []
     ids = model.generate(**batch, sides=chosen, **options)[:, batch["input_ids"].shape[1] :]  # (B, new)
-    beside = processor.grammar.written(ids, chosen).tolist() if chosen else [None] * len(ids)
     made = []
     ends = _ends(model, options)
-    for row, sides in zip(ids.tolist(), beside, strict=True):
-        parts = [_part(piece, model, processor) for piece in _pieces(processor, _until_end(row, ends), sides)]
-        reply = Reply(tuple(part for part in parts if part is not None))
-        made.append(_read_aloud(reply, model, processor, force))
-    return made
+    for prompt, row, sides in zip(encoded, ids.tolist(), _beside(processor, ids, chosen), strict=True):
+        words = _until_end(row, ends)
+        parts = [_part(piece, model, processor) for piece in _pieces(processor, words, sides)]
+        said = Reply(tuple(part for part in parts if part is not None))
+        following = _Following(model, processor, prompt, words, sides, options)
+        made.append(Reply((*said.parts, *(following.item(modality, said.text) for modality in force))))
+    return [Reply(tuple(part for part in each.parts if part is not None)) for each in made]
 
 
 @torch.no_grad()
@@ -104,13 +109,16 @@ def reply(
 
     The pieces of an item, joined by its modality, are the item of the reply.
     """
-    batch, options = _prepared(model, processor, [conversation], force, forbid, max_new_tokens, generation)
-    streamer = _Streamer(model, processor, _ends(model, options), show)
+    (prompt,), batch, options = _prepared(model, processor, [conversation], force, forbid, max_new_tokens, generation)
+    ends = _ends(model, options)
+    streamer = _Streamer(model, processor, ends, show)
     model.generate(**batch, streamer=streamer, sides=streamer.chosen, **options)
-    spoken = _read_aloud(Reply(tuple(streamer.parts)), model, processor, force)
-    for part in spoken.parts[len(streamer.parts) :]:
-        show(part)
-    return spoken
+    words = _until_end(streamer.ids, ends)
+    (sides,) = _beside(processor, torch.tensor([streamer.ids]), streamer.chosen)
+    said = Reply(tuple(streamer.parts))
+    following = _Following(model, processor, prompt, words, sides, options)
+    made = [following.item(modality, said.text, show) for modality in force]
+    return Reply((*said.parts, *(each for each in made if each is not None)))
 
 
 def check_made(modalities: Iterable[str], decoders: Mapping[str, Any]) -> None:
@@ -135,8 +143,8 @@ def _prepared(
     forbid: Collection[str],
     max_new_tokens: int | None,
     generation: dict[str, Any],
-) -> tuple[Any, dict[str, Any]]:
-    """The batch, and what `generate` is told."""
+) -> tuple[list[Encoded], Any, dict[str, Any]]:
+    """The conversations, their batch, and what `generate` is told."""
     check_made((*force, *forbid), model.decoders)
     codes = ItemCodes(model, processor)
     encoded = [processor.encode(conversation, answer=True, writer=codes) for conversation in conversations]
@@ -146,7 +154,7 @@ def _prepared(
         "forbid": [modality for modality in forbid if modality in processor.writes],
     }
     length = batch["input_ids"].shape[1]
-    return batch, options_for(model, processor, length, max_new_tokens, **{**written, **generation})
+    return encoded, batch, options_for(model, processor, length, max_new_tokens, **{**written, **generation})
 
 
 def _ends(model: TinyLlavaForConditionalGeneration, options: Mapping[str, Any]) -> set[int]:
@@ -159,6 +167,11 @@ def _until_end(row: list[int], ends: Collection[int]) -> list[int]:
     """A row of a batch without its end and the padding behind it."""
     at = next((place for place, each in enumerate(row) if each in ends), len(row))
     return row[:at]
+
+
+def _beside(processor: TinyLlavaProcessor, ids: Tensor, chosen: list[Tensor]) -> list[list[list[int]] | None]:
+    """What stands beside new ids (B, n), of what was chosen there."""
+    return processor.grammar.written(ids, chosen).tolist() if chosen else [None] * len(ids)
 
 
 def _pieces(processor: TinyLlavaProcessor, row: list[int], sides: list[list[int]] | None) -> list[Piece]:
@@ -174,16 +187,51 @@ def _part(piece: Piece, model: TinyLlavaForConditionalGeneration, processor: Tin
     return Given(piece.modality, item, piece.closed, piece.dropped)
 
 
-def _read_aloud(
-    reply: Reply, model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, force: Collection[str]
-) -> Reply:
-    """The reply, behind it the items that are made of its text."""
-    made: list[Part] = []
-    for modality in force:
-        decoder = model.decoders[modality]
-        if isinstance(decoder, TextDecoder) and reply.text:
-            made.append(Given(modality, decoder.decode(reply.text)))
-    return Reply((*reply.parts, *made))
+class _Following:
+    """The items that decoders make of the words of an answer, behind it.
+
+    Args:
+        prompt: what was asked. words: (n,) the ids of the answer, without its end. sides: what stands beside them.
+        options: what `generate` was told.
+    """
+
+    def __init__(
+        self,
+        model: TinyLlavaForConditionalGeneration,
+        processor: TinyLlavaProcessor,
+        prompt: Encoded,
+        words: list[int],
+        sides: list[list[int]] | None,
+        options: Mapping[str, Any],
+    ) -> None:
+        self.model, self.processor, self.prompt = model, processor, prompt
+        self.words, self.sides = words, sides
+        self.pick = picking(options.get("do_sample", False), options.get("temperature"))
+
+    def item(self, modality: str, text: str, show: Show = lambda part: None) -> Given | None:
+        """The item of a modality, whose pieces `show` gets as they are made; None where it is not made of words."""
+        pieces, closed, dropped = [], False, 0
+        for piece in self._pieces(modality, text):
+            closed, dropped = piece.closed, piece.dropped
+            if piece.item is not None:
+                pieces.append(piece.item)
+                show(Given(modality, piece.item, closed, dropped))
+        return Given(modality, self.processor.modalities[modality].join(pieces), closed, dropped) if pieces else None
+
+    def _pieces(self, modality: str, text: str) -> Iterator[Made]:
+        decoder = self.model.decoders[modality]
+        if isinstance(decoder, TextDecoder) and text:
+            yield Made(decoder.decode(text), closed=True)
+        if isinstance(decoder, HiddenDecoder) and self.words:
+            yield from decoder.make(self._read(modality), self.pick)
+
+    def _read(self, modality: str) -> Words:
+        """The words as the LLM reads them once more, behind what was asked: as in training."""
+        answer = TextSpan(self.words, self.words, self.sides)
+        spans = [replace(s, labels=None) if isinstance(s, TextSpan) else s for s in self.prompt.spans]
+        whole = Encoded([*spans, answer, MadeSpan(modality)], self.prompt.items, self.prompt.name)
+        batch = self.processor.collate([whole], labels=True).to(self.model.device)
+        return self.model.words(modality, **{name: batch[name] for name in batch if name not in ("labels", "targets")})
 
 
 class _Streamer(BaseStreamer):
@@ -203,7 +251,7 @@ class _Streamer(BaseStreamer):
         self.parts: list[Part] = []
         self.seen_prompt = False
         self.chosen: list[Tensor] = []  # `generate` adds what it chose beside each new id, before it gives the id
-        self.taken = 0  # new ids
+        self.ids: list[int] = []  # those that were taken
         self.modality = TEXT  # of what is being generated; `item` is set where it is another
 
     def put(self, value: Tensor) -> None:
@@ -212,7 +260,7 @@ class _Streamer(BaseStreamer):
             return
         for each in value.flatten().tolist():
             self._take(each)
-            self.taken += 1
+            self.ids.append(each)
 
     def end(self) -> None:
         self._close(closed=False) if self.modality != TEXT else self.text.end()
@@ -221,7 +269,7 @@ class _Streamer(BaseStreamer):
         if self.modality == TEXT and each in self.begins:
             self.text.end()
             self.modality = self.begins[each]
-            self.item = _Item(self.decoders[self.modality].stream(), self.grammar, self.modality, self._beside())
+            self.item = ItemIds(self.decoders[self.modality].stream(), self.grammar, self.modality, self._beside())
         elif self.modality == TEXT and each in self.ends:
             return
         elif self.modality == TEXT:
@@ -233,7 +281,7 @@ class _Streamer(BaseStreamer):
 
     def _beside(self) -> list[Tensor]:
         """What was chosen beside the id that is taken, (1, K); nothing of a model without sides."""
-        return [each.cpu() for each in self.chosen[self.taken : self.taken + 1]]
+        return [each.cpu() for each in self.chosen[len(self.ids) : len(self.ids) + 1]]
 
     def _close(self, *, closed: bool) -> None:
         modality, item, dropped = self.modality, self.item, self.item.waiting
@@ -254,36 +302,3 @@ class _Streamer(BaseStreamer):
             self.parts[-1] += text
         else:
             self.parts.append(text)
-
-
-class _Item:
-    """An item that is being generated: ids that are waiting for their step to be whole, and the pieces there are.
-
-    Args:
-        beside: what was chosen beside its begin mark, (1, K), of a model that has sides.
-    """
-
-    def __init__(self, stream: IdStream, grammar: Grammar, modality: str, beside: list[Tensor]) -> None:
-        self.stream, self.grammar, self.modality = stream, grammar, modality
-        self.ids, self.chosen = [grammar.begin[modality]], beside
-        self.waiting = 0  # how many of them were not pushed
-        self.pieces: list[Any] = []
-
-    def push(self, each: int, beside: list[Tensor]) -> Any | None:
-        self.ids.append(each)
-        self.chosen += beside
-        self.waiting += 1
-        if not self.grammar.may_cut(each, len(self.ids) - 1):
-            return None
-        ids, self.waiting = self._last(self.waiting), 0
-        return self.stream.push(ids)
-
-    def _last(self, count: int) -> Tensor:
-        """The last ids, as the decoder counts them: (n,) or (n, 1 + sides)."""
-        first, _ = self.grammar.span(self.modality)
-        main = torch.tensor(self.ids[-count:]) - first - 2  # (n,)
-        columns = self.grammar.side_columns(self.modality)
-        if columns.start == columns.stop:
-            return main
-        beside = self.grammar.written(torch.tensor([self.ids]), self.chosen)[0, -count:, columns]  # (n, sides)
-        return torch.cat([main[:, None], beside], 1)  # (n, 1 + sides)

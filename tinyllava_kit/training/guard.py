@@ -28,7 +28,7 @@ def samples_for_parts(dataset: ConversationDataset, parts: Sequence[str]) -> dic
         fitting = (
             index
             for index, conversation in enumerate(dataset.conversations)
-            if (not modality or (modality, kind == "decoder") in _uses(conversation, dataset.processor.writes))
+            if (not modality or (modality, kind == "decoder") in _uses(conversation, dataset.processor.gives))
             and not isinstance(dataset[index], SkippedRow)
         )
         index = next(fitting, None)
@@ -41,9 +41,9 @@ def samples_for_parts(dataset: ConversationDataset, parts: Sequence[str]) -> dic
     return found
 
 
-def _uses(conversation: Conversation, writes: Collection[str]) -> set[tuple[str, bool]]:
-    """Each modality of which an item is read in a conversation (False) or written (True)."""
-    answered = conversation.answered(writes)
+def _uses(conversation: Conversation, gives: Collection[str]) -> set[tuple[str, bool]]:
+    """Each modality of which an item is read in a conversation (False) or given by the assistant (True)."""
+    answered = conversation.answered(gives)
     return {(item.modality, given) for item, given in zip(conversation.items, answered, strict=True)}
 
 

@@ -202,7 +202,7 @@ def _make_codes(
     folder: Path,
 ) -> None:
     """Let the processor write what the assistant gives in the data: encoded before training, unless it is streamed."""
-    if not processor.writes:
+    if not processor.gives:
         return
     codes = ItemCodes(model, processor, folder)
     if isinstance(dataset, ConversationDataset):

@@ -7,9 +7,10 @@ from typing import ClassVar
 import pytest
 from tinyllava_kit_speech_codec.mimi import MimiCodec
 from tinyllava_kit_speech_codec.single_book import NeuCodecCodec, Xcodec2Codec
+from tinyllava_kit_speech_codec.talkers import MimiTalker, NeuCodecTalker, Xcodec2Talker
 
 from tinyllava_kit.modalities.audio import AudioModality
-from tinyllava_kit.testing import TokenDecoderContract
+from tinyllava_kit.testing import HiddenDecoderContract, TokenDecoderContract
 
 from .conftest import sound
 
@@ -52,3 +53,31 @@ class TestNeuCodec(_SingleBook):
     @pytest.fixture
     def checkpoint(self, neucodec):
         return neucodec()[1]
+
+
+class _Talker(HiddenDecoderContract):
+    modality_class = AudioModality
+    options: ClassVar = {"layers": 2, "width": 64, "heads": 4}
+
+
+class TestMimiTalker(_Talker):
+    decoder_class = MimiTalker
+    options: ClassVar = {**_Talker.options, "books": 3}
+    checkpoint = TestMimi.checkpoint
+    items = TestMimi.items
+
+
+class TestDelayedMimiTalker(TestMimiTalker):
+    options: ClassVar = {**TestMimiTalker.options, "layout": "delay"}
+
+
+class TestXcodec2Talker(_Talker):
+    decoder_class = Xcodec2Talker
+    checkpoint = TestXcodec2.checkpoint
+    items = _SingleBook.items
+
+
+class TestNeuCodecTalker(_Talker):
+    decoder_class = NeuCodecTalker
+    checkpoint = TestNeuCodec.checkpoint
+    items = _SingleBook.items

@@ -7,9 +7,10 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from tinyllava_kit_speech_codec2.decoder import Codec2Decoder
+from tinyllava_kit_speech_codec2.talker import Codec2Talker
 
 from tinyllava_kit.modalities.audio import AudioModality, Waveform
-from tinyllava_kit.testing import TokenDecoderContract
+from tinyllava_kit.testing import HiddenDecoderContract, TokenDecoderContract
 
 
 class _Contract(TokenDecoderContract):
@@ -34,6 +35,14 @@ class Test700C(_Contract):
 
 class Test3200(_Contract):
     options: ClassVar = {"mode": "3200"}
+
+
+class TestTalker(HiddenDecoderContract):
+    decoder_class = Codec2Talker
+    modality_class = AudioModality
+    options: ClassVar = {"layers": 2, "width": 64, "heads": 4, "mode": "1200"}
+    checkpoint = _Contract.checkpoint
+    items = _Contract.items
 
 
 def vowel(seed: int, seconds: float, rate_hz: int = 8000) -> Waveform:

@@ -1,0 +1,26 @@
+"""The decoders `mimi_talker`, `xcodec2_talker` and `neucodec_talker`: a small transformer writes their ids."""
+
+from __future__ import annotations
+
+from tinyllava_kit.modalities.talker import Talker
+
+from .mimi import MimiCodec
+from .single_book import NeuCodecCodec, Xcodec2Codec
+
+
+class MimiTalker(Talker):
+    """See `Talker`; with `MimiCodec`'s layout ``delay``, all ids of a frame at one step."""
+
+    codec_class = MimiCodec
+
+
+class Xcodec2Talker(Talker):
+    """See `Talker`."""
+
+    codec_class = Xcodec2Codec
+
+
+class NeuCodecTalker(Talker):
+    """See `Talker`."""
+
+    codec_class = NeuCodecCodec

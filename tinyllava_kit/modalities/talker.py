@@ -1,0 +1,197 @@
+"""A way out for any codec: a small transformer writes its ids, of what the LLM holds of the words of its answer.
+
+The LLM writes words alone. LLaMA-Omni 2 (Fang et al., 2025, arXiv:2505.02625) and Qwen2.5-Omni (Xu et al., 2025,
+arXiv:2503.20215) speak so; here the words are complete before the first id is written.
+
+Legend: N items, P words, n ids, K sides, D width of the LLM, W of the talker, V ids in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, LlamaConfig, LlamaModel
+
+from ..core.decoders import HiddenDecoder, Losses, Made, Pick, TokenDecoder, TokenRows, Words
+from ..core.errors import KitError
+from ..core.extension import Extension, SideWriter
+from ..core.grammar import NO_ID, Grammar, allot
+from ..core.item_ids import ItemIds
+
+_ITEM = "item"  # what its ids are called in a grammar of their own
+
+
+class Talker(HiddenDecoder):
+    """Writes the ids of a `TokenDecoder`, which decodes them.
+
+    In front of an item's ids stand its words: of each, what the LLM holds and the embedding, each normed, joined by a
+    linear layer. Its ids are those of a vocabulary that has nothing else: begin mark, end mark, the codec's.
+
+    Args:
+        config: ``codec``, its configuration; ``layers``, ``width`` and ``heads`` of the transformer; ``max_ids``, after
+            which an item is cut.
+        width: D.
+
+    Raises:
+        KitError: sizes that no transformer has.
+    """
+
+    codec_class: ClassVar[type[TokenDecoder]]
+
+    def __init__(self, config: Mapping[str, Any], width: int) -> None:
+        super().__init__(config, width)
+        own, heads = config["width"], config["heads"]
+        if min(own, heads, config["layers"], config["max_ids"]) < 1 or own % (2 * heads):
+            raise KitError(
+                f"a talker of width {own} and {heads} heads, {config['layers']} layers and {config['max_ids']} ids: "
+                "expected numbers from 1, and a width that twice the heads divides"
+            )
+        self.codec = self.codec_class(config["codec"])
+        sides, cuts = {_ITEM: self.codec.sides}, {_ITEM: self.codec.cuts}
+        ranges = allot({_ITEM: dict(self.codec.ranges)}, 0)
+        self.grammar = Grammar(ranges, {_ITEM: self.codec.follows}, 0, sides=sides, cuts=cuts)
+        self.codec.rows = TokenRows(self.grammar.size + sum(side.size for side in self.codec.sides.values()), own)
+        nn.init.normal_(self.codec.rows.embedding)  # as large as the words
+        self.extension = Extension(self.grammar, {_ITEM: self.codec})
+        self.hidden_norm, self.embedding_norm = nn.RMSNorm(width), nn.RMSNorm(width)
+        self.join = nn.Linear(2 * width, own)
+        self.transformer = LlamaModel(
+            LlamaConfig(
+                vocab_size=1,  # it is given embeddings
+                hidden_size=own,
+                intermediate_size=4 * own,
+                num_hidden_layers=config["layers"],
+                num_attention_heads=heads,
+                num_key_value_heads=heads,
+                max_position_embeddings=config["max_ids"],
+                bos_token_id=None,
+                eos_token_id=None,
+            )
+        )
+
+    @classmethod
+    def read_config(
+        cls, checkpoint: str, *, layers: int = 4, width: int = 384, heads: int = 6, max_ids: int = 4000, **options: Any
+    ) -> dict[str, Any]:
+        """See `Decoder.read_config`; `checkpoint` and what else is given are the codec's."""
+        sizes = {"layers": layers, "width": width, "heads": heads, "max_ids": max_ids}
+        return {"codec": cls.codec_class.read_config(checkpoint, **options), **sizes}
+
+    def load_weights(self, checkpoint: str) -> None:
+        """Those of the codec; the talker is new."""
+        self.codec.load_weights(checkpoint)
+
+    def trained_modules(self) -> Sequence[nn.Module]:
+        """All but the codec and the transformer's one embedding, which nothing looks up."""
+        own = (self.codec.rows, self.hidden_norm, self.embedding_norm, self.join)
+        return (*own, self.transformer.layers, self.transformer.norm)
+
+    @property
+    def loss_weights(self) -> Mapping[str, float]:
+        return self.codec.loss_weights
+
+    def num_ids(self, item: Any) -> int:
+        """Marks included."""
+        return self.codec.num_ids(item) + 2
+
+    def encode(self, item: Any) -> Tensor:
+        """(n,) or (n, 1 + K), marks included."""
+        ids = self.codec.encode(item).cpu()
+        whole = torch.tensor(self.grammar.enclosed(_ITEM, ids, "item"))  # (n,)
+        beside = self.grammar.beside(_ITEM, ids)
+        return whole if beside is None else torch.cat([whole[:, None], torch.tensor(beside)], 1)  # (n, 1 + K)
+
+    def decode(self, ids: Tensor) -> Any:
+        main, sides = self._columns(ids)
+        (piece,) = self.grammar.pieces(main.tolist(), None if sides is None else sides.tolist())
+        return self.codec.decode(torch.tensor(piece.ids))
+
+    def targets(self, ids: Tensor) -> Mapping[str, Tensor]:
+        """Indices of places behind which an id stands, the items behind one another, (N * (n - 1),)."""
+        main, sides = self._columns(ids)
+        at = (main[:, 1:] != NO_ID).flatten().nonzero()[:, 0]  # (t,)
+        beside = None if sides is None else sides[:, 1:].flatten(0, 1)[at]  # (t, K)
+        found = self.grammar.targets(main[:, :-1].flatten()[at], beside)
+        return {group: at[found[f"{_ITEM}.{group}"]] for group in self.loss_weights}
+
+    def losses(self, words: Words, ids: Tensor, targets: Mapping[str, Tensor]) -> Losses:
+        before, after = ids[:, :-1], ids[:, 1:]
+        hidden = self._run(words, before)[:, words.mask.shape[1] :]  # (N, n - 1, W)
+        previous, _ = self._columns(before.flatten(0, 1))
+        following, beside = self._columns(after.flatten(0, 1))
+        wanted = {f"{_ITEM}.{group}": each for group, each in targets.items()}
+        found = self.extension.losses(_no_text, hidden.flatten(0, 1), previous, following, beside, wanted)
+        return {group.removeprefix(f"{_ITEM}."): each for group, each in found.items()}
+
+    @torch.no_grad()
+    def make(self, words: Words, pick: Pick) -> Iterator[Made]:
+        """As soon as the codec is certain of a piece. An item that is longer than `max_ids` is cut."""
+        device, begin, end = self.join.weight.device, self.grammar.begin[_ITEM], self.grammar.end[_ITEM]
+        ids = torch.tensor([[begin]], device=device)  # (1, n)
+        item, chosen = ItemIds(self.codec.stream(), self.grammar, _ITEM), []
+        if self.grammar.sides:
+            item.chosen = [torch.full((1, len(self.grammar.sides)), NO_ID)]
+        writer = SideWriter(self.grammar, pick, chosen)
+        embeds = torch.cat([self._embed_words(words), self._embed(ids)], 1)  # (1, P + 1, W)
+        cache, closed = DynamicCache(config=self.transformer.config), False
+        state_of, allowed = self.grammar.tables(device)
+        while not closed and ids.shape[1] < self.config["max_ids"]:
+            hidden = self.transformer(inputs_embeds=embeds, past_key_values=cache, use_cache=True).last_hidden_state
+            logits = self.extension.logits(_no_text, hidden[:, -1])  # (1, V)
+            ids = torch.cat([ids, pick(logits.masked_fill(~allowed[state_of[ids[:, -1]]], -torch.inf))[:, None]], 1)
+            if self.grammar.sides:
+                writer.choose(self.extension.side_logits(hidden))
+            closed = int(ids[0, -1]) == end
+            if not closed:
+                piece = item.push(int(ids[0, -1]), [each.cpu() for each in chosen[-1:]])
+                if piece is not None:
+                    yield Made(piece)
+                beside = writer.last(ids) if self.grammar.sides else None
+                embeds = self._embed(ids[:, -1:], beside)  # (1, 1, W)
+        yield Made(item.stream.finish(), closed, 0 if closed else item.waiting)
+
+    def idle(self) -> Tensor:
+        """Through every layer, of one word and one id."""
+        nothing = self.join.weight.new_zeros(1, 1, self.width)  # (1, 1, D)
+        begin = torch.full((1, 1), self.grammar.begin[_ITEM], device=nothing.device)
+        word = Words(nothing, nothing, torch.ones_like(begin, dtype=torch.bool))
+        embeds = torch.cat([self._embed_words(word), self._embed(begin)], 1)  # (1, 2, W)
+        hidden = self.transformer(inputs_embeds=embeds, use_cache=False).last_hidden_state  # (1, 2, W)
+        return (hidden.sum() + self.codec.rows.head.sum()) * 0
+
+    def _run(self, words: Words, ids: Tensor) -> Tensor:
+        """Words and ids (N, n) or (N, n, 1 + K) behind them -> (N, P + n, W)."""
+        main, sides = self._columns(ids)
+        embeds = torch.cat([self._embed_words(words), self._embed(main.clamp(min=0), sides)], 1)  # (N, P + n, W)
+        mask = torch.cat([words.mask, main != NO_ID], 1)  # (N, P + n)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)  # (N, P + n)
+        out = self.transformer(
+            inputs_embeds=embeds, attention_mask=mask.long(), position_ids=positions, use_cache=False
+        )
+        return out.last_hidden_state
+
+    def _embed_words(self, words: Words) -> Tensor:
+        """(N, P, W)."""
+        dtype = self.join.weight.dtype
+        hidden, embeddings = self.hidden_norm(words.hidden.to(dtype)), self.embedding_norm(words.embeddings.to(dtype))
+        return self.join(torch.cat([hidden, embeddings], -1))
+
+    def _embed(self, ids: Tensor, sides: Tensor | None = None) -> Tensor:
+        """(N, n) and (N, n, K) -> (N, n, W)."""
+        return self.extension.embed(self._no_row, ids, sides)
+
+    def _columns(self, ids: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Ids as they are learned -> main ids (...) and, of a codec that has sides, theirs (..., K)."""
+        return (ids[..., 0], ids[..., 1:]) if self.codec.sides else (ids, None)
+
+    def _no_row(self, ids: Tensor) -> Tensor:
+        """In place of the LLM's own embeddings, of which a talker has none."""
+        return self.join.weight.new_zeros(1).expand(*ids.shape, len(self.join.weight))
+
+
+def _no_text(hidden: Tensor) -> Tensor:
+    """The LLM's own logits, of which a talker has none: (..., W) -> (..., 0)."""
+    return hidden[..., :0]
