@@ -16,6 +16,9 @@ from tinyllava_kit.core.assembly import Assembly
 DRAWING = Path(__file__).parent / "plugins" / "drawing"
 GRID = 7
 
+# Of decoders that have a transformer of their own.
+SMALL = {"layers": 2, "width": 32, "heads": 2, "max_ids": 90}
+
 LINE = [[(0.0, 0.0), (1.0, 0.5)], [(0.5, 0.5)]]
 CORNER = [[(1.0, 1.0), (1.0, 0.0), (0.0, 0.0)]]
 
@@ -34,14 +37,16 @@ def drawing_model(
     hidden: int = 24,
     seed: int = 1,
     decoder: str = "strokes",
+    **sizes: int,
 ) -> tuple[Any, Any]:
-    """A toy model that draws, and its processor; with `pictures` it sees, too."""
+    """A toy model that draws, and its processor; with `pictures` it sees, too. `sizes` are of its decoder."""
+    sizes = {**(SMALL if decoder.startswith("sketching") else {}), **sizes, "grid": GRID}
     assembly = Assembly.from_flags(
         llm=f"llama:{toys.save_llama(folder / 'llm', tied=tied, hidden=hidden)}",
         towers=[f"image=clip:{toys.CLIP}"] if pictures else [],
         connectors=["image=linear"] if pictures else [],
         decoders=[f"drawing={decoder}"],
-        settings=[f"decoder.drawing.grid={GRID}"],
+        settings=[f"decoder.drawing.{name}={size}" for name, size in sizes.items()],
     )
     torch.manual_seed(seed)
     return assemble(assembly)

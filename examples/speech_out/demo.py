@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -51,25 +52,30 @@ def main() -> None:
     assets = demo_parser(__doc__).parse_args().assets
     assemble_once(assets, HERE / "assembly.yaml", "speaking")
     tinyllava(assets, "train", str(HERE / "recipe.yaml"))
-    print(by_heart(assets), flush=True)
-    model, processor = load_pretrained(assets / "speaking-runs" / "dates")
+    show(assets, assets / "speaking-runs", "demo-speech.html")
+
+
+def show(assets: Path, runs: Path, page: str) -> None:
+    """What the models of the folder `runs` say, by heart and of dates that they never heard: figures, and a page."""
+    print(by_heart(assets, runs), flush=True)
+    model, processor = load_pretrained(runs / "dates")
     spoken = speak(model, processor, assets)
     rows = judge(spoken)
     print_rows(rows)
     for line in facts(model, processor, spoken):
         print(line)
-    folder = assets / "speaking-runs" / "dates-results"
+    folder = runs / "dates-results"
     folder.mkdir(exist_ok=True)
     for number, each in enumerate(spoken):
         processor.modalities["audio"].write(each.sounds["the model"], str(folder / f"{number:02}.wav"))
         print(f"{number:02}.wav  asked: {each.text!r}  heard: {each.heard['the model']!r}")
-    write_page(assets / "demo-speech.html", assets, folder, spoken, rows)
-    print(f"the sounds, what was heard and the loss curves are in {assets.name}/demo-speech.html")
+    write_page(assets / page, runs, folder, spoken, rows)
+    print(f"the sounds, what was heard and the loss curves are in {assets.name}/{page}")
 
 
-def by_heart(assets: Path) -> str:
+def by_heart(assets: Path, runs: Path) -> str:
     """Ask the first model for the recordings that it was trained on: text, ids and samples, one by one."""
-    model, processor = load_pretrained(assets / "speaking-runs" / "by-heart")
+    model, processor = load_pretrained(runs / "by-heart")
     rows = read_rows(assets / "dates" / "by-heart.jsonl")
     answers = asked(model, processor, rows)
     exact = {"texts": 0, "samples": 0, "prompts that give another's": 0}
@@ -143,12 +149,14 @@ def ordinals(text: str) -> str:
         >>> ordinals("Monday, April 3rd.")
         'Monday, April third.'
     """
-    for figure, word in zip(("1st", "2nd", "3rd", "4th", "5th", "6th"), _ORDINALS, strict=True):
-        text = text.replace(figure, word)
-    return text
+    return re.sub(r"\b(1?\d|20)(st|nd|rd|th)\b", lambda found: _ORDINALS[int(found[1])], text)
 
 
-_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
+_ORDINALS = (
+    *("zeroth", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"),
+    *("eleventh", "twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth"),
+    *("nineteenth", "twentieth"),
+)
 
 
 def facts(
@@ -170,22 +178,22 @@ def facts(
     return [
         f"ended by the model: {closed} of {len(spoken)}; its words are those that were asked for: {texts}",
         f"first sound after {first[0]:.2f} s of {took:.2f} s; {seconds:.2f} s of sound, real-time factor "
-        f"{took / seconds:.1f}, {ids / seconds:.0f} steps of the LLM a second of sound",
+        f"{took / seconds:.1f}, {ids / seconds:.0f} ids a second of sound",
     ]
 
 
-def write_page(path: Path, assets: Path, folder: Path, spoken: Sequence[Spoken], rows: Sequence[Sequence[str]]) -> None:
+def write_page(path: Path, runs: Path, folder: Path, spoken: Sequence[Spoken], rows: Sequence[Sequence[str]]) -> None:
     """The page: each sound that the model made, what was asked for and heard."""
     cards = ""
     for number, each in enumerate(spoken):
         heard = each.heard["the model"]
         right = word_errors([(ordinals(each.text), ordinals(heard))]).rate == 0
         cards += card(shown(folder / f"{number:02}.wav"), heard, each.text, right=right)
-    loss = curves(assets / "speaking-runs")
+    loss = curves(runs)
     body = (
         f"{table(rows)}<h2>Dates that were never trained</h2><div class=cards>{cards}</div><h2>Training loss</h2>{loss}"
     )
-    path.write_text(document("Speaking", "Sounds that the LLM wrote, id by id", body), encoding="utf-8")
+    path.write_text(document("Speaking", "Sounds that were written id by id", body), encoding="utf-8")
 
 
 if __name__ == "__main__":

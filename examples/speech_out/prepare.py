@@ -31,13 +31,13 @@ from examples.speech.recordings import seconds
 from examples.speech.texts import Row, normalised, read_rows, write_rows
 from tinyllava_kit.core.saving import whole_directory
 
-CONVERSION = 1  # raise it when what is written changes: directories of an older one are made again
+CONVERSION = 2  # raise it when what is written changes: directories of an older one are made again
 SCRIPT = "examples/speech_out/prepare.py"
 SEED = 17
 LAYERS = 6
-TRAINED, HELD_OUT = 200, 20
+HELD_OUT = 20
 BY_HEART = 4
-DAYS, MONTHS, ORDINALS = range(7), range(6), range(1, 7)
+DAYS, MONTHS, ORDINALS = range(7), range(12), range(1, 21)
 RATE_HZ, FRAME = 8000, 320  # of the recordings, and of a frame in samples
 QUIET, MARGIN = 655, 160  # of 16 bits: what counts as silence; samples of it that stay on either side
 
@@ -51,7 +51,7 @@ def make_dates(prompts: Path, target: Path) -> str:
     dates = list(itertools.product(*([f"digits-{kind}-{n}" for n in numbers] for kind, numbers in names.items())))
     random.Random(SEED).shuffle(dates)
     (target / "clips").mkdir()
-    for name, part in {"test": dates[:HELD_OUT], "train": dates[HELD_OUT : HELD_OUT + TRAINED]}.items():
+    for name, part in {"test": dates[:HELD_OUT], "train": dates[HELD_OUT:]}.items():
         made: list[Row] = []
         for number, words in enumerate(part):
             made.append({"audio": f"clips/{name}-{number:03}.wav", "text": " ".join(texts[word] for word in words)})
@@ -61,7 +61,7 @@ def make_dates(prompts: Path, target: Path) -> str:
     by_heart = shortest(read_rows(prompts / "train.jsonl"), prompts, BY_HEART)
     write_rows(target / "by-heart.jsonl", [{**row, "audio": f"../{prompts.name}/{row['audio']}"} for row in by_heart])
     minutes = sum(seconds(file) for file in (target / "clips").glob("train-*.wav")) / 60
-    return f"{TRAINED} of {len(dates)} dates to train, {minutes:.1f} minutes; {HELD_OUT} held out; {BY_HEART} by heart"
+    return f"{len(dates) - HELD_OUT} dates to train, {minutes:.1f} minutes; {HELD_OUT} held out; {BY_HEART} by heart"
 
 
 def shortest(rows: Sequence[Row], folder: Path, count: int) -> list[Row]:

@@ -9,8 +9,11 @@ import torch
 import yaml
 
 from tests.strokes import drawing, drawing_model  # noqa: F401 (a fixture)
-from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor
+from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor, load_pretrained
 from tinyllava_kit.core.grammar import TEXT
+from tinyllava_kit.inference.answering import question
+from tinyllava_kit.inference.replies import Given, Reply, replies
+from tinyllava_kit.inference.replies import reply as streamed
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
@@ -73,6 +76,22 @@ def test_drawings_are_learned_exactly_and_each_by_its_name(decoder, tmp_path, ca
         assert model.decoders["drawing"].decode(torch.tensor(item.ids)) == strokes
 
 
+@pytest.mark.parametrize("decoder", ["sketching", "sketching_points"])
+def test_drawings_made_of_words_are_learned_exactly_by_an_llm_that_writes_words(decoder, tmp_path, capsys):
+    trained = run_recipe(prepare(tmp_path, decoder=decoder, max_steps=150))
+    assert "encoded 4 items of answers" in capsys.readouterr().out
+    logged = [entry for entry in json.loads((trained / "log.json").read_text()) if "loss" in entry]
+    assert logged[-1]["ids_right_drawing.x"] == logged[-1]["ids_right_text"] == 1.0
+    model, processor = load_pretrained(trained)
+    asked = [question(f"draw a {name}", [], processor) for name in SHAPES]
+    for conversation, reply, (name, strokes) in zip(
+        asked, replies(model, processor, asked, force=["drawing"], max_new_tokens=20), SHAPES.items(), strict=True
+    ):
+        assert reply == Reply((name, Given("drawing", strokes)))
+        assert streamed(model, processor, conversation, lambda part: None, force=["drawing"]) == reply
+        assert replies(model, processor, [conversation]) == [Reply((name,))]
+
+
 @pytest.mark.parametrize(
     "stage",
     [
@@ -82,15 +101,17 @@ def test_drawings_are_learned_exactly_and_each_by_its_name(decoder, tmp_path, ca
         {"workers": 1},
         {"train": {"decoder.drawing": "full"}},
         {"decoder": "points", "packing": True, "max_length": 256, "gradient_accumulation": 2, "batch_size": 1},
+        {"decoder": "sketching", "packing": True, "max_length": 256, "gradient_accumulation": 2, "batch_size": 1},
     ],
-    ids=["packed", "accumulated", "grouped", "workers", "rows alone", "with sides"],
+    ids=["packed", "accumulated", "grouped", "workers", "rows alone", "with sides", "of words"],
 )
 def test_every_way_of_making_batches_trains_it(stage, tmp_path):
     before = drawing_model(tmp_path, decoder=stage.get("decoder", "strokes"))[0].state_dict()
     trained = run_recipe(prepare(tmp_path, max_steps=2, logging_steps=1, **stage))
+    owner = "decoders.drawing.codec" if stage.get("decoder") == "sketching" else "decoders.drawing"
     after = TinyLlavaForConditionalGeneration.from_pretrained(trained).state_dict()
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
-    assert {"decoders.drawing.rows.embedding", "decoders.drawing.rows.head"} <= changed
+    assert {f"{owner}.rows.embedding", f"{owner}.rows.head"} <= changed
     assert ("language_model.lm_head.weight" in changed) == ("train" not in stage)
 
 

@@ -15,7 +15,7 @@ from examples.speech_out import demo, prepare
 def prompts(folder: Path) -> Path:
     """Recordings under the exchange's names: a tone each, in silence."""
     names = {
-        f"digits-{kind}-{n}": f"{kind}{n}" for kind, count in (("day", 7), ("mon", 12), ("h", 12)) for n in range(count)
+        f"digits-{kind}-{n}": f"{kind}{n}" for kind, count in (("day", 7), ("mon", 12), ("h", 21)) for n in range(count)
     }
     names |= {f"prompt-{n}": f"two words {n}" for n in range(6)}
     (folder / "clips").mkdir(parents=True)
@@ -33,11 +33,11 @@ def test_dates_are_whole_frames_and_no_held_out_one_is_trained(tmp_path: Path) -
     target = tmp_path / "dates"
     target.mkdir()
     said = prepare.make_dates(prompts(tmp_path / "asterisk"), target)
-    assert said.startswith("200 of 252 dates to train")
+    assert said.startswith("1660 dates to train")
     rows = {n: read_rows(target / f"{n}.jsonl") for n in ("train", "test", "by-heart")}
-    assert {name: len(part) for name, part in rows.items()} == {"train": 200, "test": 20, "by-heart": 4}
+    assert {name: len(part) for name, part in rows.items()} == {"train": 1660, "test": 20, "by-heart": 4}
     trained, held_out = ({row["text"] for row in rows[name]} for name in ("train", "test"))
-    assert len(trained | held_out) == 220
+    assert len(trained | held_out) == 1680
     assert {word for text in held_out for word in text.split()} <= {word for text in trained for word in text.split()}
     for row in [*rows["train"][:9], *rows["test"]]:
         with wave.open(str(target / row["audio"])) as sound:
@@ -55,3 +55,4 @@ def test_a_word_keeps_its_sound_and_little_silence() -> None:
 
 def test_figures_are_the_words_that_they_stand_for() -> None:
     assert demo.ordinals("Monday, April 3rd.") == "Monday, April third."
+    assert demo.ordinals("the 20th, not the 12th or 100th") == "the twentieth, not the twelfth or 100th"

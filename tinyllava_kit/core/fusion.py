@@ -57,11 +57,12 @@ class MadeSpan:
     """An item that a decoder makes of the learned text in front of it (`decoders.HiddenDecoder`); it takes no position.
 
     That text reaches back to what is not learned, or to another such item. `ids` are those that the decoder learns, or
-    rows of them; empty where it shall make the item.
+    rows of them; empty where it shall make the item, and in an outline, where `num_ids` says how many there would be.
     """
 
     modality: str
     ids: Sequence[Any] = ()
+    num_ids: int = 0
 
     num_tokens = 0
 

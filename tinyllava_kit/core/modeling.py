@@ -327,7 +327,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         with torch.no_grad():
             ids = decoder.encode(item).cpu()  # (n,) or (n, k)
         if isinstance(decoder, HiddenDecoder):
-            return MadeSpan(modality, ids.tolist())
+            return MadeSpan(modality, ids.tolist(), len(ids))
         whole = self.extension.grammar.enclosed(modality, ids, name or modality)
         return TextSpan(whole, whole, self.extension.grammar.beside(modality, ids))
 

@@ -25,7 +25,7 @@ from .encoding import encode_spans
 from .errors import KitError
 from .foreign import open_if_foreign
 from .fusion import AnySpan, ItemSpan, MadeSpan, Plan, Sample, TextSpan, plan
-from .grammar import NO_ID, TEXT, grammar_of
+from .grammar import TEXT, grammar_of
 from .interfaces import ChatTemplate, Connector, Modality, Preprocessor
 from .modeling import build_connector, build_decoder
 from .saving import HUB_ARGUMENTS, whole_directory
@@ -219,7 +219,8 @@ class TinyLlavaProcessor(ProcessorMixin):
                 continue
             item = next(waiting)
             if next(answered):
-                sample.append(self._written(item, writer or self.writer, sample))
+                if not (answer and item.modality in self.makes):  # of which nobody reads what was said before
+                    sample.append(self._written(item, writer or self.writer, sample))
                 continue
             if item.modality not in self.preprocessors:
                 reads = ", ".join(self.preprocessors) or "text only"
@@ -273,7 +274,7 @@ class TinyLlavaProcessor(ProcessorMixin):
         """
         count = self.decoders[item.modality].num_ids(self.modalities[item.modality].outline(item.source))
         if item.modality in self.makes:
-            return MadeSpan(item.modality, [NO_ID] * count)
+            return MadeSpan(item.modality, num_ids=count)
         ids = [self.grammar.begin[item.modality]] * (count + 2)
         return TextSpan(ids, ids)
 
@@ -355,7 +356,8 @@ class TinyLlavaProcessor(ProcessorMixin):
         for modality in sorted(self.makes):
             decoder = self.decoders[modality]
             empty = {group: torch.empty(0, dtype=torch.int64) for group in decoder.loss_weights}
-            found = decoder.targets(layout.made[modality].ids) if modality in layout.made else empty
+            learned = modality in layout.made and layout.made[modality].ids.numel()
+            found = decoder.targets(layout.made[modality].ids) if learned else empty
             targets |= {f"{modality}.{group}": each for group, each in found.items()}
         return targets
 

@@ -98,13 +98,25 @@ def _text(path: Path) -> Iterator[TextIO]:
     try:
         with path.open(encoding="utf-8", newline="\n") as file:
             yield file
-    except FileNotFoundError as error:
-        beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-        close = get_close_matches(path.name, beside)
-        advice = near(path.name, close) if close else f"check the path; its folder {'is' if beside else 'is not'} there"
-        raise KitError(f"cannot read data {str(path)!r}: no such file; {advice}") from error
+    except FileNotFoundError:
+        check_there(path)
+        raise
     except (OSError, UnicodeDecodeError) as error:
         raise KitError(f"cannot read data {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def check_there(path: str | os.PathLike[str]) -> None:
+    """
+    Raises:
+        KitError: there is no such file or directory; names one beside it that is called alike.
+    """
+    path = Path(path)
+    if path.exists():
+        return
+    beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = get_close_matches(path.name, beside)
+    advice = near(path.name, close) if close else f"check the path; its folder {'is' if beside else 'is not'} there"
+    raise KitError(f"cannot read data {str(path)!r}: no such file; {advice}")
 
 
 def _without_mark(lines: Iterable[str]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from ..core.conversation import split_placeholders
 from ..core.errors import KitError
 from ..core.specs import ModalitySpec
 from .huggingface import named_rows
-from .rows import Row, iterate_rows, locate
+from .rows import Row, check_there, iterate_rows, locate
 from .shards import named_files
 
 TEXT = "{text}"  # in a prompt: where the text stands that the answer is to be an item of
@@ -96,6 +96,14 @@ class Source(Strict):
         if self.path is None:
             return [Shard(self, str(self.dataset))]
         return [Shard(self, file) for file in named_files(self.path)]
+
+    def check_there(self) -> None:
+        """
+        Raises:
+            KitError: one of its files is not there.
+        """
+        for shard in self.shards() if self.path is not None else ():
+            check_there(shard.file)
 
     def rows(self) -> list[Row]:
         """All its rows.

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..core.conversation import Conversation, Item
 from ..core.errors import KitError
-from ..core.fusion import IGNORE_INDEX, Cut, Sample, TextSpan, plan
+from ..core.fusion import IGNORE_INDEX, Cut, MadeSpan, Sample, TextSpan, plan
 from ..core.processing import Encoded, TinyLlavaProcessor
 from ..data.dataset import conversations_of, mixed
 from ..data.sources import Source
@@ -57,6 +57,7 @@ class StageReport:
 
     rows: how many conversations; `lengths`: the positions of each that can be used, before anything is cut.
     tokens: positions by modality, ``text`` among them; `learned` is how many are labels.
+    made: ids by modality, of items that a decoder makes of words; they take no position.
     batches, steps: of the whole stage in one process. fill: of packed rows, the share that holds a sample.
     """
 
@@ -66,6 +67,7 @@ class StageReport:
     lengths: list[int] = field(default_factory=list)
     tokens: Counter[str] = field(default_factory=Counter)
     learned: int = 0
+    made: Counter[str] = field(default_factory=Counter)
     batches: int | None = None
     steps: int | None = None
     fill: float | None = None
@@ -198,6 +200,9 @@ def _count(encoded: Encoded, stage: Stage, report: StageReport) -> None:
     """Add a conversation's lengths to the report, and what its stage would do to it."""
     report.lengths.append(encoded.num_tokens)
     for span in encoded.spans:
+        if isinstance(span, MadeSpan):
+            report.made[span.modality] += span.num_ids
+            continue
         count = len(span.ids) if isinstance(span, TextSpan) else span.num_tokens
         report.tokens["text" if isinstance(span, TextSpan) else span.modality] += count
     if any(getattr(stage, name) for name in _WITHOUT_ANSWERS):

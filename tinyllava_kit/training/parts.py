@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from peft import LoraConfig
 from peft.tuners.lora import LoraModel
@@ -25,9 +25,7 @@ class OpenParts:
 
     def __init__(self, model: TinyLlavaForConditionalGeneration, training: Mapping[str, PartTraining]) -> None:
         parts = named_parts(model)
-        for name in training:
-            if name not in parts:
-                raise KitError(f"train.{name}: the model has no such part; {near(name, parts)}")
+        check_names(training, parts)
         model.requires_grad_(False)
         keep_trainable(model)
         self.adapters: dict[str, LoraModel] = {}
@@ -36,7 +34,7 @@ class OpenParts:
         self.kept = [name for name, how in training.items() if how.mode == "lora" and how.lora.keep]
         for name, wanted in training.items():
             if wanted.mode == "lora" and isinstance(parts[name], Decoder):
-                raise KitError(f"train.{name}: a decoder's rows are no linear layer for adapters; train it full")
+                raise KitError(f"train.{name}: a decoder takes no adapters; train it full")
             if wanted.mode == "lora":
                 self.adapters[name] = _add_lora(parts[name], wanted, model)
             elif wanted.mode == "partial":
@@ -52,6 +50,16 @@ class OpenParts:
         for adapter in self.adapters.values():
             adapter.merge_and_unload()
         self.adapters = {}
+
+
+def check_names(training: Iterable[str], parts: Collection[str]) -> None:
+    """
+    Raises:
+        KitError: a part that the model does not have.
+    """
+    for name in training:
+        if name not in parts:
+            raise KitError(f"train.{name}: the model has no such part; {near(name, list(parts))}")
 
 
 def _layers_from(first: int, part: nn.Module, name: str) -> list[nn.Module]:

@@ -22,6 +22,7 @@ from ..data.dataset import ConversationDataset
 from ..data.skipping import SkippedRows
 from ..data.stream import RowStream
 from ..inference.codes import ItemCodes
+from .ahead import check_ahead, of_stage
 from .arguments import training_arguments
 from .batches import Epochs
 from .batching import batches_of
@@ -60,21 +61,26 @@ def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
     # this gains was not measured by itself. Threads that are made from now on inherit it.
     torch.set_flush_denormal(True)
     join()
-    if only is not None:
-        recipe.stage(only)
+    wanted = recipe.stages if only is None else [recipe.stage(only)]
+    check_ahead(recipe.model, [s for s in wanted if not _is_complete(Path(recipe.output) / s.name)])
     source = Path(recipe.model)
     for stage in recipe.stages:
         target = Path(recipe.output) / stage.name
         if only in (None, stage.name):
-            if (target / "config.json").exists():
-                check_same(settings_of(stage, source, recipe.seed), stage, target)
-                say(f"stage {stage.name} is complete: {target}")
-            else:
-                run_stage(stage, source, target, seed=recipe.seed, report_to=recipe.report_to)
+            with of_stage(stage.name):
+                if _is_complete(target):
+                    check_same(settings_of(stage, source, recipe.seed), stage, target)
+                    say(f"stage {stage.name} is complete: {target}")
+                else:
+                    run_stage(stage, source, target, seed=recipe.seed, report_to=recipe.report_to)
         source = target
         if only == stage.name:
             break
     return source
+
+
+def _is_complete(target: Path) -> bool:
+    return (target / "config.json").exists()
 
 
 def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, report_to: Sequence[str] = ()) -> None:

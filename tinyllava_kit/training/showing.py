@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import KitError
-from ..core.fusion import IGNORE_INDEX, Plan
+from ..core.fusion import IGNORE_INDEX, Plan, PlannedSample
 from ..core.processing import Batch, TinyLlavaProcessor
 from ..data.dataset import Collator, ConversationDataset
 from ..data.skipping import SkippedRows
@@ -24,7 +24,7 @@ from .recipe import Recipe
 
 @dataclass(frozen=True)
 class Piece:
-    """What stands behind one another in a row: ``text``, ``learned`` text, or an ``item``.
+    """What stands behind one another in a row: ``text``, ``learned`` text, an ``item``, or one ``made`` of these words.
 
     text: as the tokenizer decodes it; of an item, its modality. count: positions.
     """
@@ -105,15 +105,25 @@ def _pieces(plan: Plan, index: int, processor: TinyLlavaProcessor) -> Iterator[P
     """Of one sample: each item, and the text between them, cut where what is learned begins and ends."""
     sample = plan.samples[index]
     ids, labels = plan.input_ids[sample.row].tolist(), plan.labels[sample.row].tolist()
+    marks = [(item.start, Piece("item", item.modality, item.num_tokens)) for item in plan.items if item.sample == index]
+    marks += [(start, Piece("made", modality, 0)) for modality, start in _made(plan, sample)]
     at = sample.start
-    for item in [*(item for item in plan.items if item.sample == index), None]:
-        end = sample.start + sample.num_tokens if item is None else item.start
+    for end, mark in [*sorted(marks, key=lambda each: each[0]), (sample.start + sample.num_tokens, None)]:
         for learned, positions in groupby(range(at, end), key=lambda position: labels[position] != IGNORE_INDEX):
             run = [ids[position] for position in positions]
             yield Piece("learned" if learned else "text", processor.decode(run), len(run))
-        if item is not None:
-            yield Piece("item", item.modality, item.num_tokens)
-            at = item.start + item.num_tokens
+        if mark is not None:
+            yield mark
+            at = end + mark.count
+
+
+def _made(plan: Plan, sample: PlannedSample) -> Iterator[tuple[str, int]]:
+    """The items of a sample that are made of words, and where these end in its row."""
+    for modality, items in plan.made.items():
+        for last in items.words.max(1).values.tolist():
+            row, at = divmod(last, plan.input_ids.shape[1])
+            if row == sample.row and sample.start <= at < sample.start + sample.num_tokens:
+                yield modality, at + 1
 
 
 _STYLE = """
@@ -121,7 +131,7 @@ _STYLE = """
 .name { color: #666; font-size: 85%; }
 .text { font-family: monospace; white-space: pre-wrap; overflow-wrap: anywhere; }
 .learned { background: #bdeac0; }
-.item { background: #c9def7; border-radius: 3px; padding: 0 0.3em; }
+.item, .made { background: #c9def7; border-radius: 3px; padding: 0 0.3em; }
 """
 
 
@@ -132,7 +142,10 @@ def write_page(rows: Sequence[ShownRow], path: str | os.PathLike[str]) -> None:
         KitError: it cannot be written.
     """
     body = "".join(_row_html(number, row) for number, row in enumerate(rows))
-    legend = "<p>Green is learned; blue is an item, with its positions; a line at the left is a sample.</p>"
+    legend = (
+        "<p>Green is learned; blue is an item, with its positions, or one that is made of the words in front of it; a "
+        "line at the left is a sample.</p>"
+    )
     try:
         Path(path).write_text(document("A batch", legend + body, _STYLE), encoding="utf-8")
     except OSError as error:
@@ -153,6 +166,11 @@ def _sample_html(sample: ShownSample) -> str:
     return f"<div class=sample><div class=name>{name}</div><div class=text>{pieces}</div></div>"
 
 
+def said_of(piece: Piece) -> str:
+    """A piece in words, without its colour."""
+    return {"item": f"{piece.text}: {piece.count}", "made": f"made: {piece.text}"}.get(piece.kind, piece.text)
+
+
 def _piece_html(piece: Piece) -> str:
-    said = html.escape(f"{piece.text}: {piece.count}" if piece.kind == "item" else piece.text)
+    said = html.escape(said_of(piece))
     return said if piece.kind == "text" else f"<span class={piece.kind}>{said}</span>"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 WRONG = 2  # the exit code of a check that found something
 _BAR = 40  # the widest bar of a histogram
-_COLOURS = {"learned": {"fg": "green", "bold": True}, "item": {"fg": "cyan"}, "text": {}}
+_COLOURS = {"learned": {"fg": "green", "bold": True}, "item": {"fg": "cyan"}, "made": {"fg": "cyan"}}
 
 
 @click.group(short_help="Check and show the data of a recipe.")
@@ -64,6 +64,7 @@ def _show_report(report: StageReport) -> None:
         rows += [(meaning, f"{count:,}")] if count else []
     rows += [(f"positions of {name}", f"{count:,}") for name, count in sorted(report.tokens.items())]
     rows.append(("positions that are learned", f"{report.learned:,}"))
+    rows += [(f"ids of {name}, made of words", f"{count:,}") for name, count in sorted(report.made.items())]
     if report.steps is not None:
         rows += [("batches, in one process", f"{report.batches:,}"), ("steps", f"{report.steps:,}")]
     if report.fill is not None:
@@ -121,8 +122,10 @@ def _show_row(number: int, row: ShownRow) -> None:
 
 
 def _styled(piece: Piece) -> str:
-    if piece.kind == "item":
-        return click.style(f"[{piece.text}: {piece.count}]", **_COLOURS["item"])
+    from tinyllava_kit.training.showing import said_of
+
+    if piece.kind in ("item", "made"):
+        return click.style(f"[{said_of(piece)}]", **_COLOURS[piece.kind])
     if piece.kind == "learned":  # also where there are no colours
         return click.style(f"«{piece.text}»", **_COLOURS["learned"])
     return piece.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tinyllava_kit import hookimpl
 from tinyllava_kit.core.specs import DecoderSpec, ModalitySpec, Option, TokenType
+from tinyllava_kit.modalities.talker_options import TALKER_OPTIONS
 
 DRAWING = ModalitySpec(
     name="drawing",
@@ -31,6 +32,19 @@ POINTS = DecoderSpec(
 )
 
 
+SKETCHING = tuple(
+    DecoderSpec(
+        name=name,
+        target=f"tinyllava_kit_drawing.sketching:{target}",
+        summary="a small transformer draws, of what the LLM holds of its words",
+        modality="drawing",
+        reads="hidden",
+        options=(*STROKES.options, *TALKER_OPTIONS),
+    )
+    for name, target in (("sketching", "SketchingDecoder"), ("sketching_points", "SketchingPointsDecoder"))
+)
+
+
 @hookimpl
 def tinyllava_modalities() -> tuple[ModalitySpec, ...]:
     return (DRAWING,)
@@ -38,4 +52,4 @@ def tinyllava_modalities() -> tuple[ModalitySpec, ...]:
 
 @hookimpl
 def tinyllava_decoders() -> tuple[DecoderSpec, ...]:
-    return (STROKES, POINTS)
+    return (STROKES, POINTS, *SKETCHING)
