@@ -39,11 +39,12 @@ demo-more-audio: demo-audio
 	$(BIN)/python examples/speech/student.py --assets $(DEMO)
 	$(BIN)/python examples/speech/distill.py --assets $(DEMO)
 
-# An LLM that learns to say dates; by itself.
+# An LLM that learns to say dates, id by id; and one that writes words, and a talker that says them. By itself.
 demo-speech: install
 	$(BIN)/python examples/speech/prepare.py --out $(DEMO)
 	$(BIN)/python examples/speech_out/prepare.py --out $(DEMO)
 	$(BIN)/python examples/speech_out/demo.py --assets $(DEMO)
+	$(BIN)/python examples/speech_out/talker.py --assets $(DEMO)
 
 bench-quick: install
 	$(BIN)/python -m benchmarks

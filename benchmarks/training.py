@@ -22,7 +22,7 @@ from . import process
 from .figure import Figure
 from .words import IMAGE, PAD, SPECIAL, word_tokenizer
 
-INSTRUCT, EMPTY, CACHED = 0.667, 0.05, 0.333  # 1.5 and 3 times as many target tokens a second
+EMPTY = 0.05
 ROUNDS = 3
 
 
@@ -48,10 +48,34 @@ class Sizes:
         return (self.image // self.patch) ** 2
 
 
+@dataclass(frozen=True)
+class Task:
+    """What is trained: the connector, with features that are cached, or the LLM, too.
+
+    figure: how its figures are called. goal: for its time; None: it is information. captions: its rows are pictures
+    with a sentence each, and not the mixture.
+    """
+
+    sizes: Sizes
+    figure: str
+    goal: float | None
+    trains_llm: bool = False
+    captions: bool = False
+
+    @property
+    def trained(self) -> dict[str, str]:
+        """As a recipe's stage has it."""
+        return {"connector.image": "full", **({"llm": "full"} if self.trains_llm else {})}
+
+
 # The share of the tower in a forward is that of CLIP-L beside TinyLlama-1.1B, and of SigLIP-so400m beside SmolLM2-135M.
+_LARGE_LLM = Sizes(width=512, layers=4, vision=192, vision_layers=4)
+_LARGE_TOWER = Sizes(width=576, layers=2, vision=1152, vision_layers=2, words=3300)
+# The goals are 1.5 and 3 times as many target tokens a second.
 TASKS = {
-    "instruct": Sizes(width=512, layers=4, vision=192, vision_layers=4),
-    "pretrain": Sizes(width=576, layers=2, vision=1152, vision_layers=2, words=3300),
+    "instruct": Task(_LARGE_LLM, "packed", 0.667, trains_llm=True),
+    "pretrain": Task(_LARGE_TOWER, "packed_and_cached", 0.333),
+    "captions": Task(_LARGE_TOWER, "captions_cached", None, captions=True),
 }
 # LLaVA's instruction mixture: the share of a kind of rows, turns, words of a question and of an answer.
 MIXTURE = (
@@ -69,10 +93,10 @@ def figures(tasks: Mapping[str, Sizes] | None = None) -> Iterator[Figure]:
     import tempfile
 
     with tempfile.TemporaryDirectory() as scratch:
-        for task, sizes in (tasks or TASKS).items():
+        for task, sizes in (tasks or {name: task.sizes for name, task in TASKS.items()}).items():
             place = Path(scratch) / task
             process.call(prepare, place, task, sizes)
-            goal = INSTRUCT if task == "instruct" else CACHED
+            name, goal = TASKS[task].figure, TASKS[task].goal
             times, peaks, fill = [], [], 0.0
             for number in range(ROUNDS):
                 theirs = process.call(train_llava, place, task, sizes)
@@ -80,9 +104,8 @@ def figures(tasks: Mapping[str, Sizes] | None = None) -> Iterator[Figure]:
                 times.append(mine["seconds"] / theirs["seconds"])
                 peaks.append(mine["peak"] / theirs["peak"])
                 fill = mine["fill"]
-            name = "packed" if task == "instruct" else "packed_and_cached"
             yield Figure(name=f"train_{name}_time_in_llava", value=statistics.median(times), goal=goal)
-            yield Figure(name=f"train_{name}_empty", value=1 - fill, goal=EMPTY)
+            yield Figure(name=f"train_{name}_empty", value=1 - fill, goal=None if goal is None else EMPTY)
             yield Figure(name=f"train_{name}_peak_in_llava", value=statistics.median(peaks))
 
 
@@ -128,8 +151,8 @@ def make_rows(task: str, sizes: Sizes) -> Iterator[dict[str, Any]]:
 
     kinds = draw.choices(MIXTURE, [kind[0] for kind in MIXTURE], k=sizes.rows)
     for number, (_, turns, question, answer, seen) in enumerate(kinds):
-        asked = {"image": f"{number}.png"} if seen or task == "pretrain" else {}
-        if task == "pretrain":
+        asked = {"image": f"{number}.png"} if seen or TASKS[task].captions else {}
+        if TASKS[task].captions:
             pairs = [(words(8), words(draw.gauss(24, 8)))]
         else:
             count = max(1, round(draw.gauss(turns, turns / 3)))
@@ -142,7 +165,7 @@ def make_rows(task: str, sizes: Sizes) -> Iterator[dict[str, Any]]:
 
 
 def train_ours(place: Path, task: str, sizes: Sizes, number: int) -> dict[str, float]:
-    """One epoch of a packed stage; of captions with features that an epoch before has left in the cache."""
+    """One epoch of a packed stage; where the connector learns alone, with features that are in the cache."""
     import torch
 
     from tinyllava_kit.training.recipe import Recipe
@@ -164,11 +187,11 @@ def train_ours(place: Path, task: str, sizes: Sizes, number: int) -> dict[str, f
     stage = {
         "name": task,
         "data": str(place / f"{task}.json"),
-        "train": _trained(task),
+        "train": TASKS[task].trained,
         "packing": True,
         "max_length": sizes.longest,
         "batch_size": sizes.batch // 4,
-        "cache_features": {"mode": task == "pretrain", "dir": str(place / "cache")},
+        "cache_features": {"mode": not TASKS[task].trains_llm, "dir": str(place / "cache")},
         "logging_steps": 1,
         "save_steps": 1000,
     }
@@ -197,7 +220,7 @@ def train_llava(place: Path, task: str, sizes: Sizes) -> dict[str, float]:
     )
     parts = model.model
     for name, part in (("tower", parts.vision_tower), ("llm", parts.language_model), ("llm", model.lm_head)):
-        part.requires_grad_(name in _trained(task))
+        part.requires_grad_(name in TASKS[task].trained)
     arguments = TrainingArguments(
         output_dir=str(place / "llava"),
         per_device_train_batch_size=sizes.batch,
@@ -249,10 +272,6 @@ def pad_sequences(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
     pixels = [each for row in rows for each in row["pixels"]]
     return {**batch, "pixel_values": torch.stack(pixels)} if pixels else batch
-
-
-def _trained(task: str) -> dict[str, str]:
-    return {"connector.image": "full", **({"llm": "full"} if task == "instruct" else {})}
 
 
 def _text_config(sizes: Sizes) -> Any:

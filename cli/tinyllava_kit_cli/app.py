@@ -144,6 +144,8 @@ def main(args: list[str] | None = None) -> None:
     """The console entry: runs `cli` and exits with 0, 1 (findings), 2 (user error), 130 or 141."""
     # peft imports bitsandbytes, which recommends a package for 4-bit weights to everybody
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    if not sys.stderr.isatty():  # transformers reads it when it is imported
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         code = cli.main(args, prog_name="tinyllava", standalone_mode=False)
         sys.stdout.flush()

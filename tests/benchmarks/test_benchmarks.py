@@ -282,7 +282,7 @@ def test_both_sides_learn_the_same_sequences(tmp_path, task):
 
 
 def test_rows_are_spread_like_those_of_the_mixture():
-    sizes = dataclasses.replace(training.TASKS["instruct"], rows=400)
+    sizes = dataclasses.replace(training.TASKS["instruct"].sizes, rows=400)
     rows = list(training.make_rows("instruct", sizes))
     turns = [len(row["conversations"]) // 2 for row in rows]
     words = [sum(len(said["value"].split()) for said in row["conversations"]) for row in rows]

@@ -177,10 +177,11 @@ class LanguageModelSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderSpec(Spec):
-    """A way out of the LLM into a modality. Target: a `core.decoders.TokenDecoder` or `TextDecoder` class.
+    """A way out of the LLM into a modality. Target: a class of `core.decoders`, of the kind that `reads` says.
 
     `modality` is the name of the modality that it makes. `reads` is what it makes it of: ids that the LLM writes
-    (``tokens``) or the text of an answer (``text``). `checkpoint` is the one taken where the user names none.
+    (``tokens``, a `TokenDecoder`), what it holds of the words of an answer (``hidden``, a `HiddenDecoder`) or their
+    text (``text``, a `TextDecoder`). `checkpoint` is the one taken where the user names none.
     """
 
     kind: ClassVar[str] = "decoder"
