@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.strokes import CORNER, LINE, drawing  # noqa: F401 (a fixture)
-from tinyllava_kit.testing import TokenDecoderContract
+from tinyllava_kit.testing import HiddenDecoderContract, TokenDecoderContract
 
 pytestmark = pytest.mark.usefixtures("drawing")
 
@@ -126,3 +126,89 @@ def test_what_breaks_the_contract_beside_ids_fails_its_test(
 def test_what_breaks_the_contract_fails_its_test(change: Callable[[Any], None], name: str, message: str) -> None:
     with pytest.raises(Exception, match=message):
         getattr(contract(change), name)("")
+
+
+def hidden_contract(
+    change: Callable[[Any], None] = lambda decoder: None, *, name: str = "SketchingDecoder"
+) -> HiddenDecoderContract:
+    """The contract of a decoder that draws of words, that `change` was done to."""
+    from tinyllava_kit_drawing import sketching
+    from tinyllava_kit_drawing.strokes import DrawingModality
+
+    class Contract(HiddenDecoderContract):
+        decoder_class = getattr(sketching, name)
+        modality_class = DrawingModality
+        options: ClassVar = {"grid": 3, "layers": 2, "width": 32, "heads": 2, "max_ids": 60}
+
+        def items(self):
+            return ITEMS
+
+        def _toy(self, checkpoint):
+            model = super()._toy(checkpoint)
+            change(model.decoders["it"])
+            return model
+
+    return Contract()
+
+
+@pytest.mark.parametrize("decoder", ["SketchingDecoder", "SketchingPointsDecoder"])
+@pytest.mark.parametrize("name", [name for name in dir(HiddenDecoderContract) if name.startswith("test_")])
+def test_a_transformer_that_draws_keeps_the_contract(name: str, decoder: str) -> None:
+    getattr(hidden_contract(name=decoder), name)("")
+
+
+def losses_that(change: Callable[[Any, Any, Any], Any]) -> Callable[[Any], None]:
+    def apply(decoder: Any) -> None:
+        losses = decoder.losses
+        decoder.losses = lambda words, ids, targets: change(losses, words, (ids, targets))
+
+    return apply
+
+
+def reads_padding(losses: Any, words: Any, rest: Any) -> Any:
+    return losses(type(words)(words.hidden, words.embeddings, torch.ones_like(words.mask)), *rest)
+
+
+def costs_nothing(losses: Any, words: Any, rest: Any) -> Any:
+    return {group: (0 * each, hits) for group, (each, hits) in losses(words, *rest).items()}
+
+
+def deaf(losses: Any, words: Any, rest: Any) -> Any:
+    return losses(type(words)(0 * words.hidden, 0 * words.embeddings, words.mask), *rest)
+
+
+def leaves_out_the_end(decoder: Any) -> None:
+    targets = decoder.targets
+    decoder.targets = lambda ids: {group: each[:-2] for group, each in targets(ids).items()}
+
+
+def idles_without_a_graph(decoder: Any) -> None:
+    decoder.idle = lambda: torch.zeros(())
+
+
+def never_ends(decoder: Any) -> None:
+    make = decoder.make
+    decoder.make = lambda words, pick: (piece for piece in make(words, pick) if not piece.closed)
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "message"),
+    [
+        (counts_one_more, "test_the_count_is_that_of_the_ids", "9 counted, 8 ids"),
+        (losses_that(reads_padding), "test_a_batch_changes_nothing", "other losses in a batch"),
+        (losses_that(costs_nothing), "test_every_target_has_a_loss", "an item costs a new decoder nothing"),
+        (leaves_out_the_end, "test_every_target_has_a_loss", "targets are less than the ids of the item"),
+        (
+            idles_without_a_graph,
+            "test_a_batch_without_items_reaches_all_that_is_trained",
+            "no gradient, expected one of zero|does not require grad",
+        ),
+        (losses_that(deaf), "test_four_items_are_learned_exactly", "is not learned"),
+        (never_ends, "test_four_items_are_learned_exactly", "is not ended"),
+    ],
+)
+def test_what_breaks_the_contract_of_words_fails_its_test(
+    change: Callable[[Any], None], name: str, message: str
+) -> None:
+    with pytest.raises(Exception, match=message):
+        getattr(hidden_contract(change), name)("")
