@@ -101,6 +101,7 @@ def test_the_card_has_the_facts_and_no_more(place):
     assert body.index("## Stage first") < body.index("## Stage second")
     assert re.search(r"- trained: connector.image \(full, [\d,]+ parameters\)\n", body)
     assert re.search(r"- 3 steps in 0:00:\d\d on .*, last loss \d", body)
+    assert re.search(r"- AdamW, learning rate \S+ \(connector.image\), \w+, warm-up \d+%; batches of \d+ x 1", body)
     assert "Nothing was measured on this model." in body
     assert f"pip install '{tower['distribution']}=={tower['version']}'" in body
     assert body.startswith(MARK)

@@ -102,7 +102,9 @@ def _parts(config: Mapping[str, Any]) -> list[str]:
 def _stage(stage: Mapping[str, Any]) -> list[str]:
     trained = [f"{part['name']} ({part['mode']}, {part['trained']:,} parameters)" for part in stage["parts"]]
     skipped = f", {stage['skipped']} rows skipped" if stage["skipped"] else ""
-    data = [f"`{source['path'] or source['dataset']}`" for source in stage["settings"]["data"]]
+    how = stage["settings"]
+    data = [f"`{source['path'] or source['dataset']}`" for source in how["data"]]
+    rates = ", ".join(f"{part['learning_rate']:g} ({part['name']})" for part in stage["parts"])
     return [
         f"## Stage {stage['name']}",
         "",
@@ -110,6 +112,9 @@ def _stage(stage: Mapping[str, Any]) -> list[str]:
         f"- data: {', '.join(data)}: {stage['samples'] or 'a stream of'} samples{skipped}",
         f"- {stage['steps']} steps in {timedelta(seconds=round(stage['seconds']))} on {stage['device']}, "
         f"last loss {stage['loss']:.4g}",
+        f"- AdamW, learning rate {rates}, {how['schedule']}, warm-up {how['warmup_ratio']:.0%}; batches of "
+        f"{how['batch_size']} x {how['gradient_accumulation']} a process, at most {how['max_length']} positions of a "
+        f"sample, seed {how['seed']}",
         f"- command: `{stage['command']}`",
         "",
         "```yaml",
