@@ -17,7 +17,7 @@ DRAWING = Path(__file__).parent / "plugins" / "drawing"
 GRID = 7
 
 # Of decoders that have a transformer of their own.
-SMALL = {"layers": 2, "width": 32, "heads": 2, "max_ids": 90}
+SMALL = {"layers": 2, "width": 32, "heads": 2, "dropout": 0, "max_ids": 90}
 
 LINE = [[(0.0, 0.0), (1.0, 0.5)], [(0.5, 0.5)]]
 CORNER = [[(1.0, 1.0), (1.0, 0.0), (0.0, 0.0)]]
@@ -37,7 +37,7 @@ def drawing_model(
     hidden: int = 24,
     seed: int = 1,
     decoder: str = "strokes",
-    **sizes: int,
+    **sizes: float,
 ) -> tuple[Any, Any]:
     """A toy model that draws, and its processor; with `pictures` it sees, too. `sizes` are of its decoder."""
     sizes = {**(SMALL if decoder.startswith("sketching") else {}), **sizes, "grid": GRID}

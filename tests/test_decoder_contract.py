@@ -138,7 +138,7 @@ def hidden_contract(
     class Contract(HiddenDecoderContract):
         decoder_class = getattr(sketching, name)
         modality_class = DrawingModality
-        options: ClassVar = {"grid": 3, "layers": 2, "width": 32, "heads": 2, "max_ids": 60}
+        options: ClassVar = {"grid": 3, "layers": 2, "width": 32, "heads": 2, "dropout": 0.0, "max_ids": 60}
 
         def items(self):
             return ITEMS

@@ -669,7 +669,11 @@ class HiddenDecoderContract:
             out.loss.backward()
             for group, (each, _) in out.target_groups.items():
                 losses.setdefault(group, []).append(each)
-        gradients = {n: p.grad.clone() for n, p in decoder.named_parameters() if p.grad is not None}
+        gradients = {}
+        for name, parameter in decoder.named_parameters():
+            if parameter.requires_grad:
+                assert parameter.grad is not None, f"{name}: no gradient; what is trained must be in every loss"
+                gradients[name] = parameter.grad.clone()
         return {group: torch.cat(each).sort().values for group, each in losses.items()}, gradients
 
     def _learn(

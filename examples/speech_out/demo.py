@@ -52,14 +52,14 @@ def main() -> None:
     assets = demo_parser(__doc__).parse_args().assets
     assemble_once(assets, HERE / "assembly.yaml", "speaking")
     tinyllava(assets, "train", str(HERE / "recipe.yaml"))
-    show(assets, assets / "speaking-runs", "demo-speech.html")
+    show(assets, assets / "speaking-runs", assets / "dates", "demo-speech.html")
 
 
-def show(assets: Path, runs: Path, page: str) -> None:
-    """What the models of the folder `runs` say, by heart and of dates that they never heard: figures, and a page."""
-    print(by_heart(assets, runs), flush=True)
+def show(assets: Path, runs: Path, data: Path, page: str) -> None:
+    """What the models of the folder `runs` say, by heart and of dates of `data` that they never heard: figures, a page."""
+    print(by_heart(runs, data), flush=True)
     model, processor = load_pretrained(runs / "dates")
-    spoken = speak(model, processor, assets)
+    spoken = speak(model, processor, data, Ears(assets / "whisper-tiny.en"))
     rows = judge(spoken)
     print_rows(rows)
     for line in facts(model, processor, spoken):
@@ -73,15 +73,15 @@ def show(assets: Path, runs: Path, page: str) -> None:
     print(f"the sounds, what was heard and the loss curves are in {assets.name}/{page}")
 
 
-def by_heart(assets: Path, runs: Path) -> str:
+def by_heart(runs: Path, data: Path) -> str:
     """Ask the first model for the recordings that it was trained on: text, ids and samples, one by one."""
     model, processor = load_pretrained(runs / "by-heart")
-    rows = read_rows(assets / "dates" / "by-heart.jsonl")
+    rows = read_rows(data / "by-heart.jsonl")
     answers = asked(model, processor, rows)
     exact = {"texts": 0, "samples": 0, "prompts that give another's": 0}
     codec = model.decoders["audio"]
     for row, answer in zip(rows, answers, strict=True):
-        truth = codec.decode(codec.encode(read(processor, assets, row)))
+        truth = codec.decode(codec.encode(read(processor, data, row)))
         exact["texts"] += answer.text == row["text"]
         given = [item.item.samples for item in answer.items("audio")]
         exact["samples"] += len(given) == 1 and np.array_equal(given[0], truth.samples)
@@ -97,9 +97,9 @@ def same_sound(one: Reply, other: Reply) -> bool:
     return bool(first and second) and np.array_equal(first[0].item.samples, second[0].item.samples)
 
 
-def read(processor: TinyLlavaProcessor, assets: Path, row: Row) -> Waveform:
+def read(processor: TinyLlavaProcessor, data: Path, row: Row) -> Waveform:
     """The recording of a row."""
-    return processor.modalities["audio"].read(str(assets / "dates" / row["audio"]))
+    return processor.modalities["audio"].read(str(data / row["audio"]))
 
 
 def asked(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, rows: Sequence[Row]) -> list[Reply]:
@@ -109,13 +109,15 @@ def asked(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcesso
     return [r for part in parts for r in replies(model, processor, part, force=["audio"], max_new_tokens=MAX_IDS)]
 
 
-def speak(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, assets: Path) -> list[Spoken]:
+def speak(
+    model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, data: Path, ears: Ears
+) -> list[Spoken]:
     """Every held-out date as it was recorded, as the codec makes it, as the model says it, and the floors."""
-    rows, codec = read_rows(assets / "dates" / "test.jsonl"), model.decoders["audio"]
+    rows, codec = read_rows(data / "test.jsonl"), model.decoders["audio"]
     answers = asked(model, processor, rows)
     blank = Waveform(np.zeros(8000, np.float32), 8000, "nothing")
     said = [answer.items("audio")[0].item if answer.items("audio") else blank for answer in answers]
-    recorded = [read(processor, assets, row) for row in rows]
+    recorded = [read(processor, data, row) for row in rows]
     sounds = {
         "the recordings": recorded,
         "coded and decoded": [codec.decode(codec.encode(each)) for each in recorded],
@@ -123,7 +125,6 @@ def speak(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcesso
         "another date's": [said[(number + 1) % len(said)] for number in range(len(said))],
         "silence": [processor.modalities["audio"].blank(each) for each in recorded],
     }
-    ears = Ears(assets / "whisper-tiny.en")
     heard = {what: ears.hear(each) for what, each in sounds.items() if what != "another date's"}
     heard["another date's"] = heard["the model"][1:] + heard["the model"][:1]
     return [

@@ -4,7 +4,7 @@
 
 makes, under ``--out``, of what examples/speech/prepare.py has put there:
 
-    dates/              clips/*.wav, train.jsonl, test.jsonl (dates of which none is in train.jsonl), by-heart.jsonl. A
+    dates/, more-dates/ clips/*.wav, train.jsonl, test.jsonl (dates of which none is in train.jsonl), by-heart.jsonl. A
                         date is three recordings of a person behind one another, a day, a month and an ordinal, each cut
                         to its sound and to whole frames of 40 ms
     smollm2-6-layers/   the first 6 of the 30 layers of SmolLM2-135M-Instruct, to be trained on two processor cores
@@ -35,23 +35,25 @@ CONVERSION = 2  # raise it when what is written changes: directories of an older
 SCRIPT = "examples/speech_out/prepare.py"
 SEED = 17
 LAYERS = 6
-HELD_OUT = 20
-BY_HEART = 4
-DAYS, MONTHS, ORDINALS = range(7), range(12), range(1, 21)
+HELD_OUT, BY_HEART = 20, 4
+# Folder -> months and ordinals of its dates, beside all days, and how many are trained. An LLM of which every weight is
+# trained has time for few; a talker hears more, and so has to tell them apart.
+DATES = {"dates": (6, 6, 200), "more-dates": (12, 12, 988)}
 RATE_HZ, FRAME = 8000, 320  # of the recordings, and of a frame in samples
 QUIET, MARGIN = 655, 160  # of 16 bits: what counts as silence; samples of it that stay on either side
 
 
 def make_dates(prompts: Path, target: Path) -> str:
-    """Fill the folder `target`; `prompts` is that of the exchange's recordings."""
+    """Fill the folder `target`, one of `DATES`; `prompts` is that of the exchange's recordings."""
+    months, ordinals, trained = DATES[target.name]
     rows = [*read_rows(prompts / "train.jsonl"), *read_rows(prompts / "validation.jsonl")]
     rows += read_rows(prompts / "test.jsonl")
     texts = {Path(row["audio"]).stem: row["text"] for row in rows}
-    names = {"day": DAYS, "mon": MONTHS, "h": ORDINALS}
+    names = {"day": range(7), "mon": range(months), "h": range(1, ordinals + 1)}
     dates = list(itertools.product(*([f"digits-{kind}-{n}" for n in numbers] for kind, numbers in names.items())))
     random.Random(SEED).shuffle(dates)
     (target / "clips").mkdir()
-    for name, part in {"test": dates[:HELD_OUT], "train": dates[HELD_OUT:]}.items():
+    for name, part in {"test": dates[:HELD_OUT], "train": dates[HELD_OUT : HELD_OUT + trained]}.items():
         made: list[Row] = []
         for number, words in enumerate(part):
             made.append({"audio": f"clips/{name}-{number:03}.wav", "text": " ".join(texts[word] for word in words)})
@@ -61,7 +63,7 @@ def make_dates(prompts: Path, target: Path) -> str:
     by_heart = shortest(read_rows(prompts / "train.jsonl"), prompts, BY_HEART)
     write_rows(target / "by-heart.jsonl", [{**row, "audio": f"../{prompts.name}/{row['audio']}"} for row in by_heart])
     minutes = sum(seconds(file) for file in (target / "clips").glob("train-*.wav")) / 60
-    return f"{len(dates) - HELD_OUT} dates to train, {minutes:.1f} minutes; {HELD_OUT} held out; {BY_HEART} by heart"
+    return f"{trained} of {len(dates)} dates to train, {minutes:.1f} minutes; {HELD_OUT} held out; {BY_HEART} by heart"
 
 
 def shortest(rows: Sequence[Row], folder: Path, count: int) -> list[Row]:
@@ -115,7 +117,8 @@ def prepare(out: Path) -> None:
         return make_dates(asterisk, folder)
 
     built_on = [asterisk / f"{name}.jsonl" for name in ("train", "validation", "test")]
-    make_once(out / "dates", ASTERISK, out / "wheels", make, script=SCRIPT, conversion=CONVERSION, built_on=built_on)
+    for name in DATES:
+        make_once(out / name, ASTERISK, out / "wheels", make, script=SCRIPT, conversion=CONVERSION, built_on=built_on)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -23,7 +23,7 @@ def main() -> None:
     assets = demo_parser(__doc__).parse_args().assets
     assemble_once(assets, HERE / "talker_assembly.yaml", "talking")
     tinyllava(assets, "train", str(HERE / "talker.yaml"))
-    show(assets, assets / "talking-runs", "demo-talker.html")
+    show(assets, assets / "talking-runs", assets / "more-dates", "demo-talker.html")
 
 
 if __name__ == "__main__":

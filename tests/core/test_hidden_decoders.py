@@ -254,7 +254,7 @@ def test_ids_are_found_again_in_a_folder(made, tmp_path):
     first, second = (ItemCodes(model, processor, tmp_path / "cache") for _ in range(2))
     assert (first.fill(conversations), second.fill(conversations)) == (1, 0)
     (item,) = conversations[0].items
-    assert first(item) == second(item) == MadeSpan("drawing", model.decoders["drawing"].encode(LINE).tolist(), 11)
+    assert first(item) == second(item) == MadeSpan("drawing", model.decoders["drawing"].encode(LINE).tolist())
     model.decoders["drawing"].join.weight.data += 1  # trained since: the ids are the same
     assert ItemCodes(model, processor, tmp_path / "cache").fill(conversations) == 0
 
@@ -283,6 +283,60 @@ def test_data_are_checked_and_shown_with_what_is_made(decoder, tmp_path):
     assert "«a line»[made: drawing]" in said.output
     said = CliRunner().invoke(app.cli, ["data", "check", str(tmp_path / "recipe.yaml")])
     assert "ids of drawing, made of words" in said.output
+
+
+def test_dropout_hides_ids_in_training_and_not_otherwise(tmp_path):
+    model, processor = drawing_model(tmp_path, decoder="sketching", dropout=0.5)
+    batch = batch_of(model, processor, [drawn("a line", LINE)])
+    torch.manual_seed(0)
+    losses = [[float(m(**batch).loss.detach()) for _ in "12"] for m in (model.train(), model.eval())]
+    assert losses[0][0] != losses[0][1]
+    assert losses[1][0] == losses[1][1]
+
+
+def test_words_of_an_earlier_turn_are_not_those_of_an_item(made):
+    model, processor = made
+    processor.writer = ItemCodes(model, processor)
+    turns = [*TEXT_ALONE, {"role": "user", "content": "draw"}]
+    alone = {"role": "assistant", "content": [{"type": "drawing", "drawing": LINE}]}
+    with pytest.raises(KitError, match="and there are none; write them, or give the item's 'text'"):
+        processor.encode(processor.conversation([*turns, alone]))
+
+
+def test_every_item_has_its_own_words_in_front_of_it(made):
+    model, processor = made
+    content = [{"type": "drawing", "drawing": shape, "text": text} for shape, text in ((LINE, "one"), (CORNER, "two"))]
+    batch = batch_of(
+        model, processor, [[{"role": "user", "content": "draw"}, {"role": "assistant", "content": content}]]
+    )
+    plan_ = batch["plan"]
+    said = [processor.decode(plan_.input_ids.flatten()[row[row >= 0]]) for row in plan_.made["drawing"].words]
+    assert [text.strip() for text in said] == ["one", "two"]
+
+
+def test_an_item_of_more_ids_than_are_made_is_refused(tmp_path):
+    model, processor = drawing_model(tmp_path, decoder="sketching", max_ids=10)
+    processor.writer = ItemCodes(model, processor)
+    with pytest.raises(KitError, match="an item of 11 ids, and the model's talker writes 10 at most"):
+        processor.encode(processor.conversation(drawn("a line", LINE)))
+    with pytest.raises(KitError, match="an item of 11 ids"):
+        processor.outline(processor.conversation(drawn("a line", LINE)))
+
+
+def test_several_answers_to_one_question(made):
+    model, processor = made
+    how = {"force": ["drawing"], "max_new_tokens": 4, "do_sample": True, "num_return_sequences": 3}
+    said = replies(model, processor, [question("draw", [], processor), question("two", [], processor)], **how)
+    assert [len(each.items("drawing")) for each in said] == [1] * 6
+
+
+def test_ids_are_taken_as_the_models_own_settings_say(made):
+    model, _ = made
+    model.generation_config.do_sample, model.generation_config.temperature = True, 1e-9
+    logits = torch.tensor([[0.0, 1.0, 0.5]])
+    assert all(int(model.pick_as({})(logits)) == 1 for _ in range(20))
+    assert len({int(model.pick_as({"temperature": 1e9})(logits)) for _ in range(60)}) > 1
+    assert int(model.pick_as({"do_sample": False})(logits)) == 1
 
 
 @pytest.mark.parametrize("size", [{"width": 30}, {"heads": 0}, {"layers": 0}, {"max_ids": 0}])

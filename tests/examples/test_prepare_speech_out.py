@@ -7,6 +7,7 @@ import wave
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from examples.speech.texts import read_rows
 from examples.speech_out import demo, prepare
@@ -15,7 +16,7 @@ from examples.speech_out import demo, prepare
 def prompts(folder: Path) -> Path:
     """Recordings under the exchange's names: a tone each, in silence."""
     names = {
-        f"digits-{kind}-{n}": f"{kind}{n}" for kind, count in (("day", 7), ("mon", 12), ("h", 21)) for n in range(count)
+        f"digits-{kind}-{n}": f"{kind}{n}" for kind, count in (("day", 7), ("mon", 12), ("h", 13)) for n in range(count)
     }
     names |= {f"prompt-{n}": f"two words {n}" for n in range(6)}
     (folder / "clips").mkdir(parents=True)
@@ -29,16 +30,17 @@ def prompts(folder: Path) -> Path:
     return folder
 
 
-def test_dates_are_whole_frames_and_no_held_out_one_is_trained(tmp_path: Path) -> None:
-    target = tmp_path / "dates"
+@pytest.mark.parametrize(("folder", "trained", "all_of_them"), [("dates", 200, 252), ("more-dates", 988, 1008)])
+def test_dates_are_whole_frames_and_no_held_out_one_is_trained(folder, trained, all_of_them, tmp_path: Path) -> None:
+    target = tmp_path / folder
     target.mkdir()
     said = prepare.make_dates(prompts(tmp_path / "asterisk"), target)
-    assert said.startswith("1660 dates to train")
+    assert said.startswith(f"{trained} of {all_of_them} dates to train")
     rows = {n: read_rows(target / f"{n}.jsonl") for n in ("train", "test", "by-heart")}
-    assert {name: len(part) for name, part in rows.items()} == {"train": 1660, "test": 20, "by-heart": 4}
-    trained, held_out = ({row["text"] for row in rows[name]} for name in ("train", "test"))
-    assert len(trained | held_out) == 1680
-    assert {word for text in held_out for word in text.split()} <= {word for text in trained for word in text.split()}
+    assert {name: len(part) for name, part in rows.items()} == {"train": trained, "test": 20, "by-heart": 4}
+    heard, held_out = ({row["text"] for row in rows[name]} for name in ("train", "test"))
+    assert len(heard | held_out) == trained + 20
+    assert {word for text in held_out for word in text.split()} <= {word for text in heard for word in text.split()}
     for row in [*rows["train"][:9], *rows["test"]]:
         with wave.open(str(target / row["audio"])) as sound:
             assert sound.getnframes() % prepare.FRAME == 0

@@ -120,6 +120,11 @@ class CodingDecoder(Decoder):
     def loss_weights(self) -> Mapping[str, float]:
         """What the mean loss of each group of ids counts beside that of the text."""
 
+    @property
+    def coder(self) -> Decoder:
+        """The part whose configuration and weights the ids of an item depend on, but for its `rows`. Default: all."""
+        return self
+
 
 class TokenDecoder(CodingDecoder):
     """Turns ids that the LLM writes into an item, and an item into such ids.
@@ -239,7 +244,10 @@ class HiddenDecoder(CodingDecoder):
     def losses(self, words: Words, ids: Tensor, targets: Mapping[str, Tensor]) -> Losses:
         """The loss of every target, and whether it was the likeliest, in the groups and the order of `targets`.
 
-        What items share a batch makes no difference. A target that cannot be learned has no loss of zero: refuse it.
+        What items share a batch makes no difference, but for dropout.
+
+        Raises:
+            KitError: a target that cannot be learned, for which a loss of zero would be no answer.
         """
 
     @abstractmethod
@@ -255,7 +263,8 @@ class HiddenDecoder(CodingDecoder):
         Layers that are sharded must be called by every rank as often: a decoder that calls some once in `losses` does
         so here. Default: the parameters, times zero.
         """
-        return torch.stack([p.flatten()[:1].sum() * 0 for p in self.parameters() if p.requires_grad]).sum()
+        zeros = [p.flatten()[:1].sum() * 0 for p in self.parameters() if p.requires_grad]
+        return torch.stack(zeros).sum() if zeros else torch.zeros(())
 
 
 class TextDecoder(Decoder):

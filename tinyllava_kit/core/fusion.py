@@ -57,12 +57,11 @@ class MadeSpan:
     """An item that a decoder makes of the learned text in front of it (`decoders.HiddenDecoder`); it takes no position.
 
     That text reaches back to what is not learned, or to another such item. `ids` are those that the decoder learns, or
-    rows of them; empty where it shall make the item, and in an outline, where `num_ids` says how many there would be.
+    rows of them; empty where it shall make the item.
     """
 
     modality: str
     ids: Sequence[Any] = ()
-    num_ids: int = 0
 
     num_tokens = 0
 
@@ -418,7 +417,8 @@ def _lay_out(
         for span, index in spans:
             end = at + _length(span)
             if isinstance(span, MadeSpan):
-                words = _words(labels[row, free:at], number, span.modality) + row * shape[1] + free  # (P,)
+                called = names[number] if number < len(names) else f"sample {number}"
+                words = _words(labels[row, free:at], called, span.modality) + row * shape[1] + free  # (P,)
                 made.setdefault(span.modality, []).append((words, span.ids))
                 free = at
             elif isinstance(span, ItemSpan):
@@ -486,7 +486,7 @@ def _ragged(items: list[PlannedItem]) -> dict[str, tuple[Tensor, Tensor]]:
     return ragged
 
 
-def _words(labels: np.ndarray, number: int, modality: str) -> np.ndarray:
+def _words(labels: np.ndarray, name: str, modality: str) -> np.ndarray:
     """The places (P,) of the learned text at the end of these positions.
 
     Raises:
@@ -496,7 +496,7 @@ def _words(labels: np.ndarray, number: int, modality: str) -> np.ndarray:
     first = others[-1] + 1 if len(others) else 0
     if first == len(labels):
         raise FusionError(
-            f"sample {number}: an item of {modality!r} is made of the words in front of it, and there are none; give "
+            f"{name}: an item of {modality!r} is made of the words in front of it, and there are none; give "
             "the item's text"
         )
     return np.arange(first, len(labels))

@@ -22,7 +22,7 @@ from transformers.modeling_outputs import ModelOutput
 from .catalog import Catalog
 from .checkpoint import check_loaded, open_tensors
 from .configuration import TinyLlavaConfig
-from .decoders import Decoder, HiddenDecoder, Losses, TokenDecoder, TokenRows, Words
+from .decoders import Decoder, HiddenDecoder, Losses, Pick, TokenDecoder, TokenRows, Words
 from .discovery import discover
 from .errors import FusionError, KitError
 from .extension import Extension, SideWriter, mean_of_groups, picking
@@ -36,6 +36,7 @@ from .saving import HUB_ARGUMENTS, whole_directory
 from .specs import load
 
 Items = Mapping[str, Mapping[str, Tensor]]
+_OURS = ("force", "forbid", "sides")  # arguments of `generate` that transformers does not know
 
 
 @dataclass
@@ -324,10 +325,13 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         decoder = dict(self.decoders.items()).get(modality)
         if not isinstance(decoder, (TokenDecoder, HiddenDecoder)):
             raise KitError(f"the model does not write {modality!r} in ids; assemble it with --decoder {modality}=NAME")
-        with torch.no_grad():
-            ids = decoder.encode(item).cpu()  # (n,) or (n, k)
+        try:
+            with torch.no_grad():
+                ids = decoder.encode(item).cpu()  # (n,) or (n, k)
+        except KitError as error:
+            raise KitError(f"{name}: {error}" if name and name not in str(error) else str(error)) from error
         if isinstance(decoder, HiddenDecoder):
-            return MadeSpan(modality, ids.tolist(), len(ids))
+            return MadeSpan(modality, ids.tolist())
         whole = self.extension.grammar.enclosed(modality, ids, name or modality)
         return TextSpan(whole, whole, self.extension.grammar.beside(modality, ids))
 
@@ -511,7 +515,8 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
                     modality, maker, words_of(plan.made[modality], hidden, embeds), plan, targets
                 )
             else:
-                losses |= {g: (hidden.new_zeros(0), hidden.new_zeros(0).bool()) for g in targets if g not in losses}
+                nothing = hidden.new_zeros(0, dtype=torch.float32)
+                losses |= {f"{modality}.{group}": (nothing, nothing.bool()) for group in maker.loss_weights}
                 idle += [maker.idle()] if self.training and torch.is_grad_enabled() else []
         in_order = {group: losses[group] for group in targets}
         output.loss = mean_of_groups(in_order, weights, len(rows), num_items) + sum(idle)
@@ -540,11 +545,28 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         return {f"{prefix}{group}": each for group, each in found.items()}
 
     @torch.no_grad()
-    def words(self, modality: str, input_ids: Tensor, plan: Plan, items: Items | None = None, **inputs: Any) -> Words:
-        """What the decoder of a modality makes its items of, of a batch with labels that has some."""
+    def words(
+        self,
+        modality: str,
+        input_ids: Tensor,
+        plan: Plan,
+        items: Items | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+    ) -> Words:
+        """What the decoder of a modality makes its items of, in a batch that has some, see `forward`.
+
+        Raises:
+            KitError: it has none, or several samples share a row.
+        """
+        if modality not in plan.made or plan.is_packed:
+            raise KitError(
+                f"no words to make {modality!r} of: wants a batch, one sample a row, in which a MadeSpan of it stands "
+                "behind learned text"
+            )
         embeds = self.embed(input_ids, items, plan)  # (B, T, D)
-        inputs = {name: inputs[name] for name in ("attention_mask", "position_ids") if name in inputs}
-        hidden, _ = self._hidden({"inputs_embeds": embeds, "use_cache": False, **inputs}, embeds.shape[:2])
+        inputs = {"inputs_embeds": embeds, "attention_mask": attention_mask, "position_ids": position_ids}
+        hidden, _ = self._hidden({**inputs, "use_cache": False}, embeds.shape[:2])
         return words_of(plan.made[modality], hidden, embeds)
 
     def _all_logits(self, hidden: Tensor) -> Tensor:
@@ -622,7 +644,10 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         """
         if self.extension is None:
             if force or forbid:
-                raise KitError(f"the model writes text only, not {', '.join((*force, *forbid))}")
+                raise KitError(
+                    f"generate writes text only, not {', '.join((*force, *forbid))}; inference.replies gives what "
+                    "decoders make of it"
+                )
             return
         grammar = self.extension.grammar
         if set(forbid) < set(grammar.begin) and options.setdefault("repetition_penalty", 1.0) != 1.0:
@@ -646,8 +671,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         writing = [] if self.extension is None else [m for m, d in self.extension.decoders.items() if d.sides]
         if set(writing) <= set(forbid):
             return
-        others = {name: value for name, value in options.items() if name != "generation_config"}
-        config, _ = self._prepare_generation_config(options.get("generation_config"), **others)
+        config = self._settings(options)
         guesses = options.get("assistant_model") is not None or config.prompt_lookup_num_tokens is not None
         if config.num_beams > 1 or guesses or not config.use_cache:
             what = "num_beams" if config.num_beams > 1 else "assisted generation" if guesses else "use_cache=False"
@@ -655,8 +679,18 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
                 f"{what} cannot be used where an answer may have several ids at a position; leave it out, or forbid "
                 + ", ".join(sorted(writing))
             )
-        pick = picking(config.do_sample, config.temperature)
-        options["side_writer"] = SideWriter(self.extension.grammar, pick, [] if chosen is None else chosen)
+        chosen = [] if chosen is None else chosen
+        options["side_writer"] = SideWriter(self.extension.grammar, self.pick_as(options), chosen)
+
+    def pick_as(self, options: Mapping[str, Any]) -> Pick:
+        """How ids beside the LLM's own are taken under generation's `options`: greedily, or by its `temperature`."""
+        config = self._settings(options)
+        return picking(config.do_sample, config.temperature)
+
+    def _settings(self, options: Mapping[str, Any]) -> Any:
+        """What `generate` makes of its options."""
+        others = {name: value for name, value in options.items() if name not in ("generation_config", *_OURS)}
+        return self._prepare_generation_config(options.get("generation_config"), **others)[0]
 
 
 def build_tower(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> Tower:

@@ -24,8 +24,8 @@ from .discovery import discover
 from .encoding import encode_spans
 from .errors import KitError
 from .foreign import open_if_foreign
-from .fusion import AnySpan, ItemSpan, MadeSpan, Plan, Sample, TextSpan, plan
-from .grammar import TEXT, grammar_of
+from .fusion import IGNORE_INDEX, AnySpan, ItemSpan, MadeSpan, Plan, Sample, TextSpan, plan
+from .grammar import NO_ID, TEXT, grammar_of
 from .interfaces import ChatTemplate, Connector, Modality, Preprocessor
 from .modeling import build_connector, build_decoder
 from .saving import HUB_ARGUMENTS, whole_directory
@@ -204,7 +204,7 @@ class TinyLlavaProcessor(ProcessorMixin):
             KitError: a turn that the template cannot write, an item that the model does not read, such items without
                 a writer, or without words that they can be made of.
         """
-        conversation = _words_first(conversation, self.gives)
+        conversation = _words_first(_words_of_each(conversation, self.makes), self.gives)
         answered = iter(conversation.answered(self.gives))
         try:
             spans = self.template.render(conversation.turns, answer=answer)
@@ -267,20 +267,21 @@ class TinyLlavaProcessor(ProcessorMixin):
     def outline_ids(self, item: Item) -> TextSpan | MadeSpan:
         """As many ids as are learned for an item: marks included, all the begin mark, and nothing beside it.
 
-        Those of a decoder that makes it of words are none.
+        Those of a decoder that makes it of words are NO_ID.
 
         Raises:
             KitError: as far as it is seen without decoding, the item cannot be written.
         """
         count = self.decoders[item.modality].num_ids(self.modalities[item.modality].outline(item.source))
         if item.modality in self.makes:
-            return MadeSpan(item.modality, num_ids=count)
+            return MadeSpan(item.modality, [NO_ID] * count)
         ids = [self.grammar.begin[item.modality]] * (count + 2)
         return TextSpan(ids, ids)
 
     def _written(self, item: Item, writer: ItemWriter | None, before: Sequence[AnySpan]) -> TextSpan | MadeSpan:
         words = before[-1] if before else None
-        if item.modality in self.makes and not (isinstance(words, TextSpan) and words.labels):
+        learned = isinstance(words, TextSpan) and words.labels and words.labels[-1] != IGNORE_INDEX
+        if item.modality in self.makes and not learned:
             raise KitError(
                 f"{item.name or 'conversation'}: the assistant gives an item of {item.modality!r}, which its decoder "
                 "makes of the words in front of it, and there are none; write them, or give the item's 'text'"
@@ -355,10 +356,10 @@ class TinyLlavaProcessor(ProcessorMixin):
             targets = self.grammar.targets(layout.input_ids.flatten()[rows], layout.target_sides)
         for modality in sorted(self.makes):
             decoder = self.decoders[modality]
-            empty = {group: torch.empty(0, dtype=torch.int64) for group in decoder.loss_weights}
-            learned = modality in layout.made and layout.made[modality].ids.numel()
-            found = decoder.targets(layout.made[modality].ids) if learned else empty
-            targets |= {f"{modality}.{group}": each for group, each in found.items()}
+            found = {group: torch.empty(0, dtype=torch.int64) for group in decoder.loss_weights}
+            if modality in layout.made and (layout.made[modality].ids != NO_ID).any():  # not so in an outline
+                found = decoder.targets(layout.made[modality].ids)
+            targets |= {f"{modality}.{group}": found[group] for group in decoder.loss_weights}
         return targets
 
     @property
@@ -481,6 +482,20 @@ def _pad_features(features: Sequence[Tensor]) -> dict[str, Tensor]:
         "features": torch.nn.utils.rnn.pad_sequence(list(features), batch_first=True),
         "lengths": torch.tensor(lengths),
     }
+
+
+def _words_of_each(conversation: Conversation, modalities: Collection[str]) -> Conversation:
+    """The same, with the text of every item that is made of words in front of it, where nothing else stands there."""
+    answered = iter(zip(conversation.items, conversation.answered(modalities), strict=True))
+    turns = []
+    for turn in conversation.turns:
+        *before, rest = turn.text.split(ITEM)
+        text = ""
+        for words in before:
+            item, made = next(answered)
+            text += f"{(item.text or words) if made and not words.strip() else words}{ITEM}"
+        turns.append(Turn(turn.role, text + rest))
+    return replace(conversation, turns=tuple(turns))
 
 
 def _words_first(conversation: Conversation, modalities: Collection[str]) -> Conversation:

@@ -105,7 +105,7 @@ def _as_tensor(span: TextSpan | MadeSpan) -> Tensor:
 def _as_span(modality: str, ids: Tensor, *, made: bool) -> TextSpan | MadeSpan:
     """The inverse."""
     if made:
-        return MadeSpan(modality, ids.tolist(), len(ids))
+        return MadeSpan(modality, ids.tolist())
     main, sides = (ids, None) if ids.ndim == 1 else (ids[:, 0], ids[:, 1:].tolist())
     return TextSpan(main.tolist(), main.tolist(), sides)
 

@@ -41,20 +41,18 @@ def tower_digest(modality: str, model: TinyLlavaForConditionalGeneration, proces
 
 def decoder_digest(modality: str, model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> str:
     """Of all that makes the ids of a modality's items, but the item: where they stand, the decoder and its weights,
-    reading. What is trained of it is not among it."""
+    reading. The rows that are learned for them are not among it."""
     decoder, reader = (model.config.component(kind, modality) for kind in ("decoder", "modality"))
+    coder = model.decoders[modality].coder
     settings = {
         "format": FORMAT,
         "modality": [modality, reader.name, reader.distribution, reader.version, dict(reader.options)],
-        "decoder": [decoder.name, decoder.distribution, decoder.version, dict(decoder.config)],
+        "decoder": [decoder.name, decoder.distribution, decoder.version, dict(coder.config)],
         "ranges": [list(each) for each in model.config.token_ranges.get(modality, ())],
     }
     digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=_BYTES)
-    module = model.decoders[modality]
-    opened = {id(p) for each in module.trained_modules() for p in each.parameters()}
-    trained = {name for name, p in module.named_parameters() if id(p) in opened}
-    for name, tensor in sorted(_state(module).items()):
-        if name not in trained:
+    for name, tensor in sorted(_state(coder).items()):
+        if not name.startswith("rows."):
             digest.update(name.encode())
             _add_tensor(digest, tensor)
     return digest.hexdigest()

@@ -13,7 +13,6 @@ from transformers.generation.streamers import BaseStreamer
 from ..core.conversation import Conversation
 from ..core.decoders import HiddenDecoder, Made, TextDecoder, Words
 from ..core.errors import KitError, near
-from ..core.extension import picking
 from ..core.fusion import MadeSpan, TextSpan
 from ..core.grammar import TEXT, Piece
 from ..core.item_ids import ItemIds
@@ -72,9 +71,9 @@ def replies(
 
     Args:
         force: modalities of which an answer must hold an item. One that a decoder makes of words is made of the whole
-            answer, when it is complete.
+            answer, when it is complete; of an answer without a word there is none.
         forbid: modalities of which it must not.
-        max_new_tokens: see `answering.answer`; those of items count.
+        max_new_tokens: see `answering.answer`; the ids that the LLM writes for items count.
 
     Raises:
         KitError: a modality that the model does not make; see also `answering.answer`.
@@ -84,7 +83,8 @@ def replies(
     ids = model.generate(**batch, sides=chosen, **options)[:, batch["input_ids"].shape[1] :]  # (B, new)
     made = []
     ends = _ends(model, options)
-    for prompt, row, sides in zip(encoded, ids.tolist(), _beside(processor, ids, chosen), strict=True):
+    prompts = [prompt for prompt in encoded for _ in range(len(ids) // len(encoded))]  # several answers to each
+    for prompt, row, sides in zip(prompts, ids.tolist(), _beside(processor, ids, chosen), strict=True):
         words = _until_end(row, ends)
         parts = [_part(piece, model, processor) for piece in _pieces(processor, words, sides)]
         said = Reply(tuple(part for part in parts if part is not None))
@@ -171,7 +171,9 @@ def _until_end(row: list[int], ends: Collection[int]) -> list[int]:
 
 def _beside(processor: TinyLlavaProcessor, ids: Tensor, chosen: list[Tensor]) -> list[list[list[int]] | None]:
     """What stands beside new ids (B, n), of what was chosen there."""
-    return processor.grammar.written(ids, chosen).tolist() if chosen else [None] * len(ids)
+    if not chosen:
+        return [None] * len(ids)
+    return processor.grammar.written(ids, [each.to(ids.device) for each in chosen]).tolist()
 
 
 def _pieces(processor: TinyLlavaProcessor, row: list[int], sides: list[list[int]] | None) -> list[Piece]:
@@ -205,11 +207,12 @@ class _Following:
         options: Mapping[str, Any],
     ) -> None:
         self.model, self.processor, self.prompt = model, processor, prompt
-        self.words, self.sides = words, sides
-        self.pick = picking(options.get("do_sample", False), options.get("temperature"))
+        self.words, self.sides = words, None if sides is None else sides[: len(words)]
+        self.pick = model.pick_as(options)
 
     def item(self, modality: str, text: str, show: Show = lambda part: None) -> Given | None:
-        """The item of a modality, whose pieces `show` gets as they are made; None where it is not made of words."""
+        """The item of a modality, whose pieces `show` gets as they are made; None where it is not made of words, or
+        there are none to make it of."""
         pieces, closed, dropped = [], False, 0
         for piece in self._pieces(modality, text):
             closed, dropped = piece.closed, piece.dropped
@@ -231,7 +234,8 @@ class _Following:
         spans = [replace(s, labels=None) if isinstance(s, TextSpan) else s for s in self.prompt.spans]
         whole = Encoded([*spans, answer, MadeSpan(modality)], self.prompt.items, self.prompt.name)
         batch = self.processor.collate([whole], labels=True).to(self.model.device)
-        return self.model.words(modality, **{name: batch[name] for name in batch if name not in ("labels", "targets")})
+        names = ("input_ids", "plan", "items", "attention_mask", "position_ids")
+        return self.model.words(modality, **{name: batch[name] for name in names if name in batch})
 
 
 class _Streamer(BaseStreamer):

@@ -20,6 +20,7 @@ from ..core.errors import KitError
 from ..core.extension import Extension, SideWriter
 from ..core.grammar import NO_ID, Grammar, allot
 from ..core.item_ids import ItemIds
+from .talker_options import TALKER_OPTIONS
 
 _ITEM = "item"  # what its ids are called in a grammar of their own
 
@@ -28,11 +29,13 @@ class Talker(HiddenDecoder):
     """Writes the ids of a `TokenDecoder`, which decodes them.
 
     In front of an item's ids stand its words: of each, what the LLM holds and the embedding, each normed, joined by a
-    linear layer. Its ids are those of a vocabulary that has nothing else: begin mark, end mark, the codec's.
+    linear layer. Its ids are those of a vocabulary that has nothing else: begin mark, end mark, the codec's. While it
+    is trained, some of the ids that it goes on from are hidden (`dropout`), so that it follows the words rather than
+    the ids so far (Bowman et al., 2016, arXiv:1511.06349; in speech, Tacotron: Wang et al., 2017, arXiv:1703.10135).
 
     Args:
-        config: ``codec``, its configuration; ``layers``, ``width`` and ``heads`` of the transformer; ``max_ids``, after
-            which an item is cut.
+        config: ``codec``, its configuration; ``layers``, ``width`` and ``heads`` of the transformer; ``dropout``, the
+            share of ids that are hidden; ``max_ids``, the most that an item has.
         width: D.
 
     Raises:
@@ -49,6 +52,8 @@ class Talker(HiddenDecoder):
                 f"a talker of width {own} and {heads} heads, {config['layers']} layers and {config['max_ids']} ids: "
                 "expected numbers from 1, and a width that twice the heads divides"
             )
+        if not 0 <= config["dropout"] < 1:
+            raise KitError(f"a talker's dropout is {config['dropout']}; expected a share from 0 to below 1")
         self.codec = self.codec_class(config["codec"])
         sides, cuts = {_ITEM: self.codec.sides}, {_ITEM: self.codec.cuts}
         ranges = allot({_ITEM: dict(self.codec.ranges)}, 0)
@@ -73,12 +78,10 @@ class Talker(HiddenDecoder):
         )
 
     @classmethod
-    def read_config(
-        cls, checkpoint: str, *, layers: int = 4, width: int = 384, heads: int = 6, max_ids: int = 4000, **options: Any
-    ) -> dict[str, Any]:
-        """See `Decoder.read_config`; `checkpoint` and what else is given are the codec's."""
-        sizes = {"layers": layers, "width": width, "heads": heads, "max_ids": max_ids}
-        return {"codec": cls.codec_class.read_config(checkpoint, **options), **sizes}
+    def read_config(cls, checkpoint: str, **options: Any) -> dict[str, Any]:
+        """See `Decoder.read_config`; what is none of `TALKER_OPTIONS` is the codec's, and so is `checkpoint`."""
+        own = {option.name: options.pop(option.name, option.default) for option in TALKER_OPTIONS}
+        return {"codec": cls.codec_class.read_config(checkpoint, **options), **own}
 
     def load_weights(self, checkpoint: str) -> None:
         """Those of the codec; the talker is new."""
@@ -93,12 +96,31 @@ class Talker(HiddenDecoder):
     def loss_weights(self) -> Mapping[str, float]:
         return self.codec.loss_weights
 
+    @property
+    def coder(self) -> TokenDecoder:
+        return self.codec
+
     def num_ids(self, item: Any) -> int:
-        """Marks included."""
-        return self.codec.num_ids(item) + 2
+        """Marks included.
+
+        Raises:
+            KitError: more than the talker writes.
+        """
+        count, most = self.codec.num_ids(item) + 2, self.config["max_ids"]
+        if count > most:
+            raise KitError(
+                f"an item of {count} ids, and the model's talker writes {most} at most; give a shorter one, or "
+                "assemble the model with a larger max_ids"
+            )
+        return count
 
     def encode(self, item: Any) -> Tensor:
-        """(n,) or (n, 1 + K), marks included."""
+        """(n,) or (n, 1 + K), marks included.
+
+        Raises:
+            KitError: more than the talker writes, or what the codec cannot write.
+        """
+        self.num_ids(item)
         ids = self.codec.encode(item).cpu()
         whole = torch.tensor(self.grammar.enclosed(_ITEM, ids, "item"))  # (n,)
         beside = self.grammar.beside(_ITEM, ids)
@@ -165,7 +187,10 @@ class Talker(HiddenDecoder):
     def _run(self, words: Words, ids: Tensor) -> Tensor:
         """Words and ids (N, n) or (N, n, 1 + K) behind them -> (N, P + n, W)."""
         main, sides = self._columns(ids)
-        embeds = torch.cat([self._embed_words(words), self._embed(main.clamp(min=0), sides)], 1)  # (N, P + n, W)
+        written = self._embed(main.clamp(min=0), sides)  # (N, n, W)
+        if self.join.training and self.config["dropout"]:
+            written = written * (torch.rand_like(written[..., :1]) >= self.config["dropout"])
+        embeds = torch.cat([self._embed_words(words), written], 1)  # (N, P + n, W)
         mask = torch.cat([words.mask, main != NO_ID], 1)  # (N, P + n)
         positions = (mask.cumsum(1) - 1).clamp(min=0)  # (N, P + n)
         out = self.transformer(

@@ -201,7 +201,7 @@ def _count(encoded: Encoded, stage: Stage, report: StageReport) -> None:
     report.lengths.append(encoded.num_tokens)
     for span in encoded.spans:
         if isinstance(span, MadeSpan):
-            report.made[span.modality] += span.num_ids
+            report.made[span.modality] += len(span.ids)
             continue
         count = len(span.ids) if isinstance(span, TextSpan) else span.num_tokens
         report.tokens["text" if isinstance(span, TextSpan) else span.modality] += count

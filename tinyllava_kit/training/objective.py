@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from torch.utils.data import Dataset
 
+from ..core.errors import KitError
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..data.dataset import Collator, ConversationDataset
 from .distillation import TaughtCollator, TaughtDataset, distillation_loss
@@ -26,9 +27,15 @@ class Objective(NamedTuple):
 
 
 def objective_of(stage: Stage, dataset: ConversationDataset, model: TinyLlavaForConditionalGeneration) -> Objective:
-    """Of a stage on a dataset; a teacher's features are computed here."""
+    """Of a stage on a dataset; a teacher's features are computed here.
+
+    Raises:
+        KitError: a teacher for a model that learns to give more than words.
+    """
     collator = Collator(dataset.processor, stage.max_length)
     if stage.distill:
+        if dataset.processor.gives:
+            raise KitError("distill: the model's decoders learn, too, and a teacher has words alone; leave distill out")
         return Objective(
             TaughtDataset(dataset), TaughtCollator(collator), partial(distillation_loss, how=stage.distill)
         )

@@ -61,8 +61,7 @@ def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
     # this gains was not measured by itself. Threads that are made from now on inherit it.
     torch.set_flush_denormal(True)
     join()
-    wanted = recipe.stages if only is None else [recipe.stage(only)]
-    check_ahead(recipe.model, [s for s in wanted if not _is_complete(Path(recipe.output) / s.name)])
+    _check_ahead(recipe, recipe.stages if only is None else [recipe.stage(only)])
     source = Path(recipe.model)
     for stage in recipe.stages:
         target = Path(recipe.output) / stage.name
@@ -77,6 +76,14 @@ def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
         if only == stage.name:
             break
     return source
+
+
+def _check_ahead(recipe: Recipe, stages: Sequence[Stage]) -> None:
+    """Of those that are not complete; the parts are those of any model that is there to begin from."""
+    todo = [stage for stage in stages if not _is_complete(Path(recipe.output) / stage.name)]
+    done = [Path(recipe.output) / stage.name for stage in recipe.stages]
+    if todo:
+        check_ahead(next((str(each) for each in done if _is_complete(each)), recipe.model), todo)
 
 
 def _is_complete(target: Path) -> bool:

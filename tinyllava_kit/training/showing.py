@@ -107,8 +107,9 @@ def _pieces(plan: Plan, index: int, processor: TinyLlavaProcessor) -> Iterator[P
     ids, labels = plan.input_ids[sample.row].tolist(), plan.labels[sample.row].tolist()
     marks = [(item.start, Piece("item", item.modality, item.num_tokens)) for item in plan.items if item.sample == index]
     marks += [(start, Piece("made", modality, 0)) for modality, start in _made(plan, sample)]
+    marks.sort(key=lambda each: (each[0], each[1].count))
     at = sample.start
-    for end, mark in [*sorted(marks, key=lambda each: each[0]), (sample.start + sample.num_tokens, None)]:
+    for end, mark in [*marks, (sample.start + sample.num_tokens, None)]:
         for learned, positions in groupby(range(at, end), key=lambda position: labels[position] != IGNORE_INDEX):
             run = [ids[position] for position in positions]
             yield Piece("learned" if learned else "text", processor.decode(run), len(run))

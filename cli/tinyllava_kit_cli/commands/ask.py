@@ -82,7 +82,8 @@ def _give(model: Any, processor: Any, conversation: Any, wanted: Mapping[str, st
         found = said.items(modality)
         if not found:
             raise KitError(
-                f"the answer holds no {modality}: it ended before one was whole; give it more --max-new-tokens"
+                f"the answer holds no {modality}: it is empty, or ended before one was whole; ask otherwise, or with "
+                "more --max-new-tokens"
             )
         for number, given in enumerate(found, 1):
             stem, ending = os.path.splitext(file)

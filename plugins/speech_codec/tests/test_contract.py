@@ -57,7 +57,7 @@ class TestNeuCodec(_SingleBook):
 
 class _Talker(HiddenDecoderContract):
     modality_class = AudioModality
-    options: ClassVar = {"layers": 2, "width": 64, "heads": 4}
+    options: ClassVar = {"layers": 2, "width": 64, "heads": 4, "dropout": 0.0}
 
 
 class TestMimiTalker(_Talker):

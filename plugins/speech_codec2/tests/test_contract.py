@@ -40,7 +40,7 @@ class Test3200(_Contract):
 class TestTalker(HiddenDecoderContract):
     decoder_class = Codec2Talker
     modality_class = AudioModality
-    options: ClassVar = {"layers": 2, "width": 64, "heads": 4, "mode": "1200"}
+    options: ClassVar = {"layers": 2, "width": 64, "heads": 4, "dropout": 0.0, "mode": "1200"}
     checkpoint = _Contract.checkpoint
     items = _Contract.items
 
