@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def show(assets: Path, runs: Path, data: Path, page: str) -> None:
-    """What the models of the folder `runs` say, by heart and of dates of `data` that they never heard: figures, a page."""
+    """What the models of the folder `runs` say, by heart and of dates of `data` that they never heard; a page of it."""
     print(by_heart(runs, data), flush=True)
     model, processor = load_pretrained(runs / "dates")
     spoken = speak(model, processor, data, Ears(assets / "whisper-tiny.en"))

@@ -31,7 +31,7 @@ from examples.speech.recordings import seconds
 from examples.speech.texts import Row, normalised, read_rows, write_rows
 from tinyllava_kit.core.saving import whole_directory
 
-CONVERSION = 2  # raise it when what is written changes: directories of an older one are made again
+CONVERSION = 3  # raise it when what is written changes: directories of an older one are made again
 SCRIPT = "examples/speech_out/prepare.py"
 SEED = 17
 LAYERS = 6
@@ -43,9 +43,8 @@ RATE_HZ, FRAME = 8000, 320  # of the recordings, and of a frame in samples
 QUIET, MARGIN = 655, 160  # of 16 bits: what counts as silence; samples of it that stay on either side
 
 
-def make_dates(prompts: Path, target: Path) -> str:
-    """Fill the folder `target`, one of `DATES`; `prompts` is that of the exchange's recordings."""
-    months, ordinals, trained = DATES[target.name]
+def make_dates(prompts: Path, target: Path, months: int, ordinals: int, trained: int) -> str:
+    """Fill the folder `target`; `prompts` is that of the exchange's recordings."""
     rows = [*read_rows(prompts / "train.jsonl"), *read_rows(prompts / "validation.jsonl")]
     rows += read_rows(prompts / "test.jsonl")
     texts = {Path(row["audio"]).stem: row["text"] for row in rows}
@@ -113,11 +112,12 @@ def prepare(out: Path) -> None:
         print(f"made {smaller}")
     asterisk = out / "asterisk"
 
-    def make(texts: Path, sounds: Path, folder: Path) -> str:
-        return make_dates(asterisk, folder)
-
     built_on = [asterisk / f"{name}.jsonl" for name in ("train", "validation", "test")]
-    for name in DATES:
+    for name, sizes in DATES.items():
+
+        def make(texts: Path, sounds: Path, folder: Path, sizes: tuple[int, int, int] = sizes) -> str:
+            return make_dates(asterisk, folder, *sizes)
+
         make_once(out / name, ASTERISK, out / "wheels", make, script=SCRIPT, conversion=CONVERSION, built_on=built_on)
 
 

@@ -34,7 +34,7 @@ def prompts(folder: Path) -> Path:
 def test_dates_are_whole_frames_and_no_held_out_one_is_trained(folder, trained, all_of_them, tmp_path: Path) -> None:
     target = tmp_path / folder
     target.mkdir()
-    said = prepare.make_dates(prompts(tmp_path / "asterisk"), target)
+    said = prepare.make_dates(prompts(tmp_path / "asterisk"), target, *prepare.DATES[folder])
     assert said.startswith(f"{trained} of {all_of_them} dates to train")
     rows = {n: read_rows(target / f"{n}.jsonl") for n in ("train", "test", "by-heart")}
     assert {name: len(part) for name, part in rows.items()} == {"train": trained, "test": 20, "by-heart": 4}
