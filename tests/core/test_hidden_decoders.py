@@ -289,9 +289,9 @@ def test_dropout_hides_ids_in_training_and_not_otherwise(tmp_path):
     model, processor = drawing_model(tmp_path, decoder="sketching", dropout=0.5)
     batch = batch_of(model, processor, [drawn("a line", LINE)])
     torch.manual_seed(0)
-    losses = [[float(m(**batch).loss.detach()) for _ in "12"] for m in (model.train(), model.eval())]
-    assert losses[0][0] != losses[0][1]
-    assert losses[1][0] == losses[1][1]
+    losses = {mode: [model.train(mode)(**batch).loss.item() for _ in "12"] for mode in (True, False)}
+    assert losses[True][0] != losses[True][1]
+    assert losses[False][0] == losses[False][1]
 
 
 def test_words_of_an_earlier_turn_are_not_those_of_an_item(made):
