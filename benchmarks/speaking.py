@@ -3,7 +3,8 @@
 The LLM has the sizes of SmolLM2-135M and random weights, and so has Mimi; codec2 is as it is. What is said is
 prescribed, the ids of a few seconds of noise, so that every layout says as much; what stands beside them is the
 model's. The bare side is the same LLM in transformers, its embedding and head enlarged by the same ids, `generate` for
-the same number of steps, and then the sound decoded at once. One thread, CPU time.
+the same number of steps, and then the sound decoded at once. A talker says as much, of a few words that the LLM writes;
+beside it stands the LLM that writes the same ids itself. One thread, CPU time.
 """
 
 from __future__ import annotations
@@ -29,13 +30,20 @@ from .clock import one_thread, ratios
 from .figure import Figure
 from .words import PAD, SPECIAL, word_tokenizer
 
-IN_BARE, FIRST_IN_WHOLE = 1.25, 0.25
+IN_BARE, FIRST_IN_WHOLE, IN_LLM = 1.25, 0.25, 0.5
 RATE_HZ = 16_000
 LAYOUTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "codec2": ("codec2", {"mode": "1200"}),
     "mimi_flat": ("mimi", {"books": 8}),
     "mimi_delay": ("mimi", {"books": 8, "layout": "delay"}),
 }
+
+# Each beside the layout of the same ids that the LLM writes.
+TALKERS: Mapping[str, tuple[str, str]] = {
+    "codec2_talker": ("codec2_talker", "codec2"),
+    "mimi_delay_talker": ("mimi_talker", "mimi_delay"),
+}
+WORDS = 8  # that a talker says
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +61,7 @@ class Sizes:
         }
     )
     mimi: Mapping[str, Any] = field(default_factory=dict)
+    talker: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 3.0
 
 
@@ -70,6 +79,17 @@ def figures(sizes: Sizes | None = None, *, rounds: int = 2) -> Iterator[Figure]:
             yield Figure(name=f"speak_{layout}_first_sound_seconds", value=first)
             yield Figure(name=f"speak_{layout}_real_time_factor", value=whole / sizes.seconds)
             yield Figure(name=f"speak_{layout}_steps_per_second", value=len(said.ids) / sizes.seconds)
+            for talker, (_, same_ids) in TALKERS.items():
+                if same_ids == layout:
+                    yield from _of_talker(talker, said, Talked.of(talker, Path(scratch), sizes), sizes, rounds)
+
+
+def _of_talker(name: str, said: Said, talked: Talked, sizes: Sizes, rounds: int) -> Iterator[Figure]:
+    found = ratios(said.streamed, {"ours": talked.streamed}, rounds=rounds)
+    first, whole = talked.streamed()
+    yield Figure(name=f"speak_{name}_time_in_llms", value=found["ours"], goal=IN_LLM)
+    yield Figure(name=f"speak_{name}_first_sound_seconds", value=first)
+    yield Figure(name=f"speak_{name}_real_time_factor", value=whole / sizes.seconds)
 
 
 def save_parts(place: Path, sizes: Sizes) -> None:
@@ -115,20 +135,12 @@ class Said:
         from transformers import LlamaForCausalLM
 
         name, options = LAYOUTS[layout]
-        checkpoint = f":{place / name}" if (place / name).exists() else ""
-        model, processor = assemble(
-            Assembly.from_flags(
-                llm=f"llama:{place / 'llm'}",
-                decoders=[f"audio={name}{checkpoint}"],
-                settings=[f"decoder.audio.{key}={value}" for key, value in options.items()],
-            )
-        )
-        noise = np.random.default_rng(0).normal(0, 0.1, int(sizes.seconds * RATE_HZ)).astype(np.float32)
-        sound = Waveform(noise, RATE_HZ, "noise")
+        model, processor = _assembled(place, name, name, options)
+        sound = _noise(sizes)
         bare = LlamaForCausalLM.from_pretrained(place / "llm")
         bare.resize_token_embeddings(model.extension.grammar.size, mean_resizing=False)
         return cls(
-            model=model.eval(),
+            model=model,
             processor=processor,
             enlarged=bare.eval(),
             ids=list(model.ids_of("audio", sound).ids),
@@ -160,3 +172,61 @@ class Said:
         steps = len(self.ids) + 1
         self.enlarged.generate(prompt, do_sample=False, min_new_tokens=steps, max_new_tokens=steps, pad_token_id=PAD)
         self.model.decoders["audio"].decode(self.sound)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Talked:
+    """A model with a talker, and the ids that this is made to write, marks included."""
+
+    model: TinyLlavaForConditionalGeneration
+    processor: TinyLlavaProcessor
+    ids: Tensor
+
+    @classmethod
+    def of(cls, talker: str, place: Path, sizes: Sizes) -> Talked:
+        name, layout = TALKERS[talker]
+        codec, options = LAYOUTS[layout]
+        model, processor = _assembled(place, name, codec, {**options, **sizes.talker})
+        return cls(model=model, processor=processor, ids=torch.tensor(model.ids_of("audio", _noise(sizes)).ids))
+
+    def streamed(self) -> tuple[float, float]:
+        """As `Said.streamed`."""
+        waiting = iter(self.ids[1:].clamp(min=0).flatten().tolist())
+        self.model.pick_as = lambda options: lambda logits: torch.tensor([next(waiting)])  # type: ignore[method-assign]
+        start, heard = time.process_time(), []
+
+        def show(part: str | Given) -> None:
+            if isinstance(part, Given):
+                heard.append(time.process_time() - start)
+
+        tokenizer = self.processor.tokenizer
+        words = tokenizer(" ".join(f"w{number}" for number in range(WORDS)), add_special_tokens=False)["input_ids"]
+        reply(
+            self.model,
+            self.processor,
+            question("w1 w2 w3", [], self.processor),
+            show,
+            force=["audio"],
+            max_new_tokens=len(words) + 1,
+            logits_processor=[Prescribed([*words, tokenizer.eos_token_id])],
+        )
+        return heard[0], time.process_time() - start
+
+
+def _assembled(
+    place: Path, decoder: str, codec: str, options: Mapping[str, Any]
+) -> tuple[TinyLlavaForConditionalGeneration, TinyLlavaProcessor]:
+    checkpoint = f":{place / codec}" if (place / codec).exists() else ""
+    model, processor = assemble(
+        Assembly.from_flags(
+            llm=f"llama:{place / 'llm'}",
+            decoders=[f"audio={decoder}{checkpoint}"],
+            settings=[f"decoder.audio.{key}={value}" for key, value in options.items()],
+        )
+    )
+    return model.eval(), processor
+
+
+def _noise(sizes: Sizes) -> Waveform:
+    noise = np.random.default_rng(0).normal(0, 0.1, int(sizes.seconds * RATE_HZ)).astype(np.float32)
+    return Waveform(noise, RATE_HZ, "noise")

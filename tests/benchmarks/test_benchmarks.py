@@ -315,8 +315,24 @@ TOY_SPEAKING = speaking.Sizes(
         "num_key_value_heads": 2,
     },
     mimi=TOY_MIMI,
+    talker={"layers": 1, "width": 16, "heads": 2},
     seconds=0.6,
 )
+
+
+def test_a_talker_says_what_is_prescribed(tmp_path, monkeypatch):
+    speaking.save_parts(tmp_path, TOY_SPEAKING)
+    for talker in speaking.TALKERS:
+        talked = speaking.Talked.of(talker, tmp_path, TOY_SPEAKING)
+        heard = []
+        monkeypatch.setattr(speaking, "reply", lambda *a, heard=heard, **k: heard.append(reply(*a, **k)))
+        first, whole = talked.streamed()
+        assert 0 < first < whole
+        assert len(heard[0].text.split()) == speaking.WORDS
+        (item,) = heard[0].items("audio")
+        assert item.closed
+        prescribed = talked.model.decoders["audio"].decode(talked.ids).samples
+        torch.testing.assert_close(torch.from_numpy(item.item.samples), torch.from_numpy(prescribed))
 
 
 def test_what_is_said_is_what_was_prescribed_and_the_bare_side_makes_as_many_steps(tmp_path, monkeypatch):
