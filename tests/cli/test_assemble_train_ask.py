@@ -262,9 +262,9 @@ CUT = "'bad/cut.wav' is truncated: its header promises"
 @pytest.mark.parametrize(
     ("data", "match", "stage"),
     [
-        ("bad/cut.jsonl", f"error: bad/cut.jsonl[1]: {CUT}", {"workers": 1}),
-        ("bad/cut.jsonl", f"error: bad/cut.jsonl[1]: {CUT}", {"cache_features": True}),
-        ("bad/nan.jsonl", "error: bad/nan.jsonl[1]: 'audio array' is not finite at sample 5", {}),
+        ("bad/cut.jsonl", f"error: stage 'a': bad/cut.jsonl[1]: {CUT}", {"workers": 1}),
+        ("bad/cut.jsonl", f"error: stage 'a': bad/cut.jsonl[1]: {CUT}", {"cache_features": True}),
+        ("bad/nan.jsonl", "error: stage 'a': bad/nan.jsonl[1]: 'audio array' is not finite at sample 5", {}),
     ],
 )
 def test_a_sound_of_the_data_that_cannot_be_read_is_one_line_and_nothing_is_left(damaged, data, match, stage):

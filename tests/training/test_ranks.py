@@ -134,7 +134,7 @@ def test_a_rank_that_cannot_read_a_row_stops_the_other_and_says_which(place):
 def test_a_mistake_of_all_is_told_once(place):
     done = by_two(recipe(place, "wrong", train={"connector.smell": "full"}))
     assert [code for code, _, _ in done] == [2, 2]
-    assert "error: train.connector.smell: the model has no such part" in done[0][2]
+    assert "error: stage 's': train.connector.smell: the model has no such part" in done[0][2]
     assert "error" not in done[1][2]
 
 

@@ -151,29 +151,34 @@ class Talker(HiddenDecoder):
     @torch.no_grad()
     def make(self, words: Words, pick: Pick) -> Iterator[Made]:
         """As soon as the codec is certain of a piece. An item that is longer than `max_ids` is cut."""
+        num_sides = len(self.grammar.sides)
+        beside_begin = [torch.full((1, num_sides), NO_ID)] if num_sides else []
+        item, closed = ItemIds(self.codec.stream(), self.grammar, _ITEM, beside_begin), False
+        for each, beside in self._written(words, pick):
+            closed = each == self.grammar.end[_ITEM]
+            piece = None if closed else item.push(each, beside)
+            if piece is not None:
+                yield Made(piece)
+        yield Made(item.stream.finish(), closed, 0 if closed else item.waiting)
+
+    @torch.no_grad()
+    def _written(self, words: Words, pick: Pick) -> Iterator[tuple[int, list[Tensor]]]:
+        """The ids of an item one by one, to the end mark or `max_ids`, with what is chosen beside each, (1, K)."""
         device, begin, end = self.join.weight.device, self.grammar.begin[_ITEM], self.grammar.end[_ITEM]
-        ids = torch.tensor([[begin]], device=device)  # (1, n)
-        item, chosen = ItemIds(self.codec.stream(), self.grammar, _ITEM), []
-        if self.grammar.sides:
-            item.chosen = [torch.full((1, len(self.grammar.sides)), NO_ID)]
-        writer = SideWriter(self.grammar, pick, chosen)
-        embeds = torch.cat([self._embed_words(words), self._embed(ids)], 1)  # (1, P + 1, W)
-        cache, closed = DynamicCache(config=self.transformer.config), False
         state_of, allowed = self.grammar.tables(device)
-        while not closed and ids.shape[1] < self.config["max_ids"]:
+        writer = SideWriter(self.grammar, pick, [])
+        ids = torch.tensor([[begin]], device=device)  # (1, n)
+        embeds = torch.cat([self._embed_words(words), self._embed(ids)], 1)  # (1, P + 1, W)
+        cache = DynamicCache(config=self.transformer.config)
+        while ids[0, -1] != end and ids.shape[1] < self.config["max_ids"]:
             hidden = self.transformer(inputs_embeds=embeds, past_key_values=cache, use_cache=True).last_hidden_state
             logits = self.extension.logits(_no_text, hidden[:, -1])  # (1, V)
-            ids = torch.cat([ids, pick(logits.masked_fill(~allowed[state_of[ids[:, -1]]], -torch.inf))[:, None]], 1)
+            logits = logits.masked_fill(~allowed[state_of[ids[:, -1]]], -torch.inf)
+            ids = torch.cat([ids, pick(logits)[:, None]], 1)
             if self.grammar.sides:
                 writer.choose(self.extension.side_logits(hidden))
-            closed = int(ids[0, -1]) == end
-            if not closed:
-                piece = item.push(int(ids[0, -1]), [each.cpu() for each in chosen[-1:]])
-                if piece is not None:
-                    yield Made(piece)
-                beside = writer.last(ids) if self.grammar.sides else None
-                embeds = self._embed(ids[:, -1:], beside)  # (1, 1, W)
-        yield Made(item.stream.finish(), closed, 0 if closed else item.waiting)
+            yield int(ids[0, -1]), [each.cpu() for each in writer.chosen[-1:]]
+            embeds = self._embed(ids[:, -1:], writer.last(ids) if self.grammar.sides else None)  # (1, 1, W)
 
     def idle(self) -> Tensor:
         """Through every layer, of one word and one id."""
