@@ -94,6 +94,13 @@ class Modality(ABC):
             return pieces[0]
         raise KitError(f"{type(self).__name__} cannot join {len(pieces)} pieces of an item; it must give join()")
 
+    def check_name(self, path: str) -> None:  # noqa: B027 (there may be nothing to check)
+        """Whether `write` takes a file of this name, known before there is an item. Default: any.
+
+        Raises:
+            KitError: it does not; names it.
+        """
+
     def write(self, item: Any, path: str) -> None:
         """Save an item, as `read` gives it, in a file that `read` takes; the file appears whole or not at all.
 

@@ -23,6 +23,7 @@ RATES_HZ = (1_000, 768_000)
 MAX_DRAWN = 2_000  # pieces of a waveform in a drawing, each from its lowest to its highest sample
 
 _SOURCES = "a path, bytes, a file object, (array, rate), {'array': ..., 'sampling_rate': ...} or {'bytes': ...}"
+_WRITTEN = (".wav", ".flac", ".ogg")  # endings of files that are written
 _BLOCK = 1 << 18  # frames decoded at a time: a header that lies about the length costs no memory
 
 
@@ -124,23 +125,25 @@ class AudioModality(Modality):
         """The pieces of a sound behind one another; all have its rate."""
         return replace(pieces[0], samples=np.concatenate([piece.samples for piece in pieces]))
 
+    def check_name(self, path: str) -> None:
+        if os.path.splitext(path)[1].lower() not in _WRITTEN:
+            raise KitError(f"cannot write {path!r}: give a file that ends in .wav, .flac or .ogg")
+
     def write(self, item: Waveform, path: str) -> None:
-        """Save a sound in the format that the file's ending says: wav (16 bits), flac, ogg and others of libsndfile.
+        """Save a sound in the format that the file's ending says: wav (16 bits), flac or ogg.
 
         Raises:
             KitError: an ending that is not one of these, or the file cannot be written.
         """
-        partial = f"{path}.part"
+        self.check_name(path)
+        soundfile = _soundfile(path)
+        partial, ending = f"{path}.part", os.path.splitext(path)[1].removeprefix(".").upper()
         try:
-            with _decoding(path) as soundfile:
-                ending = os.path.splitext(path)[1].removeprefix(".").upper()
-                if ending not in soundfile.available_formats():
-                    raise KitError(f"cannot write {path!r}: give a file that ends in .wav, .flac or .ogg")
-                with open(partial, "wb") as file:
-                    soundfile.write(file, item.samples, item.rate_hz, format=ending)
+            with open(partial, "wb") as file:
+                soundfile.write(file, item.samples, item.rate_hz, format=ending)
             os.replace(partial, path)
-        except OSError as error:
-            raise KitError(f"cannot write {path!r}: {error.strerror or first_line(error)}") from error
+        except (OSError, soundfile.SoundFileError) as error:
+            raise KitError(f"cannot write {path!r}: {getattr(error, 'strerror', None) or first_line(error)}") from error
         finally:
             with suppress(OSError):
                 os.unlink(partial)
@@ -226,10 +229,7 @@ def _opened(path: str) -> Iterator[BinaryIO]:
 @contextmanager
 def _decoding(name: str) -> Iterator[Any]:
     """The decoder, whose errors become one line that names the file."""
-    try:
-        import soundfile
-    except ImportError as error:
-        raise KitError(f"cannot read {name!r}: sound files need soundfile; pip install soundfile") from error
+    soundfile = _soundfile(name)
     try:
         yield soundfile
     except soundfile.SoundFileError as error:
@@ -237,6 +237,14 @@ def _decoding(name: str) -> Iterator[Any]:
         raise KitError(
             f"cannot decode {name!r}: {reason.strip()}; expected a whole wav, flac, ogg, opus, mp3 or aiff file"
         ) from error
+
+
+def _soundfile(name: str) -> Any:
+    try:
+        import soundfile
+    except ImportError as error:
+        raise KitError(f"cannot read {name!r}: sound files need soundfile; pip install soundfile") from error
+    return soundfile
 
 
 def _read_path(path: str) -> Waveform:

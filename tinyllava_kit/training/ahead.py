@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from ..checkpoints.loading import load_processor
 from ..core.errors import KitError
 from ..core.parts import part_prefixes
-from .parts import check_names
+from .parts import check_parts
 from .recipe import Stage
 
 
@@ -18,12 +18,13 @@ def check_ahead(model: str, stages: Sequence[Stage]) -> None:
         model: the directory or hub name that the recipe starts from; no weight of it is read.
 
     Raises:
-        KitError: it cannot be read, a stage trains a part that it does not have, or a file of data is not there.
+        KitError: it cannot be read, a stage trains a part that it does not have or in a way that the part
+            does not take, or a file of data is not there.
     """
     parts = part_prefixes(load_processor(model).config)
     for stage in stages:
         with of_stage(stage.name):
-            check_names(stage.train, parts)
+            check_parts(stage.train, parts)
             for source in stage.data:
                 source.check_there()
 

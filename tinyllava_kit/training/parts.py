@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from peft import LoraConfig
 from peft.tuners.lora import LoraModel
 from torch import nn
 
 from ..checkpoints.quantization import keep_trainable
-from ..core.decoders import Decoder
 from ..core.errors import KitError, near
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.parts import named_parts
@@ -25,7 +24,7 @@ class OpenParts:
 
     def __init__(self, model: TinyLlavaForConditionalGeneration, training: Mapping[str, PartTraining]) -> None:
         parts = named_parts(model)
-        check_names(training, parts)
+        check_parts(training, parts)
         model.requires_grad_(False)
         keep_trainable(model)
         self.adapters: dict[str, LoraModel] = {}
@@ -33,8 +32,6 @@ class OpenParts:
         self.trained = {name: parts[name] for name in training}
         self.kept = [name for name, how in training.items() if how.mode == "lora" and how.lora.keep]
         for name, wanted in training.items():
-            if wanted.mode == "lora" and isinstance(parts[name], Decoder):
-                raise KitError(f"train.{name}: a decoder takes no adapters; train it full")
             if wanted.mode == "lora":
                 self.adapters[name] = _add_lora(parts[name], wanted, model)
             elif wanted.mode == "partial":
@@ -52,14 +49,16 @@ class OpenParts:
         self.adapters = {}
 
 
-def check_names(training: Iterable[str], parts: Collection[str]) -> None:
+def check_parts(training: Mapping[str, PartTraining], parts: Collection[str]) -> None:
     """
     Raises:
-        KitError: a part that the model does not have.
+        KitError: a part that the model does not have, or adapters for one that takes none.
     """
-    for name in training:
+    for name, how in training.items():
         if name not in parts:
             raise KitError(f"train.{name}: the model has no such part; {near(name, list(parts))}")
+        if how.mode == "lora" and name.startswith("decoder."):
+            raise KitError(f"train.{name}: a decoder takes no adapters; train it full")
 
 
 def _layers_from(first: int, part: nn.Module, name: str) -> list[nn.Module]:

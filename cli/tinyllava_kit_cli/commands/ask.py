@@ -49,6 +49,8 @@ def command(
     how = sampled(temperature, seed)
     processor = load_processor(directory)
     check_made(wanted, processor.decoders)
+    for modality, file in wanted.items():
+        processor.modalities[modality].check_name(file)
     conversation = with_items_read(ask(question, given, processor), processor)
     model, processor = load_to_run(directory)
     if wanted:
