@@ -148,23 +148,8 @@ class Said:
         )
 
     def streamed(self) -> tuple[float, float]:
-        """Seconds until the first sound is there, and until the answer is."""
-        start, heard = time.process_time(), []
-
-        def show(part: str | Given) -> None:
-            heard.append(time.process_time() - start)
-
-        end = self.processor.tokenizer.eos_token_id
-        reply(
-            self.model,
-            self.processor,
-            question("w1 w2 w3", [], self.processor),
-            show,
-            force=["audio"],
-            max_new_tokens=len(self.ids) + 1,
-            logits_processor=[Prescribed([*self.ids, end])],
-        )
-        return heard[0], time.process_time() - start
+        """See `_streamed`."""
+        return _streamed(self.model, self.processor, self.ids)
 
     def bare(self) -> None:
         """As many steps of the LLM alone, and the sound decoded at once."""
@@ -193,24 +178,31 @@ class Talked:
         """As `Said.streamed`."""
         waiting = iter(self.ids[1:].clamp(min=0).flatten().tolist())
         self.model.pick_as = lambda options: lambda logits: torch.tensor([next(waiting)])  # type: ignore[method-assign]
-        start, heard = time.process_time(), []
-
-        def show(part: str | Given) -> None:
-            if isinstance(part, Given):
-                heard.append(time.process_time() - start)
-
         tokenizer = self.processor.tokenizer
         words = tokenizer(" ".join(f"w{number}" for number in range(WORDS)), add_special_tokens=False)["input_ids"]
-        reply(
-            self.model,
-            self.processor,
-            question("w1 w2 w3", [], self.processor),
-            show,
-            force=["audio"],
-            max_new_tokens=len(words) + 1,
-            logits_processor=[Prescribed([*words, tokenizer.eos_token_id])],
-        )
-        return heard[0], time.process_time() - start
+        return _streamed(self.model, self.processor, words)
+
+
+def _streamed(
+    model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, ids: list[int]
+) -> tuple[float, float]:
+    """Seconds until the first sound is there, and until the answer is, of which the LLM writes these ids."""
+    start, heard = time.process_time(), []
+
+    def show(part: str | Given) -> None:
+        if isinstance(part, Given):
+            heard.append(time.process_time() - start)
+
+    reply(
+        model,
+        processor,
+        question("w1 w2 w3", [], processor),
+        show,
+        force=["audio"],
+        max_new_tokens=len(ids) + 1,
+        logits_processor=[Prescribed([*ids, processor.tokenizer.eos_token_id])],
+    )
+    return heard[0], time.process_time() - start
 
 
 def _assembled(

@@ -40,7 +40,7 @@ def drawing_model(
     **sizes: float,
 ) -> tuple[Any, Any]:
     """A toy model that draws, and its processor; with `pictures` it sees, too. `sizes` are of its decoder."""
-    sizes = {**(SMALL if decoder.startswith("sketching") else {}), **sizes, "grid": GRID}
+    sizes = {**(SMALL if decoder.endswith("_talker") else {}), **sizes, "grid": GRID}
     assembly = Assembly.from_flags(
         llm=f"llama:{toys.save_llama(folder / 'llm', tied=tied, hidden=hidden)}",
         towers=[f"image=clip:{toys.CLIP}"] if pictures else [],

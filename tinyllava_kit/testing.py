@@ -48,6 +48,7 @@ from .core.interfaces import Features, Modality, Preprocessor, Tower
 from .core.modeling import TinyLlavaForConditionalGeneration, TinyLlavaPreTrainedModel
 from .core.processing import Batch, TinyLlavaProcessor
 from .core.specs import DecoderSpec, LanguageModelSpec
+from .core.targets import targets_of
 from .modalities.audio import AudioModality, Waveform
 
 # Rows of a batch, by their index among the items: alone and beside others, in both orders.
@@ -513,8 +514,7 @@ class TokenDecoderContract:
         """Until every id is the likeliest at its place with some to spare, or the steps are over."""
         end = TextSpan([_TOY_END], [_TOY_END])
         layout = plan([[TextSpan(prompt), answer, end] for prompt, answer in samples])
-        previous = layout.input_ids.flatten()[layout.target_rows]  # (n,)
-        targets = model.extension.grammar.targets(previous, layout.target_sides)
+        targets = targets_of(layout, model.extension.grammar, {})
         model.requires_grad_(False)
         model.decoders["it"].requires_grad_(True)
         model.language_model.requires_grad_(not rows_alone)
@@ -649,10 +649,7 @@ class HiddenDecoderContract:
                 rows[-1].append(MadeSpan("it", decoder.encode(item).tolist()))
             rows[-1].append(TextSpan([_TOY_END], [_TOY_END]))
         layout = plan(rows)
-        empty = {group: torch.empty(0, dtype=torch.int64) for group in decoder.loss_weights}
-        found = decoder.targets(layout.made["it"].ids) if layout.made else empty
-        text = {"text": torch.arange(len(layout.target_rows))}
-        return layout, {**text, **{f"it.{group}": each for group, each in found.items()}}
+        return layout, targets_of(layout, None, {"it": decoder})
 
     def _losses(
         self, model: TinyLlavaForConditionalGeneration, batches: Sequence[Any], total: Tensor

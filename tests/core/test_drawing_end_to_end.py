@@ -76,7 +76,7 @@ def test_drawings_are_learned_exactly_and_each_by_its_name(decoder, tmp_path, ca
         assert model.decoders["drawing"].decode(torch.tensor(item.ids)) == strokes
 
 
-@pytest.mark.parametrize("decoder", ["sketching", "sketching_points"])
+@pytest.mark.parametrize("decoder", ["strokes_talker", "points_talker"])
 def test_drawings_made_of_words_are_learned_exactly_by_an_llm_that_writes_words(decoder, tmp_path, capsys):
     trained = run_recipe(prepare(tmp_path, decoder=decoder, max_steps=150))
     assert "encoded 4 items of answers" in capsys.readouterr().out
@@ -101,14 +101,14 @@ def test_drawings_made_of_words_are_learned_exactly_by_an_llm_that_writes_words(
         {"workers": 1},
         {"train": {"decoder.drawing": "full"}},
         {"decoder": "points", "packing": True, "max_length": 256, "gradient_accumulation": 2, "batch_size": 1},
-        {"decoder": "sketching", "packing": True, "max_length": 256, "gradient_accumulation": 2, "batch_size": 1},
+        {"decoder": "strokes_talker", "packing": True, "max_length": 256, "gradient_accumulation": 2, "batch_size": 1},
     ],
     ids=["packed", "accumulated", "grouped", "workers", "rows alone", "with sides", "of words"],
 )
 def test_every_way_of_making_batches_trains_it(stage, tmp_path):
     before = drawing_model(tmp_path, decoder=stage.get("decoder", "strokes"))[0].state_dict()
     trained = run_recipe(prepare(tmp_path, max_steps=2, logging_steps=1, **stage))
-    owner = "decoders.drawing.codec" if stage.get("decoder") == "sketching" else "decoders.drawing"
+    owner = "decoders.drawing.codec" if stage.get("decoder") == "strokes_talker" else "decoders.drawing"
     after = TinyLlavaForConditionalGeneration.from_pretrained(trained).state_dict()
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert {f"{owner}.rows.embedding", f"{owner}.rows.head"} <= changed

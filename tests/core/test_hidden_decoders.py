@@ -24,12 +24,12 @@ from tinyllava_kit.training.showing import first_batch, shown_rows
 
 pytestmark = pytest.mark.usefixtures("drawing")
 TEXT_ALONE = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
-both = pytest.mark.parametrize("decoder", ["sketching", "sketching_points"])
+both = pytest.mark.parametrize("decoder", ["strokes_talker", "points_talker"])
 
 
 @pytest.fixture
 def made(tmp_path):
-    return drawing_model(tmp_path, decoder="sketching")
+    return drawing_model(tmp_path, decoder="strokes_talker")
 
 
 def batch_of(model, processor, conversations, **how):
@@ -227,7 +227,7 @@ def test_a_saved_model_makes_the_same_in_float32_whatever_the_llm_is_in(made, dt
 
 @pytest.mark.parametrize("bits", [8, 4])
 def test_beside_an_llm_of_few_bits_it_learns(bits, tmp_path):
-    for part in drawing_model(tmp_path, decoder="sketching", hidden=64):
+    for part in drawing_model(tmp_path, decoder="strokes_talker", hidden=64):
         part.save_pretrained(tmp_path / "saved")
     model, processor = load_pretrained(tmp_path / "saved", quantization=Quantization(bits=bits))
     model.requires_grad_(False)
@@ -272,7 +272,7 @@ def test_data_are_checked_and_shown_with_what_is_made(decoder, tmp_path):
     (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
     recipe = Recipe.from_yaml(tmp_path / "recipe.yaml")
     (report,) = check_data(recipe)
-    assert (report.findings, report.made) == ([], {"drawing": 11 if decoder == "sketching" else 5})
+    assert (report.findings, report.made) == ([], {"drawing": 11 if decoder == "strokes_talker" else 5})
     (row,) = shown_rows(*first_batch(recipe, count=1))
     kinds = [(piece.kind, piece.text) for piece in row.samples[0].pieces]
     assert kinds[1:3] == [("learned", "a line"), ("made", "drawing")]
@@ -286,7 +286,7 @@ def test_data_are_checked_and_shown_with_what_is_made(decoder, tmp_path):
 
 
 def test_dropout_hides_ids_in_training_and_not_otherwise(tmp_path):
-    model, processor = drawing_model(tmp_path, decoder="sketching", dropout=0.5)
+    model, processor = drawing_model(tmp_path, decoder="strokes_talker", dropout=0.5)
     batch = batch_of(model, processor, [drawn("a line", LINE)])
     torch.manual_seed(0)
     losses = {mode: [model.train(mode)(**batch).loss.item() for _ in "12"] for mode in (True, False)}
@@ -315,7 +315,7 @@ def test_every_item_has_its_own_words_in_front_of_it(made):
 
 
 def test_an_item_of_more_ids_than_are_made_is_refused(tmp_path):
-    model, processor = drawing_model(tmp_path, decoder="sketching", max_ids=10)
+    model, processor = drawing_model(tmp_path, decoder="strokes_talker", max_ids=10)
     processor.writer = ItemCodes(model, processor)
     with pytest.raises(KitError, match="an item of 11 ids, and the model's talker writes 10 at most"):
         processor.encode(processor.conversation(drawn("a line", LINE)))
@@ -342,4 +342,4 @@ def test_ids_are_taken_as_the_models_own_settings_say(made):
 @pytest.mark.parametrize("size", [{"width": 30}, {"heads": 0}, {"layers": 0}, {"max_ids": 0}])
 def test_sizes_that_no_transformer_has_are_refused(size, tmp_path):
     with pytest.raises(KitError, match=r"a talker of width .* expected numbers from 1, and a width that twice the"):
-        drawing_model(tmp_path, decoder="sketching", **size)
+        drawing_model(tmp_path, decoder="strokes_talker", **size)

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from accelerate.data_loader import BatchSamplerShard
-from safetensors.torch import load_file
 
 from tests import toys
 from tests.training.processes import finish, start
+from tests.training.runs import losses, weights, write_recipe
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
@@ -33,7 +32,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def recipe(place: Path, name: str, **stage: object) -> Path:
     stage = {
-        "name": "s",
         "data": str(place / "rows.json"),
         "train": {"connector.image": "full", "llm": "lora", "tower.image": "full"},
         "batch_size": 2,
@@ -42,18 +40,7 @@ def recipe(place: Path, name: str, **stage: object) -> Path:
         "epochs": 2,
         **stage,
     }
-    path = place / f"{name}.yaml"
-    path.write_text(yaml.safe_dump({"model": str(place / "model"), "output": str(place / name), "stages": [stage]}))
-    return path
-
-
-def losses(place: Path, name: str) -> list[float]:
-    return [entry["loss"] for entry in json.loads((place / name / "s" / "log.json").read_text()) if "loss" in entry]
-
-
-def weights(folder: Path) -> torch.Tensor:
-    tensors = load_file(folder / "model.safetensors")
-    return torch.cat([tensors[name].flatten() for name in sorted(tensors)])
+    return write_recipe(place, name, stage)
 
 
 def by_two(file: Path) -> list[tuple[int, str, str]]:

@@ -7,13 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
-import yaml
-from safetensors.torch import load_file
 
 from tests.strokes import CORNER, DRAWING, LINE, drawing_model
 from tests.strokes import drawing as installed  # noqa: F401 (a fixture)
 from tests.training.processes import finish, start
+from tests.training.runs import losses, weights, write_recipe
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
@@ -23,7 +21,7 @@ def place(installed, tmp_path, monkeypatch) -> Path:  # noqa: F811
     """A model and rows, half of them without a drawing; the plugin is installed for processes, too."""
     folders = (str(tmp_path / "site"), str(DRAWING / "src"), os.environ.get("PYTHONPATH", ""))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, folders)))
-    for part in drawing_model(tmp_path, decoder="sketching"):
+    for part in drawing_model(tmp_path, decoder="strokes_talker"):
         part.save_pretrained(tmp_path / "model")
     rows = []
     for number in range(8):
@@ -37,7 +35,6 @@ def place(installed, tmp_path, monkeypatch) -> Path:  # noqa: F811
 
 def recipe(place: Path, name: str, **stage: object) -> Path:
     stage = {
-        "name": "s",
         "data": str(place / "rows.jsonl"),
         "train": {"decoder.drawing": "full", "llm": "full"},
         "group_by_size": True,
@@ -47,18 +44,7 @@ def recipe(place: Path, name: str, **stage: object) -> Path:
         "epochs": 2,
         **stage,
     }
-    path = place / f"{name}.yaml"
-    path.write_text(yaml.safe_dump({"model": str(place / "model"), "output": str(place / name), "stages": [stage]}))
-    return path
-
-
-def losses(place: Path, name: str) -> list[float]:
-    return [entry["loss"] for entry in json.loads((place / name / "s" / "log.json").read_text()) if "loss" in entry]
-
-
-def weights(folder: Path) -> torch.Tensor:
-    tensors = load_file(folder / "model.safetensors")
-    return torch.cat([tensors[name].flatten() for name in sorted(tensors)])
+    return write_recipe(place, name, stage)
 
 
 @pytest.mark.parametrize("module", ["tinyllava_kit_cli", "tests.training.fsdp_on_cpu"], ids=["whole", "sharded"])

@@ -11,10 +11,10 @@ import time
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 
 from tests import toys
+from tests.training.runs import write_recipe
 from tinyllava_kit import KitError
 from tinyllava_kit.training import trainer
 from tinyllava_kit.training.batches import Epochs, SizedBatches
@@ -39,7 +39,6 @@ def place(tmp_path_factory):
 
 def recipe(place, name, **stage):
     stage = {
-        "name": "s",
         "data": str(place / "rows.json"),
         "train": {"connector.image": "full", "llm": {"mode": "lora", "lora": {"dropout": 0.3}}},
         "batch_size": 2,
@@ -48,9 +47,7 @@ def recipe(place, name, **stage):
         "logging_steps": 2,
         **stage,
     }
-    path = place / f"{name}.yaml"
-    path.write_text(yaml.safe_dump({"model": str(place / "model"), "output": str(place / name), "stages": [stage]}))
-    return path
+    return write_recipe(place, name, stage)
 
 
 def curve(directory):

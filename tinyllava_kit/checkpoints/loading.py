@@ -50,12 +50,20 @@ def load_pretrained(
     how = {key: value for key, value in how.items() if value is not None}
     foreign = _open_if_foreign(path, names_from, template)
     if quantization is not None:
-        config = foreign.config if foreign else read_pretrained(TinyLlavaConfig, str(path))
-        how["quantization_config"] = quantization.config(config)
+        how["quantization_config"] = quantization.config(_config(path, foreign))
     if foreign:
         return foreign.model(**how), foreign.processor()
     processor = _read_processor(path, template)
     return read_pretrained(TinyLlavaForConditionalGeneration, str(path), **how), processor
+
+
+def load_config(path: str | os.PathLike[str]) -> TinyLlavaConfig:
+    """The configuration of the model that `load_pretrained` gives.
+
+    Raises:
+        KitError: as `load_pretrained`, as far as that is seen in it.
+    """
+    return _config(path, _open_if_foreign(path, None, None))
 
 
 def load_processor(path: str | os.PathLike[str], *, template: str | None = None) -> TinyLlavaProcessor:
@@ -66,6 +74,10 @@ def load_processor(path: str | os.PathLike[str], *, template: str | None = None)
     """
     foreign = _open_if_foreign(path, None, template)
     return foreign.processor() if foreign else _read_processor(path, template)
+
+
+def _config(path: str | os.PathLike[str], foreign: Foreign | None) -> TinyLlavaConfig:
+    return foreign.config if foreign else read_pretrained(TinyLlavaConfig, str(path))
 
 
 def _open_if_foreign(path: str | os.PathLike[str], names_from: str | None, template: str | None) -> Foreign | None:

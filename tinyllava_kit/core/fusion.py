@@ -231,6 +231,12 @@ def plan(
     return _lay_out(kept, packs or [1] * len(kept), names, tuple(cuts), list(seen), pad_id, padding_side)
 
 
+def without_labels(sample: Sample) -> Sample:
+    """The same where nothing is learned, so that no item is made of it either."""
+    kept = (span for span in sample if not isinstance(span, MadeSpan))
+    return [replace(span, labels=None) if isinstance(span, TextSpan) else span for span in kept]
+
+
 def fuse(plan: Plan, text: Tensor, features: Mapping[str, Tensor]) -> Tensor:
     """Text rows and feature rows at the places of the plan; padding is zero.
 

@@ -22,7 +22,7 @@ from transformers.modeling_outputs import ModelOutput
 from .catalog import Catalog
 from .checkpoint import check_loaded, open_tensors
 from .configuration import TinyLlavaConfig
-from .decoders import Decoder, HiddenDecoder, Losses, Pick, TokenDecoder, TokenRows, Words
+from .decoders import CodingDecoder, Decoder, HiddenDecoder, Losses, Pick, TokenDecoder, TokenRows, Words
 from .discovery import discover
 from .errors import FusionError, KitError
 from .extension import Extension, SideWriter, mean_of_groups, picking
@@ -322,9 +322,9 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         Raises:
             KitError: the model does not learn to give this modality, or the item cannot be written; names it.
         """
-        decoder = dict(self.decoders.items()).get(modality)
-        if not isinstance(decoder, (TokenDecoder, HiddenDecoder)):
+        if modality not in self.decoders or not isinstance(self.decoders[modality], CodingDecoder):
             raise KitError(f"the model does not write {modality!r} in ids; assemble it with --decoder {modality}=NAME")
+        decoder = self.decoders[modality]
         try:
             with torch.no_grad():
                 ids = decoder.encode(item).cpu()  # (n,) or (n, k)
@@ -499,27 +499,16 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         return_target_logits: bool,
     ) -> None:
         """Give the output its losses, of a model whose decoders learn: hidden and embeds (B, T, D), labels (B, T)."""
-        rows, makers = plan.target_rows, self.makers()
-        own = {group: each for group, each in targets.items() if group.partition(".")[0] not in makers}
+        rows = plan.target_rows
         mine = hidden.flatten(0, 1).index_select(0, rows)  # (n, D)
         following = labels.flatten().index_select(0, rows + 1)  # (n,)
-        losses = self._losses(mine, following, plan, own)
+        losses = self._losses(mine, following, plan, targets)
         output.target_losses = mine.new_zeros(len(mine), dtype=torch.float32)  # (n,)
         for group, (each, _) in losses.items():
             output.target_losses.index_add_(0, targets[group], each.detach())
-        idle, weights = [], {TEXT: 1.0} if self.extension is None else dict(self.extension.weights)
-        for modality, maker in makers.items():
-            weights |= {f"{modality}.{group}": weight for group, weight in maker.loss_weights.items()}
-            if modality in plan.made:
-                losses |= self._made_losses(
-                    modality, maker, words_of(plan.made[modality], hidden, embeds), plan, targets
-                )
-            else:
-                nothing = hidden.new_zeros(0, dtype=torch.float32)
-                losses |= {f"{modality}.{group}": (nothing, nothing.bool()) for group in maker.loss_weights}
-                idle += [maker.idle()] if self.training and torch.is_grad_enabled() else []
+        losses |= self._made_losses(hidden, embeds, plan, targets)
         in_order = {group: losses[group] for group in targets}
-        output.loss = mean_of_groups(in_order, weights, len(rows), num_items) + sum(idle)
+        output.loss = mean_of_groups(in_order, self._weights(), len(rows), num_items) + self._idle_makers(plan)
         output.target_groups = {group: (each.detach(), hits) for group, (each, hits) in in_order.items()}
         if return_target_logits:
             output.target_logits = self._all_logits(mine)  # (n, V)
@@ -532,17 +521,36 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             logits = self._head(hidden).float()  # (n, V)
             return {TEXT: (F.cross_entropy(logits, following, reduction="none"), logits.argmax(-1) == following)}
         previous = plan.input_ids.flatten().index_select(0, plan.target_rows)  # (n,)
-        return dict(self.extension.losses(self._head, hidden, previous, following, plan.target_sides, targets))
+        mine = {group: targets[group] for group in self.extension.grammar.groups}
+        return dict(self.extension.losses(self._head, hidden, previous, following, plan.target_sides, mine))
 
-    @staticmethod
     def _made_losses(
-        modality: str, maker: HiddenDecoder, words: Words, plan: Plan, targets: Mapping[str, Tensor]
-    ) -> Losses:
-        """Those of the items of a modality that its decoder makes of words, by the full names of their groups."""
-        prefix = f"{modality}."
-        mine = {group.removeprefix(prefix): each for group, each in targets.items() if group.startswith(prefix)}
-        found = maker.losses(words, plan.made[modality].ids, mine)
-        return {f"{prefix}{group}": each for group, each in found.items()}
+        self, hidden: Tensor, embeds: Tensor, plan: Plan, targets: Mapping[str, Tensor]
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Those of the items that decoders make of words: hidden and embeds (B, T, D)."""
+        nothing = hidden.new_zeros(0, dtype=torch.float32)
+        losses = {}
+        for modality, maker in self.makers().items():
+            found: Losses = dict.fromkeys(maker.loss_weights, (nothing, nothing.bool()))
+            if modality in plan.made:
+                items = plan.made[modality]
+                mine = {group: targets[f"{modality}.{group}"] for group in maker.loss_weights}
+                found = maker.losses(words_of(items, hidden, embeds), items.ids, mine)
+            losses.update({f"{modality}.{group}": each for group, each in found.items()})
+        return losses
+
+    def _idle_makers(self, plan: Plan) -> Tensor | float:
+        """Zero, in the graph of the decoders that have no item in the batch while the model is trained."""
+        if not (self.training and torch.is_grad_enabled()):
+            return 0.0
+        return sum((maker.idle() for modality, maker in self.makers().items() if modality not in plan.made), 0.0)
+
+    def _weights(self) -> dict[str, float]:
+        """What the mean loss of each group counts."""
+        weights = {TEXT: 1.0} if self.extension is None else dict(self.extension.weights)
+        for modality, maker in self.makers().items():
+            weights.update({f"{modality}.{group}": weight for group, weight in maker.loss_weights.items()})
+        return weights
 
     @torch.no_grad()
     def words(

@@ -24,12 +24,13 @@ from .discovery import discover
 from .encoding import encode_spans
 from .errors import KitError
 from .foreign import open_if_foreign
-from .fusion import IGNORE_INDEX, AnySpan, ItemSpan, MadeSpan, Plan, Sample, TextSpan, plan
-from .grammar import NO_ID, TEXT, grammar_of
+from .fusion import IGNORE_INDEX, AnySpan, ItemSpan, MadeSpan, Plan, Sample, TextSpan, plan, without_labels
+from .grammar import NO_ID, grammar_of
 from .interfaces import ChatTemplate, Connector, Modality, Preprocessor
 from .modeling import build_connector, build_decoder
 from .saving import HUB_ARGUMENTS, whole_directory
 from .specs import load
+from .targets import targets_of
 
 SETTINGS_FILE = "processor_config.json"
 
@@ -327,7 +328,7 @@ class TinyLlavaProcessor(ProcessorMixin):
                 attention within each.
         """
         layout = plan(
-            [e.spans if labels else _without_labels(e.spans) for e in encoded],
+            [e.spans if labels else without_labels(e.spans) for e in encoded],
             pad_id=self.pad_id,
             padding_side=padding_side or ("right" if labels else "left"),
             max_length=max_length,
@@ -340,27 +341,12 @@ class TinyLlavaProcessor(ProcessorMixin):
         if layout.labels is not None:
             data["labels"] = layout.labels
             if self.gives:
-                data["targets"] = self._targets(layout)
+                data["targets"] = targets_of(layout, self.grammar, {m: self.decoders[m] for m in sorted(self.makes)})
         items = {m: self._collate_items(m, encoded, layout) for m in layout.item_rows}
         if items:
             data["items"] = items
         data["plan"] = layout
         return Batch(data)
-
-    def _targets(self, layout: Plan) -> dict[str, Tensor]:
-        """Every group of ids that are learned, in order, with what of it is in the batch, as the model takes it."""
-        rows = layout.target_rows
-        if self.grammar is None:
-            targets = {TEXT: torch.arange(len(rows))}
-        else:
-            targets = self.grammar.targets(layout.input_ids.flatten()[rows], layout.target_sides)
-        for modality in sorted(self.makes):
-            decoder = self.decoders[modality]
-            found = {group: torch.empty(0, dtype=torch.int64) for group in decoder.loss_weights}
-            if modality in layout.made and (layout.made[modality].ids != NO_ID).any():  # not so in an outline
-                found = decoder.targets(layout.made[modality].ids)
-            targets |= {f"{modality}.{group}": found[group] for group in decoder.loss_weights}
-        return targets
 
     @property
     def pad_id(self) -> int:
@@ -508,12 +494,6 @@ def _words_first(conversation: Conversation, modalities: Collection[str]) -> Con
         words = "" if has_words else " ".join(item.text for item, given in mine if given and item.text)
         turns.append(Turn(turn.role, f"{words}{turn.text}"))
     return replace(conversation, turns=tuple(turns))
-
-
-def _without_labels(sample: Sample) -> Sample:
-    """The same where nothing is learned, so that no item is made of it either."""
-    kept = (span for span in sample if not isinstance(span, MadeSpan))
-    return [replace(span, labels=None) if isinstance(span, TextSpan) else span for span in kept]
 
 
 def _as_many(conversations: Any) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from transformers.generation.streamers import BaseStreamer
 from ..core.conversation import Conversation
 from ..core.decoders import HiddenDecoder, Made, TextDecoder, Words
 from ..core.errors import KitError, near
-from ..core.fusion import MadeSpan, TextSpan
+from ..core.fusion import MadeSpan, TextSpan, without_labels
 from ..core.grammar import TEXT, Piece
 from ..core.item_ids import ItemIds
 from ..core.modeling import TinyLlavaForConditionalGeneration
@@ -89,8 +89,8 @@ def replies(
         parts = [_part(piece, model, processor) for piece in _pieces(processor, words, sides)]
         said = Reply(tuple(part for part in parts if part is not None))
         following = _Following(model, processor, prompt, words, sides, options)
-        made.append(Reply((*said.parts, *(following.item(modality, said.text) for modality in force))))
-    return [Reply(tuple(part for part in each.parts if part is not None)) for each in made]
+        made.append(Reply((*said.parts, *following.items(force, said.text))))
+    return made
 
 
 @torch.no_grad()
@@ -117,8 +117,7 @@ def reply(
     (sides,) = _beside(processor, torch.tensor([streamer.ids]), streamer.chosen)
     said = Reply(tuple(streamer.parts))
     following = _Following(model, processor, prompt, words, sides, options)
-    made = [following.item(modality, said.text, show) for modality in force]
-    return Reply((*said.parts, *(each for each in made if each is not None)))
+    return Reply((*said.parts, *following.items(force, said.text, show)))
 
 
 def check_made(modalities: Iterable[str], decoders: Mapping[str, Any]) -> None:
@@ -208,11 +207,15 @@ class _Following:
     ) -> None:
         self.model, self.processor, self.prompt = model, processor, prompt
         self.words, self.sides = words, None if sides is None else sides[: len(words)]
-        self.pick = model.pick_as(options)
+        self.options = options
 
-    def item(self, modality: str, text: str, show: Show = lambda part: None) -> Given | None:
-        """The item of a modality, whose pieces `show` gets as they are made; None where it is not made of words, or
-        there are none to make it of."""
+    def items(self, force: Collection[str], text: str, show: Show = lambda part: None) -> list[Given]:
+        """Those of the modalities that are wanted, whose pieces `show` gets as they are made."""
+        made = [self._item(modality, text, show) for modality in force]
+        return [each for each in made if each is not None]
+
+    def _item(self, modality: str, text: str, show: Show) -> Given | None:
+        """None where it is not made of words, or there are none to make it of."""
         pieces, closed, dropped = [], False, 0
         for piece in self._pieces(modality, text):
             closed, dropped = piece.closed, piece.dropped
@@ -226,13 +229,14 @@ class _Following:
         if isinstance(decoder, TextDecoder) and text:
             yield Made(decoder.decode(text), closed=True)
         if isinstance(decoder, HiddenDecoder) and self.words:
-            yield from decoder.make(self._read(modality), self.pick)
+            yield from decoder.make(self._read(modality), self.model.pick_as(self.options))
 
     def _read(self, modality: str) -> Words:
         """The words as the LLM reads them once more, behind what was asked: as in training."""
         answer = TextSpan(self.words, self.words, self.sides)
-        spans = [replace(s, labels=None) if isinstance(s, TextSpan) else s for s in self.prompt.spans]
-        whole = Encoded([*spans, answer, MadeSpan(modality)], self.prompt.items, self.prompt.name)
+        whole = Encoded(
+            [*without_labels(self.prompt.spans), answer, MadeSpan(modality)], self.prompt.items, self.prompt.name
+        )
         batch = self.processor.collate([whole], labels=True).to(self.model.device)
         names = ("input_ids", "plan", "items", "attention_mask", "position_ids")
         return self.model.words(modality, **{name: batch[name] for name in names if name in batch})

@@ -20,7 +20,7 @@ from ..core.errors import KitError
 from ..core.extension import Extension, SideWriter
 from ..core.grammar import NO_ID, Grammar, allot
 from ..core.item_ids import ItemIds
-from .talker_options import TALKER_OPTIONS
+from .talker_spec import TALKER_OPTIONS
 
 _ITEM = "item"  # what its ids are called in a grammar of their own
 

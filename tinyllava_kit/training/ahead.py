@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from ..checkpoints.loading import load_processor
+from ..checkpoints.loading import load_config
 from ..core.errors import KitError
 from ..core.parts import part_prefixes
 from .parts import check_parts
@@ -21,7 +21,7 @@ def check_ahead(model: str, stages: Sequence[Stage]) -> None:
         KitError: it cannot be read, a stage trains a part that it does not have or in a way that the part
             does not take, or a file of data is not there.
     """
-    parts = part_prefixes(load_processor(model).config)
+    parts = part_prefixes(load_config(model))
     for stage in stages:
         with of_stage(stage.name):
             check_parts(stage.train, parts)

@@ -4,32 +4,24 @@ from __future__ import annotations
 
 from tinyllava_kit import hookimpl
 from tinyllava_kit.core.specs import DecoderSpec, Option
-from tinyllava_kit.modalities.talker_options import TALKER_OPTIONS
+from tinyllava_kit.modalities.talker_spec import talker_of
 
-_MODE = Option(
-    name="mode",
-    default="1200",
-    choices=("3200", "2400", "1300", "1200", "700C"),
-    help="bits a second; more are easier to understand, fewer are easier to learn",
+CODEC2 = DecoderSpec(
+    name="codec2",
+    target="tinyllava_kit_speech_codec2.decoder:Codec2Decoder",
+    summary="Codec 2: speech at 8 kHz 100 to 350 ids a second; its tables are in the library",
+    modality="audio",
+    options=(
+        Option(
+            name="mode",
+            default="1200",
+            choices=("3200", "2400", "1300", "1200", "700C"),
+            help="bits a second; more are easier to understand, fewer are easier to learn",
+        ),
+    ),
 )
 
 
 @hookimpl
 def tinyllava_decoders() -> tuple[DecoderSpec, ...]:
-    return (
-        DecoderSpec(
-            name="codec2",
-            target="tinyllava_kit_speech_codec2.decoder:Codec2Decoder",
-            summary="Codec 2: speech at 8 kHz 100 to 350 ids a second; its tables are in the library",
-            modality="audio",
-            options=(_MODE,),
-        ),
-        DecoderSpec(
-            name="codec2_talker",
-            target="tinyllava_kit_speech_codec2.talker:Codec2Talker",
-            summary="Codec 2, whose ids a small transformer writes, of what the LLM holds of its words",
-            modality="audio",
-            reads="hidden",
-            options=(_MODE, *TALKER_OPTIONS),
-        ),
-    )
+    return (CODEC2, talker_of(CODEC2, "tinyllava_kit_speech_codec2.talker:Codec2Talker"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinyllava_kit import hookimpl
 from tinyllava_kit.core.specs import DecoderSpec, ModalitySpec, Option, TokenType
-from tinyllava_kit.modalities.talker_options import TALKER_OPTIONS
+from tinyllava_kit.modalities.talker_spec import talker_of
 
 DRAWING = ModalitySpec(
     name="drawing",
@@ -32,19 +32,6 @@ POINTS = DecoderSpec(
 )
 
 
-SKETCHING = tuple(
-    DecoderSpec(
-        name=name,
-        target=f"tinyllava_kit_drawing.sketching:{target}",
-        summary="a small transformer draws, of what the LLM holds of its words",
-        modality="drawing",
-        reads="hidden",
-        options=(*STROKES.options, *TALKER_OPTIONS),
-    )
-    for name, target in (("sketching", "SketchingDecoder"), ("sketching_points", "SketchingPointsDecoder"))
-)
-
-
 @hookimpl
 def tinyllava_modalities() -> tuple[ModalitySpec, ...]:
     return (DRAWING,)
@@ -52,4 +39,10 @@ def tinyllava_modalities() -> tuple[ModalitySpec, ...]:
 
 @hookimpl
 def tinyllava_decoders() -> tuple[DecoderSpec, ...]:
-    return (STROKES, POINTS, *SKETCHING)
+    sketching = "tinyllava_kit_drawing.sketching"
+    return (
+        STROKES,
+        POINTS,
+        talker_of(STROKES, f"{sketching}:SketchingDecoder"),
+        talker_of(POINTS, f"{sketching}:SketchingPointsDecoder"),
+    )

@@ -1,4 +1,4 @@
-"""The decoders `sketching` and `sketching_points`: the LLM writes words, and a small transformer draws."""
+"""The decoders `strokes_talker` and `points_talker`: the LLM writes words, and a small transformer draws."""
 
 from __future__ import annotations
 
