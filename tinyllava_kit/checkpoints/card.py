@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from ..core.saving import whole_directory
+from ..core.files import write_file, write_json
 
 CARD_FILE, TRAINING_FILE = "README.md", "training.json"
 MARK = "<!-- written by tinyllava_kit from what is in this directory; remove this line to keep your own text -->"
@@ -31,8 +31,7 @@ def write_card(directory: str | os.PathLike[str], evaluations: Sequence[str] = (
     file = Path(directory) / CARD_FILE
     if file.exists() and MARK not in file.read_text(encoding="utf-8"):
         return
-    with whole_directory(directory) as stage:
-        (stage / CARD_FILE).write_text(card(directory, evaluations, name=name), encoding="utf-8")
+    write_file(file, card(directory, evaluations, name=name))
 
 
 def card(directory: str | os.PathLike[str], evaluations: Sequence[str] = (), *, name: str = "") -> str:
@@ -58,7 +57,7 @@ def read_history(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 def write_history(directory: str | os.PathLike[str], stages: Sequence[Mapping[str, Any]]) -> None:
     """The inverse."""
-    (Path(directory) / TRAINING_FILE).write_text(json.dumps(list(stages), indent=1), encoding="utf-8")
+    write_json(Path(directory) / TRAINING_FILE, list(stages))
 
 
 def _components(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

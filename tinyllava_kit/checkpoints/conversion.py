@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..core.files import write_json
 from ..core.saving import whole_directory
 from .ours import Foreign, Row
 from .weights import Lazy
@@ -61,7 +61,7 @@ def write_shards(
     if len(shards) > 1:
         total = sum(_size(tensor, dtype) for tensor in tensors.values())
         index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / "model.safetensors.index.json", index, indent=2)
 
 
 def table_of(rows: Sequence[Row]) -> list[list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from .decoders import Decoder, HiddenDecoder
 from .discovery import discover
 from .encoding import encode_spans
 from .errors import KitError
+from .files import write_json
 from .foreign import open_if_foreign
 from .fusion import IGNORE_INDEX, AnySpan, ItemSpan, MadeSpan, Plan, Sample, TextSpan, plan, without_labels
 from .grammar import NO_ID, grammar_of
@@ -372,7 +372,7 @@ class TinyLlavaProcessor(ProcessorMixin):
                 "processor_class": type(self).__name__,
                 "preprocessors": {m: p.settings() for m, p in self.preprocessors.items()},
             }
-            (stage / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+            write_json(stage / SETTINGS_FILE, settings, indent=2)
         if push_to_hub:
             hub = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
             self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub)

@@ -92,6 +92,15 @@ def from_all(value: T) -> list[T]:
     return found
 
 
+def any_rank(number: int, device: torch.device) -> int:
+    """The largest of the numbers that the ranks give, on every rank."""
+    if not _is_joined():
+        return number
+    found = torch.tensor(number, device=device)
+    torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
+    return int(found)
+
+
 def say(text: str) -> None:
     """Print on rank 0."""
     if rank() == 0:

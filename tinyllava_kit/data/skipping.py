@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..core.conversation import Conversation
 from ..core.errors import KitError
+from ..core.files import write_file
 from ..core.fusion import IGNORE_INDEX, TextSpan
 from ..core.processing import Encoded
 
@@ -71,7 +72,7 @@ class SkippedRows:
             for line in self.file.read_text(encoding="utf-8").splitlines():
                 found = json.loads(line)
                 self.reasons.setdefault(found["row"], found["reason"])
-            self.file.write_text("".join(_line(*each) for each in self.reasons.items()), encoding="utf-8")
+            write_file(self.file, "".join(_line(*each) for each in self.reasons.items()))
         return len(self.reasons)
 
 

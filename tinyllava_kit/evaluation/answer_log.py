@@ -17,7 +17,7 @@ class AnswerLog:
     """What a model answered, on disk.
 
     Each line holds the `control`, the `row` (a question's place) and the answer under `key`, with what else is known
-    of the question. A line that was not finished is dropped when the log is opened.
+    of the question. A line that was not finished is dropped when the next is written.
 
     Args:
         path: of the file, made when the first answer is added. `key`: what the answers are called in it.
@@ -30,9 +30,8 @@ class AnswerLog:
         self.path, self.key = path, key
         self._answers: dict[str, dict[int, Answer]] = {}
         whole = path.read_bytes() if path.exists() else b""
-        if whole and not whole.endswith(b"\n"):
-            whole = whole[: whole.rfind(b"\n") + 1]
-            os.truncate(path, len(whole))
+        whole = whole[: whole.rfind(b"\n") + 1]
+        self._size = len(whole)
         for number, line in enumerate(whole.splitlines(), 1):
             self._read(line, number)
 
@@ -48,12 +47,14 @@ class AnswerLog:
         """
         try:
             with self.path.open("ab") as file:
+                file.truncate(self._size)
                 for place, line in lines.items():
                     text = json.dumps({"control": control, "row": place, **line}, ensure_ascii=False)
                     file.write(text.encode("utf-8", "surrogatepass") + b"\n")
                     self._answers.setdefault(control, {})[place] = line[self.key]
                 file.flush()
                 os.fsync(file.fileno())
+                self._size = file.tell()
         except OSError as error:
             raise KitError(f"cannot write {str(self.path)!r}: {error.strerror}; what is whole in it is kept") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -11,34 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import KitError
-from ..core.saving import whole_directory
+from ..core.files import write_json
+from ..core.fingerprint import fingerprint as fingerprint
 from .figures import Figures
 
 RECORD_FILE = "evaluations.json"
-
-_PIECE = 1 << 20
-_WEIGHTS = (".safetensors", ".bin")
-_SETTINGS = ("config.json", "processor_config.json", "generation_config.json", "chat_template.jinja", "tokenizer.json")
-
-
-def fingerprint(directory: str | os.PathLike[str]) -> str:
-    """SHA-256 of what a model directory's answers depend on: weights, settings, tokenizer, chat template.
-
-    A hub name, which is no directory, is its own.
-    """
-    directory = Path(directory)
-    if not directory.is_dir():
-        return str(directory)
-    digest = hashlib.sha256()
-    for file in sorted(directory.rglob("*")):
-        place = file.relative_to(directory)
-        if place.parts[0] == "checkpoints" or not (file.suffix in _WEIGHTS or file.name in _SETTINGS):
-            continue
-        digest.update(f"{place.as_posix()} {file.stat().st_size}\n".encode())
-        with file.open("rb") as opened:
-            while piece := opened.read(_PIECE):
-                digest.update(piece)
-    return digest.hexdigest()
 
 
 def record(
@@ -74,8 +50,7 @@ def record(
         for other in read_record(directory)
         if other["weights"] == weights and (other["data"], other["scorers"]) != (data, entry["scorers"])
     ]
-    with whole_directory(directory) as stage:
-        (stage / RECORD_FILE).write_text(json.dumps([*others, entry], indent=1), encoding="utf-8")
+    write_json(Path(directory) / RECORD_FILE, [*others, entry])
 
 
 def read_record(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:

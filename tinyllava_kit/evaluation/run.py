@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import KitError
+from ..core.files import write_json
+from ..core.locks import only_writer
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import TinyLlavaProcessor
-from ..core.saving import whole_directory
 from ..inference.features import FeatureCache
 from .answer_log import AnswerLog
 from .answers import answers
@@ -109,8 +110,7 @@ class Evaluation:
             "seed": seed,
         }
         _check_folder(self.folder, self._settings)
-        self.texts = AnswerLog(self.folder / ANSWERS_FILE, "said")
-        self.log_probs = AnswerLog(self.folder / LOG_PROBS_FILE, "log_probs")
+        self._read_logs()
 
     @property
     def writes(self) -> bool:
@@ -138,9 +138,18 @@ class Evaluation:
             progress: called with how many answers are there and how many there will be.
 
         Raises:
-            KitError: an item that cannot be read, and names its row; a folder that cannot be written; see also
-                `answers` and `retrieve`.
+            KitError: an item that cannot be read, and names its row; a folder that cannot be written, or that another
+                process writes; see also `answers` and `retrieve`.
         """
+        with only_writer(self.folder):
+            self._read_logs()
+            return self._run(progress)
+
+    def _read_logs(self) -> None:
+        self.texts = AnswerLog(self.folder / ANSWERS_FILE, "said")
+        self.log_probs = AnswerLog(self.folder / LOG_PROBS_FILE, "log_probs")
+
+    def _run(self, progress: Callable[[int, int], None]) -> Results:
         if self.num_known < self.num_asked:
             self._check_items()
         judged: dict[Control, Sequence[Judged]] = {}
@@ -156,7 +165,7 @@ class Evaluation:
                 taken = figures[control].keys() & found.keys()
                 figures[control] |= {f"{scorer.name} {n}" if n in taken else n: f for n, f in found.items()}
         results = Results(figures=figures if self.scorers else {}, answers=judged)
-        _write(self.folder, RESULTS_FILE, {"line": results.line, "figures": _plain(results.figures)})
+        write_json(self.folder / RESULTS_FILE, {"line": results.line, "figures": _plain(results.figures)})
         return results
 
     def _ask(self, control: Control, progress: Callable[[int, int], None]) -> list[Judged]:
@@ -197,7 +206,7 @@ class Evaluation:
     def _keep(self, log: AnswerLog, control: Control, lines: Mapping[int, Mapping[str, Any]]) -> None:
         """The folder is made for the first answer."""
         if not (self.folder / SETTINGS_FILE).exists():
-            _write(self.folder, SETTINGS_FILE, self._settings)
+            write_json(self.folder / SETTINGS_FILE, self._settings)
         log.add(control, lines)
 
     def _check_items(self) -> None:
@@ -290,8 +299,3 @@ def _line(question: Question, said: str) -> dict[str, Any]:
 
 def _plain(figures: Mapping[Control, Figures]) -> dict[str, Any]:
     return {control: {name: asdict(figure) for name, figure in every.items()} for control, every in figures.items()}
-
-
-def _write(folder: Path, name: str, content: Any) -> None:
-    with whole_directory(folder) as stage:
-        (stage / name).write_text(json.dumps(content, indent=1), encoding="utf-8")

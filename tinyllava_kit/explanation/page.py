@@ -6,6 +6,7 @@ import html
 import os
 from pathlib import Path
 
+from ..core.files import write_file
 from ..core.processing import TinyLlavaProcessor
 from ..core.saving import whole_directory
 from ..pages.html import document, picture, table
@@ -46,7 +47,7 @@ def write_page(
         sections.append(_item(explanation, rows, index, mine))
     body = _head(explanation) + _choices(explanation) + _attention(explanation) + "".join(sections)
     with whole_directory(directory) as stage:
-        (stage / "index.html").write_text(document(explanation.answer, body, STYLE), encoding="utf-8")
+        write_file(stage / "index.html", document(explanation.answer, body, STYLE))
         for name, png in drawings.items():
             (stage / name).write_bytes(png)
     return [Path(directory) / name for name in ("index.html", *drawings)]

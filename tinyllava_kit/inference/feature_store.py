@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..core.checkpoint import first_line
 from ..core.errors import KitError
+from ..core.files import to_disk
 from ..core.processing import EncodedItem, Parts
 
 GB = 1e9
@@ -104,8 +105,10 @@ class FeatureStore:
                 for abandoned in self.folder.glob(f"{_UNFINISHED}*"):  # whoever wrote it was killed: we have the lock
                     abandoned.unlink()
                 try:
-                    save_file(tensors, unfinished, metadata={"entries": json.dumps(header)})
-                    _to_disk(unfinished)
+                    described = json.dumps(header)
+                    metadata = {"entries": described, "crc": str(zlib.crc32(described.encode()))}
+                    save_file(tensors, unfinished, metadata=metadata)
+                    to_disk(unfinished)
                     self._make_room(unfinished.stat().st_size)
                     unfinished.replace(path)
                 finally:
@@ -120,7 +123,7 @@ class FeatureStore:
 
     def _add(self, path: Path, space: str) -> None:
         try:
-            header = json.loads(self._handle(path).metadata()["entries"])
+            header = _header(self._handle(path).metadata())
         except (SafetensorError, TypeError, KeyError, ValueError):
             self._remove_damaged(path)
         except OSError:  # another process has removed it
@@ -187,14 +190,21 @@ def _described(part: EncodedItem | str) -> Any:
     return {"modality": part.modality, "num_features": list(part.num_features)}
 
 
+def _header(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """What a shard says of its keys.
+
+    Raises:
+        ValueError: not as it was written, by its checksum.
+    """
+    if str(zlib.crc32(metadata["entries"].encode())) != metadata["crc"]:
+        raise ValueError("the header has changed")
+    return json.loads(metadata["entries"])
+
+
 def _checksum(tensors: Mapping[str, Tensor]) -> int:
+    """Of names, types, shapes and numbers."""
     crc = 0
-    for tensor in tensors.values():
-        crc = zlib.crc32(tensor.contiguous().view(torch.uint8).numpy(), crc)
+    for name, tensor in tensors.items():
+        crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode(), crc)
+        crc = zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy(), crc)
     return crc
-
-
-def _to_disk(path: Path) -> None:
-    """Wait until a file's content is on the disk: after a crash, a name must not stand for nothing."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

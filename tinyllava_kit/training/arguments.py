@@ -10,6 +10,7 @@ import torch
 from transformers import TrainingArguments
 
 from ..core.errors import KitError
+from .checkpoints import KEPT
 from .recipe import Stage
 
 
@@ -39,7 +40,7 @@ def training_arguments(
         activation_checkpointing=stage.gradient_checkpointing,
         logging_steps=stage.logging_steps,
         save_steps=stage.save_steps,
-        save_total_limit=1,
+        save_total_limit=KEPT,
         logging_nan_inf_filter=False,
         disable_tqdm=True,
         dataloader_num_workers=stage.workers,

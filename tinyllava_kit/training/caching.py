@@ -11,6 +11,7 @@ import torch
 
 from ..core.conversation import Item
 from ..core.errors import KitError
+from ..core.files import write_json
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import EncodedItem, Parts
 from ..core.ranks import from_first, rank, say, wait_for_all, world_size
@@ -72,11 +73,13 @@ def _decided(checkpoints: Path, decide: Callable[[], bool]) -> bool:
     """What was decided when the stage began, or is now."""
     file = checkpoints / DECISION_FILE
     if file.exists():
-        return bool(json.loads(file.read_text(encoding="utf-8")))
+        try:
+            return bool(json.loads(file.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise KitError(f"{str(file)!r} is damaged; remove {str(checkpoints)!r} to begin anew") from error
     decision = decide()
     if rank() == 0:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(decision), encoding="utf-8")
+        write_json(file, decision)
     wait_for_all()
     return decision
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from ..checkpoints.adapters import write_adapters
 from ..checkpoints.card import read_history, write_card, write_history
 from ..core.conversation import ITEM, Conversation
 from ..core.errors import KitError
+from ..core.files import write_file, write_json
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import TinyLlavaProcessor
 from ..core.saving import whole_directory
@@ -51,11 +51,11 @@ def write_outcome(
         parts.merge()
         model.save_pretrained(stage)
         processor.save_pretrained(stage)
-        (stage / LOG_FILE).write_text(json.dumps(list(log), indent=1), encoding="utf-8")
+        write_json(stage / LOG_FILE, list(log))
         write_settings(record.settings, stage)
         write_history(stage, [*read_history(source), asdict(record)])
         page = report(record, log, [Answered(each, _said(model, processor, each)) for each in shown])
-        (stage / REPORT_FILE).write_text(page, encoding="utf-8")
+        write_file(stage / REPORT_FILE, page)
         write_card(stage, name=target.name)
 
 

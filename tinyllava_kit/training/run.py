@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import rotate_checkpoints
 
 from ..checkpoints.loading import load_pretrained
 from ..checkpoints.quantization import Quantization
 from ..core.conversation import Conversation
 from ..core.errors import KitError
+from ..core.files import remove_abandoned
+from ..core.locks import only_writer
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import TinyLlavaProcessor
-from ..core.ranks import from_all, join, rank, say, wait_for_all, world_size
+from ..core.ranks import from_all, from_first, join, rank, say, wait_for_all, world_size
 from ..data.dataset import ConversationDataset
 from ..data.skipping import SkippedRows
 from ..data.stream import RowStream
@@ -27,11 +30,14 @@ from .arguments import training_arguments
 from .batches import Epochs
 from .batching import batches_of
 from .caching import DECISION_FILE, FOLDER, cache_features
+from .checkpoints import check_whole, last_checkpoint
 from .clock import Clock
 from .guard import check_gradients, samples_for_parts
 from .history import stage_record
 from .idle import WithIdleItems, idle_items
+from .lost_workers import one_line_for_lost_workers
 from .objective import objective_of
+from .origin import check_origin, origin_of
 from .outcome import SHOWN, write_outcome
 from .packing import PackedBatches, token_counts
 from .parts import OpenParts
@@ -40,6 +46,7 @@ from .reading import read_data
 from .recipe import Recipe, Stage
 from .settings import SETTINGS_FILE, check_same, settings_of, write_settings
 from .sharding import is_sharded, trained_state
+from .stopping import Stopper
 from .trainer import KitTrainer
 
 SKIPPED_FILE = "skipped.jsonl"
@@ -91,30 +98,43 @@ def _is_complete(target: Path) -> bool:
 
 
 def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, report_to: Sequence[str] = ()) -> None:
-    """Train one stage from the model directory `source` into `target`.
+    """Train one stage from the model directory `source` into `target`, which no other process writes meanwhile.
 
     Checkpoints go to ``target/checkpoints``, ``skipped.jsonl`` lists the rows that were left out, as they are found;
     the rest is written when the stage ends, see `write_outcome`.
+
+    Raises:
+        KitError: as `run_recipe`; another process trains the stage, a checkpoint is damaged, what it learned from has
+            changed.
+        StoppedError: a signal came; a checkpoint of the step that it came in is there.
     """
+    with _only_trainer(target):
+        _run_stage(stage, source, target, seed, report_to)
+
+
+def _run_stage(stage: Stage, source: Path, target: Path, seed: int, report_to: Sequence[str]) -> None:
     if not source.exists() and source.parent == target.parent:
         raise KitError(f"stage {source.name!r} was not run yet, and {stage.name!r} starts from it; run it first")
     checkpoints = target / "checkpoints"
     settings = settings_of(stage, source, seed)
     check_same(settings, stage, checkpoints)
+    last = _whole_checkpoint(checkpoints)
     set_seed(seed)  # adapters and other new weights are drawn before the Trainer sets it
     model, processor = _load(stage, source)
     skipped = SkippedRows(target / SKIPPED_FILE)
-    if rank() == 0 and _last_checkpoint(checkpoints) is None:  # of a run that begins anew, not of one that goes on
+    if rank() == 0 and last is None:  # of a run that begins anew, not of one that goes on
         skipped.forget()
     dataset = read_data(stage, processor, seed=seed, skipped=skipped)
     conversations: Sequence[Conversation] = ()
     if isinstance(dataset, ConversationDataset):
         _check_files(dataset)
         conversations = dataset.conversations
+    origin = _origin(source, dataset, last)
     _make_codes(model, processor, dataset, target.parent / FOLDER)
     parts = OpenParts(model, stage.train)
     tried = samples_for_parts(dataset, list(parts.trained)) if conversations else {}
-    batches = _batches(stage, dataset, seed)
+    with one_line_for_lost_workers(checkpoints, stage.workers):
+        batches = _batches(stage, dataset, seed)
     arguments = training_arguments(
         stage, checkpoints, seed, epochs=stage.epochs if batches is None else 1, report_to=report_to
     )
@@ -122,24 +142,27 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, report
     samples, collator, loss = objective_of(stage, dataset, model)
     if world_size() > 1:
         collator = WithIdleItems(collator, idle_items(dataset))
-    clock = Clock(stage.max_minutes)
+    clock, stopper = Clock(stage.max_minutes), Stopper()
     trainer = KitTrainer(
         model=model,
         args=arguments,
         train_dataset=samples,
         data_collator=collator,
         processing_class=processor,
-        callbacks=[clock, Progress(stage.name, clock)],
+        callbacks=[clock, stopper, Progress(stage.name, clock)],
         training=[(module, stage.train[name]) for name, module in parts.trained.items()],
         batches=batches,
         loss=loss,
+        origin=origin,
     )
-    with _one_clear_line(trainer, checkpoints):
+    with _one_clear_line(trainer, checkpoints), one_line_for_lost_workers(checkpoints, stage.workers):
         if tried and world_size() == 1:
             check_gradients(trainer, parts.trained, tried)
         if rank() == 0:
             write_settings(settings, checkpoints)
-        trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
+        with stopper.listening():
+            trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        stopper.check(trainer.state.global_step)
     learned, num_cut = trained_state(model), sum(from_all(collator.num_cut))
     if num_cut:
         why = "have more words than rows" if stage.match_words else f"were cut at max_length {stage.max_length}"
@@ -161,7 +184,68 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, report
         writes = stage.match_words is None and stage.match_features is None
         log, shown = trainer.state.log_history, conversations[:SHOWN] if writes else ()
         write_outcome(target, source, model, processor, parts, record, log, shown)
+        rotate_checkpoints(str(checkpoints), save_total_limit=1)
     wait_for_all()
+
+
+@contextmanager
+def _only_trainer(target: Path) -> Iterator[None]:
+    """While one process of this run holds the stage's directory, what killed ones left of it can go.
+
+    Raises:
+        KitError: another run has it, or it cannot be written to; on every rank.
+    """
+    with ExitStack() as held:
+        _on_first(lambda: held.enter_context(only_writer(target)))
+        if rank() == 0:
+            remove_abandoned(target, target.parent, seconds=0)
+        yield
+
+
+def _whole_checkpoint(checkpoints: Path) -> Path | None:
+    """The one to go on from.
+
+    Raises:
+        KitError: it is damaged; on every rank.
+    """
+    last = from_first(last_checkpoint(checkpoints))
+    if last is not None:
+        _on_first(lambda: check_whole(last))
+    return last
+
+
+def _origin(source: Path, dataset: ConversationDataset | RowStream, last: Path | None) -> dict[str, Any]:
+    """What the stage learns from, on rank 0, which writes it down.
+
+    Raises:
+        KitError: the last checkpoint learned from something else; on every rank.
+    """
+    origin: dict[str, Any] = {}
+
+    def find() -> None:
+        origin.update(origin_of(source, dataset))
+        if last is not None:
+            check_origin(check_whole(last), origin, last)
+
+    _on_first(find)
+    return origin
+
+
+def _on_first(work: Callable[[], object]) -> None:
+    """Run it on rank 0.
+
+    Raises:
+        KitError: as rank 0; on every rank.
+    """
+    failed: KitError | None = None
+    if rank() == 0:
+        try:
+            work()
+        except KitError as error:
+            failed = error
+    failed = from_first(failed)
+    if failed is not None:
+        raise failed
 
 
 def _load(stage: Stage, source: Path) -> tuple[TinyLlavaForConditionalGeneration, TinyLlavaProcessor]:
@@ -194,7 +278,7 @@ def _one_clear_line(trainer: KitTrainer, checkpoints: Path) -> Iterator[None]:
         yield
     except KitError as error:
         trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
-        if not _last_checkpoint(checkpoints):
+        if last_checkpoint(checkpoints) is None:
             for name in (SETTINGS_FILE, DECISION_FILE):
                 (checkpoints / name).unlink(missing_ok=True)
         for folder in (checkpoints, *checkpoints.parents[:2]):
@@ -252,7 +336,3 @@ def _check_files(dataset: ConversationDataset) -> None:
                 if not Path(item.source).exists():
                     raise KitError(f"{conversation.name}: no {item.modality} file {item.source!r}")
                 known.add(item.source)
-
-
-def _last_checkpoint(checkpoints: Path) -> str | None:
-    return get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import KitError
+from ..core.files import write_json
 from .recipe import Stage
 
 SETTINGS_FILE = "stage.json"
@@ -28,7 +29,7 @@ def check_same(settings: Mapping[str, Any], stage: Stage, folder: Path) -> None:
     file = folder / SETTINGS_FILE
     if not file.exists():
         return
-    was = json.loads(file.read_text(encoding="utf-8"))
+    was = _read(file)
     for key in sorted(was.keys() | settings.keys()):
         if was.get(key) != settings.get(key):
             raise KitError(
@@ -37,7 +38,18 @@ def check_same(settings: Mapping[str, Any], stage: Stage, folder: Path) -> None:
             )
 
 
+def _read(file: Path) -> Mapping[str, Any]:
+    try:
+        was = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(was, dict):
+            raise ValueError("not a mapping")
+    except (OSError, ValueError) as error:
+        raise KitError(
+            f"{str(file)!r} is damaged and cannot say what was trained; remove {str(file.parent)!r} to begin anew"
+        ) from error
+    return was
+
+
 def write_settings(settings: Mapping[str, Any], folder: Path) -> None:
     """Into a stage's directory, or the folder of its checkpoints."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=1), encoding="utf-8")
+    write_json(folder / SETTINGS_FILE, settings)

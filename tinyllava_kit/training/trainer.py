@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,13 +17,15 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, rotate_checkpoints
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from ..core.checkpoint import first_line
 from ..core.errors import KitError
+from ..core.files import to_disk
 from ..core.ranks import wait_for_all
 from ..data.stream import RowStream
 from .batches import Epochs
+from .checkpoints import last_checkpoint, seal
 from .meter import Meter
 from .reading import stream_loader
 from .recipe import PartTraining
@@ -43,6 +46,7 @@ class KitTrainer(Trainer):
         training: each trained part with how it is trained.
         batches: which samples make a batch, through all epochs; None: the Trainer's own, for one epoch after another.
         loss: model, batch, number of target tokens -> loss; None: the model's own.
+        origin: of what is learned from, kept with each checkpoint; see `origin_of`.
     """
 
     def __init__(
@@ -51,10 +55,11 @@ class KitTrainer(Trainer):
         training: Sequence[tuple[torch.nn.Module, PartTraining]],
         batches: Epochs | None = None,
         loss: Loss | None = None,
+        origin: Mapping[str, Any] = MappingProxyType({}),
         **kwargs: Any,
     ) -> None:
         self.training_of_parts = training
-        self.batches, self.loss = batches, loss
+        self.batches, self.loss, self.origin = batches, loss, origin
         self.meter = Meter()
         self.names_of_step: list[str] = []
         with _as_with_adapters(kwargs["model"]):
@@ -198,19 +203,22 @@ class KitTrainer(Trainer):
         self.args.output_dir = str(unfinished)
         try:
             super()._save_checkpoint(model, trial)
-        except (OSError, SafetensorError, RuntimeError) as error:  # torch writes a full disk as a RuntimeError
+            wait_for_all()
+            if self.is_world_process_zero():
+                seal(unfinished / name, dict(self.origin))
+        except (OSError, SafetensorError, RuntimeError, KitError) as error:  # torch tells a full disk as a RuntimeError
             shutil.rmtree(unfinished, ignore_errors=True)
-            last = get_last_checkpoint(str(folder))
+            last = last_checkpoint(folder)
             raise KitError(
                 f"cannot write {name} in {str(folder)!r}: {first_line(error)}; the run can go on from "
-                f"{Path(last).name if last else 'its beginning'}"
+                f"{last.name if last else 'its beginning'}"
             ) from error
         finally:
             self.args.output_dir = str(folder)
-        wait_for_all()
         if self.is_world_process_zero():
             shutil.rmtree(folder / name, ignore_errors=True)
             os.rename(unfinished / name, folder / name)
+            to_disk(folder)
             shutil.rmtree(unfinished)
             rotate_checkpoints(output_dir=str(folder), save_total_limit=self.args.save_total_limit)
         wait_for_all()

@@ -11,7 +11,8 @@ import click
 def command(recipe: str, stage: str | None) -> None:
     """Train a model as a RECIPE (YAML) says.
 
-    A stage that is complete is not run again; one that was interrupted goes on from its last checkpoint.
+    A stage that is complete is not run again; one that was interrupted goes on from its last checkpoint. SIGTERM or
+    Ctrl-C ends it with a checkpoint behind the step that it is at; a second one ends it at once.
     """
     from tinyllava_kit.training.recipe import Recipe
 
@@ -19,8 +20,14 @@ def command(recipe: str, stage: str | None) -> None:
 
     from tinyllava_kit.core.ranks import one_telling, rank
     from tinyllava_kit.training.run import run_recipe
+    from tinyllava_kit.training.stopping import StoppedError
 
-    with one_telling():
-        directory = run_recipe(checked, only=stage)
+    try:
+        with one_telling():
+            directory = run_recipe(checked, only=stage)
+    except StoppedError as stopped:
+        if rank() == 0:
+            click.echo(str(stopped), err=True)
+        raise SystemExit(stopped.code) from stopped
     if rank() == 0:
         click.echo(f"the trained model is in {directory}", err=True)

@@ -36,6 +36,7 @@ from ...core.checkpoint import check_loaded, first_line, load_state, without_rep
 from ...core.configuration import Component, as_json
 from ...core.discovery import discover
 from ...core.errors import KitError
+from ...core.files import write_file, write_json
 from ...core.interfaces import Connector, Features, Preprocessor, Tower
 from ...core.modeling import TinyLlavaForConditionalGeneration
 from ...core.processing import TinyLlavaProcessor
@@ -123,7 +124,7 @@ def export(
             parts.append(_write_tower(model, processor, modality, stage))
             parts.append(_write_connector(model, modality, stage))
         parts += [PartReport(part=f"decoder {m}", refused="transformers has no form of it") for m in model.decoders]
-        (stage / "README.md").write_text(_readme(model, parts), encoding="utf-8")
+        write_file(stage / "README.md", _readme(model, parts))
     return Report(tuple(parts))
 
 
@@ -283,7 +284,7 @@ def _write_connector(model: TinyLlavaForConditionalGeneration, modality: str, st
     folder.mkdir(parents=True)
     save_file({k: v.contiguous() for k, v in connector.state_dict().items()}, folder / WEIGHTS, {"format": "pt"})
     described = {"class": f"{type(connector).__module__}:{type(connector).__qualname__}", **as_json(component)}
-    (folder / CONNECTOR).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / CONNECTOR, described, indent=2)
     size = _num_features(model, modality)
     noise = torch.randn(1, size, connector.in_dim, generator=torch.Generator().manual_seed(0)).to(model.dtype)
     features = Features(noise, None, connector.grid)  # (1, P, E)

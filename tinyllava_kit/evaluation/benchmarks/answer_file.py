@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...core.conversation import ITEM
 from ...core.errors import KitError
+from ...core.files import write_file, write_json
 from ...core.saving import whole_directory
 from ..judged import Judged
 from ..question import Question
@@ -64,17 +65,17 @@ def write_answers(
     target = Path(target)
     if target.suffix == ".jsonl":
         lines = (_line(question, j, model, benchmark) for question, j in zip(questions, judged, strict=True))
-        _write(target, "".join(f"{json.dumps(line)}\n" for line in lines))
+        write_file(target, "".join(f"{json.dumps(line)}\n" for line in lines))
         return
     assert benchmark is not None
     assert benchmark.converted is not None
     content = benchmark.converted(Path(root), questions, judged)
     if not benchmark.in_folder:
-        _write(target, json.dumps(content))
+        write_json(target, content, indent=None)
         return
     with whole_directory(target) as stage:
         for name, text in content.items():
-            (stage / name).write_text(text, encoding="utf-8")
+            write_file(stage / name, text)
 
 
 def _line(question: Question, judged: Judged, model: str, benchmark: Benchmark | None) -> dict[str, object]:
@@ -93,16 +94,3 @@ def _line(question: Question, judged: Judged, model: str, benchmark: Benchmark |
         "model_id": model,
         "metadata": {},
     }
-
-
-def _write(target: Path, text: str) -> None:
-    """Whole or not at all."""
-    beside = target.with_name(f".{target.name}.unfinished-{os.getpid()}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, target)
-    except OSError as error:
-        raise KitError(f"cannot write {str(target)!r}: {error.strerror}") from error
-    finally:
-        beside.unlink(missing_ok=True)
