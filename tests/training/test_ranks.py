@@ -16,6 +16,7 @@ from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
 from tinyllava_kit.training.batches import Epochs, SizedBatches
+from tinyllava_kit.training.checkpoints import check_whole
 from tinyllava_kit.training.idle import WithIdleItems, idle_items
 from tinyllava_kit.training.packing import PackedBatches
 from tinyllava_kit.training.recipe import Recipe
@@ -100,6 +101,29 @@ def test_the_loss_of_an_objective_is_averaged_over_the_targets_of_both(place):
     assert [code for code, _, _ in by_two(recipe(place, "taught-two", **how))] == [0, 0]
     run_recipe(Recipe.from_yaml(recipe(place, "taught-one", **how, gradient_accumulation=2)))
     assert losses(place, "taught-one") == pytest.approx(losses(place, "taught-two"), abs=1e-4)
+
+
+STOPPED = """
+import os, signal, sys
+from tinyllava_kit.training.trainer import KitTrainer
+keep = KitTrainer.training_step
+def step(self, *args, **kwargs):
+    if self.state.global_step == 1 and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGTERM)
+    return keep(self, *args, **kwargs)
+KitTrainer.training_step = step
+from tinyllava_kit_cli.app import main
+main(["train", sys.argv[1]])
+"""
+
+
+def test_a_signal_to_one_rank_stops_both_behind_one_step(place):
+    file = recipe(place, "stopped", train={"connector.image": "full"}, group_by_size=True)
+    done = finish(start(["-c", STOPPED, str(file)]))
+    assert [code for code, _, _ in done] == [143, 143], done
+    assert done[0][2].splitlines()[-1] == "stopped at step 2; the same command goes on from 2"
+    assert "stopped at" not in done[1][2]
+    check_whole(place / "stopped" / "s" / "checkpoints" / "checkpoint-2")
 
 
 def test_a_rank_that_cannot_read_a_row_stops_the_other_and_says_which(place):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -74,8 +73,8 @@ def _decided(checkpoints: Path, decide: Callable[[], bool]) -> bool:
     file = checkpoints / DECISION_FILE
     if file.exists():
         try:
-            return bool(json.loads(file.read_text(encoding="utf-8")))
-        except ValueError as error:
+            return {"true": True, "false": False}[file.read_text(encoding="utf-8").strip()]
+        except (ValueError, KeyError) as error:
             raise KitError(f"{str(file)!r} is damaged; remove {str(checkpoints)!r} to begin anew") from error
     decision = decide()
     if rank() == 0:
