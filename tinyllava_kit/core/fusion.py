@@ -254,8 +254,9 @@ def fuse(plan: Plan, text: Tensor, features: Mapping[str, Tensor]) -> Tensor:
     for modality, rows in plan.item_rows.items():
         places.append(rows)
         sources.append(features[modality].to(text.dtype))
-    if torch.compiler.is_compiling():  # a compiler differentiates the copies by itself, and cannot trace _Place
-        out = _copy_rows(batch * length, plan.pad_rows, places, sources)  # (B*T, D)
+    if torch.compiler.is_compiling():  # a compiler makes its own copies, and differentiates what it sees
+        empty = text.new_zeros(batch * length, text.shape[-1])  # (B*T, D)
+        out = empty.index_copy(0, torch.cat(places), torch.cat(sources))  # (B*T, D)
     else:
         out = _Place.apply(batch * length, plan.pad_rows, *places, *sources)  # (B*T, D)
     return out.view(batch, length, text.shape[-1])  # (B, T, D)
@@ -286,7 +287,10 @@ class _Place(torch.autograd.Function):
 
 
 def _copy_rows(num_rows: int, pad_rows: Tensor, places: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:
-    """A new tensor (num_rows, D): each source's rows at its places, zero at the places of padding."""
+    """A new tensor (num_rows, D): each source's rows at its places, zero at the places of padding.
+
+    Autograd does not see it: through `Tensor.view` of a dtype no gradient goes.
+    """
     out = sources[0].new_empty(num_rows, sources[0].shape[-1])  # (num_rows, D)
     out.index_fill_(0, pad_rows, 0.0)
     for rows, source in zip(places, sources, strict=True):
@@ -301,11 +305,8 @@ def _rows_of(tensor: Tensor, rows: Tensor) -> Tensor:
 
 
 def _can_widen(rows: Tensor) -> bool:
-    """Whether rows can be copied as the widest numbers there are: on the CPU a copy is paid by the element.
-
-    A compiler has its own ways, and cannot trace the question where the storage begins.
-    """
-    if torch.compiler.is_compiling() or not (rows.is_cpu and rows.is_contiguous()):
+    """Whether rows can be copied as the widest numbers there are: on the CPU a copy is paid by the element."""
+    if not (rows.is_cpu and rows.is_contiguous()):
         return False
     size, widest = rows.element_size(), torch.complex128.itemsize
     return rows.shape[-1] * size % widest == 0 and rows.storage_offset() * size % widest == 0
