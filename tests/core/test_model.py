@@ -181,9 +181,3 @@ def test_a_batch_without_the_items_of_its_plan_is_refused(made, asked):
     batch["items"] = {}
     with pytest.raises(KitError, match="the plan has image items, but the batch brings none"):
         model(**batch)
-
-
-def test_chunked_prefill_is_refused_with_a_reason(made, asked):
-    model, processor, _ = made
-    with pytest.raises(KitError, match="prefill_chunk_size cannot be used with items"):
-        model.generate(**processor(asked), prefill_chunk_size=4)

@@ -338,6 +338,44 @@ def check_features(plan: Plan, modality: str, shape: Sequence[int]) -> None:
             )
 
 
+def check_inputs(plan: Plan | None, items: Mapping[str, Any] | None, cache: Any, **inputs: Any) -> None:
+    """Compare the plan of a batch with what comes beside it, by static shapes; reads nothing on the device.
+
+    Args:
+        cache: of keys and values, or None; an attention mask may be longer by what it holds.
+        inputs: by name, those of `TinyLlavaForConditionalGeneration.forward`, or None.
+
+    Raises:
+        FusionError: one is of another shape than what the plan lays out; items that would be ignored.
+    """
+    text = [name for name in ("inputs_embeds", "input_ids") if inputs.get(name) is not None]
+    if items and text and (plan is None or text[0] == "inputs_embeds"):
+        raise FusionError(
+            f"{', '.join(items)} items come with {text[0]} and would be ignored: they need the plan that says where "
+            "they stand, and no inputs_embeds; give the batch as the processor made it (prompt tuning cannot; LoRA can)"
+        )
+    for name, value in inputs.items() if plan is not None else ():
+        if isinstance(value, Tensor) and not (name == "attention_mask" and value.ndim != 2):
+            _check_shape(plan, name, tuple(value.shape[:2]), cache)
+
+
+def _check_shape(plan: Plan, name: str, shape: tuple[int, ...], cache: Any) -> None:
+    """
+    Raises:
+        FusionError: see `check_inputs`.
+    """
+    batch, length = plan.input_ids.shape
+    if shape == (batch, length):
+        return
+    past = int(cache.get_seq_length()) if name == "attention_mask" and cache is not None else 0
+    if shape != (batch, length + past):
+        raise FusionError(
+            f"{name} {shape} does not belong to the plan, which lays out {(batch, length)}: a plan is of one batch as "
+            "the processor made it; make the batch anew of the whole conversation, and put no rows in front of it "
+            "(prompt tuning does; LoRA does not)"
+        )
+
+
 def _checked(sample: Sample, number: int) -> Sample:
     for span in sample:
         if isinstance(span, TextSpan):
