@@ -133,6 +133,7 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, report
         training=[(module, stage.train[name]) for name, module in parts.trained.items()],
         batches=batches,
         loss=loss,
+        packed=stage.packing is not None,
     )
     with _one_clear_line(trainer, checkpoints):
         if tried and world_size() == 1:
@@ -140,6 +141,7 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, report
         if rank() == 0:
             write_settings(settings, checkpoints)
         trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
+    attention = model.language_model.config._attn_implementation  # with which packs were seen to stay apart
     learned, num_cut = trained_state(model), sum(from_all(collator.num_cut))
     if num_cut:
         why = "have more words than rows" if stage.match_words else f"were cut at max_length {stage.max_length}"
@@ -158,6 +160,8 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, report
             skipped=left_out,
         )
         model, parts = _in_own_weights(model, parts, stage, source, learned)
+        if stage.packing is not None:
+            model.config.packs_apart = sorted({*model.config.packs_apart, attention})
         writes = stage.match_words is None and stage.match_features is None
         log, shown = trainer.state.log_history, conversations[:SHOWN] if writes else ()
         write_outcome(target, source, model, processor, parts, record, log, shown)

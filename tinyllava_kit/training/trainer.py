@@ -24,6 +24,7 @@ from ..core.ranks import wait_for_all
 from ..data.stream import RowStream
 from .batches import Epochs
 from .meter import Meter
+from .pack_probe import check_packs_apart
 from .reading import stream_loader
 from .recipe import PartTraining
 
@@ -43,6 +44,7 @@ class KitTrainer(Trainer):
         training: each trained part with how it is trained.
         batches: which samples make a batch, through all epochs; None: the Trainer's own, for one epoch after another.
         loss: model, batch, number of target tokens -> loss; None: the model's own.
+        packed: samples share rows; before the first step, the LLM is seen to keep them apart.
     """
 
     def __init__(
@@ -51,10 +53,12 @@ class KitTrainer(Trainer):
         training: Sequence[tuple[torch.nn.Module, PartTraining]],
         batches: Epochs | None = None,
         loss: Loss | None = None,
+        packed: bool = False,
         **kwargs: Any,
     ) -> None:
         self.training_of_parts = training
         self.batches, self.loss = batches, loss
+        self.packs_unseen = packed
         self.meter = Meter()
         self.names_of_step: list[str] = []
         with _as_with_adapters(kwargs["model"]):
@@ -118,6 +122,10 @@ class KitTrainer(Trainer):
         return (loss, output) if return_outputs else loss
 
     def training_step(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        if self.packs_unseen:
+            with self.compute_loss_context_manager():
+                check_packs_apart(model, self.model, self.args.device)
+            self.packs_unseen = False
         loss = super().training_step(model, inputs, num_items_in_batch)
         self._check_finite("loss", loss)
         return loss
