@@ -1,4 +1,4 @@
-"""The model as a transformers model: batches, generation, saving, loading, training mode, one graph."""
+"""The model as a transformers model: batches, generation, saving, loading, training mode."""
 
 from __future__ import annotations
 
@@ -175,32 +175,9 @@ def test_a_frozen_tower_stays_in_eval_and_leaves_no_graph(made, tmp_path):
         model.eval()
 
 
-def test_fusing_and_the_language_model_are_one_graph(made, asked):
-    model, processor, _ = made
-    if model.config.tie_word_embeddings:
-        pytest.skip("the same graph as untied")
-    batch = processor(asked, padding_side="right")
-    features = {m: model.encode_features(m, inputs).features for m, inputs in batch["items"].items()}
-    batch["items"] = {m: {"features": f.detach()} for m, f in features.items()}
-    batch.data.pop("position_ids")
-    torch._dynamo.reset()
-    compiled = torch.compile(model, fullgraph=True, backend="eager")
-    with torch.no_grad():
-        assert torch.allclose(
-            compiled(**batch, use_cache=False).logits, model(**batch, use_cache=False).logits, atol=1e-5
-        )
-    torch._dynamo.reset()
-
-
 def test_a_batch_without_the_items_of_its_plan_is_refused(made, asked):
     model, processor, _ = made
     batch = processor(asked)
     batch["items"] = {}
     with pytest.raises(KitError, match="the plan has image items, but the batch brings none"):
         model(**batch)
-
-
-def test_chunked_prefill_is_refused_with_a_reason(made, asked):
-    model, processor, _ = made
-    with pytest.raises(KitError, match="prefill_chunk_size cannot be used with items"):
-        model.generate(**processor(asked), prefill_chunk_size=4)

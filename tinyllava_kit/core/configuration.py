@@ -80,6 +80,7 @@ class TinyLlavaConfig(PreTrainedConfig):
     `text_config` is the LLM's own configuration. `llm` and `template` are components; `towers`, `connectors`,
     `modalities` and `decoders` map a modality's name to one. All are stored as plain JSON; `component` reads one.
     `token_ranges` says which ids belong to which decoder, see `grammar.allot`, `token_sides` which stand beside them.
+    `packs_apart` names the ways to compute attention with which training has seen samples that share a row stay apart.
     """
 
     model_type = "tinyllava"
@@ -94,6 +95,7 @@ class TinyLlavaConfig(PreTrainedConfig):
     decoders: dict | None = None
     token_ranges: dict | None = None
     token_sides: dict | None = None
+    packs_apart: list | None = None
     tie_word_embeddings: bool | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -102,6 +104,7 @@ class TinyLlavaConfig(PreTrainedConfig):
             self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
         for name in ("towers", "connectors", "modalities", "decoders", "token_ranges", "token_sides"):
             setattr(self, name, dict(getattr(self, name) or {}))
+        self.packs_apart = list(self.packs_apart or ())
 
     def component(self, kind: str, modality: str = "") -> Component:
         """The `llm`, the `template`, or a modality's `tower`, `connector`, `modality` or `decoder`.

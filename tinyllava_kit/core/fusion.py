@@ -254,8 +254,9 @@ def fuse(plan: Plan, text: Tensor, features: Mapping[str, Tensor]) -> Tensor:
     for modality, rows in plan.item_rows.items():
         places.append(rows)
         sources.append(features[modality].to(text.dtype))
-    if torch.compiler.is_compiling():  # a compiler differentiates the copies by itself, and cannot trace _Place
-        out = _copy_rows(batch * length, plan.pad_rows, places, sources)  # (B*T, D)
+    if torch.compiler.is_compiling():  # a compiler makes its own copies, and differentiates what it sees
+        empty = text.new_zeros(batch * length, text.shape[-1])  # (B*T, D)
+        out = empty.index_copy(0, torch.cat(places), torch.cat(sources))  # (B*T, D)
     else:
         out = _Place.apply(batch * length, plan.pad_rows, *places, *sources)  # (B*T, D)
     return out.view(batch, length, text.shape[-1])  # (B, T, D)
@@ -286,7 +287,10 @@ class _Place(torch.autograd.Function):
 
 
 def _copy_rows(num_rows: int, pad_rows: Tensor, places: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:
-    """A new tensor (num_rows, D): each source's rows at its places, zero at the places of padding."""
+    """A new tensor (num_rows, D): each source's rows at its places, zero at the places of padding.
+
+    Autograd does not see it: through `Tensor.view` of a dtype no gradient goes.
+    """
     out = sources[0].new_empty(num_rows, sources[0].shape[-1])  # (num_rows, D)
     out.index_fill_(0, pad_rows, 0.0)
     for rows, source in zip(places, sources, strict=True):
@@ -301,11 +305,8 @@ def _rows_of(tensor: Tensor, rows: Tensor) -> Tensor:
 
 
 def _can_widen(rows: Tensor) -> bool:
-    """Whether rows can be copied as the widest numbers there are: on the CPU a copy is paid by the element.
-
-    A compiler has its own ways, and cannot trace the question where the storage begins.
-    """
-    if torch.compiler.is_compiling() or not (rows.is_cpu and rows.is_contiguous()):
+    """Whether rows can be copied as the widest numbers there are: on the CPU a copy is paid by the element."""
+    if not (rows.is_cpu and rows.is_contiguous()):
         return False
     size, widest = rows.element_size(), torch.complex128.itemsize
     return rows.shape[-1] * size % widest == 0 and rows.storage_offset() * size % widest == 0
@@ -335,6 +336,44 @@ def check_features(plan: Plan, modality: str, shape: Sequence[int]) -> None:
                 f"sample {item.sample}, {modality} {item.index}: expected {item.num_tokens} rows, "
                 f"the connector made {shape[1]}; num_features and num_tokens must agree with the network"
             )
+
+
+def check_inputs(plan: Plan | None, items: Mapping[str, Any] | None, cache: Any, **inputs: Any) -> None:
+    """Compare the plan of a batch with what comes beside it, by static shapes; reads nothing on the device.
+
+    Args:
+        cache: of keys and values, or None; an attention mask may be longer by what it holds.
+        inputs: by name, those of `TinyLlavaForConditionalGeneration.forward`, or None.
+
+    Raises:
+        FusionError: one is of another shape than what the plan lays out; items that would be ignored.
+    """
+    text = [name for name in ("inputs_embeds", "input_ids") if inputs.get(name) is not None]
+    if items and text and (plan is None or text[0] == "inputs_embeds"):
+        raise FusionError(
+            f"{', '.join(items)} items come with {text[0]} and would be ignored: they need the plan that says where "
+            "they stand, and no inputs_embeds; give the batch as the processor made it (prompt tuning cannot; LoRA can)"
+        )
+    for name, value in inputs.items() if plan is not None else ():
+        if isinstance(value, Tensor) and not (name == "attention_mask" and value.ndim != 2):
+            _check_shape(plan, name, tuple(value.shape[:2]), cache)
+
+
+def _check_shape(plan: Plan, name: str, shape: tuple[int, ...], cache: Any) -> None:
+    """
+    Raises:
+        FusionError: see `check_inputs`.
+    """
+    batch, length = plan.input_ids.shape
+    if shape == (batch, length):
+        return
+    past = int(cache.get_seq_length()) if name == "attention_mask" and cache is not None else 0
+    if shape != (batch, length + past):
+        raise FusionError(
+            f"{name} {shape} does not belong to the plan, which lays out {(batch, length)}: a plan is of one batch as "
+            "the processor made it; make the batch anew of the whole conversation, and put no rows in front of it "
+            "(prompt tuning does; LoRA does not)"
+        )
 
 
 def _checked(sample: Sample, number: int) -> Sample:

@@ -10,13 +10,14 @@ import os
 from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import Cache, GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers import Cache, GenerationMixin, LogitsProcessorList, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import ModelOutput
 
 from .catalog import Catalog
@@ -27,11 +28,12 @@ from .discovery import discover
 from .errors import FusionError, KitError
 from .extension import Extension, SideWriter, mean_of_groups, picking
 from .foreign import open_if_foreign
-from .fusion import MadeItems, MadeSpan, Plan, TextSpan, check_features, fuse, gather_rows
+from .fusion import MadeItems, MadeSpan, Plan, TextSpan, check_features, check_inputs, fuse, gather_rows
 from .grammar import NO_ID, TEXT, FollowGrammar, grammar_of
 from .interfaces import Connector, Features, LanguageModel, Tower
 from .memory import give_back
 from .packed_attention import borders_of
+from .prompts import PromptText, TextOnly, apart, check_cache, check_way, prompt_text
 from .saving import HUB_ARGUMENTS, whole_directory
 from .specs import load
 
@@ -296,6 +298,9 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         beside = None if plan.side_ids is None else plan.side_ids.flatten(0, 1).index_select(0, plan.text_rows)
         text = self._look_up(input_ids.flatten().index_select(0, plan.text_rows), beside)  # (n_text, D)
         rows = {}
+        strays = [] if self.training else sorted(set(items or ()) - set(plan.item_rows))  # idle ones, in training
+        if strays:
+            raise FusionError(f"the batch brings {', '.join(strays)} items, and the plan has no place for them")
         for modality in plan.item_rows:
             if modality not in (items or {}):
                 raise KitError(f"the plan has {modality} items, but the batch brings none")
@@ -390,8 +395,16 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             return_target_logits: with `skip_logits`, return the logits of those rows.
 
         Raises:
-            FusionError: a packed plan with an attention mask, under which samples would attend to each other.
+            FusionError: a packed plan with an attention mask or a cache, under which samples would attend to each
+                other; inputs of another shape than the plan's; items that would be ignored.
         """
+        beside = {"attention_mask": attention_mask, "position_ids": position_ids, "labels": labels}
+        check_inputs(plan, items, past_key_values, input_ids=input_ids, inputs_embeds=inputs_embeds, **beside)
+        if plan is not None and past_key_values is None:  # what is left out is as the plan says
+            input_ids = plan.input_ids if input_ids is None and inputs_embeds is None else input_ids
+            position_ids = plan.position_ids if position_ids is None else position_ids
+            padded = not plan.is_packed and plan.pad_rows.shape[0] > 0
+            attention_mask = plan.attention_mask if attention_mask is None and padded else attention_mask
         if input_ids is None and inputs_embeds is None:
             features = {m: self.encode_features(m, inputs) for m, inputs in (items or {}).items()}
             rows = {m: self.connectors[m](each) for m, each in features.items()}  # each (N, P', D)
@@ -399,10 +412,9 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         if inputs_embeds is None:
             inputs_embeds = self.embed(input_ids, items, plan, side_ids)  # (B, T, D)
         packed = plan is not None and plan.is_packed
-        if packed and attention_mask is not None:
-            raise FusionError(
-                "a packed batch takes no attention_mask: its position_ids keep samples apart; leave it out"
-            )
+        if packed and (attention_mask is not None or past_key_values is not None):
+            name = "attention_mask" if attention_mask is not None else "past_key_values"
+            raise FusionError(f"a packed batch takes no {name}: its position_ids keep samples apart; leave it out")
         if labels is not None or packed:  # with a cache, transformers does not look for packs
             kwargs["use_cache"] = False
         if packed and self.language_model.config._attn_implementation == "sdpa":
@@ -622,25 +634,62 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
 
         The items are embedded here, once: what beams and several returned sequences repeat are ordinary tensors.
 
+        A prompt of text alone is given to transformers as ids. `inputs_embeds` beside a plan are the embeddings of what
+        it lays out, in place of `items`. Logits processors see the prompt's text and nothing else, see `TextOnly`.
+
         Raises:
             KitError: a packed or right-padded batch, or an option that cannot work with embeddings or with sides.
+            FusionError: inputs that do not belong to the plan.
         """
-        if kwargs.get("prefill_chunk_size") is not None:
-            raise KitError("prefill_chunk_size cannot be used with items; leave it out")
+        kwargs.setdefault("trust_remote_code", False)  # without a word of it, transformers asks on the terminal
+        ids = kwargs.get("input_ids", inputs)
         if plan is not None:
-            if plan.is_packed or (plan.padding_side == "right" and len(plan.pad_rows)):
-                raise KitError(
-                    "generate wants one sample a row, padded on the left; make the batch with padding_side='left'"
-                )
-            ids = kwargs.pop("input_ids", inputs)
-            for name in ("position_ids", "labels", "targets"):
-                kwargs.pop(name, None)
-            self._keep_order(kwargs, ids, force, forbid)
-            self._write_sides(kwargs, forbid, sides)
-            return super().generate(input_ids=ids, inputs_embeds=self.embed(ids, items, plan), **kwargs)
-        self._keep_order(kwargs, kwargs.get("input_ids", inputs), force, forbid)
+            inputs, kwargs = None, self._planned(kwargs, ids, plan, items)
+            ids = kwargs["input_ids"]
+        else:
+            check_inputs(None, items, None, input_ids=ids, inputs_embeds=kwargs.get("inputs_embeds"))
+        self._keep_order(kwargs, ids, force, forbid)
         self._write_sides(kwargs, forbid, sides)
+        has_items = plan is not None and bool(plan.item_rows or plan.side_ids is not None or "inputs_embeds" in kwargs)
+        check_way(self._settings(kwargs), kwargs, has_items=has_items)
+        if has_items:
+            if "inputs_embeds" not in signature(self.prepare_inputs_for_generation).parameters:
+                raise KitError("prompt and prefix tuning cannot be answered with where there are items; LoRA can")
+            if kwargs.get("inputs_embeds") is None:
+                kwargs["inputs_embeds"] = self.embed(ids, items, plan)  # (B, T, D)
+        if text := prompt_text(ids, plan, kwargs.get("attention_mask")):
+            kwargs["logits_processor"] = [*text, *(kwargs.get("logits_processor") or ())]
         return super().generate(inputs, **kwargs)
+
+    @staticmethod
+    def _planned(options: dict[str, Any], ids: Tensor | None, plan: Plan, items: Items | None) -> dict[str, Any]:
+        """Generation's options with the ids of the prompt, without what the plan knows better.
+
+        Raises:
+            KitError: a packed or right-padded batch, or inputs that do not belong to the plan.
+        """
+        if plan.is_packed or (plan.padding_side == "right" and len(plan.pad_rows)):
+            raise KitError(
+                "generate wants one sample a row, padded on the left; make the batch with padding_side='left'"
+            )
+        options = {**options, "input_ids": plan.input_ids if ids is None else ids}
+        names = ("input_ids", "inputs_embeds", "attention_mask", "position_ids", "labels")
+        check_inputs(plan, items, None, **{name: options.get(name) for name in names})
+        check_cache(options.get("past_key_values"), plan)
+        if options.get("attention_mask") is None:
+            options["attention_mask"] = plan.attention_mask.to(options["input_ids"].device)
+        return {name: value for name, value in options.items() if name not in ("position_ids", "labels", "targets")}
+
+    def _get_logits_processor(
+        self, *args: Any, encoder_input_ids: Tensor | None = None, logits_processor: Any = None, **kwargs: Any
+    ) -> LogitsProcessorList:
+        """As in transformers, but what of the prompt is no text is hidden from all of them."""
+        build = partial(super()._get_logits_processor, *args, logits_processor=logits_processor, **kwargs)
+        text = next((each.ids for each in logits_processor or () if isinstance(each, PromptText)), None)
+        if text is None:
+            return build(encoder_input_ids=encoder_input_ids)
+        num_ids = self.config.text_config.vocab_size if self.extension is None else self.extension.grammar.size
+        return TextOnly(build(encoder_input_ids=apart(text, num_ids)), text, num_ids)
 
     def _keep_order(
         self, options: dict[str, Any], prompt: Tensor | None, force: Collection[str], forbid: Collection[str]

@@ -114,8 +114,8 @@ def explain(
     length = prompt.shape[1]
     ids = model.generate(
         input_ids=batch["input_ids"],
+        plan=batch["plan"],
         inputs_embeds=prompt,
-        attention_mask=batch["attention_mask"],
         **options_for(model, processor, length, max_new_tokens),
     )[0, length:]  # (A,)
     logits, attention = answer_run(model, prompt, ids)  # (A, V), (A, T + A - 1)

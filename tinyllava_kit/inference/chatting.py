@@ -113,8 +113,8 @@ class Chat:
         self._forget()  # a cache whose filling is interrupted is of no use
         self.model.generate(
             input_ids=layout.input_ids.to(self.model.device),
+            plan=layout,
             inputs_embeds=self._embed(prompt, run),
-            attention_mask=layout.attention_mask.to(self.model.device),
             past_key_values=cache,
             streamer=streamer,
             **{"use_cache": True, **options},

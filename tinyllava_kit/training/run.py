@@ -154,6 +154,7 @@ def _run_stage(stage: Stage, source: Path, target: Path, seed: int, report_to: S
         batches=batches,
         loss=loss,
         origin=origin,
+        packed=stage.packing is not None,
     )
     with _one_clear_line(trainer, checkpoints), one_line_for_lost_workers(checkpoints, stage.workers):
         if tried and world_size() == 1:
@@ -163,6 +164,7 @@ def _run_stage(stage: Stage, source: Path, target: Path, seed: int, report_to: S
         with stopper.listening():
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
         stopper.check(trainer.state.global_step)
+    attention = model.language_model.config._attn_implementation  # with which packs were seen to stay apart
     learned, num_cut = trained_state(model), sum(from_all(collator.num_cut))
     if num_cut:
         why = "have more words than rows" if stage.match_words else f"were cut at max_length {stage.max_length}"
@@ -181,6 +183,8 @@ def _run_stage(stage: Stage, source: Path, target: Path, seed: int, report_to: S
             skipped=left_out,
         )
         model, parts = _in_own_weights(model, parts, stage, source, learned)
+        if stage.packing is not None:
+            model.config.packs_apart = sorted({*model.config.packs_apart, attention})
         writes = stage.match_words is None and stage.match_features is None
         log, shown = trainer.state.log_history, conversations[:SHOWN] if writes else ()
         write_outcome(target, source, model, processor, parts, record, log, shown)

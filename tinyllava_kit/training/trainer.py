@@ -27,6 +27,7 @@ from ..data.stream import RowStream
 from .batches import Epochs
 from .checkpoints import last_checkpoint, seal
 from .meter import Meter
+from .pack_probe import check_packs_apart
 from .reading import stream_loader
 from .recipe import PartTraining
 
@@ -47,6 +48,7 @@ class KitTrainer(Trainer):
         batches: which samples make a batch, through all epochs; None: the Trainer's own, for one epoch after another.
         loss: model, batch, number of target tokens -> loss; None: the model's own.
         origin: of what is learned from, kept with each checkpoint; see `origin_of`.
+        packed: samples share rows; before the first step, the LLM is seen to keep them apart.
     """
 
     def __init__(
@@ -56,10 +58,12 @@ class KitTrainer(Trainer):
         batches: Epochs | None = None,
         loss: Loss | None = None,
         origin: Mapping[str, Any] = MappingProxyType({}),
+        packed: bool = False,
         **kwargs: Any,
     ) -> None:
         self.training_of_parts = training
         self.batches, self.loss, self.origin = batches, loss, origin
+        self.packs_unseen = packed
         self.meter = Meter()
         self.names_of_step: list[str] = []
         with _as_with_adapters(kwargs["model"]):
@@ -123,6 +127,10 @@ class KitTrainer(Trainer):
         return (loss, output) if return_outputs else loss
 
     def training_step(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        if self.packs_unseen:
+            with self.compute_loss_context_manager():
+                check_packs_apart(model, self.model, self.args.device)
+            self.packs_unseen = False
         loss = super().training_step(model, inputs, num_items_in_batch)
         self._check_finite("loss", loss)
         return loss
