@@ -111,7 +111,7 @@ def _stage(stage: Mapping[str, Any]) -> list[str]:
         f"- trained: {', '.join(trained)}",
         f"- data: {', '.join(data)}: {stage['samples'] or 'a stream of'} samples{skipped}",
         f"- {stage['steps']} steps in {timedelta(seconds=round(stage['seconds']))} on {stage['device']}, "
-        f"last loss {stage['loss']:.4g}",
+        f"{last_loss(stage['loss'])}",
         f"- AdamW, learning rate {rates}, {how['schedule']}, warm-up {how['warmup_ratio']:.0%}; batches of "
         f"{how['batch_size']} x {how['gradient_accumulation']} a process, at most {how['max_length']} positions of a "
         f"sample, seed {how['seed']}",
@@ -121,6 +121,11 @@ def _stage(stage: Mapping[str, Any]) -> list[str]:
         *yaml.safe_dump(stage["recipe"], sort_keys=False).strip().split("\n"),
         "```",
     ]
+
+
+def last_loss(loss: float | None) -> str:
+    """In words."""
+    return "no loss" if loss is None else f"last loss {loss:.4g}"
 
 
 def _install(config: Mapping[str, Any]) -> list[str]:

@@ -508,7 +508,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             output.target_losses.index_add_(0, targets[group], each.detach())
         losses |= self._made_losses(hidden, embeds, plan, targets)
         in_order = {group: losses[group] for group in targets}
-        output.loss = mean_of_groups(in_order, self._weights(), len(rows), num_items) + self._idle_makers(plan)
+        output.loss = mean_of_groups(in_order, self.loss_weights(), len(rows), num_items) + self._idle_makers(plan)
         output.target_groups = {group: (each.detach(), hits) for group, (each, hits) in in_order.items()}
         if return_target_logits:
             output.target_logits = self._all_logits(mine)  # (n, V)
@@ -545,8 +545,8 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             return 0.0
         return sum((maker.idle() for modality, maker in self.makers().items() if modality not in plan.made), 0.0)
 
-    def _weights(self) -> dict[str, float]:
-        """What the mean loss of each group counts."""
+    def loss_weights(self) -> dict[str, float]:
+        """What the mean loss of each group of ids counts in the loss, see `targets` in `forward`."""
         weights = {TEXT: 1.0} if self.extension is None else dict(self.extension.weights)
         for modality, maker in self.makers().items():
             weights.update({f"{modality}.{group}": weight for group, weight in maker.loss_weights.items()})

@@ -81,8 +81,8 @@ def answer(
 ) -> list[str]:
     """The model's answer to each conversation, in words alone, greedy unless `generation` says otherwise.
 
-    The penalties and limits of the LLM's ``generation_config.json`` hold; see `without_defaults`. Answers with items are
-    those of `replies`.
+    The penalties and limits of the LLM's ``generation_config.json`` hold, see `without_defaults`. Answers with items
+    are those of `replies`.
 
     Args:
         max_new_tokens: of an answer; None: `NEW_TOKENS`, or fewer where the LLM's context ends before. A number is
