@@ -6,8 +6,9 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,14 @@ _ABANDONED_SECONDS = 24 * 3600
 
 
 @contextmanager
-def whole_directory(target: str | os.PathLike[str]) -> Iterator[Path]:
+def whole_directory(target: str | os.PathLike[str], *, without: Sequence[str] = ()) -> Iterator[Path]:
     """Write into the yielded directory; it becomes `target` when the block ends well.
 
     A new directory is renamed into place. Into one that exists, each file is renamed over its old self,
     ``config.json`` last, and weight shards of the old model are removed; other files stay.
+
+    Args:
+        without: patterns of names at the top of an existing directory that do not stay.
 
     Raises:
         KitError: it cannot be written (full disk, no permission); the old content is as it was.
@@ -41,7 +45,7 @@ def whole_directory(target: str | os.PathLike[str]) -> Iterator[Path]:
         raise KitError(f"cannot write to {str(target)!r}: {first_line(error)}") from error
     try:
         yield stage
-        _publish(stage, target)
+        _publish(stage, target, without)
     except (OSError, SafetensorError) as error:
         raise KitError(
             f"cannot save {str(target)!r}: {first_line(error)}; what was there before is unchanged"
@@ -73,7 +77,7 @@ def _remove_abandoned(target: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _publish(stage: Path, target: Path) -> None:
+def _publish(stage: Path, target: Path, without: Sequence[str]) -> None:
     files = sorted((f for f in stage.rglob("*") if f.is_file()), key=lambda f: f.name == "config.json")
     stage.chmod(0o777 & ~_umask())
     for file in files:
@@ -90,6 +94,10 @@ def _publish(stage: Path, target: Path) -> None:
         for old in target.glob("model*.safetensors*"):
             if old.relative_to(target) not in new:
                 old.unlink()
+    tops = {path.parts[0] for path in new}
+    for old in list(target.iterdir()):
+        if old.name not in tops and any(fnmatch(old.name, pattern) for pattern in without):
+            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
 
 
 def _umask() -> int:
