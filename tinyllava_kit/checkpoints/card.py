@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
+from ..core.replaced import CARD_FILE, CARD_MARK
 from ..core.saving import whole_directory
 
-CARD_FILE, TRAINING_FILE = "README.md", "training.json"
-MARK = "<!-- written by tinyllava_kit from what is in this directory; remove this line to keep your own text -->"
+TRAINING_FILE = "training.json"
 NOT_RECORDED = "not recorded"
 
 
@@ -29,7 +29,7 @@ def write_card(directory: str | os.PathLike[str], evaluations: Sequence[str] = (
         KitError: it cannot be written.
     """
     file = Path(directory) / CARD_FILE
-    if file.exists() and MARK not in file.read_text(encoding="utf-8"):
+    if file.exists() and CARD_MARK not in file.read_text(encoding="utf-8"):
         return
     with whole_directory(directory) as stage:
         (stage / CARD_FILE).write_text(card(directory, evaluations, name=name), encoding="utf-8")
@@ -41,7 +41,7 @@ def card(directory: str | os.PathLike[str], evaluations: Sequence[str] = (), *, 
     name = name or directory.resolve().name
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     history = read_history(directory)
-    lines = [*_head(config), MARK, "", f"# {name}", "", *_parts(config)]
+    lines = [*_head(config), CARD_MARK, "", f"# {name}", "", *_parts(config)]
     for stage in history:
         lines += ["", *_stage(stage)]
     lines += ["", "## Results", ""]

@@ -32,7 +32,8 @@ from .grammar import NO_ID, TEXT, FollowGrammar, grammar_of
 from .interfaces import Connector, Features, LanguageModel, Tower
 from .memory import give_back
 from .packed_attention import borders_of
-from .saving import HUB_ARGUMENTS, whole_directory
+from .replaced import whole_weights
+from .saving import HUB_ARGUMENTS
 from .specs import load
 
 Items = Mapping[str, Mapping[str, Tensor]]
@@ -136,6 +137,8 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
     ) -> None:
         """As in transformers, but the directory changes as a whole or not at all.
 
+        What it says of other weights that were in it, their history, figures and card, goes with them.
+
         Raises:
             KitError: it cannot be written, or its weights are of 4 bits and have changed; the old content is as it was.
         """
@@ -145,7 +148,7 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
                 "their scales; load it again and save it before it runs"
             )
         hub = {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs}
-        with whole_directory(save_directory) as stage:
+        with whole_weights(save_directory) as stage:
             super().save_pretrained(stage, *args, **kwargs)
         if push_to_hub:
             self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub)

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 
@@ -52,17 +51,6 @@ def whole_directory(target: str | os.PathLike[str], *, without: Sequence[str] = 
         ) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-
-
-def save_together(target: str | os.PathLike[str], *parts: Any) -> None:
-    """Write what each part's ``save_pretrained`` writes, a model and its processor, into one directory.
-
-    Raises:
-        KitError: as `whole_directory`, or a part that cannot be saved.
-    """
-    with whole_directory(target) as stage:
-        for part in parts:
-            part.save_pretrained(stage)
 
 
 def _unfinished(target: Path) -> str:
