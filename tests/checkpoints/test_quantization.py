@@ -34,7 +34,7 @@ from tinyllava_kit.checkpoints.quantization import (
 from tinyllava_kit.core import modeling
 from tinyllava_kit.core.checkpoint import read_pretrained
 from tinyllava_kit.core.parts import named_parts
-from tinyllava_kit.core.saving import save_together
+from tinyllava_kit.core.replaced import save_together
 from tinyllava_kit.training.parts import OpenParts
 from tinyllava_kit.training.recipe import PartTraining
 

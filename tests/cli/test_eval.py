@@ -64,6 +64,22 @@ def test_a_table_has_every_control_and_the_model_keeps_a_line(place, capfd):
     assert "24 of 24 answers are there" in again.stderr
 
 
+def test_a_limited_run_leaves_the_record_and_the_card_of_all_rows(place, capfd):
+    assert tinyllava("model", "rows.json", *EXACT, "-o", "all", capfd=capfd).returncode == 0
+    kept = [(place / "model" / name).read_text() for name in ("evaluations.json", "README.md")]
+    done = tinyllava("model", "rows.json", *EXACT, "--limit", 2, "-o", "two", capfd=capfd)
+    assert done.returncode == 0, done.stderr
+    assert "not recorded: rows.json was evaluated on 6 rows before; these 2 do not take their place" in done.stderr
+    assert [(place / "model" / name).read_text() for name in ("evaluations.json", "README.md")] == kept
+    done = tinyllava(
+        "model", "rows.json", "--scorer", "exact_match", "-o", "longer", "--max-new-tokens", 5, capfd=capfd
+    )
+    assert "recorded in" in done.stderr
+    card = (place / "model" / "README.md").read_text()
+    assert [line for line in ("(max_new_tokens 3)", "(max_new_tokens 5)") if line in card] != []
+    assert card.count("rows.json: accuracy") == 2
+
+
 def test_pairs_are_ranked_and_transcribed_in_one_run(place, capfd):
     words = ["--prompt", "<image>\nWhat?", "--text", "caption", "--scorer", "retrieval", "--scorer", "wer", *SHORT]
     done = tinyllava("model", "pairs.jsonl", *words, "-o", "out", capfd=capfd)

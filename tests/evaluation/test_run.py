@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from tests import toys
 from tinyllava_kit.core.conversation import ITEM, Conversation, Item, Turn
@@ -22,12 +23,14 @@ from tinyllava_kit.evaluation import run as module
 from tinyllava_kit.evaluation.answers import answers
 from tinyllava_kit.evaluation.controls import CONTROLS, content_key, controlled
 from tinyllava_kit.evaluation.exact_match import exact_match
+from tinyllava_kit.evaluation.figures import Figure
 from tinyllava_kit.evaluation.question import Question
-from tinyllava_kit.evaluation.record import fingerprint, read_record, record
+from tinyllava_kit.evaluation.record import fingerprint, lines_of, read_record, record
 from tinyllava_kit.evaluation.retrieval import retrieve
 from tinyllava_kit.evaluation.rows import read_questions
 from tinyllava_kit.evaluation.run import Evaluation, read_results
 from tinyllava_kit.evaluation.scorers import SCORERS
+from tinyllava_kit.inference.answering import answer
 
 ROOT = Path(__file__).parents[2]
 NEW = 4
@@ -81,6 +84,50 @@ def test_the_figures_of_every_control_are_those_of_asking_under_it(seeing, tmp_p
     assert [(line["control"], line["row"]) for line in lines(tmp_path / "out")] == [
         (control, row) for control in CONTROLS for row in range(len(questions))
     ]
+
+
+def test_of_the_generation_config_only_what_ends_an_answer_changes_one(seeing, monkeypatch):
+    """Whatever an LLM's makers put there, one by one; most of it changes what `answer` says."""
+    model, processor, questions = seeing
+    prompt = processor(questions[0].conversation, answer=True)
+    first = model.generate(**prompt, max_new_tokens=1, do_sample=False, pad_token_id=0)[0, -1].item()
+    plain = said(seeing)
+    changed = 0
+    for setting in (
+        {"repetition_penalty": 1.9},
+        {"no_repeat_ngram_size": 1},
+        {"bad_words_ids": [[first]]},
+        {"suppress_tokens": [first]},
+        {"begin_suppress_tokens": [first]},
+        {"sequence_bias": [[[first], -50.0]]},
+        {"forced_bos_token_id": 5},
+        {"forced_eos_token_id": 6},
+        {"exponential_decay_length_penalty": [1, 90.0]},
+        {"num_beams": 3, "length_penalty": 9.0},
+        {"do_sample": True, "temperature": 30.0, "top_k": 3, "top_p": 0.9, "min_p": 0.01},
+        {"guidance_scale": 4.0},
+        {"watermarking_config": {"greenlist_ratio": 0.25, "bias": 9.0, "seeding_scheme": "lefthash"}},
+        {"max_time": 0.0},
+        {"cache_implementation": "static"},
+        {"eos_token_id": first},
+        {"eos_token_id": [1, first], "min_new_tokens": 3},
+    ):
+        ends = {"eos_token_id": model.generation_config.eos_token_id}
+        given = GenerationConfig(**{**ends, **setting})
+        with monkeypatch.context() as patched:
+            patched.setattr(model, "generation_config", given)
+            if "eos_token_id" in setting:
+                assert said(seeing)[0] == processor.decode([first]) != plain[0]
+            else:
+                assert said(seeing) == plain, setting
+            assert model.generation_config is given
+            changed += answer(model, processor, [q.conversation for q in questions], max_new_tokens=7) != plain
+    assert changed > 10
+
+
+def said(seeing):
+    model, processor, questions = seeing
+    return [judged.said for judged in answers(model, processor, questions, max_new_tokens=7)]
 
 
 def test_results_are_read_back_from_the_folder(seeing, tmp_path):
@@ -238,6 +285,16 @@ def test_a_folder_of_other_settings_is_refused(seeing, tmp_path, other, match):
     assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
 
 
+def test_answers_of_another_decoding_are_not_gone_on_with(seeing, tmp_path):
+    evaluation(seeing, tmp_path / "out").run()
+    file = tmp_path / "out" / "settings.json"
+    settings = json.loads(file.read_text())
+    assert settings.pop("decoding") == "greedy"
+    file.write_text(json.dumps(settings))  # as earlier versions wrote them
+    with pytest.raises(KitError, match="whose decoding was None, now it is 'greedy'; choose another output"):
+        evaluation(seeing, tmp_path / "out")
+
+
 def test_a_folder_of_something_else_is_refused(seeing, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(KitError, match="is not empty and holds no evaluation; choose another output"):
@@ -284,6 +341,51 @@ def test_a_record_keeps_the_last_of_each_and_forgets_other_weights(place, tmp_pa
     assert other != weights
     record(directory, other, "c.json", ["wer"], figures, "new weights")
     assert [entry["data"] for entry in read_record(directory)] == ["c.json"]
+
+
+def _kept(directory, data, count, **how):
+    """Record an accuracy over `count` rows; what is said."""
+    figures = {"as given": {"accuracy": Figure(0.5, count)}}
+    return record(directory, "w", data, ["exact_match"], figures, f"accuracy 0.5 ({count})", **how)
+
+
+def test_fewer_rows_take_the_place_of_more_only_where_the_data_has_no_more(tmp_path):
+    assert _kept(tmp_path, "a.json", 9) == ""
+    said = _kept(tmp_path, "a.json", 2)
+    assert said == "a.json was evaluated on 9 rows before; these 2 do not take their place"
+    assert [entry["questions"] for entry in read_record(tmp_path)] == [9]
+    assert _kept(tmp_path, "a.json", 9, questions=9) == ""  # again
+    assert _kept(tmp_path, "a.json", 8, limited=False) == ""  # a row was taken out of the file
+    assert _kept(tmp_path, "b.json", 2) == ""
+    assert [(entry["data"], entry["questions"]) for entry in read_record(tmp_path)] == [("a.json", 8), ("b.json", 2)]
+
+
+def test_figures_of_other_settings_stand_beside_and_the_card_tells_them_apart(tmp_path):
+    for tokens in (4, 64, 4):
+        assert _kept(tmp_path, "a.json", 9, settings={"prompt": None, "max_new_tokens": tokens}) == ""
+    _kept(tmp_path, "b.json", 9, settings={"max_new_tokens": 4})
+    assert lines_of(read_record(tmp_path)) == [
+        "a.json: accuracy 0.5 (9) (max_new_tokens 64)",
+        "a.json: accuracy 0.5 (9) (max_new_tokens 4)",
+        "b.json: accuracy 0.5 (9)",
+    ]
+
+
+def test_an_entry_of_an_earlier_version_keeps_its_place_by_its_rows(tmp_path):
+    old = {"data": "a.json", "scorers": ["exact_match"], "line": "a.json: old", "questions": 9, "weights": "w"}
+    (tmp_path / "evaluations.json").write_text(json.dumps([old]))
+    assert "evaluated on 9 rows before" in _kept(tmp_path, "a.json", 3, settings={"max_new_tokens": 4})
+    assert _kept(tmp_path, "a.json", 9, settings={"max_new_tokens": 4}) == ""
+    assert len(read_record(tmp_path)) == 1
+
+
+def test_the_fingerprint_is_of_every_file_that_changes_an_answer(place, tmp_path):
+    directory = shutil.copytree(place / "model", tmp_path / "model")
+    known = {fingerprint(directory)}
+    for name in ("tokenizer_config.json", "chat_template.jinja", "processor_config.json", "generation_config.json"):
+        (directory / name).write_text(f"{(directory / name).read_text()} ")
+        known.add(fingerprint(directory))
+    assert len(known) == 5
 
 
 def test_a_record_that_is_none_is_named(tmp_path):

@@ -18,9 +18,9 @@ def write_recipe(place: Path, name: str, stage: dict[str, object]) -> Path:
     return path
 
 
-def losses(place: Path, name: str) -> list[float]:
+def losses(place: Path, name: str, key: str = "loss") -> list[float]:
     """What its stage logged."""
-    return [entry["loss"] for entry in json.loads((place / name / "s" / "log.json").read_text()) if "loss" in entry]
+    return [entry[key] for entry in json.loads((place / name / "s" / "log.json").read_text()) if key in entry]
 
 
 def weights(folder: Path) -> torch.Tensor:

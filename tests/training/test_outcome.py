@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests import toys
-from tinyllava_kit.checkpoints.card import MARK, card, write_card
+from tinyllava_kit.checkpoints.card import CARD_MARK, card, write_card
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.core.conversation import Conversation, Item, Turn
 from tinyllava_kit.training.recipe import Recipe
@@ -104,7 +104,7 @@ def test_the_card_has_the_facts_and_no_more(place):
     assert re.search(r"- AdamW, learning rate \S+ \(connector.image\), \w+, warm-up \d+%; batches of \d+ x 1", body)
     assert "Nothing was measured on this model." in body
     assert f"pip install '{tower['distribution']}=={tower['version']}'" in body
-    assert body.startswith(MARK)
+    assert body.startswith(CARD_MARK)
     assert "# second" in body
 
 

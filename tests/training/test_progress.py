@@ -8,11 +8,12 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 from tensorboard.backend.event_processing import event_accumulator
 from transformers import TrainerState
 
 from tests import toys
-from tinyllava_kit import KitError
+from tinyllava_kit import KitError, load_pretrained
 from tinyllava_kit.core.fusion import ItemSpan, TextSpan, plan
 from tinyllava_kit.training.clock import Clock
 from tinyllava_kit.training.meter import Meter, kinds_of
@@ -46,6 +47,53 @@ def test_losses_are_averaged_by_what_their_sample_holds():
     assert meter.take() == {}
 
 
+def test_a_step_counts_by_its_targets_and_an_empty_one_nothing():
+    meter = Meter()
+    for count, batches in ((4, [1.0, 0.5]), (0, [0.0]), (12, [3.0])):
+        targets = torch.tensor(count)
+        meter.add_step(targets)
+        for loss in batches:  # each what it adds to the mean of its step
+            meter.add_loss(torch.tensor(loss), targets)
+    assert meter.take() == {"loss": pytest.approx((1.5 * 4 + 3.0 * 12) / 16)}
+    meter.add_step(torch.tensor(0))
+    meter.add_loss(torch.tensor(0.0), torch.tensor(0))
+    assert meter.take() == {}
+    for loss in (1.0, 2.0):
+        meter.add_step(None)
+        meter.add_loss(torch.tensor(loss), None)
+    assert meter.take() == {"loss": 1.5}
+    assert meter.loss_of_run() == {"loss": pytest.approx((1.5 * 4 + 3.0 * 12 + 1.0 + 2.0) / 18)}
+
+
+def test_a_kind_of_which_nothing_is_learned_has_no_loss():
+    skipped = [TextSpan([0], labels=[-100])]
+    meter = Meter()
+    meter.add(plan([SAMPLES[1], skipped]), torch.tensor([1.0, 2.0]))
+    meter.add(plan([skipped]), torch.tensor([]))
+    assert not [key for key in meter.take() if key.startswith("loss")]
+    meter.add(plan([SAMPLES[1], SAMPLES[2], skipped]), torch.tensor([1.0, 2.0, 4.0]))
+    taken = meter.take()
+    assert {key: taken[key] for key in taken if "loss" in key} == {"loss_image": 1.5, "loss_audio+image": 4.0}
+
+
+def test_groups_are_averaged_over_the_batches_that_have_them():
+    meter = Meter({"text": 1.0, "drawing": 0.5, "never": 2.0})
+    none = torch.tensor([])
+    for text, drawing in (([1.0, 3.0], [8.0]), ([5.0], []), ([], [2.0, 2.0])):
+        losses = {"text": torch.tensor(text), "drawing": torch.tensor(drawing), "never": none}
+        targets = torch.tensor([len(each) for each in losses.values()])
+        meter.add_step(targets)
+        meter.add_loss(torch.tensor(1.0), targets)
+        meter.add_groups({name: (each, each > 2) for name, each in losses.items()})
+    assert meter.take() == {
+        "loss": pytest.approx(3.0 + 0.5 * 4.0),
+        "ids_loss_text": pytest.approx(3.0),
+        "ids_right_text": pytest.approx(2 / 3),
+        "ids_loss_drawing": pytest.approx(4.0),
+        "ids_right_drawing": pytest.approx(1 / 3),
+    }
+
+
 def test_one_kind_of_sample_has_no_line_of_its_own():
     meter = Meter()
     meter.add(plan(SAMPLES[:1]), torch.tensor([1.0]))
@@ -57,6 +105,11 @@ def test_a_line_says_where_the_stage_is():
     assert progress_line("align", 20, 480, logs, 192) == (
         "align 20/480  loss 0.4123 (image 0.381, text 0.5)  1830 tokens/s  fill 97 %  0:03:12 left"
     )
+
+
+def test_a_line_of_skipped_rows_alone_says_so():
+    line = progress_line("align", 20, 480, {"learning_rate": 0.1, "tokens_per_second": 3.0, "fill": 1.0}, 192)
+    assert line == "align 20/480  nothing to learn  3 tokens/s  fill 100 %  0:03:12 left"
 
 
 class Terminal(io.StringIO):
@@ -106,6 +159,52 @@ def test_tensorboard_gets_the_same_figures(tmp_path):
     read.Reload()
     log = [entry for entry in json.loads((done / "log.json").read_text()) if "loss" in entry]
     assert [event.value for event in read.Scalars("train/loss_image")] == pytest.approx([e["loss_image"] for e in log])
+
+
+def _damaged(folder):
+    """Seven rows, four of them with a picture that is cut, which only reading it shows; losses of the others."""
+    whole, cut = folder / "0.png", folder / "cut.png"
+    Image.effect_noise((40, 40), 90).convert("RGB").save(whole)
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    said = ["a", "a longer answer", "no"]
+    rows = [
+        {
+            "id": str(n),
+            "image": str(whole if n % 2 else cut),
+            "conversations": [{"from": "human", "value": "<image>what?"}, {"from": "gpt", "value": said[n // 2 % 3]}],
+        }
+        for n in range(7)
+    ]
+    (folder / "damaged.json").write_text(json.dumps(rows))
+    return str(folder / "damaged.json"), rows[1::2]
+
+
+@pytest.mark.parametrize("how", [{"logging_steps": 7}, {"logging_steps": 1}, {"gradient_accumulation": 2}])
+def test_a_skipped_row_counts_in_no_mean(tmp_path, capsys, how):
+    """Each sample alone, at a rate that changes nothing: the mean over target tokens, whatever was skipped between."""
+    toys.save_picture_model(tmp_path)
+    path, good = _damaged(tmp_path)
+    stage = {"name": "s", "data": {"path": path, "on_error": "skip"}, "batch_size": 1, "epochs": 1, "warmup_ratio": 0}
+    stage |= {"train": {"connector.image": {"mode": "full", "learning_rate": 1e-12}}, "logging_steps": 1, **how}
+    recipe = {"model": str(tmp_path / "model"), "output": str(tmp_path / "out"), "stages": [stage]}
+    done = run_recipe(Recipe.model_validate({**recipe, "report_to": ["tensorboard"]}))
+    model, processor = load_pretrained(tmp_path / "model")
+    alone = [model(**processor(row, labels=True)) for row in good]
+    whole = torch.cat([each.target_losses for each in alone]).mean().item()
+    log = json.loads((done / "log.json").read_text())
+    logged = [entry["loss"] for entry in log if "loss" in entry]
+    if how == {"logging_steps": 7}:
+        assert logged == pytest.approx([whole], rel=1e-3)
+    if how == {"logging_steps": 1}:
+        assert sorted(logged) == pytest.approx(sorted(each.loss.item() for each in alone), rel=1e-3)
+        assert capsys.readouterr().out.count("nothing to learn") == 4
+    assert log[-1]["train_loss"] == pytest.approx(whole, rel=1e-3)
+    for file in ("log.json", "training.json", "run.html", "README.md"):
+        assert "nan" not in (done / file).read_text().lower()
+    (events,) = (done / "checkpoints").rglob("events.out.*")
+    read = event_accumulator.EventAccumulator(str(events.parent))
+    read.Reload()
+    assert [event.value for event in read.Scalars("train/loss")] == pytest.approx(logged)
 
 
 def test_what_is_not_installed_cannot_be_reported_to(tmp_path, monkeypatch):

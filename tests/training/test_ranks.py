@@ -66,6 +66,10 @@ def test_two_processes_do_what_one_does_with_the_same_batches(place, way):
     run_recipe(Recipe.from_yaml(recipe(place, f"{way}-one", **shared, **alone)))
     one, two = losses(place, f"{way}-one"), losses(place, f"{way}-two")
     assert len(one) == len(two) > 1
+    if way == "sized":
+        kinds = [losses(place, f"sized-{name}", "loss_image") for name in ("one", "two")]
+        assert kinds[0] == pytest.approx(kinds[1], abs=1e-4)
+        assert kinds[0]
     if way != "drawn":  # where accelerate takes the first samples once more, to make the last step even
         assert one == pytest.approx(two, abs=1e-4)
         before, first, second = (weights(place / name) for name in ("model", f"{way}-one/s", f"{way}-two/s"))

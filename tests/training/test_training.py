@@ -14,6 +14,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from tests import toys
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.loading import load_pretrained
+from tinyllava_kit.core.replaced import save_together
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
 from tinyllava_kit.data.sources import Pairs, Source, Strict
 from tinyllava_kit.training.parts import OpenParts
@@ -140,6 +141,25 @@ def test_a_complete_stage_is_not_run_again_and_says_so(place, capsys):
     capsys.readouterr()
     train(place, "twice", max_steps=1, logging_steps=3)
     assert "stage s is complete" in capsys.readouterr().out
+
+
+def test_a_model_that_the_stage_did_not_leave_is_not_taken_for_it(place):
+    """Another one was assembled, or copied, into its directory; without the digests of an earlier version it is."""
+    done = train(place, "replaced", max_steps=1)
+    settings, own = done / "stage.json", (done / "model.safetensors").read_bytes()
+    wrong = r"stage s: .*replaced/s' holds a model that this stage did not train; remove the directory"
+    shutil.copyfile(place / "model" / "model.safetensors", done / "model.safetensors")
+    with pytest.raises(KitError, match=wrong):
+        train(place, "replaced", max_steps=1)
+    left = json.loads(settings.read_text())
+    del left["weights"]
+    settings.write_text(json.dumps(left))
+    train(place, "replaced", max_steps=1)
+    (done / "model.safetensors").write_bytes(own)
+    save_together(done, *load_pretrained(place / "model"))
+    assert not (done / "training.json").exists()
+    with pytest.raises(KitError, match=wrong):
+        train(place, "replaced", max_steps=1)
 
 
 def test_a_stage_that_was_run_with_other_settings_is_refused(place):

@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from ..core.files import write_file, write_json
+from ..core.replaced import CARD_FILE, CARD_MARK
 
-CARD_FILE, TRAINING_FILE = "README.md", "training.json"
-MARK = "<!-- written by tinyllava_kit from what is in this directory; remove this line to keep your own text -->"
+TRAINING_FILE = "training.json"
 NOT_RECORDED = "not recorded"
 
 
@@ -29,7 +29,7 @@ def write_card(directory: str | os.PathLike[str], evaluations: Sequence[str] = (
         KitError: it cannot be written.
     """
     file = Path(directory) / CARD_FILE
-    if file.exists() and MARK not in file.read_text(encoding="utf-8"):
+    if file.exists() and CARD_MARK not in file.read_text(encoding="utf-8"):
         return
     write_file(file, card(directory, evaluations, name=name))
 
@@ -40,7 +40,7 @@ def card(directory: str | os.PathLike[str], evaluations: Sequence[str] = (), *, 
     name = name or directory.resolve().name
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     history = read_history(directory)
-    lines = [*_head(config), MARK, "", f"# {name}", "", *_parts(config)]
+    lines = [*_head(config), CARD_MARK, "", f"# {name}", "", *_parts(config)]
     for stage in history:
         lines += ["", *_stage(stage)]
     lines += ["", "## Results", ""]
@@ -110,7 +110,7 @@ def _stage(stage: Mapping[str, Any]) -> list[str]:
         f"- trained: {', '.join(trained)}",
         f"- data: {', '.join(data)}: {stage['samples'] or 'a stream of'} samples{skipped}",
         f"- {stage['steps']} steps in {timedelta(seconds=round(stage['seconds']))} on {stage['device']}, "
-        f"last loss {stage['loss']:.4g}",
+        f"{last_loss(stage['loss'])}",
         f"- AdamW, learning rate {rates}, {how['schedule']}, warm-up {how['warmup_ratio']:.0%}; batches of "
         f"{how['batch_size']} x {how['gradient_accumulation']} a process, at most {how['max_length']} positions of a "
         f"sample, seed {how['seed']}",
@@ -120,6 +120,11 @@ def _stage(stage: Mapping[str, Any]) -> list[str]:
         *yaml.safe_dump(stage["recipe"], sort_keys=False).strip().split("\n"),
         "```",
     ]
+
+
+def last_loss(loss: float | None) -> str:
+    """In words."""
+    return "no loss" if loss is None else f"last loss {loss:.4g}"
 
 
 def _install(config: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..core.files import write_json
-from ..core.saving import whole_directory
+from ..core.replaced import whole_model
 from .ours import Foreign, Row
 from .weights import Lazy
 
@@ -38,7 +38,7 @@ def convert(
         KitError: it cannot be written.
     """
     foreign.config.dtype = dtype or foreign.dtype
-    with whole_directory(target) as stage:
+    with whole_model(target) as stage:
         write_shards(foreign.tensors, stage, dtype=dtype, shard_bytes=shard_bytes)
         foreign.config.architectures = ["TinyLlavaForConditionalGeneration"]
         foreign.config.save_pretrained(stage)

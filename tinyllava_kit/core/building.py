@@ -113,6 +113,8 @@ def assemble(
     if language_model.can_generate():
         model.generation_config = language_model.generation_config
     tokenizer = llm.read_tokenizer(resolved.llm.checkpoint)
+    if is_donor(resolved.llm.checkpoint):
+        Donor(resolved.llm.checkpoint).restore_template(tokenizer)
     processor = TinyLlavaProcessor(tokenizer, config, drawn.preprocessors, drawn.catalog)
     return model.eval(), processor
 

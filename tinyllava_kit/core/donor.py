@@ -9,12 +9,14 @@ from typing import Any
 
 from safetensors import safe_open
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from .assembly import ResolvedPart
 from .checkpoint import load_state, without_reports
 from .configuration import Component, TinyLlavaConfig
 from .errors import KitError
 from .interfaces import Preprocessor
+from .jinja import restore_template
 
 INDEX = "model.safetensors.index.json"
 
@@ -49,8 +51,11 @@ class Donor:
 
     def preprocessor(self, modality: str, kind: type[Preprocessor]) -> Preprocessor:
         """The preprocessor of the modality's tower."""
-        settings = json.loads((self.directory / "processor_config.json").read_text(encoding="utf-8"))
-        return kind.from_settings(settings["preprocessors"][modality])
+        return kind.from_settings(self._settings()["preprocessors"][modality])
+
+    def restore_template(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Give the tokenizer, read from the directory, the LLM's own chat template."""
+        restore_template(tokenizer, self._settings(), str(self.directory))
 
     def fill(self, module: nn.Module, prefix: str) -> None:
         """Load the module from the weights under `prefix`.
@@ -64,6 +69,9 @@ class Donor:
             if name not in state and shared in state:
                 state[name] = state[shared]
         load_state(module, state, f"{self.directory}: {prefix}")
+
+    def _settings(self) -> dict[str, Any]:
+        return json.loads((self.directory / "processor_config.json").read_text(encoding="utf-8"))
 
     def _state(self, prefix: str) -> dict[str, Tensor]:
         state = {}

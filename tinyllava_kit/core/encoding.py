@@ -41,7 +41,7 @@ def encode_spans(spans: Sequence[Span], tokenizer: PreTrainedTokenizerBase, *, a
     text = "".join(span.text for span in spans)
     learned = [span.learn for span in spans for _ in span.text]  # of each character
     encoded = _tokenize([piece for piece in text.split(ITEM) if piece], tokenizer, offsets=True in learned)
-    begin = _begin(tokenizer) if add_bos else []
+    begin = begin_of(tokenizer) if add_bos else []
     out: list[TextSpan | None] = []
     start = 0
     for number, piece in enumerate(text.split(ITEM)):
@@ -80,7 +80,7 @@ def _tokenize(
     return zip(encoded["input_ids"], encoded["offset_mapping"] if offsets else [[]] * len(pieces), strict=True)
 
 
-def _begin(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def begin_of(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The begin token, if the tokenizer puts one in front of a text of its own accord."""
     ids = tokenizer("")["input_ids"]
     return ids[:1] if ids and ids[0] == tokenizer.bos_token_id else []

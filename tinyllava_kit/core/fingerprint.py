@@ -8,7 +8,11 @@ from pathlib import Path
 
 _PIECE = 1 << 20
 _WEIGHTS = (".safetensors", ".bin")
-_SETTINGS = ("config.json", "processor_config.json", "generation_config.json", "chat_template.jinja", "tokenizer.json")
+_SETTINGS = (
+    *("config.json", "processor_config.json", "generation_config.json", "chat_template.jinja"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "vocab.txt", "merges.txt", "tokenizer.model"),
+)
 
 
 def fingerprint(directory: str | os.PathLike[str]) -> str:

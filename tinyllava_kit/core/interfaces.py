@@ -322,3 +322,12 @@ class ChatTemplate(ABC):
         Raises:
             KitError: roles in an order that the template cannot write.
         """
+
+    def jinja(self) -> str | None:
+        """The same in jinja, which is saved for other programs; None: it has no such form, and nothing is saved.
+
+        Of ``messages``, `content` is the text with a placeholder where an item stands; of those with items,
+        `placeholders` is the list of these, in order, and `words` the text without them. Answers before the first
+        question are gone. ``raise_exception`` refuses, and ``add_generation_prompt`` is what `answer` is here.
+        """
+        return None

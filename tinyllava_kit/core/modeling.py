@@ -34,7 +34,8 @@ from .interfaces import Connector, Features, LanguageModel, Tower
 from .memory import give_back
 from .packed_attention import borders_of
 from .prompts import PromptText, TextOnly, apart, check_cache, check_way, prompt_text
-from .saving import HUB_ARGUMENTS, whole_directory
+from .replaced import whole_weights
+from .saving import HUB_ARGUMENTS
 from .specs import load
 
 Items = Mapping[str, Mapping[str, Tensor]]
@@ -138,6 +139,8 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
     ) -> None:
         """As in transformers, but the directory changes as a whole or not at all.
 
+        What it says of other weights that were in it, their history, figures and card, goes with them.
+
         Raises:
             KitError: it cannot be written, or its weights are of 4 bits and have changed; the old content is as it was.
         """
@@ -147,7 +150,7 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
                 "their scales; load it again and save it before it runs"
             )
         hub = {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs}
-        with whole_directory(save_directory) as stage:
+        with whole_weights(save_directory) as stage:
             super().save_pretrained(stage, *args, **kwargs)
         if push_to_hub:
             self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub)
@@ -520,7 +523,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             output.target_losses.index_add_(0, targets[group], each.detach())
         losses |= self._made_losses(hidden, embeds, plan, targets)
         in_order = {group: losses[group] for group in targets}
-        output.loss = mean_of_groups(in_order, self._weights(), len(rows), num_items) + self._idle_makers(plan)
+        output.loss = mean_of_groups(in_order, self.loss_weights(), len(rows), num_items) + self._idle_makers(plan)
         output.target_groups = {group: (each.detach(), hits) for group, (each, hits) in in_order.items()}
         if return_target_logits:
             output.target_logits = self._all_logits(mine)  # (n, V)
@@ -557,8 +560,8 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             return 0.0
         return sum((maker.idle() for modality, maker in self.makers().items() if modality not in plan.made), 0.0)
 
-    def _weights(self) -> dict[str, float]:
-        """What the mean loss of each group counts."""
+    def loss_weights(self) -> dict[str, float]:
+        """What the mean loss of each group of ids counts in the loss, see `targets` in `forward`."""
         weights = {TEXT: 1.0} if self.extension is None else dict(self.extension.weights)
         for modality, maker in self.makers().items():
             weights.update({f"{modality}.{group}": weight for group, weight in maker.loss_weights.items()})

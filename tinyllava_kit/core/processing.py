@@ -27,6 +27,7 @@ from .foreign import open_if_foreign
 from .fusion import IGNORE_INDEX, AnySpan, ItemSpan, MadeSpan, Plan, Sample, TextSpan, plan, without_labels
 from .grammar import NO_ID, grammar_of
 from .interfaces import ChatTemplate, Connector, Modality, Preprocessor
+from .jinja import OWN_TEMPLATE, TEMPLATE_FILES, begin_in_jinja, jinja_of, restore_template, save_tokenizer
 from .modeling import build_connector, build_decoder
 from .saving import HUB_ARGUMENTS, whole_directory
 from .specs import load
@@ -103,7 +104,6 @@ class TinyLlavaProcessor(ProcessorMixin):
         self.tokenizer = tokenizer
         self.config = config
         self.preprocessors = dict(preprocessors)
-        self.chat_template = tokenizer.chat_template
         template = config.component("template")
         self.template: ChatTemplate = load(template.offer("template", catalog).spec)(tokenizer, **template.options)
         self.specs, self.modalities = {}, {}
@@ -120,6 +120,13 @@ class TinyLlavaProcessor(ProcessorMixin):
     def __repr__(self) -> str:
         parts = ", ".join(f"{m}: {type(p).__name__}" for m, p in self.preprocessors.items())
         return f"{type(self).__name__}({type(self.template).__name__}, {{{parts}}})"
+
+    @property
+    def chat_template(self) -> str | None:
+        """The model's template in jinja, what other programs ask with; None where it has no such form."""
+        tokens = {modality: spec.token for modality, spec in self.specs.items()}
+        marks = {modality: f"{token.begin}{token.placeholder}{token.end}" for modality, token in tokens.items()}
+        return jinja_of(self.template, marks, begin=begin_in_jinja(self.template, self.tokenizer))
 
     @classmethod
     def get_attributes(cls) -> list[str]:
@@ -363,14 +370,19 @@ class TinyLlavaProcessor(ProcessorMixin):
         return self.tokenizer.batch_decode(*args, **kwargs)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> None:
-        """Tokenizer, settings and ``config.json``: enough to load the processor again, offline."""
-        with whole_directory(save_directory) as stage:
-            self.tokenizer.save_pretrained(stage)
+        """Tokenizer, settings and ``config.json``: enough to load the processor again, offline.
+
+        ``chat_template.jinja`` is what the model asks with, where that can be said in jinja, or is not there; the
+        LLM's own template is in the settings.
+        """
+        with whole_directory(save_directory, without=TEMPLATE_FILES) as stage:
+            save_tokenizer(self.tokenizer, self.chat_template, stage)
             if not (Path(save_directory) / "config.json").exists():
                 self.config.save_pretrained(stage)
             settings = {
                 "processor_class": type(self).__name__,
                 "preprocessors": {m: p.settings() for m, p in self.preprocessors.items()},
+                OWN_TEMPLATE: self.tokenizer.chat_template,
             }
             write_json(stage / SETTINGS_FILE, settings, indent=2)
         if push_to_hub:
@@ -404,6 +416,7 @@ class TinyLlavaProcessor(ProcessorMixin):
                 what = f"{type(error).__name__}: {first_line(error)}"
                 raise KitError(f"{path!r}: {SETTINGS_FILE}: no preprocessor of {modality!r} in it: {what}") from error
         tokenizer = read_pretrained(AutoTokenizer, path, config=config.text_config, **hub)  # or it wants to know ours
+        restore_template(tokenizer, settings, path)
         return cls(tokenizer, config, preprocessors, catalog)
 
     def _with_markers(self, spans: Sequence[Span], conversation: Conversation) -> list[Span]:

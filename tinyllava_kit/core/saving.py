@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 
@@ -64,17 +63,6 @@ def whole_directory(target: str | os.PathLike[str], *, without: Sequence[str] = 
         ) from error
     finally:
         shutil.rmtree(place, ignore_errors=True)
-
-
-def save_together(target: str | os.PathLike[str], *parts: Any) -> None:
-    """Write what each part's ``save_pretrained`` writes, a model and its processor, into one directory.
-
-    Raises:
-        KitError: as `whole_directory`, or a part that cannot be saved.
-    """
-    with whole_directory(target) as stage:
-        for part in parts:
-            part.save_pretrained(stage)
 
 
 def _publish(place: Path, target: Path, without: Sequence[str]) -> None:

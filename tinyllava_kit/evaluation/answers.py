@@ -8,7 +8,7 @@ from typing import Any
 from ..core.conversation import Conversation
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import TinyLlavaProcessor
-from ..inference.answering import answer
+from ..inference.answering import answer, without_defaults
 from .controls import Control, content_key, controlled
 from .judged import Judged
 from .question import Question
@@ -34,7 +34,8 @@ def answers(
         batch_size: questions asked at a time. `max_new_tokens`: of an answer; see `answering.answer`.
         known: place of a question -> what was said to it before; it is not asked again.
         keep: given what was said, after each batch, under the places of the questions.
-        generation: options of ``generate``; greedy where they do not say otherwise.
+        generation: options of ``generate``; greedy where they do not say otherwise, whatever the LLM's
+            ``generation_config.json`` says.
 
     Raises:
         KitError: see `controlled` and `answering.answer`.
@@ -54,7 +55,8 @@ def answers(
             waiting.setdefault(key, (conversation, []))[1].append(place)
         if len(waiting) == batch_size or (waiting and place == len(questions) - 1):
             asked = [conversation for conversation, _ in waiting.values()]
-            given = answer(model, processor, asked, max_new_tokens=max_new_tokens, **generation)
+            with without_defaults(model):
+                given = answer(model, processor, asked, max_new_tokens=max_new_tokens, **generation)
             said |= zip(waiting, given, strict=True)
             new = {place: said[key] for key, (_, places) in waiting.items() for place in places}
             texts |= new

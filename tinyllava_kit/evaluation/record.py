@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -24,33 +25,64 @@ def record(
     scorers: Sequence[str],
     figures: Mapping[str, Figures],
     line: str,
-) -> None:
-    """Add an evaluation to ``evaluations.json`` of a model directory.
+    *,
+    questions: int | None = None,
+    limited: bool = True,
+    settings: Mapping[str, Any] | None = None,
+) -> str:
+    """Add an evaluation to ``evaluations.json`` of a model directory; returns why it was not added, or nothing.
 
-    It takes the place of an earlier one of the same data and scorers, and what other weights reached is left out.
+    It takes the place of an earlier one of the same data, scorers and settings, but not of one over more rows where
+    it was `limited`. What other weights reached is left out.
 
     Args:
         weights: the `fingerprint` of the directory. `data`: what was asked, by name.
         figures: of every control. `line`: the same for a reader.
+        questions: how many rows were asked; None: as many as the figures are of. `limited`: the data may have more.
+        settings: what else the figures depend on; a reader is told where the same data was asked with others.
 
     Raises:
         KitError: the directory cannot be written, or its record is none.
     """
+    if questions is None:
+        questions = max((figure.count for every in figures.values() for figure in every.values()), default=0)
+    settings = dict(settings or {})
     entry = {
         "data": data,
         "scorers": list(scorers),
+        "settings": settings,
         "line": f"{data}: {line}",
         "figures": {c: {name: figure.value for name, figure in every.items()} for c, every in figures.items()},
-        "questions": max((figure.count for every in figures.values() for figure in every.values()), default=0),
+        "questions": questions,
+        "limited": limited,
         "date": date.today().isoformat(),
         "weights": weights,
     }
-    others = [
-        other
-        for other in read_record(directory)
-        if other["weights"] == weights and (other["data"], other["scorers"]) != (data, entry["scorers"])
-    ]
-    write_json(Path(directory) / RECORD_FILE, [*others, entry])
+    others = [other for other in read_record(directory) if other["weights"] == weights]
+    earlier = [other for other in others if _is_same(other, entry)]
+    more = max((other.get("questions", 0) for other in earlier), default=0)
+    if limited and more > questions:
+        return f"{data} was evaluated on {more} rows before; these {questions} do not take their place"
+    kept = [other for other in others if other not in earlier]
+    write_json(Path(directory) / RECORD_FILE, [*kept, entry])
+    return ""
+
+
+def lines_of(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line of each for a card, with the settings where the same data and scorers stand there with others."""
+    kinds = Counter((entry["data"], *entry["scorers"]) for entry in entries)
+    return [_line(entry, kinds[(entry["data"], *entry["scorers"])] > 1) for entry in entries]
+
+
+def _line(entry: Mapping[str, Any], with_settings: bool) -> str:
+    said = ", ".join(f"{name} {value}" for name, value in entry.get("settings", {}).items() if value is not None)
+    return f"{entry['line']} ({said})" if with_settings and said else str(entry["line"])
+
+
+def _is_same(other: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
+    """Whether two have the same figures, of perhaps other rows; earlier versions wrote no settings down."""
+    same = all(other.get(key) == entry[key] for key in ("data", "scorers"))
+    return same and other.get("settings", entry["settings"]) == entry["settings"]
 
 
 def read_record(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -64,6 +96,6 @@ def read_record(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
         return []
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
-        return [{**entry, "weights": entry["weights"], "data": entry["data"]} for entry in entries]
+        return [{**entry, **{key: entry[key] for key in ("weights", "data", "scorers", "line")}} for entry in entries]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise KitError(f"{str(file)!r} is no record of evaluations; remove it") from error

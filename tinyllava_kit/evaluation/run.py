@@ -31,8 +31,15 @@ ANSWERS_FILE = "answers.jsonl"
 LOG_PROBS_FILE = "log_probs.jsonl"
 
 # What an evaluation depends on, and whether its values tell a reader anything.
-_SETTINGS = {"weights": "model", "questions": "list of questions", "max_new_tokens": "max_new_tokens", "seed": "seed"}
-_PLAIN = ("max_new_tokens", "seed")
+_SETTINGS = {
+    "weights": "model",
+    "questions": "list of questions",
+    "decoding": "decoding",
+    "max_new_tokens": "max_new_tokens",
+    "seed": "seed",
+}
+_PLAIN = ("decoding", "max_new_tokens", "seed")
+_DECODING = "greedy"  # and nothing of generation_config.json, as `answers` asks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +113,7 @@ class Evaluation:
         self._settings = {
             "weights": weights,
             "questions": _digest(questions),
+            "decoding": _DECODING,
             "max_new_tokens": max_new_tokens,
             "seed": seed,
         }

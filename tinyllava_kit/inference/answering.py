@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
-from transformers import TextStreamer
+from transformers import GenerationConfig, TextStreamer
 
 from ..core.conversation import ITEM, Conversation, Item, Turn, split_placeholders
 from ..core.errors import KitError
@@ -15,6 +16,9 @@ from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import TinyLlavaProcessor
 
 NEW_TOKENS = 256  # of an answer, where nobody says how many
+
+# What an answer needs of generation_config.json: its tokens, and whether the LLM has a cache. All else is taste.
+_NEEDED = ("bos_token_id", "eos_token_id", "pad_token_id", "use_cache")
 
 
 def question(text: str, items: Sequence[Item], processor: TinyLlavaProcessor) -> Conversation:
@@ -77,7 +81,8 @@ def answer(
 ) -> list[str]:
     """The model's answer to each conversation, in words alone, greedy unless `generation` says otherwise.
 
-    Answers with items are those of `replies`.
+    The penalties and limits of the LLM's ``generation_config.json`` hold, see `without_defaults`. Answers with items
+    are those of `replies`.
 
     Args:
         max_new_tokens: of an answer; None: `NEW_TOKENS`, or fewer where the LLM's context ends before. A number is
@@ -114,6 +119,21 @@ def options_for(
         "forbid": sorted(processor.writes),
         **generation,
     }
+
+
+@contextmanager
+def without_defaults(model: TinyLlavaForConditionalGeneration) -> Iterator[None]:
+    """Answers that depend on the weights and on what `generate` is told, not on the LLM's ``generation_config.json``.
+
+    It may hold penalties, biases, forced or suppressed tokens, beams, limits of time: two copies of the same weights
+    would differ in what is measured of them. The tokens that end an answer stay.
+    """
+    own = model.generation_config
+    model.generation_config = GenerationConfig(**{name: getattr(own, name, None) for name in _NEEDED})
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 class TextPieces(TextStreamer):

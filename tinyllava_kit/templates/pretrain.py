@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from tinyllava_kit.core.conversation import ITEM, Span, Turn
 from tinyllava_kit.core.interfaces import ChatTemplate
 
-from .turns import alternate
+from .turns import ALTERNATE, alternate
+
+_JINJA = """
+{%- for message in ([system] if system else []) + messages -%}
+{%- if message['role'] == 'assistant' -%}{{ message['content'] + '\\n' }}
+{%- else -%}{{ message['placeholders'] | default([]) | join }}
+{%- endif -%}
+{%- endfor -%}
+""".strip()
 
 
 class Pretrain(ChatTemplate):
@@ -26,3 +34,6 @@ class Pretrain(ChatTemplate):
             elif ITEM in turn.text:
                 spans.append(Span(ITEM * turn.text.count(ITEM)))
         return spans
+
+    def jinja(self) -> str:
+        return ALTERNATE + _JINJA

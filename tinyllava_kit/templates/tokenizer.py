@@ -49,6 +49,10 @@ class TokenizerTemplate(ChatTemplate):
                 at = last
         return [*spans, Span(whole[at:])]
 
+    def jinja(self) -> str | None:
+        own = self.tokenizer.chat_template
+        return own if isinstance(own, str) else own.get("default")
+
     def _borders(self, whole: str, turns: Sequence[Turn]) -> tuple[int, int]:
         """Where in `whole` the answer that is the last of `turns` begins and ends.
 

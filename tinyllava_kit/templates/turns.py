@@ -7,6 +7,23 @@ from collections.abc import Sequence
 from tinyllava_kit.core.conversation import ITEM, Turn
 from tinyllava_kit.core.errors import KitError
 
+# `alternate` in jinja: takes the system turn, if there is one, out of ``messages``, into ``system``.
+ALTERNATE = """
+{%- set system = none -%}
+{%- if messages and messages[0]['role'] == 'system' -%}
+{%- set system = messages[0] -%}
+{%- set messages = messages[1:] -%}
+{%- endif -%}
+{%- for message in messages -%}
+{%- if message['role'] != ['user', 'assistant'][loop.index0 % 2] -%}
+{{ raise_exception('this template writes user and assistant in turn') }}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt and (not messages or messages[-1]['role'] != 'user') -%}
+{{ raise_exception('there is no question to answer: the last turn must be a user') }}
+{%- endif -%}
+""".strip()
+
 
 def asked(turns: Sequence[Turn], *, answer: bool) -> list[Turn]:
     """The turns without the answers that stand before the first question.

@@ -10,13 +10,27 @@ from transformers import PreTrainedTokenizerBase
 from tinyllava_kit.core.conversation import ITEM, Span, Turn
 from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.core.interfaces import ChatTemplate
+from tinyllava_kit.core.jinja import quoted
 
-from .turns import alternate
+from .turns import ALTERNATE, alternate
 
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions."
 )
+
+_JINJA = """
+{{- (system['content'] if system else SYSTEM) + ' ' }}
+{%- for message in messages -%}
+{%- if message['role'] == 'assistant' -%}{{ ' ASSISTANT: ' + message['content'] + END }}
+{%- elif message['placeholders'] | default([]) | length == 1 -%}
+{%- set words = message['words'] | trim -%}
+{{ 'USER: ' + message['placeholders'][0] + ('\\n' + words if words else '') }}
+{%- else -%}{{ 'USER: ' + message['content'] }}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ ' ASSISTANT:' }}{%- endif -%}
+""".strip()
 
 
 class Vicuna(ChatTemplate):
@@ -47,6 +61,10 @@ class Vicuna(ChatTemplate):
             else:
                 spans += [Span(" ASSISTANT:"), Span(f" {turn.text}{self.turn_end}", learn=True)]
         return [*spans, Span(" ASSISTANT:")] if answer else spans
+
+    def jinja(self) -> str:
+        texts = _JINJA.replace("SYSTEM", quoted(SYSTEM)).replace("END", quoted(self.turn_end))
+        return ALTERNATE + texts
 
 
 class Llama(Vicuna):

@@ -35,7 +35,7 @@ class StageRecord:
     """A stage that is done.
 
     `settings`: all that its outcome depends on. `recipe`: the same as one writes it, without defaults. `samples`: of an
-    epoch; None: of a stream. `loss`: the last that was logged.
+    epoch; None: of a stream. `loss`: the last that was logged; None: there was nothing to learn.
     """
 
     name: str
@@ -48,7 +48,7 @@ class StageRecord:
     steps: int
     seconds: float
     device: str
-    loss: float
+    loss: float | None
 
 
 def stage_record(
@@ -74,7 +74,7 @@ def stage_record(
         steps=trainer.state.global_step,
         seconds=seconds,
         device=_device_name(trainer.args.device),
-        loss=next((entry["loss"] for entry in reversed(log) if "loss" in entry), float("nan")),
+        loss=next((entry["loss"] for entry in reversed(log) if "loss" in entry), None),
     )
 
 

@@ -19,7 +19,7 @@ from ..inference.answering import answer
 from .history import StageRecord
 from .parts import OpenParts
 from .report import Answered, report
-from .settings import write_settings
+from .settings import write_left
 
 REPORT_FILE, LOG_FILE = "run.html", "log.json"
 SHOWN, SHOWN_TOKENS = 3, 64
@@ -52,7 +52,7 @@ def write_outcome(
         model.save_pretrained(stage)
         processor.save_pretrained(stage)
         write_json(stage / LOG_FILE, list(log))
-        write_settings(record.settings, stage)
+        write_left(record.settings, stage)
         write_history(stage, [*read_history(source), asdict(record)])
         page = report(record, log, [Answered(each, _said(model, processor, each)) for each in shown])
         write_file(stage / REPORT_FILE, page)

@@ -31,8 +31,8 @@ class Progress(TrainerCallback):
         logs: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        if not state.is_world_process_zero or not logs or "loss" not in logs:
-            return
+        if not state.is_world_process_zero or not logs or not logs.keys() & {"loss", "learning_rate"}:
+            return  # the summary at the end
         line = progress_line(self.name, state.global_step, state.max_steps, logs, self.clock.seconds_left(state))
         self.out.write(f"\r\033[K{line}" if self.out.isatty() else f"{line}\n")
         self.out.flush()
@@ -50,7 +50,8 @@ def progress_line(name: str, step: int, steps: int, logs: Mapping[str, float], s
         'align 20/480  loss 0.412 (image 0.38, text 0.51)  fill 97 %  0:03:12 left'
     """
     kinds = ", ".join(f"{key.removeprefix('loss_')} {logs[key]:.3g}" for key in logs if key.startswith("loss_"))
-    words = [f"{name} {step}/{steps}", f"loss {logs['loss']:.4g}" + (f" ({kinds})" if kinds else "")]
+    loss = f"loss {logs['loss']:.4g}" if "loss" in logs else "nothing to learn"
+    words = [f"{name} {step}/{steps}", loss + (f" ({kinds})" if kinds else "")]
     if "tokens_per_second" in logs:
         words.append(f"{logs['tokens_per_second']:.0f} tokens/s")
     if "fill" in logs:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from ..checkpoints.card import last_loss
 from ..core.conversation import ITEM, Conversation, Item
 from ..pages.html import document, media, text_table
 from .history import StageRecord
@@ -42,7 +43,7 @@ def report(record: StageRecord, log: Sequence[Mapping[str, Any]], answered: Sequ
     body = [
         f"<h1>stage {html.escape(record.name)}</h1>",
         f"<p>{record.steps} steps, {timedelta(seconds=round(record.seconds))} on {record.device}, "
-        f"last loss {record.loss:.4g}</p><pre>{html.escape(record.command)}</pre>",
+        f"{last_loss(record.loss)}</p><pre>{html.escape(record.command)}</pre>",
         "<h2>Curves</h2>",
         *(_curves(logged, keys, name) for keys, name in ((losses, "loss"), (["learning_rate"], "learning rate"))),
         *([_curves(logged, ["tokens_per_second"], "tokens/s")] if "tokens_per_second" in (logged or [{}])[-1] else []),

@@ -44,7 +44,7 @@ from .parts import OpenParts
 from .progress import Progress
 from .reading import read_data
 from .recipe import Recipe, Stage
-from .settings import SETTINGS_FILE, check_same, settings_of, write_settings
+from .settings import SETTINGS_FILE, check_complete, check_same, settings_of, write_settings
 from .sharding import is_sharded, trained_state
 from .stopping import Stopper
 from .trainer import KitTrainer
@@ -75,7 +75,7 @@ def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
         if only in (None, stage.name):
             with of_stage(stage.name):
                 if _is_complete(target):
-                    check_same(settings_of(stage, source, recipe.seed), stage, target)
+                    check_complete(settings_of(stage, source, recipe.seed), stage, target)
                     say(f"stage {stage.name} is complete: {target}")
                 else:
                     run_stage(stage, source, target, seed=recipe.seed, report_to=recipe.report_to)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import KitError
-from ..core.files import write_json
+from ..core.files import file_digest, write_json
 from .recipe import Stage
 
 SETTINGS_FILE = "stage.json"
+_WEIGHTS = "weights"  # of the model that the stage left: file -> SHA-256
 # What does not change the model that comes out.
 _HOUSEKEEPING = {"logging_steps", "save_steps", "workers", "cache_features"}
 
@@ -19,6 +20,22 @@ _HOUSEKEEPING = {"logging_steps", "save_steps", "workers", "cache_features"}
 def settings_of(stage: Stage, source: Path, seed: int) -> dict[str, Any]:
     """What the outcome of a stage depends on, as JSON."""
     return {"model": str(source), "seed": seed, **stage.model_dump(mode="json", exclude=_HOUSEKEEPING)}
+
+
+def check_complete(settings: Mapping[str, Any], stage: Stage, folder: Path) -> None:
+    """Check what a stage left, or should have.
+
+    Raises:
+        KitError: as `check_same`; or the model in `folder` is not the one that the stage left.
+    """
+    check_same(settings, stage, folder)
+    file = folder / SETTINGS_FILE
+    left = _read(file).get(_WEIGHTS) if file.exists() else {}
+    if left is not None and left != weights_of(folder):  # earlier versions wrote none down
+        raise KitError(
+            f"stage {stage.name}: {str(folder)!r} holds a model that this stage did not train; remove the directory to "
+            "train it, or choose another output"
+        )
 
 
 def check_same(settings: Mapping[str, Any], stage: Stage, folder: Path) -> None:
@@ -30,7 +47,7 @@ def check_same(settings: Mapping[str, Any], stage: Stage, folder: Path) -> None:
     if not file.exists():
         return
     was = _read(file)
-    for key in sorted(was.keys() | settings.keys()):
+    for key in sorted((was.keys() | settings.keys()) - {_WEIGHTS}):
         if was.get(key) != settings.get(key):
             raise KitError(
                 f"stage {stage.name}: {str(folder)!r} was trained with {key} {was.get(key)!r}, the recipe has "
@@ -51,5 +68,15 @@ def _read(file: Path) -> Mapping[str, Any]:
 
 
 def write_settings(settings: Mapping[str, Any], folder: Path) -> None:
-    """Into a stage's directory, or the folder of its checkpoints."""
+    """Into the folder of a stage's checkpoints."""
     write_json(folder / SETTINGS_FILE, settings)
+
+
+def write_left(settings: Mapping[str, Any], folder: Path) -> None:
+    """Into a stage's directory, with its weights in it: what `check_complete` reads."""
+    write_settings({**settings, _WEIGHTS: weights_of(folder)}, folder)
+
+
+def weights_of(folder: Path) -> dict[str, str]:
+    """The files of a model's weights -> SHA-256 of each."""
+    return {file.name: file_digest(file) for file in sorted(folder.glob("*.safetensors"))}

@@ -64,7 +64,7 @@ class KitTrainer(Trainer):
         self.training_of_parts = training
         self.batches, self.loss, self.origin = batches, loss, origin
         self.packs_unseen = packed
-        self.meter = Meter()
+        self.meter = Meter(kwargs["model"].loss_weights())
         self.names_of_step: list[str] = []
         with _as_with_adapters(kwargs["model"]):
             super().__init__(**kwargs)
@@ -99,6 +99,7 @@ class KitTrainer(Trainer):
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> Any:
         batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
         self.names_of_step = [name for batch in batches for name in names_of(batch)]
+        self.meter.add_step(num_items)
         return batches, num_items
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
@@ -133,6 +134,7 @@ class KitTrainer(Trainer):
             self.packs_unseen = False
         loss = super().training_step(model, inputs, num_items_in_batch)
         self._check_finite("loss", loss)
+        self.meter.add_loss(loss, num_items_in_batch)
         return loss
 
     def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
@@ -152,9 +154,14 @@ class KitTrainer(Trainer):
         )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """As the Trainer's, with what the meter counted, and epochs of the data where `batches` holds several."""
-        loss = {key: logs.pop(key) for key in ("loss",) if key in logs}
-        logs.update({**loss, **(self.meter.take() if loss else {})})
+        """As the Trainer's, with what the meter counted, and epochs of the data where `batches` holds several.
+
+        The Trainer's losses are means over steps, of which one counts that has nothing to learn.
+        """
+        if logs.pop("loss", None) is not None:
+            logs.update(self.meter.take())
+        if logs.pop("train_loss", None) is not None:
+            logs.update({f"train_{key}": value for key, value in self.meter.loss_of_run().items()})
         super().log(logs, start_time)
         if self.batches is not None and self.state.epoch is not None:
             self.state.log_history[-1]["epoch"] = self.state.epoch * self.batches.epochs

@@ -83,7 +83,7 @@ def command(
         return
     torch.manual_seed(seed)
     model, processor = assemble(drawn, dtype=number)
-    from tinyllava_kit.core.saving import save_together
+    from tinyllava_kit.core.replaced import save_together
 
     if output is None:
         raise KitError("no output directory")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -92,7 +93,8 @@ def command(
     model, processor = load_to_run(directory)
     if questions is None:
         questions = read_questions(data, processor, root=root, prompt=prompt, text=text)
-    if limit is not None and limit < len(questions):
+    limited = limit is not None and limit < len(questions)
+    if limited:
         questions = random.Random(seed).sample(questions, limit)
     weights = fingerprint(directory)
     evaluation = Evaluation(
@@ -116,7 +118,8 @@ def command(
         click.echo(f"{data} is scored elsewhere; the answers are in {output}", err=True)
         return
     click.echo("\n".join(align(table(results.figures, data))))
-    _record(directory, weights, data, evaluation, results)
+    asked = {"prompt": prompt, "text": text, "max_new_tokens": evaluation.max_new_tokens if evaluation.writes else None}
+    _record(directory, weights, data, evaluation, results, limited=limited, settings=asked)
 
 
 def _run(evaluation: Evaluation) -> Results:
@@ -129,17 +132,36 @@ def _run(evaluation: Evaluation) -> Results:
         return evaluation.run(lambda done, total: bar.update(done - bar.pos))
 
 
-def _record(directory: str, weights: str, data: str, evaluation: Evaluation, results: Results) -> None:
+def _record(
+    directory: str,
+    weights: str,
+    data: str,
+    evaluation: Evaluation,
+    results: Results,
+    *,
+    limited: bool,
+    settings: Mapping[str, Any],
+) -> None:
     """Into the model's own directory, where it is one of this kit that can be written."""
     from pathlib import Path
 
     from tinyllava_kit.checkpoints.card import write_card
     from tinyllava_kit.checkpoints.recognition import read_config
     from tinyllava_kit.core.foreign import is_ours
-    from tinyllava_kit.evaluation.record import RECORD_FILE, read_record, record
+    from tinyllava_kit.evaluation.record import RECORD_FILE, lines_of, read_record, record
 
     if Path(directory).is_dir() and is_ours(read_config(Path(directory))) and os.access(directory, os.W_OK):
         names = [scorer.name for scorer in evaluation.scorers]
-        record(directory, weights, data, names, results.figures, results.line)
-        write_card(directory, [entry["line"] for entry in read_record(directory)])
-        click.echo(f"recorded in {Path(directory) / RECORD_FILE}", err=True)
+        why_not = record(
+            directory,
+            weights,
+            data,
+            names,
+            results.figures,
+            results.line,
+            questions=len(evaluation.questions),
+            limited=limited,
+            settings=settings,
+        )
+        write_card(directory, lines_of(read_record(directory)))
+        click.echo(f"not recorded: {why_not}" if why_not else f"recorded in {Path(directory) / RECORD_FILE}", err=True)

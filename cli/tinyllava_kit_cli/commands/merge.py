@@ -26,7 +26,7 @@ def command(source: str, target: str, adapters: tuple[str, ...]) -> None:
     from tinyllava_kit import load_pretrained
     from tinyllava_kit.checkpoints.adapters import merge_adapters
     from tinyllava_kit.checkpoints.card import read_history, write_card, write_history
-    from tinyllava_kit.core.saving import save_together, whole_directory
+    from tinyllava_kit.core.replaced import save_together, whole_model
 
     refuse_taken(target)
     model, processor = load_pretrained(source)
@@ -38,7 +38,7 @@ def command(source: str, target: str, adapters: tuple[str, ...]) -> None:
         if others := [part["name"] for stage in new for part in stage["parts"] if part["name"] not in merged]:
             click.echo(f"{directory}: only adapters are taken, not its {', '.join(others)}", err=True)
         history += new
-    with whole_directory(target) as stage:
+    with whole_model(target) as stage:
         save_together(stage, model, processor)
         write_history(stage, history)
     write_card(target)

@@ -48,7 +48,7 @@ def command(
         table_of,
     )
     from tinyllava_kit.core.errors import KitError
-    from tinyllava_kit.core.saving import save_together
+    from tinyllava_kit.core.replaced import save_together
     from tinyllava_kit_cli.table import align
 
     refuse_taken(target)

@@ -88,6 +88,14 @@ def test_answers_are_those_of_asking_one_by_one(saved, wrapped, batch_size):
     assert len(set(said)) > 1
 
 
+def test_the_llms_own_penalties_change_no_answer(saved, wrapped):
+    plain = wrapped().generate_until(requests(*[SHORT] * 2))
+    model = wrapped()
+    model.model.generation_config.repetition_penalty = 1.9
+    assert model.generate_until(requests(*[SHORT] * 2)) == plain
+    assert model.model.generation_config.repetition_penalty == 1.9
+
+
 def test_requests_of_other_options_are_asked_apart_and_keep_their_places(saved, wrapped):
     short, long = {"max_new_tokens": 2}, {"max_new_tokens": 7}
     said = wrapped(batch_size=4).generate_until(requests(short, long, short, long))

@@ -38,6 +38,7 @@ from ...core.discovery import discover
 from ...core.errors import KitError
 from ...core.files import write_file, write_json
 from ...core.interfaces import Connector, Features, Preprocessor, Tower
+from ...core.jinja import begin_in_jinja, jinja_of, save_tokenizer
 from ...core.modeling import TinyLlavaForConditionalGeneration
 from ...core.processing import TinyLlavaProcessor
 from ...core.saving import whole_directory
@@ -132,7 +133,9 @@ def _write_llm(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaPro
     folder = stage / "llm"
     model.language_model.save_pretrained(folder)
     model.generation_config.save_pretrained(folder)
-    processor.tokenizer.save_pretrained(folder)
+    begin = begin_in_jinja(processor.template, processor.tokenizer)
+    template = jinja_of(processor.template, {}, parts=False, begin=begin)
+    save_tokenizer(processor.tokenizer, template, folder)
     with without_reports():
         loaded, info = AutoModelForCausalLM.from_pretrained(folder, dtype=model.dtype, output_loading_info=True)
     check_loaded("llm", missing=info["missing_keys"], unexpected=info["unexpected_keys"])

@@ -24,11 +24,11 @@ from torch import Tensor
 from ...core.conversation import Span
 from ...core.encoding import encode_spans
 from ...core.errors import KitError
+from ...core.jinja import jinja_of
 from ...core.modeling import TinyLlavaForConditionalGeneration
 from ...core.processing import TinyLlavaProcessor
 from ...core.saving import whole_directory
 from ..ours import IMAGE
-from .chat import jinja_of
 from .gguf_vocabulary import Vocabulary, read_vocabulary
 from .parts import (
     aspect,
@@ -165,7 +165,7 @@ def notes(
 ) -> list[str]:
     """What a user should know of a model that has a counterpart."""
     found = ["the files were not run by llama.cpp", *decoder_notes(model)]
-    if jinja_of(processor) is None:
+    if processor.template.jinja() is None:
         found.append("the chat template has no form in jinja and is not written")
     if llm_only or not model.config.towers:
         return found
@@ -292,7 +292,7 @@ def _write_llm(
     writer.add_rope_dimension_count(int(_rotated(config) * head_dim))
     vocabulary = read_vocabulary(processor.tokenizer, _num_rows(model))
     _add_vocabulary(writer, vocabulary, adds_bos=_adds_bos(processor))
-    if (template := jinja_of(processor, placeholder=MARKER, parts=False)) is not None:
+    if (template := jinja_of(processor.template, {IMAGE: MARKER}, parts=False, in_strings=True)) is not None:
         writer.add_chat_template(template)
     return _finish(writer, stage / MODEL, list(_llm_entries(model)), dtype)
 

@@ -28,12 +28,12 @@ from transformers import (
 )
 
 from ...core.errors import KitError
+from ...core.jinja import jinja_of
 from ...core.modeling import TinyLlavaForConditionalGeneration
 from ...core.processing import TinyLlavaProcessor
 from ...core.saving import whole_directory
 from ...modalities.vision_tower import TransformersImagePreprocessor
 from ..ours import IMAGE
-from .chat import PLACEHOLDER, jinja_of
 from .parts import (
     aspect,
     decoder_notes,
@@ -46,6 +46,7 @@ from .parts import (
     quantized_fault,
 )
 
+PLACEHOLDER = "<image>"
 QUESTION = "What is in this picture?"
 NUM_TOKENS = 8  # greedy, compared
 
@@ -101,7 +102,7 @@ def faults(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcess
 
 def notes(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> list[str]:
     """What a user should know of a model that has a counterpart."""
-    template = [] if jinja_of(processor) else ["its chat template has no form in jinja and is not written"]
+    template = [] if processor.template.jinja() else ["its chat template has no form in jinja and is not written"]
     return template + decoder_notes(model)
 
 
@@ -135,7 +136,7 @@ def _convert(
     rows = model.get_input_embeddings().weight.shape[0]
     tower: Any = model.towers[IMAGE]
     strategy = "default" if tower.num_dropped else "full"
-    chat_template = jinja_of(processor)
+    chat_template = jinja_of(processor.template, {IMAGE: PLACEHOLDER}, in_strings=True)
     tokenizer.add_tokens([PLACEHOLDER], special_tokens=True)
     image_id = tokenizer.convert_tokens_to_ids(PLACEHOLDER)
     text = model.config.text_config.to_dict()

@@ -13,7 +13,7 @@ from lmms_eval.api.model import lmms
 
 from tinyllava_kit import load_pretrained
 from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.inference.answering import answer
+from tinyllava_kit.inference.answering import answer, without_defaults
 
 # A request's arguments: the text, what makes messages of a document, options, the document's place, task and split.
 Arguments = tuple[str, Any, Mapping[str, Any], Any, str, str]
@@ -85,7 +85,8 @@ class TinyLlavaKit(lmms):
             messages = [_in_front(message) for message in to_messages(self.task_dict[task][split][document])]
             conversations.append(self.processor.conversation(messages, name=f"{task} {split}[{document}]"))
         options, until = _options(arguments[0][2])
-        said = answer(self.model, self.processor, conversations, **options)
+        with without_defaults(self.model):
+            said = answer(self.model, self.processor, conversations, **options)
         texts = [_cut(text, until) for text in said]
         for (context, _, given, *_), text in zip(arguments, texts, strict=True):
             self.cache_hook.add_partial("generate_until", (context, given), text)
