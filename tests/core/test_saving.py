@@ -11,7 +11,7 @@ import pytest
 
 from tinyllava_kit import KitError
 from tinyllava_kit.core import files, saving
-from tinyllava_kit.core.files import check_writable, file_digest, remove_abandoned, write_file, write_json
+from tinyllava_kit.core.disk import check_writable, file_digest, remove_abandoned, write_file, write_json
 from tinyllava_kit.core.saving import whole_directory
 
 OLD = {"config.json": "old", "model.safetensors": "old", "tokenizer.json": "old"}

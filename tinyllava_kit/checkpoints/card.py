@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from ..core.files import write_file, write_json
+from ..core.disk import write_file, write_json
 from ..core.replaced import CARD_FILE, CARD_MARK
 
 TRAINING_FILE = "training.json"

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..core.files import write_json
+from ..core.disk import write_json
 from ..core.replaced import whole_model
 from .ours import Foreign, Row
 from .weights import Lazy

@@ -12,8 +12,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from .disk import write_json
 from .errors import KitError
-from .files import write_json
 
 PATIENCE = 30.0  # seconds for the children of a process that was killed to end; they share its lock
 

@@ -20,9 +20,9 @@ from .configuration import TinyLlavaConfig
 from .conversation import ITEM, Conversation, Item, Span, Turn, from_messages, from_row
 from .decoders import Decoder, HiddenDecoder
 from .discovery import discover
+from .disk import write_json
 from .encoding import encode_spans
 from .errors import KitError
-from .files import write_json
 from .foreign import open_if_foreign
 from .fusion import IGNORE_INDEX, AnySpan, ItemSpan, MadeSpan, Plan, Sample, TextSpan, plan, without_labels
 from .grammar import NO_ID, grammar_of

@@ -15,8 +15,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from .checkpoint import first_line
+from .disk import is_unfinished, remove_abandoned, to_disk, tree_to_disk, unfinished
 from .errors import KitError
-from .files import is_unfinished, remove_abandoned, to_disk, tree_to_disk, unfinished
 
 # What save_pretrained(push_to_hub=True) hands on to push_to_hub.
 HUB_ARGUMENTS = ("repo_id", "commit_message", "commit_description", "private", "token", "revision", "create_pr", "tags")

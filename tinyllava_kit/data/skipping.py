@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.conversation import Conversation
+from ..core.disk import write_file
 from ..core.errors import KitError
-from ..core.files import write_file
 from ..core.fusion import IGNORE_INDEX, TextSpan
 from ..core.processing import Encoded
 

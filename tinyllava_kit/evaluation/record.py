@@ -10,8 +10,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from ..core.disk import write_json
 from ..core.errors import KitError
-from ..core.files import write_json
 from ..core.fingerprint import fingerprint as fingerprint
 from .figures import Figures
 

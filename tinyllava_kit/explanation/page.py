@@ -6,7 +6,7 @@ import html
 import os
 from pathlib import Path
 
-from ..core.files import write_file
+from ..core.disk import write_file
 from ..core.processing import TinyLlavaProcessor
 from ..core.saving import whole_directory
 from ..pages.html import document, picture, table

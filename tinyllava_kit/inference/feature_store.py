@@ -21,8 +21,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..core.checkpoint import first_line
+from ..core.disk import to_disk
 from ..core.errors import KitError
-from ..core.files import to_disk
 from ..core.processing import EncodedItem, Parts
 
 GB = 1e9

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from ..core.conversation import Item
+from ..core.disk import write_json
 from ..core.errors import KitError
-from ..core.files import write_json
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import EncodedItem, Parts
 from ..core.ranks import from_first, rank, say, wait_for_all, world_size

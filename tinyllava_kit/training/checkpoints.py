@@ -9,8 +9,8 @@ from typing import Any
 
 from transformers.trainer_utils import get_last_checkpoint
 
+from ..core.disk import file_digest, tree_to_disk, write_json
 from ..core.errors import KitError
-from ..core.files import file_digest, tree_to_disk, write_json
 
 DIGESTS_FILE = "digests.json"
 KEPT = 2  # the last, and the one before it, should the last be damaged

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core.conversation import Conversation
+from ..core.disk import file_digest
 from ..core.errors import KitError
-from ..core.files import file_digest
 from ..core.fingerprint import fingerprint
 from ..data.dataset import ConversationDataset
 from ..data.stream import RowStream

@@ -10,8 +10,8 @@ from typing import Any
 from ..checkpoints.adapters import write_adapters
 from ..checkpoints.card import read_history, write_card, write_history
 from ..core.conversation import ITEM, Conversation
+from ..core.disk import write_file, write_json
 from ..core.errors import KitError
-from ..core.files import write_file, write_json
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import TinyLlavaProcessor
 from ..core.saving import whole_directory

@@ -15,8 +15,8 @@ from transformers.trainer_utils import rotate_checkpoints
 from ..checkpoints.loading import load_pretrained
 from ..checkpoints.quantization import Quantization
 from ..core.conversation import Conversation
+from ..core.disk import remove_abandoned
 from ..core.errors import KitError
-from ..core.files import remove_abandoned
 from ..core.locks import only_writer
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import TinyLlavaProcessor

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core.disk import file_digest, write_json
 from ..core.errors import KitError
-from ..core.files import file_digest, write_json
 from .recipe import Stage
 
 SETTINGS_FILE = "stage.json"

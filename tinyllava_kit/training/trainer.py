@@ -20,8 +20,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from ..core.checkpoint import first_line
+from ..core.disk import to_disk
 from ..core.errors import KitError
-from ..core.files import to_disk
 from ..core.ranks import wait_for_all
 from ..data.stream import RowStream
 from .batches import Epochs

@@ -35,8 +35,8 @@ from ...core.catalog import Catalog
 from ...core.checkpoint import check_loaded, first_line, load_state, without_reports
 from ...core.configuration import Component, as_json
 from ...core.discovery import discover
+from ...core.disk import write_file, write_json
 from ...core.errors import KitError
-from ...core.files import write_file, write_json
 from ...core.interfaces import Connector, Features, Preprocessor, Tower
 from ...core.jinja import begin_in_jinja, jinja_of, save_tokenizer
 from ...core.modeling import TinyLlavaForConditionalGeneration

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...core.conversation import ITEM
+from ...core.disk import write_file, write_json
 from ...core.errors import KitError
-from ...core.files import write_file, write_json
 from ...core.saving import whole_directory
 from ..judged import Judged
 from ..question import Question
