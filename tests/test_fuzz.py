@@ -6,7 +6,6 @@ import json
 import time
 from typing import Any
 
-
 from tests.fuzz import REFUSED, SUCCESS, changes, documents, examples, failures, outcome
 from tinyllava_kit import KitError
 

@@ -89,7 +89,7 @@ class Foreign:
         """
         how = {"dtype": self.dtype, **{key: value for key, value in how.items() if (key, value) != ("dtype", "auto")}}
         state = {name: tensor.read() for name, tensor in self.tensors.items()}
-        loaded = kind.from_pretrained(None, config=self.config, state_dict=state, **how)
+        loaded = kind.from_pretrained(None, config=self.config, state_dict=state, trust_remote_code=False, **how)
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # where output_loading_info is asked for
         model.generation_config = self.generation_config()
         return loaded

@@ -11,8 +11,10 @@ from typing import Any
 
 from safetensors import safe_open
 from torch import Tensor, nn
-from transformers.utils import logging
+from transformers.utils import cached_file, logging
 
+from .content import checked, read_mapping, reading
+from .content import first_line as first_line
 from .errors import KitError
 
 
@@ -30,15 +32,39 @@ def read_pretrained(loader: Any, checkpoint: str, **kwargs: Any) -> Any:
     local = looks_local(checkpoint)
     if local and not Path(checkpoint).exists():
         raise KitError(f"no checkpoint directory {checkpoint!r}; give a hub name (org/name) or an existing directory")
-    try:
+    with reading(f"cannot read {getattr(loader, '__name__', str(loader))} from {checkpoint!r}"):
         return loader.from_pretrained(
             checkpoint, trust_remote_code=False, local_files_only=local or offline(), **kwargs
         )
-    except KitError:
-        raise
-    except Exception as error:  # a broken file may make transformers raise anything
-        what = getattr(loader, "__name__", str(loader))
-        raise KitError(f"cannot read {what} from {checkpoint!r}: {first_line(error)}") from error
+
+
+def read_index(index: Path) -> list[Path]:
+    """The files that an index of weights names, in order.
+
+    Raises:
+        KitError: not an index, or it names a file that is not there or lies elsewhere.
+    """
+    names = checked(dict[str, str], read_mapping(index).get("weight_map"), f"{index}: weight_map")
+    for name in names.values():
+        if Path(name).name != name:
+            raise KitError(f"{index}: names {name[:200]!r}; the files of weights lie beside their index")
+        if not (index.parent / name).is_file():
+            raise KitError(f"{index}: names {name[:200]!r}, which is not there; copy the whole checkpoint")
+    return [index.parent / name for name in sorted(set(names.values()))]
+
+
+def find_file(checkpoint: str, name: str, **hub: Any) -> Path | None:
+    """A file of a local directory or of a hub's repository; None: there is none.
+
+    Raises:
+        KitError: no such directory or repository.
+    """
+    if looks_local(checkpoint):
+        file = Path(checkpoint).expanduser() / hub.get("subfolder", "") / name
+        return file if file.exists() else None
+    with reading(f"cannot read {name} of {checkpoint!r}"):
+        found = cached_file(checkpoint, name, _raise_exceptions_for_missing_entries=False, **hub)
+    return None if found is None else Path(found)
 
 
 @contextmanager
@@ -124,8 +150,3 @@ def check_loaded(
         if keys:
             more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
             raise KitError(f"{source!r}: {what} weights: {', '.join(keys[:5])}{more}")
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an exception's text; a user needs no more."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -11,10 +11,11 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from .assembly import ResolvedPart
-from .checkpoint import load_state, without_reports
+from .checkpoint import load_state, read_index, without_reports
 from .configuration import Component, TinyLlavaConfig
 from .errors import KitError
 from .interfaces import Preprocessor
+from .processing import SETTINGS_FILE, read_preprocessor
 
 INDEX = "model.safetensors.index.json"
 
@@ -49,8 +50,7 @@ class Donor:
 
     def preprocessor(self, modality: str, kind: type[Preprocessor]) -> Preprocessor:
         """The preprocessor of the modality's tower."""
-        settings = json.loads((self.directory / "processor_config.json").read_text(encoding="utf-8"))
-        return kind.from_settings(settings["preprocessors"][modality])
+        return read_preprocessor(self.directory / SETTINGS_FILE, modality, kind)
 
     def fill(self, module: nn.Module, prefix: str) -> None:
         """Load the module from the weights under `prefix`.
@@ -78,8 +78,7 @@ class Donor:
         index = self.directory / INDEX
         if not index.exists():
             return [self.directory / "model.safetensors"]
-        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        return [self.directory / name for name in sorted(set(names))]
+        return read_index(index)
 
 
 def is_donor(checkpoint: str) -> bool:

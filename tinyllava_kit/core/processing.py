@@ -16,8 +16,9 @@ from torch import Tensor
 from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from .catalog import Catalog
-from .checkpoint import first_line, read_pretrained
+from .checkpoint import find_file, read_pretrained
 from .configuration import TinyLlavaConfig
+from .content import arguments, checked, read_mapping, reading
 from .conversation import ITEM, Conversation, Item, Span, Turn, from_messages, from_row
 from .decoders import Decoder, HiddenDecoder
 from .discovery import discover
@@ -105,12 +106,14 @@ class TinyLlavaProcessor(ProcessorMixin):
         self.preprocessors = dict(preprocessors)
         self.chat_template = tokenizer.chat_template
         template = config.component("template")
-        self.template: ChatTemplate = load(template.offer("template", catalog).spec)(tokenizer, **template.options)
+        template_class = load(template.offer("template", catalog).spec)
+        options = arguments(template_class, template.options, "config.json: template.options", given=("tokenizer",))
+        self.template: ChatTemplate = template_class(tokenizer, **options)
         self.specs, self.modalities = {}, {}
         for modality in config.modalities:
             component = config.component("modality", modality)
             self.specs[modality] = component.offer("modality", catalog).spec
-            self.modalities[modality]: Modality = load(self.specs[modality])(**component.options)
+            self.modalities[modality]: Modality = _modality(load(self.specs[modality]), modality, component.options)
         with torch.device("meta"):  # asked for their arithmetic only
             self.connectors: dict[str, Connector] = {m: build_connector(config, m, catalog) for m in config.towers}
             self.decoders: dict[str, Decoder] = {m: build_decoder(config, m, catalog) for m in config.decoders}
@@ -391,18 +394,14 @@ class TinyLlavaProcessor(ProcessorMixin):
             return foreign.processor()
         hub = {k: kwargs[k] for k in ("cache_dir", "revision", "token", "subfolder") if k in kwargs}
         config = read_pretrained(TinyLlavaConfig, path, **hub)
-        settings, _ = cls.get_processor_dict(path, **hub)
-        if "preprocessors" not in settings:
+        file = find_file(path, SETTINGS_FILE, **hub)
+        if file is None:
             raise KitError(f"{path!r} has no {SETTINGS_FILE} of this kit; assemble or convert the model again")
         catalog = catalog or discover()
         preprocessors = {}
         for modality in config.towers:
             tower = load(config.component("tower", modality).offer("tower", catalog).spec)
-            try:
-                preprocessors[modality] = tower.preprocessor_class.from_settings(settings["preprocessors"][modality])
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                what = f"{type(error).__name__}: {first_line(error)}"
-                raise KitError(f"{path!r}: {SETTINGS_FILE}: no preprocessor of {modality!r} in it: {what}") from error
+            preprocessors[modality] = read_preprocessor(file, modality, tower.preprocessor_class)
         tokenizer = read_pretrained(AutoTokenizer, path, config=config.text_config, **hub)  # or it wants to know ours
         return cls(tokenizer, config, preprocessors, catalog)
 
@@ -435,6 +434,31 @@ class TinyLlavaProcessor(ProcessorMixin):
             return _pad_features([item.features for item in items])
         inputs = self.preprocessors[modality].collate([row for item in items for row in item.rows])
         return {**inputs, **window_inputs([item.num_features for item in items])}
+
+
+def read_preprocessor(file: Path, modality: str, kind: type[Preprocessor]) -> Preprocessor:
+    """The preprocessor of a modality from the settings of a processor.
+
+    Raises:
+        KitError: there is none of it in the file, or its settings are of another kind.
+    """
+    where = f"{file}: preprocessors"
+    groups = checked(dict[str, dict[str, Any]], read_mapping(file).get("preprocessors"), where)
+    if modality not in groups:
+        raise KitError(f"{where}: none of {modality!r}; assemble or convert the model again")
+    with reading(f"{where}.{modality}"):
+        return kind.from_settings(groups[modality])
+
+
+def _modality(kind: type[Modality], name: str, options: Mapping[str, Any]) -> Modality:
+    """
+    Raises:
+        KitError: options that it does not take.
+    """
+    where = f"config.json: modalities.{name}.options"
+    taken = arguments(kind, options, where)
+    with reading(where):
+        return kind(**taken)
 
 
 def window_inputs(num_features: Sequence[Sequence[int]]) -> dict[str, Tensor]:

@@ -133,7 +133,9 @@ def _write_llm(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaPro
     model.generation_config.save_pretrained(folder)
     processor.tokenizer.save_pretrained(folder)
     with without_reports():
-        loaded, info = AutoModelForCausalLM.from_pretrained(folder, dtype=model.dtype, output_loading_info=True)
+        loaded, info = AutoModelForCausalLM.from_pretrained(
+            folder, trust_remote_code=False, dtype=model.dtype, output_loading_info=True
+        )
     check_loaded("llm", missing=info["missing_keys"], unexpected=info["unexpected_keys"])
     ids = random_ids(model)
     ours = model.language_model(input_ids=ids).logits  # (1, T, V)
@@ -164,7 +166,9 @@ def _write_tower(
     if preprocessor is not None:
         preprocessor.save_pretrained(stage / folder)
     with without_reports():
-        loaded, info = type(plain).from_pretrained(stage / folder, dtype=model.dtype, output_loading_info=True)
+        loaded, info = type(plain).from_pretrained(
+            stage / folder, trust_remote_code=False, dtype=model.dtype, output_loading_info=True
+        )
     check_loaded(part, missing=info["missing_keys"], unexpected=info["unexpected_keys"])
     reading, difference = _reading(tower, loaded.eval(), inputs, part)
     return PartReport(

@@ -250,8 +250,8 @@ def _encoder_config(config: Mapping[str, Any]) -> PreTrainedConfig:
 def _build(settings: PreTrainedConfig) -> PreTrainedModel:
     """The encoder without weights."""
     if settings.model_type != "wavlm":
-        return AutoModel.from_config(settings, attn_implementation="sdpa")
-    encoder = AutoModel.from_config(settings)
+        return AutoModel.from_config(settings, trust_remote_code=False, attn_implementation="sdpa")
+    encoder = AutoModel.from_config(settings, trust_remote_code=False)
     for number, layer in enumerate(encoder.encoder.layers):
         layer.attention = MaskedWavLMAttention(
             settings.hidden_size,
