@@ -151,7 +151,7 @@ def test_code_of_another_kind_of_llm_is_not_run(toy: Path, tmp_path: Path, model
             load_pretrained(model)
 
 
-AUTO_MAPS = [AUTO_MAP, ["evil.Evil", None], dict.fromkeys(AUTO_MAP, ["evil.Evil", "evil.Evil"])]
+AUTO_MAPS = [AUTO_MAP, ["evil.Evil", None], {name: ["evil.Evil", "evil.Evil"] for name in AUTO_MAP}]
 
 
 @pytest.mark.parametrize("auto_map", AUTO_MAPS)

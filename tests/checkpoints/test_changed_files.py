@@ -1,4 +1,4 @@
-"""Changed files of a model's directory, of the checkpoints that it is made of, and of other projects: a line, or a model."""
+"""Changed files of a model's directory and of the checkpoints that it is made of: a line for the user, or a model."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_changed_index_of_weights(toy: Path) -> None:
 def test_changed_files_of_a_tower(toy: Path, name: str) -> None:
     def use(place: str) -> None:
         settings = {"llm": f"llama:{toy / 'llm'}", "towers": [f"image=clip:{place}"], "connectors": ["image=linear"]}
-        model, processor = assemble(toys.Assembly.from_flags(**settings))
+        _, processor = assemble(toys.Assembly.from_flags(**settings))
         processor([{"role": "user", "content": [{"type": "image", "image": str(toy / "0.png")}]}])
 
     assert not failures_of(tries(toy / "clip", name, use))
