@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.checkpoint import first_line
-from ..core.content import Count, Finite, checked, read_mapping
+from ..core.content import Count, Finite, checked
 from ..core.errors import KitError, near
+from ..core.files import read_mapping
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.parts import named_parts
 

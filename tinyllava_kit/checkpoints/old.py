@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core.content import read_mapping
+from ..core.files import read_mapping
 from .weights import Lazy
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..core.content import read_mapping
 from ..core.errors import KitError
+from ..core.files import read_mapping
 
 OURS = "tinyllava_kit"
 # What is read besides, by the names that --from takes.

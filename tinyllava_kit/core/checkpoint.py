@@ -13,9 +13,10 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from transformers.utils import cached_file, logging
 
-from .content import checked, read_mapping, reading
-from .content import first_line as first_line
+from .content import checked
 from .errors import KitError
+from .files import first_line as first_line
+from .files import read_mapping, reading
 
 
 def read_pretrained(loader: Any, checkpoint: str, **kwargs: Any) -> Any:

@@ -12,8 +12,9 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from .catalog import Catalog, Offer
-from .content import checked, reading
+from .content import checked
 from .errors import KitError, MissingPluginError
+from .files import reading
 from .saved_config import described, kind_of
 
 CONFIG_FILE = "config.json"

@@ -1,23 +1,22 @@
 """What a file holds is of no type until it is checked: the door for what a model's directory says.
 
 `checked` compares plain content with a type and says where it differs. `arguments` does so for what a function takes:
-its annotations are the schema. `reading` is the one place where what other libraries raise about a file becomes a line.
+its annotations are the schema.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from .errors import KitError, near
+from .files import first_line
 
 # Sizes that a configuration may hold: what is more is nonsense, and would be counted to.
 Size = Annotated[int, Field(ge=0, le=2**31)]
@@ -25,21 +24,6 @@ Count = Annotated[int, Field(ge=1, le=2**31)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 _STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
-
-
-def read_mapping(file: Path) -> dict[str, Any]:
-    """A file of JSON.
-
-    Raises:
-        KitError: it is not there, not JSON, or not a mapping.
-    """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise KitError(f"{file}: not JSON: {first_line(error)}; download the file again") from error
-    if not isinstance(content, dict):
-        raise KitError(f"{file}: expected a mapping, got {type(content).__name__}")
-    return content
 
 
 def checked(kind: Any, value: Any, where: str) -> Any:
@@ -83,33 +67,6 @@ def arguments(function: Callable[..., Any], content: Any, where: str, *, given: 
         if name not in content and parameters[name].default is inspect.Parameter.empty:
             raise KitError(f"{where}.{name}: is missing")
     return {name: checked(hints.get(name, Any), value, f"{where}.{name}") for name, value in content.items()}
-
-
-@contextmanager
-def reading(what: str) -> Iterator[None]:
-    """Turns what another library raises about the content of its own file into one line that names the file.
-
-    Such libraries raise anything: a missing key, a division by zero, an overflow. Wrap a call of theirs, not ours.
-
-    Args:
-        what: the file, and what was to be made of it.
-
-    Raises:
-        KitError: as the library raised, from that.
-    """
-    try:
-        yield
-    except KitError:
-        raise
-    except Exception as error:
-        kind = "" if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: "
-        raise KitError(f"{what}: {kind}{first_line(error)}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an exception's text; a user needs no more."""
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return line if len(line) <= 500 else f"{line[:500]}..."
 
 
 def said(error: ValidationError, where: str) -> str:

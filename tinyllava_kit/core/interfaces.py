@@ -303,7 +303,7 @@ class LanguageModel:
         Raises:
             KitError: see `check_config`; or no network can be made of it.
         """
-        from .content import reading
+        from .files import reading
 
         cls.check_config(config, "text_config")
         with reading("config.json: text_config"):

@@ -23,11 +23,12 @@ from typing_extensions import NotRequired, TypedDict
 from .catalog import Catalog
 from .checkpoint import check_loaded, open_tensors
 from .configuration import TinyLlavaConfig
-from .content import Count, arguments, checked, reading
+from .content import Count, arguments, checked
 from .decoders import CodingDecoder, Decoder, HiddenDecoder, Losses, Pick, TokenDecoder, TokenRows, Words
 from .discovery import discover
 from .errors import FusionError, KitError
 from .extension import Extension, SideWriter, mean_of_groups, picking
+from .files import reading
 from .foreign import open_if_foreign
 from .fusion import MadeItems, MadeSpan, Plan, TextSpan, check_features, fuse, gather_rows
 from .grammar import NO_ID, TEXT, FollowGrammar, grammar_of

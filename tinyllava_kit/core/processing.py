@@ -18,12 +18,13 @@ from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerBase, P
 from .catalog import Catalog
 from .checkpoint import find_file, read_pretrained
 from .configuration import TinyLlavaConfig
-from .content import arguments, checked, read_mapping, reading
+from .content import arguments, checked
 from .conversation import ITEM, Conversation, Item, Span, Turn, from_messages, from_row
 from .decoders import Decoder, HiddenDecoder
 from .discovery import discover
 from .encoding import encode_spans
 from .errors import KitError
+from .files import read_mapping, reading
 from .foreign import open_if_foreign
 from .fusion import IGNORE_INDEX, AnySpan, ItemSpan, MadeSpan, Plan, Sample, TextSpan, plan, without_labels
 from .grammar import NO_ID, grammar_of

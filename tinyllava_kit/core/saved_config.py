@@ -14,8 +14,9 @@ from typing import Any
 
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
-from .content import checked, reading
+from .content import checked
 from .errors import KitError, near
+from .files import reading
 
 # More layers than any network has; each would be built, one after another.
 MOST_LAYERS = 1000
@@ -23,7 +24,7 @@ MOST_LAYERS = 1000
 # What every configuration may have beside its class's fields, under names of before.
 _ROPE = {"rope_theta": float, "rope_scaling": dict[str, Any] | None, "rope_parameters": dict[str, Any] | None}
 # Fields that lead away from the network: a backbone is another model, whose weights may be fetched.
-_LEADING_AWAY = frozenset({"backbone", "backbone_config", "backbone_kwargs", "use_timm_backbone", "per_layer_config"})
+_LEADING_AWAY = ("backbone", "per_layer_config")
 
 
 def described(kind: type[PreTrainedConfig], content: Any, where: str) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def described(kind: type[PreTrainedConfig], content: Any, where: str) -> dict[st
     declared = _declared(kind)
     kept = {}
     for key, value in content.items():
-        if key in _LEADING_AWAY or key == "model_type":
+        if key == "model_type" or any(each in key for each in _LEADING_AWAY):
             continue
         if key in kind.sub_configs_defaults and value is not None:
             kept[key] = _nested(kind, key, value, f"{where}.{key}")
