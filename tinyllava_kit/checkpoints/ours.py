@@ -16,9 +16,10 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
 from ..core.building import read_licence
 from ..core.catalog import Catalog, Offer
-from ..core.checkpoint import check_loaded, read_pretrained, without_reports
+from ..core.checkpoint import check_loaded, without_reports
 from ..core.configuration import Component, TinyLlavaConfig, as_json
 from ..core.errors import KitError, MissingPluginError
+from ..core.generation_settings import GENERATION_FILE, check_ids, read_generation
 from ..core.interfaces import LanguageModel, Preprocessor, Tower
 from ..core.modeling import TinyLlavaForConditionalGeneration, build_connector
 from ..core.processing import TinyLlavaProcessor
@@ -96,8 +97,10 @@ class Foreign:
 
     def generation_config(self) -> GenerationConfig:
         """The checkpoint's own, or what its LLM's configuration says."""
-        if (self.directory / "generation_config.json").is_file():
-            return read_pretrained(GenerationConfig, str(self.directory))
+        if (self.directory / GENERATION_FILE).is_file():
+            settings = read_generation(self.directory / GENERATION_FILE)
+            check_ids(settings, self.config.text_config.vocab_size, str(self.directory / GENERATION_FILE))
+            return settings
         return GenerationConfig.from_model_config(self.config.text_config)
 
     def processor(self) -> TinyLlavaProcessor:

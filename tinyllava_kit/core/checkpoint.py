@@ -7,16 +7,27 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from safetensors import safe_open
 from torch import Tensor, nn
+from transformers import AutoTokenizer
 from transformers.utils import cached_file, logging
 
 from .content import checked
 from .errors import KitError
 from .files import first_line as first_line
 from .files import read_mapping, reading
+
+INDEX = "model.safetensors.index.json"
+
+# Settings of a tokenizer by which it would open files, and where; transformers itself says where the others are.
+_TOKENIZER: dict[str, Any] = {
+    "init_inputs": Annotated[list[Any], Field(max_length=0)],
+    "fast_tokenizer_files": list[Annotated[str, Field(pattern=r"^tokenizer[0-9.]*\.json$")]],
+    "tokenizer_class": str,
+}
 
 
 def read_pretrained(loader: Any, checkpoint: str, **kwargs: Any) -> Any:
@@ -47,11 +58,32 @@ def read_index(index: Path) -> list[Path]:
     """
     names = checked(dict[str, str], read_mapping(index).get("weight_map"), f"{index}: weight_map")
     for name in names.values():
-        if Path(name).name != name:
+        if Path(name).name != name or name == "..":
             raise KitError(f"{index}: names {name[:200]!r}; the files of weights lie beside their index")
         if not (index.parent / name).is_file():
             raise KitError(f"{index}: names {name[:200]!r}, which is not there; copy the whole checkpoint")
     return [index.parent / name for name in sorted(set(names.values()))]
+
+
+def check_index(directory: Any) -> None:
+    """Check the index of a local directory's weights, where they have one; see `read_index`."""
+    if directory and not (Path(directory) / "model.safetensors").exists() and (Path(directory) / INDEX).exists():
+        read_index(Path(directory) / INDEX)
+
+
+def read_tokenizer(checkpoint: str, **kwargs: Any) -> Any:
+    """The tokenizer of a hub name or a local directory; it opens no file outside of that.
+
+    Raises:
+        KitError: not found, damaged, or its settings name files elsewhere.
+    """
+    hub = {key: each for key, each in kwargs.items() if key in ("cache_dir", "revision", "token", "subfolder")}
+    if (file := find_file(checkpoint, "tokenizer_config.json", **hub)) is not None:
+        settings = read_mapping(file)
+        for key, kind in _TOKENIZER.items():
+            if settings.get(key) is not None:
+                checked(kind, settings[key], f"{file}: {key}")
+    return read_pretrained(AutoTokenizer, checkpoint, **kwargs)
 
 
 def find_file(checkpoint: str, name: str, **hub: Any) -> Path | None:

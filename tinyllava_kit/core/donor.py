@@ -11,13 +11,11 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from .assembly import ResolvedPart
-from .checkpoint import load_state, read_index, without_reports
+from .checkpoint import INDEX, load_state, read_index, without_reports
 from .configuration import Component, TinyLlavaConfig
 from .errors import KitError
 from .interfaces import Preprocessor
 from .processing import SETTINGS_FILE, read_preprocessor
-
-INDEX = "model.safetensors.index.json"
 
 
 class Donor:

@@ -16,7 +16,6 @@ from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -327,9 +326,9 @@ class LanguageModel:
     @classmethod
     def read_tokenizer(cls, checkpoint: str) -> PreTrainedTokenizerBase:
         """The tokenizer, with a padding token."""
-        from .checkpoint import read_pretrained
+        from .checkpoint import read_tokenizer
 
-        tokenizer = read_pretrained(AutoTokenizer, checkpoint)
+        tokenizer = read_tokenizer(checkpoint)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
         return tokenizer

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import Cache, GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers import Cache, GenerationConfig, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import ModelOutput
 from typing_extensions import NotRequired, TypedDict
 
 from .catalog import Catalog
-from .checkpoint import check_loaded, open_tensors
+from .checkpoint import check_index, check_loaded, find_file, open_tensors
 from .configuration import TinyLlavaConfig
 from .content import Count, arguments, checked
 from .decoders import CodingDecoder, Decoder, HiddenDecoder, Losses, Pick, TokenDecoder, TokenRows, Words
@@ -31,6 +31,7 @@ from .extension import Extension, SideWriter, mean_of_groups, picking
 from .files import reading
 from .foreign import open_if_foreign
 from .fusion import MadeItems, MadeSpan, Plan, TextSpan, check_features, fuse, gather_rows
+from .generation_settings import GENERATION_FILE, check_ids, read_generation
 from .grammar import NO_ID, TEXT, FollowGrammar, grammar_of
 from .interfaces import Connector, Features, LanguageModel, Tower
 from .memory import give_back
@@ -99,12 +100,17 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
         """
         wants_info = kwargs.pop("output_loading_info", False)
         kwargs["trust_remote_code"] = False  # code that comes with a checkpoint is never run, whoever asks
+        settings = _generation_settings(pretrained_model_name_or_path, kwargs)
+        check_index(pretrained_model_name_or_path)
         model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         check_loaded(
             str(pretrained_model_name_or_path),
             missing={*info["missing_keys"], *_missing_scales(model)},
             unexpected=info["unexpected_keys"],
         )
+        if settings is not None:
+            vocabulary = model.config.get_text_config().vocab_size
+            check_ids(model.generation_config, vocabulary, f"{str(pretrained_model_name_or_path)!r}: {GENERATION_FILE}")
         # transformers has replaced non-persistent buffers by uninitialised memory; it makes those of its own
         # models again, other towers do so when asked
         for module in model.modules():
@@ -704,6 +710,16 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         """What `generate` makes of its options."""
         others = {name: value for name, value in options.items() if name not in ("generation_config", *_OURS)}
         return self._prepare_generation_config(options.get("generation_config"), **others)[0]
+
+
+def _generation_settings(path: Any, how: dict[str, Any]) -> GenerationConfig | None:
+    """Those of a directory or repository, put among the arguments of ``from_pretrained`` where none are given."""
+    if how.get("generation_config") is not None or not path:
+        return None
+    hub = {key: how[key] for key in ("cache_dir", "revision", "token", "subfolder", "local_files_only") if key in how}
+    file = find_file(str(path), GENERATION_FILE, **hub)
+    how["generation_config"] = None if file is None else read_generation(file)
+    return how["generation_config"]
 
 
 class Joint(TypedDict):

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from .catalog import Catalog
-from .checkpoint import find_file, read_pretrained
+from .checkpoint import find_file, read_pretrained, read_tokenizer
 from .configuration import TinyLlavaConfig
 from .content import arguments, checked
 from .conversation import ITEM, Conversation, Item, Span, Turn, from_messages, from_row
@@ -403,7 +403,7 @@ class TinyLlavaProcessor(ProcessorMixin):
         for modality in config.towers:
             tower = load(config.component("tower", modality).offer("tower", catalog).spec)
             preprocessors[modality] = read_preprocessor(file, modality, tower.preprocessor_class)
-        tokenizer = read_pretrained(AutoTokenizer, path, config=config.text_config, **hub)  # or it wants to know ours
+        tokenizer = read_tokenizer(path, config=config.text_config, **hub)  # or it wants to know ours
         return cls(tokenizer, config, preprocessors, catalog)
 
     def _with_markers(self, spans: Sequence[Span], conversation: Conversation) -> list[Span]:
