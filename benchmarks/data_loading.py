@@ -146,8 +146,10 @@ def make_plain(folder: Path, rows: Sequence[Mapping[str, Any]], sizes: Sizes, ba
 
     llm, tower = _checkpoints(folder, sizes)
     processor = LlavaProcessor(
-        (CLIPImageProcessorPil if backend == PIL else CLIPImageProcessor).from_pretrained(tower),
-        AutoTokenizer.from_pretrained(llm),
+        (CLIPImageProcessorPil if backend == PIL else CLIPImageProcessor).from_pretrained(
+            tower, trust_remote_code=False
+        ),
+        AutoTokenizer.from_pretrained(llm, trust_remote_code=False),
         patch_size=sizes.patch,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,

@@ -127,7 +127,7 @@ def measure_llava(source: Path, bits: Bits) -> tuple[float, float, float]:
     from transformers import LlavaConfig, LlavaForConditionalGeneration
 
     with torch.device("meta"):
-        LlavaForConditionalGeneration(LlavaConfig.from_pretrained(source))
+        LlavaForConditionalGeneration(LlavaConfig.from_pretrained(source, trust_remote_code=False))
     return _measure(LlavaForConditionalGeneration, source, bits, LLAVA_KEPT)
 
 
@@ -151,7 +151,7 @@ def _measure(kind: Any, source: Path, bits: Bits, kept: list[str]) -> tuple[floa
         )
         import bitsandbytes  # noqa: F401
     before, start = process.memory(), time.perf_counter()
-    model = kind.from_pretrained(source, **how)
+    model = kind.from_pretrained(source, trust_remote_code=False, **how)
     weights = [*model.parameters(), *model.buffers()]
     for weight in weights:
         weight.detach().contiguous().view(torch.uint8).max()  # a page that is mapped is not resident until it is read

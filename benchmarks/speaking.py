@@ -137,7 +137,7 @@ class Said:
         name, options = LAYOUTS[layout]
         model, processor = _assembled(place, name, name, options)
         sound = _noise(sizes)
-        bare = LlamaForCausalLM.from_pretrained(place / "llm")
+        bare = LlamaForCausalLM.from_pretrained(place / "llm", trust_remote_code=False)
         bare.resize_token_embeddings(model.extension.grammar.size, mean_resizing=False)
         return cls(
             model=model,

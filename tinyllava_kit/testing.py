@@ -161,7 +161,7 @@ class TowerContract:
         model = model_class(PreTrainedConfig(tower=_through_json(tower.config)))
         model.towers["it"].load_state_dict(tower.state_dict())
         model.save_pretrained(tmp_path)
-        again = model_class.from_pretrained(tmp_path).eval().towers["it"]
+        again = model_class.from_pretrained(tmp_path, trust_remote_code=False).eval().towers["it"]
         expected, got = (_encode(each, preprocessor, self.items()).features for each in (tower, again))
         assert torch.equal(got, expected), "loaded from a file, the tower gives other features"
 

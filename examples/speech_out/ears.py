@@ -20,9 +20,9 @@ class Ears:
 
     def __init__(self, folder: Path) -> None:
         set_verbosity_error()  # Whisper's generate calls transformers' own in a way that this warns of
-        self.extractor = WhisperFeatureExtractor.from_pretrained(folder)
-        self.model = WhisperForConditionalGeneration.from_pretrained(folder)
-        self.tokenizer = WhisperTokenizer.from_pretrained(folder)
+        self.extractor = WhisperFeatureExtractor.from_pretrained(folder, trust_remote_code=False)
+        self.model = WhisperForConditionalGeneration.from_pretrained(folder, trust_remote_code=False)
+        self.tokenizer = WhisperTokenizer.from_pretrained(folder, trust_remote_code=False)
 
     @torch.inference_mode()
     def hear(self, sounds: Sequence[Waveform]) -> list[str]:

@@ -95,12 +95,12 @@ def make_smaller_llm(whole: Path, target: Path) -> None:
     """The first layers of a saved Llama with its embeddings, final norm and tokenizer."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(whole)
+    model = AutoModelForCausalLM.from_pretrained(whole, trust_remote_code=False)
     model.model.layers = model.model.layers[:LAYERS]
     model.config.num_hidden_layers = LAYERS
     with whole_directory(target) as stage:
         model.save_pretrained(stage)
-        AutoTokenizer.from_pretrained(whole).save_pretrained(stage)
+        AutoTokenizer.from_pretrained(whole, trust_remote_code=False).save_pretrained(stage)
         shutil.copy(whole / "README.md", stage)
 
 

@@ -5,17 +5,34 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core.checkpoint import first_line
+from ..core.content import Count, Finite, checked
 from ..core.errors import KitError, near
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.parts import named_parts
+from ..core.reading import read_mapping
 
 if TYPE_CHECKING:
     from peft.tuners.lora import LoraModel
 
-FOLDER, WEIGHTS = "adapters", "adapter_model.safetensors"
+FOLDER, WEIGHTS, SETTINGS = "adapters", "adapter_model.safetensors", "adapter_config.json"
+# Settings of LoRA that change what merging means; anything but these values is refused.
+PLAIN: Mapping[str, tuple[Any, ...]] = {
+    "use_dora": (False, None),
+    "bias": ("none", None),
+    "fan_in_fan_out": (False, None),
+}
+# Those that are read, and of which type.
+_LORA: Mapping[str, Any] = {
+    "r": Count,
+    "lora_alpha": Finite,
+    "target_modules": str | list[str],
+    "rank_pattern": dict[str, Count] | None,
+    "alpha_pattern": dict[str, Finite] | None,
+    "use_rslora": bool | None,
+}
 _NAME = "default"  # what peft calls them in a model
 _PREFIX = "base_model.model."  # in front of every name in a file of peft
 
@@ -64,8 +81,9 @@ def _merge(part: object, place: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    settings = lora_settings(place / SETTINGS)
     try:
-        adapter = LoraModel(part, {_NAME: LoraConfig.from_pretrained(str(place))}, _NAME)
+        adapter = LoraModel(part, {_NAME: LoraConfig(**settings)}, _NAME)
         state = load_file(place / WEIGHTS)
         renamed = {_with_name(name.removeprefix(_PREFIX)): tensor for name, tensor in state.items()}
         wanted = {name for name, _ in adapter.model.named_parameters() if f".{_NAME}." in name}
@@ -75,6 +93,19 @@ def _merge(part: object, place: Path) -> None:
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise KitError(f"{str(place)!r} does not fit the model's {place.name}: {first_line(error)}") from error
     adapter.merge_and_unload()
+
+
+def lora_settings(file: Path) -> dict[str, Any]:
+    """What changes an adapter's meaning; where it came from is not read.
+
+    Raises:
+        KitError: not the settings of an adapter that can be merged.
+    """
+    content = read_mapping(file)
+    for key, plain in PLAIN.items():
+        if content.get(key) not in plain:
+            raise KitError(f"{file}: {key} {str(content.get(key))[:80]!r} cannot be merged here")
+    return {key: checked(kind, content[key], f"{file}: {key}") for key, kind in _LORA.items() if key in content}
 
 
 def _with_name(name: str) -> str:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import GenerationConfig
 
 from ..core.catalog import Catalog
-from ..core.checkpoint import check_loaded, read_pretrained
+from ..core.checkpoint import check_loaded
 from ..core.configuration import TinyLlavaConfig
 from ..core.discovery import discover
 from ..core.errors import KitError
 from ..core.foreign import is_ours
+from ..core.generation_settings import GENERATION_FILE, check_ids, read_generation
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.parts import part_prefixes
 from ..core.processing import TinyLlavaProcessor
@@ -79,8 +79,9 @@ def check(
     if template is not None:
         processor = processor.with_template(template)
     config = processor.config
-    if (directory / "generation_config.json").is_file():
-        read_pretrained(GenerationConfig, str(directory))
+    if (directory / GENERATION_FILE).is_file():
+        settings = read_generation(directory / GENERATION_FILE)
+        check_ids(settings, config.get_text_config().vocab_size, str(directory / GENERATION_FILE))
     tensors = open_weights(directory)
     with torch.device("meta"):
         model = TinyLlavaForConditionalGeneration(config, catalog=catalog)

@@ -5,7 +5,6 @@ Its configuration and names: seen in checkpoints that it wrote (commit 53f12c7),
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ..core.errors import KitError
+from .adapters import SETTINGS, lora_settings
 from .names import Names
 from .old import OldModel, Part, Source, row_scale_in_transformers_4
 from .weights import Lazy, open_file, open_weights
@@ -26,8 +26,6 @@ _FOLDERS = {
 }
 _TOWER, _JOINT, _LLM = "vision_tower._vision_tower.", "connector._connector.", "language_model."
 _ADAPTER = "base_model.model."
-# Fields of a LoRA configuration that change what merging means; anything but these values is refused.
-_PLAIN_LORA = {"use_dora": (False, None), "bias": ("none", None), "fan_in_fan_out": (False, None)}
 _MOF = ("clip.", "dinov2.")  # the weights of its mixture of two towers
 _NOT_VISION = ("model_name_or_path", "model_name_or_path2", "torch_dtype", "_name_or_path")
 
@@ -37,7 +35,7 @@ def read_factory(directory: Path, config: Mapping[str, Any], names: Names) -> Ol
     Raises:
         KitError: a part of it is missing or damaged; an adapter that cannot be merged.
     """
-    is_lora = (directory / "adapter_config.json").is_file()
+    is_lora = (directory / SETTINGS).is_file()
     if is_lora or (directory / "language_model").is_dir():
         layout = "TinyLLaVA_Factory, a directory for each part" + (" with LoRA" if is_lora else "")
         tensors = _open_parts(directory)
@@ -116,12 +114,9 @@ def _merged(tensors: Mapping[str, Source], directory: Path) -> dict[str, Source]
     Raises:
         KitError: an adapter of another kind, or one of a weight that is not there.
     """
-    settings = json.loads((directory / "adapter_config.json").read_text(encoding="utf-8"))
+    settings = lora_settings(directory / SETTINGS)
     file = directory / "adapter_model.safetensors"
     adapter = open_file(file if file.is_file() else directory / "adapter_model.bin")
-    for key, plain in _PLAIN_LORA.items():
-        if settings.get(key) not in plain:
-            raise KitError(f"{directory / 'adapter_config.json'}: {key} {settings[key]!r} cannot be merged here")
     merged = {key.replace(".base_layer.", "."): source for key, source in tensors.items()}
     for key, low in adapter.items():
         module, found, _ = key.removeprefix(_ADAPTER).partition(".lora_A.")

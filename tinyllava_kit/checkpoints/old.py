@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .recognition import read_mapping
+from ..core.reading import read_mapping
 from .weights import Lazy
 
 

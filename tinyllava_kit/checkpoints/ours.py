@@ -16,9 +16,10 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
 from ..core.building import read_licence
 from ..core.catalog import Catalog, Offer
-from ..core.checkpoint import check_loaded, read_pretrained, without_reports
+from ..core.checkpoint import check_loaded, without_reports
 from ..core.configuration import Component, TinyLlavaConfig, as_json
 from ..core.errors import KitError, MissingPluginError
+from ..core.generation_settings import GENERATION_FILE, check_ids, read_generation
 from ..core.interfaces import LanguageModel, Preprocessor, Tower
 from ..core.modeling import TinyLlavaForConditionalGeneration, build_connector
 from ..core.processing import TinyLlavaProcessor
@@ -89,15 +90,17 @@ class Foreign:
         """
         how = {"dtype": self.dtype, **{key: value for key, value in how.items() if (key, value) != ("dtype", "auto")}}
         state = {name: tensor.read() for name, tensor in self.tensors.items()}
-        loaded = kind.from_pretrained(None, config=self.config, state_dict=state, **how)
+        loaded = kind.from_pretrained(None, config=self.config, state_dict=state, trust_remote_code=False, **how)
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # where output_loading_info is asked for
         model.generation_config = self.generation_config()
         return loaded
 
     def generation_config(self) -> GenerationConfig:
         """The checkpoint's own, or what its LLM's configuration says."""
-        if (self.directory / "generation_config.json").is_file():
-            return read_pretrained(GenerationConfig, str(self.directory))
+        if (self.directory / GENERATION_FILE).is_file():
+            settings = read_generation(self.directory / GENERATION_FILE)
+            check_ids(settings, self.config.text_config.vocab_size, str(self.directory / GENERATION_FILE))
+            return settings
         return GenerationConfig.from_model_config(self.config.text_config)
 
     def processor(self) -> TinyLlavaProcessor:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import KitError
+from ..core.reading import read_mapping
 
 OURS = "tinyllava_kit"
 # What is read besides, by the names that --from takes.
@@ -29,21 +29,6 @@ def read_config(directory: Path) -> dict[str, Any]:
     if not file.is_file():
         raise KitError(f"{str(directory)!r} is not a model directory: it has no config.json")
     return read_mapping(file)
-
-
-def read_mapping(file: Path) -> dict[str, Any]:
-    """A file of JSON.
-
-    Raises:
-        KitError: not JSON, or not a mapping.
-    """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise KitError(f"{file}: not JSON: {error}; download the file again") from error
-    if not isinstance(content, dict):
-        raise KitError(f"{file}: expected a mapping, got {type(content).__name__}")
-    return content
 
 
 def recognise(config: Mapping[str, Any]) -> str | None:

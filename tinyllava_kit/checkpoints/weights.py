@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..core.checkpoint import first_line
+from ..core.checkpoint import first_line, read_index
 from ..core.errors import KitError
 
 # In the order in which they are looked for; those with an index name their shards.
@@ -50,15 +49,7 @@ def weight_files(directory: Path) -> list[Path]:
         return []
     if found.suffix != ".json":
         return [found]
-    try:
-        names = json.loads(found.read_text(encoding="utf-8"))["weight_map"].values()
-        files = [directory / name for name in sorted(set(names))]
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise KitError(f"{found}: not an index of weights: {first_line(error)}") from error
-    for file in files:
-        if not file.is_file():
-            raise KitError(f"{found}: names {file.name!r}, which is not there; copy the whole checkpoint")
-    return files
+    return read_index(found)
 
 
 def open_weights(directory: Path) -> dict[str, Lazy]:

@@ -17,6 +17,7 @@ from .decoders import Decoder, TokenDecoder, check_kind
 from .discovery import discover
 from .donor import Donor, is_donor
 from .errors import KitError
+from .generation_settings import GENERATION_FILE, taken
 from .grammar import allot, grammar_of, sizes_of
 from .interfaces import LanguageModel, Preprocessor, Tower
 from .modeling import TinyLlavaForConditionalGeneration, build_connector, build_decoder, build_tower
@@ -111,7 +112,8 @@ def assemble(
         catalog=drawn.catalog,
     )
     if language_model.can_generate():
-        model.generation_config = language_model.generation_config
+        own = language_model.generation_config.to_dict()
+        model.generation_config = taken(own, f"{resolved.llm.checkpoint!r}: {GENERATION_FILE}")
     tokenizer = llm.read_tokenizer(resolved.llm.checkpoint)
     if is_donor(resolved.llm.checkpoint):
         Donor(resolved.llm.checkpoint).restore_template(tokenizer)

@@ -7,13 +7,27 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from safetensors import safe_open
 from torch import Tensor, nn
-from transformers.utils import logging
+from transformers import AutoTokenizer
+from transformers.utils import cached_file, logging
 
+from .content import checked
 from .errors import KitError
+from .reading import first_line as first_line
+from .reading import read_mapping, reading
+
+INDEX = "model.safetensors.index.json"
+
+# Settings of a tokenizer by which it would open files, and where; transformers itself says where the others are.
+_TOKENIZER: dict[str, Any] = {
+    "init_inputs": Annotated[list[Any], Field(max_length=0)],
+    "fast_tokenizer_files": list[Annotated[str, Field(pattern=r"^tokenizer[0-9.]*\.json$")]],
+    "tokenizer_class": str,
+}
 
 
 def read_pretrained(loader: Any, checkpoint: str, **kwargs: Any) -> Any:
@@ -30,15 +44,60 @@ def read_pretrained(loader: Any, checkpoint: str, **kwargs: Any) -> Any:
     local = looks_local(checkpoint)
     if local and not Path(checkpoint).exists():
         raise KitError(f"no checkpoint directory {checkpoint!r}; give a hub name (org/name) or an existing directory")
-    try:
+    with reading(f"cannot read {getattr(loader, '__name__', str(loader))} from {checkpoint!r}"):
         return loader.from_pretrained(
             checkpoint, trust_remote_code=False, local_files_only=local or offline(), **kwargs
         )
-    except KitError:
-        raise
-    except Exception as error:  # a broken file may make transformers raise anything
-        what = getattr(loader, "__name__", str(loader))
-        raise KitError(f"cannot read {what} from {checkpoint!r}: {first_line(error)}") from error
+
+
+def read_index(index: Path) -> list[Path]:
+    """The files that an index of weights names, in order.
+
+    Raises:
+        KitError: not an index, or it names a file that is not there or lies elsewhere.
+    """
+    names = checked(dict[str, str], read_mapping(index).get("weight_map"), f"{index}: weight_map")
+    for name in names.values():
+        if Path(name).name != name or name == "..":
+            raise KitError(f"{index}: names {name[:200]!r}; the files of weights lie beside their index")
+        if not (index.parent / name).is_file():
+            raise KitError(f"{index}: names {name[:200]!r}, which is not there; copy the whole checkpoint")
+    return [index.parent / name for name in sorted(set(names.values()))]
+
+
+def check_index(directory: Any) -> None:
+    """Check the index of a local directory's weights, where they have one; see `read_index`."""
+    if directory and not (Path(directory) / "model.safetensors").exists() and (Path(directory) / INDEX).exists():
+        read_index(Path(directory) / INDEX)
+
+
+def read_tokenizer(checkpoint: str, **kwargs: Any) -> Any:
+    """The tokenizer of a hub name or a local directory; it opens no file outside of that.
+
+    Raises:
+        KitError: not found, damaged, or its settings name files elsewhere.
+    """
+    hub = {key: each for key, each in kwargs.items() if key in ("cache_dir", "revision", "token", "subfolder")}
+    if (file := find_file(checkpoint, "tokenizer_config.json", **hub)) is not None:
+        settings = read_mapping(file)
+        for key, kind in _TOKENIZER.items():
+            if settings.get(key) is not None:
+                checked(kind, settings[key], f"{file}: {key}")
+    return read_pretrained(AutoTokenizer, checkpoint, **kwargs)
+
+
+def find_file(checkpoint: str, name: str, **hub: Any) -> Path | None:
+    """A file of a local directory or of a hub's repository; None: there is none.
+
+    Raises:
+        KitError: no such directory or repository.
+    """
+    if looks_local(checkpoint):
+        file = Path(checkpoint).expanduser() / hub.get("subfolder", "") / name
+        return file if file.exists() else None
+    with reading(f"cannot read {name} of {checkpoint!r}"):
+        found = cached_file(checkpoint, name, _raise_exceptions_for_missing_entries=False, **hub)
+    return None if found is None else Path(found)
 
 
 @contextmanager
@@ -124,8 +183,3 @@ def check_loaded(
         if keys:
             more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
             raise KitError(f"{source!r}: {what} weights: {', '.join(keys[:5])}{more}")
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an exception's text; a user needs no more."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from .assembly import ResolvedPart
-from .checkpoint import load_state, without_reports
+from .checkpoint import INDEX, load_state, read_index, without_reports
 from .configuration import Component, TinyLlavaConfig
 from .errors import KitError
 from .interfaces import Preprocessor
 from .jinja import restore_template
-
-INDEX = "model.safetensors.index.json"
+from .processing import SETTINGS_FILE, read_preprocessor
+from .reading import read_mapping
 
 
 class Donor:
@@ -51,11 +51,12 @@ class Donor:
 
     def preprocessor(self, modality: str, kind: type[Preprocessor]) -> Preprocessor:
         """The preprocessor of the modality's tower."""
-        return kind.from_settings(self._settings()["preprocessors"][modality])
+        return read_preprocessor(self.directory / SETTINGS_FILE, modality, kind)
 
     def restore_template(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Give the tokenizer, read from the directory, the LLM's own chat template."""
-        restore_template(tokenizer, self._settings(), str(self.directory))
+        settings = self.directory / SETTINGS_FILE
+        restore_template(tokenizer, read_mapping(settings), str(self.directory))
 
     def fill(self, module: nn.Module, prefix: str) -> None:
         """Load the module from the weights under `prefix`.
@@ -70,9 +71,6 @@ class Donor:
                 state[name] = state[shared]
         load_state(module, state, f"{self.directory}: {prefix}")
 
-    def _settings(self) -> dict[str, Any]:
-        return json.loads((self.directory / "processor_config.json").read_text(encoding="utf-8"))
-
     def _state(self, prefix: str) -> dict[str, Tensor]:
         state = {}
         for file in self._files():
@@ -86,8 +84,7 @@ class Donor:
         index = self.directory / INDEX
         if not index.exists():
             return [self.directory / "model.safetensors"]
-        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        return [self.directory / name for name in sorted(set(names))]
+        return read_index(index)
 
 
 def is_donor(checkpoint: str) -> bool:

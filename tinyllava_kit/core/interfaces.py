@@ -13,9 +13,9 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -257,17 +257,56 @@ class LanguageModel:
 
     @classmethod
     def read_config(cls, checkpoint: str, **options: Any) -> PreTrainedConfig:
-        """The checkpoint's configuration, checked against `model_types`; reads no weights."""
-        from .checkpoint import check_model_type, read_pretrained
+        """The checkpoint's configuration, see `check_config`, as a saved model may hold it; reads no weights.
+
+        Raises:
+            KitError: see `check_config`; or its weights are quantized, which the kit does after a model is assembled.
+        """
+        from .checkpoint import read_pretrained
+        from .saved_config import network
 
         config = read_pretrained(AutoConfig, checkpoint)
-        check_model_type(config.model_type, cls.model_types, checkpoint)
-        return config
+        cls.check_config(config, checkpoint)
+        if getattr(config, "quantization_config", None) is not None:
+            raise KitError(
+                f"{checkpoint!r} is quantized; take the checkpoint that it was made of, and quantize the model"
+            )
+        return network(type(config), config.to_dict(), f"{checkpoint!r}: config.json")
+
+    @classmethod
+    def check_config(cls, config: PreTrainedConfig, name: str) -> None:
+        """Refuse a configuration, of a checkpoint or of a saved model, that is not one of such an LLM.
+
+        Args:
+            name: whose it is, for the message.
+
+        Raises:
+            KitError: not of `model_types`, an encoder-decoder, a model of several parts, or without a causal language
+                model class.
+        """
+        from .checkpoint import check_model_type
+
+        check_model_type(config.model_type, cls.model_types, name)
+        kind = f"{name!r} is a {config.model_type!r} checkpoint"
+        if config.is_encoder_decoder:
+            raise KitError(f"{kind}, an encoder-decoder; a decoder alone is expected")
+        if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+            raise KitError(f"{kind}, for which transformers has no causal language model; take a checkpoint of one")
+        if config.get_text_config() is not config:
+            raise KitError(f"{kind}, a model of several parts; take a checkpoint of its language model alone")
 
     @classmethod
     def build(cls, config: PreTrainedConfig) -> PreTrainedModel:
-        """The model from its configuration alone."""
-        return AutoModelForCausalLM.from_config(config)
+        """The model from its configuration alone.
+
+        Raises:
+            KitError: see `check_config`; or no network can be made of it.
+        """
+        from .reading import reading
+
+        cls.check_config(config, "text_config")
+        with reading("config.json: text_config"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
     @classmethod
     def load(cls, checkpoint: str, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
@@ -287,9 +326,9 @@ class LanguageModel:
     @classmethod
     def read_tokenizer(cls, checkpoint: str) -> PreTrainedTokenizerBase:
         """The tokenizer, with a padding token."""
-        from .checkpoint import read_pretrained
+        from .checkpoint import read_tokenizer
 
-        tokenizer = read_pretrained(AutoTokenizer, checkpoint)
+        tokenizer = read_tokenizer(checkpoint)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
         return tokenizer

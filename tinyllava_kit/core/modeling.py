@@ -17,23 +17,34 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import Cache, GenerationMixin, LogitsProcessorList, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    Cache,
+    GenerationConfig,
+    GenerationMixin,
+    LogitsProcessorList,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.modeling_outputs import ModelOutput
+from typing_extensions import NotRequired, TypedDict
 
 from .catalog import Catalog
-from .checkpoint import check_loaded, open_tensors
+from .checkpoint import check_index, check_loaded, find_file, open_tensors
 from .configuration import TinyLlavaConfig
+from .content import Count, arguments, checked
 from .decoders import CodingDecoder, Decoder, HiddenDecoder, Losses, Pick, TokenDecoder, TokenRows, Words
 from .discovery import discover
 from .errors import FusionError, KitError
 from .extension import Extension, SideWriter, mean_of_groups, picking
 from .foreign import open_if_foreign
 from .fusion import MadeItems, MadeSpan, Plan, TextSpan, check_features, check_inputs, fuse, gather_rows
+from .generation_settings import GENERATION_FILE, check_ids, read_generation
 from .grammar import NO_ID, TEXT, FollowGrammar, grammar_of
 from .interfaces import Connector, Features, LanguageModel, Tower
 from .memory import give_back
 from .packed_attention import borders_of
 from .prompts import PromptText, TextOnly, apart, check_cache, check_way, prompt_text
+from .reading import reading
 from .replaced import whole_weights
 from .saving import HUB_ARGUMENTS
 from .specs import load
@@ -98,12 +109,18 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
             KitError: lists the keys.
         """
         wants_info = kwargs.pop("output_loading_info", False)
+        kwargs["trust_remote_code"] = False  # code that comes with a checkpoint is never run, whoever asks
+        settings = _generation_settings(pretrained_model_name_or_path, kwargs)
+        check_index(pretrained_model_name_or_path)
         model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         check_loaded(
             str(pretrained_model_name_or_path),
             missing={*info["missing_keys"], *_missing_scales(model)},
             unexpected=info["unexpected_keys"],
         )
+        if settings is not None:
+            vocabulary = model.config.get_text_config().vocab_size
+            check_ids(model.generation_config, vocabulary, f"{str(pretrained_model_name_or_path)!r}: {GENERATION_FILE}")
         # transformers has replaced non-persistent buffers by uninitialised memory; it makes those of its own
         # models again, other towers do so when asked
         for module in model.modules():
@@ -224,6 +241,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         """See `TinyLlavaPreTrainedModel`; a directory of another project is opened as ``load_pretrained`` opens it."""
         if pretrained_model_name_or_path and (foreign := open_if_foreign(pretrained_model_name_or_path)):
             kwargs.pop("config", None)  # an Auto class has read the directory's own
+            kwargs.pop("trust_remote_code", None)
             return foreign.model(cls, **kwargs)
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
@@ -753,10 +771,30 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         return self._prepare_generation_config(options.get("generation_config"), **others)[0]
 
 
+def _generation_settings(path: Any, how: dict[str, Any]) -> GenerationConfig | None:
+    """Those of a directory or repository, put among the arguments of ``from_pretrained`` where none are given."""
+    if how.get("generation_config") is not None or not path:
+        return None
+    hub = {key: how[key] for key in ("cache_dir", "revision", "token", "subfolder", "local_files_only") if key in how}
+    file = find_file(str(path), GENERATION_FILE, **hub)
+    how["generation_config"] = None if file is None else read_generation(file)
+    return how["generation_config"]
+
+
+class Joint(TypedDict):
+    """What a connector joins, as ``config.json`` holds it."""
+
+    in_dim: Count
+    out_dim: Count
+    grid: NotRequired[tuple[Count, Count] | None]
+
+
 def build_tower(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> Tower:
     """The tower of a modality, without weights."""
     component = config.component("tower", modality)
-    return load(component.offer("tower", catalog).spec)(component.config)
+    tower = load(component.offer("tower", catalog).spec)
+    with reading(f"config.json: towers.{modality}.config: no {component.name!r} can be made of it"):
+        return tower(component.config)
 
 
 def build_connector(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> Connector:
@@ -766,13 +804,12 @@ def build_connector(config: TinyLlavaConfig, modality: str, catalog: Catalog) ->
         KitError: it cannot join this tower and this LLM.
     """
     component = config.component("connector", modality)
-    grid = component.config.get("grid")
-    return load(component.offer("connector", catalog).spec)(
-        in_dim=component.config["in_dim"],
-        out_dim=component.config["out_dim"],
-        grid=tuple(grid) if grid else None,
-        **component.options,
-    )
+    connector = load(component.offer("connector", catalog).spec)
+    where = f"config.json: connectors.{modality}"
+    joint = checked(Joint, component.config, f"{where}.config")
+    options = arguments(connector, component.options, f"{where}.options", given=tuple(Joint.__annotations__))
+    with reading(f"{where}: no {component.name!r} can be made of it"):
+        return connector(**{"grid": None, **joint}, **options)
 
 
 def build_decoder(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> Decoder:
@@ -780,13 +817,14 @@ def build_decoder(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> D
     and its side ids."""
     component = config.component("decoder", modality)
     decoder_class: type[Decoder] = load(component.offer("decoder", catalog).spec)
-    if issubclass(decoder_class, HiddenDecoder):
-        return decoder_class(component.config, config.text_config.hidden_size)
-    decoder = decoder_class(component.config)
-    if isinstance(decoder, TokenDecoder):
-        beside = sum(side.size for side in decoder.sides.values())
-        decoder.rows = TokenRows(2 + sum(decoder.ranges.values()) + beside, config.text_config.hidden_size)
-    return decoder
+    with reading(f"config.json: decoders.{modality}.config: no {component.name!r} can be made of it"):
+        if issubclass(decoder_class, HiddenDecoder):
+            return decoder_class(component.config, config.text_config.hidden_size)
+        decoder = decoder_class(component.config)
+        if isinstance(decoder, TokenDecoder):
+            beside = sum(side.size for side in decoder.sides.values())
+            decoder.rows = TokenRows(2 + sum(decoder.ranges.values()) + beside, config.text_config.hidden_size)
+        return decoder
 
 
 def run_rows(tower: Tower, inputs: Mapping[str, Tensor]) -> Features:

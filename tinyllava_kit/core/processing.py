@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from .catalog import Catalog
-from .checkpoint import first_line, read_pretrained
+from .checkpoint import find_file, read_pretrained, read_tokenizer
 from .configuration import TinyLlavaConfig
+from .content import arguments, checked
 from .conversation import ITEM, Conversation, Item, Span, Turn, from_messages, from_row
 from .decoders import Decoder, HiddenDecoder
 from .discovery import discover
@@ -29,6 +30,7 @@ from .grammar import NO_ID, grammar_of
 from .interfaces import ChatTemplate, Connector, Modality, Preprocessor
 from .jinja import OWN_TEMPLATE, TEMPLATE_FILES, begin_in_jinja, jinja_of, restore_template, save_tokenizer
 from .modeling import build_connector, build_decoder
+from .reading import read_mapping, reading
 from .saving import HUB_ARGUMENTS, whole_directory
 from .specs import load
 from .targets import targets_of
@@ -105,12 +107,14 @@ class TinyLlavaProcessor(ProcessorMixin):
         self.config = config
         self.preprocessors = dict(preprocessors)
         template = config.component("template")
-        self.template: ChatTemplate = load(template.offer("template", catalog).spec)(tokenizer, **template.options)
+        template_class = load(template.offer("template", catalog).spec)
+        options = arguments(template_class, template.options, "config.json: template.options", given=("tokenizer",))
+        self.template: ChatTemplate = template_class(tokenizer, **options)
         self.specs, self.modalities = {}, {}
         for modality in config.modalities:
             component = config.component("modality", modality)
             self.specs[modality] = component.offer("modality", catalog).spec
-            self.modalities[modality]: Modality = load(self.specs[modality])(**component.options)
+            self.modalities[modality]: Modality = _modality(load(self.specs[modality]), modality, component.options)
         with torch.device("meta"):  # asked for their arithmetic only
             self.connectors: dict[str, Connector] = {m: build_connector(config, m, catalog) for m in config.towers}
             self.decoders: dict[str, Decoder] = {m: build_decoder(config, m, catalog) for m in config.decoders}
@@ -403,20 +407,16 @@ class TinyLlavaProcessor(ProcessorMixin):
             return foreign.processor()
         hub = {k: kwargs[k] for k in ("cache_dir", "revision", "token", "subfolder") if k in kwargs}
         config = read_pretrained(TinyLlavaConfig, path, **hub)
-        settings, _ = cls.get_processor_dict(path, **hub)
-        if "preprocessors" not in settings:
+        file = find_file(path, SETTINGS_FILE, **hub)
+        if file is None:
             raise KitError(f"{path!r} has no {SETTINGS_FILE} of this kit; assemble or convert the model again")
         catalog = catalog or discover()
         preprocessors = {}
         for modality in config.towers:
             tower = load(config.component("tower", modality).offer("tower", catalog).spec)
-            try:
-                preprocessors[modality] = tower.preprocessor_class.from_settings(settings["preprocessors"][modality])
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                what = f"{type(error).__name__}: {first_line(error)}"
-                raise KitError(f"{path!r}: {SETTINGS_FILE}: no preprocessor of {modality!r} in it: {what}") from error
-        tokenizer = read_pretrained(AutoTokenizer, path, config=config.text_config, **hub)  # or it wants to know ours
-        restore_template(tokenizer, settings, path)
+            preprocessors[modality] = read_preprocessor(file, modality, tower.preprocessor_class)
+        tokenizer = read_tokenizer(path, config=config.text_config, **hub)  # or it wants to know ours
+        restore_template(tokenizer, read_mapping(file), path)
         return cls(tokenizer, config, preprocessors, catalog)
 
     def _with_markers(self, spans: Sequence[Span], conversation: Conversation) -> list[Span]:
@@ -448,6 +448,31 @@ class TinyLlavaProcessor(ProcessorMixin):
             return _pad_features([item.features for item in items])
         inputs = self.preprocessors[modality].collate([row for item in items for row in item.rows])
         return {**inputs, **window_inputs([item.num_features for item in items])}
+
+
+def read_preprocessor(file: Path, modality: str, kind: type[Preprocessor]) -> Preprocessor:
+    """The preprocessor of a modality from the settings of a processor.
+
+    Raises:
+        KitError: there is none of it in the file, or its settings are of another kind.
+    """
+    where = f"{file}: preprocessors"
+    groups = checked(dict[str, dict[str, Any]], read_mapping(file).get("preprocessors"), where)
+    if modality not in groups:
+        raise KitError(f"{where}: none of {modality!r}; assemble or convert the model again")
+    with reading(f"{where}.{modality}"):
+        return kind.from_settings(groups[modality])
+
+
+def _modality(kind: type[Modality], name: str, options: Mapping[str, Any]) -> Modality:
+    """
+    Raises:
+        KitError: options that it does not take.
+    """
+    where = f"config.json: modalities.{name}.options"
+    taken = arguments(kind, options, where)
+    with reading(where):
+        return kind(**taken)
 
 
 def window_inputs(num_features: Sequence[Sequence[int]]) -> dict[str, Tensor]:

@@ -114,6 +114,7 @@ def options_for(
     """
     return {
         "do_sample": False,
+        "num_beams": 1,
         "max_new_tokens": room_for(model, length, max_new_tokens),
         "pad_token_id": processor.pad_id,
         "forbid": sorted(processor.writes),

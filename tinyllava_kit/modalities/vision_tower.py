@@ -10,20 +10,77 @@ import json
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import Field
 from torch import Tensor
 from transformers import AutoConfig, BaseImageProcessor, PreTrainedConfig, PreTrainedModel
+from typing_extensions import NotRequired, TypedDict
 
 from tinyllava_kit.core.checkpoint import check_model_type, load_state, read_pretrained, without_reports
+from tinyllava_kit.core.content import Finite, Size, checked
 from tinyllava_kit.core.errors import KitError, near
 from tinyllava_kit.core.interfaces import Features, Grid, Tower
+from tinyllava_kit.core.reading import reading
+from tinyllava_kit.core.saved_config import MOST_LAYERS, network
 from tinyllava_kit.modalities.image import ImagePreprocessor
 
+_WHERE = "tower's config"
 _NOT_ARCHITECTURE = ("transformers_version", "dtype", "architectures")
+
+
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Side = Annotated[int, Field(ge=1, le=2**14)]
+_Colour = tuple[Finite, Finite, Finite]
+
+
+class Picture(TypedDict, total=False):
+    """What an image processor of transformers does to a picture, as a file holds it; nothing else is taken of it."""
+
+    do_convert_rgb: bool | None
+    do_resize: bool | None
+    size: dict[str, _Side | None] | None
+    resample: Annotated[int, Field(ge=0, le=5)] | None
+    default_to_square: bool | None
+    do_center_crop: bool | None
+    crop_size: dict[str, _Side | None] | None
+    do_rescale: bool | None
+    rescale_factor: Finite | None
+    do_normalize: bool | None
+    image_mean: _Colour | None
+    image_std: tuple[_Positive, _Positive, _Positive] | None
+    do_pad: bool | None
+
+
+class Settings(TypedDict):
+    """Of a `TransformersImagePreprocessor`, as a file holds them."""
+
+    features_per_image: Size
+    processor: dict[str, Any]
+
+
+class VisionConfig(TypedDict):
+    """Of a `TransformersVisionTower`, as a file holds it."""
+
+    vision_config: dict[str, Any]
+    layer: Annotated[int, Field(ge=-MOST_LAYERS, le=MOST_LAYERS)]
+    select: str
+    image_size: NotRequired[_Side | None]
+
+
+def picture(processor: BaseImageProcessor, name: str) -> BaseImageProcessor:
+    """The same processor, of what is known of it alone.
+
+    Raises:
+        KitError: a setting of another type; names it.
+    """
+    own = processor.to_dict()
+    known = checked(Picture, {key: own[key] for key in Picture.__annotations__ if own.get(key) is not None}, name)
+    with reading(name):
+        return type(processor).from_dict(known)
 
 
 class TransformersImagePreprocessor(ImagePreprocessor):
@@ -41,7 +98,7 @@ class TransformersImagePreprocessor(ImagePreprocessor):
     processor_class: ClassVar[type[BaseImageProcessor]]
 
     def __init__(self, processor: BaseImageProcessor, *, features_per_image: int, name: str = "preprocessor") -> None:
-        self._processor = processor
+        self._processor = processor = picture(processor, name)
         self._features_per_image = features_per_image
         cropped = getattr(processor, "do_center_crop", None)
         output = dict(processor.crop_size if cropped else processor.size)
@@ -83,7 +140,9 @@ class TransformersImagePreprocessor(ImagePreprocessor):
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> TransformersImagePreprocessor:
-        processor = cls.processor_class.from_dict(dict(settings["processor"]))
+        settings = checked(Settings, settings, "preprocessor")
+        known = {key: value for key, value in settings["processor"].items() if key in Picture.__annotations__}
+        processor = cls.processor_class.from_dict(checked(Picture, known, "preprocessor.processor"))
         return cls(processor, features_per_image=settings["features_per_image"])
 
 
@@ -107,10 +166,14 @@ class TransformersVisionTower(Tower):
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
+        checked(VisionConfig, config, _WHERE)
+        if config["select"] not in self.selections:
+            raise KitError(f"{_WHERE}.select: {near(config['select'][:80], self.selections)}")
         self.vision_config = self._cut_config()
         self.side = self._image_size(config)  # of a picture, in pixels
         self.num_dropped = self.selections[config["select"]]
-        model = self.model_class(self.vision_config)
+        with reading(f"{_WHERE}.vision_config"):
+            model = self.model_class(self.vision_config)
         self.embeddings = model.embeddings
         # Not saved, hence lost by from_pretrained of the model that holds the tower; positions are added without it.
         self.embeddings._buffers.pop("position_ids", None)
@@ -207,13 +270,29 @@ class TransformersVisionTower(Tower):
         return cls.preprocessor_class(processor, features_per_image=cls._num_features(config), name=cls.__name__)
 
     @classmethod
+    def network(cls, config: Mapping[str, Any], **fixed: Any) -> PreTrainedConfig:
+        """The configuration of the whole network, of that of a tower.
+
+        Raises:
+            KitError: values of other types, or a picture that has no patch.
+        """
+        vision = network(cls.model_class.config_class, config["vision_config"], f"{_WHERE}.vision_config", **fixed)
+        checked(_Side, vision.image_size, f"{_WHERE}.vision_config.image_size")
+        checked(_Side, vision.patch_size, f"{_WHERE}.vision_config.patch_size")
+        if vision.patch_size > vision.image_size:
+            raise KitError(
+                f"{_WHERE}.vision_config: patches of {vision.patch_size} pixels in pictures of {vision.image_size}"
+            )
+        return vision
+
+    @classmethod
     def _image_size(cls, config: Mapping[str, Any]) -> int:
         """The side of a picture, which a configuration leaves out where it is the class's default."""
-        return int(cls.model_class.config_class(**config["vision_config"]).image_size)
+        return int(cls.network(config).image_size)
 
     @classmethod
     def _num_features(cls, config: Mapping[str, Any]) -> int:
-        vision = cls.model_class.config_class(**config["vision_config"])
+        vision = cls.network(config)
         side = cls._image_size(config) // vision.patch_size
         return int(side**2 + cls.num_prefix - cls.selections[config["select"]])
 
@@ -245,9 +324,8 @@ class TransformersVisionTower(Tower):
 
     def _cut_config(self) -> PreTrainedConfig:
         """The model's configuration with the layers that are needed."""
-        fields = dict(self.config["vision_config"])
-        layer = self.config["layer"]
-        if layer < 0:
-            layer += fields["num_hidden_layers"] + 1
-        fields.update(num_hidden_layers=layer, attn_implementation="sdpa")
-        return self.model_class.config_class(**fields)
+        layer, layers = self.config["layer"], self.network(self.config).num_hidden_layers
+        if not -layers - 1 <= layer <= layers:
+            raise KitError(f"{_WHERE}.layer: expected one of {layers} layers, got {layer}")
+        layer = layer if layer >= 0 else layer + layers + 1
+        return self.network(self.config, num_hidden_layers=layer, attn_implementation="sdpa")

@@ -137,7 +137,9 @@ def _write_llm(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaPro
     template = jinja_of(processor.template, {}, parts=False, begin=begin)
     save_tokenizer(processor.tokenizer, template, folder)
     with without_reports():
-        loaded, info = AutoModelForCausalLM.from_pretrained(folder, dtype=model.dtype, output_loading_info=True)
+        loaded, info = AutoModelForCausalLM.from_pretrained(
+            folder, trust_remote_code=False, dtype=model.dtype, output_loading_info=True
+        )
     check_loaded("llm", missing=info["missing_keys"], unexpected=info["unexpected_keys"])
     ids = random_ids(model)
     ours = model.language_model(input_ids=ids).logits  # (1, T, V)
@@ -168,7 +170,9 @@ def _write_tower(
     if preprocessor is not None:
         preprocessor.save_pretrained(stage / folder)
     with without_reports():
-        loaded, info = type(plain).from_pretrained(stage / folder, dtype=model.dtype, output_loading_info=True)
+        loaded, info = type(plain).from_pretrained(
+            stage / folder, trust_remote_code=False, dtype=model.dtype, output_loading_info=True
+        )
     check_loaded(part, missing=info["missing_keys"], unexpected=info["unexpected_keys"])
     reading, difference = _reading(tower, loaded.eval(), inputs, part)
     return PartReport(

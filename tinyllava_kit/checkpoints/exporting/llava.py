@@ -120,10 +120,14 @@ def export(
         written, made = _convert(model, processor)
         written.save_pretrained(stage)
         made.save_pretrained(stage)
-        loaded, info = LlavaForConditionalGeneration.from_pretrained(stage, dtype=model.dtype, output_loading_info=True)
+        loaded, info = LlavaForConditionalGeneration.from_pretrained(
+            stage, trust_remote_code=False, dtype=model.dtype, output_loading_info=True
+        )
         if info["missing_keys"] or info["unexpected_keys"]:
             raise KitError(f"cannot be a Llava: weights do not fit: {sorted(info['missing_keys'])[:3]}")
-        parity = compare(model, processor, loaded.eval(), LlavaProcessor.from_pretrained(stage))
+        parity = compare(
+            model, processor, loaded.eval(), LlavaProcessor.from_pretrained(stage, trust_remote_code=False)
+        )
         if not parity.close:
             raise KitError(f"cannot be a Llava: its logits would differ by {parity.difference:.1e} from the model's")
     return parity

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from tinyllava_kit.core.content import Count, arguments
 from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.core.interfaces import Preprocessor
 from tinyllava_kit.modalities.audio import Waveform
@@ -56,11 +57,11 @@ class Wav2Vec2Preprocessor(Preprocessor):
     def __init__(
         self,
         *,
-        rate_hz: int = 16_000,
+        rate_hz: Count = 16_000,
         normalize: bool = True,
-        receptive_field: int = 400,
-        stride: int = 320,
-        window_frames: int = 1500,
+        receptive_field: Count = 400,
+        stride: Count = 320,
+        window_frames: Count = 1500,
     ) -> None:
         self.rate_hz, self.normalize = rate_hz, normalize
         self.receptive_field, self.stride, self.window_frames = receptive_field, stride, window_frames
@@ -97,7 +98,7 @@ class Wav2Vec2Preprocessor(Preprocessor):
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Wav2Vec2Preprocessor:
         """The inverse of `settings`."""
-        return cls(**settings)
+        return cls(**arguments(cls, settings, "preprocessor"))
 
     def _windows(self, item: Waveform) -> list[tuple[int, int]]:
         """First and last sample of each window; a tail too short for a frame makes none."""

@@ -10,7 +10,7 @@ Legend: N rows (windows of sounds), S samples, P frames, C channels of the convo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +19,16 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, PreTrained
 from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 from tinyllava_kit.core.checkpoint import check_model_type, load_state, read_pretrained, without_reports
+from tinyllava_kit.core.content import Size, checked
 from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.core.interfaces import Features, Tower
+from tinyllava_kit.core.saved_config import kind_of, network
 from tinyllava_kit.modalities.layers import parse_layer
 
 from .preprocessor import Wav2Vec2Preprocessor, front_end
 
+_WHERE = "tower's config"
+_Layer = Literal["last", "mix"] | Size
 MODEL_TYPES = ("wav2vec2", "hubert", "wavlm")
 
 # Whose statistics are taken together: temporary tensors of all 512 channels would be half of the memory that is used.
@@ -52,7 +56,7 @@ class Wav2Vec2Tower(Tower):
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
-        self.layer: int | str = config["layer"]
+        self.layer: int | str = checked(_Layer, config.get("layer"), f"{_WHERE}.layer")
         settings = _encoder_config(config)
         self.encoder = _build(settings)
         self.stable_norm: bool = settings.do_stable_layer_norm
@@ -244,14 +248,16 @@ def _positions(embed: nn.Module, hidden: Tensor, keep: Tensor) -> Tensor:
 
 
 def _encoder_config(config: Mapping[str, Any]) -> PreTrainedConfig:
-    return AutoConfig.for_model(**config["encoder"])
+    kind = kind_of(config.get("encoder"), f"{_WHERE}.encoder")
+    check_model_type(kind.model_type, MODEL_TYPES, f"{_WHERE}.encoder")
+    return network(kind, config["encoder"], f"{_WHERE}.encoder")
 
 
 def _build(settings: PreTrainedConfig) -> PreTrainedModel:
     """The encoder without weights."""
     if settings.model_type != "wavlm":
-        return AutoModel.from_config(settings, attn_implementation="sdpa")
-    encoder = AutoModel.from_config(settings)
+        return AutoModel.from_config(settings, trust_remote_code=False, attn_implementation="sdpa")
+    encoder = AutoModel.from_config(settings, trust_remote_code=False)
     for number, layer in enumerate(encoder.encoder.layers):
         layer.attention = MaskedWavLMAttention(
             settings.hidden_size,

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers.audio_utils import mel_filter_bank
 
+from tinyllava_kit.core.content import Count, arguments
 from tinyllava_kit.core.interfaces import Preprocessor
 from tinyllava_kit.modalities.audio import Waveform
 from tinyllava_kit.modalities.resampling import num_resampled, resample
@@ -51,11 +52,11 @@ class WhisperPreprocessor(Preprocessor):
     def __init__(
         self,
         *,
-        rate_hz: int = 16_000,
-        num_mels: int = 80,
-        n_fft: int = 400,
-        hop: int = 160,
-        window_features: int = 1500,
+        rate_hz: Count = 16_000,
+        num_mels: Count = 80,
+        n_fft: Count = 400,
+        hop: Count = 160,
+        window_features: Count = 1500,
     ) -> None:
         self.rate_hz, self.num_mels, self.n_fft, self.hop = rate_hz, num_mels, n_fft, hop
         self.window_features = window_features
@@ -108,7 +109,7 @@ class WhisperPreprocessor(Preprocessor):
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> WhisperPreprocessor:
         """The inverse of `settings`."""
-        return cls(**settings)
+        return cls(**arguments(cls, settings, "preprocessor"))
 
     def _log_mel(self, samples: Tensor) -> Tensor:
         """At most a window of samples (n,) -> (num_mels, 2 * window_features), about -1 to 1."""

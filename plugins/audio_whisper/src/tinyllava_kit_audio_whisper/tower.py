@@ -6,13 +6,15 @@ Legend: N rows (windows of sounds), M mel bands, S mel frames, P features, E tow
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoFeatureExtractor, WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from transformers.utils import FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME, cached_file
+from typing_extensions import TypedDict
 
 from tinyllava_kit.core.checkpoint import (
     check_loaded,
@@ -23,12 +25,15 @@ from tinyllava_kit.core.checkpoint import (
     read_pretrained,
     without_reports,
 )
+from tinyllava_kit.core.content import Size, checked
 from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.core.interfaces import Features, Tower
+from tinyllava_kit.core.saved_config import network
 from tinyllava_kit.modalities.layers import parse_layer
 
 from .preprocessor import WhisperPreprocessor
 
+_WHERE = "tower's config"
 MODEL_TYPES = ("whisper",)
 
 # What the encoder is built from; the rest of a WhisperConfig is the decoder's, or training's (LayerDrop).
@@ -52,6 +57,14 @@ _ENCODER_PREFIX = {r"^(model\.)?encoder\.": ""}
 _FRAMES_AT_ONCE = 24_000
 
 
+class WhisperTowerConfig(TypedDict):
+    """Of a `WhisperTower`, as a file holds it."""
+
+    layer: Literal["last"] | Size
+    positions: Annotated[int, Field(ge=1, le=2**16)]
+    encoder: dict[str, Any]
+
+
 class WhisperTower(Tower):
     """Whisper's encoder: windows of log-mels to 50 features a second.
 
@@ -70,7 +83,10 @@ class WhisperTower(Tower):
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
-        settings = WhisperConfig(**{**config["encoder"], "max_source_positions": config["positions"]})
+        checked(WhisperTowerConfig, config, _WHERE)
+        settings = network(
+            WhisperConfig, config["encoder"], f"{_WHERE}.encoder", max_source_positions=config["positions"]
+        )
         self.encoder = WhisperEncoder._from_config(settings, attn_implementation="sdpa")
         if config["layer"] != "last":
             self.encoder.layer_norm = nn.Identity()  # hidden states stand before the final norm
@@ -128,7 +144,7 @@ class WhisperTower(Tower):
             encoder, info = read_pretrained(
                 WhisperEncoder,
                 checkpoint,
-                config=WhisperConfig(**self.config["encoder"]),
+                config=network(WhisperConfig, self.config["encoder"], f"{_WHERE}.encoder"),
                 dtype=torch.float32,
                 key_mapping=_ENCODER_PREFIX,
                 ignore_mismatched_sizes=True,

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from tinyllava_kit import KitError
 from tinyllava_kit.core.checkpoint import first_line
@@ -27,23 +27,6 @@ _LENGTH, _CACHED, _PADDED = 5, 3, 2
 
 class CausalLanguageModel(LanguageModel):
     """What `AutoModelForCausalLM` takes, as far as it works with embeddings in place of token ids."""
-
-    @classmethod
-    def read_config(cls, checkpoint: str, **options: Any) -> PreTrainedConfig:
-        """See `LanguageModel.read_config`.
-
-        Raises:
-            KitError: an encoder-decoder, a model of several modalities, or one without a causal language model class.
-        """
-        config = super().read_config(checkpoint, **options)
-        kind = f"{checkpoint!r} is a {config.model_type!r} checkpoint"
-        if config.is_encoder_decoder:
-            raise KitError(f"{kind}, an encoder-decoder; a decoder alone is expected")
-        if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-            raise KitError(f"{kind}, for which transformers has no causal language model; take a checkpoint of one")
-        if config.get_text_config() is not config:
-            raise KitError(f"{kind}, a model of several parts; take a checkpoint of its language model alone")
-        return config
 
     @classmethod
     def load(cls, checkpoint: str, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:

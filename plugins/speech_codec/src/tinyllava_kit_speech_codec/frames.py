@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from tinyllava_kit.core.books import LAYOUTS, BookDecoder, Layout
 from tinyllava_kit.core.checkpoint import check_loaded, check_model_type, load_state, read_pretrained, without_reports
+from tinyllava_kit.core.content import checked
+from tinyllava_kit.core.saved_config import network
 from tinyllava_kit.modalities.audio import Waveform
 from tinyllava_kit.modalities.resampling import num_resampled, resample
 
@@ -36,7 +38,9 @@ class FrameCodec(BookDecoder):
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
-        self.codec = self.model_class(self.model_class.config_class(**config["model"]))
+        settings = network(self.model_class.config_class, config.get("model"), "decoder's config.model")
+        checked(Literal[tuple(LAYOUTS)], config.get("layout", "flat"), "decoder's config.layout")
+        self.codec = self.model_class(settings)
 
     @classmethod
     def read_model(cls, checkpoint: str) -> PreTrainedConfig:

@@ -11,13 +11,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import onnxruntime
 import torch
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from tinyllava_kit.core.checkpoint import first_line
+from tinyllava_kit.core.content import Count, Size, checked
 from tinyllava_kit.core.decoders import TextDecoder
 from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.modalities.audio import Waveform
@@ -29,6 +32,32 @@ from .sentences import sentences
 PAD, BEGIN, END = "_", "^", "$"
 
 
+_Positive = Annotated[float, Field(gt=0, le=1000)]
+_Noise = Annotated[float, Field(ge=0, le=1000)]
+
+
+class PiperVoice(TypedDict):
+    """What is needed of a voice's settings; `language` is a name of espeak-ng, which would open a path as a file."""
+
+    rate_hz: Count
+    language: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+-]+$", max_length=80)]
+    num_speakers: Count
+    ids: dict[str, list[Size]]
+    noise_scale: _Noise
+    length_scale: _Positive
+    noise_w: _Noise
+
+
+class PiperConfig(TypedDict):
+    """Of a `PiperDecoder`, as a file holds it."""
+
+    num_bytes: Count
+    voice: PiperVoice
+    speed: _Positive
+    varied: bool
+    speaker: Size
+
+
 class PiperDecoder(TextDecoder):
     """Reads text aloud, a sentence at a time.
 
@@ -38,6 +67,7 @@ class PiperDecoder(TextDecoder):
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
+        checked(PiperConfig, config, "decoder's config")
         self.register_buffer("graph", torch.zeros(config["num_bytes"], dtype=torch.uint8))
         self._session: onnxruntime.InferenceSession | None = None
 

@@ -12,17 +12,21 @@ import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import nn
 from transformers import AutoConfig, VitsConfig, VitsModel, VitsTokenizer
 from transformers.utils import is_phonemizer_available, is_uroman_available
+from typing_extensions import TypedDict
 
 from tinyllava_kit.core.checkpoint import check_loaded, check_model_type, load_state, read_pretrained, without_reports
+from tinyllava_kit.core.content import Size, checked
 from tinyllava_kit.core.decoders import TextDecoder
 from tinyllava_kit.core.errors import KitError
+from tinyllava_kit.core.saved_config import network
 from tinyllava_kit.modalities.audio import Waveform
 from tinyllava_kit.modalities.voice import check_options, joined
 
@@ -30,6 +34,28 @@ MODEL_TYPES = ("vits",)
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
 _TOKENIZER_KEYS = ("language", "add_blank", "normalize", "phonemize", "is_uroman")
+
+
+class VitsTokenizerConfig(TypedDict):
+    """Of a voice's tokenizer, as a file holds it."""
+
+    language: str | None
+    add_blank: bool
+    normalize: bool
+    phonemize: bool
+    is_uroman: bool
+    vocabulary: dict[str, Size]
+    unk_token: str
+
+
+class VitsDecoderConfig(TypedDict):
+    """Of a `VitsDecoder`, as a file holds it."""
+
+    model: dict[str, Any]
+    tokenizer: VitsTokenizerConfig
+    speed: Annotated[float, Field(gt=0, le=100)]
+    varied: bool
+    speaker: Size
 
 
 class VitsDecoder(TextDecoder):
@@ -41,7 +67,8 @@ class VitsDecoder(TextDecoder):
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
-        self.voice = _without_posterior(VitsModel(VitsConfig(**config["model"])))
+        checked(VitsDecoderConfig, config, "decoder's config")
+        self.voice = _without_posterior(VitsModel(network(VitsConfig, config["model"], "decoder's config.model")))
         if not config["varied"]:
             self.voice.noise_scale = self.voice.noise_scale_duration = 0.0
         self.voice.speaking_rate *= config["speed"]

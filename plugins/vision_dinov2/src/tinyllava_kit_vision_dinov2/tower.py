@@ -25,6 +25,7 @@ from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from tinyllava_kit import KitError
 from tinyllava_kit.core.checkpoint import read_pretrained
+from tinyllava_kit.core.content import checked
 from tinyllava_kit.modalities.vision_tower import TransformersImagePreprocessor, TransformersVisionTower
 
 # What transformers adds to the configuration for backbones; it names layers that are not built here.
@@ -52,7 +53,8 @@ class Dinov2Tower(TransformersVisionTower):
     selections: ClassVar[Mapping[str, int]] = {"patch": 1, "cls_patch": 0}
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        vision = {k: v for k, v in config["vision_config"].items() if k not in _BACKBONE}
+        vision = checked(dict[str, Any], config.get("vision_config"), "tower's config.vision_config")
+        vision = {k: v for k, v in vision.items() if k not in _BACKBONE}
         super().__init__({**config, "vision_config": vision})
 
     def take_parts(self, model: PreTrainedModel) -> None:

@@ -16,6 +16,7 @@ from tinyllava_kit_vision_dinov2.tower import Dinov2Tower
 from torch import Tensor
 
 from tinyllava_kit import KitError
+from tinyllava_kit.core.content import checked
 from tinyllava_kit.core.interfaces import Features, Grid, Tower
 
 SEPARATOR = "+"
@@ -106,7 +107,8 @@ def _names(checkpoint: str) -> tuple[str, str]:
 
 def _part(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The configuration of one of the two towers."""
-    return {"vision_config": config["vision_config"][name], "layer": config["layer"], "select": config["select"]}
+    both = checked(dict[str, dict[str, Any]], config.get("vision_config"), "tower's config.vision_config")
+    return {"vision_config": both.get(name, {}), "layer": config.get("layer"), "select": config.get("select")}
 
 
 def _check_pair(clip: ClipTower, dinov2: Dinov2Tower) -> None:

@@ -20,14 +20,19 @@ import timm
 import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
-from timm.models import filter_pretrained_cfg, get_model_input_config, resolve_model_input_args
+from timm.models import get_model_input_config, resolve_model_input_args
 from torch import Tensor, nn
 
 from tinyllava_kit import KitError
 from tinyllava_kit.core.checkpoint import first_line, load_state, looks_local
+from tinyllava_kit.core.content import Count, arguments, checked
 from tinyllava_kit.core.errors import near
 from tinyllava_kit.core.interfaces import Features, Grid, Tower
 from tinyllava_kit.modalities.image import ImagePreprocessor
+
+from .description import Data, Shape, facts, network
+
+_MODEL = "tower 'timm': model"
 
 
 class TimmPreprocessor(ImagePreprocessor):
@@ -38,7 +43,7 @@ class TimmPreprocessor(ImagePreprocessor):
         num_features: of a picture.
     """
 
-    def __init__(self, data: Mapping[str, Any], num_features: int) -> None:
+    def __init__(self, data: Data, num_features: Count) -> None:
         self.data = dict(data)
         self.num_features_of_picture = num_features
         self.transform = create_transform(**self.data)
@@ -65,7 +70,7 @@ class TimmPreprocessor(ImagePreprocessor):
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> TimmPreprocessor:
-        return cls(**settings)
+        return cls(**arguments(cls, settings, "preprocessor of 'timm'"))
 
 
 class TimmTower(Tower):
@@ -78,8 +83,9 @@ class TimmTower(Tower):
     preprocessor_class = TimmPreprocessor
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        super().__init__(config)
-        self.model = _trimmed(timm.create_model(pretrained=False, **config["model"]), config)
+        own = {**checked(Shape, config, "tower 'timm'"), "model": network(config.get("model"), _MODEL)}
+        super().__init__(json.loads(json.dumps(own)))
+        self.model = _trimmed(timm.create_model(pretrained=False, **self.config["model"]), self.config)
 
     @property
     def embed_dim(self) -> int:
@@ -106,14 +112,13 @@ class TimmTower(Tower):
             KitError: an unknown model or layer, a size the model cannot take, a directory that timm did not write.
         """
         with _naming(checkpoint):
-            arguments = _arguments(checkpoint, image_size)
+            described = _arguments(checkpoint, image_size)
             with torch.device("meta"):
-                model = timm.create_model(pretrained=False, **arguments).eval()
-        arguments.pop("pretrained_model_args", None)  # says how the weights were made; not needed without them
+                model = timm.create_model(pretrained=False, **described).eval()
         data = _data(model, image_size, crop_pct, checkpoint)
         index = _stage(layer, len(model.feature_info), checkpoint)
         config = {
-            "model": {**arguments, "pretrained_cfg": _facts(arguments["pretrained_cfg"])},
+            "model": {**described, "pretrained_cfg": facts(described["pretrained_cfg"], _MODEL)},
             "image_size": image_size,
             "pretrained": pretrained,
             "index": index,
@@ -137,8 +142,8 @@ class TimmTower(Tower):
             KitError: there are none, or they do not fit.
         """
         with _naming(checkpoint):
-            arguments = _arguments(checkpoint, self.config["image_size"])
-            whole = timm.create_model(pretrained=self.config["pretrained"], **arguments)
+            described = _arguments(checkpoint, self.config["image_size"])
+            whole = timm.create_model(pretrained=self.config["pretrained"], **described)
         load_state(self.model, _trimmed(whole, self.config).state_dict(), checkpoint)
 
     def forward(self, pixel_values: Tensor) -> Features:
@@ -160,7 +165,15 @@ def _arguments(checkpoint: str, image_size: int) -> dict[str, Any]:
 
     The classifier stays until the weights are read: without it timm takes files with missing keys for good.
     """
-    return resolve_model_input_args(_source(checkpoint), {"img_size": image_size or None})
+    source = _source(checkpoint)
+    resolved = resolve_model_input_args(source, {"img_size": image_size or None})
+    resolved.pop("pretrained_model_args", None)  # says how the weights were made; not needed without them
+    if not source.startswith(("hf-hub:", "local-dir:")):
+        return resolved  # timm's own, which says itself where its weights are
+    where = resolved["pretrained_cfg"]
+    described = network(resolved, f"{checkpoint!r}: config.json")
+    own = {"source": where["source"], **{key: where[key] for key in ("file", "hf_hub_id") if where.get(key)}}
+    return {**described, "pretrained_cfg": {**described["pretrained_cfg"], **own}}
 
 
 def _source(checkpoint: str) -> str:
@@ -223,12 +236,6 @@ def _naming(checkpoint: str) -> Iterator[None]:
         raise KitError(f"timm cannot make {checkpoint!r}: {first_line(error)}") from error
 
 
-def _facts(pretrained_cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """What timm knows of the weights, without where they are and what their classes are called."""
-    facts = filter_pretrained_cfg(pretrained_cfg, remove_source=True, remove_null=True)
-    return {key: value for key, value in facts.items() if key not in ("label_names", "label_descriptions")}
-
-
 # The part of a model that makes the features.
 
 
@@ -251,7 +258,10 @@ def _trimmed(model: nn.Module, config: Mapping[str, Any]) -> nn.Module:
     """The model without what comes after the features; in place."""
     if config["index"] is not None:
         model.prune_intermediate_layers([config["index"]], prune_norm=True)
+    children = dict(model.named_children())
     for name in config["unused"]:
+        if name not in children:
+            raise KitError(f"tower 'timm': unused: the model has no part {name[:80]!r}")
         setattr(model, name, nn.Identity())
     return model
 

@@ -1,0 +1,95 @@
+"""What of a ``generation_config.json`` a model of this kit takes: how the next id is chosen, and where an answer ends.
+
+Settings that change the way of generation itself (contrastive and assisted search, other caches, stop strings, another
+kind of output) are not read: they belong to a call of `generate`, where somebody asks for them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+from transformers import GenerationConfig
+
+from .content import Size, checked
+from .errors import KitError
+from .reading import read_mapping, reading
+
+GENERATION_FILE = "generation_config.json"
+
+_Ids = Size | list[Size] | None
+_Share = Annotated[float, Field(ge=0, le=1)] | None
+_Number = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)] | None
+_Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None
+_Length = Size | None
+
+_READ: dict[str, Any] = {
+    "bos_token_id": Size | None,
+    "eos_token_id": _Ids,
+    "pad_token_id": Annotated[int, Field(ge=-1, le=2**31)] | None,  # -1 in old checkpoints: none
+    "max_length": _Length,
+    "max_new_tokens": _Length,
+    "min_length": _Length,
+    "min_new_tokens": _Length,
+    "do_sample": bool | None,
+    "temperature": Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] | None,
+    "top_k": _Length,
+    "top_p": _Share,
+    "min_p": _Share,
+    "top_h": _Share,
+    "typical_p": _Share,
+    "epsilon_cutoff": _Share,
+    "eta_cutoff": _Share,
+    "repetition_penalty": _Positive,
+    "no_repeat_ngram_size": Annotated[int, Field(ge=0, le=1000)] | None,
+    "length_penalty": _Number,
+    "num_beams": Annotated[int, Field(ge=1, le=64)] | None,
+    "early_stopping": bool | None,
+    "suppress_tokens": list[Size] | None,
+    "begin_suppress_tokens": list[Size] | None,
+    "bad_words_ids": list[list[Size]] | None,
+    "use_cache": bool | None,
+    "_from_model_config": bool,
+    "transformers_version": str,
+}
+# Ids that are looked up, and must be there.
+_LOOKED_UP = ("suppress_tokens", "begin_suppress_tokens", "bad_words_ids")
+
+
+def read_generation(file: Path) -> GenerationConfig:
+    """
+    Raises:
+        KitError: not JSON, or a setting of another type; names it.
+    """
+    return taken(read_mapping(file), str(file))
+
+
+def taken(content: dict[str, Any], where: str) -> GenerationConfig:
+    """The settings that are read, checked.
+
+    Args:
+        where: the file, for messages.
+
+    Raises:
+        KitError: a setting of another type, or settings that contradict each other.
+    """
+    known = {key: checked(kind, content[key], f"{where}: {key}") for key, kind in _READ.items() if key in content}
+    if known.get("pad_token_id") == -1:
+        known["pad_token_id"] = None
+    if known.get("temperature") == 0:  # greedy, in other programs' words
+        known.update(do_sample=False, temperature=None)
+    with reading(where):
+        return GenerationConfig.from_dict(known)
+
+
+def check_ids(settings: GenerationConfig, vocabulary: int, where: str) -> None:
+    """
+    Raises:
+        KitError: ids that the model does not have.
+    """
+    for name in _LOOKED_UP:
+        entries = getattr(settings, name) or ()
+        highest = max((max(each) if isinstance(each, list) else each for each in entries if each != []), default=0)
+        if highest >= vocabulary:
+            raise KitError(f"{where}: {name}: the model has the ids 0 to {vocabulary - 1}, got {highest}")
