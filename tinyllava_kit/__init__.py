@@ -1,6 +1,7 @@
 """tinyllava_kit: small multimodal language models from plugins.
 
-The public classes are imported when they are first touched; importing the package alone loads no torch.
+The public classes are imported when they are first touched; importing the package alone loads no torch. Where a program
+imports transformers, its Auto classes know this package's.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 
 from .core.errors import KitError as KitError
 from .core.hookspecs import hookimpl as hookimpl
+from .core.when_imported import is_importing, when_imported
 
 __version__ = "0.1.0"
 
@@ -27,13 +29,22 @@ _LAZY = {
 __all__ = ["KitError", "hookimpl", *_LAZY]
 
 
+def _register() -> None:
+    """Make the Auto classes of transformers know ours."""
+    if not is_importing(__name__):  # a module of ours that needs transformers comes first; a class's touch registers
+        import_module("tinyllava_kit.core.auto")
+
+
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name.startswith("TinyLlava"):
-        import_module("tinyllava_kit.core.auto")  # registers the Auto classes
+    if name != "discover":
+        _register()
     return getattr(import_module(_LAZY[name]), name)
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+when_imported("transformers", _register)

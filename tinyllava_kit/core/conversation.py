@@ -11,6 +11,10 @@ from .specs import ModalitySpec
 
 # Where an item stands in a turn's text. No file or keyboard gives a NUL, so text cannot forge an item.
 ITEM = "\x00"
+# Where a text is cut before it is tokenized, so that no control token is found across the place; nothing else.
+CUT = "\x01"
+# What names a part's source, beside the modality itself.
+SOURCE_KEYS = ("path", "url", "source")
 
 ROLES = ("system", "user", "assistant")
 # The names that LLaVA rows and OpenAI-style messages use, to ours.
@@ -159,7 +163,7 @@ def _item_part(part: Mapping[str, Any], modalities: Mapping[str, ModalitySpec], 
     modality = part["type"]
     if modality not in modalities:
         raise KitError(f"{where}: part of type {modality!r}; {near(modality, ['text', *modalities])}")
-    for key in (modality, "path", "url", "source"):
+    for key in (modality, *SOURCE_KEYS):
         if part.get(key) is not None:
             text = part.get("text")
             return Item(modality, part[key], None if text is None else _clean(text, where), name)
@@ -183,7 +187,7 @@ def _role(role: Any, where: str) -> str:
 def _clean(text: Any, where: str) -> str:
     if not isinstance(text, str):
         raise KitError(f"{where}: wants text, got {type(text).__name__}")
-    return text.replace(ITEM, "")
+    return text.replace(ITEM, "").replace(CUT, "")
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from .conversation import ITEM, Span
+from .conversation import CUT, ITEM, Span
 from .errors import KitError
 from .fusion import IGNORE_INDEX, TextSpan
 
@@ -23,8 +24,8 @@ def encode_spans(spans: Sequence[Span], tokenizer: PreTrainedTokenizerBase, *, a
     The text is cut at its items and each piece is tokenized alone, as TinyLLaVA_Factory does. A token is
     learned when one of its characters lies in a learned span, also where it reaches over the span's border.
 
-    Special tokens in the text (``<|im_end|>``, ``</s>``) become their ids, because that is how templates
-    write them. A user who types one is understood in the same way: the kit does not tell the two apart.
+    Control tokens in the text (``<|im_end|>``, ``</s>``) become their ids, because that is how templates
+    write them. One that a message spells does so, too, unless `as_text` has cut it: a piece ends at `conversation.CUT`.
 
     Args:
         spans: the whole text in order; an item is the character `conversation.ITEM`.
@@ -40,20 +41,22 @@ def encode_spans(spans: Sequence[Span], tokenizer: PreTrainedTokenizerBase, *, a
     """
     text = "".join(span.text for span in spans)
     learned = [span.learn for span in spans for _ in span.text]  # of each character
-    encoded = _tokenize([piece for piece in text.split(ITEM) if piece], tokenizer, offsets=True in learned)
+    pieces = re.split(f"([{ITEM}{CUT}])", text)  # text, mark, text, mark, ..., text
+    encoded = _tokenize([piece for piece in pieces[::2] if piece], tokenizer, offsets=True in learned)
     begin = begin_of(tokenizer) if add_bos else []
     out: list[TextSpan | None] = []
     start = 0
-    for number, piece in enumerate(text.split(ITEM)):
-        if number:
+    for number, piece in enumerate(pieces):
+        if piece == ITEM:
             out.append(None)
-        ids, offsets = next(encoded) if piece else ([], [])
-        labels = _labels(ids, offsets, learned[start : start + len(piece)])
-        if begin and number == 0:
-            ids, labels = begin + ids, labels and [IGNORE_INDEX] * len(begin) + labels
-        if ids:
-            out.append(TextSpan(ids, labels))
-        start += len(piece) + len(ITEM)
+        elif piece != CUT:
+            ids, offsets = next(encoded) if piece else ([], [])
+            labels = _labels(ids, offsets, learned[start : start + len(piece)])
+            if begin and number == 0:
+                ids, labels = begin + ids, labels and [IGNORE_INDEX] * len(begin) + labels
+            if ids:
+                out.append(TextSpan(ids, labels))
+        start += len(piece)
     return out
 
 

@@ -93,7 +93,13 @@ def jinja_of(
 
 
 def begin_in_jinja(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> str:
-    """The begin token, where the kit puts one in front of what the template writes.
+    """`begin_text` as jinja writes it."""
+    begin = begin_text(template, tokenizer)
+    return "" if not begin else "{{ bos_token + ' ' }}" if begin.endswith(" ") else "{{ bos_token }}"
+
+
+def begin_text(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The begin token as text, where the kit puts one in front of what the template writes.
 
     Programs tokenize the whole text, begin token included, as transformers' `apply_chat_template` does. The kit
     tokenizes what comes behind it alone, where some tokenizers put a space that is not there.
@@ -102,10 +108,9 @@ def begin_in_jinja(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -
     if not begin:
         return ""
     text = "".join(span.text for span in template.render([Turn("user", f"{ITEM} A")], answer=True)).partition(ITEM)[0]
-    whole, alone = (
-        tokenizer(t, add_special_tokens=False)["input_ids"] for t in (f"{tokenizer.bos_token} {text}", text)
-    )
-    return "{{ bos_token + ' ' }}" if text and whole == begin + alone else "{{ bos_token }}"
+    spaced = f"{tokenizer.bos_token} "
+    whole, alone = (tokenizer(t, add_special_tokens=False)["input_ids"] for t in (f"{spaced}{text}", text))
+    return spaced if text and whole == begin + alone else str(tokenizer.bos_token)
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, template: str | None, folder: Path) -> None:

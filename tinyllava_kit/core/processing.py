@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import BatchFeature, PreTrainedTokenizerBase
 
 from .catalog import Catalog
+from .chat_processor import ChatProcessor
 from .checkpoint import find_file, read_pretrained, read_tokenizer
 from .configuration import TinyLlavaConfig
 from .content import arguments, checked
+from .control_tokens import as_text
 from .conversation import ITEM, Conversation, Item, Span, Turn, from_messages, from_row
 from .decoders import Decoder, HiddenDecoder
 from .discovery import discover
@@ -28,8 +30,9 @@ from .foreign import open_if_foreign
 from .fusion import IGNORE_INDEX, AnySpan, ItemSpan, MadeSpan, Plan, Sample, TextSpan, plan, without_labels
 from .grammar import NO_ID, grammar_of
 from .interfaces import ChatTemplate, Connector, Modality, Preprocessor
-from .jinja import OWN_TEMPLATE, TEMPLATE_FILES, begin_in_jinja, jinja_of, restore_template, save_tokenizer
+from .jinja import OWN_TEMPLATE, TEMPLATE_FILES, begin_in_jinja, begin_text, jinja_of, restore_template, save_tokenizer
 from .modeling import build_connector, build_decoder
+from .prompting import Arguments, as_many, fill_parts, from_prompts, is_text, read_arguments
 from .reading import read_mapping, reading
 from .saving import HUB_ARGUMENTS, whole_directory
 from .specs import load
@@ -81,7 +84,7 @@ ItemReader = Callable[[Item], Parts]
 ItemWriter = Callable[[Item], TextSpan | MadeSpan]
 
 
-class TinyLlavaProcessor(ProcessorMixin):
+class TinyLlavaProcessor(ChatProcessor):
     """Tokenizer, chat template, modalities and the towers' preprocessors of one model.
 
     Example:
@@ -128,13 +131,8 @@ class TinyLlavaProcessor(ProcessorMixin):
     @property
     def chat_template(self) -> str | None:
         """The model's template in jinja, what other programs ask with; None where it has no such form."""
-        tokens = {modality: spec.token for modality, spec in self.specs.items()}
-        marks = {modality: f"{token.begin}{token.placeholder}{token.end}" for modality, token in tokens.items()}
+        marks = {modality: spec.token.text for modality, spec in self.specs.items()}
         return jinja_of(self.template, marks, begin=begin_in_jinja(self.template, self.tokenizer))
-
-    @classmethod
-    def get_attributes(cls) -> list[str]:
-        return ["tokenizer"]
 
     def with_template(self, name: str) -> TinyLlavaProcessor:
         """The same processor with another chat template.
@@ -148,27 +146,61 @@ class TinyLlavaProcessor(ProcessorMixin):
 
     def __call__(
         self,
-        conversations: Any,
+        conversations: Any = None,
         *,
+        text: str | Sequence[str] | None = None,
         labels: bool = False,
         answer: bool | None = None,
         padding_side: str | None = None,
         max_length: int | None = None,
+        **given: Any,
     ) -> Batch:
-        """One conversation or a list of them -> a batch.
+        """Conversations, or prompts with their items -> a batch.
+
+        Example:
+            >>> prompt = processor.apply_chat_template(messages, add_generation_prompt=True)  # doctest: +SKIP
+            >>> batch = processor(text=prompt, images=[picture], return_tensors="pt")  # doctest: +SKIP
 
         Args:
             conversations: messages, a LLaVA row, a `Conversation`, or a list of one of these.
+            text: a prompt in their place, or a list of prompts: text that `apply_chat_template` wrote, with a
+                placeholder where an item stands.
             labels: also make labels (training). `answer`: end where the assistant begins to speak; default: not
                 with labels. `padding_side`: default right with labels, left without.
-            max_length: see `fusion.plan`.
+            max_length: see `fusion.plan`; of prompts only with ``truncation=True``, as in transformers.
+            given: the items of prompts under their modality's name (``images=``, ``audio=``), ``sampling_rate=`` in Hz
+                of bare arrays, and the options of transformers' processors, see `prompting.read_arguments`.
 
         Raises:
-            KitError: a bad conversation or item; names it.
+            KitError: a bad conversation, prompt, item or argument; names it.
         """
-        answer = not labels if answer is None else answer
-        encoded = [self.encode(self.conversation(c), answer=answer) for c in _as_many(conversations)]
+        arguments = read_arguments(given, self.specs)
+        if text is None and is_text(conversations):
+            conversations, text = None, conversations
+        if (text is None) == (conversations is None):
+            raise KitError("the processor takes conversations, or text=PROMPT with its items; give one of the two")
+        if text is not None:
+            encoded = self._encode_prompts(text, arguments, labels)
+            max_length = max_length if arguments.truncation else None
+        else:
+            sources = fill_parts(as_many(conversations), arguments, self.specs)
+            answer = not labels if answer is None else answer
+            encoded = [self.encode(self.conversation(source), answer=answer) for source in sources]
         return self.collate(encoded, labels=labels, padding_side=padding_side, max_length=max_length)
+
+    def _encode_prompts(self, text: str | Sequence[str], arguments: Arguments, labels: bool) -> list[Encoded]:
+        """Prompts as they stand, with a begin token where the chat template leaves it to the tokenizer."""
+        if labels:
+            raise KitError("labels are made of conversations, whose answers are known; give messages in place of text")
+        begin = begin_text(self.template, self.tokenizer)
+        wanted = self.template.add_bos if arguments.add_special_tokens is None else arguments.add_special_tokens
+        encoded = []
+        for prompt in from_prompts(text, arguments, self.specs):
+            words = prompt.turns[0].text
+            written = begin != "" and words.startswith(begin)
+            spans = [Span(words.removeprefix(begin))]
+            encoded.append(self._encode_rendered(spans, prompt, add_bos=wanted or written))
+        return encoded
 
     def conversation(self, source: Any, *, name: str = "") -> Conversation:
         """Messages, a LLaVA row or a conversation, as a conversation; `name` is used in errors."""
@@ -198,6 +230,8 @@ class TinyLlavaProcessor(ProcessorMixin):
         conversation: Conversation,
         *,
         answer: bool = False,
+        continued: bool = False,
+        sanitize: bool = False,
         reader: ItemReader | None = None,
         writer: ItemWriter | None = None,
     ) -> Encoded:
@@ -208,7 +242,8 @@ class TinyLlavaProcessor(ProcessorMixin):
         no words, stands in front of it.
 
         Args:
-            answer: end the text where the assistant begins to speak.
+            answer: end the text where the assistant begins to speak. continued: leave its last words open.
+            sanitize: control tokens that the turns spell are text.
             reader: reads an item; default `read_item`.
             writer: turns such an item into ids; default: the processor's `writer`.
 
@@ -217,13 +252,31 @@ class TinyLlavaProcessor(ProcessorMixin):
                 a writer, or without words that they can be made of.
         """
         conversation = _words_first(_words_of_each(conversation, self.makes), self.gives)
+        conversation = as_text(conversation, self.tokenizer) if sanitize else conversation
+        spans = self.render(conversation, answer=answer, continued=continued)
+        return self._encode_rendered(
+            self._with_markers(spans, conversation),
+            conversation,
+            add_bos=self.template.add_bos,
+            answer=answer,
+            reader=reader,
+            writer=writer,
+        )
+
+    def _encode_rendered(
+        self,
+        spans: Sequence[Span],
+        conversation: Conversation,
+        *,
+        add_bos: bool,
+        answer: bool = True,
+        reader: ItemReader | None = None,
+        writer: ItemWriter | None = None,
+    ) -> Encoded:
+        """What the chat template wrote, tokenized, its items read."""
         answered = iter(conversation.answered(self.gives))
-        try:
-            spans = self.template.render(conversation.turns, answer=answer)
-        except KitError as error:
-            raise KitError(f"{conversation.name}: {error}") from error
         waiting = iter(conversation.items)
-        text = encode_spans(self._with_markers(spans, conversation), self.tokenizer, add_bos=self.template.add_bos)
+        text = encode_spans(spans, self.tokenizer, add_bos=add_bos)
         sample, items = [], []
         for span in text:
             if span is not None:
@@ -365,13 +418,11 @@ class TinyLlavaProcessor(ProcessorMixin):
         ids = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0)
         return next(i for i in ids if i is not None)
 
-    def decode(self, *args: Any, **kwargs: Any) -> str:
-        """The tokenizer's."""
-        return self.tokenizer.decode(*args, **kwargs)
-
-    def batch_decode(self, *args: Any, **kwargs: Any) -> list[str]:
-        """The tokenizer's."""
-        return self.tokenizer.batch_decode(*args, **kwargs)
+    def settings(self) -> dict[str, Any]:
+        """What ``processor_config.json`` holds."""
+        preprocessors = {modality: each.settings() for modality, each in self.preprocessors.items()}
+        name = type(self).__name__
+        return {"processor_class": name, "preprocessors": preprocessors, OWN_TEMPLATE: self.tokenizer.chat_template}
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> None:
         """Tokenizer, settings and ``config.json``: enough to load the processor again, offline.
@@ -383,12 +434,7 @@ class TinyLlavaProcessor(ProcessorMixin):
             save_tokenizer(self.tokenizer, self.chat_template, stage)
             if not (Path(save_directory) / "config.json").exists():
                 self.config.save_pretrained(stage)
-            settings = {
-                "processor_class": type(self).__name__,
-                "preprocessors": {m: p.settings() for m, p in self.preprocessors.items()},
-                OWN_TEMPLATE: self.tokenizer.chat_template,
-            }
-            write_json(stage / SETTINGS_FILE, settings, indent=2)
+            write_json(stage / SETTINGS_FILE, self.settings(), indent=2)
         if push_to_hub:
             hub = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
             self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub)
@@ -532,15 +578,6 @@ def _words_first(conversation: Conversation, modalities: Collection[str]) -> Con
         words = "" if has_words else " ".join(item.text for item, given in mine if given and item.text)
         turns.append(Turn(turn.role, f"{words}{turn.text}"))
     return replace(conversation, turns=tuple(turns))
-
-
-def _as_many(conversations: Any) -> list[Any]:
-    """One conversation or several, as a list."""
-    if isinstance(conversations, (Mapping, Conversation)):
-        return [conversations]
-    conversations = list(conversations)
-    is_one = conversations and isinstance(conversations[0], Mapping) and "role" in conversations[0]
-    return [conversations] if is_one else conversations
 
 
 def _move(value: Any, *args: Any, **kwargs: Any) -> Any:

@@ -119,6 +119,11 @@ class TokenType:
         if not re.fullmatch(r"<[^<>\s]+>", self.placeholder):
             raise ValueError(f"placeholder must look like '<name>', got {self.placeholder!r}")
 
+    @property
+    def text(self) -> str:
+        """What stands in a prompt for an item: the placeholder between `begin` and `end`."""
+        return f"{self.begin}{self.placeholder}{self.end}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModalitySpec(Spec):
