@@ -230,14 +230,14 @@ def test_pipelines_answer_as_generate_does(made, task):
     path, processor, (one, two, _) = made
     how = {"max_new_tokens": 4, "do_sample": False}
     pipe = pipeline(task, model=str(path), device="cpu")
+    ids = {"generate_kwargs": how, "return_tensors": True}
     several = [asked([picture(one), text("what?")]), asked([picture(two), text("and?")])]
-    for messages in several:
-        batch = processor(messages)
-        length = batch["input_ids"].shape[1]
-        answer = processor.batch_decode(pipe.model.generate(**batch, **how)[:, length:], skip_special_tokens=True)
-        (said,) = pipe(text=messages, generate_kwargs=how, return_full_text=False)
-        assert said["generated_text"] == answer[0]
+    answers = [pipe.model.generate(**processor(messages), **how)[0] for messages in several]
+    for messages, answer in zip(several, answers, strict=True):
+        (said,) = pipe(text=messages, **ids)
+        assert torch.equal(said["generated_token_ids"], answer)
     prompt = processor.apply_chat_template(several[0], add_generation_prompt=True)
-    (said,) = pipe(text=prompt, images=one, generate_kwargs=how, return_full_text=False)
-    again = pipe(text=several[0], generate_kwargs=how, return_full_text=False)
-    assert said["generated_text"] == again[0]["generated_text"]
+    (said,) = pipe({"text": prompt, "images": one}, **ids)
+    assert torch.equal(said["generated_token_ids"], answers[0])
+    (said,) = pipe(text=several[0], generate_kwargs=how)
+    assert said["generated_text"][-1]["role"] == "assistant"
