@@ -162,6 +162,19 @@ def test_the_last_answer_is_left_open(made):
 
 
 @pytest.mark.parametrize("name", ["auto", "llama"])
+def test_a_prompt_is_what_jinja_renders_and_what_the_processor_takes(made, name):
+    _, processor, (one, _, _) = made
+    processor = processor.with_template(name)
+    messages = asked([picture(one), text("what?")])
+    prompt = processor.apply_chat_template(messages, add_generation_prompt=True)
+    rendered = processor.tokenizer.apply_chat_template(
+        messages, chat_template=processor.chat_template, add_generation_prompt=True, tokenize=False
+    )
+    assert prompt == rendered
+    equal(processor(text=prompt, images=one), processor(messages))
+
+
+@pytest.mark.parametrize("name", ["auto", "llama"])
 def test_an_open_answer_is_the_prompt_and_its_words(made, name):
     _, processor, _ = made
     processor = processor.with_template(name)
