@@ -219,7 +219,8 @@ def test_the_attention_that_is_asked_for_is_the_towers_too(made, asked, tmp_path
         assert ways == {wanted}
     batch = processor(asked)
     with torch.no_grad():
-        assert torch.allclose(eager(**batch).logits, as_it_comes(**batch).logits, atol=1e-4)
+        real = batch["attention_mask"].bool()
+        assert torch.allclose(eager(**batch).logits[real], as_it_comes(**batch).logits[real], atol=1e-3)
 
 
 def test_the_trainer_predicts_logits_and_labels(made, tmp_path):
