@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
 from tests import toys
 from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor
@@ -181,3 +181,59 @@ def test_a_batch_without_the_items_of_its_plan_is_refused(made, asked):
     batch["items"] = {}
     with pytest.raises(KitError, match="the plan has image items, but the batch brings none"):
         model(**batch)
+
+
+def test_a_tuple_is_what_the_output_holds(made, asked):
+    model, processor, _ = made
+    batch = processor(asked)
+    with torch.no_grad():
+        logits, *_ = model(**batch, return_dict=False)
+        assert torch.equal(logits, model(**batch).logits)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_hidden_states_and_attentions_come_where_the_configuration_says_so(made, tmp_path, training):
+    model, processor, _ = made
+    batch = labelled(processor, tmp_path)
+    assert model(**batch).hidden_states is None
+    model.config.output_hidden_states = True
+    try:
+        out = model.train(training)(**batch)
+        assert (out.logits is None) == training
+        assert [tuple(each.shape) for each in out.hidden_states] == [(*batch["input_ids"].shape, 24)] * 3
+        assert model(**batch, output_hidden_states=False).hidden_states is None
+    finally:
+        model.config.output_hidden_states = False
+        model.eval()
+
+
+def test_the_attention_that_is_asked_for_is_the_towers_too(made, asked, tmp_path):
+    model, processor, _ = made
+    model.save_pretrained(tmp_path)
+    eager, as_it_comes = (
+        TinyLlavaForConditionalGeneration.from_pretrained(tmp_path, **how)
+        for how in ({"attn_implementation": "eager"}, {})
+    )
+    for each, wanted in ((eager, "eager"), (as_it_comes, "sdpa")):
+        ways = {m.config._attn_implementation for m in each.modules() if isinstance(m, PreTrainedModel)}
+        assert ways == {wanted}
+    batch = processor(asked)
+    with torch.no_grad():
+        real = batch["attention_mask"].bool()
+        assert torch.allclose(eager(**batch).logits[real], as_it_comes(**batch).logits[real], atol=1e-3)
+
+
+def test_the_trainer_predicts_logits_and_labels(made, tmp_path):
+    from transformers import Trainer, TrainingArguments
+
+    from tinyllava_kit.data.dataset import Collator, ConversationDataset
+
+    model, processor, _ = made
+    dataset = ConversationDataset.from_file(toys.picture_rows(tmp_path), processor)
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path), per_device_eval_batch_size=4, remove_unused_columns=False, report_to="none",
+        use_cpu=True, disable_tqdm=True,
+    )  # fmt: skip
+    predicted = Trainer(model=model, args=arguments, data_collator=Collator(processor)).predict(dataset)
+    assert predicted.predictions.shape[::2] == (len(dataset), 320)
+    assert predicted.predictions.shape[:2] == predicted.label_ids.shape

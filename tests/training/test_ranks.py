@@ -82,7 +82,7 @@ def test_two_processes_do_what_one_does_with_the_same_batches(place, way):
 
 
 def test_the_command_with_weights_sharded_by_accelerate_does_what_one_process_does(place):
-    shared = {"group_by_size": True, "save_steps": 2}
+    shared = {"packing": {"length": 40}, "max_length": 40, "save_steps": 2}
     file = recipe(place, "fsdp-two", **shared)
     done = finish(start(["-m", "tests.training.fsdp_on_cpu", str(file)]))
     assert [code for code, _, _ in done] == [0, 0], done

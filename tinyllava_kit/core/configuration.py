@@ -173,6 +173,15 @@ class TinyLlavaConfig(PreTrainedConfig):
     """
 
     model_type = "tinyllava"
+    # what Trainer.predict and evaluate leave out: it is of another length in each batch, or no tensor
+    keys_to_ignore_at_inference = [  # noqa: RUF012
+        "past_key_values",
+        "side_logits",
+        "target_losses",
+        "target_groups",
+        "item_features",
+        "item_rows",
+    ]
     sub_configs_defaults = {"text_config": _AnyLanguageModel()}  # noqa: RUF012
 
     text_config: dict | PreTrainedConfig | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Container, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
@@ -26,6 +27,7 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.modeling_outputs import ModelOutput
+from transformers.utils import can_return_tuple
 from typing_extensions import NotRequired, TypedDict
 
 from .catalog import Catalog
@@ -201,6 +203,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         decoders: Mapping[str, Decoder] | None = None,
         catalog: Catalog | None = None,
     ) -> None:
+        attention = getattr(config, "_attn_implementation_internal", None)  # as asked for; set by the next line if not
         super().__init__(config)
         catalog = catalog or discover()
         if not isinstance(config.text_config, PreTrainedConfig):
@@ -221,6 +224,8 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
                 module._is_hf_initialized = True  # each part initialised itself; post_init shall not do it again
         self.post_init()
         self._collect_from_parts()
+        if attention is not None:
+            self._attend_in_towers(attention)
 
     def _collect_from_parts(self) -> None:
         """What post_init gathers from direct children only: of towers, decoders and transformers models inside them."""
@@ -235,6 +240,13 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
                 self.all_tied_weights_keys.update({f"{name}.{k}": f"{name}.{v}" for k, v in tied.items()})
                 self._no_split_modules.update(module._no_split_modules or ())
                 self._keep_in_fp32_modules.update(module._keep_in_fp32_modules or ())
+
+    def _attend_in_towers(self, attention: str) -> None:
+        """Compute attention in this way in the towers, too; one that has no such way keeps its own."""
+        for module in self.towers.modules():
+            if isinstance(module, PreTrainedModel):
+                with suppress(ValueError):
+                    module.set_attn_implementation(attention)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
@@ -378,6 +390,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         zeros = [p.flatten()[:1].sum() * 0 for part in idle for p in part.parameters() if p.requires_grad]
         return embeds + torch.stack(zeros).sum().to(embeds.dtype) if zeros else embeds
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -438,6 +451,9 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             raise FusionError(f"a packed batch takes no {name}: its position_ids keep samples apart; leave it out")
         if labels is not None or packed:  # with a cache, transformers does not look for packs
             kwargs["use_cache"] = False
+        for name in ("output_hidden_states", "output_attentions"):
+            if kwargs.get(name) is None and getattr(self.config, name, False):
+                kwargs[name] = True
         if packed and self.language_model.config._attn_implementation == "sdpa":
             kwargs["pack_borders"] = borders_of(plan)
         shape = inputs_embeds.shape[:2]
@@ -463,13 +479,16 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
                 self._add_logits(output, hidden, labels, logits_to_keep, num_items_in_batch)
             return output
         if skip_logits:
-            hidden = self.get_decoder()(**inputs).last_hidden_state.flatten(0, 1)  # (B*T, D)
+            outputs = self.get_decoder()(**inputs)
+            hidden = outputs.last_hidden_state.flatten(0, 1)  # (B*T, D)
             logits = self.llm_interface.logits(self.language_model, hidden.index_select(0, target_rows))  # (n, V)
             losses = target_losses(logits, labels, target_rows)  # (n,)
             return TinyLlavaOutput(
                 loss=mean_loss(losses, num_items_in_batch),
                 target_losses=losses.detach(),
                 target_logits=logits if return_target_logits else None,
+                hidden_states=outputs.hidden_states,
+                attentions=outputs.attentions,
             )
         outputs = self.language_model(**inputs, logits_to_keep=logits_to_keep)
         loss, losses = None, None
