@@ -462,8 +462,7 @@ CUT = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "FLAC", "MP3"}  # what is refused
 def given(call, source):
     try:
         return len(call(source).samples)
-    except KitError as error:
-        assert "\n" not in str(error)
+    except KitError:
         return "refused"
 
 
@@ -539,6 +538,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, call):
         ("https://example.com/a.wav", "sound 'https://example.com/a.wav' is an address; download it"),
         ("file:///a.wav", "is an address"),
         ("data:audio/wav;base64,?", "is not base64"),
+        ("data:audio/wav;base64,AAAA", "cannot decode 'data: address': "),
     ):
         with pytest.raises(KitError, match=message) as error:
             call(source)

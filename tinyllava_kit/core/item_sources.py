@@ -19,6 +19,12 @@ _DATA = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 _BASE64 = re.compile(r"(?![0-9a-f/]*$)[A-Za-z0-9+/\r\n]{80,}={0,2}\s*")
 
 
+class AddressContent(bytes):
+    """The content of a ``data:`` address."""
+
+    name = "data: address"  # how messages call it
+
+
 def columns_of(modalities: Collection[str]) -> dict[str, str]:
     """The columns of a row in which items stand -> their modality: its name, or the plural of that."""
     return {column: modality for modality in modalities for column in (modality, f"{modality}s")}
@@ -78,9 +84,8 @@ def _is_base64(source: str) -> bool:
 
 def _from_url(source: str, where: str) -> bytes:
     head, _, content = source.partition(",")
-    if head.lower().endswith(";base64"):
-        return _from_base64(content, where)
-    return unquote_to_bytes(content)
+    in_base64 = head.lower().endswith(";base64")
+    return AddressContent(_from_base64(content, where) if in_base64 else unquote_to_bytes(content))
 
 
 def _from_base64(text: str, where: str) -> bytes:
