@@ -20,6 +20,7 @@ from .huggingface import named_rows
 from .rows import Row, check_there, iterate_rows, locate
 from .shards import named_files
 
+MAX_ROWS = 100_000_000  # of an epoch
 TEXT = "{text}"  # in a prompt: where the text stands that the answer is to be an item of
 
 
@@ -69,7 +70,7 @@ class Source(Strict):
     root: str | None = None
     columns: dict[str, str] = Field(default_factory=dict)
     limit: int | None = Field(None, ge=1)
-    repeat: int = Field(1, ge=1)
+    repeat: int = Field(1, ge=1, le=10_000)
     weight: float | None = Field(None, gt=0)
     pairs: Pairs | None = None
     stream: bool = False
@@ -153,11 +154,18 @@ class Shard:
 def shares(sizes: Sequence[int], weights: Sequence[float]) -> list[int]:
     """How many rows of each source make the shortest epoch in which each has its share and none of its rows is missing.
 
+    Raises:
+        KitError: more than `MAX_ROWS`.
+
     Example:
         >>> shares([100, 10], [1, 1])
         [100, 100]
     """
     whole = max(size / weight for size, weight in zip(sizes, weights, strict=True))
+    if whole * sum(weights) > MAX_ROWS:
+        raise KitError(
+            f"data: with these weights an epoch has more than {MAX_ROWS} rows; choose weights nearer each other"
+        )
     return [max(size, round(whole * weight)) for size, weight in zip(sizes, weights, strict=True)]
 
 
