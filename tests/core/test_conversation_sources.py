@@ -94,6 +94,13 @@ def test_what_nothing_takes_or_nobody_reads_is_refused_by_name(row, message):
     str(error.value).encode()
 
 
+def test_an_item_that_the_model_does_not_read_is_refused_by_name():
+    row = {"id": 4, "audios": ["a.wav"], "messages": user("hi")}
+    with pytest.raises(KitError, match=r"f\[3\] 4: has 'audios', which the model does not read; it reads image"):
+        from_row(row, {"image": IMAGE}, name="f[3]", unread=["audio"])
+    assert not from_row({**row, "audios": []}, {"image": IMAGE}, unread=["audio"]).items
+
+
 @pytest.mark.parametrize(
     "part",
     [

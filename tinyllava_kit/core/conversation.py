@@ -83,18 +83,32 @@ def from_messages(
     return _Turns({}, modalities, name).of_messages(messages)
 
 
-def from_row(row: Mapping[str, Any], modalities: Mapping[str, ModalitySpec], *, name: str = "row") -> Conversation:
+def from_row(
+    row: Mapping[str, Any],
+    modalities: Mapping[str, ModalitySpec],
+    *,
+    name: str = "row",
+    unread: Collection[str] = (),
+) -> Conversation:
     """A row -> a conversation.
 
     A row holds ``conversations`` (``from``, ``value``) or ``messages`` (``role``, ``content``) and, under a modality's
     name or its plural, a source or a list of them. They stand in the text in order: at its placeholders, and at the
     parts of messages that name no source. In messages of a row without such a column a placeholder is text.
 
+    Args:
+        unread: other modalities; an item of one of them is not left out without a word.
+
     Raises:
-        KitError: as many placeholders as sources are expected; names the row, the modality and both numbers.
+        KitError: as many placeholders as sources are expected; names the row, the modality and both numbers. An item
+            that is not read.
     """
     row = present(row)
     name = f"{name} {shown(row['id'])}" if "id" in row else name
+    for column in columns_of(unread):
+        if column in row and as_list(row[column]):
+            reads = ", ".join(modalities) or "text only"
+            raise KitError(f"{name}: has {column!r}, which the model does not read; it reads {reads}")
     turns = _Turns(_columns(row, modalities, name), modalities, name)
     if "messages" in row:
         return turns.of_messages(row["messages"])

@@ -162,7 +162,7 @@ def _call_hooks(manager: pluggy.PluginManager, module: object) -> list[Spec]:
 def _checked(hook: str, expected: type[Spec], offered: object) -> list[Spec]:
     if not isinstance(offered, Iterable):
         raise TypeError(f"{hook} must return an iterable of {expected.__name__}, got {type(offered).__name__}")
-    specs = []
+    specs: list[Spec] = []
     for spec in offered:
         if len(specs) == MAX_SPECS:
             raise ValueError(f"{hook} offers more than {MAX_SPECS}; a family of names is one spec with a pattern")

@@ -9,7 +9,6 @@ from typing import Any
 
 from ..core.absence import absent, present
 from ..core.conversation import check_text, split_placeholders
-from ..core.discovery import discover
 from ..core.errors import KitError
 from ..core.files import shown
 from ..core.item_sources import as_list, columns_of
@@ -42,9 +41,7 @@ def read_questions(
         raise KitError("a column of texts goes with a prompt that asks about the rows' items; give --prompt, too")
     pairs = None if prompt is None else _pairs(prompt, text or "text", processor.specs)
     rows = Source(path=str(path), root=None if root is None else str(root)).rows()
-    if pairs is None:
-        _check_modalities(rows, processor.specs)
-    else:
+    if pairs is not None:
         rows = [_asked_about(row, pairs, processor.specs) for row in rows]
     located = (with_root(row.values, processor.specs, row.root) for row in rows)
     return [question(values, processor, name=row.name) for row, values in zip(rows, located, strict=True)]
@@ -83,19 +80,6 @@ def question(row: Mapping[str, Any], processor: TinyLlavaProcessor, *, name: str
         choices=choices,
         category=check_text(str(row.get("category", "")), name),
     )
-
-
-def _check_modalities(rows: Sequence[Row], read: Mapping[str, ModalitySpec]) -> None:
-    """
-    Raises:
-        KitError: a row names an item of an installed modality that the model does not read.
-    """
-    others = columns_of({offer.spec.name for offer in discover().of_kind("modality")} - read.keys())
-    for row in rows:
-        for column in sorted(others.keys() & row.values.keys()):
-            if as_list(row.values[column]):
-                reads = ", ".join(read) or "text only"
-                raise KitError(f"{row.label}: has {column!r}, which the model does not read; it reads {reads}")
 
 
 def _pairs(prompt: str, text: str, modalities: Mapping[str, ModalitySpec]) -> Pairs:
