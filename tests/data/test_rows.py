@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import os
+import socket
 import sys
 
 import pytest
 
+from tinyllava_kit.core import files
 from tinyllava_kit.core.errors import KitError
+from tinyllava_kit.data import json_rows
 from tinyllava_kit.data.rows import read_rows, with_root
 
 ROWS = [{"id": 1, "text": "naïve\u2028line"}, {"id": 2, "text": 'a "word", another'}, {"id": 3, "text": ""}]
@@ -38,7 +43,7 @@ def test_a_table_is_rows_of_texts_under_its_head_line(tmp_path, name, mark, begi
     text = f'{begin}id{mark}text\r\n1{mark}"a{mark}""b""\nc"\r\n2{mark}\r\n'
     assert read_rows(write(tmp_path / name, text)) == [
         {"id": "1", "text": f'a{mark}"b"\nc'},
-        {"id": "2", "text": ""},
+        {"id": "2"},
     ]
 
 
@@ -47,9 +52,9 @@ def test_a_table_is_rows_of_texts_under_its_head_line(tmp_path, name, mark, begi
     [
         ("rows.json", '[{"id": 1},\n {"id": }]', r"rows\.json line 2, column 9: not JSON: Expecting value"),
         ("rows.jsonl", '{"id": 1}\n\n{"id": 2,}\n', r"rows\.jsonl line 3, column 10: not JSON"),
-        ("rows.json", '{"id": 1}', r"rows\.json: wants a list of rows, like \[\{'id'"),
+        ("rows.json", "1", r"rows\.json: wants a list of rows, like \[\{'id'"),
         ("rows.json", "[1, 2]", r"rows\.json: wants a list of rows"),
-        ("rows.jsonl", "[]\n", r"rows\.jsonl: wants a list of rows"),
+        ("rows.jsonl", "[[]]\n", r"rows\.jsonl: wants a list of rows"),
         ("rows.json", "[]", r"rows\.json: has no rows"),
         ("rows.jsonl", "\n", r"rows\.jsonl: has no rows"),
         ("rows.csv", "id,text\n", r"rows\.csv: has no rows"),
@@ -57,7 +62,7 @@ def test_a_table_is_rows_of_texts_under_its_head_line(tmp_path, name, mark, begi
         ("rows.csv", "id,text\n1,a\n2\n", r"rows\.csv row 2: has another number of fields than the head line"),
         ("rows.csv", "id,text\n1,a,b\n", r"rows\.csv row 1: has another number of fields"),
         ("rows.csv", 'id,text\n1,"a\n', r"rows\.csv line 2: unexpected end of data"),
-        ("rows.json", b"\xff\xfe", r"cannot read data '.*rows\.json': 'utf-8' codec can't decode"),
+        ("rows.json", b"\xff\xfa", r"cannot read data '.*rows\.json': 'utf-8' codec can't decode"),
     ],
 )
 def test_what_is_not_rows_is_refused_by_name_and_place(tmp_path, name, text, message):
@@ -118,3 +123,130 @@ def test_a_name_that_is_nearly_right_is_advised(tmp_path):
         list(read_rows(tmp_path / "trian.json"))
     with pytest.raises(KitError, match="no such file; check the path; its folder is not there"):
         list(read_rows(tmp_path / "gone" / "train.json"))
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.JSON", "rows.jsonl", "rows.JSONL", "rows.txt"])
+@pytest.mark.parametrize("kind", ["list", "lines"])
+def test_json_is_read_by_its_content_whatever_the_ending_says(tmp_path, name, kind):
+    text = json.dumps(ROWS, indent=1) if kind == "list" else "\n".join(map(json.dumps, ROWS))
+    assert read_rows(write(tmp_path / name, text)) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("mark", "encoding"),
+    [
+        (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF16_LE, "utf-16-le"),
+        (codecs.BOM_UTF16_BE, "utf-16-be"),
+        (codecs.BOM_UTF32_LE, "utf-32-le"),
+    ],
+)
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl", "rows.CSV"])
+def test_a_byte_order_mark_says_how_a_file_is_written(tmp_path, mark, encoding, name):
+    text = "id,text\n1,naïve\u2028line\n" if name.endswith("CSV") else json.dumps([ROWS[0]], ensure_ascii=False)
+    (row,) = read_rows(write(tmp_path / name, mark + text.encode(encoding)))
+    assert row["text"] == ROWS[0]["text"]
+
+
+def test_items_that_lie_over_the_borders_of_what_is_read_at_once_are_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_rows, "_CHUNK", 7)
+    assert read_rows(write(tmp_path / "rows.json", json.dumps(ROWS, indent=3))) == ROWS
+    text = '[{"id": 1},\n {"id": [1, 2, 3],\n "a": tru}]'
+    with pytest.raises(KitError, match=r"rows\.json line 3, column 7: not JSON: Expecting value"):
+        read_rows(write(tmp_path / "rows.json", text))
+    for text, message in (
+        ('[{"id": 1} {"id": 2}]', r"line 1, column 12: not JSON: Expecting ',' delimiter"),
+        ('[{"id": 1}', r"column 11: not JSON: Expecting ',' delimiter"),
+        ('[{"id": 1}]\n]', "line 2, column 1: not JSON: Extra data"),
+        ('[{"id": 1},]', "column 12: not JSON: Expecting value"),
+        ('[{"id": "1', "column 9: not JSON: Unterminated string"),
+    ):
+        with pytest.raises(KitError, match=message):
+            read_rows(write(tmp_path / "rows.json", text))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 200_000, "stand in one another more than 100 deep"),
+        ('[{"a": ' + "[" * 150 + "]" * 150 + "}]", "stand in one another more than 100 deep"),
+        ('{"a": ' * 200_000, "stand in one another more than 100 deep"),
+        ('[{"id": ' + "9" * 5000 + "}]", "holds a number of thousands of digits"),
+        ('{"id": ' + "9" * 5000 + "}", "holds a number of thousands of digits"),
+    ],
+)
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl"])
+def test_json_past_the_bounds_is_one_line(tmp_path, name, text, message):
+    with pytest.raises(KitError, match=rf"{name} line 1.*{message}") as error:
+        read_rows(write(tmp_path / name, text))
+    assert len(str(error.value)) < 500
+
+
+def test_lists_and_mappings_within_the_bounds_are_read(tmp_path):
+    text = '[{"a": ' + "[" * 98 + "]" * 98 + "}]"
+    assert read_rows(write(tmp_path / "rows.json", text)) == json.loads(text)
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl", "rows.csv"])
+def test_a_line_without_an_end_is_refused_before_it_is_read(tmp_path, monkeypatch, name):
+    for module in (files, json_rows):
+        monkeypatch.setattr(module, "MAX_LINE", 1000)
+    monkeypatch.setattr(json_rows, "_CHUNK", 100)
+    text = {"rows.json": '[{"id": "', "rows.jsonl": '{"id": "', "rows.csv": "id\n"}[name] + "a" * 2001
+    with pytest.raises(KitError, match=rf"{name} line \d.*longer than 0 Mi characters"):
+        read_rows(write(tmp_path / name, text))
+
+
+def pipe(path):
+    os.mkfifo(path)
+
+
+def bound(path):
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+@pytest.mark.parametrize(("make", "what"), [(pipe, "is a pipe"), (bound, "is a socket")])
+@pytest.mark.parametrize("ending", ["json", "jsonl", "csv", "parquet", "tar"])
+def test_what_is_no_file_is_not_waited_for(tmp_path, monkeypatch, make, what, ending):
+    monkeypatch.chdir(tmp_path)  # the name of a socket is short
+    make(f"rows.{ending}")
+    with pytest.raises(KitError, match=rf"cannot read data 'rows\.{ending}': {what} and not a file"):
+        read_rows(f"rows.{ending}")
+
+
+@pytest.mark.parametrize("name", ["a\0.json", "a\ud83d.json", "a" * 5000 + ".json", "/dev/zero"])
+def test_a_name_that_no_file_can_have_is_one_short_line(name):
+    with pytest.raises(KitError, match="cannot read data '") as error:
+        read_rows(name)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 500
+    str(error.value).encode()
+
+
+def test_what_is_absent_is_no_part_of_a_row(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"id": [1, 2], "text": ["a", None], "n": [1.0, float("nan")], "image": [None, "a.png"]})
+    table.to_parquet(tmp_path / "rows.PARQUET")
+    table.to_json(tmp_path / "rows.json", orient="records")
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    (tmp_path / "rows.jsonl").write_text('{"id": 1, "text": "a", "n": 1.0}\n{"id": 2, "n": NaN, "image": "a.png"}\n')
+    expected = [{"id": 1, "text": "a", "n": 1.0}, {"id": 2, "image": "a.png"}]
+    for name in ("rows.PARQUET", "rows.json", "rows.jsonl"):
+        assert read_rows(tmp_path / name) == expected
+    assert read_rows(tmp_path / "rows.csv") == [{name: str(value) for name, value in row.items()} for row in expected]
+
+
+def test_columns_of_several_items_and_files_in_mappings_are_taken_from_the_root():
+    row = {
+        "images": ["a.png", "https://x.org/b.png", "data:image/png;base64,AAAA"],
+        "image": {"bytes": None, "path": "c"},
+    }
+    assert with_root(row, ["image"], "data") == {
+        "images": ["data/a.png", "https://x.org/b.png", "data:image/png;base64,AAAA"],
+        "image": {"bytes": None, "path": "data/c"},
+    }
+    part = {"type": "image_url", "image_url": {"url": "a.png"}}
+    assert with_root({"messages": [{"role": "user", "content": [part]}]}, ["image"], "data")["messages"] == [
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data/a.png"}}]}
+    ]

@@ -112,7 +112,7 @@ def test_relative_names_are_taken_from_the_root(processor, tmp_path):
         ({"messages": [{"role": "user", "content": None}]}, "message 0: content is None; expected a text, or a list"),
         ({"messages": [{"role": "user", "content": [3]}]}, r"message 0: content is \[3\]; expected a text, or a list"),
         ({"messages": [{"role": ["user"], "content": "a"}]}, r"message 0: role \['user'\]"),
-        ({"question": "q?", "answers": [None]}, "an answer is None; expected a text"),
+        ({"question": "q?", "answers": [["x"]]}, r"an answer is \['x'\]; expected a text"),
         ({"question": "q?", "choices": ["x", "y"], "answer": 2}, "the answer 2 is none of the choices 'x', 'y'"),
         ({"question": "q?", "choices": ["x", "y"], "answer": "C"}, "the answer 'C' is none of the choices"),
         ({"question": "<image>?", "image": ["a", "b"]}, "the text has 1 <image> and the row names 2 image"),

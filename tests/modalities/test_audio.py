@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import os
+import struct
 import sys
 import wave
 from pathlib import Path
@@ -273,9 +276,19 @@ def test_undecoded_rows_of_datasets_are_read(tmp_path):
     np.testing.assert_array_equal(read({"bytes": None, "path": str(path)}).samples, TONE)
 
 
+def decode_the_last_sample_alone(monkeypatch):
+    decode = soundfile.SoundFile.read
+
+    def read_one(self, frames=-1, **how):
+        assert (frames, self.tell()) == (1, self.frames - 1)
+        return decode(self, frames, **how)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", read_one)
+
+
 def test_the_size_is_in_seconds_and_needs_no_decoding(tmp_path, monkeypatch):
     path = write(tmp_path / "a.flac")
-    monkeypatch.setattr(soundfile.SoundFile, "read", None)
+    decode_the_last_sample_alone(monkeypatch)
     assert AudioModality().measure(str(path)) == pytest.approx(len(TONE) / RATE)
     with pytest.raises(KitError, match=r"cannot open .*no\.wav"):
         AudioModality().measure(str(tmp_path / "no.wav"))
@@ -286,7 +299,7 @@ def test_an_outline_is_as_long_as_the_sound_and_takes_no_memory(tmp_path, monkey
     path = tmp_path / name
     soundfile.write(path, np.tile(TONE, 5)[:-7], 16_000)
     sound = read(str(path))
-    monkeypatch.setattr(soundfile.SoundFile, "read", None)
+    decode_the_last_sample_alone(monkeypatch)
     for source in (str(path), {"bytes": path.read_bytes(), "path": str(path)}, sound):
         outline = AudioModality().outline(source)
         assert (len(outline.samples), outline.rate_hz, outline.name) == (len(sound.samples), 16_000, str(path))
@@ -371,3 +384,170 @@ def test_a_sound_that_cannot_be_written_is_one_line(name: str, message: str, tmp
     with pytest.raises(KitError, match=message):
         AudioModality().write(Waveform(np.zeros(4, np.float32), 8000, "it"), str(tmp_path / name))
     assert list(tmp_path.iterdir()) == []
+
+
+PCM = (TONE * 32767).astype("<i2")
+HEAD = 44  # of a wav file without more chunks
+
+
+def wav(*, riff=None, data=None, before=b"", behind=b"", rate=RATE):
+    """A wav file with these sizes in its header, or those that are right."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setparams((1, 2, rate, 0, "NONE", ""))
+        writer.writeframes(PCM.tobytes())
+    raw = file.getvalue()
+    size = struct.pack("<I", len(PCM) * 2 if data is None else data)
+    body = raw[8:36] + before + b"data" + size + raw[HEAD:] + behind
+    return b"RIFF" + struct.pack("<I", len(body) if riff is None else riff) + body
+
+
+def chunk(size, content, *, pad=True):
+    return b"JUNK" + struct.pack("<I", size) + content + b"\0" * (size % 2 if pad else 0)
+
+
+WHOLE = len(wav()) - 8
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *(wav(riff=WHOLE + more) for more in (-1, 1, 8, 10_000, -WHOLE, 0x7FFF_0000 - WHOLE)),
+        *(wav(riff=riff, data=0) for riff in (0, 36, WHOLE, 0xFFFF_FFFF)),
+        *(wav(data=data) for data in (0x7FFF_FFFF, 0xFFFF_FFFF, 0x8000_0000)),
+        wav(before=chunk(5, b"abcde")),
+        wav(before=chunk(5, b"abcde", pad=False)),
+        wav(before=chunk(0, b"") * 20),
+        wav(behind=chunk(4, b"abcd")),
+        wav(behind=b"data" + struct.pack("<I", 2) + b"ab"),
+        wav(behind=b"rubbish"),
+        wav(before=chunk(4, b"data")),
+    ],
+)
+def test_a_wav_is_its_samples_whatever_stands_about_them(tmp_path, raw):
+    path = tmp_path / "a.WAV"
+    path.write_bytes(raw)
+    for source in (path, raw, {"bytes": raw, "path": "a.wav"}):
+        sound = read(source)
+        rest = len(sound.samples) - len(PCM)
+        assert 0 <= rest <= 4  # a size that was never written ends with the file
+        np.testing.assert_array_equal(sound.samples[: len(PCM)], PCM / np.float32(32768))
+        assert len(AudioModality().outline(source).samples) == len(sound.samples)
+
+
+def encoded(samples, **kwargs):
+    file = io.BytesIO()
+    soundfile.write(file, samples, 16_000, **kwargs)
+    return file.getvalue()
+
+
+KINDS = [
+    {"format": "WAV"},
+    {"format": "WAV", "endian": "BIG"},
+    {"format": "WAV", "subtype": "IMA_ADPCM"},
+    {"format": "WAVEX"},
+    {"format": "RF64"},
+    {"format": "W64"},
+    {"format": "AIFF"},
+    {"format": "AU"},
+    {"format": "CAF"},
+    {"format": "FLAC"},
+    {"format": "MP3"},
+    {"format": "OGG"},
+    {"format": "OGG", "subtype": "OPUS"},
+]
+CUT = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "FLAC", "MP3"}  # what is refused
+
+
+def given(call, source):
+    try:
+        return len(call(source).samples)
+    except KitError:
+        return "refused"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: "-".join(kind.values()))
+@pytest.mark.parametrize("without_length", [False, True])
+def test_header_and_decoding_agree_on_what_a_cut_file_gives(kind, without_length):
+    raw = encoded(np.tile(TONE, 9), **kind)
+    if without_length:
+        if kind["format"] != "MP3":
+            pytest.skip("mp3 alone may lack its length")
+        raw = raw[raw.find(raw[:2], 4) :]
+    whole = given(read, raw)
+    assert whole != "refused"
+    for size in (len(raw) - 1, len(raw) * 9 // 10, len(raw) // 2, 60):
+        found = given(read, raw[:size])
+        assert given(AudioModality().outline, raw[:size]) == found
+        if kind["format"] in CUT and not without_length:
+            assert found == "refused"
+        elif found != "refused":
+            assert found < whole
+
+
+def test_a_header_that_was_never_finished_is_named_where_the_end_is_not_known():
+    raw = encoded(TONE, format="W64")
+    at = raw.find(b"data\xf3") + 16
+    with pytest.raises(KitError, match="its header was never finished: it says no samples, and 6002 bytes"):
+        read(raw[:at] + bytes(8) + raw[at + 8 :])
+
+
+def test_a_wav_without_samples_is_empty_also_where_chunks_follow():
+    raw = wav()[:HEAD]
+    for behind in (b"", chunk(4, b"abcd"), chunk(3, b"abc")):
+        with pytest.raises(KitError, match="is empty"):
+            read(raw[:40] + bytes(4) + behind)
+
+
+def test_sounds_are_bounded_by_what_they_decode_to(tmp_path, monkeypatch):
+    monkeypatch.setattr(audio, "MAX_BYTES", 1 << 20)
+    path = tmp_path / "a.ogg"
+    soundfile.write(path, np.zeros((1 << 18) + 1, np.float32), 8000)
+    assert path.stat().st_size < 5000
+    decode = soundfile.SoundFile.read
+    monkeypatch.setattr(soundfile.SoundFile, "read", None)  # known from the header
+    for call in (read, AudioModality().outline, AudioModality().measure):
+        with pytest.raises(KitError, match=r"a\.ogg' has more samples than 1 MiB hold, 32 s at 8000 Hz; cut it"):
+            call(path)
+    monkeypatch.setattr(soundfile.SoundFile, "read", decode)
+    monkeypatch.setattr(audio, "_check_length", lambda frames, *_: frames > 1 << 18 and pytest.fail("decoded on"))
+    soundfile.write(path, np.zeros(1 << 18, np.float32), 8000)
+    assert len(read(path).samples) == 1 << 18
+
+
+def test_a_header_that_lies_is_found_out_while_the_sound_is_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(audio, "MAX_BYTES", 4000)
+    monkeypatch.setattr(audio, "_BLOCK", 500)
+    monkeypatch.setattr(soundfile.SoundFile, "frames", 10)
+    monkeypatch.setattr(soundfile.SoundFile, "seekable", lambda _: False)
+    with pytest.raises(KitError, match="has more samples than 0 MiB hold"):
+        read(write(tmp_path / "a.wav"))
+
+
+@pytest.mark.parametrize("call", [AudioModality().read, AudioModality().outline, AudioModality().measure])
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, call):
+    os.mkfifo(tmp_path / "pipe.wav")
+    for source, message in (
+        (tmp_path / "pipe.wav", r"cannot open '.*pipe\.wav': is a pipe and not a file"),
+        ({"bytes": None, "path": str(tmp_path / "pipe.wav")}, "is a pipe"),
+        ("/dev/zero", "cannot open '/dev/zero': is a device and not a file"),
+        ("a\0.wav", r"cannot open 'a\\x00\.wav': no file can have this name"),
+        ("a\ud83d.wav", r"cannot open 'a\\ud83d\.wav': no file can have this name"),
+        ("a" * 5000, "cannot open 'aaa.*File name too long"),
+        ({"bytes": 5}, "an audio source of type int"),
+        ("https://example.com/a.wav", "sound 'https://example.com/a.wav' is an address; download it"),
+        ("file:///a.wav", "is an address"),
+        ("data:audio/wav;base64,?", "is not base64"),
+        ("data:audio/wav;base64,AAAA", "cannot decode 'data: address': "),
+    ):
+        with pytest.raises(KitError, match=message) as error:
+            call(source)
+        assert len(str(error.value)) < 400
+
+
+def test_a_sound_as_text_is_the_sound(tmp_path):
+    raw = wav()
+    text = base64.b64encode(raw).decode()
+    for source in (text, f"data:audio/wav;base64,{text}", {"bytes": text, "path": None}, {"data": text}):
+        np.testing.assert_array_equal(read(source).samples, read(raw).samples)
+        assert len(AudioModality().outline(source).samples) == len(PCM)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from transformers import AutoConfig
 
 from ..core.checkpoint import offline, read_pretrained, without_reports
 from ..core.errors import KitError
+from ..core.reading import read_mapping
 
 # Vision models that old checkpoints name without describing them: what their config.json on the hub says.
 _CLIP_L = {
@@ -101,4 +101,4 @@ class Names:
     def json(self, name: str) -> dict[str, Any] | None:
         """The ``config.json`` of a directory that is here."""
         found = self.find(name)
-        return json.loads((Path(found) / "config.json").read_text(encoding="utf-8")) if found else None
+        return read_mapping(Path(found) / "config.json") if found else None

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from .catalog import Catalog, Offer
 from .errors import KitError, near
+from .files import read_text, reason
 from .words import split_word
+
+MAX_VALUES = 100_000  # of a YAML file, what its aliases repeat counted each time
 
 _GROUPS = ("towers", "connectors", "modalities", "decoders")
 _KINDS = {"tower": "towers", "connector": "connectors", "modality": "modalities", "decoder": "decoders"}
@@ -214,18 +216,26 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     """A YAML file that holds a mapping.
 
     Raises:
-        KitError: missing, not YAML (with line and column), or not a mapping.
+        KitError: missing, not YAML (with line and column), not a mapping, or one that its aliases make endless.
     """
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise KitError(f"cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
+        data = yaml.safe_load(read_text(path))
+    except RecursionError as error:
+        raise KitError(f"{path}: lists and mappings stand in one another too deep") from error
+    except ValueError as error:  # of a date or a number that Python does not read
+        raise KitError(f"{path}: not YAML: {reason(error)}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         at = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise KitError(f"{path}{at}: not YAML: {getattr(error, 'problem', None) or error}") from error
     if not isinstance(data, dict):
         raise KitError(f"{path}: wants a mapping, got {type(data).__name__}")
+    waiting, count = [data], 0
+    while waiting and count <= MAX_VALUES:
+        each, count = waiting.pop(), count + 1
+        waiting += each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+    if waiting:
+        raise KitError(f"{path}: holds more than {MAX_VALUES} values; aliases (*) repeat lists of them")
     return data
 
 

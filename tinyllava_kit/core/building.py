@@ -22,6 +22,7 @@ from .grammar import allot, grammar_of, sizes_of
 from .interfaces import LanguageModel, Preprocessor, Tower
 from .modeling import TinyLlavaForConditionalGeneration, build_connector, build_decoder, build_tower
 from .processing import TinyLlavaProcessor
+from .sizes import bounded
 from .specs import load
 
 
@@ -134,7 +135,8 @@ def _load_language_model(part: ResolvedPart, config: TinyLlavaConfig, dtype: tor
     llm: type[LanguageModel] = load(part.offer.spec)
     if not is_donor(part.checkpoint):
         return llm.load(part.checkpoint, config.text_config, dtype)
-    language_model = llm.build(config.text_config).to(dtype)
+    with bounded(f"{part.checkpoint}: text_config"):
+        language_model = llm.build(config.text_config).to(dtype)
     Donor(part.checkpoint).fill(language_model, "language_model.")
     return language_model
 
@@ -232,7 +234,7 @@ class PartReport:
 def report(drawn: Blueprint) -> list[PartReport]:
     """Each part's parameters and tokens per item, from configurations alone."""
     config, resolved = drawn.config, drawn.resolved
-    with torch.device("meta"):
+    with torch.device("meta"), bounded("the assembly"):
         llm = load(resolved.llm.offer.spec).build(config.text_config)
         rows = [_row("llm", resolved.llm, config.component("llm"), llm)]
         for modality, part in resolved.towers.items():

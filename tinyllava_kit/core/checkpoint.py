@@ -17,6 +17,7 @@ from transformers.utils import cached_file, logging
 
 from .content import checked
 from .errors import KitError
+from .files import check_directory
 from .reading import first_line as first_line
 from .reading import read_mapping, reading
 
@@ -44,6 +45,8 @@ def read_pretrained(loader: Any, checkpoint: str, **kwargs: Any) -> Any:
     local = looks_local(checkpoint)
     if local and not Path(checkpoint).exists():
         raise KitError(f"no checkpoint directory {checkpoint!r}; give a hub name (org/name) or an existing directory")
+    if local:
+        check_directory(checkpoint)
     with reading(f"cannot read {getattr(loader, '__name__', str(loader))} from {checkpoint!r}"):
         return loader.from_pretrained(
             checkpoint, trust_remote_code=False, local_files_only=local or offline(), **kwargs

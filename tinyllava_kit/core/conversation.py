@@ -6,15 +6,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .absence import absent, present
 from .errors import KitError, near
+from .files import shown
+from .item_sources import as_list, columns_of, decoded, part_keys, part_types
 from .specs import ModalitySpec
 
 # Where an item stands in a turn's text. No file or keyboard gives a NUL, so text cannot forge an item.
 ITEM = "\x00"
 # Where a text is cut before it is tokenized, so that no control token is found across the place; nothing else.
 CUT = "\x01"
-# What names a part's source, beside the modality itself.
-SOURCE_KEYS = ("path", "url", "source")
 
 ROLES = ("system", "user", "assistant")
 # The names that LLaVA rows and OpenAI-style messages use, to ours.
@@ -73,71 +74,166 @@ def from_messages(
     """Messages with `role` and `content` -> a conversation.
 
     `content` is a string or a list of parts: a string, ``{"type": "text", "text": ...}``, or
-    ``{"type": MODALITY, MODALITY: source}`` (``path``, ``url`` and ``source`` name it as well), with ``text`` where the
-    same is known in words. Text is text: a placeholder in it is not an item.
+    ``{"type": MODALITY, MODALITY: source}`` (``path``, ``url``, ``base64`` and ``source`` name it as well), with
+    ``text`` where the same is known in words; and OpenAI's ``{"type": "MODALITY_url", "MODALITY_url": {"url": ...}}``
+    and ``{"type": "input_MODALITY", "input_MODALITY": {"data": ...}}``. Text is text: a placeholder in it is not an
+    item.
 
     Raises:
         KitError: an unknown role or part; names the message.
     """
-    turns, items = [], []
-    for index, message in enumerate(_mappings(messages, name, "messages")):
-        where = f"{name}: message {index}"
-        role = _role(message.get("role"), where)
-        text = ""
-        content = message.get("content", "")
-        parts = [content] if isinstance(content, (str, Mapping)) else content
-        for part in parts if isinstance(parts, (list, tuple)) else [None]:
-            if not isinstance(part, (str, Mapping)):
-                raise KitError(f"{where}: content is {content!r}; expected a text, or a list of texts and parts")
-            if isinstance(part, str) or part.get("type", "text") == "text":
-                text += _clean(part if isinstance(part, str) else part.get("text"), where)
-            else:
-                items.append(_item_part(part, modalities, where, name))
-                text += ITEM
-        turns.append(Turn(role, text))
-    return Conversation(tuple(turns), tuple(items), name)
+    return _Turns({}, modalities, name).of_messages(messages)
 
 
-def from_row(row: Mapping[str, Any], modalities: Mapping[str, ModalitySpec], *, name: str = "row") -> Conversation:
-    """A LLaVA row -> a conversation; rows with `messages` are taken as messages.
+def from_row(
+    row: Mapping[str, Any],
+    modalities: Mapping[str, ModalitySpec],
+    *,
+    name: str = "row",
+    unread: Collection[str] = (),
+) -> Conversation:
+    """A row -> a conversation.
 
-    A row holds ``conversations`` (``from``, ``value``) and, under a modality's name, a source or a list of them;
-    the placeholders in the text stand for them in order.
+    A row holds ``conversations`` (``from``, ``value``) or ``messages`` (``role``, ``content``) and, under a modality's
+    name or its plural, a source or a list of them. They stand in the text in order: at its placeholders, and at the
+    parts of messages that name no source. In messages of a row without such a column a placeholder is text.
+
+    Args:
+        unread: other modalities; an item of one of them is not left out without a word.
 
     Raises:
-        KitError: as many placeholders as sources are expected; names the row, the modality and both numbers.
+        KitError: as many placeholders as sources are expected; names the row, the modality and both numbers. An item
+            that is not read.
     """
-    name = f"{name} {row['id']!r}" if "id" in row else name
+    row = present(row)
+    name = f"{name} {shown(row['id'])}" if "id" in row else name
+    for column in columns_of(unread):
+        if column in row and as_list(row[column]):
+            reads = ", ".join(modalities) or "text only"
+            raise KitError(f"{name}: has {column!r}, which the model does not read; it reads {reads}")
+    turns = _Turns(_columns(row, modalities, name), modalities, name)
     if "messages" in row:
-        return from_messages(row["messages"], modalities, name=name)
+        return turns.of_messages(row["messages"])
     if "conversations" not in row:
-        raise KitError(f"{name}: wants 'conversations' or 'messages', has {', '.join(map(repr, row)) or 'nothing'}")
-    sources = {modality: _as_list(row.get(modality)) for modality in modalities}
-    waiting = {modality: iter(given) for modality, given in sources.items()}
-    placeholders = {spec.token.placeholder: modality for modality, spec in modalities.items()}
-    counts = dict.fromkeys(modalities, 0)
-    turns, items = [], []
-    for index, said in enumerate(_mappings(row["conversations"], name, "conversations")):
-        where = f"{name}: turn {index}"
-        role = _role(said.get("from"), where)
-        text = ""
-        for piece in split_placeholders(_clean(said.get("value"), where), placeholders):
-            modality = placeholders.get(piece)
-            if modality is None:
-                text += piece
-                continue
-            counts[modality] += 1
-            items.append(Item(modality, next(waiting[modality], None), name=name))
-            text += ITEM
-        turns.append(Turn(role, text))
-    for modality, given in sources.items():
-        if counts[modality] != len(given):
-            placeholder = modalities[modality].token.placeholder
+        raise KitError(f"{name}: wants 'conversations' or 'messages', has {', '.join(map(shown, row)) or 'nothing'}")
+    return turns.of_conversations(row["conversations"])
+
+
+def check_text(text: Any, where: str) -> str:
+    """
+    Raises:
+        KitError: no text, or one with half of a character, a UTF-16 surrogate alone, which nothing can write or read.
+    """
+    if not isinstance(text, str):
+        raise KitError(f"{where}: wants text, got {type(text).__name__}")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            half, around = ascii(text[error.start]), ascii(text[max(error.start - 20, 0) : error.start + 20])
+            raise KitError(f"{where}: holds {half}, half of a character, at {around}; write the text anew") from error
+    return text
+
+
+class _Turns:
+    """The turns of one conversation, and the items in them: those that parts give, and those of columns, in order."""
+
+    def __init__(self, columns: Mapping[str, list[Any]], modalities: Mapping[str, ModalitySpec], name: str) -> None:
+        self.columns, self.modalities, self.name = columns, modalities, name
+        self.asked: dict[str, int] = dict.fromkeys(columns, 0)  # how many items of a column the text takes
+        self.unused = {modality: set(range(len(given))) for modality, given in columns.items()}
+        self.types = part_types(modalities)
+        self.items: list[Item] = []
+
+    def of_messages(self, messages: Any) -> Conversation:
+        """`messages`: mappings with `role` and `content`."""
+        turns = []
+        for index, message in enumerate(_mappings(messages, self.name, "messages")):
+            where = f"{self.name}: message {index}"
+            role, content = _role(message.get("role"), where), message.get("content", "")
+            parts = [content] if isinstance(content, (str, Mapping)) else content
+            parts = parts if isinstance(parts, (list, tuple)) else [None]
+            turns.append(Turn(role, "".join(self._part(part, where, content) for part in parts)))
+        return self._whole(turns)
+
+    def of_conversations(self, said: Any) -> Conversation:
+        """`said`: mappings with `from` and `value`, in which placeholders stand for items."""
+        turns = []
+        for index, each in enumerate(_mappings(said, self.name, "conversations")):
+            where = f"{self.name}: turn {index}"
+            turns.append(Turn(_role(each.get("from"), where), self._text(each.get("value"), where, self.modalities)))
+        return self._whole(turns)
+
+    def _part(self, part: Any, where: str, content: Any) -> str:
+        if isinstance(part, str):
+            return self._text(part, where, self.columns)
+        if not isinstance(part, Mapping):
+            raise KitError(f"{where}: content is {shown(content)}; expected a text, or a list of texts and parts")
+        kind = part.get("type", "text")
+        if kind == "text":
+            return self._text(part.get("text"), where, self.columns)
+        modality = self.types.get(kind) if isinstance(kind, str) else None
+        if modality is None:
+            raise KitError(f"{where}: part of type {shown(kind)}; {near(str(kind), ['text', *self.modalities])}")
+        text = None if absent(part.get("text")) else clean(part["text"], where)
+        given = [part[key] for key in part_keys(modality) if not absent(part.get(key)) and part[key] != ""]
+        if given:
+            self.items.append(Item(modality, decoded(given[0], where), text, self.name))
+        elif modality in self.columns:
+            self._take(modality, where, part.get("index"), text)
+        else:
             raise KitError(
-                f"{name}: the text has {counts[modality]} {placeholder} and the row names {len(given)} {modality} "
-                f"source(s); give one for each"
+                f"{where}: a part of type {kind!r} names no source; write {{'type': {kind!r}, {modality!r}: FILE}}, "
+                f"or give the row a column {modality!r}"
             )
-    return Conversation(tuple(turns), tuple(items), name)
+        return ITEM
+
+    def _text(self, text: Any, where: str, modalities: Collection[str]) -> str:
+        """A text whose placeholders of these modalities stand for items of the columns."""
+        placeholders = {self.modalities[modality].token.placeholder: modality for modality in modalities}
+        pieces = []
+        for piece in split_placeholders(clean(text, where), placeholders):
+            if piece in placeholders:
+                self._take(placeholders[piece], where)
+            pieces.append(ITEM if piece in placeholders else piece)
+        return "".join(pieces)
+
+    def _take(self, modality: str, where: str, index: Any = None, text: str | None = None) -> None:
+        """The item of the column that is next, or the one that a part names by its `index`."""
+        given = self.columns.get(modality, [])
+        number = self.asked.get(modality, 0)
+        self.asked[modality] = number + 1
+        if isinstance(index, int) and 0 <= index < len(given):
+            number = index
+        self.unused.get(modality, set()).discard(number)
+        source = given[number] if number < len(given) else None  # counted, and refused with the whole row
+        self.items.append(Item(modality, decoded(source, where), text, self.name))
+
+    def _whole(self, turns: Sequence[Turn]) -> Conversation:
+        for modality, count in self.asked.items():
+            given = self.columns.get(modality, [])
+            if count != len(given) or self.unused.get(modality):
+                placeholder = self.modalities[modality].token.placeholder
+                raise KitError(
+                    f"{self.name}: the text has {count} {placeholder} and the row names {len(given)} {modality} "
+                    f"source(s); give one for each"
+                )
+        return Conversation(tuple(turns), tuple(self.items), self.name)
+
+
+def _columns(row: Mapping[str, Any], modalities: Collection[str], name: str) -> dict[str, list[Any]]:
+    """The sources that a row names in columns, by modality.
+
+    Raises:
+        KitError: a modality has two columns.
+    """
+    found: dict[str, str] = {}
+    for column, modality in columns_of(modalities).items():
+        if column in row and (as_list(row[column]) or modality not in found):
+            if modality in found and as_list(row[found[modality]]):
+                raise KitError(f"{name}: has both {found[modality]!r} and {column!r}; give one of them")
+            found[modality] = column
+    return {modality: as_list(row[column]) for modality, column in found.items()}
 
 
 def split_placeholders(text: str, placeholders: Sequence[str] | Mapping[str, Any]) -> Iterator[str]:
@@ -159,39 +255,22 @@ def split_placeholders(text: str, placeholders: Sequence[str] | Mapping[str, Any
         text = text[at + len(placeholder) :]
 
 
-def _item_part(part: Mapping[str, Any], modalities: Mapping[str, ModalitySpec], where: str, name: str) -> Item:
-    modality = part["type"]
-    if modality not in modalities:
-        raise KitError(f"{where}: part of type {modality!r}; {near(modality, ['text', *modalities])}")
-    for key in (modality, *SOURCE_KEYS):
-        if part.get(key) is not None:
-            text = part.get("text")
-            return Item(modality, part[key], None if text is None else _clean(text, where), name)
-    raise KitError(
-        f"{where}: a part of type {modality!r} names no source; write {{'type': {modality!r}, {modality!r}: FILE}}"
-    )
-
-
 def _mappings(given: Any, name: str, what: str) -> Sequence[Mapping[str, Any]]:
     if not isinstance(given, (list, tuple)) or not all(isinstance(each, Mapping) for each in given):
-        raise KitError(f"{name}: {what} is {given!r}; expected a list of mappings, one for each turn")
+        raise KitError(f"{name}: {what} is {shown(given)}; expected a list of mappings, one for each turn")
     return given
 
 
 def _role(role: Any, where: str) -> str:
     if not isinstance(role, str) or role not in _ROLE_NAMES:
-        raise KitError(f"{where}: role {role!r}; {near(str(role), _ROLE_NAMES)}")
+        raise KitError(f"{where}: role {shown(role)}; {near(str(role)[:40], _ROLE_NAMES)}")
     return _ROLE_NAMES[role]
 
 
-def _clean(text: Any, where: str) -> str:
-    if not isinstance(text, str):
-        raise KitError(f"{where}: wants text, got {type(text).__name__}")
-    return text.replace(ITEM, "").replace(CUT, "")
+def clean(text: Any, where: str) -> str:
+    """A text as turns hold it, without the characters that have a meaning there.
 
-
-def _as_list(value: Any) -> list[Any]:
-    """A list of sources; anything else, a pair of array and rate too, is one."""
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
+    Raises:
+        KitError: as `check_text`.
+    """
+    return check_text(text, where).replace(ITEM, "").replace(CUT, "")

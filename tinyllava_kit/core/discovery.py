@@ -16,6 +16,7 @@ from .catalog import Catalog, Offer, Plugin
 from .hookspecs import API, GROUP, GROUP_STEM, HOOKS, PROJECT
 from .specs import KINDS, Spec
 
+MAX_SPECS = 1000  # of one hook of one plugin: a generator need not end
 DISABLE = "TINYLLAVA_DISABLED_PLUGINS"
 
 
@@ -161,8 +162,10 @@ def _call_hooks(manager: pluggy.PluginManager, module: object) -> list[Spec]:
 def _checked(hook: str, expected: type[Spec], offered: object) -> list[Spec]:
     if not isinstance(offered, Iterable):
         raise TypeError(f"{hook} must return an iterable of {expected.__name__}, got {type(offered).__name__}")
-    specs = []
+    specs: list[Spec] = []
     for spec in offered:
+        if len(specs) == MAX_SPECS:
+            raise ValueError(f"{hook} offers more than {MAX_SPECS}; a family of names is one spec with a pattern")
         if not isinstance(spec, expected):
             raise TypeError(f"{hook} must return {expected.__name__} values, got {type(spec).__name__}")
         specs.append(spec)

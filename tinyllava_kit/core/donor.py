@@ -15,6 +15,7 @@ from .assembly import ResolvedPart
 from .checkpoint import INDEX, load_state, read_index, without_reports
 from .configuration import Component, TinyLlavaConfig
 from .errors import KitError
+from .files import check_directory, open_file
 from .interfaces import Preprocessor
 from .jinja import restore_template
 from .processing import SETTINGS_FILE, read_preprocessor
@@ -29,6 +30,7 @@ class Donor:
     """
 
     def __init__(self, directory: str) -> None:
+        check_directory(directory)
         self.directory = Path(directory)
         with without_reports():  # transformers wonders about the LLM's type inside
             self.config: TinyLlavaConfig = TinyLlavaConfig.from_pretrained(directory)
@@ -90,8 +92,9 @@ class Donor:
 def is_donor(checkpoint: str) -> bool:
     """Whether a checkpoint argument is a local model directory of this kit."""
     try:
-        config = json.loads((Path(checkpoint) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        with open_file(Path(checkpoint) / "config.json") as file:
+            config = json.loads(file.read())
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(config, Mapping) and config.get("model_type") == TinyLlavaConfig.model_type
 

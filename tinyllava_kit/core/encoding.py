@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from .conversation import CUT, ITEM, Span
+from .conversation import CUT, ITEM, Span, check_text
 from .errors import KitError
 from .fusion import IGNORE_INDEX, TextSpan
 
@@ -37,9 +37,10 @@ def encode_spans(spans: Sequence[Span], tokenizer: PreTrainedTokenizerBase, *, a
         are None where nothing in it is learned.
 
     Raises:
-        KitError: something is to be learned, and the tokenizer does not say which characters a token covers.
+        KitError: something is to be learned, and the tokenizer does not say which characters a token covers; the text
+            holds half of a character.
     """
-    text = "".join(span.text for span in spans)
+    text = check_text("".join(span.text for span in spans), "the conversation")
     learned = [span.learn for span in spans for _ in span.text]  # of each character
     pieces = re.split(f"([{ITEM}{CUT}])", text)  # text, mark, text, mark, ..., text
     encoded = _tokenize([piece for piece in pieces[::2] if piece], tokenizer, offsets=True in learned)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .files import check_directory, open_file
+
 
 def open_if_foreign(path: str | os.PathLike[str], **how: Any) -> Any:
     """Another project's checkpoint, where `path` is a directory of one, as ``tinyllava_kit.open_foreign`` opens it.
@@ -16,10 +18,12 @@ def open_if_foreign(path: str | os.PathLike[str], **how: Any) -> Any:
     and a hub name.
 
     Raises:
-        KitError: of no layout that is read, or damaged.
+        KitError: of no layout that is read, or damaged, or with a pipe, a socket or a device among its files.
     """
+    check_directory(path)
     try:
-        config = json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))
+        with open_file(Path(path) / "config.json") as file:
+            config = json.loads(file.read())
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(config, Mapping) or is_ours(config):

@@ -49,6 +49,7 @@ from .prompts import PromptText, TextOnly, apart, check_cache, check_way, prompt
 from .reading import reading
 from .replaced import whole_weights
 from .saving import HUB_ARGUMENTS
+from .sizes import bounded
 from .specs import load
 
 Items = Mapping[str, Mapping[str, Tensor]]
@@ -209,7 +210,8 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         if not isinstance(config.text_config, PreTrainedConfig):
             raise KitError("config.json: the model has no text_config, the configuration of its LLM")
         self.llm_interface: type[LanguageModel] = load(config.component("llm").offer("llm", catalog).spec)
-        self.language_model = language_model or self.llm_interface.build(config.text_config)
+        with bounded("config.json: text_config"):
+            self.language_model = language_model or self.llm_interface.build(config.text_config)
         config.text_config = self.language_model.config  # one truth; generate makes its masks from this one
         self.towers = nn.ModuleDict(towers or {m: build_tower(config, m, catalog) for m in config.towers})
         self.connectors = nn.ModuleDict(
@@ -812,7 +814,8 @@ def build_tower(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> Tow
     """The tower of a modality, without weights."""
     component = config.component("tower", modality)
     tower = load(component.offer("tower", catalog).spec)
-    with reading(f"config.json: towers.{modality}.config: no {component.name!r} can be made of it"):
+    where = f"config.json: towers.{modality}.config"
+    with reading(f"{where}: no {component.name!r} can be made of it"), bounded(where):
         return tower(component.config)
 
 
@@ -827,7 +830,7 @@ def build_connector(config: TinyLlavaConfig, modality: str, catalog: Catalog) ->
     where = f"config.json: connectors.{modality}"
     joint = checked(Joint, component.config, f"{where}.config")
     options = arguments(connector, component.options, f"{where}.options", given=tuple(Joint.__annotations__))
-    with reading(f"{where}: no {component.name!r} can be made of it"):
+    with reading(f"{where}: no {component.name!r} can be made of it"), bounded(where):
         return connector(**{"grid": None, **joint}, **options)
 
 
@@ -836,7 +839,8 @@ def build_decoder(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> D
     and its side ids."""
     component = config.component("decoder", modality)
     decoder_class: type[Decoder] = load(component.offer("decoder", catalog).spec)
-    with reading(f"config.json: decoders.{modality}.config: no {component.name!r} can be made of it"):
+    where = f"config.json: decoders.{modality}.config"
+    with reading(f"{where}: no {component.name!r} can be made of it"), bounded(where):
         if issubclass(decoder_class, HiddenDecoder):
             return decoder_class(component.config, config.text_config.hidden_size)
         decoder = decoder_class(component.config)

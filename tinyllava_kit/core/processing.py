@@ -118,6 +118,8 @@ class TinyLlavaProcessor(ChatProcessor):
             component = config.component("modality", modality)
             self.specs[modality] = component.offer("modality", catalog).spec
             self.modalities[modality]: Modality = _modality(load(self.specs[modality]), modality, component.options)
+        # in order: processes that share data say the same
+        self.unread = sorted({offer.spec.name for offer in catalog.of_kind("modality")} - self.specs.keys())
         with torch.device("meta"):  # asked for their arithmetic only
             self.connectors: dict[str, Connector] = {m: build_connector(config, m, catalog) for m in config.towers}
             self.decoders: dict[str, Decoder] = {m: build_decoder(config, m, catalog) for m in config.decoders}
@@ -207,7 +209,7 @@ class TinyLlavaProcessor(ChatProcessor):
         if isinstance(source, Conversation):
             return source
         if isinstance(source, Mapping):
-            return from_row(source, self.specs, name=name or "row")
+            return from_row(source, self.specs, name=name or "row", unread=self.unread)
         return from_messages(source, self.specs, name=name or "messages")
 
     @property

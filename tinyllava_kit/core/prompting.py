@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .conversation import ITEM, SOURCE_KEYS, Conversation, Item, Turn, split_placeholders
+from .absence import absent
+from .conversation import ITEM, Conversation, Item, Turn, clean, split_placeholders
 from .errors import KitError, near
+from .item_sources import decoded, part_keys, part_types
 from .specs import ModalitySpec
 
 # Options of transformers' processors that change nothing here, or only with these values.
@@ -83,7 +85,8 @@ def from_prompts(
         raise KitError(f"text is a {type(text).__name__}; expected a prompt or a list of prompts")
     prompts = [text] if isinstance(text, str) else list(text)
     placeholders = {spec.token.placeholder: modality for modality, spec in modalities.items()}
-    pieces = [list(split_placeholders(prompt.replace(ITEM, ""), placeholders)) for prompt in prompts]
+    texts = [clean(prompt, f"text[{number}]") for number, prompt in enumerate(prompts)]
+    pieces = [list(split_placeholders(each, placeholders)) for each in texts]
     waiting = {
         m: _sources(m, given, [sum(placeholders.get(p) == m for p in each) for each in pieces]) for m in modalities
     }
@@ -94,7 +97,8 @@ def _conversation(
     number: int, pieces: Sequence[str], placeholders: Mapping[str, str], waiting: Mapping[str, Iterator[Any]]
 ) -> Conversation:
     name = f"text[{number}]"
-    items = [Item(placeholders[p], next(waiting[placeholders[p]]), name=name) for p in pieces if p in placeholders]
+    marks = [placeholders[piece] for piece in pieces if piece in placeholders]
+    items = [Item(modality, decoded(next(waiting[modality]), name), name=name) for modality in marks]
     return Conversation((Turn("user", "".join(ITEM if p in placeholders else p for p in pieces)),), tuple(items), name)
 
 
@@ -176,7 +180,7 @@ def fill_parts(
     """Messages with a source in every part that names none, in order: ``{"type": "image"}`` gets the next picture.
 
     Args:
-        blank: where there is no next item, such a part gets an empty source: the messages are written, not read.
+        blank: where there is no next item, such a part gets one that stands for it: the messages are written, not read.
 
     Raises:
         KitError: items are left over.
@@ -206,11 +210,13 @@ def _filled(
 ) -> Any:
     if not isinstance(message, Mapping) or not isinstance(message.get("content"), (list, tuple)):
         return message
+    types = part_types(modalities)
     parts = []
     for part in message["content"]:
-        modality = part.get("type") if isinstance(part, Mapping) else None
-        if modality in modalities and all(part.get(key) is None for key in (modality, *SOURCE_KEYS)):
-            source = next(waiting.get(modality, iter(())), "" if blank else None)
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        modality = types.get(kind) if isinstance(kind, str) else None
+        if modality and all(absent(part.get(key)) or part[key] == "" for key in part_keys(modality)):
+            source = next(waiting.get(modality, iter(())), ... if blank else None)
             part = {**part, modality: _with_rate(source, given.sampling_rate)}
         parts.append(part)
     return {**message, "content": parts}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import KitError
+from .files import open_file
 
 
 def read_mapping(file: Path) -> dict[str, Any]:
@@ -18,7 +19,8 @@ def read_mapping(file: Path) -> dict[str, Any]:
         KitError: it is not there, not JSON, or not a mapping.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
+        with open_file(file) as opened:
+            content = json.loads(opened.read())  # of bytes: a byte order mark says how they are written
     except (OSError, ValueError, RecursionError) as error:
         raise KitError(f"{file}: not JSON: {first_line(error)}; download the file again") from error
     if not isinstance(content, dict):

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..core.checkpoint import first_line
 from ..core.errors import KitError
+from ..core.files import check_directory
 
 
 def saved_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -18,6 +19,7 @@ def saved_rows(path: Path) -> Iterator[dict[str, Any]]:
     """
     datasets = _datasets(f"cannot read data {str(path)!r}: a directory")
     try:
+        check_directory(path)
         table = datasets.load_from_disk(str(path))
     except (FileNotFoundError, ValueError, OSError) as error:
         raise KitError(
@@ -40,6 +42,7 @@ def named_rows(name: str, subset: str | None, split: str, *, stream: bool) -> It
     """
     datasets = _datasets(f"cannot read dataset {name!r}: it")
     try:
+        check_directory(name)
         yield from _undecoded(datasets.load_dataset(name, subset, split=split, streaming=stream))
     except KitError:
         raise

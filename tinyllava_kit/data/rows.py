@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
+from ..core.absence import present
 from ..core.errors import KitError, near
+from ..core.files import MAX_LINE, lines, open_text, reason, shown
+from ..core.item_sources import columns_of, is_name, part_keys, part_types
 from .huggingface import saved_rows
+from .json_rows import json_values
 from .shards import parquet_rows, tar_rows
 
 
@@ -26,7 +29,7 @@ class Row(NamedTuple):
     @property
     def label(self) -> str:
         """Its name and its id, as the conversation has them that is made of it."""
-        return f"{self.name} {self.values['id']!r}" if "id" in self.values else self.name
+        return f"{self.name} {shown(self.values['id'])}" if "id" in self.values else self.name
 
 
 def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -42,67 +45,54 @@ def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 def iterate_rows(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
-    """The rows of a ``.jsonl``, ``.csv``, ``.tsv``, ``.parquet`` or ``.tar`` file, one after another; of a saved
-    dataset; of any other file as a JSON list, which is read whole.
+    """The rows of a ``.csv``, ``.tsv``, ``.parquet`` or ``.tar`` file, one after another; of a saved dataset; of any
+    other file as JSON, a list of rows or a row on each line.
 
-    Sounds and pictures that lie in the rows stay undecoded (``{"bytes": ..., "path": ...}``).
+    Sounds and pictures that lie in the rows stay undecoded (``{"bytes": ..., "path": ...}``). What is absent, a null
+    or NaN of a table or an empty cell of a CSV file, is no part of its row.
 
     Raises:
         KitError: missing, not of its kind (with the line), or not rows; names the file.
     """
     path = Path(path)
-    read = saved_rows if path.is_dir() else _READERS.get(path.suffix, _json_rows)
+    read = saved_rows if os.path.isdir(path) else _READERS.get(path.suffix.lower(), _json_rows)
     for row in read(path):
         if not isinstance(row, dict):
             raise KitError(f"{path}: wants a list of rows, like [{{'id': ..., 'conversations': [...]}}]")
-        yield row
+        yield present(row)
 
 
 def _table_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows under a head line; every row as long as the head."""
+    """Rows under a head line; every row as long as the head. An empty cell is absent."""
+    csv.field_size_limit(MAX_LINE)  # of the process; the default is shorter than a picture as base64
     with _text(path) as file:
-        reader = csv.DictReader(_without_mark(file), delimiter="\t" if path.suffix == ".tsv" else ",", strict=True)
+        mark = "\t" if path.suffix.lower() == ".tsv" else ","
+        reader = csv.DictReader(lines(file, str(path)), delimiter=mark, strict=True)
         try:
             for number, row in enumerate(reader, 1):
                 if None in row or None in row.values():
                     names = list(reader.fieldnames or ())
                     raise KitError(f"{path} row {number}: has another number of fields than the head line, {names}")
-                yield row
+                yield {column: cell for column, cell in row.items() if cell != ""}
         except csv.Error as error:
             raise KitError(f"{path} line {reader.reader.line_num}: {error}") from error
 
 
 def _json_rows(path: Path) -> Iterator[Any]:
     with _text(path) as file:
-        text = file.read()
-    try:
-        rows = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise KitError(f"{path} line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from error
-    yield from rows if isinstance(rows, list) else [None]
-
-
-def _json_lines(path: Path) -> Iterator[Any]:
-    with _text(path) as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    yield json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise KitError(f"{path} line {number}, column {error.colno}: not JSON: {error.msg}") from error
+        yield from json_values(file, str(path))
 
 
 @contextmanager
 def _text(path: Path) -> Iterator[TextIO]:
-    """A file of text whose lines end in line feeds and nowhere else: a text in it may hold U+2028."""
     try:
-        with path.open(encoding="utf-8", newline="\n") as file:
+        with open_text(path) as file:
             yield file
     except FileNotFoundError:
         check_there(path)
         raise
-    except (OSError, UnicodeDecodeError) as error:
-        raise KitError(f"cannot read data {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
+    except (OSError, UnicodeError) as error:
+        raise KitError(f"cannot read data {shown(path)}: {reason(error)}") from error
 
 
 def check_there(path: str | os.PathLike[str]) -> None:
@@ -111,22 +101,15 @@ def check_there(path: str | os.PathLike[str]) -> None:
         KitError: there is no such file or directory; names one beside it that is called alike.
     """
     path = Path(path)
-    if path.exists():
+    if os.path.exists(path):
         return
-    beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+    beside = os.listdir(path.parent) if os.path.isdir(path.parent) else []
     close = get_close_matches(path.name, beside)
     advice = near(path.name, close) if close else f"check the path; its folder {'is' if beside else 'is not'} there"
-    raise KitError(f"cannot read data {str(path)!r}: no such file; {advice}")
-
-
-def _without_mark(lines: Iterable[str]) -> Iterator[str]:
-    """Without the byte order mark that some programs put in front of a file."""
-    for number, line in enumerate(lines):
-        yield line if number else line.removeprefix("\ufeff")
+    raise KitError(f"cannot read data {shown(path)}: no such file; {advice}")
 
 
 _READERS = {
-    ".jsonl": _json_lines,
     ".csv": _table_rows,
     ".tsv": _table_rows,
     ".parquet": parquet_rows,
@@ -135,32 +118,39 @@ _READERS = {
 
 
 def with_root(
-    row: Mapping[str, Any], modalities: Iterable[str], root: str | os.PathLike[str] | None
+    row: Mapping[str, Any], modalities: Collection[str], root: str | os.PathLike[str] | None
 ) -> Mapping[str, Any]:
     """A row whose relative file names are taken from the folder `root`; None: as they are."""
     if root is None:
         return row
     located = dict(row)
-    for modality in modalities:
-        if modality in row:
-            given = row[modality]
-            located[modality] = [locate(g, root) for g in given] if isinstance(given, list) else locate(given, root)
+    for column in columns_of(modalities):
+        if column in row:
+            given = row[column]
+            located[column] = [locate(g, root) for g in given] if isinstance(given, list) else locate(given, root)
     if isinstance(row.get("messages"), list):
-        located["messages"] = [_locate_parts(message, set(modalities), root) for message in row["messages"]]
+        located["messages"] = [_locate_parts(message, modalities, root) for message in row["messages"]]
     return located
 
 
 def locate(source: Any, root: str | os.PathLike[str] | None) -> Any:
-    """A relative file name from the folder `root`; what is no name stays."""
-    return str(Path(root) / source) if isinstance(source, str) and root is not None else source
+    """A relative file name from the folder `root`, also in a mapping (``path``, ``url``); what is no name stays."""
+    if root is None:
+        return source
+    if isinstance(source, Mapping) and source.get("bytes") is None:
+        return {key: locate(value, root) if key in ("path", "url") else value for key, value in source.items()}
+    return str(Path(root) / source) if isinstance(source, str) and is_name(source) else source
 
 
-def _locate_parts(message: Mapping[str, Any], modalities: set[str], root: str | os.PathLike[str]) -> Mapping[str, Any]:
+def _locate_parts(message: Any, modalities: Collection[str], root: str | os.PathLike[str]) -> Any:
     content = message.get("content") if isinstance(message, Mapping) else None
     if not isinstance(content, list):
         return message
-    keys = {*modalities, "path"}
-    parts = [
-        {k: locate(v, root) if k in keys else v for k, v in p.items()} if isinstance(p, Mapping) else p for p in content
-    ]
-    return {**message, "content": parts}
+    return {**message, "content": [_locate_part(part, modalities, root) for part in content]}
+
+
+def _locate_part(part: Any, modalities: Collection[str], root: str | os.PathLike[str]) -> Any:
+    modality = part_types(modalities).get(str(part.get("type"))) if isinstance(part, Mapping) else None
+    if modality is None:
+        return part
+    return {key: locate(value, root) if key in part_keys(modality) else value for key, value in part.items()}

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import glob
-import json
+import itertools
+import os
 import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..core.checkpoint import first_line
 from ..core.errors import KitError
+from ..core.files import check_file, open_file, parse_json, reason, shown
 
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
+_RANGE = re.compile(r"\{(\d{1,18})\.\.(\d{1,18})\}|\{([^{}]*,[^{}]*)\}")
+MAX_FILES = 100_000  # that a pattern names
+MAX_SAMPLE = 512 << 20  # bytes of a tar file's sample, which is read whole
 _ROWS_AT_ONCE = 64  # of a Parquet file: they may hold pictures
 
 
@@ -27,28 +30,37 @@ def named_files(path: str) -> list[str]:
     Raises:
         KitError: a range or a wildcard names no file.
     """
-    if Path(path).exists() or not re.search(r"[{*?\[]", path):
+    if os.path.exists(path) or not re.search(r"[{*?\[]", path):
         return [path]
-    files = []
+    files: list[str] = []
     for each in _expanded(path):
         found = sorted(glob.glob(each, recursive=True)) if re.search(r"[*?\[]", each) else [each]
-        if not found or not all(Path(file).exists() for file in found):
-            raise KitError(f"{path}: there is no file {each}")
+        if not found or not all(map(os.path.exists, found)):
+            raise KitError(f"{shown(path)}: there is no file {shown(each)}")
         files += found
+        if len(files) > MAX_FILES:
+            raise KitError(f"{shown(path)}: names more than {MAX_FILES} files; put their rows in fewer")
     return files
 
 
-def _expanded(path: str) -> list[str]:
-    """``a{1..2}{b,c}`` -> ``a1b``, ``a1c``, ``a2b``, ``a2c``; numbers as wide as the first is written."""
-    found = _RANGE.search(path)
-    if found is None:
-        return [path]
-    first, last, listed = found.groups()
-    if listed is not None:
-        between = listed.split(",")
-    else:
-        between = [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
-    return [path[: found.start()] + each + rest for each in between for rest in _expanded(path[found.end() :])]
+def _expanded(path: str) -> Iterator[str]:
+    """``a{1..2}{b,c}`` -> ``a1b``, ``a1c``, ``a2b``, ``a2c``; numbers as wide as the first is written.
+
+    Raises:
+        KitError: more than `MAX_FILES`.
+    """
+    pieces: list[list[str]] = []
+    at, count = 0, 1
+    for found in _RANGE.finditer(path):
+        first, last, listed = found.groups()
+        between = listed.split(",") if listed is not None else range(int(first), int(last) + 1)
+        count *= len(between)
+        if count > MAX_FILES:
+            raise KitError(f"{shown(path)}: names more than {MAX_FILES} files; check its ranges")
+        width = 0 if listed is not None else len(first)
+        pieces += [[path[at : found.start()]], [str(each).zfill(width) for each in between]]
+        at = found.end()
+    return map("".join, itertools.product(*pieces, [path[at:]]))
 
 
 def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -63,12 +75,12 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     except ImportError as error:
         raise KitError(f"cannot read data {str(path)!r}: a Parquet file needs pyarrow; pip install pyarrow") from error
     try:
+        check_file(path)
         with pyarrow.parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
                 yield from batch.to_pylist()
-    except (OSError, pyarrow.ArrowException) as error:
-        reason = getattr(error, "strerror", None) or first_line(error)
-        raise KitError(f"cannot read data {str(path)!r}: {reason}; expected a whole Parquet file") from error
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise KitError(f"cannot read data {shown(path)}: {reason(error)}; expected a whole Parquet file") from error
 
 
 def tar_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -82,8 +94,8 @@ def tar_rows(path: Path) -> Iterator[dict[str, Any]]:
         KitError: not a tar file, cut off, or a JSON file that is not a row; names the shard and the file.
     """
     try:
-        with tarfile.open(path, "r:") as tar:
-            key, files = "", {}
+        with open_file(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            key, files, size = "", {}, 0
             for member in tar:
                 if not member.isfile():
                     continue
@@ -91,14 +103,15 @@ def tar_rows(path: Path) -> Iterator[dict[str, Any]]:
                 stem, _, _ = name.partition(".")
                 if files and f"{folder}/{stem}" != key:
                     yield _sample(path, files)
-                    files = {}
-                key = f"{folder}/{stem}"
+                    files, size = {}, 0
+                key, size = f"{folder}/{stem}", size + member.size
+                if size > MAX_SAMPLE:  # a few bytes may claim any number, in a file with holes
+                    raise KitError(f"{path}/{shown(member.name)}: is larger than {MAX_SAMPLE >> 20} MiB")
                 files[member.name] = tar.extractfile(member).read()
             if files:
                 yield _sample(path, files)
-    except (OSError, tarfile.TarError) as error:
-        reason = getattr(error, "strerror", None) or first_line(error)
-        raise KitError(f"cannot read data {str(path)!r}: {reason}; expected a whole tar file") from error
+    except (OSError, ValueError, tarfile.TarError) as error:
+        raise KitError(f"cannot read data {shown(path)}: {reason(error)}; expected a whole tar file") from error
 
 
 def _sample(path: Path, files: dict[str, bytes]) -> dict[str, Any]:
@@ -110,14 +123,14 @@ def _sample(path: Path, files: dict[str, bytes]) -> dict[str, Any]:
         stem, _, column = name.rpartition("/")[2].partition(".")
         try:
             if column == "json":
-                row |= json.loads(content)
+                row |= parse_json(content.decode("utf-8-sig"), f"{path}/{name}")
             elif column == "txt":
                 columns[column] = content.decode()
             else:
                 columns[column] = {"bytes": content, "path": f"{path}/{name}"}
                 by_name |= dict.fromkeys((name, name.rpartition("/")[2]), columns[column])
         except (TypeError, ValueError) as error:
-            raise KitError(f"{path}/{name}: {first_line(error)}; expected a row as JSON, or text") from error
+            raise KitError(f"{path}/{name}: {reason(error)}; expected a row as JSON, or text") from error
     named = {column: _file_of(value, by_name) for column, value in row.items()}
     return {"id": stem, **columns, **named}
 

@@ -11,13 +11,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ..core.absence import absent
 from ..core.conversation import split_placeholders
 from ..core.errors import KitError
+from ..core.files import shown
 from ..core.specs import ModalitySpec
 from .huggingface import named_rows
 from .rows import Row, check_there, iterate_rows, locate
 from .shards import named_files
 
+MAX_ROWS = 100_000_000  # of an epoch
 TEXT = "{text}"  # in a prompt: where the text stands that the answer is to be an item of
 
 
@@ -67,7 +70,7 @@ class Source(Strict):
     root: str | None = None
     columns: dict[str, str] = Field(default_factory=dict)
     limit: int | None = Field(None, ge=1)
-    repeat: int = Field(1, ge=1)
+    repeat: int = Field(1, ge=1, le=10_000)
     weight: float | None = Field(None, gt=0)
     pairs: Pairs | None = None
     stream: bool = False
@@ -144,17 +147,25 @@ class Shard:
             root = os.path.dirname(self.file) if source.root is None else source.root
         for number, row in enumerate(rows):
             renamed = {ours: row[theirs] for ours, theirs in source.columns.items() if theirs in row}
-            yield Row({**row, **renamed}, f"{self.name}[{number}]", root)
+            others = {name: value for name, value in row.items() if name not in source.columns.values()}
+            yield Row({**others, **renamed}, f"{self.name}[{number}]", root)
 
 
 def shares(sizes: Sequence[int], weights: Sequence[float]) -> list[int]:
     """How many rows of each source make the shortest epoch in which each has its share and none of its rows is missing.
+
+    Raises:
+        KitError: more than `MAX_ROWS`.
 
     Example:
         >>> shares([100, 10], [1, 1])
         [100, 100]
     """
     whole = max(size / weight for size, weight in zip(sizes, weights, strict=True))
+    if whole * sum(weights) > MAX_ROWS:
+        raise KitError(
+            f"data: with these weights an epoch has more than {MAX_ROWS} rows; choose weights nearer each other"
+        )
     return [max(size, round(whole * weight)) for size, weight in zip(sizes, weights, strict=True)]
 
 
@@ -209,12 +220,12 @@ def asked(rows: Sequence[Row], pairs: Pairs, modalities: Mapping[str, ModalitySp
 def _asked(row: Row, prompt: str, pairs: Pairs, placeholder: str) -> list[dict[str, Any]]:
     values, column = row.values, pairs.item or pairs.modality
     for wanted in (column, pairs.text):
-        if values.get(wanted) is None:
-            has = ", ".join(map(repr, values))
+        if absent(values.get(wanted)):
+            has = ", ".join(map(shown, values))
             raise KitError(f"{row.name}: has no {wanted!r}; it has {has}: see the recipe's pairs")
     text = values[pairs.text]
     if not isinstance(text, str) or not text.strip():
-        raise KitError(f"{row.name}: {pairs.text!r} is {text!r}; expected a text")
+        raise KitError(f"{row.name}: {pairs.text!r} is {shown(text)}; expected a text")
     item = {"type": pairs.modality, pairs.modality: locate(values[column], row.root), "text": text}
     if pairs.answer == "item":
         asked_for = prompt.replace(TEXT, text) if TEXT in prompt else f"{prompt}\n{text}"

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from string import ascii_uppercase as LETTERS
 from typing import Any
 
-from ..core.conversation import split_placeholders
-from ..core.discovery import discover
+from ..core.absence import absent, present
+from ..core.conversation import check_text, split_placeholders
 from ..core.errors import KitError
+from ..core.files import shown
+from ..core.item_sources import as_list, columns_of
 from ..core.processing import TinyLlavaProcessor
 from ..core.specs import ModalitySpec
 from ..data.rows import Row, with_root
@@ -39,9 +41,7 @@ def read_questions(
         raise KitError("a column of texts goes with a prompt that asks about the rows' items; give --prompt, too")
     pairs = None if prompt is None else _pairs(prompt, text or "text", processor.specs)
     rows = Source(path=str(path), root=None if root is None else str(root)).rows()
-    if pairs is None:
-        _check_modalities(rows, processor.specs)
-    else:
+    if pairs is not None:
         rows = [_asked_about(row, pairs, processor.specs) for row in rows]
     located = (with_root(row.values, processor.specs, row.root) for row in rows)
     return [question(values, processor, name=row.name) for row, values in zip(rows, located, strict=True)]
@@ -58,9 +58,8 @@ def question(row: Mapping[str, Any], processor: TinyLlavaProcessor, *, name: str
     Raises:
         KitError: none of that, or an answer that is no choice; names the row.
     """
-    if not isinstance(row.get("choices"), (list, type(None))):
-        raise KitError(f"{name}: 'choices' is {row['choices']!r}; expected a list of texts")
-    choices = tuple(map(str, row.get("choices") or ()))
+    row = present(row)
+    choices = tuple(check_text(str(choice), name) for choice in _list(row, "choices", name))
     if "question" in row and not {"conversations", "messages"} & row.keys():
         row = {**row, "conversations": [{"from": "human", "value": _asked(row, choices, processor.specs, name)}]}
     conversation = processor.conversation(row, name=name)
@@ -75,25 +74,12 @@ def question(row: Mapping[str, Any], processor: TinyLlavaProcessor, *, name: str
     if choices:
         truths = tuple(_letter(truth, choices, conversation.name) for truth in truths)
     return Question(
-        id=str(row.get("id", row.get("question_id", name.rpartition("[")[2].rstrip("]")))),
+        id=check_text(str(row.get("id", row.get("question_id", name.rpartition("[")[2].rstrip("]")))), name),
         conversation=conversation,
-        truths=tuple(map(str, truths)),
+        truths=tuple(check_text(str(truth), name) for truth in truths),
         choices=choices,
-        category=str(row.get("category") or ""),
+        category=check_text(str(row.get("category", "")), name),
     )
-
-
-def _check_modalities(rows: Sequence[Row], read: Mapping[str, ModalitySpec]) -> None:
-    """
-    Raises:
-        KitError: a row names an item of an installed modality that the model does not read.
-    """
-    others = {offer.spec.name for offer in discover().of_kind("modality")} - read.keys()
-    for row in rows:
-        for modality in others & row.values.keys():
-            if row.values[modality] is not None:
-                reads = ", ".join(read) or "text only"
-                raise KitError(f"{row.label}: has {modality!r}, which the model does not read; it reads {reads}")
 
 
 def _pairs(prompt: str, text: str, modalities: Mapping[str, ModalitySpec]) -> Pairs:
@@ -112,36 +98,44 @@ def _asked_about(row: Row, pairs: Pairs, modalities: Mapping[str, ModalitySpec])
 def _asked(row: Mapping[str, Any], choices: Sequence[str], modalities: Mapping[str, ModalitySpec], name: str) -> str:
     asked = row["question"]
     if not isinstance(asked, str):
-        raise KitError(f"{name}: 'question' is {asked!r}; expected a text")
+        raise KitError(f"{name}: 'question' is {shown(asked)}; expected a text")
     front = ""
-    for modality, spec in modalities.items():
-        given = row.get(modality)
-        if given is not None and spec.token.placeholder not in asked:
-            front += f"{spec.token.placeholder}\n" * (len(given) if isinstance(given, list) else 1)
+    for column, modality in columns_of(modalities).items():
+        placeholder = modalities[modality].token.placeholder
+        if placeholder not in asked:
+            front += f"{placeholder}\n" * len(as_list(row.get(column)))
     lines = [f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False)]
     return "\n".join([front + asked, *lines, *([ANSWER_A_LETTER] if choices else ())])
 
 
 def _truths(row: Mapping[str, Any], name: str) -> tuple[Any, ...]:
     """What the row says is right: texts, or a choice's number; a person's answer may be ``{"answer": text}``."""
-    given = row.get("answers")
-    if given is None:
-        given = [] if row.get("answer") is None else [row["answer"]]
-    if not isinstance(given, list):
-        raise KitError(f"{name}: 'answers' is {given!r}; expected a list of texts, or one text in 'answer'")
+    given = _list(row, "answers", name, ", or one text in 'answer'")
+    if "answers" not in row and "answer" in row:
+        given = [row["answer"]]
     texts = [each.get("answer") if isinstance(each, Mapping) else each for each in given]
     for text in texts:
-        if not isinstance(text, (str, int, float)) or isinstance(text, bool):
-            raise KitError(f"{name}: an answer is {text!r}; expected a text")
+        if not isinstance(text, (str, int, float)) or isinstance(text, bool) or absent(text):
+            raise KitError(f"{name}: an answer is {shown(text)}; expected a text")
     return tuple(texts)
+
+
+def _list(row: Mapping[str, Any], column: str, name: str, instead: str = "") -> list[Any]:
+    """A column's list without what is absent from it; of a row without the column, an empty one."""
+    given = row.get(column, [])
+    if not isinstance(given, list):
+        raise KitError(f"{name}: {column!r} is {shown(given)}; expected a list of texts{instead}")
+    return [each for each in given if not absent(each)]
 
 
 def _letter(truth: Any, choices: Sequence[str], name: str) -> str:
     letters = LETTERS[: len(choices)]
+    if isinstance(truth, float) and truth.is_integer():  # a table writes whole numbers so where one is absent
+        truth = int(truth)
     if isinstance(truth, int) and 0 <= truth < len(letters):
         return letters[truth]
     if truth in choices:
         return letters[choices.index(truth)]
     if isinstance(truth, str) and len(truth) == 1 and truth in letters:
         return truth
-    raise KitError(f"{name}: the answer {truth!r} is none of the choices {', '.join(map(repr, choices))}")
+    raise KitError(f"{name}: the answer {shown(truth)} is none of the choices {', '.join(map(shown, choices))}")

@@ -296,8 +296,9 @@ def _digest(questions: Sequence[Question]) -> str:
 def _named(source: Any) -> str:
     if isinstance(source, (str, os.PathLike)):
         return os.path.basename(source)
-    if isinstance(source, Mapping) and isinstance(source.get("bytes"), bytes):
-        return hashlib.sha256(source["bytes"]).hexdigest()
+    content = source.get("bytes") if isinstance(source, Mapping) else source
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
     return type(source).__name__
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..core.files import open_file
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import EncodedItem, Parts, TinyLlavaProcessor
 
@@ -89,7 +90,7 @@ def _add(digest: Any, value: Any) -> None:
     Raises:
         _OpaqueError: it is none of the known kinds.
     """
-    if isinstance(value, (str, os.PathLike)) and Path(value).exists():
+    if isinstance(value, (str, os.PathLike)) and os.path.exists(value):
         _add_file(digest, Path(value))
     elif value is None or isinstance(value, (str, bool, int, float)):
         _add(digest, repr(value).encode())
@@ -118,7 +119,7 @@ def _add_file(digest: Any, path: Path) -> None:
     if not path.is_file():
         raise _OpaqueError
     digest.update(f"bytes {path.stat().st_size} ".encode())
-    with path.open("rb") as file:
+    with open_file(path) as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
 

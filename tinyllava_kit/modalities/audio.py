@@ -14,15 +14,23 @@ import numpy as np
 
 from tinyllava_kit.core.checkpoint import first_line
 from tinyllava_kit.core.errors import KitError
+from tinyllava_kit.core.files import open_file, reason, shown
 from tinyllava_kit.core.interfaces import Grid, Modality, Preprocessor
+from tinyllava_kit.core.item_sources import decoded, is_address
+
+from .chunks import whole
 
 MAX_CHANNELS = 8
 MIN_MARKER_SECONDS = 1.0
 MAX_SECONDS = 2 * 60 * 60  # a small file can decode to days of silence
+MAX_BYTES = 256 << 20  # of a file's samples, mixed to one channel of float32: 23 minutes at 48 kHz, 70 at 16 kHz
 RATES_HZ = (1_000, 768_000)
 MAX_DRAWN = 2_000  # pieces of a waveform in a drawing, each from its lowest to its highest sample
 
-_SOURCES = "a path, bytes, a file object, (array, rate), {'array': ..., 'sampling_rate': ...} or {'bytes': ...}"
+_SOURCES = (
+    "a path, bytes, base64 or a data: URL, a file object, (array, rate), {'array': ..., 'sampling_rate': ...} or "
+    "{'bytes': ...}"
+)
 _WRITTEN = (".wav", ".flac", ".ogg")  # endings of files that are written
 _BLOCK = 1 << 18  # frames decoded at a time: a header that lies about the length costs no memory
 
@@ -44,8 +52,9 @@ class AudioModality(Modality):
     """Sounds of any length, in one channel. Several channels are averaged.
 
     Files are decoded by soundfile: wav, flac, ogg (vorbis, opus), mp3, aiff and what else libsndfile knows.
-    A wav, aiff or flac file that ends before its header says so is refused; an ogg or mp3 file holds no such
-    promise and gives what is there.
+    A file that ends before its header says so is refused: wav (RF64 and W64 as well), aiff, flac, and an mp3 file
+    whose first frame holds its length. Any other mp3 file, and an ogg file, holds no such promise and gives what is
+    there. A wav file whose sizes were never written is read to its end. `read` and `outline` agree in all of this.
 
     Args:
         marker_seconds: cut a sound every so many seconds and write the time of each part before it (``[1:30]``), for
@@ -75,20 +84,13 @@ class AudioModality(Modality):
         """
         if isinstance(source, Waveform):
             return source
-        if isinstance(source, (str, os.PathLike)):
-            return _read_path(os.fspath(source))
+        source = decoded(source, "audio")
         if isinstance(source, Mapping) and {"array", "sampling_rate"} <= source.keys():
             return _from_array(source["array"], source["sampling_rate"], str(source.get("path") or "audio array"))
-        if isinstance(source, Mapping) and source.keys() <= {"bytes", "path"}:
-            name = str(source.get("path") or "audio bytes")
-            return _read_path(name) if source.get("bytes") is None else _read_file(io.BytesIO(source["bytes"]), name)
-        if isinstance(source, bytes):
-            return _read_file(io.BytesIO(source), "audio bytes")
         if isinstance(source, (tuple, list)) and len(source) == 2:
             return _from_array(*source, "audio array")
-        if hasattr(source, "read"):
-            return _read_file(source, str(getattr(source, "name", "audio stream")))
-        raise KitError(f"an audio source of type {type(source).__name__}; give {_SOURCES}")
+        with _opened(source) as (file, name):
+            return _read_file(file, name)
 
     def outline(self, source: Any) -> Waveform:
         """As many zeros as `read` gives samples, in no memory: of a file by its header, of an array by its shape.
@@ -98,15 +100,12 @@ class AudioModality(Modality):
         """
         if isinstance(source, Waveform):
             return _zeros(len(source.samples), source.rate_hz, source.name)
-        if isinstance(source, (str, os.PathLike)):
-            return _outline_path(os.fspath(source))
-        if isinstance(source, Mapping) and source.keys() <= {"bytes", "path"}:
-            name = str(source.get("path") or "audio bytes")
-            return _outline_path(name) if source.get("bytes") is None else _outline(io.BytesIO(source["bytes"]), name)
-        if isinstance(source, bytes):
-            return _outline(io.BytesIO(source), "audio bytes")
-        waveform = self.read(source)
-        return _zeros(len(waveform.samples), waveform.rate_hz, waveform.name)
+        source = decoded(source, "audio")
+        if isinstance(source, (tuple, list)) or (isinstance(source, Mapping) and "array" in source):
+            waveform = self.read(source)
+            return _zeros(len(waveform.samples), waveform.rate_hz, waveform.name)
+        with _opened(source) as (file, name):
+            return _outline(file, name)
 
     def measure(self, source: Any) -> float:
         """Seconds: of a file by its header.
@@ -194,36 +193,64 @@ def _zeros(num_samples: int, rate_hz: int, name: str) -> Waveform:
     return Waveform(np.broadcast_to(np.float32(0), (num_samples,)), rate_hz, name)
 
 
-def _outline_path(path: str) -> Waveform:
-    with _opened(path) as file:
-        return _outline(file, path)
-
-
 def _outline(file: BinaryIO, name: str) -> Waveform:
     """What a file's header promises, which is what `_read_file` gives or refuses."""
-    with _decoding(name) as soundfile:
-        _check_whole(file, name)
-        with soundfile.SoundFile(file) as sound:
-            rate_hz, num_samples = _rate(sound.samplerate, name), sound.frames
-            _check_channels(sound.channels, name)
-    if not num_samples:
-        raise KitError(f"{name!r} is empty; expected at least one sample")
-    if num_samples > MAX_SECONDS * rate_hz:
-        raise KitError(_too_long(name))
-    return _zeros(num_samples, rate_hz, name)
-
-
-def _too_long(name: str) -> str:
-    return f"{name!r} is longer than {MAX_SECONDS} s; cut it into several files"
+    with _sound(file, name) as sound:
+        if not sound.frames:
+            raise KitError(f"{shown(name)} is empty; expected at least one sample")
+        sound.seek(sound.frames - 1)
+        if not len(sound.read(1)):  # an mp3 file that was cut, where its length is written
+            raise KitError(f"{shown(name)} is truncated: it promises {sound.frames} samples and holds fewer")
+        return _zeros(sound.frames, sound.samplerate, name)
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[BinaryIO]:
+def _sound(file: BinaryIO, name: str) -> Iterator[Any]:
+    """A file, opened for its decoder; what its header says is checked."""
+    with _decoding(name) as soundfile, soundfile.SoundFile(whole(file, name)) as sound:
+        _rate(sound.samplerate, name)
+        _check_channels(sound.channels, name)
+        _check_length(sound.frames, sound.samplerate, name)
+        yield sound
+
+
+def _check_length(num_samples: int, rate_hz: int, name: str) -> None:
+    if num_samples > MAX_SECONDS * rate_hz:
+        raise KitError(f"{shown(name)} is longer than {MAX_SECONDS} s; cut it into several files")
+    if num_samples * 4 > MAX_BYTES:
+        seconds = MAX_BYTES // 4 // rate_hz
+        raise KitError(
+            f"{shown(name)} has more samples than {MAX_BYTES >> 20} MiB hold, {seconds} s at {rate_hz} Hz; cut it into "
+            "several files, or save it at a lower rate"
+        )
+
+
+@contextmanager
+def _opened(source: Any) -> Iterator[tuple[BinaryIO, str]]:
+    """A source's file and how messages call it; a file that is opened for it is closed at the end."""
+    name = getattr(source, "name", None)
+    name = name if isinstance(name, str) else "audio stream"
+    if isinstance(source, Mapping) and source.keys() <= {"bytes", "path"}:
+        name = str(source.get("path") or "audio bytes")
+        source = name if source.get("bytes") is None else source["bytes"]
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        yield io.BytesIO(source), name if name != "audio stream" else "audio bytes"
+    elif isinstance(source, (str, os.PathLike)):
+        with _open(os.fspath(source)) as file:
+            yield file, os.fspath(source)
+    elif hasattr(source, "read"):
+        yield source, name
+    else:
+        raise KitError(f"an audio source of type {type(source).__name__}; give {_SOURCES}")
+
+
+def _open(path: str) -> BinaryIO:
+    if is_address(path):
+        raise KitError(f"sound {shown(path)} is an address; download it and give the file")
     try:
-        with open(path, "rb") as file:
-            yield file
+        return open_file(path)
     except OSError as error:
-        raise KitError(f"cannot open {path!r}: {error.strerror or first_line(error)}") from error
+        raise KitError(f"cannot open {shown(path)}: {reason(error)}") from error
 
 
 @contextmanager
@@ -235,7 +262,7 @@ def _decoding(name: str) -> Iterator[Any]:
     except soundfile.SoundFileError as error:
         reason = getattr(error, "error_string", None) or first_line(error)
         raise KitError(
-            f"cannot decode {name!r}: {reason.strip()}; expected a whole wav, flac, ogg, opus, mp3 or aiff file"
+            f"cannot decode {shown(name)}: {reason.strip()}; expected a whole wav, flac, ogg, opus, mp3 or aiff file"
         ) from error
 
 
@@ -243,50 +270,21 @@ def _soundfile(name: str) -> Any:
     try:
         import soundfile
     except ImportError as error:
-        raise KitError(f"cannot read {name!r}: sound files need soundfile; pip install soundfile") from error
+        raise KitError(f"cannot read {shown(name)}: sound files need soundfile; pip install soundfile") from error
     return soundfile
-
-
-def _read_path(path: str) -> Waveform:
-    with _opened(path) as file:
-        return _read_file(file, path)
 
 
 def _read_file(file: BinaryIO, name: str) -> Waveform:
     """Decode a file block by block, mixing as it goes."""
     mix = _Mix(name)
-    with _decoding(name) as soundfile:
-        _check_whole(file, name)
-        with soundfile.SoundFile(file) as sound:
-            rate_hz, promised = _rate(sound.samplerate, name), sound.frames
-            _check_channels(sound.channels, name)
-            while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)):
-                mix.add(block)
-                if mix.num_frames > MAX_SECONDS * rate_hz:
-                    raise KitError(_too_long(name))
+    with _sound(file, name) as sound:
+        rate_hz, promised = sound.samplerate, sound.frames
+        while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)):
+            mix.add(block)
+            _check_length(mix.num_frames, rate_hz, name)
     if mix.num_frames < promised:
-        raise KitError(f"{name!r} is truncated: it promises {promised} samples and holds {mix.num_frames}")
+        raise KitError(f"{shown(name)} is truncated: it promises {promised} samples and holds {mix.num_frames}")
     return Waveform(mix.finish(), rate_hz, name)
-
-
-def _check_whole(file: BinaryIO, name: str) -> None:
-    """Refuse a RIFF or AIFF file that is shorter than its header says; libsndfile returns what is there."""
-    try:
-        start = file.tell()
-        header = file.read(8)
-        size = file.seek(0, os.SEEK_END) - start
-        file.seek(start)
-    except OSError as error:
-        raise KitError(f"cannot read {name!r}: {first_line(error)}; give a file that can seek") from error
-    if not isinstance(header, bytes):
-        raise KitError(f"{name!r} is open as text; open it in binary mode")
-    order = {b"RIFF": "little", b"FORM": "big"}.get(header[:4])
-    if order is None or len(header) < 8:
-        return
-    promised = int.from_bytes(header[4:], order) + 8
-    # What is written to a pipe carries a size near 2**31 or 2**32: unknown.
-    if size < promised < 0x7FFF_0000:
-        raise KitError(f"{name!r} is truncated: its header promises {promised} bytes, it has {size}; fetch it again")
 
 
 def _from_array(array: Any, rate: Any, name: str) -> Waveform:
@@ -294,11 +292,11 @@ def _from_array(array: Any, rate: Any, name: str) -> Waveform:
     try:
         samples = np.asarray(array)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise KitError(f"{name!r} is no array of samples: {first_line(error)}") from error
+        raise KitError(f"{shown(name)} is no array of samples: {first_line(error)}") from error
     if samples.ndim not in (1, 2):
-        raise KitError(f"{name!r} has shape {samples.shape}; expected (n,) or (n, channels)")
+        raise KitError(f"{shown(name)} has shape {samples.shape}; expected (n,) or (n, channels)")
     if samples.ndim == 2 and samples.shape[0] < samples.shape[1]:
-        raise KitError(f"{name!r} has shape {samples.shape}; expected (n,) or (n, channels): transpose it")
+        raise KitError(f"{shown(name)} has shape {samples.shape}; expected (n,) or (n, channels): transpose it")
     _check_channels(1 if samples.ndim == 1 else samples.shape[1], name)
     mix = _Mix(name)
     mix.add(_full_scale(samples[:, None] if samples.ndim == 1 else samples, name))
@@ -315,23 +313,23 @@ def _full_scale(samples: np.ndarray, name: str) -> np.ndarray:
         return (samples.astype(np.float32) - 128.0) / 128.0
     if dtype in (np.int8, np.int16, np.int32):
         return samples.astype(np.float32) / -float(np.iinfo(dtype).min)
-    raise KitError(f"{name!r} has samples of type {dtype}; expected float, int8, int16, int32 or uint8")
+    raise KitError(f"{shown(name)} has samples of type {dtype}; expected float, int8, int16, int32 or uint8")
 
 
 def _rate(rate: Any, name: str) -> int:
     low, high = RATES_HZ
     number = isinstance(rate, (int, float, np.integer, np.floating)) and not isinstance(rate, bool)
     if not number or not low <= rate <= high or int(rate) != rate:
-        shown = rate if number else type(rate).__name__
+        given = rate if number else type(rate).__name__
         raise KitError(
-            f"{name!r} has rate {shown}; expected an integer from {low} to {high} Hz, given as (array, rate)"
+            f"{shown(name)} has rate {given}; expected an integer from {low} to {high} Hz, given as (array, rate)"
         )
     return int(rate)
 
 
 def _check_channels(channels: int, name: str) -> None:
     if not 1 <= channels <= MAX_CHANNELS:
-        raise KitError(f"{name!r} has {channels} channels; expected 1 to {MAX_CHANNELS}")
+        raise KitError(f"{shown(name)} has {channels} channels; expected 1 to {MAX_CHANNELS}")
 
 
 class _Mix:
@@ -341,27 +339,29 @@ class _Mix:
         self.name = name
         self.num_frames = 0
         self.blocks: list[np.ndarray] = []
-        self.energy: np.ndarray | float = 0.0
+        self.energy: np.ndarray | float = 0.0  # of each channel
+        self.mixed_energy = 0.0
 
     def add(self, block: np.ndarray) -> None:
         """Take a block of (n, channels) float32."""
         bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
         if len(bad):
             first = self.num_frames + int(bad[0])
-            raise KitError(f"{self.name!r} is not finite at sample {first}; expected no NaN or infinity")
+            raise KitError(f"{shown(self.name)} is not finite at sample {first}; expected no NaN or infinity")
         self.energy = self.energy + np.square(block, dtype=np.float64).sum(axis=0)  # (channels,)
-        self.blocks.append(block.mean(axis=1, dtype=np.float64).astype(np.float32))  # (n,)
+        mixed = block.mean(axis=1, dtype=np.float64)  # (n,)
+        self.mixed_energy += float(np.square(mixed).sum())
+        self.blocks.append(mixed.astype(np.float32))
         self.num_frames += len(block)
 
     def finish(self) -> np.ndarray:
         """The mix, (n,) float32."""
         if not self.num_frames:
-            raise KitError(f"{self.name!r} is empty; expected at least one sample")
+            raise KitError(f"{shown(self.name)} is empty; expected at least one sample")
         samples = np.concatenate(self.blocks)
-        energy = np.square(samples, dtype=np.float64).sum()
-        if energy < 0.01 * np.max(self.energy):  # 0.1 of the amplitude
+        if self.mixed_energy < 0.01 * np.max(self.energy):  # 0.1 of the amplitude
             warnings.warn(
-                f"{self.name!r}: the channels cancel each other, their mean is nearly silent; give one channel",
+                f"{shown(self.name)}: the channels cancel each other, their mean is nearly silent; give one channel",
                 stacklevel=2,
             )
         return samples

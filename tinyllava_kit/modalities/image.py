@@ -13,17 +13,19 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from functools import lru_cache
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 from torch import Tensor
 
 from tinyllava_kit.core.checkpoint import first_line
 from tinyllava_kit.core.errors import KitError, near
+from tinyllava_kit.core.files import open_file, reason, shown
 from tinyllava_kit.core.interfaces import Grid, Modality, Preprocessor
+from tinyllava_kit.core.item_sources import decoded, is_address
 
 ASPECTS = ("square", "pad", "tiles")
 
@@ -38,7 +40,6 @@ TILE_GRIDS = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
 
 _PNG_SIGNATURE, _PNG_CHECKSUM = 8, 4  # bytes
 
-_TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
 _SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -118,7 +119,8 @@ class ImageModality(Modality):
     def read(self, source: Any) -> Image.Image:
         """A path, bytes, a binary file object, a PIL image or a uint8 array -> an RGB picture, upright.
 
-        ``{"bytes": ..., "path": ...}``, an undecoded row of Hugging Face datasets, is one of the first two.
+        ``{"bytes": ..., "path": ...}``, an undecoded row of Hugging Face datasets, is one of the first two; base64 and
+        ``data:`` URLs are bytes.
 
         Arrays are (H, W), (H, W, 3) or (H, W, 4). Of several frames the first is taken; what is transparent
         becomes white; 16-bit grey is scaled to 8 bits.
@@ -276,9 +278,9 @@ def _centred(image: Image.Image, size: tuple[int, int], colour: tuple[int, int, 
 def _name(source: Any) -> str:
     """How a message calls the source."""
     if isinstance(source, (str, os.PathLike)):
-        return repr(os.fspath(source))
+        return shown(os.fspath(source))
     name = getattr(source, "name", None) or getattr(source, "filename", None)
-    return repr(name) if isinstance(name, str) else f"<{type(source).__name__}>"
+    return shown(name) if isinstance(name, str) else f"<{type(source).__name__}>"
 
 
 @contextmanager
@@ -299,6 +301,7 @@ def _decoding(name: str) -> Iterator[None]:
 @contextmanager
 def _opened(source: Any) -> Iterator[tuple[Image.Image, str]]:
     """The picture, not yet decoded, and how messages call it; the file that is opened for it is closed at the end."""
+    source = decoded(source, "image")
     name = _name(source)
     if isinstance(source, Mapping) and source.keys() <= {"bytes", "path"}:
         name = _name(source.get("path") or source.get("bytes"))
@@ -321,16 +324,23 @@ def _open(source: Any, name: str, files: ExitStack) -> Image.Image:
         return Image.open(files.enter_context(_open_file(os.fspath(source), name)), formats=FORMATS)
     if hasattr(source, "read"):
         return Image.open(source, formats=FORMATS)
-    raise KitError(f"cannot read an image from {name}; give a path, bytes, a binary file, a PIL image or a uint8 array")
+    raise KitError(
+        f"cannot read an image from {name}; give a path, bytes, base64 or a data: URL, a binary file, a PIL image or a "
+        "uint8 array"
+    )
 
 
 def _open_file(path: str, name: str) -> BinaryIO:
-    if "://" in path:
+    if is_address(path):
         raise KitError(f"image {name} is an address; download it and give the file")
-    if not Path(path).is_file():
-        what = "is not a file" if Path(path).exists() else "does not exist"
-        raise KitError(f"image {name} {what}; give the path of a picture")
-    return Path(path).open("rb")
+    try:
+        return open_file(path)
+    except FileNotFoundError as error:
+        raise KitError(f"image {name} does not exist; give the path of a picture") from error
+    except IsADirectoryError as error:
+        raise KitError(f"image {name} is not a file; give the path of a picture") from error
+    except OSError as error:
+        raise KitError(f"cannot open image {name}: {reason(error)}") from error
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -404,7 +414,11 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         return _from_sixteen_bits(image, name)
     if image.mode == "F":
         raise KitError(f"image {name} holds floating-point values of unknown range; save it with 8 or 16 bits")
-    if image.mode in _TRANSPARENT or "transparency" in image.info:
+    if image.mode == "LAB":
+        return ImageCms.applyTransform(image, _from_lab())
+    if image.mode == "La":  # PIL takes its premultiplied grey no further than this
+        image = image.convert("LA")
+    if image.has_transparency_data:
         picture = image.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
         return Image.alpha_composite(white, picture).convert("RGB")
@@ -412,9 +426,19 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def _from_sixteen_bits(image: Image.Image, name: str) -> Image.Image:
-    """16-bit grey to 8 bits; PIL's own conversion clips at 255 instead."""
+    """16-bit grey to 8 bits, where one value may mean transparent; PIL's own conversion clips at 255 instead."""
     values = np.asarray(image)  # (H, W)
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
         raise KitError(f"image {name} holds grey values from {low} to {high}; save it with 8 or 16 bits")
-    return Image.fromarray(np.rint(values / 257).astype(np.uint8)).convert("RGB")
+    grey = np.rint(values / 257).astype(np.uint8)
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):
+        grey[values == clear] = 255
+    return Image.fromarray(grey).convert("RGB")
+
+
+@lru_cache(maxsize=1)
+def _from_lab() -> ImageCms.ImageCmsTransform:
+    lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    return ImageCms.buildTransform(lab, rgb, "LAB", "RGB")

@@ -13,6 +13,7 @@ from tinyllava_kit.core.conversation import Span, Turn
 from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.core.interfaces import ChatTemplate
 
+from .bounded import render
 from .turns import asked
 from .vicuna import fitting
 
@@ -80,9 +81,15 @@ class TokenizerTemplate(ChatTemplate):
         Raises:
             KitError: it refuses them.
         """
-        messages = [{"role": turn.role, "content": turn.text} for turn in turns]
+        variables = {
+            **self.tokenizer.special_tokens_map,
+            "messages": [{"role": turn.role, "content": turn.text} for turn in turns],
+            "add_generation_prompt": answer,
+            "tools": None,
+            "documents": None,
+        }
         try:
-            return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer)
-        except (TemplateError, TypeError) as error:
+            return render(self.tokenizer.get_chat_template(), variables)
+        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             refused = f"refuses turns {', '.join(turn.role for turn in turns)}: {first_line(error)}"
             raise KitError(f"the LLM's chat template {refused}; {self._instead}") from error

@@ -152,8 +152,8 @@ class Stage(Strict):
     data: Annotated[tuple[Source, ...], BeforeValidator(_many), Field(min_length=1)]
     train: dict[str, Annotated[PartTraining, BeforeValidator(_mode_alone)]] = Field(min_length=1)
     quantization: Quantized | None = None
-    epochs: float = Field(1.0, gt=0)
-    max_steps: int = Field(-1, ge=-1)
+    epochs: float = Field(1.0, gt=0, le=10_000)
+    max_steps: int = Field(-1, ge=-1, le=10_000_000)
     max_minutes: float | None = Field(None, gt=0)
     batch_size: int = Field(8, ge=1)
     batch_budget: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
@@ -174,7 +174,7 @@ class Stage(Strict):
     cache_features: Annotated[FeatureCaching, BeforeValidator(_mode_alone)] = Field(False, validate_default=True)
     logging_steps: int = Field(10, ge=1)
     save_steps: int = Field(500, ge=1)
-    workers: int = Field(0, ge=0)
+    workers: int = Field(0, ge=0, le=256)
 
     @property
     def trained(self) -> dict[str, PartTraining]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -17,6 +18,8 @@ from ..checkpoints.quantization import Quantization
 from ..core.conversation import Conversation
 from ..core.disk import remove_abandoned
 from ..core.errors import KitError
+from ..core.files import shown
+from ..core.item_sources import is_address
 from ..core.locks import only_writer
 from ..core.modeling import TinyLlavaForConditionalGeneration
 from ..core.processing import TinyLlavaProcessor
@@ -337,6 +340,7 @@ def _check_files(dataset: ConversationDataset) -> None:
     for conversation in dataset.conversations:
         for item in conversation.items:
             if isinstance(item.source, str) and item.source not in known:
-                if not Path(item.source).exists():
-                    raise KitError(f"{conversation.name}: no {item.modality} file {item.source!r}")
+                if not os.path.isfile(item.source):
+                    what = "is an address; download it" if is_address(item.source) else "is no file; check its path"
+                    raise KitError(f"{conversation.name}: {item.modality} {shown(item.source)} {what}")
                 known.add(item.source)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...core.conversation import ITEM, Conversation, Item, Turn
+from ...core.absence import absent, present
+from ...core.conversation import ITEM, Conversation, Item, Turn, check_text
 from ...core.errors import KitError
+from ...core.files import parse_json, read_text, shown
 from ..judged import Judged
 from ..question import Question
 from ..scorers import Scorer
@@ -51,7 +52,7 @@ def picture_question(
 ) -> Question:
     """A question about a picture, which stands in front on a line of its own, or about none."""
     items = () if picture is None else (Item(IMAGE, str(picture), name=name),)
-    turn = Turn("user", f"{ITEM}\n" * len(items) + text.replace(ITEM, ""))
+    turn = Turn("user", f"{ITEM}\n" * len(items) + check_text(text, name).replace(ITEM, ""))
     return Question(
         id=id,
         conversation=Conversation((turn,), items, name),
@@ -78,10 +79,10 @@ def read_question_file(file: Path, pictures: Path) -> list[tuple[dict[str, Any],
 def wanted(row: Any, key: str, name: str) -> Any:
     """
     Raises:
-        KitError: `row`, called `name`, has no `key`.
+        KitError: `row`, called `name`, has no `key`, or nothing under it.
     """
-    if not isinstance(row, dict) or key not in row:
-        has = ", ".join(map(repr, row)) if isinstance(row, dict) else type(row).__name__
+    if not isinstance(row, dict) or absent(row.get(key)):
+        has = ", ".join(map(shown, present(row))) if isinstance(row, dict) else type(row).__name__
         raise KitError(f"{name}: has no {key!r}; it has {has}")
     return row[key]
 
@@ -91,12 +92,7 @@ def read_json(file: Path) -> Any:
     Raises:
         KitError: missing, or not JSON; names the file.
     """
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise KitError(f"cannot read {str(file)!r}: {error.strerror}; see docs/evaluation.md for the layout") from error
-    except ValueError as error:
-        raise KitError(f"{file}: not JSON: {error}") from error
+    return parse_json(read_layout(file), str(file))
 
 
 def read_json_lines(file: Path) -> list[Any]:
@@ -104,16 +100,17 @@ def read_json_lines(file: Path) -> list[Any]:
     Raises:
         KitError: missing, or a line that is not JSON; names the file and the line.
     """
+    lines = enumerate(read_layout(file).split("\n"), 1)
+    return [parse_json(line, str(file), number) for number, line in lines if line.strip()]
+
+
+def read_layout(file: Path) -> str:
+    """The text of a benchmark's file.
+
+    Raises:
+        KitError: missing, or not text; names the file.
+    """
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise KitError(f"cannot read {str(file)!r}: {reason}; see docs/evaluation.md for the layout") from error
-    found = []
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                found.append(json.loads(line))
-            except ValueError as error:
-                raise KitError(f"{file} line {number}: not JSON: {error}") from error
-    return found
+        return read_text(file)
+    except KitError as error:
+        raise KitError(f"{error}; see docs/evaluation.md for the layout") from error

@@ -13,7 +13,7 @@ from ..figures import Figure, Figures
 from ..judged import Judged
 from ..question import Question
 from ..scorers import Scorer
-from .benchmark import Benchmark, read_question_file
+from .benchmark import Benchmark, read_layout, read_question_file
 
 KINDS = {
     "perception": (
@@ -45,7 +45,7 @@ def _truths(pictures: Path) -> _Truths:
     """Of every picture, from the text file of its name, beside it or in ``questions_answers_YN``."""
     found: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     for file in sorted([*pictures.glob("*/*.txt"), *pictures.glob("*/questions_answers_YN/*.txt")]):
-        for line in file.read_text(encoding="utf-8").splitlines():
+        for line in read_layout(file).splitlines():
             question, tab, truth = line.strip().partition("\t")
             if tab:
                 found[file.relative_to(pictures).parts[0], file.name][question] = truth
