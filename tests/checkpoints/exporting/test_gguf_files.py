@@ -51,7 +51,11 @@ def read(file):
 
 
 def llama_cpps_rows(file, pixels):
-    """What llama.cpp's projector `mlp` does with one picture (1, 3, H, W), from the file alone, in its own order."""
+    """What llama.cpp's projector `mlp` does with one picture (1, 3, H, W), from the file alone, in its own order.
+
+    As in its clip.cpp and models/llava.cpp: the class token is put behind the patches, position i is added to row i,
+    and as many rows as there are patches are read, from the second on where there is a class token.
+    """
     facts, t = read(file)
     vision = {key.removeprefix("clip.vision."): value for key, value in facts.items()}
     heads, eps = vision["attention.head_count"], vision["attention.layer_norm_epsilon"]
@@ -69,7 +73,7 @@ def llama_cpps_rows(file, pixels):
     x = patches[0].flatten(1).T
     first = 0
     if "v.class_embd" in t:
-        x, first = torch.cat([t["v.class_embd"][None], x]), 1
+        x, first = torch.cat([x, t["v.class_embd"][None]]), 1
     x = x + t["v.position_embd.weight"]
     if "v.pre_ln.weight" in t:
         x = norm(x, "v.pre_ln")
@@ -93,6 +97,10 @@ def test_the_vision_file_alone_gives_the_rows_of_a_picture(tmp_path, case):
     pixels = torch.randn(1, 3, 28, 28, generator=torch.Generator().manual_seed(1))
     expected = model.encode("image", {"pixel_values": pixels})
     found = llama_cpps_rows(tmp_path / "out" / "mmproj.gguf", pixels)
+    early = "llama.cpp gives CLIP's rows one place early" in " ".join(report.notes)
+    assert early == (case == CLIP)
+    if early:  # behind the class token's, which comes last
+        found, expected = found[:, :-1], expected[:, 1:]
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
@@ -338,7 +346,7 @@ def test_the_llm_alone_is_written_of_a_model_that_llama_cpp_cannot_see_with(tmp_
     model, processor = golden("tinyllama_clip_qformer")
     report = gguf_files.export(model, processor, tmp_path / "out", llm_only=True)
     assert [each.file for each in report.files] == ["model.gguf"]
-    assert report.notes == ("the files were not run by llama.cpp",)
+    assert not [note for note in report.notes if "picture" in note or "CLIP" in note]
     assert [f.name for f in (tmp_path / "out").iterdir()] == ["model.gguf"]
 
 
@@ -378,13 +386,24 @@ def test_what_a_picture_is_to_llama_cpp_is_said():
 
     def told(aspect):
         model.config.modalities["image"]["options"] = {"aspect": aspect}
-        return [*gguf_files.faults(model, processor), *gguf_files.notes(model, processor)[1:]]
+        notes = [note for note in gguf_files.notes(model, processor) if "square" in note]
+        return [*gguf_files.faults(model, processor), *notes]
 
     assert told("square") == ["llama.cpp pads a picture to a square, this model does not: give it square pictures"]
     assert told("pad") == []
     assert told("tiles") == ["pictures are read with aspect 'tiles'; llama.cpp takes them whole"]
     processor.preprocessors["image"]._processor.image_mean = [0.5, 0.5, 0.5]
     assert "this model with (127, 127, 127)" in told("pad")[0]
+
+
+def test_a_space_behind_an_end_token_is_told_of_where_the_tokenizer_writes_none():
+    _, processor = golden(CLIP)
+    told = "one token more, a space, behind each end token"
+    found = {}
+    for name in ("llama_legacy_false", "qwen2_instruct"):
+        processor.tokenizer = AutoTokenizer.from_pretrained(GOLDEN / "data" / "tokenizers" / name)
+        found[name] = any(told in note for note in gguf_files.notes(golden(CLIP)[0], processor, llm_only=True))
+    assert found == {"llama_legacy_false": True, "qwen2_instruct": False}
 
 
 def test_another_activation_of_the_tower_is_refused():

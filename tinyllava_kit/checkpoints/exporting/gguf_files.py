@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from ...core.conversation import Span
 from ...core.encoding import encode_spans
@@ -167,14 +168,31 @@ def notes(
     found = ["the files were not run by llama.cpp", *decoder_notes(model)]
     if processor.template.jinja() is None:
         found.append("the chat template has no form in jinja and is not written")
+    if _parts_join(processor.tokenizer):
+        found.append("llama.cpp puts one token more, a space, behind each end token within a conversation")
     if llm_only or not model.config.towers:
         return found
+    if model.towers[IMAGE].num_prefix:
+        found.append(
+            "llama.cpp gives CLIP's rows one place early: that of the first patch is missing, the class token's is last"
+        )
     colour = tuple(int(channel * 255) for channel in processor.preprocessors[IMAGE].mean)
     if aspect(model) == "square":
         found.append("llama.cpp pads a picture to a square, this model does not: give it square pictures")
     elif colour != CLIP_COLOUR:
         found.append(f"llama.cpp pads a picture with {CLIP_COLOUR}, this model with {colour}: give it square pictures")
     return found
+
+
+def _parts_join(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether SentencePiece's text behind a special token has no space in front, as llama.cpp writes it."""
+    try:
+        if not read_vocabulary(tokenizer, len(tokenizer)).space_prefix:
+            return False
+    except (ImportError, KitError):  # a fault of its own
+        return False
+    joined, alone = (tokenizer(t, add_special_tokens=False)["input_ids"] for t in (f"{tokenizer.eos_token}a", "a"))
+    return joined != [tokenizer.eos_token_id, *alone]
 
 
 def export(
@@ -356,6 +374,8 @@ def _vision_entries(model: TinyLlavaForConditionalGeneration) -> Iterator[Entry]
     tower: Any = model.towers[IMAGE]
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.MMPROJ, tower.vision_config.num_hidden_layers)
     for name, tensor in tower.state_dict().items():
+        if tower.num_prefix and name.endswith("position_embedding.weight"):
+            tensor = tensor.roll(-1, 0)  # for llama.cpp, which has the class token behind the patches
         yield Entry(_renamed(names, f"vision_tower.vision_model.{name}", name), tensor)
     for name, tensor in model.connectors[IMAGE].state_dict().items():  # layers.0 and layers.2
         yield Entry(name.replace("layers.", "mm."), tensor)
