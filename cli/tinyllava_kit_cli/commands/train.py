@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from tinyllava_kit_cli.output import say
+
 
 @click.command(short_help="Train a model as a recipe says.")
 @click.argument("recipe", type=click.Path())
@@ -30,4 +32,4 @@ def command(recipe: str, stage: str | None) -> None:
             click.echo(str(stopped), err=True)
         raise SystemExit(stopped.code) from stopped
     if rank() == 0:
-        click.echo(f"the trained model is in {directory}", err=True)
+        say(f"the trained model is in {directory}", err=True)
