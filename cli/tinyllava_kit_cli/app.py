@@ -116,13 +116,8 @@ def _plugin_commands(catalog: Catalog) -> list[tuple[str, str]]:
 def _load(offer: Offer) -> click.Command:
     try:
         command = load(offer.spec)
-    except KitError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise KitError(
-            f"command {offer.spec.name!r} of {offer.distribution} {offer.version} cannot be imported: "
-            f"{type(error).__name__}: {error}; run 'tinyllava doctor --probe'"
-        ) from error
+    except KitError as error:
+        raise KitError(f"{error}; it is of {offer.distribution} {offer.version}") from error
     if not isinstance(command, click.Command):
         raise KitError(
             f"command {offer.spec.name!r} of {offer.distribution} {offer.version}: {offer.spec.target} must be a "
