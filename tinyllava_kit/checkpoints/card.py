@@ -40,11 +40,11 @@ def card(directory: str | os.PathLike[str], evaluations: Sequence[str] = (), *, 
     name = name or directory.resolve().name
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     history = read_history(directory)
-    lines = [*_head(config), CARD_MARK, "", f"# {name}", "", *_parts(config)]
+    lines = [*_head(config), CARD_MARK, "", f"# {_plain(name)}", "", *_parts(config)]
     for stage in history:
         lines += ["", *_stage(stage)]
     lines += ["", "## Results", ""]
-    lines += [f"- {line}" for line in evaluations] or ["Nothing was measured on this model."]
+    lines += [f"- {_plain(line)}" for line in evaluations] or ["Nothing was measured on this model."]
     lines += ["", "## Use", "", "```bash", *_install(config), f"tinyllava ask {name} ...", "```", ""]
     return "\n".join(lines)
 
@@ -94,31 +94,31 @@ def _parts(config: Mapping[str, Any]) -> list[str]:
         name = component["name"] + (f" ({options})" if options else "")
         weights = component.get("checkpoint", "-")
         licence = component.get("licence") or (NOT_RECORDED if weights != "-" else "-")
-        lines.append(f"| {part} | {name} | {plugin} | {weights} | {licence} |")
+        lines.append(f"| {' | '.join(map(_plain, (part, name, plugin, weights, licence)))} |")
     return lines
 
 
 def _stage(stage: Mapping[str, Any]) -> list[str]:
-    trained = [f"{part['name']} ({part['mode']}, {part['trained']:,} parameters)" for part in stage["parts"]]
+    trained = [
+        f"{_plain(part['name'])} ({_plain(part['mode'])}, {part['trained']:,} parameters)" for part in stage["parts"]
+    ]
     skipped = f", {stage['skipped']} rows skipped" if stage["skipped"] else ""
     how = stage["settings"]
-    data = [f"`{source['path'] or source['dataset']}`" for source in how["data"]]
-    rates = ", ".join(f"{part['learning_rate']:g} ({part['name']})" for part in stage["parts"])
+    data = [_code(source["path"] or source["dataset"]) for source in how["data"]]
+    rates = ", ".join(f"{part['learning_rate']:g} ({_plain(part['name'])})" for part in stage["parts"])
     return [
-        f"## Stage {stage['name']}",
+        f"## Stage {_plain(stage['name'])}",
         "",
         f"- trained: {', '.join(trained)}",
         f"- data: {', '.join(data)}: {stage['samples'] or 'a stream of'} samples{skipped}",
-        f"- {stage['steps']} steps in {timedelta(seconds=round(stage['seconds']))} on {stage['device']}, "
+        f"- {stage['steps']} steps in {timedelta(seconds=round(stage['seconds']))} on {_plain(stage['device'])}, "
         f"{last_loss(stage['loss'])}",
-        f"- AdamW, learning rate {rates}, {how['schedule']}, warm-up {how['warmup_ratio']:.0%}; batches of "
+        f"- AdamW, learning rate {rates}, {_plain(how['schedule'])}, warm-up {how['warmup_ratio']:.0%}; batches of "
         f"{how['batch_size']} x {how['gradient_accumulation']} a process, at most {how['max_length']} positions of a "
         f"sample, seed {how['seed']}",
-        f"- command: `{stage['command']}`",
+        f"- command: {_code(stage['command'])}",
         "",
-        "```yaml",
-        *yaml.safe_dump(stage["recipe"], sort_keys=False).strip().split("\n"),
-        "```",
+        *_fenced(yaml.safe_dump(stage["recipe"], sort_keys=False).strip()),
     ]
 
 

@@ -20,13 +20,16 @@ from .saved_config import described, kind_of
 CONFIG_FILE = "config.json"
 
 
+from .origins import without_places
+
+
 @dataclass(frozen=True, kw_only=True)
 class Component:
     """One part of a saved model.
 
     `config` is what the part is built from (a tower's configuration, a connector's dimensions); `checkpoint`
-    says where its weights first came from and is never read again, `licence` under which they came, where that is
-    known.
+    says where its weights first came from and is never read again (saved as an `origin`), `licence` under which they
+    came, where that is known.
     """
 
     name: str
@@ -215,6 +218,10 @@ class TinyLlavaConfig(PreTrainedConfig):
         content = saved(config_dict)
         with reading(CONFIG_FILE):
             return super().from_dict(content, **kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in transformers; with no path of this machine in it."""
+        return without_places(super().to_dict())
 
     def component(self, kind: str, modality: str = "") -> Component:
         """The `llm`, the `template`, or a modality's `tower`, `connector`, `modality` or `decoder`.

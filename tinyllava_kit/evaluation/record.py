@@ -13,6 +13,7 @@ from typing import Any
 from ..core.disk import write_json
 from ..core.errors import KitError
 from ..core.fingerprint import fingerprint as fingerprint
+from ..core.origins import origin, sealed
 from .figures import Figures
 
 RECORD_FILE = "evaluations.json"
@@ -48,10 +49,10 @@ def record(
         questions = max((figure.count for every in figures.values() for figure in every.values()), default=0)
     settings = dict(settings or {})
     entry = {
-        "data": data,
+        "data": sealed(data),
         "scorers": list(scorers),
         "settings": settings,
-        "line": f"{data}: {line}",
+        "line": f"{origin(data)}: {line}",
         "figures": {c: {name: figure.value for name, figure in every.items()} for c, every in figures.items()},
         "questions": questions,
         "limited": limited,

@@ -29,7 +29,7 @@ def command(recipe: str, stage: str | None) -> None:
             directory = run_recipe(checked, only=stage)
     except StoppedError as stopped:
         if rank() == 0:
-            click.echo(str(stopped), err=True)
+            say(str(stopped), err=True)
         raise SystemExit(stopped.code) from stopped
     if rank() == 0:
         say(f"the trained model is in {directory}", err=True)
