@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-import yaml
-
 from .catalog import Catalog, Offer
-from .errors import KitError, near
+from .errors import KitError, near, short
 from .words import split_word
+from .yaml_files import read_yaml
 
 _GROUPS = ("towers", "connectors", "modalities", "decoders")
 _KINDS = {"tower": "towers", "connector": "connectors", "modality": "modalities", "decoder": "decoders"}
@@ -42,9 +40,13 @@ class Part:
                 raise KitError(
                     f"{where}: unknown key {min(unknown)!r}; {near(min(unknown), ['name', 'checkpoint', 'options'])}"
                 )
-            if isinstance(value.get("name"), str) and isinstance(value.get("options", {}), Mapping):
-                return cls(**{key: inner for key, inner in value.items() if inner is not None})
-        raise KitError(f"{where}: wants NAME or NAME:CHECKPOINT, got {value!r}")
+            given = {key: inner for key, inner in value.items() if inner is not None}
+            texts = all(isinstance(given.get(key, ""), str) for key in ("name", "checkpoint"))
+            if texts and given.get("name") and isinstance(given.get("options", {}), Mapping):
+                return cls(**given)
+        raise KitError(
+            f"{where}: wants NAME or NAME:CHECKPOINT, or a mapping of name, checkpoint and options, got {short(value)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +114,7 @@ class Assembly:
         for group in _GROUPS:
             given = data.get(group) or {}
             if not isinstance(given, Mapping):
-                raise KitError(f"{where}: {group} wants a mapping from modality to component, got {given!r}")
+                raise KitError(f"{where}: {group} wants a mapping from modality to component, got {short(given)}")
             named = {
                 m: {"name": m, **v} if group == "modalities" and isinstance(v, Mapping) else v for m, v in given.items()
             }
@@ -208,25 +210,6 @@ class Resolved:
     connectors: Mapping[str, ResolvedPart]
     modalities: Mapping[str, ResolvedPart]
     decoders: Mapping[str, ResolvedPart]
-
-
-def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """A YAML file that holds a mapping.
-
-    Raises:
-        KitError: missing, not YAML (with line and column), or not a mapping.
-    """
-    try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise KitError(f"cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        at = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise KitError(f"{path}{at}: not YAML: {getattr(error, 'problem', None) or error}") from error
-    if not isinstance(data, dict):
-        raise KitError(f"{path}: wants a mapping, got {type(data).__name__}")
-    return data
 
 
 def _by_modality(words: Sequence[str], flag: str) -> dict[str, Part]:
