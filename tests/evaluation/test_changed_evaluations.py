@@ -16,7 +16,7 @@ from tinyllava_kit.evaluation.record import read_record, record
 from tinyllava_kit.evaluation.run import _check_folder, read_results
 
 LINE = {"id": "1", "question": "a?", "truths": ["b"], "choices": [], "said": "b", "category": ""}
-LOG = [{"control": control, "row": row, **LINE} for control in ("as given", "no items") for row in range(2)]
+LOG = [{"control": control, "row": row, **LINE} for control in ("as given", "without items") for row in range(2)]
 FIGURE = {"value": 0.5, "count": 2, "form": ".3f"}
 SETTINGS = {"weights": "a", "questions": "b", "max_new_tokens": 4, "seed": 0}
 
@@ -30,7 +30,7 @@ def test_changed_answers() -> None:
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "answers.jsonl").write_bytes(text)
             log = AnswerLog(Path(folder) / "answers.jsonl", "said")
-            for control in ("as given", "no items"):
+            for control in ("as given", "without items"):
                 assert all(isinstance(said, str) for said in log.known(control).values())
                 sorted(log.known(control))
 

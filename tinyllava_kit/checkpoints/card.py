@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import BaseModel, ConfigDict, Field
 
+from ..core.content import read_as
 from ..core.disk import write_file, write_json
+from ..core.printable import one_line, printable
 from ..core.replaced import CARD_FILE, CARD_MARK
 
 TRAINING_FILE = "training.json"
@@ -50,9 +55,58 @@ def card(directory: str | os.PathLike[str], evaluations: Sequence[str] = (), *, 
 
 
 def read_history(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The stages that a model went through, oldest first, as `training.history` has written them."""
+    """The stages that a model went through, oldest first, as `training.history` has written them.
+
+    Raises:
+        KitError: the file is damaged.
+    """
     file = Path(directory) / TRAINING_FILE
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    if not file.exists():
+        return []
+    stages = read_as(list[_Stage], file, "remove the file; the model is as it was, without its history")
+    return [stage.model_dump() for stage in stages]
+
+
+class _Known(BaseModel):
+    """What is read of a part of the history; the rest is kept beside."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=True)
+
+
+class _Part(_Known):
+    name: str
+    mode: str
+    trained: int
+    learning_rate: float
+
+
+class _Source(_Known):
+    path: str | None
+    dataset: str | None
+
+
+class _Settings(_Known):
+    data: list[_Source]
+    schedule: str
+    warmup_ratio: float
+    batch_size: int
+    gradient_accumulation: int
+    max_length: int | None
+    seed: int
+
+
+class _Stage(_Known):
+    name: str
+    command: str
+    device: str
+    settings: _Settings
+    recipe: dict[str, Any]
+    parts: list[_Part]
+    samples: int | None
+    skipped: int
+    steps: int
+    seconds: Annotated[float, Field(ge=0, le=1e9)]
+    loss: float | None
 
 
 def write_history(directory: str | os.PathLike[str], stages: Sequence[Mapping[str, Any]]) -> None:
@@ -125,6 +179,21 @@ def _stage(stage: Mapping[str, Any]) -> list[str]:
 def last_loss(loss: float | None) -> str:
     """In words."""
     return "no loss" if loss is None else f"last loss {loss:.4g}"
+
+
+def _plain(text: object) -> str:
+    """Text that stays text: in one line, and no markdown, HTML or link."""
+    return re.sub(r"([\\`|*\[\]])", r"\\\1", html.escape(one_line(str(text)), quote=False))
+
+
+def _code(text: object) -> str:
+    return f"`{one_line(str(text)).replace('`', chr(39))}`"
+
+
+def _fenced(text: str) -> list[str]:
+    """A block of YAML, between more backticks than stand in it."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return [f"{fence}yaml", *printable(text).split("\n"), fence]
 
 
 def _install(config: Mapping[str, Any]) -> list[str]:

@@ -14,13 +14,11 @@ from transformers.configuration_utils import SubConfigSpec
 from .catalog import Catalog, Offer
 from .content import checked
 from .errors import KitError, MissingPluginError
+from .origins import without_places
 from .reading import reading
 from .saved_config import described, kind_of
 
 CONFIG_FILE = "config.json"
-
-
-from .origins import without_places
 
 
 @dataclass(frozen=True, kw_only=True)
