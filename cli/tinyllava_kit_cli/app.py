@@ -17,7 +17,11 @@ from tinyllava_kit import KitError, __version__
 from tinyllava_kit.core.catalog import Catalog, Offer
 from tinyllava_kit.core.discovery import discover
 from tinyllava_kit.core.errors import MissingPluginError, near
+from tinyllava_kit.core.printable import one_line
 from tinyllava_kit.core.specs import load
+from tinyllava_kit_cli.messages import printable_messages
+from tinyllava_kit_cli.output import say
+from tinyllava_kit_cli.streams import standard_streams
 
 # Each is the module `commands.NAME` (a dash is an underscore there), light to import, with a click command `command`.
 COMMANDS = (
@@ -26,7 +30,6 @@ COMMANDS = (
 )
 
 INTERRUPTED = 130  # as a shell reports SIGINT
-READER_GONE = 141  # as a shell reports SIGPIPE: `tinyllava list | head -1`
 
 
 class UserError(click.ClickException):
@@ -35,7 +38,7 @@ class UserError(click.ClickException):
     exit_code = 2
 
     def show(self, file: Any = None) -> None:
-        click.echo(f"error: {' '.join(self.message.splitlines())}", err=True)
+        say(f"error: {one_line(self.message)}", err=True)
 
 
 class Commands(click.Group):
@@ -81,9 +84,6 @@ class Commands(click.Group):
                 super().invoke(ctx)
         except KitError as error:
             raise UserError(str(error)) from error
-        except BrokenPipeError:
-            _silence_stdout()
-            ctx.exit(READER_GONE)
 
 
 @contextmanager
@@ -110,19 +110,14 @@ def _plugin_commands(catalog: Catalog) -> list[tuple[str, str]]:
     """What to type for each command of a plugin, and its summary."""
     taken = {*COMMANDS, *(conflict.name for conflict in catalog.conflicts() if conflict.kind == "command")}
     offers = catalog.of_kind("command")
-    return [(o.qualified if o.spec.name in taken else o.spec.name, o.spec.summary) for o in offers]
+    return [(o.qualified if o.spec.name in taken else o.spec.name, one_line(o.spec.summary)) for o in offers]
 
 
 def _load(offer: Offer) -> click.Command:
     try:
         command = load(offer.spec)
-    except KitError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise KitError(
-            f"command {offer.spec.name!r} of {offer.distribution} {offer.version} cannot be imported: "
-            f"{type(error).__name__}: {error}; run 'tinyllava doctor --probe'"
-        ) from error
+    except KitError as error:
+        raise KitError(f"{error}; it is of {offer.distribution} {offer.version}") from error
     if not isinstance(command, click.Command):
         raise KitError(
             f"command {offer.spec.name!r} of {offer.distribution} {offer.version}: {offer.spec.target} must be a "
@@ -142,24 +137,21 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """The console entry: runs `cli` and exits with 0, 1 (findings), 2 (user error), 130 or 141."""
+    with standard_streams(), printable_messages():
+        code = _run(args)
+    sys.exit(code)
+
+
+def _run(args: list[str] | None) -> int:
     # peft imports bitsandbytes, which recommends a package for 4-bit weights to everybody
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if not sys.stderr.isatty():  # transformers reads it when it is imported
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
-        code = cli.main(args, prog_name="tinyllava", standalone_mode=False)
-        sys.stdout.flush()
+        code: int = cli.main(args, prog_name="tinyllava", standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        code = error.exit_code
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        code = INTERRUPTED
-    except BrokenPipeError:
-        _silence_stdout()
-        code = READER_GONE
-    sys.exit(code)
-
-
-def _silence_stdout() -> None:
-    """What is still buffered goes nowhere, so that nothing complains at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return INTERRUPTED
+    return code

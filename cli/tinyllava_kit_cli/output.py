@@ -1,10 +1,26 @@
-"""The directory that a command writes."""
+"""What a command gives: text, and the directory that it writes."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import click
 
 from tinyllava_kit.core.errors import KitError
+from tinyllava_kit.core.printable import printable
+
+
+def say(text: str = "", *, err: bool = False, nl: bool = True, **style: Any) -> None:
+    """Print text, whoever wrote it: a terminal takes nothing in it for a command.
+
+    Args:
+        err: to standard error, which is for advice; results go to standard output.
+        nl: end the line.
+        style: how it looks on a terminal, as `click.style` takes it.
+    """
+    shown = printable(text)
+    click.echo(click.style(shown, **style) if style else shown, err=err, nl=nl)
 
 
 def refuse_taken(output: str, advice: str = "choose another one") -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import textwrap
+
 import pytest
 
 from tests.fakes import FakeSite, offering, tower
 from tinyllava_kit.core.catalog import Catalog, Plugin
 from tinyllava_kit.core.discovery import DISABLE, discover
 from tinyllava_kit.core.errors import KitError, MissingPluginError
+from tinyllava_kit.core.specs import TowerSpec
 
 BROKEN = {
     "raises-at-import": ("1 / 0", "ZeroDivisionError: division by zero"),
@@ -27,6 +31,44 @@ BROKEN = {
         "tinyllava_llms must return an iterable of LanguageModelSpec, got LanguageModelSpec",
     ),
     "spec-is-invalid": (tower("Upper-Case"), "name must be lower_snake"),
+    "is-cancelled": ("import asyncio\nraise asyncio.CancelledError", "CancelledError"),
+    "is-a-closed-generator": ("raise GeneratorExit", "GeneratorExit"),
+    "interrupts-itself": ("raise KeyboardInterrupt('me')", "KeyboardInterrupt: me"),
+    "raises-a-class-of-its-own": ("class Odd(BaseException): ...\nraise Odd('why')", "Odd: why"),
+    "has-no-text": ("class Odd(Exception):\n def __str__(self): raise SystemExit\nraise Odd", "Odd: (its text"),
+    "has-text-that-is-none": ("class Odd(Exception):\n def __str__(self): return 7\nraise Odd", "Odd: (its text"),
+    "has-a-name-that-raises": (
+        "class Meta(type):\n __name__ = property(lambda cls: 1 / 0)\n"
+        "class Odd(Exception, metaclass=Meta): ...\nraise Odd('why')",
+        "Odd: why",
+    ),
+    "lies-of-its-class": (
+        "class Liar:\n __class__ = TowerSpec\n" + offering("tinyllava_towers", "Liar()"),
+        "must return TowerSpec values, got Liar",
+    ),
+    "raises-where-it-is-read": (
+        "class Odd(TowerSpec):\n"
+        " def __getattribute__(self, name): raise KeyboardInterrupt(name) if name == 'summary' else TypeError(name)\n"
+        "odd = object.__new__(Odd)\n" + offering("tinyllava_towers", "odd"),
+        "TypeError: ",
+    ),
+    "returns-text": ("@hookimpl\ndef tinyllava_llms():\n    return 'x'\n", "LanguageModelSpec values, got str"),
+    "returns-a-mapping": ("@hookimpl\ndef tinyllava_llms():\n    return {1: 2}\n", "values, got int"),
+    "summary-is-no-text": (
+        offering("tinyllava_llms", "LanguageModelSpec(name='x', target='a:b', summary=7)"),
+        "summary must be str, got int",
+    ),
+    "options-are-no-options": (
+        offering("tinyllava_llms", "LanguageModelSpec(name='x', target='a:b', options=('depth',))"),
+        "options must be tuple[Option, ...], got tuple",
+    ),
+    "suffixes-are-a-text": (
+        offering(
+            "tinyllava_modalities",
+            "ModalitySpec(name='x', target='a:b', token=TokenType(placeholder='<x>'), suffixes='.x')",
+        ),
+        "suffixes must be tuple[str, ...], got str",
+    ),
     "offers-a-name-twice": (
         offering("tinyllava_llms", *["LanguageModelSpec(name='x', target='a:b')"] * 2),
         "offers llm 'x' twice",
@@ -51,6 +93,45 @@ def test_a_broken_plugin_is_a_row_and_the_others_work(site: FakeSite, source: st
     assert "\n" not in bad.detail
     assert bad.fix.endswith(f"set {DISABLE}=bad")
     assert [offer.spec.name for offer in catalog.offers] == ["first", "last"]
+
+
+def test_what_a_plugin_hands_over_becomes_plain_values(site: FakeSite) -> None:
+    source = textwrap.dedent("""
+    class Name(str):
+        def __eq__(self, other): raise ValueError
+        def __hash__(self): raise ValueError
+
+    class Own(TowerSpec):
+        def __eq__(self, other): raise ValueError
+        def matches(self, name): raise ValueError
+
+    """) + offering("tinyllava_towers", "Own(name=Name('nose'), target='a:b', modality='smell', model_types=['n'])")
+    site.plugin("own", source)
+    site.plugin("other", tower("ear"))
+    catalog = discover()
+    offer = catalog.find("tower", "nose")
+    assert type(offer.spec) is TowerSpec
+    assert type(offer.spec.name) is str
+    assert offer.spec == TowerSpec(name="nose", target="a:b", modality="smell", model_types=("n",))
+    assert list(catalog.conflicts()) == []
+
+
+def test_an_object_that_is_a_plugin_disturbs_no_other(site: FakeSite) -> None:
+    site.module("odd_object", "class Odd:\n def __eq__(self, other): raise ValueError\n __hash__ = None\nodd = Odd()")
+    site.distribution("tinyllava-kit-odd", plugins={"aaa": "odd_object:odd"})
+    site.plugin("good", tower("nose"))
+    assert [plugin.status for plugin in discover().plugins] == ["ok", "ok"]
+
+
+def test_the_users_interrupt_ends_discovery(site: FakeSite) -> None:
+    press = "import signal\nsignal.raise_signal(signal.SIGINT)"
+    site.plugin("slow", press)
+    with pytest.raises(KeyboardInterrupt):
+        discover()
+    site.plugin("deaf", "try:\n    import signal; signal.raise_signal(signal.SIGINT)\nexcept BaseException:\n    pass")
+    with pytest.raises(KeyboardInterrupt):
+        discover(disabled=["slow"])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_broken_plugin_offers_nothing_of_what_it_began(site: FakeSite) -> None:

@@ -10,12 +10,16 @@ import pytest
 import yaml
 
 from tests import toys
+from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.card import CARD_MARK, card, write_card
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.core.conversation import Conversation, Item, Turn
+from tinyllava_kit.data.sources import Source
+from tinyllava_kit.training.history import _command_line
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.report import Answered, _sample
 from tinyllava_kit.training.run import run_recipe
+from tinyllava_kit.training.settings import check_same, settings_of, write_settings
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +72,57 @@ def test_the_page_has_curves_answers_parts_and_the_command(place):
     assert page.seen.count("svg") == 3  # loss, rate, speed
     for said in ("stage second", "loss_image", "learning rate", "3 steps", "connector.image", "lora", "question 0?"):
         assert said in text
-    assert "pytest" in text  # the command that was typed
+    assert _command_line() in text  # that was typed
     model, processor = load_pretrained(place / "second")
     asked = [{"role": "user", "content": "no picture 2?"}]
     ids = model.generate(**processor(asked), max_new_tokens=64, do_sample=False, pad_token_id=0)
     said = processor.decode(ids[0][processor(asked)["input_ids"].shape[1] :], skip_special_tokens=True).strip()
     assert said in text
+
+
+def test_what_may_be_given_away_names_no_folder_of_this_machine(place, monkeypatch):
+    for file in (place / "second").rglob("*"):
+        if file.is_file() and "checkpoints" not in file.parts:
+            assert str(place.parent).encode() not in file.read_bytes(), file.name
+    config = json.loads((place / "second" / "config.json").read_text())
+    assert (config["llm"]["checkpoint"], config["towers"]["image"]["checkpoint"]) == ("llm", toys.CLIP.name)
+    (stage,) = json.loads((place / "first" / "training.json").read_text())
+    assert stage["settings"]["data"][0]["path"] == stage["recipe"]["data"][0]["path"] == "rows.json"
+    monkeypatch.setattr("sys.argv", ["/usr/bin/tinyllava", "train", "/home/me/a recipe.yaml", "--stage=/x/joint"])
+    assert _command_line() == "tinyllava train 'a recipe.yaml' --stage=joint"
+
+
+def test_a_stage_knows_its_settings_without_their_folders(place, tmp_path):
+    stage = Recipe.model_validate(
+        {"model": "m", "output": "o", "stages": [{"name": "s", "data": "/data/rows.json", "train": {"llm": "full"}}]}
+    ).stages[0]
+    settings = settings_of(stage, place, 0)
+    write_settings(settings, tmp_path)
+    assert "/data" not in (tmp_path / "stage.json").read_text()
+    check_same(settings, stage, tmp_path)
+    (tmp_path / "stage.json").write_text(json.dumps(settings))  # as a version before wrote it
+    check_same(settings, stage, tmp_path)
+    other = settings_of(stage.model_copy(update={"data": (Source(path="/other/rows.json"),)}), place, 0)
+    with pytest.raises(KitError, match=r"was trained with data .*rows.json \(in a folder of digest "):
+        check_same(other, stage, tmp_path)
+
+
+def test_text_of_others_cannot_write_the_card(place, tmp_path):
+    attack = "a | <img src=x> [b](http://c) `d` *e*\n# f \x1b[2J"
+    config = json.loads((place / "first" / "config.json").read_text())
+    config["towers"]["image"]["licence"] = attack
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    history = json.loads((place / "first" / "training.json").read_text())
+    history[0]["recipe"]["data"] = [{"path": "```\n<img>\n````"}]
+    history[0]["command"] = "tinyllava `<img>`"
+    (tmp_path / "training.json").write_text(json.dumps(history))
+    text = card(tmp_path, [attack])
+    row = next(line for line in text.split("\n") if line.startswith("| tower.image"))
+    said = r"a \| &lt;img src=x&gt; \[b\](http://c) \`d\` \*e\* # f \\x1b\[2J"
+    assert row.endswith(f"| {said} |")
+    assert f"- {said}\n" in text
+    assert "- command: `tinyllava '<img>'`\n" in text
+    assert "\n`````yaml\n" in text
 
 
 def test_text_of_the_data_cannot_write_the_page(tmp_path):

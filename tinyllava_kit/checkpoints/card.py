@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import BaseModel, ConfigDict, Field
 
+from ..core.content import read_as
 from ..core.disk import write_file, write_json
+from ..core.printable import one_line, printable
 from ..core.replaced import CARD_FILE, CARD_MARK
 
 TRAINING_FILE = "training.json"
@@ -40,19 +45,68 @@ def card(directory: str | os.PathLike[str], evaluations: Sequence[str] = (), *, 
     name = name or directory.resolve().name
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     history = read_history(directory)
-    lines = [*_head(config), CARD_MARK, "", f"# {name}", "", *_parts(config)]
+    lines = [*_head(config), CARD_MARK, "", f"# {_plain(name)}", "", *_parts(config)]
     for stage in history:
         lines += ["", *_stage(stage)]
     lines += ["", "## Results", ""]
-    lines += [f"- {line}" for line in evaluations] or ["Nothing was measured on this model."]
+    lines += [f"- {_plain(line)}" for line in evaluations] or ["Nothing was measured on this model."]
     lines += ["", "## Use", "", "```bash", *_install(config), f"tinyllava ask {name} ...", "```", ""]
     return "\n".join(lines)
 
 
 def read_history(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The stages that a model went through, oldest first, as `training.history` has written them."""
+    """The stages that a model went through, oldest first, as `training.history` has written them.
+
+    Raises:
+        KitError: the file is damaged.
+    """
     file = Path(directory) / TRAINING_FILE
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    if not file.exists():
+        return []
+    stages = read_as(list[_Stage], file, "remove the file; the model is as it was, without its history")
+    return [stage.model_dump() for stage in stages]
+
+
+class _Known(BaseModel):
+    """What is read of a part of the history; the rest is kept beside."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=True)
+
+
+class _Part(_Known):
+    name: str
+    mode: str
+    trained: int
+    learning_rate: float
+
+
+class _Source(_Known):
+    path: str | None
+    dataset: str | None
+
+
+class _Settings(_Known):
+    data: list[_Source]
+    schedule: str
+    warmup_ratio: float
+    batch_size: int
+    gradient_accumulation: int
+    max_length: int | None
+    seed: int
+
+
+class _Stage(_Known):
+    name: str
+    command: str
+    device: str
+    settings: _Settings
+    recipe: dict[str, Any]
+    parts: list[_Part]
+    samples: int | None
+    skipped: int
+    steps: int
+    seconds: Annotated[float, Field(ge=0, le=1e9)]
+    loss: float | None
 
 
 def write_history(directory: str | os.PathLike[str], stages: Sequence[Mapping[str, Any]]) -> None:
@@ -94,37 +148,52 @@ def _parts(config: Mapping[str, Any]) -> list[str]:
         name = component["name"] + (f" ({options})" if options else "")
         weights = component.get("checkpoint", "-")
         licence = component.get("licence") or (NOT_RECORDED if weights != "-" else "-")
-        lines.append(f"| {part} | {name} | {plugin} | {weights} | {licence} |")
+        lines.append(f"| {' | '.join(map(_plain, (part, name, plugin, weights, licence)))} |")
     return lines
 
 
 def _stage(stage: Mapping[str, Any]) -> list[str]:
-    trained = [f"{part['name']} ({part['mode']}, {part['trained']:,} parameters)" for part in stage["parts"]]
+    trained = [
+        f"{_plain(part['name'])} ({_plain(part['mode'])}, {part['trained']:,} parameters)" for part in stage["parts"]
+    ]
     skipped = f", {stage['skipped']} rows skipped" if stage["skipped"] else ""
     how = stage["settings"]
-    data = [f"`{source['path'] or source['dataset']}`" for source in how["data"]]
-    rates = ", ".join(f"{part['learning_rate']:g} ({part['name']})" for part in stage["parts"])
+    data = [_code(source["path"] or source["dataset"]) for source in how["data"]]
+    rates = ", ".join(f"{part['learning_rate']:g} ({_plain(part['name'])})" for part in stage["parts"])
     return [
-        f"## Stage {stage['name']}",
+        f"## Stage {_plain(stage['name'])}",
         "",
         f"- trained: {', '.join(trained)}",
         f"- data: {', '.join(data)}: {stage['samples'] or 'a stream of'} samples{skipped}",
-        f"- {stage['steps']} steps in {timedelta(seconds=round(stage['seconds']))} on {stage['device']}, "
+        f"- {stage['steps']} steps in {timedelta(seconds=round(stage['seconds']))} on {_plain(stage['device'])}, "
         f"{last_loss(stage['loss'])}",
-        f"- AdamW, learning rate {rates}, {how['schedule']}, warm-up {how['warmup_ratio']:.0%}; batches of "
+        f"- AdamW, learning rate {rates}, {_plain(how['schedule'])}, warm-up {how['warmup_ratio']:.0%}; batches of "
         f"{how['batch_size']} x {how['gradient_accumulation']} a process, at most {how['max_length']} positions of a "
         f"sample, seed {how['seed']}",
-        f"- command: `{stage['command']}`",
+        f"- command: {_code(stage['command'])}",
         "",
-        "```yaml",
-        *yaml.safe_dump(stage["recipe"], sort_keys=False).strip().split("\n"),
-        "```",
+        *_fenced(yaml.safe_dump(stage["recipe"], sort_keys=False).strip()),
     ]
 
 
 def last_loss(loss: float | None) -> str:
     """In words."""
     return "no loss" if loss is None else f"last loss {loss:.4g}"
+
+
+def _plain(text: object) -> str:
+    """Text that stays text: in one line, and no markdown, HTML or link."""
+    return re.sub(r"([\\`|*\[\]])", r"\\\1", html.escape(one_line(str(text)), quote=False))
+
+
+def _code(text: object) -> str:
+    return f"`{one_line(str(text)).replace('`', chr(39))}`"
+
+
+def _fenced(text: str) -> list[str]:
+    """A block of YAML, between more backticks than stand in it."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return [f"{fence}yaml", *printable(text).split("\n"), fence]
 
 
 def _install(config: Mapping[str, Any]) -> list[str]:

@@ -22,6 +22,7 @@ from ..core.errors import KitError, MissingPluginError
 from ..core.generation_settings import GENERATION_FILE, check_ids, read_generation
 from ..core.interfaces import LanguageModel, Preprocessor, Tower
 from ..core.modeling import TinyLlavaForConditionalGeneration, build_connector
+from ..core.origins import origin
 from ..core.processing import TinyLlavaProcessor
 from ..core.specs import load
 from ..templates.vicuna import fitting
@@ -145,11 +146,12 @@ def as_ours(old: OldModel, catalog: Catalog, names: Names, *, template: str | No
     options = _connector_options(old, connector, state, names)
     tokenizer = _read_tokenizer(llm, where)
     licence = read_licence(where)  # of all its parts
+    seen_with = " ".join(map(origin, old.vision_names))
     config = TinyLlavaConfig(
         text_config=text_config,
         llm=_component(llm, checkpoint=where, licence=licence),
         template={"name": template or fitting(tokenizer)},
-        towers={IMAGE: _component(tower, config=tower_config, checkpoint=" ".join(old.vision_names), licence=licence)},
+        towers={IMAGE: _component(tower, config=tower_config, checkpoint=seen_with, licence=licence)},
         connectors={
             IMAGE: {**_component(connector, options=options, config=joint, licence=licence), "name": old.connector}
         },

@@ -7,14 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import yaml
-
 from .catalog import Catalog, Offer
-from .errors import KitError, near
-from .files import read_text, reason
+from .errors import KitError, near, short
 from .words import split_word
-
-MAX_VALUES = 100_000  # of a YAML file, what its aliases repeat counted each time
+from .yaml_files import read_yaml
 
 _GROUPS = ("towers", "connectors", "modalities", "decoders")
 _KINDS = {"tower": "towers", "connector": "connectors", "modality": "modalities", "decoder": "decoders"}
@@ -44,9 +40,13 @@ class Part:
                 raise KitError(
                     f"{where}: unknown key {min(unknown)!r}; {near(min(unknown), ['name', 'checkpoint', 'options'])}"
                 )
-            if isinstance(value.get("name"), str) and isinstance(value.get("options", {}), Mapping):
-                return cls(**{key: inner for key, inner in value.items() if inner is not None})
-        raise KitError(f"{where}: wants NAME or NAME:CHECKPOINT, got {value!r}")
+            given = {key: inner for key, inner in value.items() if inner is not None}
+            texts = all(isinstance(given.get(key, ""), str) for key in ("name", "checkpoint"))
+            if texts and given.get("name") and isinstance(given.get("options", {}), Mapping):
+                return cls(**given)
+        raise KitError(
+            f"{where}: wants NAME or NAME:CHECKPOINT, or a mapping of name, checkpoint and options, got {short(value)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ class Assembly:
         for group in _GROUPS:
             given = data.get(group) or {}
             if not isinstance(given, Mapping):
-                raise KitError(f"{where}: {group} wants a mapping from modality to component, got {given!r}")
+                raise KitError(f"{where}: {group} wants a mapping from modality to component, got {short(given)}")
             named = {
                 m: {"name": m, **v} if group == "modalities" and isinstance(v, Mapping) else v for m, v in given.items()
             }
@@ -210,33 +210,6 @@ class Resolved:
     connectors: Mapping[str, ResolvedPart]
     modalities: Mapping[str, ResolvedPart]
     decoders: Mapping[str, ResolvedPart]
-
-
-def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """A YAML file that holds a mapping.
-
-    Raises:
-        KitError: missing, not YAML (with line and column), not a mapping, or one that its aliases make endless.
-    """
-    try:
-        data = yaml.safe_load(read_text(path))
-    except RecursionError as error:
-        raise KitError(f"{path}: lists and mappings stand in one another too deep") from error
-    except ValueError as error:  # of a date or a number that Python does not read
-        raise KitError(f"{path}: not YAML: {reason(error)}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        at = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise KitError(f"{path}{at}: not YAML: {getattr(error, 'problem', None) or error}") from error
-    if not isinstance(data, dict):
-        raise KitError(f"{path}: wants a mapping, got {type(data).__name__}")
-    waiting, count = [data], 0
-    while waiting and count <= MAX_VALUES:
-        each, count = waiting.pop(), count + 1
-        waiting += each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
-    if waiting:
-        raise KitError(f"{path}: holds more than {MAX_VALUES} values; aliases (*) repeat lists of them")
-    return data
 
 
 def _by_modality(words: Sequence[str], flag: str) -> dict[str, Part]:

@@ -14,6 +14,7 @@ from transformers.configuration_utils import SubConfigSpec
 from .catalog import Catalog, Offer
 from .content import checked
 from .errors import KitError, MissingPluginError
+from .origins import without_places
 from .reading import reading
 from .saved_config import described, kind_of
 
@@ -25,8 +26,8 @@ class Component:
     """One part of a saved model.
 
     `config` is what the part is built from (a tower's configuration, a connector's dimensions); `checkpoint`
-    says where its weights first came from and is never read again, `licence` under which they came, where that is
-    known.
+    says where its weights first came from and is never read again (saved as an `origin`), `licence` under which they
+    came, where that is known.
     """
 
     name: str
@@ -224,6 +225,10 @@ class TinyLlavaConfig(PreTrainedConfig):
         content = saved(config_dict)
         with reading(CONFIG_FILE):
             return super().from_dict(content, **kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in transformers; with no path of this machine in it."""
+        return without_places(super().to_dict())
 
     def component(self, kind: str, modality: str = "") -> Component:
         """The `llm`, the `template`, or a modality's `tower`, `connector`, `modality` or `decoder`.

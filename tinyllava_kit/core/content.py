@@ -10,6 +10,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -24,6 +25,23 @@ Count = Annotated[int, Field(ge=1, le=2**31)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 _STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
+
+
+def read_as(kind: Any, file: Path, advice: str) -> Any:
+    """A file of JSON that a program of ours has written, as `kind`, a type or a pydantic schema.
+
+    Args:
+        advice: what to do where it is damaged.
+
+    Raises:
+        KitError: it cannot be read, or holds something else; names the file and the place in it.
+    """
+    try:
+        return _adapter(kind).validate_json(file.read_bytes(), strict=True)
+    except ValidationError as error:
+        raise KitError(f"{said(error, str(file))}; {advice}") from error
+    except OSError as error:
+        raise KitError(f"cannot read {str(file)!r}: {error.strerror}; {advice}") from error
 
 
 def checked(kind: Any, value: Any, where: str) -> Any:
@@ -76,7 +94,7 @@ def said(error: ValidationError, where: str) -> str:
     if problem["type"] == "missing":
         return f"{place}: is missing"
     if problem["type"] == "json_invalid":
-        return f"{where}: holds text that is not Unicode"
+        return f"{where}: not JSON: {problem['ctx']['error']}"
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     return f"{place}: expected {message}, got {_short(problem['input'])}"
 

@@ -14,7 +14,8 @@ import pluggy
 from . import hookspecs
 from .catalog import Catalog, Offer, Plugin
 from .hookspecs import API, GROUP, GROUP_STEM, HOOKS, PROJECT
-from .specs import KINDS, Spec
+from .isolation import PluginFault, isolated
+from .specs import KINDS, Spec, plain
 
 MAX_SPECS = 1000  # of one hook of one plugin: a generator need not end
 DISABLE = "TINYLLAVA_DISABLED_PLUGINS"
@@ -29,12 +30,11 @@ def discover(disabled: Iterable[str] = ()) -> Catalog:
     """
     # Not pluggy's load_setuptools_entrypoints: it stops at the first broken plugin and
     # silently skips the second one of a name.
-    manager = new_manager()
     plugins: list[Plugin] = []
     offers: list[Offer] = []
     for entry, plugin in find_plugins(disabled):
         if plugin.status == "ok":
-            plugin, specs = _load(manager, entry, plugin)
+            plugin, specs = _load(entry, plugin)
             owner = {"plugin": plugin.name, "distribution": plugin.distribution, "version": plugin.version}
             offers += [Offer(spec=spec, **owner) for spec in specs]
         plugins.append(plugin)
@@ -67,20 +67,31 @@ def find_plugins(disabled: Iterable[str] = ()) -> Iterator[tuple[metadata.EntryP
         yield entry, row
 
 
-def new_manager() -> pluggy.PluginManager:
-    """A manager that knows our hooks and no plugin."""
-    manager = pluggy.PluginManager(PROJECT)
-    manager.add_hookspecs(hookspecs)
-    return manager
+def collect(entry: metadata.EntryPoint) -> list[Spec]:
+    """Import one plugin and call its hooks.
 
-
-def collect(manager: pluggy.PluginManager, entry: metadata.EntryPoint) -> list[Spec]:
-    """Import one plugin and call its hooks, and no other's. Raises whatever the plugin raises."""
+    Raises:
+        PluginFault: it cannot be imported, or its hooks do not give what they should.
+    """
     with contextlib.redirect_stdout(sys.stderr):  # a plugin that prints must not spoil `list --json`
-        module = entry.load()
-        manager.register(module, name=entry.name)
-        manager.check_pending()  # a misspelled hook is an error, not a silence
-        return _call_hooks(manager, module)
+        return isolated(lambda: _collect(entry))
+
+
+def _collect(entry: metadata.EntryPoint) -> list[Spec]:
+    manager = pluggy.PluginManager(PROJECT)  # its own: what a plugin is compared with may be another's object
+    manager.add_hookspecs(hookspecs)
+    manager.register(entry.load(), name=entry.name)
+    manager.check_pending()  # a misspelled hook is an error, not a silence
+    specs: list[Spec] = []
+    for hook, kind in HOOKS.items():
+        for offered in getattr(manager.hook, hook)():
+            specs += _checked(hook, KINDS[kind], offered)
+    seen = set()
+    for spec in specs:
+        if (spec.kind, spec.name) in seen:
+            raise ValueError(f"offers {spec.kind} {spec.name!r} twice")
+        seen.add((spec.kind, spec.name))
+    return specs
 
 
 def version_of(distribution: metadata.Distribution) -> tuple[str, str]:
@@ -117,46 +128,26 @@ def _row(entry: metadata.EntryPoint) -> Plugin:
     return Plugin(name=entry.name, distribution=distribution, version=version, target=entry.value)
 
 
-def _load(manager: pluggy.PluginManager, entry: metadata.EntryPoint, plugin: Plugin) -> tuple[Plugin, list[Spec]]:
+def _load(entry: metadata.EntryPoint, plugin: Plugin) -> tuple[Plugin, list[Spec]]:
     """One plugin: its row, and its specs where all went well."""
     try:
-        return plugin, collect(manager, entry)
-    except (Exception, SystemExit) as error:
-        if manager.has_plugin(entry.name):
-            manager.unregister(name=entry.name)
-        return replace(plugin, status="broken", detail=describe(error), fix=_fix(error, plugin)), []
+        return plugin, collect(entry)
+    except PluginFault as fault:
+        return replace(plugin, status="broken", detail=str(fault), fix=_fix(fault.__cause__, plugin)), []
 
 
-def describe(error: BaseException) -> str:
-    """An error in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
-
-
-def _fix(error: BaseException, plugin: Plugin) -> str:
+def _fix(error: BaseException | None, plugin: Plugin) -> str:
     """What may help; the way out that always works is to disable the plugin."""
     own = f"{plugin.target.partition(':')[0]}."
-    if isinstance(error, ModuleNotFoundError) and error.name and not own.startswith(f"{error.name}."):
-        advice = f"pip install what it needs (module {error.name!r})"
-    elif isinstance(error, pluggy.PluginValidationError):
+    kind = type(error)
+    missing = error.name if isinstance(error, ModuleNotFoundError) and kind is ModuleNotFoundError else None
+    if isinstance(missing, str) and not own.startswith(f"{missing}."):
+        advice = f"pip install what it needs (module {missing!r})"
+    elif kind is pluggy.PluginValidationError:
         advice = f"hooks take no argument and are called {', '.join(HOOKS)}"
     else:
         advice = f"reinstall or report it: pip install --force-reinstall {plugin.distribution}"
     return f"{advice}; or set {DISABLE}={plugin.name}"
-
-
-def _call_hooks(manager: pluggy.PluginManager, module: object) -> list[Spec]:
-    """What one plugin offers; its hooks alone are called, so that one that raises costs nobody else."""
-    others = [plugin for plugin in manager.get_plugins() if plugin is not module]
-    specs: list[Spec] = []
-    for hook, kind in HOOKS.items():
-        for offered in manager.subset_hook_caller(hook, remove_plugins=others)():
-            specs += _checked(hook, KINDS[kind], offered)
-    seen = set()
-    for spec in specs:
-        if (spec.kind, spec.name) in seen:
-            raise ValueError(f"offers {spec.kind} {spec.name!r} twice")
-        seen.add((spec.kind, spec.name))
-    return specs
 
 
 def _checked(hook: str, expected: type[Spec], offered: object) -> list[Spec]:
@@ -166,7 +157,7 @@ def _checked(hook: str, expected: type[Spec], offered: object) -> list[Spec]:
     for spec in offered:
         if len(specs) == MAX_SPECS:
             raise ValueError(f"{hook} offers more than {MAX_SPECS}; a family of names is one spec with a pattern")
-        if not isinstance(spec, expected):
+        if not issubclass(type(spec), expected):  # `isinstance` would believe what it says of its class
             raise TypeError(f"{hook} must return {expected.__name__} values, got {type(spec).__name__}")
-        specs.append(spec)
+        specs.append(plain(spec, expected))
     return specs

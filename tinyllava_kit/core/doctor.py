@@ -18,8 +18,9 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from .catalog import Catalog, Offer, Plugin
-from .discovery import DISABLE, collect, describe, discover, find_plugins, new_manager, version_of
+from .discovery import DISABLE, collect, discover, find_plugins, version_of
 from .hookspecs import GROUP, GROUP_STEM
+from .isolation import PluginFault, isolated
 from .specs import DecoderSpec, ModalitySpec, TowerSpec, import_target
 from .trial import Outcome, run_trials
 
@@ -93,9 +94,9 @@ def import_plugin(name: str, target: str) -> Outcome:
     before = set(sys.modules)
     error = ""
     try:
-        collect(new_manager(), metadata.EntryPoint(name=name, value=target, group=GROUP))
-    except (Exception, SystemExit) as raised:
-        error = describe(raised)
+        collect(metadata.EntryPoint(name=name, value=target, group=GROUP))
+    except PluginFault as fault:
+        error = str(fault)
     return Outcome(error=error, heavy=tuple(sorted(HEAVY & (set(sys.modules) - before))))
 
 
@@ -293,14 +294,18 @@ _INTERFACES = {
 def import_component(kind: str, target: str) -> Outcome:
     """Run in a child: import what a spec points to and look whether it is what its kind wants."""
     try:
-        component = import_target(target)
-        if kind in _INTERFACES:
-            _check_class(component, _INTERFACES[kind])
-        elif not callable(component):
-            raise TypeError(f"must be a click command, got {type(component).__name__}")
-    except (Exception, SystemExit) as error:
-        return Outcome(error=describe(error))
+        isolated(lambda: _check_component(kind, target))
+    except PluginFault as fault:
+        return Outcome(error=str(fault))
     return Outcome()
+
+
+def _check_component(kind: str, target: str) -> None:
+    component = import_target(target)
+    if kind in _INTERFACES:
+        _check_class(component, _INTERFACES[kind])
+    elif not callable(component):
+        raise TypeError(f"must be a click command, got {type(component).__name__}")
 
 
 def _check_class(component: object, wanted: str) -> None:

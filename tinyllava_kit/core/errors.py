@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
 
@@ -20,6 +21,20 @@ class FusionError(KitError):
 
 class MissingPluginError(KitError):
     """A saved model or an assembly names a component that no installed plugin offers."""
+
+
+def short(value: object) -> str:
+    """A value in a message, however long it is.
+
+    Example:
+        >>> short("x" * 99)
+        "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'"
+    """
+    return _SHORT.repr(value)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 82
 
 
 def near(name: str, known: Iterable[str]) -> str:

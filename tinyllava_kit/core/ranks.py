@@ -14,6 +14,7 @@ from typing import TypeVar
 import torch
 
 from .errors import KitError
+from .printable import printable
 
 T = TypeVar("T")
 
@@ -104,7 +105,7 @@ def any_rank(number: int, device: torch.device) -> int:
 def say(text: str) -> None:
     """Print on rank 0."""
     if rank() == 0:
-        print(text)
+        print(printable(text))
 
 
 def _note(what: str) -> None:

@@ -8,15 +8,40 @@ from __future__ import annotations
 
 import importlib
 import re
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeVar
 
 from .errors import KitError, near
+from .isolation import PluginFault, isolated
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 OptionValue = str | int | float | bool | None
+T = TypeVar("T")
+
+
+_FITS: dict[str, Callable[[Any], bool]] = {
+    "str": lambda value: isinstance(value, str),
+    "bool": lambda value: isinstance(value, bool),
+    "type": lambda value: value in (str, int, float, bool),
+    "OptionValue": lambda value: value is None or isinstance(value, (str, int, float)),
+    "tuple[str, ...]": lambda value: isinstance(value, (tuple, list)) and all(isinstance(each, str) for each in value),
+    "tuple[Option, ...]": lambda v: isinstance(v, (tuple, list)) and all(isinstance(each, Option) for each in v),
+    "TokenType": lambda value: isinstance(value, TokenType),
+}
+
+
+def _check_types(description: Any) -> None:
+    """
+    Raises:
+        TypeError: a field is not of the type that it is declared with.
+    """
+    for field in fields(description):
+        fits, value = _FITS.get(str(field.type)), getattr(description, field.name)
+        if fits is not None and not fits(value):
+            raise TypeError(f"{field.name} must be {field.type}, got {type(value).__name__}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +57,9 @@ class Option:
     default: OptionValue = None
     help: str = ""
     choices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_types(self)
 
     def parse(self, value: object, owner: str) -> OptionValue:
         """`value` (from YAML or a command line) as this option's type.
@@ -73,6 +101,7 @@ class Spec:
     options: tuple[Option, ...] = ()
 
     def __post_init__(self) -> None:
+        _check_types(self)
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"name must be lower_snake, like 'mlp2x_gelu', got {self.name!r}")
         if not _TARGET.fullmatch(self.target):
@@ -116,6 +145,7 @@ class TokenType:
     end: str = ""
 
     def __post_init__(self) -> None:
+        _check_types(self)
         if not re.fullmatch(r"<[^<>\s]+>", self.placeholder):
             raise ValueError(f"placeholder must look like '<name>', got {self.placeholder!r}")
 
@@ -229,18 +259,43 @@ KINDS: dict[str, type[Spec]] = {
 }
 
 
+def plain(description: Any, kind: type[T]) -> T:
+    """What a spec says, as a `kind` of Python's own values, whatever classes a plugin has made for it.
+
+    Raises:
+        TypeError: it says something else.
+    """
+    return kind(**{field.name: _plain(getattr(description, field.name)) for field in fields(kind)})  # type: ignore[arg-type]
+
+
+def _plain(value: Any) -> Any:
+    kind = type(value)  # `isinstance` would believe what a value says of its class
+    if value is None or kind is bool or any(value is each for each in (str, int, float, bool)):
+        return value
+    for own, copy in ((str, str.__str__), (int, int.__int__), (float, float.__float__)):  # an enum's member, say
+        if issubclass(kind, own):
+            return copy(value)
+    for sequence in (tuple, list):
+        if issubclass(kind, sequence):
+            return tuple(map(_plain, sequence.__iter__(value)))
+    for part in (Option, TokenType):
+        if issubclass(kind, part):
+            return plain(value, part)
+    raise TypeError(f"specs hold text, numbers and what is made of them, got {kind.__name__}")
+
+
 def load(spec: Spec) -> Any:
     """Import what a spec points to.
 
     Raises:
-        KitError: the module or the attribute is not there; the import's own error is the cause.
+        KitError: it cannot be imported; the import's own error is the cause of its cause.
     """
     try:
-        return import_target(spec.target)
-    except (ImportError, AttributeError) as error:
+        return isolated(lambda: import_target(spec.target))
+    except PluginFault as fault:
         raise KitError(
-            f"{spec.kind} {spec.name!r}: cannot import {spec.target}: {error}; run 'tinyllava doctor --probe'"
-        ) from error
+            f"{spec.kind} {spec.name!r}: cannot import {spec.target}: {fault}; run 'tinyllava doctor --probe'"
+        ) from fault
 
 
 def import_target(target: str) -> Any:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
 
 from ..core.conversation import Conversation
 from ..core.disk import write_file
@@ -69,11 +71,17 @@ class SkippedRows:
     def tidy(self) -> int:
         """Read what other processes found, leave each row once in the file; returns how many there are."""
         if self.file is not None and self.file.exists():
-            for line in self.file.read_text(encoding="utf-8").splitlines():
-                found = json.loads(line)
-                self.reasons.setdefault(found["row"], found["reason"])
+            for line in self.file.read_bytes().splitlines():
+                with suppress(ValidationError):  # a process that was killed left half a line
+                    found = _Line.model_validate_json(line)
+                    self.reasons.setdefault(found.row, found.reason)
             write_file(self.file, "".join(_line(*each) for each in self.reasons.items()))
         return len(self.reasons)
+
+
+class _Line(BaseModel):
+    row: str
+    reason: str
 
 
 def _line(name: str, reason: str) -> str:

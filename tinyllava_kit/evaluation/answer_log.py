@@ -8,9 +8,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from ..core.errors import KitError
 
 Answer = str | Sequence[float]  # what was said, or how likely the model finds each of several answers
+
+
+class _Line(BaseModel):
+    """What every line holds; what else is known of the question stands beside it."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    control: str
+    row: int = Field(ge=0)
+
+
+class _Said(_Line):
+    said: str
+
+
+class _Ranked(_Line):
+    log_probs: list[float]
+
+
+_LINES: dict[str, type[_Line]] = {"said": _Said, "log_probs": _Ranked}
 
 
 class AnswerLog:
@@ -20,7 +42,8 @@ class AnswerLog:
     of the question. A line that was not finished is dropped when the next is written.
 
     Args:
-        path: of the file, made when the first answer is added. `key`: what the answers are called in it.
+        path: of the file, made when the first answer is added.
+        key: what the answers are called in it, ``said`` or ``log_probs``.
 
     Raises:
         KitError: a line that is none of this log's; names it.
@@ -60,9 +83,9 @@ class AnswerLog:
 
     def _read(self, line: bytes, number: int) -> None:
         try:
-            entry = json.loads(line)
-            self._answers.setdefault(entry["control"], {})[entry["row"]] = entry[self.key]
-        except (ValueError, KeyError, TypeError) as error:
+            entry = _LINES[self.key].model_validate_json(line)
+            self._answers.setdefault(entry.control, {})[entry.row] = getattr(entry, self.key)
+        except ValidationError as error:
             raise KitError(
                 f"{self.path} line {number}: not an answer of an evaluation; remove the file to ask again"
             ) from error

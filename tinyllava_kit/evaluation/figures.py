@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,10 @@ class Figure:
     value: float
     count: int
     form: str = ".3f"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[+,]?(\.\d)?[a-z%]?", self.form):
+            raise ValueError(f"form must be like '.3f', got {self.form!r}")
 
     def __str__(self) -> str:
         return f"{self.value:{self.form}} ({self.count})"

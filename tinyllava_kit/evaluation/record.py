@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,9 +9,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
+from ..core.content import read_as
 from ..core.disk import write_json
-from ..core.errors import KitError
 from ..core.fingerprint import fingerprint as fingerprint
+from ..core.origins import origin, sealed
 from .figures import Figures
 
 RECORD_FILE = "evaluations.json"
@@ -48,10 +50,10 @@ def record(
         questions = max((figure.count for every in figures.values() for figure in every.values()), default=0)
     settings = dict(settings or {})
     entry = {
-        "data": data,
+        "data": sealed(data),
         "scorers": list(scorers),
         "settings": settings,
-        "line": f"{data}: {line}",
+        "line": f"{origin(data)}: {line}",
         "figures": {c: {name: figure.value for name, figure in every.items()} for c, every in figures.items()},
         "questions": questions,
         "limited": limited,
@@ -94,8 +96,18 @@ def read_record(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
     file = Path(directory) / RECORD_FILE
     if not file.exists():
         return []
-    try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
-        return [{**entry, **{key: entry[key] for key in ("weights", "data", "scorers", "line")}} for entry in entries]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise KitError(f"{str(file)!r} is no record of evaluations; remove it") from error
+    entries = read_as(list[_Entry], file, "it is no record of evaluations; remove it")
+    return [{**entry.model_dump(exclude_unset=True), "data": sealed(entry.data)} for entry in entries]
+
+
+class _Entry(BaseModel):
+    """What is read of an evaluation; the rest is kept beside."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    data: str
+    scorers: list[str]
+    line: str
+    weights: str
+    questions: int = 0
+    settings: dict[str, Any] = {}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from ..core.content import read_as, said
 from ..core.disk import write_json
 from ..core.errors import KitError
 from ..core.locks import only_writer
@@ -237,19 +239,50 @@ def read_results(folder: str | os.PathLike[str]) -> Results:
         KitError: there are none.
     """
     folder = Path(folder)
-    try:
-        figures = json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))["figures"]
-        log = folder / ANSWERS_FILE
-        lines = [json.loads(line) for line in log.read_bytes().splitlines()] if log.exists() else []
-    except (OSError, ValueError, KeyError) as error:
-        raise KitError(f"{str(folder)!r} holds no finished evaluation; run 'tinyllava eval' first") from error
+    if not (folder / RESULTS_FILE).exists():
+        raise KitError(f"{str(folder)!r} holds no finished evaluation; run 'tinyllava eval' first")
+    results: _SavedResults = read_as(_SavedResults, folder / RESULTS_FILE, "run 'tinyllava eval' again")
     answered: dict[Control, list[Judged]] = {}
-    for line in sorted(lines, key=lambda line: line["row"]):
-        texts = {key: tuple(line[key]) for key in ("truths", "choices")}
-        judged = Judged(line["id"], line["question"], said=line["said"], category=line["category"], **texts)
-        answered.setdefault(line["control"], []).append(judged)
-    named = {c: {name: Figure(**figure) for name, figure in every.items()} for c, every in figures.items()}
-    return Results(figures=named, answers=answered)
+    for line in sorted(_answers_in(folder / ANSWERS_FILE), key=lambda line: line.row):
+        judged = Judged(line.id, line.question, line.truths, line.said, line.choices, line.category)
+        answered.setdefault(line.control, []).append(judged)
+    return Results(figures=results.figures, answers=answered)
+
+
+class _SavedResults(BaseModel):
+    """``results.json``."""
+
+    figures: dict[Control, Annotated[dict[str, Figure], Field(min_length=1)]]
+
+    @model_validator(mode="after")
+    def _controls_have_the_first_figure(self) -> _SavedResults:
+        first = next(iter(self.figures.get("as given", {})), None)
+        if not all(first in every for every in self.figures.values()):
+            raise ValueError(f"every control needs the figure {first!r} of 'as given'")
+        return self
+
+
+class _SavedAnswer(BaseModel):
+    """A line of ``answers.jsonl``."""
+
+    control: Control
+    row: int
+    id: str | int
+    question: str
+    truths: tuple[str, ...]
+    said: str
+    choices: tuple[str, ...]
+    category: str
+
+
+def _answers_in(file: Path) -> list[_SavedAnswer]:
+    found = []
+    for number, line in enumerate(file.read_bytes().splitlines() if file.exists() else (), 1):
+        try:
+            found.append(_SavedAnswer.model_validate_json(line, strict=True))
+        except ValidationError as error:
+            raise KitError(f"{said(error, f'{file} line {number}')}; run 'tinyllava eval' again") from error
+    return found
 
 
 def _check_modalities(questions: Sequence[Question], processor: TinyLlavaProcessor) -> None:
@@ -270,10 +303,7 @@ def _check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
         if folder.is_dir() and any(folder.iterdir()):
             raise KitError(f"{str(folder)!r} is not empty and holds no evaluation; choose another output")
         return
-    try:
-        was = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise KitError(f"cannot read {str(file)!r}: {error}; choose another output") from error
+    was = read_as(dict[str, Any], file, "choose another output")
     for key, wanted in settings.items():
         if was.get(key) != wanted:
             shown = f"{was.get(key)!r}, now it is {wanted!r}" if key in _PLAIN else "another one"

@@ -13,6 +13,7 @@ from transformers import GenerationConfig, TextStreamer
 from ..core.conversation import ITEM, Conversation, Item, Turn, split_placeholders
 from ..core.errors import KitError
 from ..core.modeling import TinyLlavaForConditionalGeneration
+from ..core.printable import printable
 from ..core.processing import TinyLlavaProcessor
 
 NEW_TOKENS = 256  # of an answer, where nobody says how many
@@ -94,7 +95,7 @@ def answer(
     """
     batch = processor(list(conversations), answer=True, padding_side="left").to(model.device)
     options = options_for(model, processor, batch["input_ids"].shape[1], max_new_tokens, **generation)
-    streamer = TextStreamer(processor.tokenizer, skip_prompt=True, skip_special_tokens=True) if stream else None
+    streamer = _Printed(processor.tokenizer, skip_prompt=True, skip_special_tokens=True) if stream else None
     ids = model.generate(**batch, streamer=streamer, **options)  # (B, T + new)
     new = ids[:, batch["input_ids"].shape[1] :]  # (B, new)
     return [text.strip() for text in processor.batch_decode(new, skip_special_tokens=True)]
@@ -135,6 +136,13 @@ def without_defaults(model: TinyLlavaForConditionalGeneration) -> Iterator[None]
         yield
     finally:
         model.generation_config = own
+
+
+class _Printed(TextStreamer):
+    """An answer for a terminal."""
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        super().on_finalized_text(printable(text), stream_end)
 
 
 class TextPieces(TextStreamer):

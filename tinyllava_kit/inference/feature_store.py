@@ -23,6 +23,7 @@ from torch import Tensor
 from ..core.checkpoint import first_line
 from ..core.disk import to_disk
 from ..core.errors import KitError
+from ..core.printable import printable
 from ..core.processing import EncodedItem, Parts
 
 GB = 1e9
@@ -155,7 +156,7 @@ class FeatureStore:
         return self._open[path]
 
     def _remove_damaged(self, path: Path) -> None:
-        print(f"{path}: damaged features, which are removed and made again")
+        print(printable(f"{path}: damaged features, which are removed and made again"))
         path.unlink(missing_ok=True)
 
     def _forget(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is kept of a stage with the model that came out of it."""
+"""What is kept of a stage with the model that came out of it, and may be given away with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ import torch
 from torch import nn
 from transformers import Trainer
 
+from ..core.origins import word_of
 from .recipe import Stage
+from .settings import recorded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +68,8 @@ def stage_record(
     return StageRecord(
         name=stage.name,
         command=_command_line(),
-        settings=settings,
-        recipe=stage.model_dump(mode="json", exclude_defaults=True),
+        settings=recorded(settings),
+        recipe=recorded(stage.model_dump(mode="json", exclude_defaults=True)),
         parts=tuple(_trained_part(name, part, stage) for name, part in trained.items()),
         samples=samples or None,
         skipped=skipped,
@@ -94,7 +96,7 @@ def _trained_part(name: str, module: nn.Module, stage: Stage) -> TrainedPart:
 def _command_line() -> str:
     """How this process was started, as one would type it."""
     program = Path(sys.argv[0]).name
-    return shlex.join(["tinyllava" if program == "__main__.py" else program, *sys.argv[1:]])
+    return shlex.join(["tinyllava" if program == "__main__.py" else program, *map(word_of, sys.argv[1:])])
 
 
 def _device_name(device: torch.device) -> str:

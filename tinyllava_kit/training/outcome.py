@@ -31,6 +31,7 @@ def write_outcome(
     model: TinyLlavaForConditionalGeneration,
     processor: TinyLlavaProcessor,
     parts: OpenParts,
+    settings: Mapping[str, Any],
     record: StageRecord,
     log: Sequence[Mapping[str, Any]],
     shown: Sequence[Conversation] = (),
@@ -40,6 +41,7 @@ def write_outcome(
     Args:
         source: the directory that the stage began with.
         parts: of the model; their adapters are merged, and kept beside where the recipe says so.
+        settings: see `settings_of`.
         log: the Trainer's.
         shown: conversations whose last answer the page compares with the model's.
 
@@ -52,7 +54,7 @@ def write_outcome(
         model.save_pretrained(stage)
         processor.save_pretrained(stage)
         write_json(stage / LOG_FILE, list(log))
-        write_left(record.settings, stage)
+        write_left(settings, stage)
         write_history(stage, [*read_history(source), asdict(record)])
         page = report(record, log, [Answered(each, _said(model, processor, each)) for each in shown])
         write_file(stage / REPORT_FILE, page)

@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
+from ..core.printable import one_line
 from .clock import Clock
 
 
@@ -33,7 +34,8 @@ class Progress(TrainerCallback):
     ) -> None:
         if not state.is_world_process_zero or not logs or not logs.keys() & {"loss", "learning_rate"}:
             return  # the summary at the end
-        line = progress_line(self.name, state.global_step, state.max_steps, logs, self.clock.seconds_left(state))
+        seconds = self.clock.seconds_left(state)
+        line = one_line(progress_line(self.name, state.global_step, state.max_steps, logs, seconds))
         self.out.write(f"\r\033[K{line}" if self.out.isatty() else f"{line}\n")
         self.out.flush()
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..checkpoints.card import last_loss
 from ..core.conversation import ITEM, Conversation, Item
+from ..core.origins import row_of
 from ..pages.html import document, media, text_table
 from .history import StageRecord
 
@@ -96,7 +97,7 @@ def _sample(answered: Answered) -> str:
         first, *rest = turn.text.split(ITEM)
         text = html.escape(first) + "".join(_media(next(items)) + html.escape(piece) for piece in rest)
         turns.append(f"<p><b>{html.escape(turn.role)}</b> {text}</p>")
-    name = html.escape(answered.conversation.name)
+    name = html.escape(row_of(answered.conversation.name))
     said = f"<p><b>model</b> {html.escape(answered.said)}</p>"
     return f"<div class='sample'><small>{name}</small>{''.join(turns)}{said}</div>"
 

@@ -190,7 +190,7 @@ def _run_stage(stage: Stage, source: Path, target: Path, seed: int, report_to: S
             model.config.packs_apart = sorted({*model.config.packs_apart, attention})
         writes = stage.match_words is None and stage.match_features is None
         log, shown = trainer.state.log_history, conversations[:SHOWN] if writes else ()
-        write_outcome(target, source, model, processor, parts, record, log, shown)
+        write_outcome(target, source, model, processor, parts, settings, record, log, shown)
         rotate_checkpoints(str(checkpoints), save_total_limit=1)
     wait_for_all()
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..core.disk import file_digest, write_json
 from ..core.errors import KitError
+from ..core.origins import origin, sealed
 from .recipe import Stage
 
 SETTINGS_FILE = "stage.json"
 _WEIGHTS = "weights"  # of the model that the stage left: file -> SHA-256
 # What does not change the model that comes out.
 _HOUSEKEEPING = {"logging_steps", "save_steps", "workers", "cache_features"}
+# Keys of a recipe that name a file or a folder.
+_PLACES = ("model", "teacher", "path", "dataset", "root", "dir")
 
 
 def settings_of(stage: Stage, source: Path, seed: int) -> dict[str, Any]:
@@ -38,6 +41,19 @@ def check_complete(settings: Mapping[str, Any], stage: Stage, folder: Path) -> N
         )
 
 
+def recorded(settings: Mapping[str, Any], name: Callable[[str], str] = origin) -> dict[str, Any]:
+    """Settings, or a part of a recipe, with `name` of each path in them: as one may give them away."""
+    return {key: _recorded(key, value, name) for key, value in settings.items()}
+
+
+def _recorded(key: str, value: Any, name: Callable[[str], str]) -> Any:
+    if isinstance(value, str) and key in _PLACES:
+        return name(value)
+    if isinstance(value, Mapping):
+        return recorded(value, name)
+    return [_recorded(key, each, name) for each in value] if isinstance(value, list) else value
+
+
 def check_same(settings: Mapping[str, Any], stage: Stage, folder: Path) -> None:
     """
     Raises:
@@ -46,7 +62,7 @@ def check_same(settings: Mapping[str, Any], stage: Stage, folder: Path) -> None:
     file = folder / SETTINGS_FILE
     if not file.exists():
         return
-    was = _read(file)
+    was, settings = (recorded(each, sealed) for each in (_read(file), settings))
     for key in sorted((was.keys() | settings.keys()) - {_WEIGHTS}):
         if was.get(key) != settings.get(key):
             raise KitError(
@@ -69,7 +85,7 @@ def _read(file: Path) -> Mapping[str, Any]:
 
 def write_settings(settings: Mapping[str, Any], folder: Path) -> None:
     """Into the folder of a stage's checkpoints."""
-    write_json(folder / SETTINGS_FILE, settings)
+    write_json(folder / SETTINGS_FILE, recorded(settings, sealed))
 
 
 def write_left(settings: Mapping[str, Any], folder: Path) -> None:

@@ -11,6 +11,7 @@ import click
 
 from tinyllava_kit_cli.generation import answer_length, load_to_run, sampled, sampling
 from tinyllava_kit_cli.items import AnswersCommand, answers_of, items_of
+from tinyllava_kit_cli.output import say
 
 
 @click.command(cls=AnswersCommand, short_help="Ask a model one question, about items if you like.")
@@ -73,13 +74,13 @@ def _give(model: Any, processor: Any, conversation: Any, wanted: Mapping[str, st
 
     def show(part: str | Given) -> None:
         if isinstance(part, str):
-            click.echo(part, nl=False)
+            say(part, nl=False)
         else:
             began.setdefault(part.modality, time.monotonic() - start)
 
     others = [modality for modality in model.decoders if modality not in wanted]
     said = reply(model, processor, conversation, show, force=list(wanted), forbid=others, **how)
-    click.echo()
+    say()
     for modality, file in wanted.items():
         found = said.items(modality)
         if not found:
@@ -93,4 +94,4 @@ def _give(model: Any, processor: Any, conversation: Any, wanted: Mapping[str, st
             processor.modalities[modality].write(given.item, path)
             cut = "" if given.closed else f"; it was not ended, and {given.dropped} ids were left out"
             first = f"made in {time.monotonic() - start:.1f} s, its first piece after {began[modality]:.1f} s"
-            click.echo(f"wrote {path}, {first}{cut}", err=True)
+            say(f"wrote {path}, {first}{cut}", err=True)

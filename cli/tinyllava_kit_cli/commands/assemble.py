@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tinyllava_kit_cli.output import refuse_taken
+from tinyllava_kit_cli.output import refuse_taken, say
 
 
 @click.command(short_help="Put towers, connectors and an LLM together as one model.")
@@ -88,7 +88,7 @@ def command(
     if output is None:
         raise KitError("no output directory")
     save_together(output, model, processor)
-    click.echo(f"wrote {output}", err=True)
+    say(f"wrote {output}", err=True)
 
 
 def _print_report(drawn: object, dtype: object) -> None:
@@ -116,19 +116,17 @@ def _print_report(drawn: object, dtype: object) -> None:
                 row.licence or "?",
             ]
         )
-    click.echo("\n".join(align(table)))
+    say("\n".join(align(table)))
     weights = sum(row.parameters for row in rows) * size
     joints = sum(row.parameters for row in rows if row.part.startswith("connector"))
     everything = sum(row.parameters for row in rows)
     context = min(getattr(drawn.config.text_config, "max_position_embeddings", 2048), 2048)
-    click.echo(f"to load: {_mb(weights)}")
-    click.echo(
+    say(f"to load: {_mb(weights)}")
+    say(
         f"to train the connectors (AdamW, weights and states, before activations): {_mb(weights + joints * (size + 8))}"
     )
-    click.echo(f"to train everything (the same): {_mb(weights + everything * (size + 8))}")
-    click.echo(
-        f"to generate, one sample of {context} positions: {_mb(weights + cache_bytes(drawn.config, context, dtype))}"
-    )
+    say(f"to train everything (the same): {_mb(weights + everything * (size + 8))}")
+    say(f"to generate, one sample of {context} positions: {_mb(weights + cache_bytes(drawn.config, context, dtype))}")
 
 
 def _mb(count: float) -> str:

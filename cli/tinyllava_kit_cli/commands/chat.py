@@ -14,7 +14,9 @@ import click
 from tinyllava_kit.core.conversation import ITEM, Item
 from tinyllava_kit.core.discovery import discover
 from tinyllava_kit.core.errors import KitError, near
+from tinyllava_kit.core.printable import one_line
 from tinyllava_kit_cli.generation import answer_length, load_to_run, sampled, sampling
+from tinyllava_kit_cli.output import say
 
 if TYPE_CHECKING:
     from tinyllava_kit.inference.chatting import Chat
@@ -66,10 +68,10 @@ class Terminal:
         """What can be typed."""
         unread = {f"/{name} FILE" for name in self.commands} - {f"/{name} FILE" for name in self.placeholders}
         usages = [usage for usage, _ in self.commands.values() if usage not in unread]
-        click.echo(f"{', '.join(usages)}; anything else is said", err=True)
+        say(f"{', '.join(usages)}; anything else is said", err=True)
         where = " or ".join(self.placeholders.values())
         if where:
-            click.echo(f"an item stands in front of the next question, or where that says {where}", err=True)
+            say(f"an item stands in front of the next question, or where that says {where}", err=True)
 
     def read(self, lines: Iterable[str]) -> None:
         """Lines that no person types: nothing is asked for, and the first mistake is raised.
@@ -93,11 +95,11 @@ class Terminal:
             try:
                 self.take(input("> "))
             except KitError as error:
-                click.echo(f"error: {' '.join(str(error).splitlines())}", err=True)
+                say(f"error: {one_line(str(error))}", err=True)
             except UnicodeError as error:
-                click.echo(f"error: {NO_TEXT}: {error}", err=True)
+                say(f"error: {NO_TEXT}: {error}", err=True)
             except KeyboardInterrupt:
-                click.echo("\n(stopped; /exit or Ctrl-D ends)", err=True)
+                say("\n(stopped; /exit or Ctrl-D ends)", err=True)
             except EOFError:
                 return
 
@@ -115,8 +117,8 @@ class Terminal:
         if word.startswith("/") and "/" not in word[1:]:
             self._run(word[1:], rest.strip())
             return
-        self.chat.say(line.strip(), lambda piece: click.echo(piece, nl=False))
-        click.echo()
+        self.chat.say(line.strip(), lambda piece: say(piece, nl=False))
+        say()
 
     def _run(self, name: str, rest: str) -> None:
         if name not in self.commands:
@@ -130,7 +132,7 @@ class Terminal:
         def attach(file: str) -> None:
             file = os.path.expanduser(_unquoted(file))
             self.chat.attach(Item(modality, file))
-            click.echo(f"({modality} {file})", err=True)
+            say(f"({modality} {file})", err=True)
 
         return attach
 
@@ -140,9 +142,9 @@ class Terminal:
         for turn in self.chat.history.turns:
             pieces = turn.text.split(ITEM)
             text = pieces[0] + "".join(f"{_named(next(items))}{piece}" for piece in pieces[1:])
-            click.echo(f"{turn.role}: {text}")
+            say(f"{turn.role}: {text}")
         for item in items:
-            click.echo(f"next: {_named(item)}")
+            say(f"next: {_named(item)}")
 
     def _end(self) -> None:
         raise EOFError

@@ -7,7 +7,7 @@ import click
 from tinyllava_kit.checkpoints.recognition import AUTO, FOREIGN, read_config
 from tinyllava_kit.core.foreign import is_ours
 from tinyllava_kit_cli.commands.load_check import foreign_options, print_parity
-from tinyllava_kit_cli.output import refuse_taken
+from tinyllava_kit_cli.output import refuse_taken, say
 
 
 @click.command(short_help="Write another project's checkpoint as a model of this kit.")
@@ -58,9 +58,9 @@ def command(
     import torch
 
     convert(foreign, target, dtype=getattr(torch, dtype) if dtype else None)
-    click.echo("\n".join(align(table_of(foreign.rows))))
+    say("\n".join(align(table_of(foreign.rows))))
     for note in foreign.notes:
-        click.echo(f"note: {note}")
-    click.echo(f"{foreign.layout}: wrote {target}", err=True)
+        say(f"note: {note}")
+    say(f"{foreign.layout}: wrote {target}", err=True)
     if reference and not print_parity(target, reference):
         raise SystemExit(1)

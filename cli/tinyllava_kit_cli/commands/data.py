@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tinyllava_kit_cli.output import say
 from tinyllava_kit_cli.table import align
 
 if TYPE_CHECKING:
@@ -40,15 +41,15 @@ def check(recipe: str, stage: str | None, headers: bool, as_json: bool) -> None:
 
     from tinyllava_kit.training.checking import check_data
 
-    reports = check_data(checked, only=stage, decode=not headers, progress=lambda said: click.echo(said, err=True))
+    reports = check_data(checked, only=stage, decode=not headers, progress=lambda said: say(said, err=True))
     if as_json:
-        click.echo(json.dumps([report.to_json() for report in reports], indent=2))
+        say(json.dumps([report.to_json() for report in reports], indent=2))
     else:
         for report in reports:
             _show_report(report)
     found = sum(len(report.findings) for report in reports)
     if found:
-        click.echo(f"{found} finding(s)", err=True)
+        say(f"{found} finding(s)", err=True)
         raise SystemExit(WRONG)
 
 
@@ -56,8 +57,8 @@ def _show_report(report: StageReport) -> None:
     from tinyllava_kit.training.checking import KINDS
 
     for finding in report.findings:
-        click.echo(f"{finding.row}: {finding.reason}")
-    click.echo(f"stage {report.stage}")
+        say(f"{finding.row}: {finding.reason}")
+    say(f"stage {report.stage}")
     rows = [("rows", f"{report.rows:,}")]
     for kind, meaning in KINDS.items():
         count = sum(finding.kind == kind for finding in report.findings)
@@ -70,13 +71,13 @@ def _show_report(report: StageReport) -> None:
     if report.fill is not None:
         rows.append(("fill of packed rows", f"{report.fill:.1%}"))
     for line in align(rows):
-        click.echo(f"  {line}")
+        say(f"  {line}")
     histogram = report.histogram()
     most = max((count for _, _, count in histogram), default=0)
     bars = [(_range(low, high), f"{count:,}", "#" * -(-_BAR * count // most)) for low, high, count in histogram]
-    click.echo("  positions of a row:")
+    say("  positions of a row:")
     for line in align(bars):
-        click.echo(f"    {line}")
+        say(f"    {line}")
 
 
 def _range(low: int, high: int) -> str:
@@ -104,7 +105,7 @@ def show(recipe: str, stage: str | None, rows: int, html: str | None) -> None:
     shown = shown_rows(batch, processor)
     if html is not None:
         write_page(shown, html)
-        click.echo(f"wrote {html}", err=True)
+        say(f"wrote {html}", err=True)
         return
     for number, row in enumerate(shown):
         _show_row(number, row)
@@ -112,20 +113,23 @@ def show(recipe: str, stage: str | None, rows: int, html: str | None) -> None:
 
 def _show_row(number: int, row: ShownRow) -> None:
     used = sum(piece.count for sample in row.samples for piece in sample.pieces)
-    click.echo(click.style(f"row {number}: {used} positions, {row.padding} of padding", bold=True))
+    say(f"row {number}: {used} positions, {row.padding} of padding", bold=True)
     for sample in row.samples:
         count = sum(piece.count for piece in sample.pieces)
         learned = sum(piece.count for piece in sample.pieces if piece.kind == "learned")
         end = sample.start + count - 1
-        click.echo(click.style(f"-- {sample.name}: {sample.start}-{end}, {learned} learned", dim=True))
-        click.echo("".join(_styled(piece) for piece in sample.pieces))
+        say(f"-- {sample.name}: {sample.start}-{end}, {learned} learned", dim=True)
+        for piece in sample.pieces:
+            _show_piece(piece)
+        say()
 
 
-def _styled(piece: Piece) -> str:
+def _show_piece(piece: Piece) -> None:
     from tinyllava_kit.training.showing import said_of
 
+    shown = said_of(piece)
     if piece.kind in ("item", "made"):
-        return click.style(f"[{said_of(piece)}]", **_COLOURS[piece.kind])
+        shown = f"[{shown}]"
     if piece.kind == "learned":  # also where there are no colours
-        return click.style(f"«{piece.text}»", **_COLOURS["learned"])
-    return piece.text
+        shown = f"«{shown}»"
+    say(shown, nl=False, **_COLOURS.get(piece.kind, {}))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tinyllava_kit_cli.app import COMMANDS
+from tinyllava_kit_cli.output import say
 from tinyllava_kit_cli.table import align
 
 if TYPE_CHECKING:
@@ -27,12 +28,12 @@ def command(probe: bool, as_json: bool) -> None:
 
     findings = examine(probe=probe, reserved=COMMANDS)
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        say(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        click.echo("\n".join(align([_row(finding) for finding in findings])))
+        say("\n".join(align([_row(finding) for finding in findings])))
     faults = sum(finding.attention for finding in findings)
     if faults:
-        click.echo(f"{faults} finding(s) need attention", err=True)
+        say(f"{faults} finding(s) need attention", err=True)
         raise SystemExit(1)
 
 

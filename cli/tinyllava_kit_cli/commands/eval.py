@@ -12,6 +12,7 @@ import click
 from tinyllava_kit.evaluation.benchmarks.tasks import BENCHMARKS
 from tinyllava_kit.evaluation.scorers import SCORERS
 from tinyllava_kit_cli.generation import load_to_run
+from tinyllava_kit_cli.output import say
 
 if TYPE_CHECKING:
     from tinyllava_kit.evaluation.run import Evaluation, Results
@@ -109,15 +110,15 @@ def command(
         seed=seed,
     )
     for control, reason in evaluation.left_out.items():
-        click.echo(f"left out: {control}; {reason}", err=True)
+        say(f"left out: {control}; {reason}", err=True)
     results = _run(evaluation)
     if write_answers:
         write(write_answers, questions, results.answers["as given"], model=directory, benchmark=task, root=folder)
-        click.echo(f"wrote {write_answers}", err=True)
+        say(f"wrote {write_answers}", err=True)
     if not results.figures:
-        click.echo(f"{data} is scored elsewhere; the answers are in {output}", err=True)
+        say(f"{data} is scored elsewhere; the answers are in {output}", err=True)
         return
-    click.echo("\n".join(align(table(results.figures, data))))
+    say("\n".join(align(table(results.figures, data))))
     asked = {"prompt": prompt, "text": text, "max_new_tokens": evaluation.max_new_tokens if evaluation.writes else None}
     _record(directory, weights, data, evaluation, results, limited=limited, settings=asked)
 
@@ -126,7 +127,7 @@ def _run(evaluation: Evaluation) -> Results:
     """Ask, with a bar on a terminal."""
     known, asked = evaluation.num_known, evaluation.num_asked
     if known:
-        click.echo(f"{known} of {asked} answers are there", err=True)
+        say(f"{known} of {asked} answers are there", err=True)
     with click.progressbar(length=asked, label="asking", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         bar.update(known)
         return evaluation.run(lambda done, total: bar.update(done - bar.pos))
@@ -164,4 +165,4 @@ def _record(
             settings=settings,
         )
         write_card(directory, lines_of(read_record(directory)))
-        click.echo(f"not recorded: {why_not}" if why_not else f"recorded in {Path(directory) / RECORD_FILE}", err=True)
+        say(f"not recorded: {why_not}" if why_not else f"recorded in {Path(directory) / RECORD_FILE}", err=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from tinyllava_kit.checkpoints.exporting.targets import TARGETS
-from tinyllava_kit_cli.output import refuse_taken
+from tinyllava_kit_cli.output import refuse_taken, say
 
 
 @click.command(short_help="Write a model as other programs read it.")
@@ -52,9 +52,9 @@ def command(
     model, processor = load_pretrained(directory)
     model.eval()
     if check_only:
-        click.echo("\n".join(align(table_of(model, processor, [target] if target else TARGETS))))
+        say("\n".join(align(table_of(model, processor, [target] if target else TARGETS))))
         return
     how = {"dtype": dtype, "llm_only": llm_only} if target == "gguf" else {}
     report = load_target(target or "").export(model, processor, output or "", **how)
-    click.echo("\n".join(report.lines()))
-    click.echo(f"wrote {output}", err=True)
+    say("\n".join(report.lines()))
+    say(f"wrote {output}", err=True)

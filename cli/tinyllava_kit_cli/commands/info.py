@@ -12,6 +12,7 @@ from tinyllava_kit.core.catalog import Catalog, Offer
 from tinyllava_kit.core.discovery import discover
 from tinyllava_kit.core.errors import MissingPluginError, near
 from tinyllava_kit.core.specs import Option, TokenType
+from tinyllava_kit_cli.output import say
 from tinyllava_kit_cli.table import align
 
 
@@ -25,9 +26,9 @@ def command(name: str, as_json: bool) -> None:
     """
     offers = _matching(discover(), name)
     if as_json:
-        click.echo(json.dumps([_facts(offer, name) for offer in offers], indent=2))
+        say(json.dumps([_facts(offer, name) for offer in offers], indent=2))
     else:
-        click.echo("\n\n".join("\n".join(_lines(offer, name)) for offer in offers))
+        say("\n\n".join("\n".join(_lines(offer, name)) for offer in offers))
 
 
 def _matching(catalog: Catalog, name: str) -> list[Offer]:

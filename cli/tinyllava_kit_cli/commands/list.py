@@ -9,6 +9,7 @@ import click
 from tinyllava_kit.core.catalog import Catalog, Offer
 from tinyllava_kit.core.discovery import discover
 from tinyllava_kit.core.specs import KINDS
+from tinyllava_kit_cli.output import say
 from tinyllava_kit_cli.table import align
 
 
@@ -23,13 +24,13 @@ def command(kind: str | None, as_json: bool) -> None:
     catalog = discover()
     offers = [offer for each in ([kind] if kind else KINDS) for offer in catalog.of_kind(each)]
     if as_json:
-        click.echo(json.dumps([_fields(offer, _owners(catalog, offer)) for offer in offers], indent=2))
+        say(json.dumps([_fields(offer, _owners(catalog, offer)) for offer in offers], indent=2))
     elif offers:
-        click.echo("\n".join(align(_rows(catalog, offers))))
+        say("\n".join(align(_rows(catalog, offers))))
     else:
-        click.echo(f"no {kind or 'component'} is installed; add a plugin with pip install", err=True)
+        say(f"no {kind or 'component'} is installed; add a plugin with pip install", err=True)
     if troubled := _troubled(catalog):
-        click.echo(f"{troubled} plugin(s) need attention; run 'tinyllava doctor'", err=True)
+        say(f"{troubled} plugin(s) need attention; run 'tinyllava doctor'", err=True)
 
 
 def _rows(catalog: Catalog, offers: list[Offer]) -> list[tuple[str, ...]]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from tinyllava_kit_cli.output import say
+
 
 def foreign_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What a foreign checkpoint may need to be told."""
@@ -37,7 +39,7 @@ def print_parity(directory: str, reference: str, **how: Any) -> bool:
 
     model, _ = load_pretrained(directory, dtype=torch.float32, **how)
     compared = compare(model, reference)
-    click.echo("\n".join(align(rows_of(compared))))
+    say("\n".join(align(rows_of(compared))))
     return all(row.equal for row in compared)
 
 
@@ -54,11 +56,11 @@ def command(directory: str, reference: str | None, names_from: str | None, templ
     from tinyllava_kit_cli.table import align
 
     checked = check(directory, names_from=names_from, template=template)
-    click.echo(f"layout: {checked.layout}")
-    click.echo(f"chat template: {checked.config.component('template').name}")
-    click.echo("\n".join(align(checked.parts())))
+    say(f"layout: {checked.layout}")
+    say(f"chat template: {checked.config.component('template').name}")
+    say("\n".join(align(checked.parts())))
     for note in checked.notes:
-        click.echo(f"note: {note}")
-    click.echo("names and shapes fit: it can be loaded")
+        say(f"note: {note}")
+    say("names and shapes fit: it can be loaded")
     if reference and not print_parity(directory, reference, names_from=names_from, template=template):
         raise SystemExit(1)

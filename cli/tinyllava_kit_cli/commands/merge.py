@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tinyllava_kit_cli.output import refuse_taken
+from tinyllava_kit_cli.output import refuse_taken, say
 
 
 @click.command(short_help="Add kept adapters to a model's weights.")
@@ -33,13 +33,13 @@ def command(source: str, target: str, adapters: tuple[str, ...]) -> None:
     history = read_history(source)
     for directory in adapters:
         merged = merge_adapters(model, directory)
-        click.echo(f"{directory}: adapters of {', '.join(merged)}", err=True)
+        say(f"{directory}: adapters of {', '.join(merged)}", err=True)
         new = [stage for stage in read_history(directory)[-1:] if stage not in history]
         if others := [part["name"] for stage in new for part in stage["parts"] if part["name"] not in merged]:
-            click.echo(f"{directory}: only adapters are taken, not its {', '.join(others)}", err=True)
+            say(f"{directory}: only adapters are taken, not its {', '.join(others)}", err=True)
         history += new
     with whole_model(target) as stage:
         save_together(stage, model, processor)
         write_history(stage, history)
     write_card(target)
-    click.echo(f"wrote {target}", err=True)
+    say(f"wrote {target}", err=True)

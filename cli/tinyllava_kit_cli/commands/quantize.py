@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tinyllava_kit_cli.output import refuse_taken
+from tinyllava_kit_cli.output import refuse_taken, say
 
 
 @click.command(short_help="Write a model with 8- or 4-bit weights.")
@@ -63,7 +63,7 @@ def command(
     )
     model, processor = load_pretrained(source, quantization=how)
     save_together(target, model, processor)
-    click.echo("\n".join(align(table_of(model))))
+    say("\n".join(align(table_of(model))))
     if kept := kept_layers(model, how.parts):
-        click.echo(f"note: kept their dtype: {', '.join(kept)}")
-    click.echo(f"wrote {target}", err=True)
+        say(f"note: kept their dtype: {', '.join(kept)}")
+    say(f"wrote {target}", err=True)

@@ -6,7 +6,7 @@ import click
 
 from tinyllava_kit_cli.generation import answer_length, load_to_run
 from tinyllava_kit_cli.items import ItemsCommand, items_of
-from tinyllava_kit_cli.output import refuse_taken
+from tinyllava_kit_cli.output import refuse_taken, say
 
 
 @click.command(cls=ItemsCommand, short_help="Show why a model answers as it does.")
@@ -40,5 +40,5 @@ def command(
     model, processor = load_to_run(directory)
     explanation = explain(model, processor, ask(question, given, processor), max_new_tokens=max_new_tokens)
     for file in write_page(explanation, processor, output):
-        click.echo(f"wrote {file}", err=True)
-    click.echo(explanation.answer)
+        say(f"wrote {file}", err=True)
+    say(explanation.answer)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from tinyllava_kit_cli.output import say
+
 
 @click.command(short_help="Train a model as a recipe says.")
 @click.argument("recipe", type=click.Path())
@@ -27,7 +29,7 @@ def command(recipe: str, stage: str | None) -> None:
             directory = run_recipe(checked, only=stage)
     except StoppedError as stopped:
         if rank() == 0:
-            click.echo(str(stopped), err=True)
+            say(str(stopped), err=True)
         raise SystemExit(stopped.code) from stopped
     if rank() == 0:
-        click.echo(f"the trained model is in {directory}", err=True)
+        say(f"the trained model is in {directory}", err=True)

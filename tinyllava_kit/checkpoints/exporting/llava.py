@@ -30,6 +30,7 @@ from transformers import (
 from ...core.errors import KitError
 from ...core.jinja import jinja_of
 from ...core.modeling import TinyLlavaForConditionalGeneration
+from ...core.origins import without_places
 from ...core.processing import TinyLlavaProcessor
 from ...core.saving import whole_directory
 from ...modalities.vision_tower import TransformersImagePreprocessor
@@ -143,7 +144,7 @@ def _convert(
     chat_template = jinja_of(processor.template, {IMAGE: PLACEHOLDER}, in_strings=True)
     tokenizer.add_tokens([PLACEHOLDER], special_tokens=True)
     image_id = tokenizer.convert_tokens_to_ids(PLACEHOLDER)
-    text = model.config.text_config.to_dict()
+    text = without_places(model.config.text_config.to_dict())
     text["vocab_size"] = max(rows, image_id + 1)
     # One layer more than is read, and that one does nothing: the last hidden state of some classes is normed.
     vision = {**tower.vision_config.to_dict(), "num_hidden_layers": tower.vision_config.num_hidden_layers + 1}

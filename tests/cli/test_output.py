@@ -1,0 +1,121 @@
+"""What reaches a terminal, a pipe, a full disk or nobody."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import FakeSite, offering
+from tinyllava_kit_cli import app
+from tinyllava_kit_cli.output import say
+
+CLI = Path(app.__file__).parent
+ATTACK = "\x1b]0;pwned\x07\x1b[2J\u202e"
+SHOWN = "\\x1b]0;pwned\\x07\\x1b[2J\\u202e"
+COMMAND = [sys.executable, "-m", "tinyllava_kit_cli"]
+
+
+def shell(line: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a line of bash in which $T is the command."""
+    root = CLI.parents[1]
+    path = os.pathsep.join([str(root), str(root / "cli")])
+    env = {**os.environ, "T": " ".join(COMMAND), "PYTHONPATH": path, **environment}
+    return subprocess.run(["bash", "-c", line], env=env, capture_output=True, timeout=120, check=False)
+
+
+def test_only_one_function_prints() -> None:
+    for file in CLI.rglob("*.py"):
+        used = re.findall(r"\bclick\.s?echo\(|\bprint\(|sys\.stdout\.write", file.read_text(encoding="utf-8"))
+        assert len(used) == (file.name == "output.py"), file
+
+
+def test_what_plugins_say_is_escaped(site: FakeSite, capsys: pytest.CaptureFixture[str]) -> None:
+    site.distribution("tinyllava-kit", version="0.1.0")
+    option = f"Option(name='depth', help={ATTACK!r})"
+    spec = f"LanguageModelSpec(name='tiny', target='a:b', summary={ATTACK!r}, options=({option},))"
+    site.plugin("odd", offering("tinyllava_llms", spec))
+    site.plugin("bad", f"raise ValueError({ATTACK!r})")
+    command = f"CommandSpec(name='dance', target='a:b', summary={ATTACK!r})"
+    site.plugin("adds", offering("tinyllava_commands", command))
+    for words in (["list"], ["info", "tiny"], ["doctor"], ["--help"], ["info", ATTACK], [ATTACK], ["list", ATTACK]):
+        with pytest.raises(SystemExit):
+            app.main(words)
+        said = "".join(capsys.readouterr())
+        assert "pwned" in said, words
+        assert not re.search("[\x07\x1b\u202e]", said), words
+    with pytest.raises(SystemExit):
+        app.main(["list", "llm", "--json"])
+    assert json.loads(capsys.readouterr().out)[0]["summary"] == ATTACK
+
+
+def test_warnings_logs_and_tracebacks_are_escaped(
+    site: FakeSite, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = f"""
+        import logging, sys, warnings, click
+        @click.command
+        def command():
+            sys.stderr.write(warnings.formatwarning({ATTACK!r}, UserWarning, "file", 1))
+            log = logging.getLogger("odd")
+            log.propagate = False
+            log.addHandler(logging.StreamHandler())
+            log.warning("of %s", {ATTACK!r})
+    """
+    site.module("fake_odd", source)
+    site.plugin("adds", offering("tinyllava_commands", "CommandSpec(name='dance', target='fake_odd:command')"))
+    with pytest.raises(SystemExit):
+        app.main(["dance"])
+    said = capsys.readouterr().err
+    assert f"UserWarning: {SHOWN}" in said
+    assert f"of {SHOWN}\n" in said
+    monkeypatch.setattr(sys, "stderr", sys.stdout)
+    sys.excepthook(ValueError, ValueError(ATTACK), None)
+    assert capsys.readouterr().out == f"ValueError: {SHOWN}\n"
+
+
+def test_a_style_is_ours_and_the_text_in_it_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    say(f"{ATTACK}\n\tx", bold=True)
+    assert capsys.readouterr().out == f"{SHOWN}\n\tx\n"
+    ours, theirs = pty.openpty()
+    code = "import sys; from tinyllava_kit_cli.output import say; say(sys.argv[1], bold=True)"
+    subprocess.run([sys.executable, "-c", code, "a\x1b[2Jb"], stdout=theirs, check=True, timeout=60)
+    assert os.read(ours, 1000) == b"\x1b[1ma\\x1b[2Jb\x1b[0m\r\n"
+
+
+LOST = {
+    ">&-": (2, "error: cannot write to standard output: it is closed; let it go somewhere, if only to /dev/null\n"),
+    ">/dev/full": (2, "error: cannot write to standard output: No space left on device; make room, or let it go else"),
+    "> >(true)": (141, ""),
+    "2>&-": (0, ""),
+    "2>/dev/full": (0, ""),
+    "<&- 2>&-": (0, ""),
+}
+
+
+@pytest.mark.parametrize("where", LOST)
+def test_a_stream_that_takes_nothing_is_one_line_and_a_code(where: str) -> None:
+    code, said = LOST[where]
+    source = "from tinyllava_kit_cli import app; app._run = lambda args: print('x' * 100_000) or 0; app.main([])"
+    done = shell(f'sleep 0; {sys.executable} -c "import time; time.sleep(0.3); {source}" {where}')
+    assert done.returncode == code, done.stderr
+    assert done.stderr.decode().startswith(said)
+    assert done.stderr.count(b"\n") == bool(said)
+
+
+def test_help_and_machine_output_fail_as_others_do() -> None:
+    for words in ("--help", "list --json", "ask --help"):
+        done = shell(f"$T {words} >/dev/full")
+        assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+
+
+def test_a_stream_that_is_not_utf8_gets_escapes() -> None:
+    source = "from tinyllava_kit_cli import app; app._run = lambda args: print('é 中') or 0; app.main([])"
+    done = shell(f'{sys.executable} -c "{source}"', PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"\\xe9 \\u4e2d\n", b"")
