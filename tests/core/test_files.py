@@ -17,7 +17,8 @@ from tinyllava_kit.core import sizes
 from tinyllava_kit.core.assembly import read_yaml
 from tinyllava_kit.core.checkpoint import read_pretrained
 from tinyllava_kit.core.discovery import MAX_SPECS, _checked
-from tinyllava_kit.core.files import check_directory, open_file, read_json, read_text, shown
+from tinyllava_kit.core.errors import shown
+from tinyllava_kit.core.files import check_directory, open_file, read_json, read_text
 from tinyllava_kit.core.foreign import open_if_foreign
 from tinyllava_kit.core.specs import ConnectorSpec
 from tinyllava_kit.data.shards import named_files

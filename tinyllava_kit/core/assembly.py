@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .catalog import Catalog, Offer
-from .errors import KitError, near, short
+from .errors import KitError, near, shown
 from .words import split_word
 from .yaml_files import read_yaml
 
@@ -45,7 +45,7 @@ class Part:
             if texts and given.get("name") and isinstance(given.get("options", {}), Mapping):
                 return cls(**given)
         raise KitError(
-            f"{where}: wants NAME or NAME:CHECKPOINT, or a mapping of name, checkpoint and options, got {short(value)}"
+            f"{where}: wants NAME or NAME:CHECKPOINT, or a mapping of name, checkpoint and options, got {shown(value)}"
         )
 
 
@@ -114,7 +114,7 @@ class Assembly:
         for group in _GROUPS:
             given = data.get(group) or {}
             if not isinstance(given, Mapping):
-                raise KitError(f"{where}: {group} wants a mapping from modality to component, got {short(given)}")
+                raise KitError(f"{where}: {group} wants a mapping from modality to component, got {shown(given)}")
             named = {
                 m: {"name": m, **v} if group == "modalities" and isinstance(v, Mapping) else v for m, v in given.items()
             }

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .absence import absent, present
-from .errors import KitError, near
-from .files import shown
+from .errors import KitError, near, shown
 from .item_sources import as_list, columns_of, decoded, part_keys, part_types
 from .specs import ModalitySpec
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import os
 import reprlib
 from collections.abc import Iterable
+from typing import Any
 
 
 class KitError(Exception):
@@ -23,20 +25,6 @@ class MissingPluginError(KitError):
     """A saved model or an assembly names a component that no installed plugin offers."""
 
 
-def short(value: object) -> str:
-    """A value in a message, however long it is.
-
-    Example:
-        >>> short("x" * 99)
-        "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'"
-    """
-    return _SHORT.repr(value)
-
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 82
-
-
 def near(name: str, known: Iterable[str]) -> str:
     """The advice that ends an "unknown name" message.
 
@@ -49,3 +37,26 @@ def near(name: str, known: Iterable[str]) -> str:
     if close:
         return "did you mean " + " or ".join(repr(c) for c in close) + "?"
     return "known: " + ", ".join(known) if known else "none is installed"
+
+
+def shown(value: Any) -> str:
+    """A name or a value in a message: as `repr`, on one line, and no longer than a line.
+
+    Example:
+        >>> len(shown("x" * 9999))
+        200
+    """
+    return _SHORT.repr(os.fspath(value) if isinstance(value, os.PathLike) else value)
+
+
+class _Short(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 200
+        self.maxlevel, self.maxlist, self.maxtuple, self.maxdict = 3, 4, 4, 6
+
+    def repr_bytes(self, value: bytes, level: int) -> str:
+        return f"<{len(value)} bytes>"
+
+
+_SHORT = _Short()

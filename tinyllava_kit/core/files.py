@@ -11,13 +11,11 @@ import errno
 import io
 import json
 import os
-import reprlib
 import stat
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from .errors import KitError
+from .errors import KitError, shown
 
 AnyPath = str | os.PathLike[str]
 
@@ -170,24 +168,6 @@ def check_depth(value: Any, where: str) -> None:
 def reason(error: Exception) -> str:
     """Why a file could not be read, without its name."""
     return getattr(error, "strerror", None) or (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def shown(value: Any) -> str:
-    """A name or a value in a message: as `repr`, on one line, and no longer than a line."""
-    return _SHORT.repr(os.fspath(value) if isinstance(value, Path) else value)
-
-
-class _Short(reprlib.Repr):
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxstring = self.maxother = 200
-        self.maxlevel, self.maxlist, self.maxtuple, self.maxdict = 3, 4, 4, 6
-
-    def repr_bytes(self, value: bytes, level: int) -> str:
-        return f"<{len(value)} bytes>"
-
-
-_SHORT = _Short()
 
 
 def _opened(path: str, flags: int) -> int:

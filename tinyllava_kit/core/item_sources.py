@@ -10,8 +10,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from .absence import absent
-from .errors import KitError
-from .files import shown
+from .errors import KitError, shown
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _DATA = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)

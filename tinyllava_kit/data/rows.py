@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from ..core.absence import present
-from ..core.errors import KitError, near
-from ..core.files import MAX_LINE, lines, open_text, reason, shown
+from ..core.errors import KitError, near, shown
+from ..core.files import MAX_LINE, lines, open_text, reason
 from ..core.item_sources import columns_of, is_name, part_keys, part_types
 from .huggingface import saved_rows
 from .json_rows import json_values

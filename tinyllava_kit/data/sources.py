@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..core.absence import absent
 from ..core.conversation import split_placeholders
-from ..core.errors import KitError
-from ..core.files import shown
+from ..core.errors import KitError, shown
 from ..core.specs import ModalitySpec
 from .huggingface import named_rows
 from .rows import Row, check_there, iterate_rows, locate

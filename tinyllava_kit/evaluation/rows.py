@@ -9,8 +9,7 @@ from typing import Any
 
 from ..core.absence import absent, present
 from ..core.conversation import check_text, split_placeholders
-from ..core.errors import KitError
-from ..core.files import shown
+from ..core.errors import KitError, shown
 from ..core.item_sources import as_list, columns_of
 from ..core.processing import TinyLlavaProcessor
 from ..core.specs import ModalitySpec

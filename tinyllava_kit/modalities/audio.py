@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from tinyllava_kit.core.checkpoint import first_line
-from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.core.files import open_file, reason, shown
+from tinyllava_kit.core.errors import KitError, shown
+from tinyllava_kit.core.files import open_file, reason
 from tinyllava_kit.core.interfaces import Grid, Modality, Preprocessor
 from tinyllava_kit.core.item_sources import decoded, is_address
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
-from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.core.files import reason, shown
+from tinyllava_kit.core.errors import KitError, shown
+from tinyllava_kit.core.files import reason
 
 _UNKNOWN = 0x7FFF_0000  # sizes from here on are what programs write into a pipe
 _MAX_CHUNKS = 1000  # in front of the samples

@@ -22,8 +22,8 @@ from PIL.PngImagePlugin import PngImageFile
 from torch import Tensor
 
 from tinyllava_kit.core.checkpoint import first_line
-from tinyllava_kit.core.errors import KitError, near
-from tinyllava_kit.core.files import open_file, reason, shown
+from tinyllava_kit.core.errors import KitError, near, shown
+from tinyllava_kit.core.files import open_file, reason
 from tinyllava_kit.core.interfaces import Grid, Modality, Preprocessor
 from tinyllava_kit.core.item_sources import decoded, is_address
 

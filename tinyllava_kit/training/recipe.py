@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
-from ..core.errors import KitError, near, short
+from ..core.errors import KitError, near, shown
 from ..core.yaml_files import read_yaml
 from ..data.sources import Source, Strict
 
@@ -300,7 +300,7 @@ def _first_problem(error: ValidationError) -> str:
         return f"{where}: unknown key; {near(str(key), _model_at(place).model_fields)}"
     if problem["type"] == "missing":
         return f"{where}: is missing"
-    found = "" if problem["type"] == "value_error" else f", got {short(problem['input'])}"
+    found = "" if problem["type"] == "value_error" else f", got {shown(problem['input'])}"
     return f"{where + ': ' if where else ''}{problem['msg'].removeprefix('Value error, ')}{found}"
 
 

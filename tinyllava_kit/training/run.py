@@ -17,8 +17,7 @@ from ..checkpoints.loading import load_pretrained
 from ..checkpoints.quantization import Quantization
 from ..core.conversation import Conversation
 from ..core.disk import remove_abandoned
-from ..core.errors import KitError
-from ..core.files import shown
+from ..core.errors import KitError, shown
 from ..core.item_sources import is_address
 from ..core.locks import only_writer
 from ..core.modeling import TinyLlavaForConditionalGeneration

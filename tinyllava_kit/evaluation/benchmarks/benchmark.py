@@ -9,8 +9,8 @@ from typing import Any
 
 from ...core.absence import absent, present
 from ...core.conversation import ITEM, Conversation, Item, Turn, check_text
-from ...core.errors import KitError
-from ...core.files import parse_json, read_text, shown
+from ...core.errors import KitError, shown
+from ...core.files import parse_json, read_text
 from ..judged import Judged
 from ..question import Question
 from ..scorers import Scorer
