@@ -110,4 +110,4 @@ class _Entry(BaseModel):
     line: str
     weights: str
     questions: int = 0
-    settings: dict[str, Any] = {}  # noqa: RUF012  (pydantic copies it)
+    settings: dict[str, Any] = {}
