@@ -97,6 +97,7 @@ _SAVED: dict[str, Any] = {
     "decoders": _Group,
     "token_ranges": _Ranges,
     "token_sides": _Sides,
+    "packs_apart": list[str] | None,
     "tie_word_embeddings": bool | None,
     "architectures": list[str] | None,
     "dtype": str | None,
