@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, PreTrainedConfig
 
 from tests import toys
 from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor
@@ -215,8 +215,11 @@ def test_the_attention_that_is_asked_for_is_the_towers_too(made, asked, tmp_path
         for how in ({"attn_implementation": "eager"}, {})
     )
     for each, wanted in ((eager, "eager"), (as_it_comes, "sdpa")):
-        ways = {m.config._attn_implementation for m in each.modules() if isinstance(m, PreTrainedModel)}
-        assert ways == {wanted}
+        modules = [*each.towers.modules(), *each.language_model.modules()]
+        configs = [getattr(module, "config", None) for module in modules]
+        ways = [config._attn_implementation for config in configs if isinstance(config, PreTrainedConfig)]
+        assert set(ways) == {wanted}
+        assert len(ways) > 10
     batch = processor(asked)
     with torch.no_grad():
         real = batch["attention_mask"].bool()

@@ -54,6 +54,7 @@ from .specs import load
 
 Items = Mapping[str, Mapping[str, Tensor]]
 _OURS = ("force", "forbid", "sides")  # arguments of `generate` that transformers does not know
+_EVERYWHERE = ("eager", "sdpa")  # the ways to compute attention that every layer has
 
 
 @dataclass
@@ -249,6 +250,14 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             if isinstance(module, PreTrainedModel):
                 with suppress(ValueError):
                     module.set_attn_implementation(attention)
+            elif isinstance(getattr(module, "config", None), PreTrainedConfig) and attention in _EVERYWHERE:
+                module.config._attn_implementation = attention  # layers of a model, which is not there to ask
+
+    def set_attn_implementation(self, attn_implementation: str | dict, *args: Any, **kwargs: Any) -> None:
+        """As in transformers, in the towers, too."""
+        super().set_attn_implementation(attn_implementation, *args, **kwargs)
+        if isinstance(attn_implementation, str):
+            self._attend_in_towers(attn_implementation)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
