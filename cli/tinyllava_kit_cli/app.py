@@ -82,6 +82,8 @@ class Commands(click.Group):
         try:
             with _usage_errors_in_one_line(ctx):
                 super().invoke(ctx)
+        except EOFError as error:  # click takes it for Ctrl-D, and ends without a word
+            raise RuntimeError(f"a file has ended too early: {error}") from error
         except KitError as error:
             raise UserError(str(error)) from error
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from tinyllava_kit.core.disk import check_writable
 from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.core.printable import printable
 
@@ -26,8 +27,9 @@ def say(text: str = "", *, err: bool = False, nl: bool = True, **style: Any) -> 
 def refuse_taken(output: str, advice: str = "choose another one") -> None:
     """
     Raises:
-        KitError: `output` is a file, or a directory with something in it.
+        KitError: `output` is a file, a directory with something in it, or a place that cannot be written to.
     """
     path = Path(output)
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise KitError(f"{output!r} exists and is not empty; {advice}")
+    check_writable(output)

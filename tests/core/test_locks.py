@@ -65,6 +65,16 @@ def test_a_lock_leaves_nothing(tmp_path):
     assert list(target.parent.iterdir()) == [target]
 
 
+def test_a_mount_point_holds_its_own_lock(tmp_path, monkeypatch):
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == tmp_path)
+    with only_writer(tmp_path):
+        assert sorted(each.name.removeprefix(f".{tmp_path.name}") for each in tmp_path.iterdir()) == [
+            ".lock",
+            ".running.json",
+        ]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_process_that_did_not_note_itself_is_another_process(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "write_json", lambda *_: None)
     with only_writer(tmp_path / "out"), pytest.raises(KitError, match=r"another process is writing"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tinyllava_kit import KitError
-from tinyllava_kit.core import files, saving
+from tinyllava_kit.core import disk, saving
 from tinyllava_kit.core.disk import check_writable, file_digest, remove_abandoned, write_file, write_json
 from tinyllava_kit.core.saving import whole_directory
 
@@ -54,7 +54,7 @@ def killed_at(number, work):
 @pytest.fixture
 def no_waiting(monkeypatch):
     """Hundreds of times for a disk, which no kill of a process has to do with."""
-    monkeypatch.setattr(files, "to_disk", lambda _: None)
+    monkeypatch.setattr(disk, "to_disk", lambda _: None)
     monkeypatch.setattr(saving, "to_disk", lambda _: None)
 
 
@@ -202,10 +202,28 @@ def test_a_small_file_is_whole_wherever_its_writer_is_killed(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_small_file_that_fails_within_a_directory_is_the_directorys_failure(tmp_path, monkeypatch):
+    fill(tmp_path / "m", OLD)
+    keep = os.replace
+
+    def replace(one, other):
+        raise OSError(28, "No space left on device")
+
+    def full():
+        with whole_directory(tmp_path / "m") as place:
+            monkeypatch.setattr(os, "replace", replace)
+            write_file(place / "card.md", "new")
+
+    with pytest.raises(KitError, match=r"cannot save '.*m': .*No space left.*; what was there before is unchanged"):
+        full()
+    monkeypatch.setattr(os, "replace", keep)
+    assert read(tmp_path) == {f"m/{name}": text for name, text in OLD.items()}
+
+
 def test_a_full_disk_leaves_the_small_file_as_it_was(tmp_path, monkeypatch):
     write_file(tmp_path / "a.json", "old")
     full = OSError(28, "No space left on device")
-    monkeypatch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(full))
+    monkeypatch.setattr(disk.os, "fsync", lambda _: (_ for _ in ()).throw(full))
     with pytest.raises(KitError, match=r"cannot write '.*a\.json': No space left on device"):
         write_file(tmp_path / "a.json", "new")
     assert read(tmp_path) == {"a.json": "old"}
@@ -221,7 +239,7 @@ def test_a_place_that_cannot_be_written_is_told_before(tmp_path):
 
 
 def test_the_digest_of_a_large_file_sees_both_its_ends_and_its_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_WHOLE_BYTES", 1 << 20)
+    monkeypatch.setattr(disk, "_WHOLE_BYTES", 1 << 20)
     path = tmp_path / "shard"
     whole = bytearray(os.urandom(17 * (1 << 20) + 5))
     path.write_bytes(whole)

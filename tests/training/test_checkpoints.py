@@ -15,9 +15,9 @@ from tinyllava_kit import KitError, TinyLlavaProcessor
 from tinyllava_kit.data.dataset import ConversationDataset
 from tinyllava_kit.data.sources import Source
 from tinyllava_kit.data.stream import RowStream
-from tinyllava_kit.training import origin, trainer
+from tinyllava_kit.training import provenance, trainer
 from tinyllava_kit.training.checkpoints import DIGESTS_FILE, check_whole, last_checkpoint, seal
-from tinyllava_kit.training.origin import check_origin, origin_of
+from tinyllava_kit.training.provenance import check_provenance, provenance_of
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
@@ -84,7 +84,7 @@ def test_every_damage_of_every_file_is_refused_and_the_one_before_is_offered(two
         check_whole(last)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b'{"files": 3, "origin": {}}', b"\xff"])
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b'{"files": 3, "provenance": {}}', b"\xff"])
 def test_digests_that_are_lost_are_a_damage(two, content):
     file = two / "checkpoint-10" / DIGESTS_FILE
     file.unlink() if content is None else file.write_bytes(content)
@@ -157,8 +157,8 @@ def rows(place, tmp_path):
 def of(file, processor, place, *, stream=False, **how):
     source = Source(path=str(file), stream=stream, **how)
     if stream:
-        return origin_of(place / "model", RowStream([source], processor, batch_size=1))
-    return origin_of(place / "model", ConversationDataset.from_sources([source], processor))
+        return provenance_of(place / "model", RowStream([source], processor, batch_size=1))
+    return provenance_of(place / "model", ConversationDataset.from_sources([source], processor))
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -172,7 +172,7 @@ def test_a_text_that_has_changed_is_noticed_in_every_kind_of_file(place, process
     file.write_bytes(content.replace(b"answer 0", b"answer 9"))
     said = rf"a {'file' if stream else 'text'} of its data has changed since checkpoint-2 was written"
     with pytest.raises(KitError, match=said):
-        check_origin(was, of(file, processor, place, stream=stream), tmp_path / "checkpoint-2")
+        check_provenance(was, of(file, processor, place, stream=stream), tmp_path / "checkpoint-2")
 
 
 @pytest.mark.parametrize("kind", ["json", "parquet", "tar"])
@@ -181,7 +181,7 @@ def test_a_picture_that_has_changed_is_noticed_though_its_size_is_the_same(place
     flip(tmp_path / rows[0]["image"], -20)
     now = of(write_rows(rows, tmp_path, kind), processor, place)
     with pytest.raises(KitError, match=r"an item of its data has changed since checkpoint-2 was written; bring back"):
-        check_origin(was, now, tmp_path / "checkpoint-2")
+        check_provenance(was, now, tmp_path / "checkpoint-2")
 
 
 def test_the_same_rows_in_another_form_are_the_same_data(place, processor, rows, tmp_path):
@@ -192,9 +192,9 @@ def test_the_same_rows_in_another_form_are_the_same_data(place, processor, rows,
 
 def test_of_many_files_all_sizes_and_some_contents_are_looked_at(place, processor, rows, tmp_path, monkeypatch):
     file, read = write_rows(rows, tmp_path, "json"), []
-    keep = origin.file_digest
-    monkeypatch.setattr(origin, "CONTENTS", 2)
-    monkeypatch.setattr(origin, "file_digest", lambda path, **how: read.append(path) or keep(path, **how))
+    keep = provenance.file_digest
+    monkeypatch.setattr(provenance, "CONTENTS", 2)
+    monkeypatch.setattr(provenance, "file_digest", lambda path, **how: read.append(path) or keep(path, **how))
     now = of(file, processor, place)
     assert 1 <= len(read) <= 2 < len(list((tmp_path / "images").iterdir()))
     other = next(path for path in sorted((tmp_path / "images").iterdir()) if path not in read)
@@ -205,12 +205,12 @@ def test_of_many_files_all_sizes_and_some_contents_are_looked_at(place, processo
 def test_another_model_to_begin_with_is_noticed(place, tmp_path):
     shutil.copytree(place / "model", tmp_path / "model")
     dataset = SimpleNamespace(conversations=[])
-    was = origin_of(tmp_path / "model", dataset)
+    was = provenance_of(tmp_path / "model", dataset)
     (tmp_path / "model" / "README.md").write_text("a card is no part of it")
-    check_origin(was, origin_of(tmp_path / "model", dataset), tmp_path / "checkpoint-2")
+    check_provenance(was, provenance_of(tmp_path / "model", dataset), tmp_path / "checkpoint-2")
     flip(tmp_path / "model" / "model.safetensors")
     with pytest.raises(KitError, match=r"the model that the stage begins with has changed since checkpoint-2"):
-        check_origin(was, origin_of(tmp_path / "model", dataset), tmp_path / "checkpoint-2")
+        check_provenance(was, provenance_of(tmp_path / "model", dataset), tmp_path / "checkpoint-2")
 
 
 def test_a_stream_names_the_file_that_has_changed(place, processor, tmp_path):
@@ -221,4 +221,4 @@ def test_a_stream_names_the_file_that_has_changed(place, processor, tmp_path):
     was = of(path, processor, place, stream=True)
     flip(tmp_path / "data" / "b.json")
     with pytest.raises(KitError, match=r"a file of its data has changed since checkpoint-2 was written: .*b\.json;"):
-        check_origin(was, of(path, processor, place, stream=True), tmp_path / "checkpoint-2")
+        check_provenance(was, of(path, processor, place, stream=True), tmp_path / "checkpoint-2")

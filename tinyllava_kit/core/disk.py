@@ -26,20 +26,23 @@ def write_file(path: str | os.PathLike[str], content: str) -> None:
 
     Raises:
         KitError: it cannot be written; what was there before is unchanged.
+        OSError: the same, in a directory that `saving.whole_directory` writes.
     """
     place = Path(os.path.realpath(path))
-    beside = place.with_name(f"{unfinished(place)}{os.getpid()}")
+    partial = place.with_name(f"{unfinished(place)}{os.getpid()}")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content.encode("utf-8", "surrogatepass"))
-        to_disk(beside)
-        os.replace(beside, place)
+        partial.write_bytes(content.encode("utf-8", "surrogatepass"))
+        to_disk(partial)
+        os.replace(partial, place)
         to_disk(place.parent)
     except OSError as error:
+        if any(is_unfinished(folder) for folder in place.parents):
+            raise  # a file of a whole directory, which tells it
         raise KitError(f"cannot write {os.fspath(path)!r}: {error.strerror or error}") from error
     finally:
         with suppress(OSError):
-            beside.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
 
 
 def write_json(path: str | os.PathLike[str], value: Any, *, indent: int | None = 1) -> None:
@@ -54,13 +57,20 @@ def check_writable(target: str | os.PathLike[str]) -> None:
         KitError: its folder, or the nearest that is there, cannot be written to.
     """
     target = Path(os.path.realpath(target))
-    folder = next(parent for parent in target.parents if parent.exists())
+    folder = beside(target)
+    folder = next(each for each in (folder, *folder.parents) if each.exists())
     try:
         os.rmdir(tempfile.mkdtemp(prefix=unfinished(target), dir=folder))
     except OSError as error:
         raise KitError(
             f"cannot write to {str(target)!r}: {error.strerror or error}; choose a place that can be written to"
         ) from error
+
+
+def beside(target: Path) -> Path:
+    """The folder where something is written that becomes `target`: in a mount point itself, since a rename stays in
+    one file system."""
+    return target if os.path.ismount(target) else target.parent
 
 
 def unfinished(target: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .disk import write_json
+from .disk import beside, write_json
 from .errors import KitError
 
 PATIENCE = 30.0  # seconds for the children of a process that was killed to end; they share its lock
@@ -22,17 +22,18 @@ PATIENCE = 30.0  # seconds for the children of a process that was killed to end;
 def only_writer(target: str | os.PathLike[str]) -> Iterator[None]:
     """While the block runs, this process alone writes `target`; the operating system ends the lock with the process.
 
-    The lock is the file ``.NAME.lock`` beside it, so that `target` itself may be replaced.
+    The lock is the file ``.NAME.lock`` beside it, so that `target` itself may be replaced; a mount point holds its own.
 
     Raises:
         KitError: another process writes it, and which; or the folder cannot be written to.
     """
     target = Path(os.path.realpath(target))
-    holder = target.with_name(f".{target.name}.running.json")
-    is_new = not target.parent.exists()
+    folder = beside(target)
+    holder = folder / f".{target.name}.running.json"
+    is_new = not folder.exists()
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(target.with_name(f".{target.name}.lock"))
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f".{target.name}.lock")
         _acquire(lock, holder, target)
     except OSError as error:
         raise KitError(
@@ -46,7 +47,7 @@ def only_writer(target: str | os.PathLike[str]) -> Iterator[None]:
             holder.unlink(missing_ok=True)
             Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: the next makes a new one
             if is_new:
-                target.parent.rmdir()  # which refuses one that is not empty
+                folder.rmdir()  # which refuses one that is not empty
         lock.release()
 
 

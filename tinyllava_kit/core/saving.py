@@ -15,7 +15,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from .checkpoint import first_line
-from .disk import is_unfinished, remove_abandoned, to_disk, tree_to_disk, unfinished
+from .disk import beside, is_unfinished, remove_abandoned, to_disk, tree_to_disk, unfinished
 from .errors import KitError
 
 # What save_pretrained(push_to_hub=True) hands on to push_to_hub.
@@ -23,7 +23,7 @@ HUB_ARGUMENTS = ("repo_id", "commit_message", "commit_description", "private", "
 
 _WEIGHTS = "model*.safetensors*"  # one file, or shards and their index
 _CONFIG = "config.json"
-_AT_WORKING_DIRECTORY, _EXCHANGE = -100, 2  # of Linux's renameat2
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux' renameat2
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def whole_directory(target: str | os.PathLike[str], *, without: Sequence[str] = 
     if is_unfinished(target):
         yield target
         return
-    folder = target if os.path.ismount(target) else target.parent  # a rename stays in one file system
+    folder = beside(target)
     try:
         if target.exists() and not target.is_dir():
             raise NotADirectoryError("it is a file")
@@ -127,8 +127,9 @@ def _exchange(one: Path, other: Path) -> bool:
     if sys.platform != "linux":
         return False
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
-    here = _AT_WORKING_DIRECTORY
-    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), _EXCHANGE) == 0
+    if rename is None:
+        return False
+    return rename(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0
 
 
 def _replace(place: Path, target: Path, new: set[Path], without: Sequence[str]) -> None:

@@ -22,14 +22,14 @@ def last_checkpoint(folder: Path) -> Path | None:
     return Path(found) if found else None
 
 
-def seal(checkpoint: Path, origin: Mapping[str, Any]) -> None:
+def seal(checkpoint: Path, provenance: Mapping[str, Any]) -> None:
     """Add digests of a checkpoint's files, and of what it learned from; returns when all of it is on the disk.
 
     Raises:
         KitError: they cannot be written.
     """
     digests = {name: file_digest(checkpoint / name) for name in _names(checkpoint)}
-    write_json(checkpoint / DIGESTS_FILE, {"files": digests, "origin": origin})
+    write_json(checkpoint / DIGESTS_FILE, {"files": digests, "provenance": provenance})
     tree_to_disk(checkpoint)
 
 
@@ -41,7 +41,7 @@ def check_whole(checkpoint: Path) -> dict[str, Any]:
     """
     try:
         sealed = json.loads((checkpoint / DIGESTS_FILE).read_text(encoding="utf-8"))
-        files, origin = dict(sealed["files"]), dict(sealed["origin"])
+        files, provenance = dict(sealed["files"]), dict(sealed["provenance"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(checkpoint, f"{DIGESTS_FILE} is gone or damaged") from error
     for name, digest in files.items():
@@ -49,13 +49,14 @@ def check_whole(checkpoint: Path) -> dict[str, Any]:
             raise _damaged(checkpoint, f"{name} is gone")
         if file_digest(checkpoint / name) != digest:
             raise _damaged(checkpoint, f"{name} has changed since it was written")
-    return origin
+    return provenance
 
 
 def _damaged(checkpoint: Path, what: str) -> KitError:
-    numbers = {int(other.name.rpartition("-")[2]): other.name for other in checkpoint.parent.glob("checkpoint-*[0-9]")}
-    earlier = [number for number in numbers if number < int(checkpoint.name.rpartition("-")[2])]
-    then = f"go on from {numbers[max(earlier)]}" if earlier else "begin the stage anew"
+    steps = [other.name.removeprefix("checkpoint-") for other in checkpoint.parent.glob("checkpoint-*")]
+    step = int(checkpoint.name.removeprefix("checkpoint-"))
+    earlier = [int(other) for other in steps if other.isdecimal() and int(other) < step]
+    then = f"go on from checkpoint-{max(earlier)}" if earlier else "begin the stage anew"
     return KitError(f"{checkpoint.name} is damaged: {what}; remove {str(checkpoint)!r} to {then}")
 
 

@@ -13,6 +13,11 @@ from .checkpoints import last_checkpoint
 _LOST = re.compile(r"DataLoader worker \(pid\D*(\d+).*?(?:killed by signal: ([\w ]+)|exited unexpectedly)", re.DOTALL)
 
 
+def is_lost_worker(error: BaseException) -> bool:
+    """Whether torch tells of one, which it does wherever the process is just then."""
+    return isinstance(error, RuntimeError) and _LOST.search(str(error)) is not None
+
+
 @contextmanager
 def one_line_for_lost_workers(checkpoints: Path, workers: int) -> Iterator[None]:
     """Where torch tells that one is lost.

@@ -39,11 +39,11 @@ from .history import stage_record
 from .idle import WithIdleItems, idle_items
 from .lost_workers import one_line_for_lost_workers
 from .objective import objective_of
-from .origin import check_origin, origin_of
 from .outcome import SHOWN, write_outcome
 from .packing import PackedBatches, token_counts
 from .parts import OpenParts
 from .progress import Progress
+from .provenance import check_provenance, provenance_of
 from .reading import read_data
 from .recipe import Recipe, Stage
 from .settings import SETTINGS_FILE, check_complete, check_same, settings_of, write_settings
@@ -120,7 +120,7 @@ def _run_stage(stage: Stage, source: Path, target: Path, seed: int, report_to: S
     checkpoints = target / "checkpoints"
     settings = settings_of(stage, source, seed)
     check_same(settings, stage, checkpoints)
-    last = _whole_checkpoint(checkpoints)
+    last, learned_from = _whole_checkpoint(checkpoints)
     set_seed(seed)  # adapters and other new weights are drawn before the Trainer sets it
     model, processor = _load(stage, source)
     skipped = SkippedRows(target / SKIPPED_FILE)
@@ -131,7 +131,7 @@ def _run_stage(stage: Stage, source: Path, target: Path, seed: int, report_to: S
     if isinstance(dataset, ConversationDataset):
         _check_files(dataset)
         conversations = dataset.conversations
-    origin = _origin(source, dataset, last)
+    provenance = _provenance(source, dataset, last, learned_from)
     _make_codes(model, processor, dataset, target.parent / FOLDER)
     parts = OpenParts(model, stage.train)
     tried = samples_for_parts(dataset, list(parts.trained)) if conversations else {}
@@ -155,7 +155,7 @@ def _run_stage(stage: Stage, source: Path, target: Path, seed: int, report_to: S
         training=[(module, stage.train[name]) for name, module in parts.trained.items()],
         batches=batches,
         loss=loss,
-        origin=origin,
+        provenance=provenance,
         packed=stage.packing is not None,
     )
     with _one_clear_line(trainer, checkpoints), one_line_for_lost_workers(checkpoints, stage.workers):
@@ -208,33 +208,35 @@ def _only_trainer(target: Path) -> Iterator[None]:
         yield
 
 
-def _whole_checkpoint(checkpoints: Path) -> Path | None:
-    """The one to go on from.
+def _whole_checkpoint(checkpoints: Path) -> tuple[Path | None, dict[str, Any]]:
+    """The one to go on from and, on rank 0, what it learned from.
 
     Raises:
         KitError: it is damaged; on every rank.
     """
-    last = from_first(last_checkpoint(checkpoints))
+    last, learned_from = from_first(last_checkpoint(checkpoints)), {}
     if last is not None:
-        _on_first(lambda: check_whole(last))
-    return last
+        _on_first(lambda: learned_from.update(check_whole(last)))
+    return last, learned_from
 
 
-def _origin(source: Path, dataset: ConversationDataset | RowStream, last: Path | None) -> dict[str, Any]:
+def _provenance(
+    source: Path, dataset: ConversationDataset | RowStream, last: Path | None, learned_from: Mapping[str, Any]
+) -> dict[str, Any]:
     """What the stage learns from, on rank 0, which writes it down.
 
     Raises:
-        KitError: the last checkpoint learned from something else; on every rank.
+        KitError: the `last` checkpoint learned from something else; on every rank.
     """
-    origin: dict[str, Any] = {}
+    provenance: dict[str, Any] = {}
 
     def find() -> None:
-        origin.update(origin_of(source, dataset))
+        provenance.update(provenance_of(source, dataset))
         if last is not None:
-            check_origin(check_whole(last), origin, last)
+            check_provenance(learned_from, provenance, last)
 
     _on_first(find)
-    return origin
+    return provenance
 
 
 def _on_first(work: Callable[[], object]) -> None:

@@ -26,6 +26,7 @@ from ..core.ranks import wait_for_all
 from ..data.stream import RowStream
 from .batches import Epochs
 from .checkpoints import last_checkpoint, seal
+from .lost_workers import is_lost_worker
 from .meter import Meter
 from .pack_probe import check_packs_apart
 from .reading import stream_loader
@@ -47,7 +48,7 @@ class KitTrainer(Trainer):
         training: each trained part with how it is trained.
         batches: which samples make a batch, through all epochs; None: the Trainer's own, for one epoch after another.
         loss: model, batch, number of target tokens -> loss; None: the model's own.
-        origin: of what is learned from, kept with each checkpoint; see `origin_of`.
+        provenance: of what is learned from, kept with each checkpoint; see `provenance_of`.
         packed: samples share rows; before the first step, the LLM is seen to keep them apart.
     """
 
@@ -57,12 +58,12 @@ class KitTrainer(Trainer):
         training: Sequence[tuple[torch.nn.Module, PartTraining]],
         batches: Epochs | None = None,
         loss: Loss | None = None,
-        origin: Mapping[str, Any] = MappingProxyType({}),
+        provenance: Mapping[str, Any] = MappingProxyType({}),
         packed: bool = False,
         **kwargs: Any,
     ) -> None:
         self.training_of_parts = training
-        self.batches, self.loss, self.origin = batches, loss, origin
+        self.batches, self.loss, self.provenance = batches, loss, provenance
         self.packs_unseen = packed
         self.meter = Meter(kwargs["model"].loss_weights())
         self.names_of_step: list[str] = []
@@ -220,9 +221,11 @@ class KitTrainer(Trainer):
             super()._save_checkpoint(model, trial)
             wait_for_all()
             if self.is_world_process_zero():
-                seal(unfinished / name, dict(self.origin))
+                seal(unfinished / name, dict(self.provenance))
         except (OSError, SafetensorError, RuntimeError, KitError) as error:  # torch tells a full disk as a RuntimeError
             shutil.rmtree(unfinished, ignore_errors=True)
+            if is_lost_worker(error):
+                raise
             last = last_checkpoint(folder)
             raise KitError(
                 f"cannot write {name} in {str(folder)!r}: {first_line(error)}; the run can go on from "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from tinyllava_kit.core.disk import check_writable
 from tinyllava_kit_cli.output import refuse_taken, say
 
 
@@ -54,7 +55,9 @@ def command(
         raise click.UsageError("give either a YAML FILE or --llm with --tower and --connector, or --decoder")
     if not output and not dry_run:
         raise click.UsageError("give the output directory with -o DIR, or --dry-run")
-    if output and not force and not dry_run:
+    if output and not dry_run and force:
+        check_writable(output)
+    elif output and not dry_run:
         refuse_taken(output, "choose another -o, or --force to replace the model in it")
     if file and (towers or connectors or decoders or settings):
         raise click.UsageError(

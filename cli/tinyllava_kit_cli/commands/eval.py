@@ -83,6 +83,11 @@ def command(
     if task is None and not Path(data).exists():
         raise KitError(f"no data {data!r}, and no task of that name; tasks: {', '.join(BENCHMARKS)}")
 
+    from tinyllava_kit.core.disk import check_writable
+
+    for place in filter(None, (output, write_answers)):
+        check_writable(place)
+
     import random
 
     from tinyllava_kit.evaluation.record import fingerprint

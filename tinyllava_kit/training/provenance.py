@@ -26,7 +26,7 @@ _KINDS = {
 }
 
 
-def origin_of(source: Path, dataset: ConversationDataset | RowStream) -> dict[str, Any]:
+def provenance_of(source: Path, dataset: ConversationDataset | RowStream) -> dict[str, Any]:
     """Of the model directory that a stage begins with, and its data, as JSON.
 
     Samples that are held in memory: their texts, items that lie in their rows, the name and size of each file that is
@@ -39,15 +39,15 @@ def origin_of(source: Path, dataset: ConversationDataset | RowStream) -> dict[st
     return {"model": fingerprint(source), **_samples(dataset.conversations)}
 
 
-def check_origin(was: Mapping[str, Any], now: Mapping[str, Any], checkpoint: Path) -> None:
+def check_provenance(was: Mapping[str, Any], now: Mapping[str, Any], checkpoint: Path) -> None:
     """
     Raises:
         KitError: the checkpoint is of another model or other data; says which has changed.
     """
-    for key in sorted(was.keys() | now.keys(), key=list(_KINDS).index):
+    for key, kind in _KINDS.items():
         if was.get(key) != now.get(key):
             raise KitError(
-                f"{_KINDS[key]} has changed since {checkpoint.name} was written{_how(was.get(key), now.get(key))}; "
+                f"{kind} has changed since {checkpoint.name} was written{_how(was.get(key), now.get(key))}; "
                 f"bring back what it was, or remove {str(checkpoint.parent)!r} to begin anew"
             )
 
