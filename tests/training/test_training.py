@@ -145,21 +145,21 @@ def test_a_complete_stage_is_not_run_again_and_says_so(place, capsys):
 
 def test_a_model_that_the_stage_did_not_leave_is_not_taken_for_it(place):
     """Another one was assembled, or copied, into its directory; without the digests of an earlier version it is."""
-    done = train(place, "replaced", max_steps=1)
+    done = train(place, "replaced", max_steps=3)
     settings, own = done / "stage.json", (done / "model.safetensors").read_bytes()
     wrong = r"stage s: .*replaced/s' holds a model that this stage did not train; remove the directory"
     shutil.copyfile(place / "model" / "model.safetensors", done / "model.safetensors")
     with pytest.raises(KitError, match=wrong):
-        train(place, "replaced", max_steps=1)
+        train(place, "replaced", max_steps=3)
     left = json.loads(settings.read_text())
     del left["weights"]
     settings.write_text(json.dumps(left))
-    train(place, "replaced", max_steps=1)
+    train(place, "replaced", max_steps=3)
     (done / "model.safetensors").write_bytes(own)
     save_together(done, *load_pretrained(place / "model"))
     assert not (done / "training.json").exists()
     with pytest.raises(KitError, match=wrong):
-        train(place, "replaced", max_steps=1)
+        train(place, "replaced", max_steps=3)
 
 
 def test_a_stage_that_was_run_with_other_settings_is_refused(place):
