@@ -263,7 +263,7 @@ def _size() -> int:
         return int(file.read().split()[0]) * resource.getpagesize()
 
 
-def number_of_changes(few: int = 25) -> int:
+def number_of_changes(few: int = 6) -> int:
     """How many changes are tried: what ``TINYLLAVA_FUZZ`` says, or `few`."""
     return int(os.environ.get("TINYLLAVA_FUZZ", few))
 
@@ -288,7 +288,7 @@ def examples(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
     return found
 
 
-def failures(changed: st.SearchStrategy[Any], action: Callable[[Any], Any], *, few: int = 25) -> list[str]:
+def failures(changed: st.SearchStrategy[Any], action: Callable[[Any], Any], *, few: int = 6) -> list[str]:
     """What went wrong, a line each: any exception but a `KitError`, too long, too much memory.
 
     With ``TINYLLAVA_FUZZ_SHOW``, how many of each kind there were is printed.

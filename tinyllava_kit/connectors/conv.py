@@ -10,6 +10,7 @@ from typing import TypeVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tinyllava_kit.core.content import Layers
 from tinyllava_kit.core.interfaces import Connector, Features, Grid
 
 from .sequence import check_positive, normed_mlp, zero_padding
@@ -29,7 +30,7 @@ class ConvMLP(Connector):
     """
 
     def __init__(
-        self, *, in_dim: int, out_dim: int, grid: Grid | None = None, num_layers: int = 2, hidden_dim: int = 0
+        self, *, in_dim: int, out_dim: int, grid: Grid | None = None, num_layers: Layers = 2, hidden_dim: int = 0
     ) -> None:
         super().__init__(in_dim=in_dim, out_dim=out_dim, grid=grid)
         check_positive("conv_mlp", num_layers=num_layers, hidden_dim=hidden_dim or out_dim)

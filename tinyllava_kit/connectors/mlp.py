@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from tinyllava_kit.core.content import Layers
 from tinyllava_kit.core.interfaces import Connector, Features, Grid
 
 
 class MLP(Connector):
     """``mlp2x_gelu`` and its like; `depth` linear layers, all after the first as wide as the LLM."""
 
-    def __init__(self, *, in_dim: int, out_dim: int, grid: Grid | None = None, depth: int = 2) -> None:
+    def __init__(self, *, in_dim: int, out_dim: int, grid: Grid | None = None, depth: Layers = 2) -> None:
         super().__init__(in_dim=in_dim, out_dim=out_dim, grid=grid)
         layers: list[nn.Module] = [nn.Linear(in_dim, out_dim)]
         for _ in range(depth - 1):

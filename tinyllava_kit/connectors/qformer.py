@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
+from tinyllava_kit.core.content import Layers
 from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.core.interfaces import Connector, Features, Grid
 
@@ -25,7 +26,7 @@ class QFormer(Connector):
         out_dim: int,
         grid: Grid | None = None,
         num_queries: int = 128,
-        num_layers: int = 12,
+        num_layers: Layers = 12,
         hidden_dim: int = 768,
         num_heads: int = 12,
         mlp_dim: int = 3072,

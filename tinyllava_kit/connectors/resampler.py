@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tinyllava_kit.core.content import Layers
 from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.core.interfaces import Connector, Features, Grid
 
@@ -22,7 +23,7 @@ class Resampler(Connector):
     """
 
     def __init__(
-        self, *, in_dim: int, out_dim: int, grid: Grid | None = None, num_queries: int = 128, num_layers: int = 3
+        self, *, in_dim: int, out_dim: int, grid: Grid | None = None, num_queries: int = 128, num_layers: Layers = 3
     ) -> None:
         super().__init__(in_dim=in_dim, out_dim=out_dim, grid=grid)
         if num_queries < 1 or num_layers < 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from tinyllava_kit.core.content import Layers
 from tinyllava_kit.core.interfaces import Connector, Features, Grid
 
 from .qformer import QFormer
@@ -33,7 +34,7 @@ class WindowQFormer(Connector):
         grid: Grid | None = None,
         window: int = 15,
         num_queries: int = 3,
-        num_layers: int = 2,
+        num_layers: Layers = 2,
         hidden_dim: int = 768,
         num_heads: int = 12,
         mlp_dim: int = 3072,

@@ -22,6 +22,9 @@ from .reading import first_line
 # Sizes that a configuration may hold: what is more is nonsense, and would be counted to.
 Size = Annotated[int, Field(ge=0, le=2**31)]
 Count = Annotated[int, Field(ge=1, le=2**31)]
+# More layers than any network has; each would be built, one after another.
+MOST_LAYERS = 1000
+Layers = Annotated[int, Field(le=MOST_LAYERS)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 _STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)

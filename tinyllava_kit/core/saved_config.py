@@ -14,12 +14,9 @@ from typing import Any
 
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
-from .content import checked
+from .content import MOST_LAYERS, checked
 from .errors import KitError, near
 from .reading import reading
-
-# More layers than any network has; each would be built, one after another.
-MOST_LAYERS = 1000
 
 # What every configuration may have beside its class's fields, under names of before.
 _ROPE = {"rope_theta": float, "rope_scaling": dict[str, Any] | None, "rope_parameters": dict[str, Any] | None}

@@ -14,7 +14,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, LlamaConfig, LlamaModel
+from typing_extensions import TypedDict
 
+from ..core.content import Layers, checked
 from ..core.decoders import HiddenDecoder, Losses, Made, Pick, TokenDecoder, TokenRows, Words
 from ..core.errors import KitError
 from ..core.extension import Extension, SideWriter
@@ -23,6 +25,16 @@ from ..core.item_ids import ItemIds
 from .talker_spec import TALKER_OPTIONS
 
 _ITEM = "item"  # what its ids are called in a grammar of their own
+
+
+class TalkerSizes(TypedDict):
+    """What a file says of a talker itself."""
+
+    width: int
+    heads: int
+    layers: Layers
+    max_ids: int
+    dropout: float
 
 
 class Talker(HiddenDecoder):
@@ -46,6 +58,7 @@ class Talker(HiddenDecoder):
 
     def __init__(self, config: Mapping[str, Any], width: int) -> None:
         super().__init__(config, width)
+        checked(TalkerSizes, {key: config.get(key) for key in TalkerSizes.__annotations__}, "decoder's config")
         own, heads = config["width"], config["heads"]
         if min(own, heads, config["layers"], config["max_ids"]) < 1 or own % (2 * heads):
             raise KitError(

@@ -21,11 +21,11 @@ from transformers import AutoConfig, BaseImageProcessor, PreTrainedConfig, PreTr
 from typing_extensions import NotRequired, TypedDict
 
 from tinyllava_kit.core.checkpoint import check_model_type, load_state, read_pretrained, without_reports
-from tinyllava_kit.core.content import Finite, Size, checked
+from tinyllava_kit.core.content import MOST_LAYERS, Finite, Size, checked
 from tinyllava_kit.core.errors import KitError, near
 from tinyllava_kit.core.interfaces import Features, Grid, Tower
 from tinyllava_kit.core.reading import reading
-from tinyllava_kit.core.saved_config import MOST_LAYERS, network
+from tinyllava_kit.core.saved_config import network
 from tinyllava_kit.modalities.image import ImagePreprocessor
 
 _WHERE = "tower's config"
