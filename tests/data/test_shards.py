@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 import tarfile
 
@@ -19,7 +20,7 @@ from tests import toys
 from tinyllava_kit import KitError
 from tinyllava_kit.data.dataset import ConversationDataset
 from tinyllava_kit.data.rows import iterate_rows, read_rows
-from tinyllava_kit.data.shards import named_files
+from tinyllava_kit.data.shards import named_files, tar_rows
 from tinyllava_kit.data.sources import Source
 from tinyllava_kit.modalities.audio import AudioModality
 
@@ -75,7 +76,7 @@ def test_a_pattern_without_a_file_is_refused(tmp_path, monkeypatch, pattern, mis
     monkeypatch.chdir(tmp_path)
     for name in ("a-1.x", "a-2.x"):
         (tmp_path / name).touch()
-    with pytest.raises(KitError, match=rf"there is no file {missing}$"):
+    with pytest.raises(KitError, match=rf"there is no file '{missing}'$"):
         named_files(pattern)
 
 
@@ -148,7 +149,7 @@ def test_what_is_no_whole_tar_is_named(tmp_path, content, message):
 
 @pytest.mark.parametrize(("name", "content"), [("a.json", b"[1]"), ("a.json", b"{"), ("a.txt", b"\xff")])
 def test_a_file_of_a_sample_that_is_no_row_is_named(tmp_path, name, content):
-    with pytest.raises(KitError, match=rf"s\.tar/{name}: .*expected a row as JSON, or text"):
+    with pytest.raises(KitError, match=rf"s\.tar/{name}.*(expected a row as JSON, or text|column 2: not JSON)"):
         read_rows(write_tar(tmp_path / "s.tar", [(name, content)]))
 
 
@@ -165,6 +166,9 @@ def test_pictures_and_sounds_in_a_parquet_file_are_read(tmp_path, processor):
     rows = [{"conversations": said(3), "images": [{"bytes": picture(3), "path": None}], "audio": sound.getvalue()}]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
     source = Source(path=str(tmp_path / "*.parquet"), columns={"image": "images"})
+    with pytest.raises(KitError, match=r"a\.parquet\[0\]: has 'audio', which the model does not read; it reads image"):
+        ConversationDataset.from_sources([source], processor)
+    source = source.model_copy(update={"columns": {"image": "images", "unused": "audio"}})
     dataset = ConversationDataset.from_sources([source], processor)
     assert dataset[0].items[0].num_features == [4]
     assert AudioModality().measure(read_rows(tmp_path / "a.parquet")[0]["audio"]) == pytest.approx(0.1)
@@ -206,3 +210,13 @@ def test_a_dataset_by_name_is_read_undecoded(named_dataset, stream):
 def test_a_split_that_is_not_there_is_named(named_dataset):
     with pytest.raises(KitError, match=r"cannot read dataset '.*ds', split 'tset': Unknown split"):
         Source(dataset=str(named_dataset), split="tset").rows()
+
+
+def test_a_member_that_claims_more_than_a_sample_is_refused_before_it_is_read(tmp_path):
+    head = tarfile.TarInfo("a.png")
+    head.size = 20 << 30
+    path = tmp_path / "a.tar"
+    path.write_bytes(head.tobuf())
+    os.truncate(path, 21 << 30)  # a hole, which takes no room on a disk
+    with pytest.raises(KitError, match=r"a\.tar/'a\.png': is larger than 512 MiB"):
+        next(tar_rows(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 import torch
@@ -118,3 +119,31 @@ def test_a_source_of_bad_rows_alone_is_an_error(place, processor):
     (place / "rows.json").write_text(json.dumps([rows[1], rows[3]]))
     with pytest.raises(KitError, match=r"rows\.json: no row of it can be used"):
         ConversationDataset.from_sources([Source(path=str(place / "rows.json"), on_error="skip")], processor)
+
+
+def test_rows_with_names_and_texts_that_nothing_can_hold_are_left_out(place, processor):
+    rows = json.loads((place / "rows.json").read_text())
+    (good,) = (row for row in rows if row["id"] == 0)
+    os.mkfifo(place / "pipe.png")
+    bad = [
+        *({**good, "image": name} for name in ("a\0.png", "a" * 5000, "\ud83d.png", "pipe.png", "https://x.org/a.png")),
+        {**good, "image": "data:image/png;base64,AAAA"},
+        {**good, "id": "\udcff", "image": None},
+        {**good, "conversations": [{"from": "human", "value": "<image>\ud83d"}, {"from": "gpt", "value": "a"}]},
+        {**good, "conversations": [{"from": "human", "value": "no placeholder"}, {"from": "gpt", "value": "a"}]},
+    ]
+    (place / "rows.json").write_text(json.dumps([good, *bad]))
+    skipped = SkippedRows(place / "skipped.jsonl")
+    source = Source(path=str(place / "rows.json"), on_error="skip")
+    dataset = ConversationDataset.from_sources([source], processor, skipped=skipped)
+    assert len(dataset) == 1
+    assert skipped.tidy() == len(bad) == len(listed(skipped.file))
+    assert max(map(len, listed(skipped.file).values())) < 600
+
+
+def test_a_name_that_is_no_text_does_not_end_the_list(tmp_path):
+    skipped = SkippedRows(tmp_path / "skipped.jsonl")
+    skipped.add("rows-\udcff.json[0]", "a reason\u2028in two lines")
+    skipped.reasons.clear()
+    assert skipped.tidy() == 1
+    assert skipped.reasons == {"rows-\\udcff.json[0]": "a reason\u2028in two lines"}

@@ -85,4 +85,5 @@ class _Line(BaseModel):
 
 
 def _line(name: str, reason: str) -> str:
-    return json.dumps({"row": name, "reason": reason}, ensure_ascii=False) + "\n"
+    words = (each.encode("utf-8", "backslashreplace").decode() for each in (name, reason))  # a name may be no text
+    return json.dumps(dict(zip(("row", "reason"), words, strict=True)), ensure_ascii=False) + "\n"

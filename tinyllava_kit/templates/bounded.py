@@ -23,7 +23,13 @@ from jinja2.utils import Namespace
 MAX_STEPS = 300_000  # of a rendering: some turn each loop a few times for each message
 MAX_SIZE = 16 << 20  # characters of a text, items of a list, of the whole; more than an LLM can read
 _AT_ONCE = 1 << 10  # characters that a step works on
+_MAX_LOOKS = 100_000  # at the items within a value
 _MAX_BITS = 1 << 12  # of a number
+# Filters and methods that look at what is in a value, and do not write it.
+_LOOKING = {
+    *("count", "default", "d", "dictsort", "first", "get", "items", "keys", "last", "length", "list", "map", "reject"),
+    *("rejectattr", "reverse", "select", "selectattr", "sort", "unique", "values"),
+}
 _WIDTH = re.compile(r"\d{6}|\*")  # in a format
 
 
@@ -112,7 +118,7 @@ class Bounded(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         numbers = [value for value in (left, right) if isinstance(value, int)]
-        sizes = [len(value) for value in (left, right) if isinstance(value, Sized)]
+        sizes = [_items(value) for value in (left, right) if not isinstance(value, int)]
         if len(numbers) == 2:
             bits = (
                 left.bit_length() * max(abs(right), 1) if operator == "**" else left.bit_length() + right.bit_length()
@@ -161,7 +167,8 @@ def _check_call(environment: Bounded, name: str, value: Any, args: tuple[Any, ..
     """
     given = [*args, *kwargs.values()]
     numbers = [abs(each) for each in given if isinstance(each, int)]
-    size = _length(value) + sum(map(_length, given))
+    measure = _items if value is None or name in _LOOKING else _length
+    size = measure(value) + sum(map(measure, given))
     if name == "replace" and isinstance(value, str) and len(args) > 1 and isinstance(args[0], str):
         size += value.count(args[0]) * _length(args[1])
     elif name == "join":
@@ -175,7 +182,7 @@ def _check_call(environment: Bounded, name: str, value: Any, args: tuple[Any, ..
         size *= 1 + (value.count("{") + value.count("%") if isinstance(value, str) else 0)
         size += max([*numbers, 0])  # which may be a width
     elif name in ("indent", "wordwrap", "tojson", "expandtabs", "translate", "batch", "slice", "lipsum", "pprint"):
-        size = (1 + _deep_length(value)) * (1 + max([*numbers, *map(_length, given), 4]))
+        size = (1 + _length(value)) * (1 + max([*numbers, *map(_length, given), 4]))
     elif numbers:  # a width, a start, a number of times
         size += max(numbers) if name in ("center", "ljust", "rjust", "zfill", "range", "round", "truncate") else 0
     environment.check(name or "a call", size)
@@ -186,20 +193,25 @@ def _check_format(text: Any) -> None:
         raise Endless("a format asks for a width of its own")
 
 
+def _items(value: Any) -> int:
+    return len(value) if isinstance(value, (str, list, tuple, Mapping, range)) else 1
+
+
 def _length(value: Any) -> int:
-    return len(value) if isinstance(value, Sized) and not isinstance(value, Namespace) else 1
+    """Characters and items of a value, those of lists and mappings within counted: what writing it takes.
 
-
-def _deep_length(value: Any) -> int:
-    """Characters and items, those of lists and mappings within counted; at most `MAX_SIZE` are looked at."""
-    waiting, size = [value], 0
-    while waiting and size <= MAX_SIZE:
-        each = waiting.pop()
-        size += _length(each)
+    A list may hold another twice, and that one a third, and so on: no more than a rendering's steps are looked at.
+    """
+    waiting, size, looks = [value], 0, 0
+    while waiting:
+        each, looks = waiting.pop(), looks + 1
+        size += _items(each)
         if isinstance(each, Mapping):
             waiting += [*each.keys(), *each.values()]
         elif isinstance(each, (list, tuple)):
             waiting += each
+        if looks > _MAX_LOOKS or size > MAX_SIZE:
+            return MAX_SIZE + 1
     return size
 
 
