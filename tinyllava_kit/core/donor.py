@@ -19,7 +19,7 @@ from .files import check_directory, open_file
 from .interfaces import Preprocessor
 from .jinja import restore_template
 from .processing import SETTINGS_FILE, read_preprocessor
-from .reading import read_mapping
+from .reading import read_mapping, reading
 
 
 class Donor:
