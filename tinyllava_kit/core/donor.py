@@ -19,7 +19,7 @@ from .files import check_directory, open_file
 from .interfaces import Preprocessor
 from .jinja import restore_template
 from .processing import SETTINGS_FILE, read_preprocessor
-from .reading import read_mapping
+from .reading import read_mapping, reading
 
 
 class Donor:
@@ -64,7 +64,7 @@ class Donor:
         """Load the module from the weights under `prefix`.
 
         Raises:
-            KitError: keys are missing or of other shapes.
+            KitError: the file of the weights is damaged; keys are missing or of other shapes.
         """
         state = self._state(prefix)
         own = module.state_dict()
@@ -76,7 +76,7 @@ class Donor:
     def _state(self, prefix: str) -> dict[str, Tensor]:
         state = {}
         for file in self._files():
-            with safe_open(file, framework="pt") as tensors:
+            with reading(f"{file}: damaged or incomplete"), safe_open(file, framework="pt") as tensors:
                 for key in tensors.keys():  # noqa: SIM118 (not a mapping)
                     if key.startswith(prefix):
                         state[key.removeprefix(prefix)] = tensors.get_tensor(key)
