@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 from click.exceptions import NoArgsIsHelpError
+from click.shell_completion import CompletionItem
 
 from tinyllava_kit import KitError, __version__
 from tinyllava_kit.core.catalog import Catalog, Offer
@@ -19,6 +20,7 @@ from tinyllava_kit.core.discovery import discover
 from tinyllava_kit.core.errors import MissingPluginError, near
 from tinyllava_kit.core.printable import one_line
 from tinyllava_kit.core.specs import load
+from tinyllava_kit_cli.completion import VARIABLE
 from tinyllava_kit_cli.messages import printable_messages
 from tinyllava_kit_cli.output import say
 from tinyllava_kit_cli.streams import standard_streams
@@ -26,7 +28,7 @@ from tinyllava_kit_cli.streams import standard_streams
 # Each is the module `commands.NAME` (a dash is an underscore there), light to import, with a click command `command`.
 COMMANDS = (
     *("list", "info", "doctor", "assemble", "data", "train", "ask", "eval", "chat", "show"),
-    *("load-check", "convert", "merge", "quantize", "export"),
+    *("load-check", "convert", "merge", "quantize", "export", "help"),
 )
 
 INTERRUPTED = 130  # as a shell reports SIGINT
@@ -47,30 +49,39 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*COMMANDS, *(name for name, _ in _plugin_commands(discover()))]
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command:
-        """The command of that name.
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The command of that name; None where a shell completes and there is none.
 
         Raises:
             KitError: nobody offers it, two do, or it cannot be imported.
         """
         if name in COMMANDS:
-            command: click.Command = importlib.import_module(f"{__package__}.commands.{name.replace('-', '_')}").command
-            return command
+            return _own(name)
         catalog = discover()
         try:
             return _load(catalog.find("command", name))
-        except MissingPluginError:
+        except KitError as error:
+            if ctx.resilient_parsing:
+                return None  # a shell completes a line, and what is wrong with it is told when it is run
+            if not isinstance(error, MissingPluginError):
+                raise
             known = [*COMMANDS, *(other for other, _ in _plugin_commands(catalog))]
             raise KitError(f"no command is called {name!r}; {near(name, known)}") from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The commands with their summaries; those of plugins are not imported for it."""
-        own = [(name, self.get_command(ctx, name).get_short_help_str(formatter.width)) for name in COMMANDS]
         with formatter.section("Commands"):
-            formatter.write_dl(own)
+            formatter.write_dl([(name, _own(name).get_short_help_str(formatter.width)) for name in COMMANDS])
         if added := _plugin_commands(discover()):
             with formatter.section("Commands of plugins"):
                 formatter.write_dl(added)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """The commands that begin so; those of plugins are not imported for it."""
+        own = [(name, _own(name).get_short_help_str()) for name in COMMANDS if name.startswith(incomplete)]
+        known = [*own, *(pair for pair in _plugin_commands(discover()) if pair[0].startswith(incomplete))]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [*(CompletionItem(name, help=summary or None) for name, summary in known), *options]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """The words before the command's name."""
@@ -106,6 +117,11 @@ def _usage_errors_in_one_line(ctx: click.Context) -> Iterator[None]:
             path = " ".join([ctx.command_path, *filter(None, [ctx.invoked_subcommand])])
         said = " ".join(error.format_message().split()).removesuffix(".")
         raise UserError(f"{said}; see '{path} --help'") from error
+
+
+def _own(name: str) -> click.Command:
+    command: click.Command = importlib.import_module(f"{__package__}.commands.{name.replace('-', '_')}").command
+    return command
 
 
 def _plugin_commands(catalog: Catalog) -> list[tuple[str, str]]:
@@ -149,6 +165,8 @@ def _run(args: list[str] | None) -> int:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if not sys.stderr.isatty():  # transformers reads it when it is imported
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if os.environ.get(VARIABLE, "").startswith("bash"):
+        importlib.import_module(f"{__package__}.bash")
     try:
         code: int = cli.main(args, prog_name="tinyllava", standalone_mode=False)
     except click.ClickException as error:

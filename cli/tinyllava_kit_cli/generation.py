@@ -1,22 +1,80 @@
-"""How answers are generated: by which model, and with the options that commands share."""
+"""How answers are generated: by which model, where, and with the options that commands share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
 
+from tinyllava_kit.core.errors import KitError
+
 Decorator = Callable[[Any], Any]
+AUTO = "auto"
+DTYPES = ("float32", "bfloat16", "float16")
 
 
-def load_to_run(directory: str, **options: Any) -> tuple[Any, Any]:
-    """The model and its processor, as `load_pretrained` with `options` gives them, on the GPU where there is one."""
+class Device(click.ParamType):
+    """``auto``, ``cpu``, ``mps``, ``cuda`` or one of several, ``cuda:1``; whether it is there is `placed`'s to say."""
+
+    name = "device"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The word as it is."""
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+            self.fail(f"{value!r} is not one of 'auto', 'cpu', 'cuda', 'cuda:N', 'mps'.", param, ctx)
+        return value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        """The words that need no number."""
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(word) for word in (AUTO, "cpu", "cuda", "mps") if word.startswith(incomplete)]
+
+
+def placement(command: Any) -> Any:
+    """``--device`` and ``--dtype``, for `placed`."""
+    command = click.option(
+        "--dtype",
+        type=click.Choice([AUTO, *DTYPES]),
+        default=AUTO,
+        show_default=True,
+        help="Of the weights in memory; auto: as they are saved.",
+    )(command)
+    return click.option(
+        "--device",
+        type=Device(),
+        metavar="DEVICE",
+        default=AUTO,
+        show_default=True,
+        help="cpu, cuda, cuda:N or mps; auto: the first CUDA GPU where there is one, else cpu.",
+    )(command)
+
+
+def placed(device: str = AUTO, dtype: str = AUTO) -> dict[str, Any]:
+    """What `load_pretrained` is told for a model on this device, in this dtype.
+
+    Raises:
+        KitError: the device is not there.
+    """
     import torch
 
+    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    there = ["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]
+    if device not in (AUTO, *there, *(["cuda"] if gpus else [])):
+        raise KitError(f"--device {device} is not there; torch {torch.__version__} finds {', '.join(there)}")
+    if device == AUTO:
+        device = "cuda" if gpus else "cpu"
+    how: dict[str, Any] = {"device_map": None if device == "cpu" else device}
+    return how if dtype == AUTO else {**how, "dtype": getattr(torch, dtype)}
+
+
+def load_to_run(directory: str, where: Mapping[str, Any] | None = None, **options: Any) -> tuple[Any, Any]:
+    """The model and its processor, as `load_pretrained` with `options` gives them, `where` as `placed` says."""
     from tinyllava_kit import load_pretrained
 
-    return load_pretrained(directory, device_map="cuda" if torch.cuda.is_available() else None, **options)
+    return load_pretrained(directory, **(placed() if where is None else where), **options)
 
 
 def answer_length(whose: str = "Of the answer") -> Decorator:

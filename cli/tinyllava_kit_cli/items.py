@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 
 import click
 
 from tinyllava_kit.core.conversation import Item
 from tinyllava_kit.core.discovery import discover
 from tinyllava_kit.core.errors import KitError
+from tinyllava_kit.core.extras import need
 from tinyllava_kit.core.words import split_word
 
 _ANSWERS = "tinyllava_kit_cli.answers"
@@ -29,6 +31,7 @@ class ItemsCommand(click.Command):
                     click.Option(
                         [flag, f"item_{offer.spec.name}"],
                         multiple=True,
+                        type=click.Path(),
                         metavar="FILE",
                         help=f"The same as --item {offer.spec.name}=FILE.",
                         expose_value=False,
@@ -45,13 +48,26 @@ def _as_item(modality: str):
     return keep
 
 
+def need_packages(modalities: Iterable[str]) -> None:
+    """
+    Raises:
+        KitError: a package that files of one of these modalities need is not installed.
+    """
+    named = set(modalities)
+    for offer in discover().of_kind("modality"):
+        if offer.spec.name in named:
+            for package in offer.spec.packages:
+                need(package, f"a file of {offer.spec.name}")
+
+
 def items_of(ctx: click.Context, words: tuple[str, ...]) -> list[Item]:
     """The items of a command line: those of its flags, then those of ``--item``.
 
     Raises:
-        KitError: a word is not MODALITY=FILE.
+        KitError: a word is not MODALITY=FILE, or what reads such files is not installed.
     """
     given = [*ctx.ensure_object(list), *(split_word(word, "--item", "MODALITY=FILE") for word in words)]
+    need_packages(modality for modality, _ in given)
     return [Item(modality, file) for modality, file in given]
 
 
@@ -70,6 +86,7 @@ class AnswersCommand(ItemsCommand):
                 params.append(
                     click.Option(
                         [flag, f"write_{spec.name}"],
+                        type=click.Path(),
                         metavar="FILE",
                         help=f"The same as --write {spec.name}=FILE.",
                         expose_value=False,
@@ -91,7 +108,8 @@ def answers_of(ctx: click.Context, words: tuple[str, ...]) -> dict[str, str]:
     """Modality -> file, of the items that an answer shall hold.
 
     Raises:
-        KitError: a word is not MODALITY=FILE, a modality is named twice, or the file's folder is not there.
+        KitError: a word is not MODALITY=FILE, a modality is named twice, what writes such files is not installed, or
+            the file's folder is not there.
     """
     wanted: dict[str, str] = dict(ctx.meta.get(_ANSWERS, {}))
     for word in words:
@@ -99,6 +117,7 @@ def answers_of(ctx: click.Context, words: tuple[str, ...]) -> dict[str, str]:
         if modality in wanted:
             raise KitError(f"--write names {modality!r} twice; an answer's items of one modality share a name")
         wanted[modality] = file
+    need_packages(wanted)
     for file in wanted.values():
         if not os.path.isdir(os.path.dirname(file) or "."):
             raise KitError(f"cannot write {file!r}: its folder is not there; make it, or choose another one")

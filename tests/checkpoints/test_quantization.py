@@ -323,7 +323,7 @@ def test_a_quantized_model_is_not_quantized_again(source: Path, tmp_path: Path, 
 
 def test_without_bitsandbytes_the_line_says_how_to_get_it(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(KitError, match="pip install bitsandbytes"):
+    with pytest.raises(KitError, match=r"needs bitsandbytes; pip install 'tinyllava-kit\[quantize\]'"):
         NF4.config(None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import resource
@@ -150,6 +151,7 @@ def test_a_complete_stage_is_not_run_again(place):
     [
         (["--llm", "lama:llm"], "no llm is called 'lama'; did you mean 'llama'?"),
         (["--llm", "llama:nowhere/at/all"], "no checkpoint directory 'nowhere/at/all'"),
+        (["--llm", "llama:modle"], "no checkpoint directory 'modle'; did you mean 'model'?"),
         (["--llm", f"llama:{toys.CLIP}"], "is a 'clip' checkpoint; this component takes 'llama'"),
         ([*PARTS[:2], "--tower", "image=clip:llm", *PARTS[4:]], "is a 'llama' checkpoint"),
         ([*PARTS[:4]], "modality 'image' has a tower but no connector"),
@@ -221,6 +223,7 @@ def test_a_bad_recipe_or_bad_data_is_one_line(place, text, match):
     ("words", "match"),
     [
         (["nowhere", "x"], "no model directory 'nowhere'"),
+        (["modle", "x"], "no model directory 'modle'; did you mean 'model'?"),
         (["images", "x"], "'images' is not a model directory"),
         (["model", "--image", "gone.png", "x"], "gone.png"),
         (["model", "--image", "rows.json", "x"], "rows.json"),
@@ -246,6 +249,41 @@ def test_a_question_that_cannot_be_asked_is_one_line(damaged, words, match, monk
     done = in_this_process("ask", *words, capfd=capfd)
     refused(done, match)
     assert done.stdout == ""
+
+
+def test_a_question_from_standard_input_and_its_answer_as_json(place, monkeypatch, capfd):
+    monkeypatch.chdir(place)
+    words = ["ask", "model", "--image", "images/0.png", "--max-new-tokens", "4"]
+    said = in_this_process(*words, "is <image> it?", capfd=capfd).stdout
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"is <image> it?\n")))
+    done = in_this_process(*words, "-", "--json", "--device", "cpu", "--dtype", "float32", capfd=capfd)
+    assert json.loads(done.stdout) == {
+        "model": "model",
+        "question": "is <image> it?",
+        "items": [{"modality": "image", "file": "images/0.png"}],
+        "answer": said.strip(),
+        "written": [],
+    }
+
+
+def test_the_costs_as_json_are_those_of_the_table(place, monkeypatch, capfd):
+    monkeypatch.chdir(place)
+    table = in_this_process("assemble", *PARTS, "--dry-run", "--dtype", "bfloat16", capfd=capfd).stdout
+    costs = json.loads(
+        in_this_process("assemble", *PARTS, "--dry-run", "--dtype", "bfloat16", "--json", capfd=capfd).stdout
+    )
+    assert [part["part"] for part in costs["parts"]] == ["llm", "tower image", "connector image"]
+    for part in costs["parts"]:
+        assert f"{part['parameters']:,}" in table
+        assert part["bytes"] == 2 * part["parameters"]
+        assert part["dtype"] == "bfloat16"
+    total = sum(part["bytes"] for part in costs["parts"])
+    joint = costs["parts"][2]["parameters"]
+    assert costs["bytes"]["load"] == total
+    assert costs["bytes"]["train_connectors"] == total + 10 * joint  # a gradient of 2 bytes, two states of 4
+    assert costs["bytes"]["train_all"] == 6 * total
+    assert costs["bytes"]["generate"] > total
+    assert f"one sample of {costs['positions']} positions: {costs['bytes']['generate'] / 1e6:,.1f} MB" in table
 
 
 def test_an_item_is_read_before_the_model(damaged, monkeypatch, capfd):

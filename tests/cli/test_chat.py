@@ -67,8 +67,23 @@ def test_after_clear_there_is_no_history(place, monkeypatch):
 
 def test_help_names_the_modalities_that_the_model_reads(place, monkeypatch):
     done = piped(["/help"], monkeypatch=monkeypatch, place=place)
-    assert "/image FILE, /clear, /history, /help, /exit" in done.stderr
+    assert "/image FILE, /clear, /history, /help, /exit (or /quit, /bye), /system [TEXT]; anything" in done.stderr
     assert "<image>" in done.stderr
+
+
+@pytest.mark.parametrize("end", ["/quit", "/exit", "/bye"])
+def test_the_conversation_ends_by_each_of_its_names(place, end, monkeypatch):
+    done = piped([end, "/imgae never.png"], monkeypatch=monkeypatch, place=place)
+    assert (done.exit_code, done.stdout) == (0, "")
+
+
+def test_a_system_text_stands_in_front_until_it_is_taken_away(place, monkeypatch):
+    lines = ["/system You are a cat.", "what?", "/clear", "/history", "/system", "/history"]
+    done = piped(lines, monkeypatch=monkeypatch, place=place)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.endswith("\nsystem: You are a cat.\n")
+    assert "(system: You are a cat.)\n" in done.stderr
+    assert done.stderr.endswith("(no system text)\n")
 
 
 def test_a_template_can_be_chosen(place, monkeypatch):
@@ -83,6 +98,7 @@ def test_a_template_can_be_chosen(place, monkeypatch):
     ("lines", "options", "match"),
     [
         (["/imgae 0.png"], [], "no command is called '/imgae'; did you mean 'image'?"),
+        (["/quite"], [], "no command is called '/quite'; did you mean 'quit'?"),
         (["/image"], [], "write /image FILE, got '/image'"),
         (["/clear all"], [], "write /clear, got '/clear all'"),
         (["/image gone.png"], [], "image 'gone.png' does not exist"),
@@ -124,6 +140,7 @@ def terminal(place):
 
 
 def test_a_person_goes_on_after_a_mistake_and_ends_with_ctrl_d(terminal):
+    assert "model: llama, reads text and image, on cpu in float32; /quit or Ctrl-D ends\r\n" in terminal.before
     assert "/image FILE, /clear, /history, /help, /exit" in terminal.before
     terminal.sendline("/image gone.png")
     terminal.expect("error: image 'gone.png' does not exist.*> $")

@@ -12,8 +12,10 @@ import pytest
 from tests import toys
 from tests.limits import FULL_DISK, run_limited
 from tinyllava_kit.evaluation.benchmarks.tasks import BENCHMARKS
+from tinyllava_kit.evaluation.controls import CONTROLS
 from tinyllava_kit.evaluation.scorers import SCORERS
 from tinyllava_kit_cli import app
+from tinyllava_kit_cli.commands import eval as eval_command
 
 SHORT = ["--max-new-tokens", "3"]
 EXACT = ["--scorer", "exact_match", *SHORT]
@@ -88,6 +90,44 @@ def test_pairs_are_ranked_and_transcribed_in_one_run(place, capfd):
     assert [name for name in ("R@1", "R@5", "median rank", "WER", "of it inserted") if name in head] == [
         *("R@1", "R@5", "median rank", "WER", "of it inserted")
     ]
+
+
+def test_figures_as_json_are_those_of_the_folder(place, capfd):
+    done = tinyllava("model", "rows.json", *EXACT, "--limit", 2, "-o", "out", "--json", capfd=capfd)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    kept = json.loads((place / "out" / "results.json").read_text())
+    assert {key: said[key] for key in kept} == kept
+    assert (said["model"], said["data"], said["scorers"]) == ("model", "rows.json", ["exact_match"])
+    assert (said["output"], said["dtype"]) == ("out", "auto")
+    assert said["figures"].keys() | said["left_out"].keys() == set(CONTROLS)
+    assert set(said["figures"]["as given"]["accuracy"]) == {"value", "count", "form"}
+
+
+def test_answers_in_another_dtype_are_not_mixed_with_the_models_own(place, capfd):
+    words = ["model", "rows.json", *EXACT, "--limit", 2]
+    assert tinyllava(*words, "-o", "out", capfd=capfd).returncode == 0
+    other = tinyllava(*words, "--dtype", "bfloat16", "-o", "out", capfd=capfd)
+    assert other.returncode == 2
+    assert "holds an evaluation whose model was another one" in other.stderr
+    assert tinyllava(*words, "--dtype", "bfloat16", "-o", "other", capfd=capfd).returncode == 0
+    lines = [entry["line"] for entry in json.loads((place / "model" / "evaluations.json").read_text())]
+    assert [line.partition(":")[0] for line in lines] == ["rows.json", "rows.json in bfloat16"]
+
+
+def test_rows_that_cannot_be_asked_are_told_before_the_model_is_read(place, capfd, monkeypatch):
+    monkeypatch.setattr(eval_command, "load_to_run", lambda *args: pytest.fail("the model was read"))
+    assert (
+        "no data 'row.json', and no task of that name; did you mean 'rows.json'"
+        in tinyllava("model", "row.json", *EXACT, "-o", "out", capfd=capfd).stderr
+    )
+    (place / "bad.jsonl").write_text('{"question": 7}\n')
+    assert (
+        "'question' is 7; expected a text" in tinyllava("model", "bad.jsonl", *EXACT, "-o", "out", capfd=capfd).stderr
+    )
+    (place / "heard.jsonl").write_text(json.dumps({"audio": "a.wav", "question": "What?", "answer": "a"}) + "\n")
+    said = tinyllava("model", "heard.jsonl", *EXACT, "-o", "out", capfd=capfd).stderr
+    assert "has 'audio', which the model does not read; it reads image" in said
 
 
 def test_rows_are_drawn_with_the_seed(place, capfd):

@@ -12,14 +12,20 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.fakes import FakeSite, modality, offering, tower
-from tinyllava_kit_cli import app
+from tinyllava_kit.core.doctor import Finding
+from tinyllava_kit_cli import app, environment
+from tinyllava_kit_cli.commands import list as list_command
+from tinyllava_kit_cli.table import fit
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def core(site: FakeSite) -> None:
+def core(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The core is installed; of the machine the doctor has one thing to say."""
     site.distribution("tinyllava-kit", version="0.1.0")
+    python = Finding(status="ok", name="python", version="3.11.7", detail="/usr/bin/python")
+    monkeypatch.setattr(environment, "survey", lambda probe: [python])
 
 
 def run(*args: str) -> Result:
@@ -57,6 +63,44 @@ def test_list_says_how_many_plugins_need_attention_and_where_to_look(site: FakeS
     assert result.exit_code == 0
     assert result.stdout == "tower  nose  tinyllava-kit-good 0.1.0\n"
     assert result.stderr == "2 plugin(s) need attention; run 'tinyllava doctor'\n"
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_list_fits_the_terminal_and_loses_nothing(site: FakeSite, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    summary = "looks at each of the patches of what it is given, and at no other, " * 2
+    llm = f"LanguageModelSpec(name='a_long_name_of_a_model', target='a:b', summary={summary.strip()!r})"
+    site.plugin("noses", tower("nose") + offering("tinyllava_llms", llm))
+    whole = run("list").stdout
+    monkeypatch.setattr(list_command, "terminal_width", lambda: width)
+    said = run("list").stdout
+    assert max(map(len, said.splitlines())) <= width
+    assert sorted(said.split()) == sorted(whole.split())
+    assert (said == whole) == (width == 200)
+
+
+def test_a_row_is_wrapped_at_words_and_a_long_word_stays_whole() -> None:
+    rows = [("ok", "a", "short"), ("broken", "b", "pip install 'tinyllava-kit[evaluate]' and go on")]
+    assert list(fit(rows, 30)) == [
+        "ok      a  short",
+        "broken  b",
+        "    pip install",
+        "    'tinyllava-kit[evaluate]'",
+        "    and go on",
+    ]
+    assert list(fit(rows, 7)) == [
+        "ok",
+        "    a",
+        "    short",
+        "broken",
+        "    b",
+        "    pip",
+        "    install",
+        "    'tinyllava-kit[evaluate]'",
+        "    and",
+        "    go",
+        "    on",
+    ]
+    assert list(fit([], 80)) == []
 
 
 def test_a_conflict_is_one_row_with_both_owners(site: FakeSite) -> None:
@@ -176,7 +220,10 @@ def test_doctor_of_a_healthy_installation_exits_with_0(site: FakeSite) -> None:
     site.plugin("noses", tower("nose") + modality("smell"))
     result = run("doctor")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == "ok  noses  tinyllava-kit-noses 0.1.0  modality smell; tower nose\n"
+    assert result.stdout.splitlines() == [
+        "ok  python  3.11.7                     /usr/bin/python",
+        "ok  noses   tinyllava-kit-noses 0.1.0  modality smell; tower nose",
+    ]
 
 
 def test_doctor_of_a_faulty_installation_exits_with_1_and_ends_rows_with_the_fix(site: FakeSite) -> None:
@@ -190,6 +237,7 @@ def test_doctor_of_a_faulty_installation_exits_with_1_and_ends_rows_with_the_fix
         "TINYLLAVA_DISABLED_PLUGINS=needy",
         "unmet   tinyllava-kit-needy  tinyllava-kit-needy 0.1.0  requires nowhere>=3, not installed "
         "-> pip install 'nowhere>=3'",
+        "ok      python               3.11.7                     /usr/bin/python",
         "ok      noses                tinyllava-kit-noses 0.1.0  modality smell; tower nose",
     ]
     assert result.stderr == "2 finding(s) need attention\n"
@@ -199,7 +247,8 @@ def test_doctor_as_json(site: FakeSite) -> None:
     site.plugin("bad", "1 / 0")
     result = run("doctor", "--json")
     assert result.exit_code == 1
-    (row,) = json.loads(result.stdout)
+    row, about_python = json.loads(result.stdout)
+    assert set(row) == set(about_python)
     assert set(row) == {"status", "name", "distribution", "version", "detail", "fix"}
     assert row["status"] == "broken"
 
@@ -209,7 +258,9 @@ def test_doctor_probe_imports_the_targets(site: FakeSite) -> None:
     assert run("doctor").exit_code == 0
     result = run("doctor", "--probe")
     assert result.exit_code == 1
-    assert result.stdout.startswith("failed  dance  tinyllava-kit-adds 0.1.0  command 'dance' (not_there:command): ")
+    assert " ".join(result.stdout.split()).startswith(
+        "failed dance tinyllava-kit-adds 0.1.0 command 'dance' (not_there:command): "
+    )
 
 
 # the frame

@@ -21,7 +21,21 @@ BROKEN = {
     "hook-raises": ("@hookimpl\ndef tinyllava_towers():\n    raise OSError('no disk')\n", "OSError: no disk"),
     "generator-raises": ("@hookimpl\ndef tinyllava_llms():\n    yield 1 / 0\n", "ZeroDivisionError"),
     "misspells-a-hook": (offering("tinyllava_tower"), "unknown hook 'tinyllava_tower'"),
-    "hook-takes-an-argument": ("@hookimpl\ndef tinyllava_towers(config):\n    return ()\n", "config"),
+    "hook-takes-an-argument": (
+        "@hookimpl\ndef tinyllava_towers(config):\n    return ()\n",
+        "takes config; hooks take no",
+    ),
+    "forgets-the-mark": ("def tinyllava_towers():\n    return ()\n", "tinyllava_towers has no @hookimpl"),
+    "forgets-one-mark-of-two": (
+        offering("tinyllava_llms") + "def tinyllava_towers():\n    return ()\n",
+        "tinyllava_towers has no @hookimpl, so that it is never called",
+    ),
+    "forgets-the-mark-and-misspells": ("def tinyllava_tower():\n    return ()\n", "tinyllava_tower has no @hookimpl"),
+    "marks-with-another-projects-mark": (
+        "import pluggy\n@pluggy.HookimplMarker('tinyllava')\ndef tinyllava_towers():\n    return ()\n",
+        "tinyllava_towers has no @hookimpl",
+    ),
+    "option-of-a-wrong-type": ("SIZE = Option(name='size', type=list)\n", "option 'size': type must be str, int"),
     "returns-another-spec": (
         offering("tinyllava_towers", "LanguageModelSpec(name='x', target='a:b')"),
         "tinyllava_towers must return TowerSpec values, got LanguageModelSpec",
@@ -56,18 +70,18 @@ BROKEN = {
     "returns-a-mapping": ("@hookimpl\ndef tinyllava_llms():\n    return {1: 2}\n", "values, got int"),
     "summary-is-no-text": (
         offering("tinyllava_llms", "LanguageModelSpec(name='x', target='a:b', summary=7)"),
-        "summary must be str, got int",
+        "summary must be a str, got 7",
     ),
     "options-are-no-options": (
         offering("tinyllava_llms", "LanguageModelSpec(name='x', target='a:b', options=('depth',))"),
-        "options must be tuple[Option, ...], got tuple",
+        "options must hold Option values, got 'depth'",
     ),
     "suffixes-are-a-text": (
         offering(
             "tinyllava_modalities",
             "ModalitySpec(name='x', target='a:b', token=TokenType(placeholder='<x>'), suffixes='.x')",
         ),
-        "suffixes must be tuple[str, ...], got str",
+        "suffixes must be a tuple, got '.x' alone; write suffixes=('.x',)",
     ),
     "offers-a-name-twice": (
         offering("tinyllava_llms", *["LanguageModelSpec(name='x', target='a:b')"] * 2),
@@ -154,6 +168,66 @@ def test_a_module_that_the_plugin_lacks_is_named_in_the_fix(site: FakeSite) -> N
 def test_the_fix_of_a_misspelled_hook_names_the_hooks(site: FakeSite) -> None:
     site.plugin("typo", offering("tinyllava_tower"))
     assert "are called tinyllava_modalities, tinyllava_towers," in row(discover(), "typo").fix
+    assert "did you mean 'tinyllava_towers'?" in row(discover(), "typo").detail
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "fix"),
+    [
+        ("def tinyllava_towers():\n    return ()\n", 4, "write @hookimpl above line 4 of {file}; or set"),
+        (
+            "def tinyllava_tower():\n    return ()\n",
+            4,
+            "write @hookimpl above line 4 of {file} and call it tinyllava_tow",
+        ),
+        (offering("tinyllava_tower"), 4, "rename it in line 4 of {file}; hooks are called"),
+        ("@hookimpl\ndef tinyllava_llms(a):\n    return ()\n", 4, "write 'def tinyllava_llms():' in line 4 of {file};"),
+        (
+            "A = 1\nSIZE = Option(name='size', type=list)\n",
+            5,
+            "change line 5 of {file}, or report it to the authors of",
+        ),
+        ("A = 1\n\n1 / 0\n", 6, "change line 6 of {file}"),
+        (tower("Upper"), 6, "change line 6 of {file}"),
+        ("def broken(:\n", 4, "change line 4 of {file}"),
+    ],
+)
+def test_an_authors_mistake_is_mended_at_its_line_and_never_by_a_new_installation(
+    site: FakeSite, source: str, line: int, fix: str
+) -> None:
+    site.plugin("bad", source)
+    said = row(discover(), "bad").fix
+    assert said.startswith(fix.format(file=site.folder / "fake_bad.py"))
+    assert "install" not in said
+
+
+def test_the_line_is_the_plugins_own_and_not_that_of_what_it_calls(site: FakeSite) -> None:
+    site.module("somebody", "def fail():\n    raise OSError('no disk')\n")
+    site.plugin("bad", "import somebody\nsomebody.fail()\n")
+    assert row(discover(), "bad").fix.startswith(f"change line 5 of {site.folder / 'fake_bad.py'}, or report it")
+
+
+def test_a_helper_that_is_named_as_the_kit_is_no_forgotten_hook(site: FakeSite) -> None:
+    source = "from tinyllava_kit.core.hookspecs import tinyllava_llms\ndef tinyllava_path(): ...\n" + tower("nose")
+    site.plugin("good", source)
+    assert row(discover(), "good").status == "ok"
+
+
+def test_a_mark_may_name_the_hook(site: FakeSite) -> None:
+    source = (
+        tower("nose")
+        .replace("@hookimpl", "@hookimpl(specname='tinyllava_towers')")
+        .replace("def tinyllava_towers", "def my_towers")
+    )
+    site.plugin("good", source)
+    assert [offer.spec.name for offer in discover().offers] == ["nose"]
+
+
+def test_a_component_of_a_disabled_plugin_is_said_to_be_of_one(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.plugin("noses", tower("nose"))
+    monkeypatch.setenv(DISABLE, "noses")
+    with pytest.raises(MissingPluginError, match=r"no tower is called 'nose'.*; disabled: noses\)"):
+        discover().find("tower", "nose")
 
 
 def test_a_plugin_for_another_api_version_is_not_imported(site: FakeSite) -> None:

@@ -91,6 +91,42 @@ def test_a_disabled_plugin_is_a_row_but_needs_no_attention(site: FakeSite, monke
     assert off.fix == f"take it out of {DISABLE} to use it"
 
 
+def test_a_disabled_plugin_is_called_disabled_whatever_else_is_wrong_with_it(
+    site: FakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.plugin("future", "", group="tinyllava_kit.plugins.v2")
+    site.plugin("needy", "1 / 0", requires=["nowhere>=3"])
+    site.plugin("same", "", distribution="tinyllava-kit-a")
+    site.plugin("same", "", distribution="tinyllava-kit-b")
+    monkeypatch.setenv(DISABLE, "future,needy,same")
+    assert statuses() == ["disabled"] * 4
+
+
+def test_a_name_to_disable_that_is_nobodys_is_found_with_the_near_one(
+    site: FakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.plugin("noses", tower("nose") + modality("smell"))
+    monkeypatch.setenv(DISABLE, "nose, ")
+    unknown = find("unknown")
+    assert unknown.detail == f"{DISABLE} names 'nose', which is no plugin; did you mean 'noses'?"
+
+
+def test_a_plugin_without_a_hook_is_found(site: FakeSite) -> None:
+    site.plugin("hollow", "A = 1\n")
+    site.plugin("silent", "@hookimpl\ndef tinyllava_llms():\n    return ()\n")
+    hollow = find("empty")
+    assert (hollow.name, hollow.detail) == ("hollow", "fake_hollow defines no hook, so that it offers nothing")
+    assert hollow.fix.startswith("define one of tinyllava_modalities, ")
+    assert hollow.fix.endswith("marked with @hookimpl")
+
+
+def test_the_orphan_of_a_disabled_plugin_is_told_of_it(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.plugin("senses", modality("smell"))
+    site.plugin("noses", tower("nose"))
+    monkeypatch.setenv(DISABLE, "senses")
+    assert find("orphan").fix.endswith(f"or take the one that does out of {DISABLE} (disabled: senses)")
+
+
 def test_duplicate_and_foreign_api_are_found(site: FakeSite) -> None:
     site.plugin("same", modality("smell"), distribution="tinyllava-kit-a")
     site.plugin("same", modality("taste"), distribution="tinyllava-kit-b")
@@ -184,7 +220,7 @@ def test_a_fresh_editable_installation_is_healthy(
 
 def test_each_plugin_that_imports_numpy_is_blamed_for_it(site: FakeSite) -> None:
     site.plugin("aaa", "import numpy\n" + modality("smell"))
-    site.plugin("bbb", "import numpy\n")
+    site.plugin("bbb", "import numpy\n")  # it has no hook either, which is told once this is mended
     site.plugin("ccc", "@hookimpl\ndef tinyllava_llms():\n    import numpy\n    return ()\n")
     site.plugin("light", tower("nose"))
     findings = [finding for finding in examine() if finding.attention]
@@ -236,7 +272,12 @@ def test_the_probe_imports_every_component_and_survives_it(site: FakeSite) -> No
         }.items()
     ]
     site.plugin("many", offering("tinyllava_commands", *commands))
-    failed = {f.name: f.detail.partition("): ")[2] for f in examine(probe=True) if f.status == "failed"}
+    found = [finding for finding in examine(probe=True) if finding.status == "failed"]
+    fixes = {finding.name: finding.fix for finding in found}
+    assert fixes["absent"].startswith("the target not_there:run is not there: correct it where it is written, or, ")
+    assert fixes["nameless"].startswith("change what fake_function:walk names, or report it to the authors of")
+    assert fixes["killer"] == f"report it to the authors of tinyllava-kit-many; or set {DISABLE}=many"
+    failed = {finding.name: finding.detail.partition("): ")[2] for finding in found}
     assert failed == {
         "absent": "ModuleNotFoundError: No module named 'not_there'",
         "killer": "ends the Python process (exit code 3)",
@@ -261,7 +302,10 @@ def test_the_probe_says_what_a_component_must_be(site: FakeSite) -> None:
     source += tower("nose", target="fake_body:Nose")
     source += offering("tinyllava_connectors", "ConnectorSpec(name='taste', target='fake_body:Taste')")
     site.plugin("parts", source)
-    failed = {f.name: f.detail.partition("): ")[2] for f in examine(probe=True) if f.status == "failed"}
+    found = [finding for finding in examine(probe=True) if finding.status == "failed"]
+    (fix,) = [finding.fix for finding in found if finding.name == "nose"]
+    assert fix.startswith(f"change line 5 of {site.folder / 'fake_body.py'}, to which fake_body:Nose points")
+    failed = {finding.name: finding.detail.partition("): ")[2] for finding in found}
     assert failed == {
         "nose": "TypeError: does not define embed_dim, load_weights, read_config, read_preprocessor",
         "taste": "TypeError: must be a class that extends core.interfaces.Connector",

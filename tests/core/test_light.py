@@ -46,6 +46,12 @@ LIGHT = {
     "eval --help": (HEAVY, 0),
     "chat --help": (HEAVY, 0),
     "show --help": (HEAVY, 0),
+    "help": (SLOW, 0),
+    "help train": (HEAVY, 0),
+    "ask no_such_model what": (HEAVY, 2),
+    "chat no/such/model": (HEAVY, 2),
+    "eval no_such_model rows.json -o out": (HEAVY, 2),
+    "show no_such_model what -o out": (HEAVY, 2),
 }
 
 
@@ -55,6 +61,15 @@ def test_a_light_command_imports_nothing_heavy(line: str) -> None:
     said, modules = run(RUN.format(args=line.split()))
     assert modules & unwanted == set()
     assert f"\nexit {code}\n" in said, said
+
+
+@pytest.mark.parametrize("words", ["assemble --tower image=", "eval model --scorer ", "ask model --im", "inf"])
+def test_a_shell_completes_without_anything_heavy(words: str) -> None:
+    line = words.split(" ")
+    asked = {"_TINYLLAVA_COMPLETE": "bash_complete", "COMP_WORDS": f"tinyllava {words}", "COMP_CWORD": str(len(line))}
+    said, modules = run(f"import os; os.environ |= {asked!r}\n" + RUN.format(args=[]))
+    assert modules & HEAVY == set()
+    assert "\nexit 0\n" in said, said
 
 
 def test_the_doctor_imports_nothing_heavy() -> None:

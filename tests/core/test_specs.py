@@ -9,7 +9,17 @@ import pytest
 from tests.fakes import FakeSite
 from tinyllava_kit.core import hookspecs, specs
 from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.core.specs import KINDS, ConnectorSpec, DecoderSpec, LanguageModelSpec, Option, TokenType, load
+from tinyllava_kit.core.specs import (
+    KINDS,
+    ConnectorSpec,
+    DecoderSpec,
+    LanguageModelSpec,
+    ModalitySpec,
+    Option,
+    TokenType,
+    TowerSpec,
+    load,
+)
 
 FAMILY = ConnectorSpec(
     name="mlp2x", target="a:b", pattern=r"mlp(?P<depth>\d+)x(?P<width>\d+)?", options=(Option(name="depth", type=int),)
@@ -30,6 +40,70 @@ FAMILY = ConnectorSpec(
 def test_a_spec_that_cannot_work_is_refused_where_it_is_made(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LanguageModelSpec(**({"name": "x", "target": "a:b"} | fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"type": list}, "option 'size': type must be str, int, float or bool, got list"),
+        ({"type": "int"}, "type must be str, int, float or bool, got 'int'"),
+        ({"type": int, "default": "x"}, "option 'size': default must be an int or None, got 'x'"),
+        ({"type": int, "default": True}, "default must be an int or None, got True"),
+        ({"type": int, "default": 2.5}, "default must be an int or None, got 2.5"),
+        ({"type": bool, "default": 1}, "default must be a bool or None, got 1"),
+        ({"default": 7}, "default must be a str or None, got 7"),
+        ({"choices": "ab"}, r"option 'size': choices must be a tuple, got 'ab' alone; write choices=\('ab',\)"),
+        ({"choices": 7}, "choices must be a tuple, got 7"),
+        ({"type": int, "choices": ("1", "2")}, "choices must hold int values, got '1'"),
+        ({"default": "c", "choices": ("a", "b")}, "default 'c' is not among its choices"),
+        ({"name": "two words"}, "an option's name must be that of a keyword argument, got 'two words'"),
+        ({"name": 7}, "an option's name must be"),
+    ],
+)
+def test_an_option_that_cannot_work_is_refused_where_it_is_made(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Option(**({"name": "size"} | fields))
+
+
+def test_an_option_takes_whole_numbers_as_floats_and_choices_of_its_type() -> None:
+    assert Option(name="o", type=float, default=1).parse("2", "here") == 2.0
+    numbers = Option(name="o", type=int, default=2, choices=(1, 2))
+    assert numbers.parse("1", "here") == 1
+    with pytest.raises(KitError, match="option 'o' got 7; known: 1, 2"):
+        numbers.parse(7, "here")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"model_types": ("a")}, r"tower 'x': model_types must be a tuple, got 'a' alone; write model_types=\('a',\)"),
+        ({"model_types": (7,)}, "tower 'x': model_types must hold str values, got 7"),
+        ({"model_types": {"a": 1}}, "model_types must be a tuple, got {'a': 1}"),
+        ({"options": Option(name="o")}, r"options must be a tuple, got Option\(...\) alone; write options=\(Option"),
+        ({"options": ("layer",)}, "options must hold Option values, got 'layer'"),
+        ({"name": None}, "name must be a str, got None"),
+        ({"checkpoint": None}, "tower 'x': checkpoint must be a str, got None"),
+        ({"modality": ("smell",)}, r"modality must be a str, got \('smell',\)"),
+    ],
+)
+def test_a_field_of_another_type_is_refused_with_what_to_write(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TowerSpec(**({"name": "x", "target": "a:b", "modality": "smell"} | fields))
+
+
+def test_every_tuple_of_every_kind_is_checked() -> None:
+    with pytest.raises(ValueError, match=r"write suffixes=\('.npy',\)"):
+        ModalitySpec(name="x", target="a:b", token=TokenType(placeholder="<x>"), suffixes=(".npy"))
+    with pytest.raises(ValueError, match="connector 'x': needs_grid must be a bool, got 'yes'"):
+        ConnectorSpec(name="x", target="a:b", needs_grid="yes")
+    with pytest.raises(ValueError, match="modality 'x': token must be a TokenType, got '<x>'"):
+        ModalitySpec(name="x", target="a:b", token="<x>")
+
+
+def test_a_list_becomes_the_tuple_that_it_is_meant_as() -> None:
+    spec = LanguageModelSpec(name="x", target="a:b", model_types=["a", "b"], options=[Option(name="o")])
+    assert spec.model_types == ("a", "b")
+    assert hash(spec) == hash(LanguageModelSpec(name="x", target="a:b", model_types=("a", "b"), options=spec.options))
 
 
 def test_a_decoder_reads_one_of_three_things() -> None:

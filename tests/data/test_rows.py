@@ -77,7 +77,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_a_directory_without_the_package_that_reads_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(KitError, match="a directory needs datasets; pip install datasets"):
+    with pytest.raises(KitError, match=r"a directory needs datasets; pip install 'tinyllava-kit\[datasets\]'"):
         read_rows(tmp_path)
 
 

@@ -105,5 +105,5 @@ def test_what_is_normal_stays_as_it_is(text):
 
 def test_without_jiwer_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "jiwer", None)
-    with pytest.raises(KitError, match=r"error rates need jiwer; pip install 'tinyllava-kit\[evaluate\]'"):
+    with pytest.raises(KitError, match=r"an error rate needs jiwer; pip install 'tinyllava-kit\[evaluate\]'"):
         word_errors([("a", "a")])

@@ -181,7 +181,7 @@ def test_an_llm_that_tells_no_attention_has_no_drawing_of_it():
 def test_without_matplotlib_the_advice_is_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     rows = rows_of("sensor", object(), sources=None, num_rows=2)
-    with pytest.raises(KitError, match=r"drawings need matplotlib; pip install 'tinyllava-kit\[show\]'"):
+    with pytest.raises(KitError, match=r"a drawing needs matplotlib.*; pip install 'tinyllava-kit\[show\]'"):
         attention_png(explanation_of(rows), rows, Stranger(), 0)
 
 

@@ -231,7 +231,9 @@ def test_a_stream_that_cannot_seek_is_refused():
 def test_without_soundfile_the_message_says_what_to_install(tmp_path, monkeypatch):
     path = write(tmp_path / "a.wav")
     monkeypatch.setitem(sys.modules, "soundfile", None)
-    with pytest.raises(KitError, match=r"cannot read '.*a\.wav': .* pip install soundfile"):
+    with pytest.raises(
+        KitError, match=r"cannot read '.*a\.wav': a sound file needs soundfile; pip install 'tinyllava-kit\[audio\]'"
+    ):
         read(path)
 
 

@@ -11,8 +11,8 @@ import torch
 from tinyllava_kit import TinyLlavaConfig, TinyLlavaForConditionalGeneration, TinyLlavaProcessor
 
 from ..core.checkpoint import read_pretrained
-from ..core.errors import KitError
 from ..core.foreign import is_ours
+from ..core.paths import refuse_mistyped
 from .layouts import open_foreign
 from .ours import Foreign
 from .quantization import Quantization
@@ -82,8 +82,8 @@ def _config(path: str | os.PathLike[str], foreign: Foreign | None) -> TinyLlavaC
 
 def _open_if_foreign(path: str | os.PathLike[str], names_from: str | None, template: str | None) -> Foreign | None:
     directory = Path(path)
-    if not directory.exists() and "/" not in str(path):
-        raise KitError(f"no model directory {str(path)!r}; give an existing one, or a hub name (org/name)")
+    if not directory.exists():
+        refuse_mistyped(str(path), "model directory", with_org=True)
     if not directory.is_dir() or is_ours(read_config(directory)):
         return None
     return open_foreign(directory, names_from=names_from, template=template)

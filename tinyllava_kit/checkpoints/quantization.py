@@ -5,13 +5,13 @@ The LLM's head, embeddings, norms and biases are never quantized; of the other p
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import KitError, near
+from ..core.extras import need
 from ..core.parts import named_parts, part_prefixes
 
 if TYPE_CHECKING:
@@ -69,8 +69,7 @@ class Quantization:
             KitError: bitsandbytes is not installed, the model is quantized already, it has no such part, or a part has
                 no layer that fits.
         """
-        if importlib.util.find_spec("bitsandbytes") is None:
-            raise KitError("8 and 4 bits need bitsandbytes, which is not installed: pip install bitsandbytes")
+        need("bitsandbytes", "a weight of 8 or 4 bits")
         if getattr(model_config, "quantization_config", None) is not None:
             raise KitError(
                 f"the model is quantized already ({said(model_config)}); quantize the one that it was made of"

@@ -92,12 +92,18 @@ class Catalog:
         if found:
             raise KitError(self._ambiguous(kind, bare, found))
         known = (o.qualified if distribution else o.spec.name for o in self.of_kind(kind))
-        failed = ", ".join(sorted({p.name for p in self.plugins if p.attention}))
-        also = f"; {failed} did not load, see 'tinyllava doctor'" if failed else ""
+        also = self._left_out()
         raise MissingPluginError(
             f"no {kind} is called {name!r}; {near(name, known)} "
             f"('tinyllava list {kind}' shows all; a plugin that offers it is added with pip install{also})"
         )
+
+    def _left_out(self) -> str:
+        """The plugins that might offer what nobody offers: those that did not load, and those that are disabled."""
+        failed = ", ".join(sorted({p.name for p in self.plugins if p.attention}))
+        off = ", ".join(sorted({p.name for p in self.plugins if p.status == "disabled"}))
+        failed = f"; {failed} did not load, see 'tinyllava doctor'" if failed else ""
+        return failed + (f"; disabled: {off}" if off else "")
 
     def _ambiguous(self, kind: str, bare: str, found: list[Offer]) -> str:
         qualified = sorted({f"{o.distribution}/{bare}" for o in found})

@@ -18,6 +18,7 @@ from transformers.utils import cached_file, logging
 from .content import checked
 from .errors import KitError
 from .files import check_directory
+from .paths import could_be_on_a_hub, refuse_mistyped
 from .reading import first_line as first_line
 from .reading import read_mapping, reading
 
@@ -43,8 +44,8 @@ def read_pretrained(loader: Any, checkpoint: str, **kwargs: Any) -> Any:
     if not checkpoint:
         raise KitError("a checkpoint is needed: write NAME:DIR or NAME:ORG/NAME")
     local = looks_local(checkpoint)
-    if local and not Path(checkpoint).exists():
-        raise KitError(f"no checkpoint directory {checkpoint!r}; give a hub name (org/name) or an existing directory")
+    if not Path(checkpoint).expanduser().exists():
+        refuse_mistyped(checkpoint, "checkpoint directory")
     if local:
         check_directory(checkpoint)
     with reading(f"cannot read {getattr(loader, '__name__', str(loader))} from {checkpoint!r}"):
@@ -115,9 +116,8 @@ def without_reports() -> Iterator[None]:
 
 
 def looks_local(checkpoint: str) -> bool:
-    """Whether a checkpoint argument is a path: it exists, or could not be ``org/name``."""
-    path = Path(checkpoint).expanduser()
-    return path.exists() or path.is_absolute() or checkpoint.startswith((".", "~")) or checkpoint.count("/") > 1
+    """Whether a checkpoint argument is a path: it exists, or no hub may know such a name."""
+    return Path(checkpoint).expanduser().exists() or not could_be_on_a_hub(checkpoint)
 
 
 def offline() -> bool:

@@ -69,6 +69,12 @@ class Component:
         except MissingPluginError:
             if not self.distribution:
                 raise
+            for plugin in catalog.plugins:
+                if plugin.distribution == self.distribution and plugin.status != "ok":
+                    raise MissingPluginError(
+                        f"this model's {kind} {self.name!r} comes with plugin {plugin.name!r}, which is "
+                        f"{plugin.status}: {plugin.detail}; {plugin.fix}"
+                    ) from None
             raise MissingPluginError(
                 f"this model's {kind} {self.name!r} comes with a plugin that is not installed: "
                 f"pip install '{self.distribution}=={self.version}'"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from importlib import metadata
@@ -13,6 +14,8 @@ import pluggy
 
 from . import hookspecs
 from .catalog import Catalog, Offer, Plugin
+from .errors import PluginError
+from .hook_functions import hooks_of
 from .hookspecs import API, GROUP, GROUP_STEM, HOOKS, PROJECT
 from .isolation import PluginFault, isolated
 from .specs import KINDS, Spec, plain
@@ -46,18 +49,18 @@ def find_plugins(disabled: Iterable[str] = ()) -> Iterator[tuple[metadata.EntryP
 
     A row whose status is not ``ok`` is not to be imported.
     """
-    off = {name.strip() for name in os.environ.get(DISABLE, "").split(",")} | set(disabled)
+    off = {*disabled_names(), *disabled}
     owners: dict[str, str] = {}
     rows = [(entry, _row(entry)) for entry in _entry_points()]
     for entry, row in sorted(rows, key=lambda pair: (pair[0].group, pair[1].name, pair[1].distribution)):
         name, distribution = row.name, row.distribution
-        if entry.group != GROUP:
+        if name in off:
+            fix = f"take it out of {DISABLE} to use it"
+            row = replace(row, status="disabled", detail=f"named in {DISABLE}", fix=fix)
+        elif entry.group != GROUP:
             detail = f"speaks hook API {entry.group.removeprefix(GROUP_STEM)}, this core speaks {API}"
             fix = f"install a version of {distribution} for {GROUP}"
             row = replace(row, status="incompatible", detail=detail, fix=fix)
-        elif name in off:
-            fix = f"take it out of {DISABLE} to use it"
-            row = replace(row, status="disabled", detail=f"named in {DISABLE}", fix=fix)
         elif name in owners:
             detail = f"entry point {name!r} is already provided by {owners[name]}"
             fix = f"pip uninstall {distribution} or {owners[name]}"
@@ -65,6 +68,11 @@ def find_plugins(disabled: Iterable[str] = ()) -> Iterator[tuple[metadata.EntryP
         else:
             owners[name] = distribution
         yield entry, row
+
+
+def disabled_names() -> list[str]:
+    """The entry-point names that the environment switches off."""
+    return [name.strip() for name in os.environ.get(DISABLE, "").split(",") if name.strip()]
 
 
 def collect(entry: metadata.EntryPoint) -> list[Spec]:
@@ -80,8 +88,9 @@ def collect(entry: metadata.EntryPoint) -> list[Spec]:
 def _collect(entry: metadata.EntryPoint) -> list[Spec]:
     manager = pluggy.PluginManager(PROJECT)  # its own: what a plugin is compared with may be another's object
     manager.add_hookspecs(hookspecs)
-    manager.register(entry.load(), name=entry.name)
-    manager.check_pending()  # a misspelled hook is an error, not a silence
+    module = entry.load()
+    hooks_of(module)  # a misspelled hook, or one that is not marked, is an error and not a silence
+    manager.register(module, name=entry.name)
     specs: list[Spec] = []
     for hook, kind in HOOKS.items():
         for offered in getattr(manager.hook, hook)():
@@ -133,21 +142,44 @@ def _load(entry: metadata.EntryPoint, plugin: Plugin) -> tuple[Plugin, list[Spec
     try:
         return plugin, collect(entry)
     except PluginFault as fault:
-        return replace(plugin, status="broken", detail=str(fault), fix=_fix(fault.__cause__, plugin)), []
+        said = str(fault).removeprefix(f"{PluginError.__name__}: ")
+        return replace(plugin, status="broken", detail=said, fix=_fix(fault.__cause__, plugin)), []
 
 
 def _fix(error: BaseException | None, plugin: Plugin) -> str:
     """What may help; the way out that always works is to disable the plugin."""
-    own = f"{plugin.target.partition(':')[0]}."
-    kind = type(error)
+    return f"{advice(error, plugin.target, plugin.distribution)}; or set {DISABLE}={plugin.name}"
+
+
+def advice(error: BaseException | None, target: str, distribution: str) -> str:
+    """What to do where the module of a target fails: an author's mistake is mended at its line."""
+    module, kind = target.partition(":")[0], type(error)  # what a class of the plugin's own says is not asked for
+    if isinstance(error, PluginError) and kind is PluginError:
+        return error.fix
     missing = error.name if isinstance(error, ModuleNotFoundError) and kind is ModuleNotFoundError else None
-    if isinstance(missing, str) and not own.startswith(f"{missing}."):
-        advice = f"pip install what it needs (module {missing!r})"
-    elif kind is pluggy.PluginValidationError:
-        advice = f"hooks take no argument and are called {', '.join(HOOKS)}"
-    else:
-        advice = f"reinstall or report it: pip install --force-reinstall {plugin.distribution}"
-    return f"{advice}; or set {DISABLE}={plugin.name}"
+    if isinstance(missing, str):
+        if f"{module}.".startswith(f"{missing}."):
+            return (
+                f"the target {target} is not there: correct it where it is written, or, where files of it were lost, "
+                f"pip install --force-reinstall {distribution}"
+            )
+        if missing.partition(".")[0] != module.partition(".")[0]:
+            return f"pip install what it needs (module {missing!r})"
+    where = _line_in(error, module) or f"what {target} names"
+    return f"change {where}, or report it to the authors of {distribution}"
+
+
+def _line_in(error: BaseException | None, module: str) -> str:
+    """The last line of the module's own package that an error came through; empty where there is none."""
+    top = module.partition(".")[0]
+    if isinstance(error, SyntaxError) and type(error) in (SyntaxError, IndentationError, TabError):
+        return f"line {error.lineno} of {error.filename}"
+    found = ""
+    for called, line in traceback.walk_tb(error.__traceback__ if error else None):
+        name, file = called.f_globals.get("__name__"), called.f_code.co_filename
+        if isinstance(name, str) and name.partition(".")[0] == top and not file.startswith("<"):
+            found = f"line {line} of {file}"
+    return found
 
 
 def _checked(hook: str, expected: type[Spec], offered: object) -> list[Spec]:

@@ -14,12 +14,16 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from .catalog import Catalog, Offer, Plugin
-from .discovery import DISABLE, collect, discover, find_plugins, version_of
-from .hookspecs import GROUP, GROUP_STEM
+from .discovery import DISABLE, advice, collect, disabled_names, discover, find_plugins, version_of
+from .errors import near
+from .extras import CORE
+from .hook_functions import hooks_of, place_of
+from .hookspecs import GROUP, GROUP_STEM, HOOKS
 from .isolation import PluginFault, isolated
 from .specs import DecoderSpec, ModalitySpec, TowerSpec, import_target
 from .trial import Outcome, run_trials
@@ -29,7 +33,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-CORE = "tinyllava-kit"
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
 # Packages that cost seconds to import; a plugin module must reach none of them.
 HEAVY = frozenset({"numpy", "torch", "transformers"})
 IMPORT_LIMIT_S = 60.0
@@ -42,7 +48,9 @@ class Finding:
 
     `status` is that of the plugin (`catalog.Plugin`), or ``missing`` (the core is not installed), ``unmet``
     (a requirement), ``stale`` (an editable installation whose project has changed), ``heavy`` (a plugin module
-    that imports torch), ``conflict``, ``orphan`` (nobody offers the modality) or ``failed`` (the probe).
+    that imports torch), ``empty`` (one without a hook), ``unknown`` (a name that is to be disabled and is nobody's),
+    ``conflict``, ``orphan`` (nobody offers the modality) or ``failed`` (the probe). Of the environment
+    (`tinyllava_kit.environment`): ``absent`` is an extra that is not installed.
     """
 
     status: str
@@ -55,7 +63,7 @@ class Finding:
     @property
     def attention(self) -> bool:
         """Whether there is something to fix."""
-        return self.status not in ("ok", "disabled")
+        return self.status not in ("ok", "disabled", "absent")
 
 
 def examine(*, probe: bool = False, reserved: Collection[str] = ()) -> list[Finding]:
@@ -72,6 +80,8 @@ def examine(*, probe: bool = False, reserved: Collection[str] = ()) -> list[Find
         *_plugins(catalog, dead),
         *_requirements(),
         *_stale(),
+        *_unknown(catalog),
+        *_empty(catalog, imports),
         *_heavy(catalog, imports),
         *_conflicts(catalog, reserved),
         *_placeholders(catalog),
@@ -124,7 +134,7 @@ def _healthy(plugin: Plugin, catalog: Catalog) -> Finding:
 
 
 def _requirements() -> Iterator[Finding]:
-    """Unmet ``Requires-Dist`` of the core and of every distribution with a plugin, enabled or not."""
+    """Unmet ``Requires-Dist`` of the core and of every distribution with a plugin that is not disabled."""
     try:
         names = {CORE: metadata.distribution(CORE)}
     except metadata.PackageNotFoundError:
@@ -132,34 +142,53 @@ def _requirements() -> Iterator[Finding]:
         yield Finding(status="missing", name=CORE, detail=detail, fix="pip install -e . in the kit's folder")
         names = {}
     for entry, plugin in find_plugins():
-        if entry.dist is not None:
+        if entry.dist is not None and plugin.status != "disabled":
             names[plugin.distribution] = entry.dist
     for distribution in names.values():
         yield from _unmet(distribution)
 
 
 def _unmet(distribution: metadata.Distribution) -> Iterator[Finding]:
+    name, version = version_of(distribution)
+    for wanted, detail in _wrong(distribution):
+        fix = f"pip install '{wanted.name}{wanted.specifier}'" if wanted else f"report it to the authors of {name}"
+        if wanted and wanted.name == CORE:
+            fix = f"pip install --upgrade {name}, or {fix}"
+        yield Finding(status="unmet", name=name, distribution=name, version=version, detail=detail, fix=fix)
+
+
+def unmet(extra: str) -> list[str]:
+    """What an extra of the core wants and is not there, or of another version; nothing where the core is not known."""
+    try:
+        core = metadata.distribution(CORE)
+    except metadata.PackageNotFoundError:
+        return []
+    return [detail for _, detail in _wrong(core, extra)]
+
+
+def _wrong(distribution: metadata.Distribution, extra: str = "") -> Iterator[tuple[Requirement | None, str]]:
+    """Each requirement that is not met, and what is wrong with it; None for one that cannot be read.
+
+    Args:
+        extra: only of this extra, in place of those that always hold.
+    """
     # Costs 20 ms to import; `list` lives without it.
     from packaging.requirements import InvalidRequirement, Requirement
 
-    name, version = version_of(distribution)
     for text in distribution.requires or ():
         try:
             wanted = Requirement(text)
         except InvalidRequirement:
-            detail, fix = f"cannot read its requirement {text!r}", f"report it to the authors of {name}"
-            yield Finding(status="unmet", name=name, distribution=name, version=version, detail=detail, fix=fix)
+            if not extra:
+                yield None, f"cannot read its requirement {text!r}"
             continue
-        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+        holds = [wanted.marker is None or wanted.marker.evaluate({"extra": name}) for name in {"", extra}]
+        if not any(holds) or (extra and all(holds)):
             continue
         present = _version(wanted.name)
         if present is None or not wanted.specifier.contains(present, prereleases=True):
-            plain = f"{wanted.name}{wanted.specifier}"
-            detail = f"requires {plain}, {f'{present} is installed' if present else 'not installed'}"
-            fix = f"pip install '{plain}'"
-            if wanted.name == CORE:
-                fix = f"pip install --upgrade {name}, or {fix}"
-            yield Finding(status="unmet", name=name, distribution=name, version=version, detail=detail, fix=fix)
+            said = f"{present} is installed" if present else "not installed"
+            yield wanted, f"requires {wanted.name}{wanted.specifier}, {said}"
 
 
 def _version(name: str) -> str | None:
@@ -218,6 +247,25 @@ def _list(entries: dict[str, str]) -> str:
     return ", ".join(f"{name} = {value}" for name, value in sorted(entries.items())) or "no plugin"
 
 
+def _unknown(catalog: Catalog) -> Iterator[Finding]:
+    """Names that the environment switches off, of which there is no plugin."""
+    known = {plugin.name for plugin in catalog.plugins}
+    for name in disabled_names():
+        if name not in known:
+            detail = f"{DISABLE} names {name!r}, which is no plugin; {near(name, known)}"
+            yield Finding(status="unknown", name=name, detail=detail, fix=f"correct it in {DISABLE}, or take it out")
+
+
+def _empty(catalog: Catalog, imports: dict[str, Outcome]) -> Iterator[Finding]:
+    """Plugins whose module defines no hook; one that is too heavy is told that first."""
+    healthy = {plugin.name: plugin for plugin in catalog.plugins if plugin.status == "ok"}
+    for entry, plugin in find_plugins():
+        if healthy.get(plugin.name) == plugin and not imports[plugin.name].heavy and not hooks_of(entry.load()):
+            detail = f"{plugin.target} defines no hook, so that it offers nothing"
+            fix = f"define one of {', '.join(HOOKS)} in it, marked with @hookimpl"
+            yield _about(plugin, "empty", detail, fix)
+
+
 def _heavy(catalog: Catalog, imports: dict[str, Outcome]) -> Iterator[Finding]:
     for plugin in catalog.plugins:
         outcome = imports.get(plugin.name)
@@ -266,17 +314,21 @@ def _orphans(catalog: Catalog) -> Iterator[Finding]:
             detail = (
                 f"{offer.spec.kind} {offer.spec.name!r} is of modality {offer.spec.modality!r}, which nobody offers"
             )
-            yield _about(offer, "orphan", detail, "pip install a plugin that offers the modality")
+            fix = "pip install a plugin that offers the modality"
+            if off := [plugin.name for plugin in catalog.plugins if plugin.status == "disabled"]:
+                fix += f", or take the one that does out of {DISABLE} (disabled: {', '.join(off)})"
+            yield _about(offer, "orphan", detail, fix)
 
 
 def _probe(catalog: Catalog) -> Iterator[Finding]:
     """Import every component in a child process."""
-    items = [(offer.spec.kind, offer.spec.target) for offer in catalog.offers]
+    items = [(offer.spec.kind, offer.spec.target, offer.distribution) for offer in catalog.offers]
     outcomes = run_trials(import_component, items, limit_s=PROBE_LIMIT_S)
     for offer, outcome in zip(catalog.offers, outcomes, strict=True):
         if outcome.error:
             detail = f"{offer.spec.kind} {offer.spec.name!r} ({offer.spec.target}): {outcome.error}"
-            fix = f"pip install --force-reinstall {offer.distribution}; or set {DISABLE}={offer.plugin}"
+            fix = outcome.fix or f"report it to the authors of {offer.distribution}"
+            fix += f"; or set {DISABLE}={offer.plugin}"
             yield _about(offer, "failed", detail, fix)
 
 
@@ -291,17 +343,20 @@ _INTERFACES = {
 }
 
 
-def import_component(kind: str, target: str) -> Outcome:
+def import_component(kind: str, target: str, distribution: str) -> Outcome:
     """Run in a child: import what a spec points to and look whether it is what its kind wants."""
     try:
-        isolated(lambda: _check_component(kind, target))
+        component = isolated(lambda: import_target(target))
     except PluginFault as fault:
-        return Outcome(error=str(fault))
+        return Outcome(error=str(fault), fix=advice(fault.__cause__, target, distribution))
+    try:
+        isolated(lambda: _check_component(kind, component))
+    except PluginFault as fault:
+        return Outcome(error=str(fault), fix=f"change {place_of(component)}, to which {target} points")
     return Outcome()
 
 
-def _check_component(kind: str, target: str) -> None:
-    component = import_target(target)
+def _check_component(kind: str, component: object) -> None:
     if kind in _INTERFACES:
         _check_class(component, _INTERFACES[kind])
     elif not callable(component):

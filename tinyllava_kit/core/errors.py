@@ -25,6 +25,14 @@ class MissingPluginError(KitError):
     """A saved model or an assembly names a component that no installed plugin offers."""
 
 
+class PluginError(KitError):
+    """A mistake in a plugin; `fix` is what its author changes."""
+
+    def __init__(self, message: str, fix: str) -> None:
+        super().__init__(message)
+        self.fix = fix
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """The advice that ends an "unknown name" message.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
@@ -20,28 +19,7 @@ _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 OptionValue = str | int | float | bool | None
 T = TypeVar("T")
-
-
-_FITS: dict[str, Callable[[Any], bool]] = {
-    "str": lambda value: isinstance(value, str),
-    "bool": lambda value: isinstance(value, bool),
-    "type": lambda value: value in (str, int, float, bool),
-    "OptionValue": lambda value: value is None or isinstance(value, (str, int, float)),
-    "tuple[str, ...]": lambda value: isinstance(value, (tuple, list)) and all(isinstance(each, str) for each in value),
-    "tuple[Option, ...]": lambda v: isinstance(v, (tuple, list)) and all(isinstance(each, Option) for each in v),
-    "TokenType": lambda value: isinstance(value, TokenType),
-}
-
-
-def _check_types(description: Any) -> None:
-    """
-    Raises:
-        TypeError: a field is not of the type that it is declared with.
-    """
-    for field in fields(description):
-        fits, value = _FITS.get(str(field.type)), getattr(description, field.name)
-        if fits is not None and not fits(value):
-            raise TypeError(f"{field.name} must be {field.type}, got {type(value).__name__}")
+_OPTION_TYPES = (str, int, float, bool)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +37,18 @@ class Option:
     choices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        if not isinstance(self.name, str) or not self.name.isidentifier():
+            raise ValueError(f"an option's name must be that of a keyword argument, got {self.name!r}")
+        where = f"option {self.name!r}"
+        if not any(self.type is each for each in _OPTION_TYPES):
+            raise ValueError(f"{where}: type must be str, int, float or bool, got {_said(self.type)}")
+        if not isinstance(self.help, str):
+            raise ValueError(f"{where}: help must be a str, got {self.help!r}")
+        _check_tuple(self, "choices", where, of=self.type)
+        if self.default is not None and not _is_a(self.default, self.type):
+            raise ValueError(f"{where}: default must be {_article(self.type)} or None, got {self.default!r}")
+        if self.choices and self.default is not None and self.default not in self.choices:
+            raise ValueError(f"{where}: default {self.default!r} is not among its choices {self.choices!r}")
 
     def parse(self, value: object, owner: str) -> OptionValue:
         """`value` (from YAML or a command line) as this option's type.
@@ -79,7 +68,7 @@ class Option:
         except (OverflowError, ValueError):
             raise KitError(f"{owner}: option {self.name!r} wants {self.type.__name__}, got {value!r}") from None
         if self.choices and parsed not in self.choices:
-            raise KitError(f"{owner}: option {self.name!r} got {value!r}; {near(str(value), self.choices)}")
+            raise KitError(f"{owner}: option {self.name!r} got {value!r}; {near(str(value), map(str, self.choices))}")
         return parsed
 
 
@@ -101,7 +90,7 @@ class Spec:
     options: tuple[Option, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        _check_fields(self, f"{self.kind} {self.name!r}")
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"name must be lower_snake, like 'mlp2x_gelu', got {self.name!r}")
         if not _TARGET.fullmatch(self.target):
@@ -132,6 +121,53 @@ class Spec:
         return {name: o.parse(options[name], owner) if name in options else o.default for name, o in known.items()}
 
 
+def _check_fields(owner: Any, where: str) -> None:
+    """Each field has the type that it is declared with; a list of what a tuple holds becomes one.
+
+    Raises:
+        ValueError: says what to write.
+    """
+    known = {"str": str, "bool": bool, "TokenType": TokenType}
+    for field in fields(owner):
+        annotation, value = str(field.type), getattr(owner, field.name)
+        if annotation.startswith("tuple["):
+            _check_tuple(owner, field.name, where, of=Option if "Option" in annotation else str)
+        elif not isinstance(value, known.get(annotation, object)):
+            raise ValueError(f"{where}: {field.name} must be {_article(known[annotation])}, got {value!r}")
+
+
+def _check_tuple(owner: object, name: str, where: str, *, of: type) -> None:
+    """
+    Raises:
+        ValueError: not a tuple of such values; a single one without its comma is told what to write.
+    """
+    value = getattr(owner, name)
+    if isinstance(value, (str, Option)):
+        shown = repr(value) if isinstance(value, str) else "Option(...)"
+        raise ValueError(f"{where}: {name} must be a tuple, got {shown} alone; write {name}=({shown},) with the comma")
+    if not isinstance(value, (tuple, list)):
+        raise ValueError(f"{where}: {name} must be a tuple, got {value!r}")
+    for each in value:
+        if not _is_a(each, of):
+            raise ValueError(f"{where}: {name} must hold {of.__name__} values, got {each!r}")
+    object.__setattr__(owner, name, tuple(value))
+
+
+def _is_a(value: object, wanted: type) -> bool:
+    """Whether a value is of a type; a whole number is a float, true is no number."""
+    if isinstance(value, bool):
+        return wanted is bool
+    return isinstance(value, (int, float) if wanted is float else wanted)
+
+
+def _article(wanted: type) -> str:
+    return f"{'an' if wanted is int else 'a'} {wanted.__name__}"
+
+
+def _said(value: object) -> str:
+    return value.__name__ if isinstance(value, type) else repr(value)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TokenType:
     """How an item of a modality stands in text.
@@ -145,7 +181,7 @@ class TokenType:
     end: str = ""
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        _check_fields(self, "token")
         if not re.fullmatch(r"<[^<>\s]+>", self.placeholder):
             raise ValueError(f"placeholder must look like '<name>', got {self.placeholder!r}")
 
@@ -160,13 +196,15 @@ class ModalitySpec(Spec):
     """A kind of content. Target: a `core.interfaces.Modality` class.
 
     A LLaVA row names the item's file, or a list of them, under the modality's name
-    (``{"image": "a.png", "conversations": [...]}``). `suffixes` are the endings of such files. `verb` is what making
-    one is called, lower_snake: the command line then has ``--VERB FILE`` for an item of an answer.
+    (``{"image": "a.png", "conversations": [...]}``). `suffixes` are the endings of such files. `packages` are the
+    modules that its files need and that may be absent where it is installed: a command asks for them before it works.
+    `verb` is what making one is called, lower_snake: the command line then has ``--VERB FILE`` for an answer's item.
     """
 
     kind: ClassVar[str] = "modality"
     token: TokenType
     suffixes: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
     verb: str = ""
 
     def __post_init__(self) -> None:

@@ -13,8 +13,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import IO
 
 # The child looks for modules where we do, whatever was added to sys.path since the start.
@@ -28,12 +28,14 @@ _BOOT = (
 class Outcome:
     """How a trial went: `error` in one line, or nothing; `died` where it took the process with it.
 
-    `heavy` are the large packages that it imported.
+    `fix` is what to do about the error, `heavy` are the large packages that it imported, `facts` what it found out.
     """
 
     error: str = ""
+    fix: str = ""
     died: bool = False
     heavy: tuple[str, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_trials(
@@ -97,7 +99,7 @@ def _read(child: subprocess.Popen[str], results: IO[str], limit_s: float) -> Out
     timer.cancel()
     if line:
         found = json.loads(line)
-        return Outcome(error=found["error"], heavy=tuple(found["heavy"]))
+        return Outcome(**{**found, "heavy": tuple(found["heavy"])})
     code = child.wait()
     if not in_time:
         return Outcome(error=f"did not return within {limit_s:g} s", died=True)

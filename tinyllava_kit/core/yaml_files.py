@@ -11,6 +11,7 @@ import yaml
 
 from .errors import KitError
 from .files import open_file
+from .paths import meant
 from .printable import one_line
 
 MOST_BYTES, MOST_VALUES, MOST_DEPTH = 300_000, 100_000, 50
@@ -33,7 +34,9 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
             raise KitError(f"{path}: has more than {MOST_BYTES:,} bytes; expected a file that a person writes")
         data = yaml.load(raw.decode("utf-8-sig"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
-        raise KitError(f"cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
+        advice = meant(str(path), files=True) if isinstance(error, FileNotFoundError) else ""
+        said = f"{getattr(error, 'strerror', None) or error}; {advice}".removesuffix("; ")
+        raise KitError(f"cannot read {str(path)!r}: {said}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         at = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..core.checkpoint import first_line
 from ..core.errors import KitError
+from ..core.extras import imported
 from ..core.files import check_directory
 
 
@@ -71,8 +72,4 @@ def _raw(feature: Any) -> Any:
 
 
 def _datasets(what: str) -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise KitError(f"{what} needs datasets; pip install datasets") from error
-    return datasets
+    return imported("datasets", what)

@@ -175,7 +175,7 @@ class Evaluation:
                 taken = figures[control].keys() & found.keys()
                 figures[control] |= {f"{scorer.name} {n}" if n in taken else n: f for n, f in found.items()}
         results = Results(figures=figures if self.scorers else {}, answers=judged)
-        write_json(self.folder / RESULTS_FILE, {"line": results.line, "figures": _plain(results.figures)})
+        write_json(self.folder / RESULTS_FILE, {"line": results.line, "figures": plain(results.figures)})
         return results
 
     def _ask(self, control: Control, progress: Callable[[int, int], None]) -> list[Judged]:
@@ -336,5 +336,6 @@ def _line(question: Question, said: str) -> dict[str, Any]:
     return asdict(question.judged(said))
 
 
-def _plain(figures: Mapping[Control, Figures]) -> dict[str, Any]:
+def plain(figures: Mapping[Control, Figures]) -> dict[str, Any]:
+    """Control -> name -> ``value``, ``count`` and ``form`` of a figure, as ``results.json`` holds them."""
     return {control: {name: asdict(figure) for name, figure in every.items()} for control, every in figures.items()}

@@ -30,6 +30,7 @@ class Scorer:
         wants: what a row must have, in words; `fits` says whether it does.
         score: the figures of a sequence of `Judged`; of a `Retrieval` where `ranks` is true, because then nothing is
             generated and every row's answer is scored as every row's.
+        package: a module that it needs and that may be absent, see `extras.need`.
         grouped: the first figure is given again for each category of rows, where there are several.
     """
 
@@ -40,6 +41,7 @@ class Scorer:
     score: Callable[[Any], Figures]
     ranks: bool = False
     grouped: bool = True
+    package: str = ""
 
     def check(self, questions: Sequence[Question]) -> None:
         """
@@ -113,8 +115,22 @@ SCORERS: Mapping[str, Scorer] = {
             fits=_has_answer,
             score=anls,
         ),
-        Scorer(name="wer", summary="word error rate of a transcript", wants=_ANSWER, fits=_has_answer, score=wer),
-        Scorer(name="cer", summary="character error rate of a transcript", wants=_ANSWER, fits=_has_answer, score=cer),
+        Scorer(
+            name="wer",
+            summary="word error rate of a transcript",
+            wants=_ANSWER,
+            fits=_has_answer,
+            score=wer,
+            package="jiwer",
+        ),
+        Scorer(
+            name="cer",
+            summary="character error rate of a transcript",
+            wants=_ANSWER,
+            fits=_has_answer,
+            score=cer,
+            package="jiwer",
+        ),
         Scorer(
             name="retrieval",
             summary="which of all rows' answers the model finds likeliest, without writing one",

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from ..core.errors import KitError
+from ..core.extras import imported
 from .figures import Figure, Figures
 from .judged import Judged
 
@@ -115,8 +116,4 @@ def _count(found: Any, num_truth: int) -> ErrorCount:
 
 
 def _jiwer() -> ModuleType:
-    try:
-        import jiwer
-    except ImportError as error:
-        raise KitError("error rates need jiwer; pip install 'tinyllava-kit[evaluate]'") from error
-    return jiwer
+    return imported("jiwer", "an error rate")

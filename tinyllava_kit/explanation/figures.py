@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import KitError
+from ..core.extras import imported
 from ..core.interfaces import Modality
 from .explaining import Explanation, Rows
 
@@ -135,13 +135,10 @@ def _strip(axis: Any, weights: np.ndarray) -> None:
 
 
 def _panels(count: int, inches: float = PANEL_INCHES) -> tuple[Any, Sequence[Any]]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise KitError("drawings need matplotlib; pip install 'tinyllava-kit[show]'") from error
+    make_figure = imported("matplotlib.figure", "a drawing").Figure
     columns = min(count, COLUMNS)
     lines = math.ceil(count / columns)
-    figure = Figure(figsize=(columns * inches, lines * inches), dpi=DOTS_PER_INCH, layout="constrained")
+    figure = make_figure(figsize=(columns * inches, lines * inches), dpi=DOTS_PER_INCH, layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False).flatten()
     for axis in axes[count:]:
         axis.set_axis_off()

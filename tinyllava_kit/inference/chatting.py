@@ -51,10 +51,16 @@ class Chat:
     ) -> None:
         self.model, self.processor = model, processor
         self.max_new_tokens, self.generation = max_new_tokens, generation
+        self.system: tuple[Turn, ...] = ()
         self.clear()
 
+    def instruct(self, text: str) -> None:
+        """Put a system text in front of the conversation, in place of an earlier one; an empty one takes it away."""
+        text = text.replace(ITEM, "")
+        self.system = (Turn("system", text),) if text else ()
+
     def clear(self) -> None:
-        """Begin anew: no turns, no items."""
+        """Begin anew: no turns, no items; the system text stays."""
         self.history = Conversation((), (), "chat")
         self.waiting: list[Item] = []
         self._parts: dict[int, Parts] = {}  # the identity of an item, kept alive by the two above -> what was read
@@ -81,7 +87,7 @@ class Chat:
         """
         asked = question(text, self.waiting, self.processor)
         turns, items = self.history.turns + asked.turns, self.history.items + asked.items
-        prompt = self._encode(Conversation(turns, items, "chat"))
+        prompt = self._encode(Conversation((*self.system, *turns), items, "chat"))
         streamer = _Streamer(self.processor.tokenizer, show or (lambda piece: None))
         try:
             self._generate(prompt, streamer)

@@ -14,6 +14,7 @@ import numpy as np
 
 from tinyllava_kit.core.checkpoint import first_line
 from tinyllava_kit.core.errors import KitError, shown
+from tinyllava_kit.core.extras import imported
 from tinyllava_kit.core.files import open_file, reason
 from tinyllava_kit.core.interfaces import Grid, Modality, Preprocessor
 from tinyllava_kit.core.item_sources import decoded, is_address
@@ -267,11 +268,7 @@ def _decoding(name: str) -> Iterator[Any]:
 
 
 def _soundfile(name: str) -> Any:
-    try:
-        import soundfile
-    except ImportError as error:
-        raise KitError(f"cannot read {shown(name)}: sound files need soundfile; pip install soundfile") from error
-    return soundfile
+    return imported("soundfile", f"cannot read {shown(name)}: a sound file")
 
 
 def _read_file(file: BinaryIO, name: str) -> Waveform:

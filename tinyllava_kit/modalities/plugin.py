@@ -27,6 +27,7 @@ AUDIO = ModalitySpec(
     summary="sounds: files that soundfile decodes, arrays of samples with their rate",
     token=TokenType(placeholder="<audio>"),
     suffixes=(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"),
+    packages=("soundfile",),
     verb="speak",
     options=(
         Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Mapping
@@ -9,20 +10,37 @@ from typing import Any
 
 import click
 
-from tinyllava_kit_cli.generation import answer_length, load_to_run, sampled, sampling
+from tinyllava_kit_cli.completion import directories, item_words
+from tinyllava_kit_cli.generation import answer_length, load_to_run, placed, placement, sampled, sampling
 from tinyllava_kit_cli.items import AnswersCommand, answers_of, items_of
+from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import say
+from tinyllava_kit_cli.question import asked
 
 
 @click.command(cls=AnswersCommand, short_help="Ask a model one question, about items if you like.")
-@click.argument("directory", type=click.Path())
+@click.argument("directory", type=click.Path(), shell_complete=directories)
 @click.argument("question")
-@click.option("--item", "items", multiple=True, metavar="MODALITY=FILE", help="An item, in the order of the question.")
 @click.option(
-    "--write", "writes", multiple=True, metavar="MODALITY=FILE", help="Let the answer hold an item, and save it."
+    "--item",
+    "items",
+    multiple=True,
+    metavar="MODALITY=FILE",
+    shell_complete=item_words,
+    help="An item, in the order of the question.",
+)
+@click.option(
+    "--write",
+    "writes",
+    multiple=True,
+    metavar="MODALITY=FILE",
+    shell_complete=item_words,
+    help="Let the answer hold an item, and save it.",
 )
 @answer_length()
 @sampling
+@placement
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object once the answer is complete.")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -33,35 +51,52 @@ def command(
     max_new_tokens: int | None,
     temperature: float | None,
     seed: int,
+    device: str,
+    dtype: str,
+    as_json: bool,
 ) -> None:
-    """Ask the model in DIRECTORY one QUESTION.
+    """Ask the model in DIRECTORY one QUESTION; with - it is read from standard input.
 
     Placeholders in the question (<image>) say where the items stand; without any they stand in front. The
     answer is printed as it is generated. With --write it also holds an item of that modality, where the model
     has a decoder of it.
     """
+    check_model(directory)
     given, wanted = items_of(ctx, items), answers_of(ctx, writes)
+    question = asked(question)
 
     from tinyllava_kit.checkpoints.loading import load_processor
     from tinyllava_kit.inference.answering import answer, with_items_read
     from tinyllava_kit.inference.answering import question as ask
     from tinyllava_kit.inference.replies import check_made
 
+    where = placed(device, dtype)
     how = sampled(temperature, seed)
     processor = load_processor(directory)
     check_made(wanted, processor.decoders)
     for modality, file in wanted.items():
         processor.modalities[modality].check_name(file)
     conversation = with_items_read(ask(question, given, processor), processor)
-    model, processor = load_to_run(directory)
+    model, processor = load_to_run(directory, where)
+    how["max_new_tokens"] = max_new_tokens
     if wanted:
-        _give(model, processor, conversation, wanted, max_new_tokens=max_new_tokens, **how)
-        return
-    answer(model, processor, [conversation], max_new_tokens=max_new_tokens, stream=True, **how)
+        said, written = _give(model, processor, conversation, wanted, quiet=as_json, **how)
+    else:
+        said, written = answer(model, processor, [conversation], stream=not as_json, **how)[0], []
+    if as_json:
+        facts = {"model": directory, "question": question}
+        facts |= {"items": [{"modality": item.modality, "file": item.source} for item in given]}
+        facts |= {"answer": said, "written": [{"modality": modality, "file": file} for modality, file in written]}
+        say(json.dumps(facts, indent=2))
 
 
-def _give(model: Any, processor: Any, conversation: Any, wanted: Mapping[str, str], **how: Any) -> None:
-    """Print the words of the answer as they come, and save its items: the first under its name, others numbered.
+def _give(
+    model: Any, processor: Any, conversation: Any, wanted: Mapping[str, str], *, quiet: bool, **how: Any
+) -> tuple[str, list[tuple[str, str]]]:
+    """Save the items of an answer: the first under its name, others numbered; its words and what was written.
+
+    Args:
+        quiet: do not print the words as they come.
 
     Raises:
         KitError: the answer holds no item of a modality that is wanted.
@@ -73,14 +108,16 @@ def _give(model: Any, processor: Any, conversation: Any, wanted: Mapping[str, st
     began: dict[str, float] = {}
 
     def show(part: str | Given) -> None:
-        if isinstance(part, str):
-            say(part, nl=False)
-        else:
+        if isinstance(part, Given):
             began.setdefault(part.modality, time.monotonic() - start)
+        elif not quiet:
+            say(part, nl=False)
 
     others = [modality for modality in model.decoders if modality not in wanted]
     said = reply(model, processor, conversation, show, force=list(wanted), forbid=others, **how)
-    say()
+    if not quiet:
+        say()
+    written = []
     for modality, file in wanted.items():
         found = said.items(modality)
         if not found:
@@ -92,6 +129,8 @@ def _give(model: Any, processor: Any, conversation: Any, wanted: Mapping[str, st
             stem, ending = os.path.splitext(file)
             path = file if number == 1 else f"{stem}-{number}{ending}"
             processor.modalities[modality].write(given.item, path)
+            written.append((modality, path))
             cut = "" if given.closed else f"; it was not ended, and {given.dropped} ids were left out"
             first = f"made in {time.monotonic() - start:.1f} s, its first piece after {began[modality]:.1f} s"
             say(f"wrote {path}, {first}{cut}", err=True)
+    return said.text, written

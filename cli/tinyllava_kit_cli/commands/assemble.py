@@ -2,30 +2,59 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from typing import Any
+
 import click
 
 from tinyllava_kit.core.disk import check_writable
+from tinyllava_kit_cli.completion import names, parts
+from tinyllava_kit_cli.generation import DTYPES
 from tinyllava_kit_cli.output import refuse_taken, say
+from tinyllava_kit_cli.table import align
 
 
 @click.command(short_help="Put towers, connectors and an LLM together as one model.")
 @click.argument("file", required=False, type=click.Path())
-@click.option("--llm", metavar="NAME[:CHECKPOINT]", help="The language model.")
 @click.option(
-    "--tower", "towers", multiple=True, metavar="MODALITY=NAME[:CHECKPOINT]", help="An encoder; one per modality."
+    "--llm", shell_complete=parts("llm", with_modality=False), metavar="NAME[:CHECKPOINT]", help="The language model."
 )
-@click.option("--connector", "connectors", multiple=True, metavar="MODALITY=NAME[:MODEL]", help="Its joint to the LLM.")
 @click.option(
-    "--decoder", "decoders", multiple=True, metavar="MODALITY=NAME[:CHECKPOINT]", help="A way out; one per modality."
+    "--tower",
+    "towers",
+    multiple=True,
+    shell_complete=parts("tower"),
+    metavar="MODALITY=NAME[:CHECKPOINT]",
+    help="An encoder; one per modality.",
 )
-@click.option("--template", default="auto", show_default=True, help="The chat template.")
+@click.option(
+    "--connector",
+    "connectors",
+    multiple=True,
+    shell_complete=parts("connector"),
+    metavar="MODALITY=NAME[:MODEL]",
+    help="Its joint to the LLM.",
+)
+@click.option(
+    "--decoder",
+    "decoders",
+    multiple=True,
+    shell_complete=parts("decoder"),
+    metavar="MODALITY=NAME[:CHECKPOINT]",
+    help="A way out; one per modality.",
+)
+@click.option(
+    "--template", default="auto", shell_complete=names("template"), show_default=True, help="The chat template."
+)
 @click.option(
     "--set", "settings", multiple=True, metavar="PART.OPTION=VALUE", help="As in tower.image.layer=-2; see 'info'."
 )
 @click.option("-o", "--output", type=click.Path(), help="The model directory to write.")
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True)
+@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
 @click.option("--seed", default=0, show_default=True, help="Of new weights: connectors, rows of decoders.")
 @click.option("--dry-run", is_flag=True, help="Read configurations only and print what the model would cost.")
+@click.option("--json", "as_json", is_flag=True, help="Print what the model would cost as a JSON object.")
 @click.option("--force", is_flag=True, help="Replace the output directory's model.")
 def command(
     file: str | None,
@@ -39,6 +68,7 @@ def command(
     dtype: str,
     seed: int,
     dry_run: bool,
+    as_json: bool,
     force: bool,
 ) -> None:
     """Put towers, connectors, decoders and an LLM together as one model.
@@ -81,7 +111,8 @@ def command(
 
     number = getattr(torch, dtype)
     drawn = draw(assembly)
-    _print_report(drawn, number)
+    costs = _costs(drawn, number)
+    say(json.dumps(costs, indent=2) if as_json else "\n".join(_lines(costs)))
     if dry_run:
         return
     torch.manual_seed(seed)
@@ -94,42 +125,50 @@ def command(
     say(f"wrote {output}", err=True)
 
 
-def _print_report(drawn: object, dtype: object) -> None:
-    """Per part: parameters, memory, tokens, licence; then the whole model."""
+def _costs(drawn: Any, dtype: Any) -> dict[str, Any]:
+    """Each part with its parameters, bytes, tokens and licence; then the bytes that the whole model wants."""
     from tinyllava_kit.core.building import cache_bytes, report
-    from tinyllava_kit_cli.table import align
 
-    rows = report(drawn)
-    table = [["PART", "COMPONENT", "FROM", "PARAMETERS", "DTYPE", "LOAD", "TOKENS/ITEM", "LICENCE"]]
-    size = dtype.itemsize
-    name = str(dtype).removeprefix("torch.")
-    for row in rows:
-        has_items = row.part.startswith(("tower", "connector"))
-        tokens = "" if not has_items else "varies" if row.tokens is None else str(row.tokens)
-        source = row.checkpoint or row.distribution
-        table.append(
-            [
-                row.part,
-                row.component,
-                source,
-                f"{row.parameters:,}",
-                name,
-                _mb(row.parameters * size),
-                tokens,
-                row.licence or "?",
-            ]
-        )
-    say("\n".join(align(table)))
-    weights = sum(row.parameters for row in rows) * size
-    joints = sum(row.parameters for row in rows if row.part.startswith("connector"))
-    everything = sum(row.parameters for row in rows)
-    context = min(getattr(drawn.config.text_config, "max_position_embeddings", 2048), 2048)
-    say(f"to load: {_mb(weights)}")
-    say(
-        f"to train the connectors (AdamW, weights and states, before activations): {_mb(weights + joints * (size + 8))}"
-    )
-    say(f"to train everything (the same): {_mb(weights + everything * (size + 8))}")
-    say(f"to generate, one sample of {context} positions: {_mb(weights + cache_bytes(drawn.config, context, dtype))}")
+    parts = [
+        {
+            "part": row.part,
+            "component": row.component,
+            "checkpoint": row.checkpoint,
+            "distribution": row.distribution,
+            "parameters": row.parameters,
+            "dtype": str(dtype).removeprefix("torch."),
+            "bytes": row.parameters * dtype.itemsize,
+            "tokens": row.tokens,
+            "licence": row.licence or None,
+        }
+        for row in report(drawn)
+    ]
+    everything = sum(part["parameters"] for part in parts)
+    joints = sum(part["parameters"] for part in parts if part["part"].startswith("connector"))
+    positions = min(getattr(drawn.config.text_config, "max_position_embeddings", 2048), 2048)
+    weights = everything * dtype.itemsize
+    state = dtype.itemsize + 8  # of AdamW and the gradient, for each number that is trained
+    wanted = {"load": weights, "train_connectors": weights + joints * state, "train_all": weights + everything * state}
+    wanted["generate"] = weights + cache_bytes(drawn.config, positions, dtype)
+    return {"parts": parts, "bytes": wanted, "positions": positions}
+
+
+def _lines(costs: dict[str, Any]) -> Iterator[str]:
+    rows = [["PART", "COMPONENT", "FROM", "PARAMETERS", "DTYPE", "LOAD", "TOKENS/ITEM", "LICENCE"]]
+    for part in costs["parts"]:
+        has_items = part["part"].startswith(("tower", "connector"))
+        tokens = "" if not has_items else "varies" if part["tokens"] is None else str(part["tokens"])
+        source = part["checkpoint"] or part["distribution"]
+        numbers = [f"{part['parameters']:,}", part["dtype"], _mb(part["bytes"]), tokens]
+        rows.append([part["part"], part["component"], source, *numbers, part["licence"] or "?"])
+    yield from align(rows)
+    for purpose, what in (
+        ("load", "to load"),
+        ("train_connectors", "to train the connectors (AdamW, weights and states, before activations)"),
+        ("train_all", "to train everything (the same)"),
+        ("generate", f"to generate, one sample of {costs['positions']} positions"),
+    ):
+        yield f"{what}: {_mb(costs['bytes'][purpose])}"
 
 
 def _mb(count: float) -> str:

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +15,10 @@ from tinyllava_kit.core.conversation import ITEM, Item
 from tinyllava_kit.core.discovery import discover
 from tinyllava_kit.core.errors import KitError, near
 from tinyllava_kit.core.printable import one_line
-from tinyllava_kit_cli.generation import answer_length, load_to_run, sampled, sampling
+from tinyllava_kit_cli.completion import directories, names
+from tinyllava_kit_cli.generation import answer_length, load_to_run, placed, placement, sampled, sampling
+from tinyllava_kit_cli.items import need_packages
+from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import say
 
 if TYPE_CHECKING:
@@ -25,28 +28,52 @@ NO_TEXT = "the line is not UTF-8 text; convert it"
 
 
 @click.command(short_help="Talk with a model, about items if you like.")
-@click.argument("directory", type=click.Path())
-@click.option("--template", metavar="NAME", help="The chat template; the model's own when not given.")
+@click.argument("directory", type=click.Path(), shell_complete=directories)
+@click.option(
+    "--template",
+    metavar="NAME",
+    shell_complete=names("template"),
+    help="The chat template; the model's own when not given.",
+)
 @answer_length("Of each answer")
 @sampling
+@placement
 def command(
-    directory: str, template: str | None, max_new_tokens: int | None, temperature: float | None, seed: int
+    directory: str,
+    template: str | None,
+    max_new_tokens: int | None,
+    temperature: float | None,
+    seed: int,
+    device: str,
+    dtype: str,
 ) -> None:
     """Talk with the model in DIRECTORY, a line a turn.
 
-    A line that begins with a slash is for the program: /help lists what there is. Ctrl-C stops an answer, Ctrl-D ends
-    the conversation. Lines may come from a pipe; then the first mistake ends it.
+    A line that begins with a slash is for the program: /help lists what there is. Ctrl-C stops an answer; /quit or
+    Ctrl-D ends the conversation. Lines may come from a pipe; then the first mistake ends it.
     """
+    check_model(directory)
+
     from tinyllava_kit.inference.chatting import Chat
 
+    where = placed(device, dtype)
     how = sampled(temperature, seed)
-    model, processor = load_to_run(directory, template=template)
+    model, processor = load_to_run(directory, where, template=template)
     terminal = Terminal(Chat(model, processor, max_new_tokens=max_new_tokens, **how))
     if sys.stdin.isatty():
+        say(_introduction(directory, model, processor), err=True)
         terminal.greet()
         terminal.converse()
     else:
         terminal.read(sys.stdin)
+
+
+def _introduction(directory: str, model: Any, processor: Any) -> str:
+    """The first line: which model this is, what it reads, and how to leave."""
+    reads = " and ".join(["text", *processor.specs])
+    llm = model.config.component("llm").name
+    where = f"on {model.device} in {str(model.dtype).removeprefix('torch.')}"
+    return f"{directory}: {llm}, reads {reads}, {where}; /quit or Ctrl-D ends"
 
 
 class Terminal:
@@ -62,13 +89,16 @@ class Terminal:
             "history": ("/history", lambda rest: self._show_history()),
             "help": ("/help", lambda rest: self.greet()),
             "exit": ("/exit", lambda rest: self._end()),
+            "system": ("/system [TEXT]", self._instruct),
         }
+        self.others = {"quit": "exit", "bye": "exit"}
 
     def greet(self) -> None:
         """What can be typed."""
         unread = {f"/{name} FILE" for name in self.commands} - {f"/{name} FILE" for name in self.placeholders}
         usages = [usage for usage, _ in self.commands.values() if usage not in unread]
-        say(f"{', '.join(usages)}; anything else is said", err=True)
+        end = "/exit (or /quit, /bye)"
+        say(f"{', '.join(usages).replace('/exit', end)}; anything else is said", err=True)
         where = " or ".join(self.placeholders.values())
         if where:
             say(f"an item stands in front of the next question, or where that says {where}", err=True)
@@ -121,23 +151,31 @@ class Terminal:
         say()
 
     def _run(self, name: str, rest: str) -> None:
+        name = self.others.get(name, name)
         if name not in self.commands:
-            raise KitError(f"no command is called '/{name}'; {near(name, self.commands)}")
+            raise KitError(f"no command is called '/{name}'; {near(name, [*self.commands, *self.others])}")
         usage, action = self.commands[name]
-        if bool(rest) != usage.endswith(" FILE"):
+        if bool(rest) != usage.endswith(" FILE") and not usage.endswith("]"):
             raise KitError(f"write {usage}, got '/{name}{' ' * bool(rest)}{rest}'")
         action(rest)
 
     def _attaching(self, modality: str) -> Callable[[str], None]:
         def attach(file: str) -> None:
+            need_packages([modality])
             file = os.path.expanduser(_unquoted(file))
             self.chat.attach(Item(modality, file))
             say(f"({modality} {file})", err=True)
 
         return attach
 
+    def _instruct(self, text: str) -> None:
+        self.chat.instruct(text)
+        say(f"(system: {text})" if text else "(no system text)", err=True)
+
     def _show_history(self) -> None:
-        """The turns, each item at its place with its file; then the items that wait."""
+        """The system text and the turns, each item at its place with its file; then the items that wait."""
+        for turn in self.chat.system:
+            say(f"{turn.role}: {turn.text}")
         items = iter([*self.chat.history.items, *self.chat.waiting])
         for turn in self.chat.history.turns:
             pieces = turn.text.split(ITEM)

@@ -7,13 +7,16 @@ import click
 from tinyllava_kit.checkpoints.recognition import AUTO, FOREIGN, read_config
 from tinyllava_kit.core.foreign import is_ours
 from tinyllava_kit_cli.commands.load_check import foreign_options, print_parity
+from tinyllava_kit_cli.completion import directories
+from tinyllava_kit_cli.generation import DTYPES
+from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import refuse_taken, say
 
 
 @click.command(short_help="Write another project's checkpoint as a model of this kit.")
-@click.argument("source", type=click.Path())
-@click.argument("target", type=click.Path())
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Default: as the weights are.")
+@click.argument("source", type=click.Path(), shell_complete=directories)
+@click.argument("target", type=click.Path(), shell_complete=directories)
+@click.option("--dtype", type=click.Choice(DTYPES), help="Default: as the weights are.")
 @click.option(
     "--from",
     "layout",
@@ -48,6 +51,7 @@ def command(
     from tinyllava_kit.core.errors import KitError
     from tinyllava_kit_cli.table import align
 
+    check_model(source)
     refuse_taken(target)
     if is_ours(read_config(Path(source))):
         raise KitError(f"{source!r} is a model directory of this kit already; there is nothing to convert")

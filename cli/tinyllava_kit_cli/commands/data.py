@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tinyllava_kit_cli.output import say
+from tinyllava_kit_cli.recipes import read_recipe
 from tinyllava_kit_cli.table import align
 
 if TYPE_CHECKING:
@@ -35,9 +36,7 @@ def check(recipe: str, stage: str | None, headers: bool, as_json: bool) -> None:
     A line for each row that cannot be used, whose answer is cut, or that teaches nothing; then what each stage reads,
     and how many steps it takes. Exits with 2 when something is wrong.
     """
-    from tinyllava_kit.training.recipe import Recipe
-
-    checked = Recipe.from_yaml(recipe)
+    checked = read_recipe(recipe, stage)
 
     from tinyllava_kit.training.checking import check_data
 
@@ -95,9 +94,7 @@ def show(recipe: str, stage: str | None, rows: int, html: str | None) -> None:
     The text of each row with what is learned in colour, how many positions each item takes, where one sample of a
     packed row ends and the next begins, and how much is padding.
     """
-    from tinyllava_kit.training.recipe import Recipe
-
-    checked = Recipe.from_yaml(recipe)
+    checked = read_recipe(recipe, stage)
 
     from tinyllava_kit.training.showing import first_batch, shown_rows, write_page
 

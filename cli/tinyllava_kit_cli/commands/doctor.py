@@ -1,4 +1,4 @@
-"""``tinyllava doctor``: what is wrong with the installed plugins, and what fixes it."""
+"""``tinyllava doctor``: what is wrong with the environment and the installed plugins, and what fixes it."""
 
 from __future__ import annotations
 
@@ -10,27 +10,31 @@ import click
 
 from tinyllava_kit_cli.app import COMMANDS
 from tinyllava_kit_cli.output import say
-from tinyllava_kit_cli.table import align
+from tinyllava_kit_cli.table import fit, terminal_width
 
 if TYPE_CHECKING:
     from tinyllava_kit.core.doctor import Finding
 
 
 @click.command
-@click.option("--probe", is_flag=True, help="Also import every component, each with a time limit (takes a while).")
+@click.option("--probe", is_flag=True, help="Also import every component and extra, with a time limit (takes a while).")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 def command(probe: bool, as_json: bool) -> None:
-    """Check the installed plugins; say what fixes each fault.
+    """Check the environment and the installed plugins; say what fixes each fault.
 
-    Changes nothing. Exits with 1 when something needs attention.
+    What needs attention comes first; then Python, torch, transformers, the devices and what works on them, the extras
+    and what each is for; then the plugins with what they offer. Changes nothing. Exits with 1
+    when something needs attention.
     """
     from tinyllava_kit.core.doctor import examine
+    from tinyllava_kit_cli.environment import survey
 
-    findings = examine(probe=probe, reserved=COMMANDS)
+    findings = [*survey(probe=probe), *examine(probe=probe, reserved=COMMANDS)]
+    findings.sort(key=lambda finding: not finding.attention)
     if as_json:
         say(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        say("\n".join(align([_row(finding) for finding in findings])))
+        say("\n".join(fit([_row(finding) for finding in findings], terminal_width())))
     faults = sum(finding.attention for finding in findings)
     if faults:
         say(f"{faults} finding(s) need attention", err=True)

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tinyllava_kit.evaluation.benchmarks.tasks import BENCHMARKS
 from tinyllava_kit.evaluation.scorers import SCORERS
-from tinyllava_kit_cli.generation import load_to_run
+from tinyllava_kit_cli.completion import directories, scorers, tasks_and_files
+from tinyllava_kit_cli.generation import AUTO, load_to_run, placed, placement
+from tinyllava_kit_cli.items import need_packages
+from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import say
 
 if TYPE_CHECKING:
+    from tinyllava_kit.evaluation.question import Question
     from tinyllava_kit.evaluation.run import Evaluation, Results
 
 NEW_TOKENS = 64  # of an answer to a row, where nobody says how many
 
 
 @click.command(short_help="Judge a model on rows with answers, or on a benchmark.")
-@click.argument("directory", type=click.Path())
-@click.argument("data", metavar="TASK|DATA")
+@click.argument("directory", type=click.Path(), shell_complete=directories)
+@click.argument("data", metavar="TASK|DATA", shell_complete=tasks_and_files)
 @click.option("-o", "--output", required=True, type=click.Path(), help="The folder that keeps answers and figures.")
-@click.option("--scorer", "scorers", multiple=True, metavar="NAME", help=f"One or more of: {', '.join(SCORERS)}.")
+@click.option(
+    "--scorer",
+    "scorers",
+    multiple=True,
+    shell_complete=scorers,
+    metavar="NAME",
+    help=f"One or more of: {', '.join(SCORERS)}.",
+)
 @click.option("--root", type=click.Path(), help="The folder of the rows' files; of a task, of all benchmarks.")
 @click.option("--prompt", metavar="TEXT", help="For rows of an item and its text: what is asked, with a placeholder.")
 @click.option("--text", metavar="COLUMN", show_default="text", help="The column of their texts.")
@@ -38,6 +50,8 @@ NEW_TOKENS = 64  # of an answer to a row, where nobody says how many
     help="Of an answer; a longer one is cut.",
 )
 @click.option("--write-answers", metavar="FILE", type=click.Path(), help="Write the answers for another scorer, too.")
+@placement
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object in place of the table.")
 def command(
     directory: str,
     data: str,
@@ -51,6 +65,9 @@ def command(
     batch_size: int,
     max_new_tokens: int | None,
     write_answers: str | None,
+    device: str,
+    dtype: str,
+    as_json: bool,
 ) -> None:
     """Judge the model in DIRECTORY on DATA, a file of rows with answers, or on a TASK.
 
@@ -60,14 +77,20 @@ def command(
     Tasks, in TinyLLaVA_Factory's layout: gqa, pope, scienceqa, textvqa, mmmu, mmvet, mme, vqav2.
     """
     from tinyllava_kit.core.errors import KitError
+    from tinyllava_kit.core.extras import need
+    from tinyllava_kit.core.paths import meant
     from tinyllava_kit.evaluation.scorers import find_scorer
 
+    check_model(directory)
     task = BENCHMARKS.get(data)
     chosen = [find_scorer(name) for name in dict.fromkeys(scorers)]
     if task is None and not chosen:
         raise KitError(f"{data!r} is no task ({', '.join(BENCHMARKS)}), and rows want a --scorer: {', '.join(SCORERS)}")
     if task is not None and (chosen or prompt or text):
         raise click.UsageError(f"task {data} has its own questions and scorers; leave --scorer, --prompt, --text out")
+    for scorer in chosen:
+        if scorer.package:
+            need(scorer.package, f"scorer {scorer.name!r}")
 
     from pathlib import Path
 
@@ -81,7 +104,9 @@ def command(
         check_answer_file(write_answers, task, folder)
     questions = None if task is None else task.read(folder)
     if task is None and not Path(data).exists():
-        raise KitError(f"no data {data!r}, and no task of that name; tasks: {', '.join(BENCHMARKS)}")
+        advice = meant(data, files=True) or f"tasks: {', '.join(BENCHMARKS)}"
+        raise KitError(f"no data {data!r}, and no task of that name; {advice}")
+    where = placed(device, dtype)
 
     from tinyllava_kit.core.disk import check_writable
 
@@ -90,18 +115,20 @@ def command(
 
     import random
 
+    from tinyllava_kit.checkpoints.loading import load_processor
     from tinyllava_kit.evaluation.record import fingerprint
     from tinyllava_kit.evaluation.rows import read_questions
-    from tinyllava_kit.evaluation.run import Evaluation
+    from tinyllava_kit.evaluation.run import Evaluation, plain
     from tinyllava_kit.evaluation.table import table
     from tinyllava_kit_cli.table import align
 
-    model, processor = load_to_run(directory)
     if questions is None:
-        questions = read_questions(data, processor, root=root, prompt=prompt, text=text)
+        questions = read_questions(data, load_processor(directory), root=root, prompt=prompt, text=text)
     limited = limit is not None and limit < len(questions)
     if limited:
         questions = random.Random(seed).sample(questions, limit)
+    need_packages(_modalities(questions))
+    model, processor = load_to_run(directory, where)
     weights = fingerprint(directory)
     evaluation = Evaluation(
         model,
@@ -109,7 +136,7 @@ def command(
         questions,
         chosen if task is None else task.scorers,
         output,
-        weights=weights,
+        weights=weights if dtype == AUTO else f"{weights} in {dtype}",
         batch_size=batch_size,
         max_new_tokens=max_new_tokens or (NEW_TOKENS if task is None else task.max_new_tokens),
         seed=seed,
@@ -120,12 +147,24 @@ def command(
     if write_answers:
         write(write_answers, questions, results.answers["as given"], model=directory, benchmark=task, root=folder)
         say(f"wrote {write_answers}", err=True)
+    if as_json:
+        names = [scorer.name for scorer in evaluation.scorers]
+        facts = {"model": directory, "data": data, "scorers": names, "output": output, "dtype": dtype}
+        facts |= {"left_out": evaluation.left_out, "line": results.line, "figures": plain(results.figures)}
+        say(json.dumps(facts, indent=2))
     if not results.figures:
         say(f"{data} is scored elsewhere; the answers are in {output}", err=True)
         return
-    say("\n".join(align(table(results.figures, data))))
+    if not as_json:
+        say("\n".join(align(table(results.figures, data))))
     asked = {"prompt": prompt, "text": text, "max_new_tokens": evaluation.max_new_tokens if evaluation.writes else None}
+    if dtype != AUTO:
+        asked["dtype"] = dtype
     _record(directory, weights, data, evaluation, results, limited=limited, settings=asked)
+
+
+def _modalities(questions: Sequence[Question]) -> set[str]:
+    return {item.modality for question in questions for item in question.conversation.items}
 
 
 def _run(evaluation: Evaluation) -> Results:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import click
 
 from tinyllava_kit.checkpoints.exporting.targets import TARGETS
+from tinyllava_kit.core.extras import need
+from tinyllava_kit_cli.completion import directories
+from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import refuse_taken, say
 
 
 @click.command(short_help="Write a model as other programs read it.")
-@click.argument("directory", type=click.Path())
+@click.argument("directory", type=click.Path(), shell_complete=directories)
 @click.option("--to", "target", type=click.Choice(TARGETS), help="As what.")
 @click.option("-o", "--output", type=click.Path(), help="The directory to write.")
 @click.option("--check-only", is_flag=True, help="Write nothing; say what is possible, and why the rest is not.")
@@ -42,6 +45,9 @@ def command(
         raise click.UsageError("--dtype and --llm-only are of --to gguf")
     if check_only and (dtype or llm_only):
         raise click.UsageError("--dtype and --llm-only say how to write; leave them out with --check-only")
+    if target == "gguf" and not check_only:
+        need("gguf", "--to gguf")
+    check_model(directory)
     if output and not check_only:
         refuse_taken(output)
 

@@ -12,12 +12,13 @@ from tinyllava_kit.core.catalog import Catalog, Offer
 from tinyllava_kit.core.discovery import discover
 from tinyllava_kit.core.errors import MissingPluginError, near
 from tinyllava_kit.core.specs import Option, TokenType
+from tinyllava_kit_cli.completion import names
 from tinyllava_kit_cli.output import say
-from tinyllava_kit_cli.table import align
+from tinyllava_kit_cli.table import fit, terminal_width
 
 
 @click.command
-@click.argument("name")
+@click.argument("name", shell_complete=names())
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 def command(name: str, as_json: bool) -> None:
     """Show what a component is, takes and belongs to.
@@ -70,19 +71,24 @@ def _lines(offer: Offer, asked: str) -> list[str]:
     heading = f"{facts.pop('kind')} {facts.pop('name')}: {facts.pop('summary')}".removesuffix(": ")
     options = facts.pop("options")
     owner = f"{facts.pop('distribution')} {facts.pop('version')} (plugin {facts.pop('plugin')})"
-    rows = [("from", owner)]
+    rows: list[tuple[str, ...]] = [("from", owner)]
     rows += [(key.replace("_", " "), _text(value)) for key, value in facts.items() if value not in ("", (), {}, False)]
-    return [heading, *(f"  {line}" for line in align(rows)), *_option_lines(options)]
+    return [heading, *_indented(rows, 2), *_option_lines(options)]
 
 
 def _option_lines(options: list[dict[str, Any]]) -> list[str]:
     if not options:
         return ["  no options"]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for option in options:
         choices = f"one of {', '.join(option['choices'])}" if option["choices"] else option["type"]
         rows.append((option["name"], choices, f"default {_text(option['default'])}", option["help"]))
-    return ["  options", *(f"    {line}" for line in align(rows))]
+    return ["  options", *_indented(rows, 4)]
+
+
+def _indented(rows: list[tuple[str, ...]], by: int) -> list[str]:
+    width = terminal_width()
+    return [" " * by + line for line in fit(rows, None if width is None else width - by)]
 
 
 def _text(value: Any) -> str:

@@ -9,15 +9,18 @@ import click
 from tinyllava_kit.core.catalog import Catalog, Offer
 from tinyllava_kit.core.discovery import discover
 from tinyllava_kit.core.specs import KINDS
+from tinyllava_kit_cli.completion import kinds
 from tinyllava_kit_cli.output import say
-from tinyllava_kit_cli.table import align
+from tinyllava_kit_cli.table import fit, terminal_width
 
 
 @click.command
-@click.argument("kind", required=False, metavar="[KIND]")
+@click.argument("kind", required=False, metavar="[KIND]", shell_complete=kinds)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 def command(kind: str | None, as_json: bool) -> None:
     """List the installed components.
+
+    On a terminal that is too narrow for it, a description stands beneath its component.
 
     KIND is one of modality, tower, connector, llm, decoder, template, command.
     """
@@ -26,7 +29,7 @@ def command(kind: str | None, as_json: bool) -> None:
     if as_json:
         say(json.dumps([_fields(offer, _owners(catalog, offer)) for offer in offers], indent=2))
     elif offers:
-        say("\n".join(align(_rows(catalog, offers))))
+        say("\n".join(fit(_rows(catalog, offers), terminal_width())))
     else:
         say(f"no {kind or 'component'} is installed; add a plugin with pip install", err=True)
     if troubled := _troubled(catalog):

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from tinyllava_kit_cli.completion import directories
+from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import say
 
 
@@ -44,7 +46,7 @@ def print_parity(directory: str, reference: str, **how: Any) -> bool:
 
 
 @click.command("load-check", short_help="Say what a checkpoint is and whether it can be loaded.")
-@click.argument("directory", type=click.Path())
+@click.argument("directory", type=click.Path(), shell_complete=directories)
 @foreign_options
 def command(directory: str, reference: str | None, names_from: str | None, template: str | None) -> None:
     """Say what the checkpoint in DIRECTORY is, and whether its weights fit its configuration.
@@ -52,6 +54,8 @@ def command(directory: str, reference: str | None, names_from: str | None, templ
     Names and shapes are compared, no weight is read. With --reference the model is loaded and run on another program's
     inputs, and its outputs are compared with that program's; the exit code is 1 when they differ.
     """
+    check_model(directory)
+
     from tinyllava_kit.checkpoints.checking import check
     from tinyllava_kit_cli.table import align
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import click
 
+from tinyllava_kit_cli.completion import directories
+from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import refuse_taken, say
 
 
 @click.command(short_help="Add kept adapters to a model's weights.")
-@click.argument("source", type=click.Path())
-@click.argument("target", type=click.Path())
+@click.argument("source", type=click.Path(), shell_complete=directories)
+@click.argument("target", type=click.Path(), shell_complete=directories)
 @click.option(
     "--adapters",
     multiple=True,
     required=True,
     metavar="DIR",
     type=click.Path(),
+    shell_complete=directories,
     help="The directory of a stage that kept its adapters; again for another.",
 )
 def command(source: str, target: str, adapters: tuple[str, ...]) -> None:
@@ -23,6 +26,8 @@ def command(source: str, target: str, adapters: tuple[str, ...]) -> None:
 
     A stage keeps its adapters where the recipe says lora: {keep: true}; several may be of different parts.
     """
+    check_model(source)
+
     from tinyllava_kit import load_pretrained
     from tinyllava_kit.checkpoints.adapters import merge_adapters
     from tinyllava_kit.checkpoints.card import read_history, write_card, write_history

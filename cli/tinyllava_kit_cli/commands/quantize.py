@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import click
 
+from tinyllava_kit.core.extras import need
+from tinyllava_kit_cli.completion import directories
+from tinyllava_kit_cli.generation import DTYPES
+from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import refuse_taken, say
 
 
 @click.command(short_help="Write a model with 8- or 4-bit weights.")
-@click.argument("source", type=click.Path())
-@click.argument("target", type=click.Path())
+@click.argument("source", type=click.Path(), shell_complete=directories)
+@click.argument("target", type=click.Path(), shell_complete=directories)
 @click.option("--bits", type=click.Choice(["8", "4"]), required=True, help="Of a weight.")
 @click.option("--type", "kind", type=click.Choice(["nf4", "fp4"]), help="Of 4 bits.  [default: nf4]")
 @click.option("--no-double-quant", is_flag=True, help="Of 4 bits: do not quantize their scales as well.")
 @click.option(
     "--compute-dtype",
-    type=click.Choice(["float32", "bfloat16", "float16"]),
+    type=click.Choice(DTYPES),
     help="Of 4 bits: what they are multiplied in; default: the dtype of the model.",
 )
 @click.option(
@@ -41,6 +45,9 @@ def command(
     not fit keep their dtype, and are listed. A table shows the bytes of each part before and after. TARGET is loaded as
     any model directory, where bitsandbytes is installed.
     """
+    need("bitsandbytes", "quantize")
+    check_model(source)
+
     from tinyllava_kit import load_pretrained
     from tinyllava_kit.checkpoints.quantization import (
         Quantization,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tinyllava_kit_cli.output import say
+from tinyllava_kit_cli.recipes import read_recipe
 
 
 @click.command(short_help="Train a model as a recipe says.")
@@ -16,9 +17,7 @@ def command(recipe: str, stage: str | None) -> None:
     A stage that is complete is not run again; one that was interrupted goes on from its last checkpoint. SIGTERM or
     Ctrl-C ends it with a checkpoint behind the step that it is at; a second one ends it at once.
     """
-    from tinyllava_kit.training.recipe import Recipe
-
-    checked = Recipe.from_yaml(recipe)
+    checked = read_recipe(recipe, stage)
 
     from tinyllava_kit.core.ranks import one_telling, rank
     from tinyllava_kit.training.run import run_recipe

@@ -415,9 +415,7 @@ def test_another_activation_of_the_tower_is_refused():
 def test_without_the_package_one_line_says_what_to_install(monkeypatch):
     model, processor = golden(CLIP)
     monkeypatch.setitem(sys.modules, "gguf", None)
-    assert gguf_files.faults(model, processor) == [
-        "the package gguf is not installed; pip install 'tinyllava-kit[gguf]'"
-    ]
+    assert gguf_files.faults(model, processor) == ["a gguf file needs gguf; pip install 'tinyllava-kit[gguf]'"]
 
 
 def test_rows_are_paired_as_a_rotation_of_neighbours_wants_them():

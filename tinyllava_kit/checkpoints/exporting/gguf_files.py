@@ -25,6 +25,7 @@ from transformers import PreTrainedTokenizerBase
 from ...core.conversation import Span
 from ...core.encoding import encode_spans
 from ...core.errors import KitError
+from ...core.extras import need
 from ...core.jinja import jinja_of
 from ...core.modeling import TinyLlavaForConditionalGeneration
 from ...core.processing import TinyLlavaProcessor
@@ -149,11 +150,8 @@ def faults(
     """
     found = _llm_faults(model) + quantized_fault(model.config)
     try:
-        import gguf  # noqa: F401
-
+        need("gguf", "a gguf file")
         read_vocabulary(processor.tokenizer, _num_rows(model))
-    except ImportError:
-        found.append("the package gguf is not installed; pip install 'tinyllava-kit[gguf]'")
     except KitError as error:
         found.append(str(error))
     if not llm_only and model.config.towers:

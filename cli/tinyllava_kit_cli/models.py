@@ -1,0 +1,45 @@
+"""The model that a command is given: what is wrong with its name is told before anything heavy is imported. Light."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from tinyllava_kit.core.errors import KitError
+from tinyllava_kit.core.extras import need
+from tinyllava_kit.core.paths import refuse_mistyped
+
+
+def check_model(directory: str) -> None:
+    """
+    Raises:
+        KitError: neither a directory with a ``config.json`` nor a name that a hub may know, or weights of 8 or 4 bits
+            where the package that reads them is not installed.
+    """
+    path = Path(directory)
+    if not path.exists():
+        refuse_mistyped(directory, "model directory", with_org=True)
+        return
+    if not (path / "config.json").is_file():
+        raise KitError(f"{directory!r} is not a model directory: it has no config.json{_inside(path)}")
+    if _is_quantized(path):
+        need("bitsandbytes", f"{directory!r} has weights of 8 or 4 bits, and")
+
+
+def _inside(path: Path) -> str:
+    """The model directories that a directory holds, as the stages of a run."""
+    try:
+        found = sorted(each.parent.as_posix() for each in path.glob("*/config.json"))
+    except OSError:
+        return ""
+    return f"; did you mean {' or '.join(map(repr, found[:3]))}?" if found else ""
+
+
+def _is_quantized(path: Path) -> bool:
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False  # what is wrong with it is told by who reads it
+    settings = config.get("quantization_config") if isinstance(config, Mapping) else None
+    return isinstance(settings, Mapping) and settings.get("quant_method") == "bitsandbytes"
