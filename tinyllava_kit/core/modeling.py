@@ -26,7 +26,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
-from transformers.modeling_outputs import ModelOutput
+from transformers.modeling_outputs import BaseModelOutputWithPooling, ModelOutput
 from transformers.utils import can_return_tuple
 from typing_extensions import NotRequired, TypedDict
 
@@ -44,6 +44,8 @@ from .generation_settings import GENERATION_FILE, check_ids, read_generation
 from .grammar import NO_ID, TEXT, FollowGrammar, grammar_of
 from .interfaces import Connector, Features, LanguageModel, Tower
 from .memory import give_back
+from .named_parts import NamedParts
+from .offloading import at_hand
 from .packed_attention import borders_of
 from .prompts import PromptText, TextOnly, apart, check_cache, check_way, prompt_text
 from .reading import reading
@@ -214,10 +216,8 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         with bounded("config.json: text_config"):
             self.language_model = language_model or self.llm_interface.build(config.text_config)
         config.text_config = self.language_model.config  # one truth; generate makes its masks from this one
-        self.towers = nn.ModuleDict(towers or {m: build_tower(config, m, catalog) for m in config.towers})
-        self.connectors = nn.ModuleDict(
-            connectors or {m: build_connector(config, m, catalog) for m in config.connectors}
-        )
+        self.towers = NamedParts(towers or {m: build_tower(config, m, catalog) for m in config.towers})
+        self.connectors = NamedParts(connectors or {m: build_connector(config, m, catalog) for m in config.connectors})
         self.decoders = nn.ModuleDict(decoders or {m: build_decoder(config, m, catalog) for m in config.decoders})
         grammar = grammar_of(config, self.decoders)
         writing = {m: decoder for m, decoder in self.decoders.items() if isinstance(decoder, TokenDecoder)}
@@ -283,6 +283,35 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
     def get_decoder(self) -> nn.Module:
         return self.language_model.get_decoder()
 
+    def get_encoder(self, modality: str | None = None) -> nn.Module:
+        """As in transformers: the tower of a modality; without one, the model."""
+        return self if modality is None else self.towers[self._read_modality(modality)]
+
+    def set_encoder(self, encoder: nn.Module, modality: str | None = None) -> None:
+        """As in transformers: another tower of a modality."""
+        setattr(self.towers, self._read_modality(modality), encoder)
+
+    def _read_modality(self, modality: str | None) -> str:
+        if modality not in self.config.towers:
+            reads = ", ".join(self.config.towers) or "text only"
+            raise KitError(f"the model has no tower for {modality!r}; it reads {reads}")
+        return modality
+
+    def __getattr__(self, name: str) -> Any:
+        """``get_MODALITY_features``, as transformers' models have them, besides what modules have."""
+        if name.startswith("get_") and name.endswith("_features"):
+            return partial(self._get_features, self._read_modality(name[len("get_") : -len("_features")]))
+        return super().__getattr__(name)
+
+    @can_return_tuple
+    def _get_features(self, modality: str, *first: Tensor, **inputs: Tensor) -> BaseModelOutputWithPooling:
+        """Items of a modality, as its tower takes them -> last_hidden_state (N, P, E), the tower's features, and
+        pooler_output (N, P', D), the rows for the LLM."""
+        names = signature(self.towers[modality].forward).parameters
+        features = self.encode_features(modality, {**dict(zip(names, first, strict=False)), **inputs})
+        rows = self.connect(modality, features)  # (N, P', D)
+        return BaseModelOutputWithPooling(last_hidden_state=features.features, pooler_output=rows)
+
     def train(self, mode: bool = True) -> TinyLlavaForConditionalGeneration:
         """As in torch, but a tower or connector of which nothing is trained stays in eval, and so do decoders but for
         what they train.
@@ -310,7 +339,12 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
 
         A tower of which nothing is trained runs without a graph.
         """
-        return self.connectors[modality](self.encode_features(modality, inputs))
+        return self.connect(modality, self.encode_features(modality, inputs))
+
+    def connect(self, modality: str, features: Features) -> Tensor:
+        """Features of items through the connector of their modality -> rows for the LLM, (N, P', D)."""
+        with at_hand(self.connectors):
+            return self.connectors(modality, features)
 
     def encode_features(self, modality: str, inputs: Mapping[str, Tensor]) -> Features:
         """Items of one modality through the tower, the windows of each joined -> Features of whole items."""
@@ -318,7 +352,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             return Features(inputs["features"], inputs.get("lengths"), self.towers[modality].grid)
         tower = self.towers[modality]
         rows = {name: value for name, value in inputs.items() if not name.startswith("window_")}
-        with torch.set_grad_enabled(torch.is_grad_enabled() and _is_trained(tower)):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and _is_trained(tower)), at_hand(tower):
             features = run_rows(tower, rows)
             return join_windows(features, inputs) if "window_rows" in inputs else features
 
@@ -339,8 +373,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         """
         if plan is None:
             return self._with_idle_parts(self._look_up(input_ids, side_ids), ())  # (B, T, D)
-        beside = None if plan.side_ids is None else plan.side_ids.flatten(0, 1).index_select(0, plan.text_rows)
-        text = self._look_up(input_ids.flatten().index_select(0, plan.text_rows), beside)  # (n_text, D)
+        text = self._embed_text(input_ids, plan)  # (n_text, D)
         rows = {}
         strays = [] if self.training else sorted(set(items or ()) - set(plan.item_rows))  # idle ones, in training
         if strays:
@@ -357,7 +390,17 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
     def _look_up(self, ids: Tensor, side_ids: Tensor | None) -> Tensor:
         """Ids (...) and those beside them (..., K) -> (..., D)."""
         table = self.get_input_embeddings()
-        return table(ids) if self.extension is None else self.extension.embed(table, ids, side_ids)
+        if self.extension is None:
+            return table(ids)
+        with at_hand(self.decoders):
+            return self.extension.embed(table, ids, side_ids)
+
+    def _embed_text(self, input_ids: Tensor, plan: Plan) -> Tensor:
+        """The text of a batch, ids (B, T) -> (n_text, D), without the positions of items and padding."""
+        if self.get_input_embeddings()._forward_hooks:  # which expect whole rows, (B, T, D): NEFTune's noise
+            return self._look_up(input_ids, plan.side_ids).flatten(0, 1).index_select(0, plan.text_rows)
+        beside = None if plan.side_ids is None else plan.side_ids.flatten(0, 1).index_select(0, plan.text_rows)
+        return self._look_up(input_ids.flatten().index_select(0, plan.text_rows), beside)
 
     def makers(self) -> dict[str, HiddenDecoder]:
         """The decoders that make items of words, in order."""
@@ -396,8 +439,8 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             embeds = embeds + (self.encode(modality, inputs).flatten()[:1].sum() * 0).to(embeds.dtype)
         if not (self.training and torch.is_grad_enabled()):
             return embeds
-        alone = (m for m in self.connectors if m not in busy and m not in idle_items)
-        idle = (part for m in alone for part in (self.towers[m], self.connectors[m]))
+        alone = [m for m in self.config.connectors if m not in busy and m not in idle_items]
+        idle = (getattr(parts, m) for m in alone for parts in (self.towers, self.connectors))  # perhaps PEFT's wrapper
         zeros = [p.flatten()[:1].sum() * 0 for part in idle for p in part.parameters() if p.requires_grad]
         return embeds + torch.stack(zeros).sum().to(embeds.dtype) if zeros else embeds
 
@@ -452,7 +495,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             attention_mask = plan.attention_mask if attention_mask is None and padded else attention_mask
         if input_ids is None and inputs_embeds is None:
             features = {m: self.encode_features(m, inputs) for m, inputs in (items or {}).items()}
-            rows = {m: self.connectors[m](each) for m, each in features.items()}  # each (N, P', D)
+            rows = {m: self.connect(m, each) for m, each in features.items()}  # each (N, P', D)
             return TinyLlavaOutput(item_features=features, item_rows=rows)
         if inputs_embeds is None:
             inputs_embeds = self.embed(input_ids, items, plan, side_ids)  # (B, T, D)
@@ -654,9 +697,10 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
     ) -> None:
         """Give the output its logits, those of decoders behind the LLM's own, and a loss where labels have none yet."""
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        output.logits = self._all_logits(hidden[:, keep])  # (B, T, V)
-        if self.extension is not None and self.extension.grammar.sides:
-            output.side_logits = self.extension.side_logits(hidden[:, keep])
+        with at_hand(self.decoders):
+            output.logits = self._all_logits(hidden[:, keep])  # (B, T, V)
+            if self.extension is not None and self.extension.grammar.sides:
+                output.side_logits = self.extension.side_logits(hidden[:, keep])
         if labels is not None and output.loss is None:
             vocab = output.logits.shape[-1]
             output.loss = self.loss_function(output.logits, labels, vocab, num_items_in_batch=num_items)

@@ -1,0 +1,48 @@
+"""Modules by the name of their modality."""
+
+from __future__ import annotations
+
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from typing import Any
+
+from torch import nn
+
+
+class NamedParts(nn.Module):
+    """Modules by name, as ``nn.ModuleDict``, which can be called: ``parts(name, ...)`` calls the one of this name.
+
+    So a wrapper that PEFT puts around all of them (``modules_to_save=["connectors"]``) is called in their place; around
+    an ``nn.ModuleDict``, which has no ``forward``, it puts none.
+    """
+
+    def __init__(self, parts: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        for name, part in parts.items():
+            self.add_module(name, part)
+
+    def forward(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        return self._modules[name](*args, **kwargs)
+
+    def __getitem__(self, name: str) -> nn.Module:
+        return self._modules[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._modules
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def keys(self) -> KeysView[str]:
+        """The names."""
+        return self._modules.keys()
+
+    def values(self) -> ValuesView[nn.Module]:
+        """The modules."""
+        return self._modules.values()
+
+    def items(self) -> ItemsView[str, nn.Module]:
+        """Both."""
+        return self._modules.items()
