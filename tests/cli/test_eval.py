@@ -111,8 +111,8 @@ def test_answers_in_another_dtype_are_not_mixed_with_the_models_own(place, capfd
     assert other.returncode == 2
     assert "holds an evaluation whose model was another one" in other.stderr
     assert tinyllava(*words, "--dtype", "bfloat16", "-o", "other", capfd=capfd).returncode == 0
-    lines = [entry["line"] for entry in json.loads((place / "model" / "evaluations.json").read_text())]
-    assert [line.partition(":")[0] for line in lines] == ["rows.json", "rows.json in bfloat16"]
+    entries = json.loads((place / "model" / "evaluations.json").read_text())
+    assert [entry["settings"].get("dtype") for entry in entries] == [None, "bfloat16"]
 
 
 def test_rows_that_cannot_be_asked_are_told_before_the_model_is_read(place, capfd, monkeypatch):
