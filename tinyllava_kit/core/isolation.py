@@ -6,7 +6,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -53,9 +52,9 @@ def _watched_interrupts() -> Iterator[list[int]]:
         yield pressed  # nothing of Ctrl-C is raised here
         return
 
-    def note(number: int, frame: FrameType | None) -> Any:
+    def note(number: int, stack: Any) -> Any:
         pressed.append(number)
-        return before(number, frame)
+        return before(number, stack)
 
     signal.signal(signal.SIGINT, note)
     try:
