@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from .errors import KitError
-from .files import open_file
+from .files import read_json
 
 
 def read_mapping(file: Path) -> dict[str, Any]:
@@ -18,11 +17,7 @@ def read_mapping(file: Path) -> dict[str, Any]:
     Raises:
         KitError: it is not there, not JSON, or not a mapping.
     """
-    try:
-        with open_file(file) as opened:
-            content = json.loads(opened.read())  # of bytes: a byte order mark says how they are written
-    except (OSError, ValueError, RecursionError) as error:
-        raise KitError(f"{file}: not JSON: {first_line(error)}; download the file again") from error
+    content = read_json(file)
     if not isinstance(content, dict):
         raise KitError(f"{file}: expected a mapping, got {type(content).__name__}")
     return content

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from ..core.disk import file_digest, tree_to_disk, write_json
 from ..core.errors import KitError
+from ..core.reading import read_mapping
 
 DIGESTS_FILE = "digests.json"
 KEPT = 2  # the last, and the one before it, should the last be damaged
@@ -40,9 +40,9 @@ def check_whole(checkpoint: Path) -> dict[str, Any]:
         KitError: one has changed or is gone; says what to remove to go on from the checkpoint before.
     """
     try:
-        sealed = json.loads((checkpoint / DIGESTS_FILE).read_text(encoding="utf-8"))
+        sealed = read_mapping(checkpoint / DIGESTS_FILE)
         files, provenance = dict(sealed["files"]), dict(sealed["provenance"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (KitError, ValueError, KeyError, TypeError) as error:
         raise _damaged(checkpoint, f"{DIGESTS_FILE} is gone or damaged") from error
     for name, digest in files.items():
         if not (checkpoint / name).is_file():

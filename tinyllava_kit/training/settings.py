@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from ..core.disk import file_digest, write_json
 from ..core.errors import KitError
 from ..core.origins import origin, sealed
+from ..core.reading import read_mapping
 from .recipe import Stage
 
 SETTINGS_FILE = "stage.json"
@@ -73,14 +73,11 @@ def check_same(settings: Mapping[str, Any], stage: Stage, folder: Path) -> None:
 
 def _read(file: Path) -> Mapping[str, Any]:
     try:
-        was = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(was, dict):
-            raise ValueError("not a mapping")
-    except (OSError, ValueError) as error:
+        return read_mapping(file)
+    except KitError as error:
         raise KitError(
             f"{str(file)!r} is damaged and cannot say what was trained; remove {str(file.parent)!r} to begin anew"
         ) from error
-    return was
 
 
 def write_settings(settings: Mapping[str, Any], folder: Path) -> None:

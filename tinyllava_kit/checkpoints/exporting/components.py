@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from transformers import (
 )
 
 from ...core.catalog import Catalog
-from ...core.checkpoint import check_loaded, first_line, load_state, without_reports
+from ...core.checkpoint import check_loaded, load_state, without_reports
 from ...core.configuration import Component, as_json
 from ...core.discovery import discover
 from ...core.disk import write_file, write_json
@@ -41,6 +40,7 @@ from ...core.interfaces import Connector, Features, Preprocessor, Tower
 from ...core.jinja import begin_in_jinja, jinja_of, save_tokenizer
 from ...core.modeling import TinyLlavaForConditionalGeneration
 from ...core.processing import TinyLlavaProcessor
+from ...core.reading import read_mapping
 from ...core.saving import whole_directory
 from ...core.specs import load
 from ...modalities.vision_tower import TransformersImagePreprocessor, TransformersVisionTower
@@ -327,9 +327,9 @@ def load_connector(folder: str | os.PathLike[str], *, catalog: Catalog | None = 
     """
     folder = Path(folder)
     try:
-        described = json.loads((folder / CONNECTOR).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise KitError(f"{str(folder)!r} is no connector that was exported: {first_line(error)}") from error
+        described = read_mapping(folder / CONNECTOR)
+    except KitError as error:
+        raise KitError(f"{str(folder)!r} is no connector that was exported: {error}") from error
     described.pop("class", None)  # for people; what is imported is what an installed plugin offers
     component = Component.of(described, CONNECTOR)
     grid = component.config.get("grid")

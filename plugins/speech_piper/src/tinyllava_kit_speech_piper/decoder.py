@@ -8,7 +8,6 @@ Legend: t phonemes, pads among them; n samples.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +22,7 @@ from tinyllava_kit.core.checkpoint import first_line
 from tinyllava_kit.core.content import Count, Size, checked
 from tinyllava_kit.core.decoders import TextDecoder
 from tinyllava_kit.core.errors import KitError
+from tinyllava_kit.core.reading import read_mapping
 from tinyllava_kit.modalities.audio import Waveform
 from tinyllava_kit.modalities.voice import check_options, joined
 
@@ -172,8 +172,10 @@ def _read_voice(path: Path) -> dict[str, Any]:
     Raises:
         KitError: not found, or not those of a Piper voice that speaks espeak-ng's phonemes.
     """
+    if not path.exists():
+        raise KitError(f"cannot open {str(path)!r}: No such file or directory; it comes with the voice's .onnx file")
+    found = read_mapping(path)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
         kind = found.get("phoneme_type", "espeak")
         voice = {
             "rate_hz": int(found["audio"]["sample_rate"]),
@@ -183,8 +185,6 @@ def _read_voice(path: Path) -> dict[str, Any]:
             **{name: float(found["inference"][name]) for name in ("noise_scale", "length_scale", "noise_w")},
         }
         marks = [voice["ids"][mark] for mark in (PAD, BEGIN, END)]
-    except OSError as error:
-        raise KitError(f"cannot open {str(path)!r}: {error.strerror}; it comes with the voice's .onnx file") from error
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise KitError(f"{str(path)!r} holds no settings of a Piper voice: {first_line(error)}") from error
     if kind != "espeak" or found.get("phoneme_map") or not all(marks):

@@ -28,6 +28,7 @@ from tinyllava_kit.core.checkpoint import first_line, load_state, looks_local
 from tinyllava_kit.core.content import Count, arguments, checked
 from tinyllava_kit.core.errors import near
 from tinyllava_kit.core.interfaces import Features, Grid, Tower
+from tinyllava_kit.core.reading import read_mapping
 from tinyllava_kit.modalities.image import ImagePreprocessor
 
 from .description import Data, Shape, facts, network
@@ -66,7 +67,8 @@ class TimmPreprocessor(ImagePreprocessor):
         return self.transform(image)  # (3, H, W)
 
     def settings(self) -> dict[str, Any]:
-        return {"data": self.data, "num_features": self.num_features_of_picture}
+        settings = {"data": self.data, "num_features": self.num_features_of_picture}
+        return json.loads(json.dumps(settings))  # tuples as JSON gives them back
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> TimmPreprocessor:
@@ -203,11 +205,7 @@ def _source(checkpoint: str) -> str:
 def _check_directory(path: Path) -> None:
     if not path.is_dir():
         raise KitError(f"no checkpoint directory {str(path)!r}; give a timm model, a hub name or an existing directory")
-    try:
-        facts = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise KitError(f"cannot read {str(path / 'config.json')!r}: {first_line(error)}") from error
-    if not isinstance(facts, dict) or "architecture" not in facts:
+    if "architecture" not in read_mapping(path / "config.json"):
         raise KitError(
             f"{str(path / 'config.json')!r} has no 'architecture', so it is no timm model; "
             f"timm.models.save_for_hf writes such directories"
