@@ -40,6 +40,7 @@ from .errors import FusionError, KitError
 from .extension import Extension, SideWriter, mean_of_groups, picking
 from .foreign import open_if_foreign
 from .fusion import MadeItems, MadeSpan, Plan, TextSpan, check_features, check_inputs, fuse, gather_rows
+from .generation import PromptText, TextOnly, apart, check_cache, check_way, prompt_text
 from .generation_settings import GENERATION_FILE, check_ids, read_generation
 from .grammar import NO_ID, TEXT, FollowGrammar, grammar_of
 from .interfaces import Connector, Features, LanguageModel, Tower
@@ -47,7 +48,6 @@ from .memory import give_back
 from .named_parts import NamedParts
 from .offloading import at_hand
 from .packed_attention import borders_of
-from .prompts import PromptText, TextOnly, apart, check_cache, check_way, prompt_text
 from .reading import reading
 from .replaced import whole_weights
 from .saving import HUB_ARGUMENTS
