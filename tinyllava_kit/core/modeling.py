@@ -283,6 +283,11 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
     def get_decoder(self) -> nn.Module:
         return self.language_model.get_decoder()
 
+    def set_decoder(self, decoder: nn.Module) -> None:
+        """As in transformers: another network in place of what `get_decoder` gives."""
+        name = next(name for name, each in self.language_model.named_modules() if each is self.get_decoder())
+        self.language_model.set_submodule(name, decoder)
+
     def get_encoder(self, modality: str | None = None) -> nn.Module:
         """As in transformers: the tower of a modality; without one, the model."""
         return self if modality is None else self.towers[self._read_modality(modality)]
@@ -308,6 +313,11 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         """Items of a modality, as its tower takes them -> last_hidden_state (N, P, E), the tower's features, and
         pooler_output (N, P', D), the rows for the LLM."""
         names = signature(self.towers[modality].forward).parameters
+        if others := [name for name, value in inputs.items() if not isinstance(value, Tensor)]:
+            raise KitError(
+                f"get_{modality}_features takes the tensors that the processor makes, not {', '.join(others)}: a tower "
+                "gives its features and nothing else"
+            )
         features = self.encode_features(modality, {**dict(zip(names, first, strict=False)), **inputs})
         rows = self.connect(modality, features)  # (N, P', D)
         return BaseModelOutputWithPooling(last_hidden_state=features.features, pooler_output=rows)
@@ -481,10 +491,12 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             skip_logits: compute the head only where a label is, and return no logits. Default: while training
                 with labels and a plan.
             return_target_logits: with `skip_logits`, return the logits of those rows.
+            kwargs: for the LLM; and ``shift_labels`` (B, T), what each position predicts, where labels are of the
+                whole sequence and the batch is a part of it; not with a plan.
 
         Raises:
             FusionError: a packed plan with an attention mask or a cache, under which samples would attend to each
-                other; inputs of another shape than the plan's; items that would be ignored.
+                other; inputs of another shape than the plan's; items or `shift_labels` that would be ignored.
         """
         beside = {"attention_mask": attention_mask, "position_ids": position_ids, "labels": labels}
         check_inputs(plan, items, past_key_values, input_ids=input_ids, inputs_embeds=inputs_embeds, **beside)
@@ -503,6 +515,10 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         if packed and (attention_mask is not None or past_key_values is not None):
             name = "attention_mask" if attention_mask is not None else "past_key_values"
             raise FusionError(f"a packed batch takes no {name}: its position_ids keep samples apart; leave it out")
+        shift_labels = kwargs.pop("shift_labels", None)  # not in the signature, where Trainer looks for labels
+        if plan is not None and shift_labels is not None:
+            raise FusionError("a batch with a plan takes no shift_labels: the plan says what each position predicts")
+        loss_options = {"shift_labels": shift_labels, "num_items_in_batch": num_items_in_batch}
         if labels is not None or packed:  # with a cache, transformers does not look for packs
             kwargs["use_cache"] = False
         for name in ("output_hidden_states", "output_attentions"):
@@ -530,7 +546,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             if groups is not None:
                 self._learn(output, hidden, embeds, labels, plan, groups, num_items_in_batch, return_target_logits)
             if not (skip_logits and groups is not None):
-                self._add_logits(output, hidden, labels, logits_to_keep, num_items_in_batch)
+                self._add_logits(output, hidden, labels, logits_to_keep, **loss_options)
             return output
         if skip_logits:
             outputs = self.get_decoder()(**inputs)
@@ -552,7 +568,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
             loss = mean_loss(losses, num_items_in_batch)
         elif labels is not None:
             vocab = outputs.logits.shape[-1]
-            loss = self.loss_function(outputs.logits, labels, vocab, num_items_in_batch=num_items_in_batch)
+            loss = self.loss_function(outputs.logits, labels, vocab, **loss_options)
         return TinyLlavaOutput(
             loss=loss,
             target_losses=None if losses is None else losses.detach(),
@@ -693,7 +709,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         hidden: Tensor,
         labels: Tensor | None,
         logits_to_keep: int | Tensor,
-        num_items: Tensor | int | None,
+        **loss_options: Any,
     ) -> None:
         """Give the output its logits, those of decoders behind the LLM's own, and a loss where labels have none yet."""
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
@@ -703,7 +719,7 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
                 output.side_logits = self.extension.side_logits(hidden[:, keep])
         if labels is not None and output.loss is None:
             vocab = output.logits.shape[-1]
-            output.loss = self.loss_function(output.logits, labels, vocab, num_items_in_batch=num_items)
+            output.loss = self.loss_function(output.logits, labels, vocab, **loss_options)
 
     @torch.no_grad()
     def generate(

@@ -1,0 +1,88 @@
+"""transformers' own tests of models, which no wheel of it has: from its source distribution, or from a checkout.
+
+As a script it gets the source distribution of the version that is installed and unpacks its tests::
+
+    python -m tests.transformers_suite.source --out .transformers
+
+``TRANSFORMERS_TESTS=DIR`` then names the folder for the tests beside this file: ``.transformers/tests``, or the
+``tests`` of a checkout, which has the tests of generation, too.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import tarfile
+from importlib.machinery import ModuleSpec
+from importlib.metadata import version
+from importlib.util import module_from_spec
+from pathlib import Path
+from types import ModuleType
+
+from examples.assets import Package, fetch, run_script
+
+VARIABLE = "TRANSFORMERS_TESTS"
+NAME = "tests_of_transformers"  # of the package that the folder becomes; `tests` is this project's
+
+SDIST = Package(
+    name="transformers",
+    version="5.23.0",
+    file="transformers-5.23.0.tar.gz",
+    sha256="19d647a4d5d903a7c644ca5cde2d86efc3dde7d8c687ae7988806ff2205efa71",
+    licence="Apache-2.0",
+    what="transformers with its tests",
+)
+
+# What the tests of models build upon, and the source distribution lacks: module -> class.
+_LACKING = {"exporters.test_export": "ExportTesterMixin", "generation.test_utils": "GenerationTesterMixin"}
+
+
+def missing() -> str | None:
+    """Why there are no tests to run, if so."""
+    folder = os.environ.get(VARIABLE)
+    if folder is None:
+        return f"{VARIABLE} names no folder with transformers' own tests; make test-transformers gets them"
+    if not Path(folder, "test_modeling_common.py").is_file() and version("transformers") != SDIST.version:
+        return f"transformers {version('transformers')} is installed; the tests are pinned for {SDIST.version}"
+    return None
+
+
+def common() -> ModuleType:
+    """transformers' ``test_modeling_common``; a class that the folder lacks is empty."""
+    folder = Path(os.environ[VARIABLE]).resolve()
+    package = _package(NAME, folder)
+    for module, cls in _LACKING.items():
+        if not (folder / module.replace(".", "/")).with_suffix(".py").is_file():
+            parent, _, _ = module.partition(".")
+            _package(f"{NAME}.{parent}", folder / parent)
+            stand_in = ModuleType(f"{NAME}.{module}")
+            setattr(stand_in, cls, type(cls, (), {}))
+            sys.modules[stand_in.__name__] = stand_in
+    return importlib.import_module(f"{package.__name__}.test_modeling_common")
+
+
+def _package(name: str, folder: Path) -> ModuleType:
+    """A package of the modules in a folder, whatever its ``__init__.py`` says."""
+    spec = ModuleSpec(name, None, is_package=True)
+    spec.submodule_search_locations = [str(folder)]
+    return sys.modules.setdefault(name, module_from_spec(spec))
+
+
+def unpack_tests(out: Path) -> None:
+    """The tests of the pinned version as ``out/tests``, where that version is installed."""
+    if (installed := version("transformers")) != SDIST.version:
+        print(f"transformers {installed} is installed; the tests are pinned for {SDIST.version}: nothing to do")
+        return
+    root = f"{SDIST.name}-{SDIST.version}/"
+    with tarfile.open(fetch(SDIST, out)) as archive:
+        tests = [each for each in archive if each.isfile() and each.name.startswith(f"{root}tests/")]
+        for each in tests:
+            each.name = each.name.removeprefix(root)
+        archive.extraction_filter = getattr(tarfile, "data_filter", lambda info, _: info)
+        archive.extractall(out, members=tests)
+    print(f"{out / 'tests'}: {len(tests)} files")
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(unpack_tests, "Get transformers' own tests of models.", None))
