@@ -134,7 +134,7 @@ def test_a_plugin_that_is_not_installed_gives_the_pip_line_and_a_disabled_one_wh
     model.save_pretrained(tmp_path)
     with monkeypatch.context() as here:
         here.setenv("TINYLLAVA_DISABLED_PLUGINS", "vision-clip")
-        with pytest.raises(KitError, match="plugin 'vision-clip', which is disabled: .* take it out of"):
+        with pytest.raises(KitError, match=r"plugin 'vision-clip', which is disabled: .* take it out of"):
             TinyLlavaForConditionalGeneration.from_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     config["towers"]["image"].update(name="elsewhere", distribution="tinyllava-kit-vision-elsewhere", version="0.1.0")

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import ModuleType
 
 from examples.assets import Package, fetch, run_script
+from tinyllava_kit import KitError
 
 VARIABLE = "TRANSFORMERS_TESTS"
 NAME = "tests_of_transformers"  # of the package that the folder becomes; `tests` is this project's
@@ -49,8 +50,14 @@ def missing() -> str | None:
 
 
 def common() -> ModuleType:
-    """transformers' ``test_modeling_common``; a class that the folder lacks is empty."""
+    """transformers' ``test_modeling_common``; a class that the folder lacks is empty.
+
+    Raises:
+        KitError: it is not in the folder.
+    """
     folder = Path(os.environ[VARIABLE]).resolve()
+    if not (folder / "test_modeling_common.py").is_file():
+        raise KitError(f"{VARIABLE}: {folder} has no test_modeling_common.py; make test-transformers makes one that has")
     package = _package(NAME, folder)
     for module, cls in _LACKING.items():
         if not (folder / module.replace(".", "/")).with_suffix(".py").is_file():
