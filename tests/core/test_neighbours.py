@@ -50,6 +50,8 @@ def test_a_modality_has_its_encoder_and_its_features(made):
     assert torch.equal(pooled, features.pooler_output)
     with pytest.raises(KitError, match=r"get_image_features takes .* not output_hidden_states: a tower gives its"):
         model.get_image_features(**inputs, output_hidden_states=True)
+    unasked = model.get_image_features(**inputs, output_hidden_states=False, output_attentions=None)
+    assert torch.equal(unasked.pooler_output, features.pooler_output)
     for call in (lambda: model.get_encoder("audio"), lambda: model.get_audio_features):
         with pytest.raises(KitError, match="no tower for 'audio'; it reads image"):
             call()

@@ -57,7 +57,7 @@ def common() -> ModuleType:
     """
     folder = Path(os.environ[VARIABLE]).resolve()
     if not (folder / "test_modeling_common.py").is_file():
-        raise KitError(f"{VARIABLE}: {folder} has no test_modeling_common.py; make test-transformers makes one that has")
+        raise KitError(f"{VARIABLE}: {folder} has no test_modeling_common.py; make test-transformers makes one")
     package = _package(NAME, folder)
     for module, cls in _LACKING.items():
         if not (folder / module.replace(".", "/")).with_suffix(".py").is_file():

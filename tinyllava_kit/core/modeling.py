@@ -26,7 +26,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
-from transformers.modeling_outputs import BaseModelOutputWithPooling, ModelOutput
+from transformers.modeling_outputs import ModelOutput
 from transformers.utils import can_return_tuple
 from typing_extensions import NotRequired, TypedDict
 
@@ -36,6 +36,7 @@ from .configuration import TinyLlavaConfig
 from .content import Count, arguments, checked
 from .decoders import CodingDecoder, Decoder, HiddenDecoder, Losses, Pick, TokenDecoder, TokenRows, Words
 from .discovery import discover
+from .encoders import Encoders
 from .errors import FusionError, KitError
 from .extension import Extension, SideWriter, mean_of_groups, picking
 from .foreign import open_if_foreign
@@ -179,7 +180,7 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
             self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub)
 
 
-class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixin):
+class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, GenerationMixin):
     """Towers, connectors and an LLM as one transformers model.
 
     Items reach it as ``items={modality: {name: tensor}}`` with the `plan` that says where their rows go; both come
@@ -287,40 +288,6 @@ class TinyLlavaForConditionalGeneration(TinyLlavaPreTrainedModel, GenerationMixi
         """As in transformers: another network in place of what `get_decoder` gives."""
         name = next(name for name, each in self.language_model.named_modules() if each is self.get_decoder())
         self.language_model.set_submodule(name, decoder)
-
-    def get_encoder(self, modality: str | None = None) -> nn.Module:
-        """As in transformers: the tower of a modality; without one, the model."""
-        return self if modality is None else self.towers[self._read_modality(modality)]
-
-    def set_encoder(self, encoder: nn.Module, modality: str | None = None) -> None:
-        """As in transformers: another tower of a modality."""
-        setattr(self.towers, self._read_modality(modality), encoder)
-
-    def _read_modality(self, modality: str | None) -> str:
-        if modality not in self.config.towers:
-            reads = ", ".join(self.config.towers) or "text only"
-            raise KitError(f"the model has no tower for {modality!r}; it reads {reads}")
-        return modality
-
-    def __getattr__(self, name: str) -> Any:
-        """``get_MODALITY_features``, as transformers' models have them, besides what modules have."""
-        if name.startswith("get_") and name.endswith("_features"):
-            return partial(self._get_features, self._read_modality(name[len("get_") : -len("_features")]))
-        return super().__getattr__(name)
-
-    @can_return_tuple
-    def _get_features(self, modality: str, *first: Tensor, **inputs: Tensor) -> BaseModelOutputWithPooling:
-        """Items of a modality, as its tower takes them -> last_hidden_state (N, P, E), the tower's features, and
-        pooler_output (N, P', D), the rows for the LLM."""
-        names = signature(self.towers[modality].forward).parameters
-        if others := [name for name, value in inputs.items() if not isinstance(value, Tensor)]:
-            raise KitError(
-                f"get_{modality}_features takes the tensors that the processor makes, not {', '.join(others)}: a tower "
-                "gives its features and nothing else"
-            )
-        features = self.encode_features(modality, {**dict(zip(names, first, strict=False)), **inputs})
-        rows = self.connect(modality, features)  # (N, P', D)
-        return BaseModelOutputWithPooling(last_hidden_state=features.features, pooler_output=rows)
 
     def train(self, mode: bool = True) -> TinyLlavaForConditionalGeneration:
         """As in torch, but a tower or connector of which nothing is trained stays in eval, and so do decoders but for
