@@ -2,10 +2,12 @@
 PYTHON ?= python3.11
 VENV   ?= .venv
 DEMO   ?= .demo
+LMMS   := $(VENV)-lmms
 BIN    := $(VENV)/bin
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 
-.PHONY: install test test-transformers check demo demo-audio demo-more-audio demo-speech bench-quick docs wheels clean
+.PHONY: install test test-transformers test-lmms check demo demo-audio demo-more-audio demo-speech bench-quick docs \
+	wheels clean
 
 install: $(VENV)/.installed
 
@@ -25,6 +27,16 @@ THEIRS ?= .transformers
 test-transformers: install
 	$(BIN)/python -m tests.transformers_suite.source --out $(THEIRS)
 	OMP_NUM_THREADS=1 TRANSFORMERS_TESTS=$(THEIRS)/tests $(BIN)/python -m pytest -q -n auto --maxprocesses 4 tests/transformers_suite
+
+# lmms-eval's own command on a task of a local file, in an environment of its own: it pins some fifty packages.
+# One of them installs its tests as a package called tests, which hides ours.
+test-lmms:
+	$(PYTHON) -m venv $(LMMS)
+	$(LMMS)/bin/python -m pip install --quiet -c constraints.txt torch torchvision
+	$(LMMS)/bin/python -m pip install --quiet -e . pytest datasets -e ./plugins/vision_clip -e ./plugins/llm_tinyllama \
+		-e './plugins/eval_lmms[lmms-eval]'
+	rm -rf $(LMMS)/lib/python3*/site-packages/tests
+	OMP_NUM_THREADS=1 $(LMMS)/bin/python -m pytest -q plugins/eval_lmms/tests
 
 check: install
 	$(BIN)/ruff check .

@@ -71,7 +71,7 @@ PENALTIES = {
     "of the prompt": {"encoder_repetition_penalty": 3.0},
     "n-grams of the prompt": {"encoder_no_repeat_ngram_size": 1},
     "bad words": {"bad_words_ids": [[5], [2, 7]]},
-    "bias": {"sequence_bias": [[[9], 8.0], [[0, 11], 20.0]]},
+    "bias": {"sequence_bias": {(9,): 8.0, (0, 11): 20.0}},
     "a stranger's": {"logits_processor": [Frequency(), Table()]},
 }
 WAYS = {"greedy": {}, "beams": {"num_beams": 3}, "sampled": {"do_sample": True, "num_return_sequences": 2}}

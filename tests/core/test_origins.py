@@ -39,6 +39,15 @@ def test_configurations_are_cleaned_at_any_depth() -> None:
     assert without_places(config) == cleaned
 
 
+def test_a_relative_folder_that_is_there_is_no_name_of_the_hub(tmp_path, monkeypatch) -> None:
+    (tmp_path / "models" / "llm").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    config = {"llm": {"checkpoint": "models/llm"}, "towers": {"image": {"checkpoint": "org/tower"}}}
+    cleaned = without_places(config)
+    assert cleaned == {"llm": {"checkpoint": "llm"}, "towers": {"image": {"checkpoint": "org/tower"}}}
+    assert without_places(cleaned) == cleaned
+
+
 def test_words_and_rows_keep_what_is_no_folder() -> None:
     assert word_of("--root=/a/b") == "--root=b"
     assert word_of("https://host/x") == "https://host/x"

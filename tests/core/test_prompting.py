@@ -254,3 +254,37 @@ def test_pipelines_answer_as_generate_does(made, task):
     assert torch.equal(said["generated_token_ids"], answers[0])
     (said,) = pipe(text=several[0], generate_kwargs=how)
     assert said["generated_text"][-1]["role"] == "assistant"
+
+
+def test_a_collator_that_makes_labels_of_the_ids_teaches_text_alone(made):
+    """The calls of TRL's collator for pictures, in its words: a model's own labels, and the question as well."""
+    _, processor, (one, two, three) = made
+    several = [asked([picture(one), picture(two), text("which?")], answer="it"), asked("none?", answer="yes, it is so")]
+    several.append(asked([text("like "), picture(three)], answer="no"))
+    options = {"padding": True, "padding_side": "right", "pad_to_multiple_of": None, "add_special_tokens": False}
+    options |= {"truncation": True, "max_length": 400}
+    batch = processor.apply_chat_template(
+        several,
+        chat_template=None,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        return_assistant_tokens_mask=False,
+        processor_kwargs=options,
+    )
+    labels = batch["input_ids"].clone()
+    labels[batch["attention_mask"] == 0] = -100
+    batch["labels"] = labels
+    exact = processor(several, labels=True)
+    equal(batch, exact)
+    learned = exact["labels"] != -100
+    assert torch.equal(batch["labels"][learned], exact["labels"][learned])
+    text_rows = torch.zeros(batch["input_ids"].numel(), dtype=torch.bool)
+    text_rows[batch["plan"].text_rows] = True
+    assert torch.equal(batch["labels"].flatten() != -100, text_rows)
+    assert torch.equal(labels[batch["labels"] == -100].unique(), torch.tensor([-100, processor.pad_id]))
+
+
+def test_padding_to_a_multiple_is_refused(made):
+    with pytest.raises(KitError, match="pad_to_multiple_of=8 is not supported"):
+        made[1](text="like", pad_to_multiple_of=8)

@@ -137,7 +137,11 @@ def test_text_of_the_data_cannot_write_the_page(tmp_path):
 def test_the_card_has_the_facts_and_no_more(place):
     text = (place / "second" / "README.md").read_text(encoding="utf-8")
     _, head, body = text.split("---\n", 2)
-    assert yaml.safe_load(head) == {"library_name": "transformers", "tags": ["tinyllava_kit", "image"]}
+    assert yaml.safe_load(head) == {
+        "library_name": "transformers",
+        "pipeline_tag": "image-text-to-text",
+        "tags": ["tinyllava_kit", "image"],
+    }
     config = json.loads((place / "second" / "config.json").read_text())
     tower, connector = config["towers"]["image"], config["connectors"]["image"]
     options = " (depth=2)" if connector.get("options") == {"depth": 2} else ""

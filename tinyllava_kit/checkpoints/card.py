@@ -18,9 +18,11 @@ from ..core.content import read_as
 from ..core.disk import write_file, write_json
 from ..core.printable import one_line, printable
 from ..core.replaced import CARD_FILE, CARD_MARK
+from .usage import pipeline_tag, use
 
 TRAINING_FILE = "training.json"
 NOT_RECORDED = "not recorded"
+_ON_THE_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 def write_card(directory: str | os.PathLike[str], evaluations: Sequence[str] = (), *, name: str = "") -> None:
@@ -50,8 +52,7 @@ def card(directory: str | os.PathLike[str], evaluations: Sequence[str] = (), *, 
         lines += ["", *_stage(stage)]
     lines += ["", "## Results", ""]
     lines += [f"- {_plain(line)}" for line in evaluations] or ["Nothing was measured on this model."]
-    lines += ["", "## Use", "", "```bash", *_install(config), f"tinyllava ask {name} ...", "```", ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *use(sorted(config.get("towers") or ()), name, _install(config))])
 
 
 def read_history(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -126,13 +127,23 @@ def _components(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, A
 
 def _head(config: Mapping[str, Any]) -> list[str]:
     licences = {c["licence"] for _, c in _components(config) if c.get("licence")}
+    reads = sorted(config.get("towers") or ())
     head: dict[str, Any] = {
         "library_name": "transformers",
-        "tags": ["tinyllava_kit", *sorted(config.get("towers") or ())],
+        "pipeline_tag": pipeline_tag(reads),
+        "base_model": _base_models(config),
+        "tags": ["tinyllava_kit", *reads],
+        "license": licences.pop() if len(licences) == 1 else None,
     }
-    if len(licences) == 1:
-        head["license"] = licences.pop()
-    return ["---", *yaml.safe_dump(head, sort_keys=False).strip().split("\n"), "---"]
+    known = {key: value for key, value in head.items() if value}
+    return ["---", *yaml.safe_dump(known, sort_keys=False).strip().split("\n"), "---"]
+
+
+def _base_models(config: Mapping[str, Any]) -> list[str]:
+    """The models on the hub that the parts' first weights are from; a saved configuration names a local one by its last
+    name, and this takes nothing without an owner for a name on the hub."""
+    origins = {component.get("checkpoint", ""): None for _, component in _components(config)}  # each once, in order
+    return [place for place in origins if _ON_THE_HUB.fullmatch(place)]
 
 
 def _parts(config: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from transformers import AutoConfig, PreTrainedConfig
-from transformers.configuration_utils import SubConfigSpec
 
 from .catalog import Catalog, Offer
 from .content import checked
@@ -161,16 +160,6 @@ def _quantization(content: Mapping[str, Any]) -> dict[str, Any]:
     return {key: checked(kind, content[key], f"{where}.{key}") for key, kind in _QUANTIZATION.items() if key in content}
 
 
-class _AnyLanguageModel(SubConfigSpec):
-    """A nested configuration of any model type; absent in an empty configuration."""
-
-    def __init__(self) -> None:
-        super().__init__(AutoConfig, model_type="", optional=True)
-
-    def default_config_fields(self) -> dict[str, Any]:
-        return {}
-
-
 class TinyLlavaConfig(PreTrainedConfig):
     """Configuration of a `TinyLlavaForConditionalGeneration`.
 
@@ -190,7 +179,7 @@ class TinyLlavaConfig(PreTrainedConfig):
         "item_features",
         "item_rows",
     ]
-    sub_configs_defaults = {"text_config": _AnyLanguageModel()}  # noqa: RUF012
+    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012
 
     text_config: dict | PreTrainedConfig | None = None
     llm: dict | None = None
@@ -205,6 +194,8 @@ class TinyLlavaConfig(PreTrainedConfig):
     tie_word_embeddings: bool | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
+        if isinstance(self.text_config, Mapping):
+            self.text_config = AutoConfig.for_model(**self.text_config)
         super().__post_init__(**kwargs)
         if self.tie_word_embeddings is None:
             self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))

@@ -159,6 +159,13 @@ class Plan:
         """Whether samples share rows: attention must then be kept within each, by `position_ids`, not by the mask."""
         return len(self.samples) > len(self.input_ids)
 
+    def without_items(self, labels: Tensor) -> Tensor:
+        """The labels (B, T) of this batch, IGNORE_INDEX where an item stands."""
+        labels = labels.clone()
+        for rows in self.item_rows.values():
+            labels.view(-1)[rows] = IGNORE_INDEX
+        return labels
+
     @property
     def target_sides(self) -> Tensor | None:
         """(n, K), the side ids at the positions behind the target rows: they are learned, too."""

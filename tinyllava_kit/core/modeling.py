@@ -30,6 +30,7 @@ from transformers.modeling_outputs import ModelOutput
 from transformers.utils import can_return_tuple
 from typing_extensions import NotRequired, TypedDict
 
+from .backbone import Backbone
 from .catalog import Catalog
 from .checkpoint import check_index, check_loaded, find_file, open_tensors
 from .configuration import TinyLlavaConfig
@@ -66,6 +67,7 @@ class TinyLlavaOutput(ModelOutput):
 
     loss: () mean cross-entropy over the target tokens, where labels were given.
     logits: (B, T, V); None while training with labels, where only the rows with a target are computed.
+    last_hidden_state: (B, T, D), where neither logits nor a loss was asked for, see `base_model`.
     side_logits: of models with sides, the logits of each for the position behind, (B, T, its size), where `logits` are.
     target_losses: (n,) float32 without a graph, the cross-entropy at each of ``plan.target_rows``, of all ids there.
     target_logits: (n, V), those rows, in the same order, where they were asked for.
@@ -77,6 +79,7 @@ class TinyLlavaOutput(ModelOutput):
 
     loss: Tensor | None = None
     logits: Tensor | None = None
+    last_hidden_state: Tensor | None = None
     side_logits: tuple[Tensor, ...] | None = None
     target_losses: Tensor | None = None
     target_logits: Tensor | None = None
@@ -281,6 +284,11 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
         self.language_model.set_output_embeddings(new_embeddings)
 
+    @property
+    def base_model(self) -> Any:
+        """As in transformers, the model without its head: ``base_model(**batch).last_hidden_state``."""
+        return Backbone(self)
+
     def get_decoder(self) -> nn.Module:
         return self.language_model.get_decoder()
 
@@ -455,8 +463,8 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
             logits_to_keep: as in transformers, the last so many positions, or an index.
             num_items_in_batch: the number of target tokens of the whole step, over which the loss is averaged; with
                 `targets`, perhaps that of each group.
-            skip_logits: compute the head only where a label is, and return no logits. Default: while training
-                with labels and a plan.
+            skip_logits: compute the head only where a label is, and return no logits; without labels, the final
+                hidden states. Default: while training with labels and a plan.
             return_target_logits: with `skip_logits`, return the logits of those rows.
             kwargs: for the LLM; and ``shift_labels`` (B, T), what each position predicts, where labels are of the
                 whole sequence and the batch is a part of it; not with a plan.
@@ -506,6 +514,10 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         target_rows = None if plan is None else plan.target_rows
         if skip_logits is None:
             skip_logits = self.training and labels is not None and target_rows is not None
+        if skip_logits and labels is None:
+            hidden, output = self._hidden(inputs, shape)  # (B, T, D)
+            output.last_hidden_state = hidden
+            return output
         groups = targets if labels is not None and target_rows is not None else None
         if self.extension is not None or groups is not None:
             embeds = inputs_embeds.view(*shape, -1)

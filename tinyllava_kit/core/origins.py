@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,14 @@ def origin(place: str) -> str:
 
 
 def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration as it is saved: each ``checkpoint`` and ``_name_or_path`` in it is an `origin`."""
+    """A configuration as it is saved: each ``checkpoint`` and ``_name_or_path`` in it is an `origin`, and of a relative
+    path that is there its last name, so that what has an owner is on the hub."""
     return {key: _cleaned(key, value) for key, value in config.items()}
 
 
 def _cleaned(key: str, value: Any) -> Any:
     if key in ("checkpoint", "_name_or_path") and isinstance(value, str):
-        return origin(value)
+        return Path(value).name if "/" in value and os.path.exists(value) and origin(value) == value else origin(value)
     return without_places(value) if isinstance(value, Mapping) else value
 
 

@@ -69,7 +69,15 @@ class Encoded:
 
 
 class Batch(BatchFeature):
-    """What the model takes: ``model(**batch)``, ``model.generate(**batch)``."""
+    """What the model takes: ``model(**batch)``, ``model.generate(**batch)``.
+
+    Labels that a collator makes of ``input_ids`` and sets are of text: where an item stands, nothing is learned.
+    """
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name == "labels" and isinstance(value, Tensor) and isinstance(self.data.get("plan"), Plan):
+            value = self.data["plan"].without_items(value)
+        super().__setitem__(name, value)
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
         """Moves every tensor and the plan; a dtype is given to floating-point tensors only."""

@@ -19,6 +19,7 @@ from .specs import ModalitySpec
 _ACCEPTED: dict[str, tuple[Any, ...]] = {
     "return_tensors": ("pt", None),
     "padding": (True, False, "longest", "do_not_pad", None),
+    "pad_to_multiple_of": (None,),
     "truncation": (True, False, "longest_first", "do_not_truncate", None),
     "add_special_tokens": (True, False, None),
     "return_attention_mask": (True, None),

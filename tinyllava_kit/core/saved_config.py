@@ -39,7 +39,7 @@ def described(kind: type[PreTrainedConfig], content: Any, where: str) -> dict[st
     for key, value in content.items():
         if key == "model_type" or any(each in key for each in _LEADING_AWAY):
             continue
-        if key in kind.sub_configs_defaults and value is not None:
+        if key in kind.sub_configs and value is not None:
             kept[key] = _nested(kind, key, value, f"{where}.{key}")
         elif key in declared or key in _ROPE:
             kept[key] = checked(_ROPE[key], value, f"{where}.{key}") if key in _ROPE else value
@@ -84,11 +84,11 @@ def kind_of(content: Any, where: str) -> type[PreTrainedConfig]:
 
 def _nested(kind: type[PreTrainedConfig], key: str, value: Any, where: str) -> dict[str, Any]:
     """A configuration inside another one; with the type that it names where any may stand there."""
-    own = kind.sub_configs_defaults[key].config_class
+    own = kind.sub_configs[key]
     value = checked(dict[str, Any], value, where)
     if isinstance(own, type) and issubclass(own, PreTrainedConfig):
         return {**described(own, value, where), "model_type": own.model_type}
-    found = kind_of({"model_type": kind.sub_configs_defaults[key].model_type, **value}, where)
+    found = kind_of(value, where)
     return {**described(found, value, where), "model_type": found.model_type}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -12,6 +13,13 @@ from transformers import TrainingArguments
 from ..core.errors import KitError
 from .checkpoints import KEPT
 from .recipe import Stage
+
+# Its name in transformers 5.23, or else its older one, which that warns of.
+_CHECKPOINTING = next(
+    each.name
+    for each in fields(TrainingArguments)
+    if each.name in ("activation_checkpointing", "gradient_checkpointing")
+)
 
 
 def training_arguments(
@@ -37,7 +45,7 @@ def training_arguments(
         lr_scheduler_type=stage.schedule,
         max_grad_norm=stage.max_grad_norm,
         bf16=_has_bf16() if stage.bf16 == "auto" else stage.bf16,
-        activation_checkpointing=stage.gradient_checkpointing,
+        **{_CHECKPOINTING: stage.gradient_checkpointing},
         logging_steps=stage.logging_steps,
         save_steps=stage.save_steps,
         save_total_limit=KEPT,
