@@ -6,7 +6,6 @@ round their inputs anywhere; in training mode both multiply the dequantized weig
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +30,7 @@ from tinyllava_kit.checkpoints.quantization import (
     stored_bytes,
     table_of,
 )
-from tinyllava_kit.core import modeling
+from tinyllava_kit.core import extras, modeling
 from tinyllava_kit.core.checkpoint import read_pretrained
 from tinyllava_kit.core.parts import named_parts
 from tinyllava_kit.core.replaced import save_together
@@ -322,7 +321,7 @@ def test_a_quantized_model_is_not_quantized_again(source: Path, tmp_path: Path, 
 
 
 def test_without_bitsandbytes_the_line_says_how_to_get_it(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(KitError, match=r"needs bitsandbytes; pip install 'tinyllava-kit\[quantize\]'"):
         NF4.config(None)
 

@@ -54,7 +54,7 @@ def test_ggufs_are_written_and_read_back(place):
     done = tinyllava("export", "model", "--to", "gguf", "--dtype", "float16", "-o", "gguf", cwd=place)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["model.gguf", "mmproj.gguf", "note", "note"]
+    assert [line.split(":")[0] for line in lines] == ["model.gguf", "mmproj.gguf", *["note"] * 4]
     assert all("float16; read back, all equal to the model's" in line for line in lines[:2])
     assert {file.name for file in (place / "gguf").iterdir()} == {"model.gguf", "mmproj.gguf"}
     llm = AutoModelForCausalLM.from_pretrained(place / "gguf", gguf_file="model.gguf", dtype=torch.float32)

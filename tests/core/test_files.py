@@ -79,7 +79,7 @@ def test_a_number_of_layers_from_a_file_is_bounded_while_they_are_built(tmp_path
         found.pop("layer_types", None)
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(
-        KitError, match=r"makes more than 2000 modules and weights; check|num_hidden_layers: expected at most"
+        KitError, match=r"makes more than 2000 modules and weights; check|expected (at most|less than or equal)"
     ):
         load_pretrained(folder)
 
@@ -132,7 +132,7 @@ def test_a_recipe_has_no_end_out_of_sight(tmp_path, key, value):
     (stage["data"] if key == "repeat" else stage)[key] = value
     file = tmp_path / "r.yaml"
     file.write_text(yaml.safe_dump({"model": "m", "output": "o", "stages": [stage]}))
-    with pytest.raises(KitError, match=rf"{key}.*less than or equal"):
+    with pytest.raises(KitError, match=rf"{key}.*less than or equal|a number that is not finite"):
         Recipe.from_yaml(file)
 
 
@@ -146,11 +146,10 @@ def test_weights_that_make_an_endless_epoch_are_refused():
     [
         ("a: &a [x, x, x, x, x, x, x, x, x, x]\n"
          + "".join(f"{n}: &{n} [{', '.join([f'*{m}'] * 10)}]\n" for m, n in zip("abcdefgh", "bcdefghi", strict=True)),
-         "holds more than 100000 values"),
-        ("a: &a [*a]", "holds more than 100000 values"),
-        ("a: " + "[" * 20_000, "too deep|not YAML"),
-        ("a: 2001-99-99", "not YAML"),
-        ("a: " + "9" * 5000, "not YAML"),
+         "more than 100,000 values"),
+        ("a: &a [*a]", "an alias of what it stands in"),
+        ("a: " + "[" * 20_000, "more than 50 levels deep"),
+        ("a: " + "9" * 5000, "a number that cannot be read"),
     ],
 )  # fmt: skip
 def test_yaml_without_an_end_is_one_line(tmp_path, text, message):

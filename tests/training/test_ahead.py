@@ -29,7 +29,7 @@ def recipe_of(place, **second):
 MISTAKES = {
     "part": ({"train": {"connector.imag": "full"}}, r"stage 'second': train\.connector\.imag: .* 'connector\.image'"),
     "file": ({"data": "row.json"}, r"stage 'second': cannot read data '.*row\.json': no such file; .* 'rows\.json'"),
-    "pattern": ({"data": "rows-*.json"}, r"stage 'second': .*rows-\*\.json: there is no file"),
+    "pattern": ({"data": "rows-*.json"}, r"stage 'second': 'rows-\*\.json': there is no file"),
 }
 
 

@@ -79,12 +79,12 @@ def check(
     if template is not None:
         processor = processor.with_template(template)
     config = processor.config
-    if (directory / GENERATION_FILE).is_file():
-        settings = read_generation(directory / GENERATION_FILE)
-        check_ids(settings, config.get_text_config().vocab_size, str(directory / GENERATION_FILE))
     tensors = open_weights(directory)
     with torch.device("meta"):
         model = TinyLlavaForConditionalGeneration(config, catalog=catalog)
+    if (directory / GENERATION_FILE).is_file():
+        settings = read_generation(directory / GENERATION_FILE)
+        check_ids(settings, config.get_text_config().vocab_size, str(directory / GENERATION_FILE))
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     notes: tuple[str, ...] = ()
     if (quantized := getattr(config, "quantization_config", None)) is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from .errors import KitError
+from .errors import KitError, shown
 from .files import open_file
 from .paths import meant
 from .printable import one_line
@@ -36,7 +36,7 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         advice = meant(str(path), files=True) if isinstance(error, FileNotFoundError) else ""
         said = f"{getattr(error, 'strerror', None) or error}; {advice}".removesuffix("; ")
-        raise KitError(f"cannot read {str(path)!r}: {said}") from error
+        raise KitError(f"cannot read {shown(str(path))}: {said}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         at = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tinyllava_kit.core.errors import KitError, near
+from tinyllava_kit_cli.output import say
 
 
 def _commands(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[object]:
@@ -30,4 +31,4 @@ def command(ctx: click.Context, words: tuple[str, ...]) -> None:
             raise KitError(f"{shown.command_path!r} has no command {word!r}; {near(word, group.list_commands(shown))}")
         shown = click.Context(found, info_name=word, parent=shown)
         shown.help_option_names = ctx.help_option_names
-    click.echo(shown.get_help())
+    say(shown.get_help())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -64,7 +65,7 @@ def test_a_model_that_hears_as_well_is_refused(target):
 
 def test_a_template_without_jinja_is_said():
     model, processor = golden(CLIP)
-    processor.template = object()
+    processor.template = SimpleNamespace(jinja=lambda: None)
     assert llava.notes(model, processor) == ["its chat template has no form in jinja and is not written"]
     assert any("chat template" in note for note in load_target("gguf").notes(model, processor))
 

@@ -107,8 +107,9 @@ def _names(checkpoint: str) -> tuple[str, str]:
 
 def _part(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The configuration of one of the two towers."""
-    both = checked(dict[str, dict[str, Any]], config.get("vision_config"), "tower's config.vision_config")
-    return {"vision_config": both.get(name, {}), "layer": config.get("layer"), "select": config.get("select")}
+    both = checked(dict[str, Any], config.get("vision_config"), "tower's config.vision_config")
+    vision = checked(dict[str, Any], both.get(name, {}), f"tower's config.vision_config.{name}")
+    return {"vision_config": vision, "layer": config.get("layer"), "select": config.get("select")}
 
 
 def _check_pair(clip: ClipTower, dinov2: Dinov2Tower) -> None:
