@@ -33,8 +33,8 @@ test-transformers: install
 test-lmms:
 	$(PYTHON) -m venv $(LMMS)
 	$(LMMS)/bin/python -m pip install --quiet -c constraints.txt torch torchvision
-	$(LMMS)/bin/python -m pip install --quiet -e . pytest datasets -e ./plugins/vision_clip -e ./plugins/llm_tinyllama \
-		-e './plugins/eval_lmms[lmms-eval]'
+	$(LMMS)/bin/python -m pip install --quiet -c constraints.txt -e . pytest datasets -e ./plugins/vision_clip \
+		-e ./plugins/llm_tinyllama -e './plugins/eval_lmms[lmms-eval]'
 	rm -rf $(LMMS)/lib/python3*/site-packages/tests
 	OMP_NUM_THREADS=1 $(LMMS)/bin/python -m pytest -q plugins/eval_lmms/tests
 
