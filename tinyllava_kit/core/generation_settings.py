@@ -7,7 +7,7 @@ kind of output) are not read: they belong to a call of `generate`, where somebod
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from transformers import GenerationConfig
@@ -18,22 +18,22 @@ from .reading import read_mapping, reading
 
 GENERATION_FILE = "generation_config.json"
 
-_Ids = Size | list[Size] | None
-_Share = Annotated[float, Field(ge=0, le=1)] | None
-_Number = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)] | None
-_Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None
-_Length = Size | None
+_Ids = Size | list[Size]
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Number = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+_Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+_Length = Size
 
 _READ: dict[str, Any] = {
-    "bos_token_id": Size | None,
+    "bos_token_id": Size,
     "eos_token_id": _Ids,
-    "pad_token_id": Annotated[int, Field(ge=-1, le=2**31)] | None,  # -1 in old checkpoints: none
+    "pad_token_id": Annotated[int, Field(ge=-1, le=2**31)],  # -1 in old checkpoints: none
     "max_length": _Length,
     "max_new_tokens": _Length,
     "min_length": _Length,
     "min_new_tokens": _Length,
-    "do_sample": bool | None,
-    "temperature": Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] | None,
+    "do_sample": bool,
+    "temperature": Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)],
     "top_k": _Length,
     "top_p": _Share,
     "min_p": _Share,
@@ -42,14 +42,14 @@ _READ: dict[str, Any] = {
     "epsilon_cutoff": _Share,
     "eta_cutoff": _Share,
     "repetition_penalty": _Positive,
-    "no_repeat_ngram_size": Annotated[int, Field(ge=0, le=1000)] | None,
+    "no_repeat_ngram_size": Annotated[int, Field(ge=0, le=1000)],
     "length_penalty": _Number,
-    "num_beams": Annotated[int, Field(ge=1, le=64)] | None,
-    "early_stopping": bool | None,
-    "suppress_tokens": list[Size] | None,
-    "begin_suppress_tokens": list[Size] | None,
-    "bad_words_ids": list[list[Size]] | None,
-    "use_cache": bool | None,
+    "num_beams": Annotated[int, Field(ge=1, le=64)],
+    "early_stopping": bool | Literal["never"],
+    "suppress_tokens": list[Size],
+    "begin_suppress_tokens": list[Size],
+    "bad_words_ids": list[list[Size]],
+    "use_cache": bool,
     "_from_model_config": bool,
     "transformers_version": str,
 }
@@ -74,7 +74,8 @@ def taken(content: dict[str, Any], where: str) -> GenerationConfig:
     Raises:
         KitError: a setting of another type, or settings that contradict each other.
     """
-    known = {key: checked(kind, content[key], f"{where}: {key}") for key, kind in _READ.items() if key in content}
+    given = {key: kind for key, kind in _READ.items() if content.get(key) is not None}  # null: not set
+    known = {key: checked(kind, content[key], f"{where}: {key}") for key, kind in given.items()}
     if known.get("pad_token_id") == -1:
         known["pad_token_id"] = None
     if known.get("temperature") == 0:  # greedy, in other programs' words
