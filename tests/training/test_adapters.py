@@ -89,7 +89,7 @@ def test_the_command_keeps_the_history_and_says_what_it_leaves(place):
         (lambda folder: shutil.rmtree(folder / "adapters"), "holds no adapters"),
         (lambda folder: (folder / "adapters" / "llm").rename(folder / "adapters" / "lm"), "the model has no part 'lm'"),
         (lambda folder: (folder / "adapters/llm/adapter_model.safetensors").write_bytes(b"no"), "does not fit"),
-        (lambda folder: (folder / "adapters/llm/adapter_config.json").write_text("{"), "does not fit"),
+        (lambda folder: (folder / "adapters/llm/adapter_config.json").write_text("{"), "not JSON"),
         (
             lambda folder: shutil.copytree(
                 folder / "adapters/tower.image", folder / "adapters/llm", dirs_exist_ok=True

@@ -187,6 +187,7 @@ def test_idle_items_run_the_tower_though_it_is_frozen(place):
     calls = []
     model.towers["image"].register_forward_hook(lambda *_: calls.append(1))
     batch = WithIdleItems(Collator(processor), idle_items(dataset))([dataset[2]])
+    model.train()
     with torch.no_grad():
         model(**batch)
     assert calls == [1]

@@ -173,7 +173,7 @@ def test_a_missing_file_is_named_before_training(place):
     rows[-2]["image"] = "images/gone.png"
     rows[-2]["conversations"][0]["value"] = "<image>"
     (place / "gone.json").write_text(json.dumps(rows))
-    with pytest.raises(KitError, match=r"gone\.json\[4\] 'row-4': no image file '.*gone\.png'"):
+    with pytest.raises(KitError, match=r"gone\.json\[4\] 'row-4': image '.*gone\.png' is no file"):
         train(place, "gone", data=str(place / "gone.json"), max_steps=1)
     assert not (place / "gone" / "s").exists()
 

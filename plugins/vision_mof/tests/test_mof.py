@@ -266,7 +266,7 @@ def test_the_two_in_the_other_order_are_refused(clip, dinov2) -> None:
 
 
 def test_a_missing_directory_is_named(clip) -> None:
-    with pytest.raises(KitError, match=r"^no checkpoint directory './gone'; give a hub name"):
+    with pytest.raises(KitError, match=r"^no checkpoint directory './gone'; give an existing one, or a hub name"):
         MofTower.read_config(f"{clip}+./gone")
 
 
