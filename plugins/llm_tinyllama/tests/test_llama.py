@@ -101,7 +101,9 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
 def test_a_missing_directory_is_one_line_that_names_it(tmp_path):
     missing = str(tmp_path / "nowhere")
     for read in (LlamaLanguageModel.read_config, LlamaLanguageModel.read_tokenizer):
-        with pytest.raises(KitError, match=r"^no checkpoint directory '.*nowhere'; give an existing one, or a hub name"):
+        with pytest.raises(
+            KitError, match=r"^no checkpoint directory '.*nowhere'; give an existing one, or a hub name"
+        ):
             read(missing)
 
 
