@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
@@ -17,7 +18,7 @@ from click.shell_completion import CompletionItem
 from tinyllava_kit import KitError, __version__
 from tinyllava_kit.core.catalog import Catalog, Offer
 from tinyllava_kit.core.discovery import discover
-from tinyllava_kit.core.errors import MissingPluginError, near
+from tinyllava_kit.core.errors import MissingPluginError, near, shown
 from tinyllava_kit.core.printable import one_line
 from tinyllava_kit.core.specs import load
 from tinyllava_kit_cli.completion import VARIABLE
@@ -97,6 +98,10 @@ class Commands(click.Group):
             raise RuntimeError(f"a file has ended too early: {error}") from error
         except KitError as error:
             raise UserError(str(error)) from error
+        except OSError as error:  # what asks whether a path is there raises it, too
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            raise UserError(f"no file has a name as long as {shown(error.filename)}; give a shorter one") from error
 
 
 @contextmanager

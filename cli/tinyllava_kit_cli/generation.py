@@ -87,12 +87,19 @@ def answer_length(whose: str = "Of the answer") -> Decorator:
     )
 
 
+def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and value != value:  # no number is in no range, and in all of them for click
+        raise click.BadParameter("nan is no number", ctx, param)
+    return value
+
+
 def sampling(command: Any) -> Any:
     """``--temperature`` and ``--seed``, for `sampled`."""
     command = click.option("--seed", default=0, show_default=True, help="Of the sampling.")(command)
     return click.option(
         "--temperature",
-        type=click.FloatRange(min=0, min_open=True),
+        type=click.FloatRange(min=0, min_open=True, max=1e6),
+        callback=_finite,
         help="Sample at this temperature; greedy when not given.",
     )(command)
 

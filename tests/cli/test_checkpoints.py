@@ -87,3 +87,27 @@ def test_the_template_of_a_model_of_this_kit_can_be_another(model, capfd) -> Non
         app.main(["load-check", str(model), "--template", "llama"])
     assert ended.value.code in (0, None)
     assert "chat template: llama\n" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("what", ["gone", "a link to nowhere", "a folder"])
+def test_a_model_without_a_vocabulary_is_one_line(model, what, capfd) -> None:
+    file = model / "tokenizer.json"
+    file.unlink()
+    if what == "a link to nowhere":
+        file.symlink_to("nowhere")
+    if what == "a folder":
+        file.mkdir()
+    assert "has no vocabulary: expected a tokenizer.json" in refused(capfd, "load-check", model)
+
+
+@pytest.mark.parametrize(
+    "words", [("ask", "NAME", "q"), ("load-check", "NAME"), ("assemble", "--llm", "llama:NAME", "-o", "out")]
+)
+def test_a_name_longer_than_any_file_has_is_one_line(words, capfd) -> None:
+    for name in ("x" * 300, "/a" * 3000):
+        assert len(refused(capfd, *(word.replace("NAME", name) for word in words))) < 700
+
+
+def test_a_temperature_that_is_no_number_is_one_line(model, capfd) -> None:
+    for value in ("nan", "inf", "0", "-1"):
+        assert "--temperature" in refused(capfd, "ask", model, "what?", "--temperature", value)

@@ -150,6 +150,7 @@ def test_weights_that_make_an_endless_epoch_are_refused():
         ("a: &a [*a]", "an alias of what it stands in"),
         ("a: " + "[" * 20_000, "more than 50 levels deep"),
         ("a: " + "9" * 5000, "a number that cannot be read"),
+        ('a: "b\\0"', "a text that holds a NUL"),
     ],
 )  # fmt: skip
 def test_yaml_without_an_end_is_one_line(tmp_path, text, message):

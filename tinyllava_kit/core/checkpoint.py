@@ -87,7 +87,13 @@ def read_tokenizer(checkpoint: str, **kwargs: Any) -> Any:
         for key, kind in _TOKENIZER.items():
             if settings.get(key) is not None:
                 checked(kind, settings[key], f"{file}: {key}")
-    return read_pretrained(AutoTokenizer, checkpoint, **kwargs)
+    tokenizer = read_pretrained(AutoTokenizer, checkpoint, **kwargs)
+    if tokenizer.get_vocab().keys() <= tokenizer.get_added_vocab().keys():  # transformers makes one of settings alone
+        raise KitError(
+            f"{checkpoint!r} has no vocabulary: expected a tokenizer.json, or the files of the LLM's own tokenizer; "
+            "download it again"
+        )
+    return tokenizer
 
 
 def find_file(checkpoint: str, name: str, **hub: Any) -> Path | None:

@@ -27,7 +27,7 @@ _Length = Size
 _READ: dict[str, Any] = {
     "bos_token_id": Size,
     "eos_token_id": _Ids,
-    "pad_token_id": Annotated[int, Field(ge=-1, le=2**31)],  # -1 in old checkpoints: none
+    "pad_token_id": Size,
     "max_length": _Length,
     "max_new_tokens": _Length,
     "min_length": _Length,
@@ -53,6 +53,10 @@ _READ: dict[str, Any] = {
     "_from_model_config": bool,
     "transformers_version": str,
 }
+_MAY_BE_MINUS_ONE = ("bos_token_id", "eos_token_id", "pad_token_id", "top_k")
+# What has no effect on greedy answers, and on those without beams: published files have it all the same.
+_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")
+_BEAMS = ("early_stopping", "length_penalty")
 # Ids that are looked up, and must be there.
 _LOOKED_UP = ("suppress_tokens", "begin_suppress_tokens", "bad_words_ids")
 
@@ -74,14 +78,18 @@ def taken(content: dict[str, Any], where: str) -> GenerationConfig:
     Raises:
         KitError: a setting of another type, or settings that contradict each other.
     """
-    given = {key: kind for key, kind in _READ.items() if content.get(key) is not None}  # null: not set
+    given = {key: kind for key, kind in _READ.items() if not _is_unset(key, content.get(key))}
     known = {key: checked(kind, content[key], f"{where}: {key}") for key, kind in given.items()}
-    if known.get("pad_token_id") == -1:
-        known["pad_token_id"] = None
-    if known.get("temperature") == 0:  # greedy, in other programs' words
-        known.update(do_sample=False, temperature=None)
+    samples = known.get("do_sample") is True and known.get("temperature") != 0
+    ignored = () if samples else ("do_sample", *_SAMPLING)
+    ignored += () if known.get("num_beams", 1) > 1 else _BEAMS
     with reading(where):
-        return GenerationConfig.from_dict(known)
+        return GenerationConfig.from_dict({key: value for key, value in known.items() if key not in ignored})
+
+
+def _is_unset(key: str, value: Any) -> bool:
+    """Null, an empty list, and -1 where programs write it for none."""
+    return value is None or value == [] or (key in _MAY_BE_MINUS_ONE and value == -1)
 
 
 def check_ids(settings: GenerationConfig, vocabulary: int, where: str) -> None:

@@ -88,6 +88,12 @@ class _Loader(yaml.SafeLoader):
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def construct_text(self, node: yaml.ScalarNode) -> str:
+        text = str(self.construct_scalar(node))
+        if "\0" in text:
+            raise _problem("a text that holds a NUL", node)
+        return text
+
     def construct_int(self, node: yaml.ScalarNode) -> int:
         try:
             number: int = self.construct_yaml_int(node)
@@ -132,9 +138,9 @@ def _problem(what: str, node: yaml.Node) -> _Refused:
 _Loader.yaml_constructors = {
     "tag:yaml.org,2002:map": _Loader.construct_yaml_map,
     "tag:yaml.org,2002:seq": _Loader.construct_yaml_seq,
-    _TEXT: _Loader.construct_yaml_str,
+    _TEXT: _Loader.construct_text,
     "tag:yaml.org,2002:null": _Loader.construct_yaml_null,
-    "tag:yaml.org,2002:timestamp": _Loader.construct_yaml_str,
+    "tag:yaml.org,2002:timestamp": _Loader.construct_text,
     "tag:yaml.org,2002:int": _Loader.construct_int,
     "tag:yaml.org,2002:float": _Loader.construct_float,
     "tag:yaml.org,2002:bool": _Loader.construct_truth,
