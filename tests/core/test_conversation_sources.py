@@ -140,3 +140,36 @@ def test_a_name_is_no_content(name):
 @pytest.mark.parametrize("source", ["https://x.org/a.png", "file:///a.png", "s3://b/a", "data:,x", TEXT, b"x", None])
 def test_what_is_no_name_is_not(source):
     assert not is_name(source)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"video": "x.mp4", "messages": user("<video>what?")},
+            "has 'video' and <video>, which the model does not read",
+        ),
+        (
+            {
+                "videos": ["x.mp4"],
+                "conversations": [{"from": "human", "value": "<video>?"}, {"from": "gpt", "value": "a"}],
+            },
+            "has 'videos' and <video>",
+        ),
+        ({"messages": user({"type": "text", "text": "x", "image": "a"})}, "a part of type 'text' has 'image', too"),
+        ({"messages": user({"type": "image", "image": "a", "url": "b"})}, "names 2 sources; give each a part"),
+        ({"images": ["a"], "messages": user({"type": "image", "index": "0"})}, "index '0'; the row names 1 image"),
+        ({"images": ["a"], "messages": user({"type": "image", "index": 5})}, "index 5; the row names 1 image"),
+        ({"images": ["a"], "messages": user({"type": "image", "index": True})}, "index True; the row names 1 image"),
+    ],
+)
+def test_no_item_is_left_out_without_a_word(row, message):
+    with pytest.raises(KitError, match=message):
+        from_row(row, MODALITIES, name="f[3]")
+
+
+def test_columns_that_are_no_items_and_absent_keys_are_left_alone():
+    row = {"source": "coco", "split": ["a"], "images": ["a"], "messages": user({"type": "image", "index": 0.0}, "x")}
+    assert said(row) == ("\0x", [("image", "a")])
+    text = {"type": "text", "text": "x", "image": None, "index": None}
+    assert said({"images": ["a"], "messages": user(PICTURE, text)}) == ("\0x", [("image", "a")])

@@ -110,6 +110,7 @@ def from_row(
         if column in row and as_list(row[column]):
             reads = ", ".join(modalities) or "text only"
             raise KitError(f"{name}: has {column!r}, which the model does not read; it reads {reads}")
+    _check_other_columns(row, modalities, name)
     turns = _Turns(_columns(row, modalities, name), modalities, name)
     if "messages" in row:
         return turns.of_messages(row["messages"])
@@ -170,12 +171,19 @@ class _Turns:
             raise KitError(f"{where}: content is {shown(content)}; expected a text, or a list of texts and parts")
         kind = part.get("type", "text")
         if kind == "text":
+            beside = [key for key in self.types if not absent(part.get(key))]
+            if beside:
+                raise KitError(
+                    f"{where}: a part of type 'text' has {beside[0]!r}, too; give the item a part of its own"
+                )
             return self._text(part.get("text"), where, self.columns)
         modality = self.types.get(kind) if isinstance(kind, str) else None
         if modality is None:
             raise KitError(f"{where}: part of type {shown(kind)}; {near(str(kind), ['text', *self.modalities])}")
         text = None if absent(part.get("text")) else clean(part["text"], where)
         given = [part[key] for key in part_keys(modality) if not absent(part.get(key)) and part[key] != ""]
+        if len(given) > 1:
+            raise KitError(f"{where}: a part of type {kind!r} names {len(given)} sources; give each a part of its own")
         if given:
             self.items.append(Item(modality, decoded(given[0], where), text, self.name))
         elif modality in self.columns:
@@ -202,8 +210,10 @@ class _Turns:
         given = self.columns.get(modality, [])
         number = self.asked.get(modality, 0)
         self.asked[modality] = number + 1
-        if isinstance(index, int) and 0 <= index < len(given):
-            number = index
+        if not absent(index):
+            if isinstance(index, bool) or index not in range(len(given)):
+                raise KitError(f"{where}: index {shown(index)}; the row names {len(given)} {modality} source(s)")
+            number = int(index)
         self.unused.get(modality, set()).discard(number)
         source = given[number] if number < len(given) else None  # counted, and refused with the whole row
         self.items.append(Item(modality, decoded(source, where), text, self.name))
@@ -218,6 +228,22 @@ class _Turns:
                     f"source(s); give one for each"
                 )
         return Conversation(tuple(turns), tuple(self.items), self.name)
+
+
+def _check_other_columns(row: Mapping[str, Any], modalities: Mapping[str, ModalitySpec], name: str) -> None:
+    """
+    Raises:
+        KitError: the text has a placeholder for another column of the row, items of which would be left out.
+    """
+    said = row.get("messages", row.get("conversations"))
+    others = {column: column.removesuffix("s") for column in row if isinstance(column, str)}
+    known = columns_of(modalities)
+    for column, kind in others.items():
+        if column in known or not isinstance(row[column], (str, list)) or not kind.isidentifier():
+            continue
+        if f"<{kind}>" in str(said) and column not in ("messages", "conversations", "id"):
+            reads = ", ".join(modalities) or "text only"
+            raise KitError(f"{name}: has {column!r} and <{kind}>, which the model does not read; it reads {reads}")
 
 
 def _columns(row: Mapping[str, Any], modalities: Collection[str], name: str) -> dict[str, list[Any]]:
