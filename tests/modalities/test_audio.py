@@ -553,3 +553,13 @@ def test_a_sound_as_text_is_the_sound(tmp_path):
     for source in (text, f"data:audio/wav;base64,{text}", {"bytes": text, "path": None}, {"data": text}):
         np.testing.assert_array_equal(read(source).samples, read(raw).samples)
         assert len(AudioModality().outline(source).samples) == len(PCM)
+
+
+def test_a_streamed_flac_is_refused_for_what_it_is() -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.sin(np.arange(16000) / 9) * 0.3, 16000, format="FLAC")
+    raw = file.getvalue()
+    raw = raw[:21] + bytes([raw[21] & 0xF0]) + b"\0\0\0\0" + raw[26:]  # no number of samples
+    for call in (AudioModality().read, AudioModality().outline):
+        with pytest.raises(KitError, match="was streamed: its header has no length; save it again"):
+            call(raw)

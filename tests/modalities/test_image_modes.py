@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import os
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -182,3 +184,37 @@ def test_a_picture_as_text_is_the_picture():
     ):
         assert np.array_equal(values(source), THREE)
         assert ImageModality().outline(source).size == (WIDTH, HEIGHT)
+
+
+def _png(bits: int, colours: int, row: bytes, width: int, transparent: bytes = b"") -> bytes:
+    """A PNG of one row, written by hand: PIL writes no such depths."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, 1, bits, colours, 0, 0, 0))
+    clear = chunk(b"tRNS", transparent) if transparent else b""
+    return b"\x89PNG\r\n\x1a\n" + head + clear + chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("bits", "row", "width", "levels"),
+    [
+        (1, b"\x50", 4, [0, 1, 0, 1]),
+        (2, b"\x1b", 4, [0, 1, 2, 3]),
+        (4, b"\x07\xf0", 4, [0, 7, 15, 0]),
+        (8, b"\7\xff", 2, [7, 255]),
+    ],
+)
+def test_a_transparent_grey_is_that_of_the_files_own_depth(bits, row, width, levels):
+    for clear in levels:
+        picture = ImageModality().read(_png(bits, 0, row, width, struct.pack(">H", clear)))
+        expected = [255 if level == clear else round(level * 255 / (2**bits - 1)) for level in levels]
+        assert [picture.getpixel((x, 0)) for x in range(width)] == [(value,) * 3 for value in expected]
+
+
+def test_a_transparent_colour_of_16_bits_is_refused():
+    colour = b"\x80\x01\x40\0\x20\0"
+    assert ImageModality().read(_png(16, 2, colour, 1)).getpixel((0, 0)) == (128, 64, 32)
+    with pytest.raises(KitError, match="16 bits a channel and a transparent colour"):
+        ImageModality().read(_png(16, 2, colour, 1, colour))

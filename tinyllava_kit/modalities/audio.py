@@ -25,6 +25,7 @@ MAX_CHANNELS = 8
 MIN_MARKER_SECONDS = 1.0
 MAX_SECONDS = 2 * 60 * 60  # a small file can decode to days of silence
 MAX_BYTES = 256 << 20  # of a file's samples, mixed to one channel of float32: 23 minutes at 48 kHz, 70 at 16 kHz
+_NO_LENGTH = 1 << 62  # frames of a file whose header has none, as libsndfile counts them
 RATES_HZ = (1_000, 768_000)
 MAX_DRAWN = 2_000  # pieces of a waveform in a drawing, each from its lowest to its highest sample
 
@@ -211,6 +212,8 @@ def _sound(file: BinaryIO, name: str) -> Iterator[Any]:
     with _decoding(name) as soundfile, soundfile.SoundFile(whole(file, name)) as sound:
         _rate(sound.samplerate, name)
         _check_channels(sound.channels, name)
+        if sound.frames >= _NO_LENGTH:
+            raise KitError(f"{shown(name)} was streamed: its header has no length; save it again as a file")
         _check_length(sound.frames, sound.samplerate, name)
         yield sound
 

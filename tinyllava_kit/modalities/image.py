@@ -40,6 +40,7 @@ TILE_GRIDS = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
 
 _PNG_SIGNATURE, _PNG_CHECKSUM = 8, 4  # bytes
 
+_GREY_STEPS = {"L;2": 85, "L;4": 17}  # between levels of grey of 2 and 4 bits, in 8 bits
 _SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -129,6 +130,7 @@ class ImageModality(Modality):
             KitError: missing, damaged, too large, of a format or mode that cannot be read; names the file.
         """
         with _opened(source) as (image, name):
+            _scale_transparent_value(image, name)
             image.load()
             return _to_rgb(_upright(image), name)
 
@@ -423,6 +425,26 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         white = Image.new("RGBA", picture.size, "white")
         return Image.alpha_composite(white, picture).convert("RGB")
     return image.convert("RGB")
+
+
+def _scale_transparent_value(image: Image.Image, name: str) -> None:
+    """A PNG writes its transparent value at the file's depth; PIL compares it with values that it has scaled to 8 bits.
+
+    Raises:
+        KitError: a colour of 16 bits a channel, whose lower halves PIL drops.
+    """
+    clear = image.info.get("transparency")
+    if image.format != "PNG" or clear is None or not image.tile:
+        return
+    stored = image.tile[0][3]
+    stored = stored if isinstance(stored, str) else stored[0]
+    if stored in _GREY_STEPS and isinstance(clear, int):
+        image.info["transparency"] = clear * _GREY_STEPS[stored]
+    if stored == "RGB;16B":
+        raise KitError(
+            f"image {name} has 16 bits a channel and a transparent colour, which cannot be told from its neighbours; "
+            "save it with 8 bits a channel, or with an alpha channel"
+        )
 
 
 def _from_sixteen_bits(image: Image.Image, name: str) -> Image.Image:
