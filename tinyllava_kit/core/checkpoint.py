@@ -26,6 +26,7 @@ INDEX = "model.safetensors.index.json"
 
 # Settings of a tokenizer by which it would open files, and where; transformers itself says where the others are.
 _TOKENIZER: dict[str, Any] = {
+    "model_max_length": int | float,
     "init_inputs": Annotated[list[Any], Field(max_length=0)],
     "fast_tokenizer_files": list[Annotated[str, Field(pattern=r"^tokenizer[0-9.]*\.json$")]],
     "tokenizer_class": str,
