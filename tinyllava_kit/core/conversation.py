@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from .absence import absent, present
@@ -110,8 +111,7 @@ def from_row(
         if column in row and as_list(row[column]):
             reads = ", ".join(modalities) or "text only"
             raise KitError(f"{name}: has {column!r}, which the model does not read; it reads {reads}")
-    _check_other_columns(row, modalities, name)
-    turns = _Turns(_columns(row, modalities, name), modalities, name)
+    turns = _Turns(_columns(row, modalities, name), modalities, name, _other_marks(row, modalities))
     if "messages" in row:
         return turns.of_messages(row["messages"])
     if "conversations" not in row:
@@ -138,8 +138,14 @@ def check_text(text: Any, where: str) -> str:
 class _Turns:
     """The turns of one conversation, and the items in them: those that parts give, and those of columns, in order."""
 
-    def __init__(self, columns: Mapping[str, list[Any]], modalities: Mapping[str, ModalitySpec], name: str) -> None:
-        self.columns, self.modalities, self.name = columns, modalities, name
+    def __init__(
+        self,
+        columns: Mapping[str, list[Any]],
+        modalities: Mapping[str, ModalitySpec],
+        name: str,
+        other_marks: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.columns, self.modalities, self.name, self.other_marks = columns, modalities, name, other_marks
         self.asked: dict[str, int] = dict.fromkeys(columns, 0)  # how many items of a column the text takes
         self.unused = {modality: set(range(len(given))) for modality, given in columns.items()}
         self.types = part_types(modalities)
@@ -198,8 +204,13 @@ class _Turns:
     def _text(self, text: Any, where: str, modalities: Collection[str]) -> str:
         """A text whose placeholders of these modalities stand for items of the columns."""
         placeholders = {self.modalities[modality].token.placeholder: modality for modality in modalities}
-        pieces = []
-        for piece in split_placeholders(clean(text, where), placeholders):
+        text, pieces = clean(text, where), []
+        for mark in self.other_marks:
+            if mark in text:
+                reads = ", ".join(self.modalities) or "text only"
+                what = f"has {self.other_marks[mark]!r} and {mark}, which the model does not read"
+                raise KitError(f"{self.name}: {what}; it reads {reads}")
+        for piece in split_placeholders(text, placeholders):
             if piece in placeholders:
                 self._take(placeholders[piece], where)
             pieces.append(ITEM if piece in placeholders else piece)
@@ -230,20 +241,11 @@ class _Turns:
         return Conversation(tuple(turns), tuple(self.items), self.name)
 
 
-def _check_other_columns(row: Mapping[str, Any], modalities: Mapping[str, ModalitySpec], name: str) -> None:
-    """
-    Raises:
-        KitError: the text has a placeholder for another column of the row, items of which would be left out.
-    """
-    said = row.get("messages", row.get("conversations"))
-    others = {column: column.removesuffix("s") for column in row if isinstance(column, str)}
-    known = columns_of(modalities)
-    for column, kind in others.items():
-        if column in known or not isinstance(row[column], (str, list)) or not kind.isidentifier():
-            continue
-        if f"<{kind}>" in str(said) and column not in ("messages", "conversations", "id"):
-            reads = ", ".join(modalities) or "text only"
-            raise KitError(f"{name}: has {column!r} and <{kind}>, which the model does not read; it reads {reads}")
+def _other_marks(row: Mapping[str, Any], modalities: Collection[str]) -> dict[str, str]:
+    """``<NAME>`` -> the column of that name, or its plural, which holds items of no modality here."""
+    known = {*columns_of(modalities), "messages", "conversations", "id"}
+    others = [column for column in row if column not in known and isinstance(row[column], (str, list))]
+    return {f"<{column.removesuffix('s')}>": column for column in others}
 
 
 def _columns(row: Mapping[str, Any], modalities: Collection[str], name: str) -> dict[str, list[Any]]:
