@@ -13,6 +13,7 @@ from ..core.conversation import ITEM, Conversation
 from ..core.disk import write_file, write_json
 from ..core.errors import KitError
 from ..core.modeling import TinyLlavaForConditionalGeneration
+from ..core.origins import said_of
 from ..core.processing import TinyLlavaProcessor
 from ..core.saving import whole_directory
 from ..inference.answering import answer
@@ -69,5 +70,5 @@ def _said(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcesso
     try:
         (said,) = answer(model.eval(), processor, [asked], max_new_tokens=SHOWN_TOKENS)
     except KitError as error:
-        return f"({error})"
+        return f"({said_of(conversation.name, str(error))})"
     return said
