@@ -42,7 +42,7 @@ from .errors import FusionError, KitError
 from .extension import Extension, SideWriter, mean_of_groups, picking
 from .foreign import open_if_foreign
 from .fusion import MadeItems, MadeSpan, Plan, TextSpan, check_features, check_inputs, fuse, gather_rows
-from .generation import PromptText, TextOnly, apart, check_cache, check_way, prompt_text
+from .generation import PromptText, TextOnly, apart, check_cache, check_cache_kind, check_way, prompt_text
 from .generation_settings import GENERATION_FILE, check_ids, read_generation
 from .grammar import NO_ID, TEXT, FollowGrammar, grammar_of
 from .interfaces import Connector, Features, LanguageModel, Tower
@@ -741,7 +741,8 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         self._keep_order(kwargs, ids, force, forbid)
         self._write_sides(kwargs, forbid, sides)
         has_items = plan is not None and bool(plan.item_rows or plan.side_ids is not None or "inputs_embeds" in kwargs)
-        check_way(self._settings(kwargs), kwargs, has_items=has_items)
+        check_way(settings := self._settings(kwargs), kwargs, has_items=has_items)
+        check_cache_kind(settings, self.device)
         if has_items:
             if "inputs_embeds" not in signature(self.prepare_inputs_for_generation).parameters:
                 raise KitError("prompt and prefix tuning cannot be answered with where there are items; LoRA can")

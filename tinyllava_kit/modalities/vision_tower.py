@@ -15,13 +15,13 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import Tensor
 from transformers import AutoConfig, BaseImageProcessor, PreTrainedConfig, PreTrainedModel
 from typing_extensions import NotRequired, TypedDict
 
 from tinyllava_kit.core.checkpoint import check_model_type, load_state, read_pretrained, without_reports
-from tinyllava_kit.core.content import MOST_LAYERS, Finite, Size, checked
+from tinyllava_kit.core.content import MOST_LAYERS, Finite, Size, Whole, checked
 from tinyllava_kit.core.errors import KitError, near
 from tinyllava_kit.core.interfaces import Features, Grid, Tower
 from tinyllava_kit.core.reading import reading
@@ -33,8 +33,17 @@ _NOT_ARCHITECTURE = ("transformers_version", "dtype", "architectures")
 
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_Side = Annotated[int, Field(ge=1, le=2**14)]
-_Colour = tuple[Finite, Finite, Finite]
+_Side = Annotated[Whole, Field(ge=1, le=2**14)]
+
+
+def _of_all(value: Any) -> Any:
+    """A number for all colours as one for each."""
+    if isinstance(value, (int, float)):
+        return (value,) * 3
+    return tuple(value) if isinstance(value, list) else value
+
+
+_Colour = Annotated[tuple[Finite, Finite, Finite], BeforeValidator(_of_all)]
 
 
 class Picture(TypedDict, total=False):
@@ -51,7 +60,7 @@ class Picture(TypedDict, total=False):
     rescale_factor: Finite | None
     do_normalize: bool | None
     image_mean: _Colour | None
-    image_std: tuple[_Positive, _Positive, _Positive] | None
+    image_std: Annotated[tuple[_Positive, _Positive, _Positive], BeforeValidator(_of_all)] | None
     do_pad: bool | None
 
 
