@@ -264,3 +264,25 @@ def test_a_parquet_row_is_bounded_and_long_ones_are_read_one_by_one(tmp_path, mo
     monkeypatch.setattr(shards, "MAX_SAMPLE", 2000)
     with pytest.raises(KitError, match=r"a\.parquet': its rows are of 30\d\d bytes, a row may have"):
         read_rows(path)
+
+
+def test_a_long_value_that_many_rows_share_is_not_unpacked_for_many_at_once(tmp_path, monkeypatch):
+    path, long = tmp_path / "a.parquet", "x" * 100_000
+    pyarrow.parquet.write_table(pyarrow.table({"messages": [long] * 70}), path, compression="zstd")
+    assert path.stat().st_size < 5000
+    table = pyarrow.parquet.ParquetFile(path).metadata.row_group(0).column(0)
+    assert table.has_dictionary_page
+    assert table.total_uncompressed_size < 300_000
+    monkeypatch.setattr(shards, "MAX_SAMPLE", 1_000_000)
+    sizes = [batch.num_rows for batch in batches_of(path)]
+    assert sum(sizes) == 70
+    assert max(sizes) <= 10
+    assert read_rows(path) == [{"messages": long}] * 70
+    monkeypatch.setattr(shards, "MAX_SAMPLE", 50_000)
+    with pytest.raises(KitError, match=r"a\.parquet': its rows are of 1\d{5} bytes"):
+        read_rows(path)
+
+
+def batches_of(path):
+    with pyarrow.parquet.ParquetFile(path) as file:
+        yield from file.iter_batches(batch_size=shards._rows_at_once(path, file.metadata))

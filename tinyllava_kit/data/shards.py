@@ -118,10 +118,16 @@ def _rows_at_once(path: Path, metadata: Any) -> int:
                 f"{shown(path)}: {packed} bytes of it unpack to {size}, more than {MAX_GROUP >> 20} MiB and more than "
                 f"{_MOST_PACKED} times as many; write it anew with smaller row groups"
             )
-        largest = max(largest, size // max(group.num_rows, 1))
+        largest = max(largest, size // max(group.num_rows, 1), *map(_repeated, columns))
     if largest > MAX_SAMPLE:
         raise KitError(f"{shown(path)}: its rows are of {largest} bytes, a row may have {MAX_SAMPLE >> 20} MiB")
     return max(1, min(_ROWS_AT_ONCE, MAX_SAMPLE // largest))
+
+
+def _repeated(column: Any) -> int:
+    """Bytes that each row may have of a column that is packed very well: one value, written once for all of them."""
+    size = column.total_uncompressed_size
+    return size if column.has_dictionary_page and size > _MOST_PACKED * column.total_compressed_size else 0
 
 
 def tar_rows(path: Path) -> Iterator[dict[str, Any]]:
