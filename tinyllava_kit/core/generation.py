@@ -22,6 +22,7 @@ from transformers.generation import (
     SequenceBiasLogitsProcessor,
 )
 
+from .cache_name import CACHE
 from .errors import FusionError, KitError
 from .fusion import Plan
 from .grammar import NO_ID
@@ -76,8 +77,8 @@ def check_cache(cache: Any, plan: Plan) -> None:
     length = plan.input_ids.shape[1]
     if held >= length > 0:
         raise FusionError(
-            f"past_key_values hold {held} positions, and the plan lays out {length}: something must be new; give the "
-            "batch of the whole conversation, what was answered among it, or leave past_key_values out"
+            f"{CACHE}: {held} positions are held, and the plan lays out {length}: something must be new; give the "
+            f"batch of the whole conversation, what was answered among it, or leave {CACHE} out"
         )
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, MimiModel
 
+from tinyllava_kit.core.cache_name import CACHE
 from tinyllava_kit.core.decoders import IdStream
 from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.modalities.audio import AudioModality, Waveform
@@ -112,7 +113,7 @@ class _Blocks(IdStream):
         num_latents = codes.shape[-1] * self.per_frame
         frames = self.frames.before(self.decoder.codec.quantizer.decode(codes))  # (1, D, before + F)
         latents = self.upsample(frames)[..., -num_latents:]  # (1, D, L)
-        hidden = self.transformer(latents.transpose(1, 2), past_key_values=self.cache, use_cache=True)
+        hidden = self.transformer(latents.transpose(1, 2), use_cache=True, **{CACHE: self.cache})
         latents = self.latents.before(hidden.last_hidden_state.transpose(1, 2))  # (1, D, before + L)
         return self.seanet(latents)[0, 0, -codes.shape[-1] * self.decoder.hop :]
 
