@@ -15,7 +15,9 @@ datasets = pytest.importorskip("datasets")
 
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning"),  # trl's own default
+    pytest.mark.filterwarnings(
+        "ignore:`(is_)?gradient_checkpointing(_enable|_disable)?` is deprecated:FutureWarning"
+    ),  # trl
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 ASKED = ["what?", "and what is it, then?", "a", "is it?"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .files import check_directory, open_file
+from .paths import refuse_mistyped
 
 
 def open_if_foreign(path: str | os.PathLike[str], **how: Any) -> Any:
@@ -18,8 +19,11 @@ def open_if_foreign(path: str | os.PathLike[str], **how: Any) -> Any:
     and a hub name.
 
     Raises:
-        KitError: of no layout that is read, or damaged, or with a pipe, a socket or a device among its files.
+        KitError: of no layout that is read, or damaged, or with a pipe, a socket or a device among its files; or no
+            directory, and no name that a hub may know, or nearly that of one that is here.
     """
+    if not Path(path).expanduser().exists():
+        refuse_mistyped(str(path), "model directory", with_org=True)
     check_directory(path)
     try:
         with open_file(Path(path) / "config.json") as file:
