@@ -156,6 +156,24 @@ def test_padding_of_plain_ids_is_no_text_either(made):
     assert model.generate(padded, attention_mask=mask, **options)[0, 5:].tolist() == alone.tolist()
 
 
+@pytest.mark.parametrize("options", [{}, {"no_repeat_ngram_size": 1}, {"repetition_penalty": 3.0, "num_beams": 2}])
+def test_a_mask_that_is_not_given_is_that_of_the_padding(made, options):
+    """The padding is what the model would say: a penalty of it would be seen."""
+    model, _, _ = made
+    short, long = torch.tensor([[11, 12, 13]]), torch.tensor([[24, 25, 21, 22, 23]])
+    pad = model.generate(short, **GREEDY)[0, 3].item()
+    padded = torch.cat([torch.nn.functional.pad(short, (2, 0), value=pad), long])
+    options = {**GREEDY, **options, "pad_token_id": pad}
+    alone = [model.generate(each, **options)[0, each.shape[1] :] for each in (short, long)]
+    with_mask = model.generate(padded, attention_mask=(padded != pad).long(), **options)
+    got = model.generate(padded, **options)
+    assert got.tolist() == with_mask.tolist()
+    for row, expected in zip(got[:, 5:].tolist(), alone, strict=True):
+        assert row == expected.tolist()
+    plain = model.language_model.generate(padded, **{**GREEDY, "pad_token_id": pad})
+    assert model.generate(input_ids=padded, **{**GREEDY, "pad_token_id": pad}).tolist() == plain.tolist()
+
+
 def test_the_score_of_the_end_is_its_logit_where_the_prompt_does_not_hold_it(made, asked):
     model, processor, _ = made
     end = next(i for i in range(3, 320) if not any((processor([c])["input_ids"] == i).any() for c in asked))

@@ -54,7 +54,7 @@ from .fusion import (
     join_batches,
     plan_of_types,
 )
-from .generation import PromptText, TextOnly, apart, check_cache, check_way, prompt_text
+from .generation import PromptText, TextOnly, apart, check_cache, check_way, prompt_text, text_by_mask
 from .generation_settings import GENERATION_FILE, check_ids, read_generation
 from .grammar import NO_ID, TEXT, FollowGrammar, grammar_of
 from .interfaces import Connector, Features, LanguageModel, Tower
@@ -771,7 +771,7 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
                 raise KitError("prompt and prefix tuning cannot be answered with where there are items; LoRA can")
             if kwargs.get("inputs_embeds") is None:
                 kwargs["inputs_embeds"] = self.embed(ids, items, plan)  # (B, T, D)
-        if text := prompt_text(ids, plan, kwargs.get("attention_mask")):
+        if text := prompt_text(ids, plan):
             kwargs["logits_processor"] = [*text, *(kwargs.get("logits_processor") or ())]
         return super().generate(inputs, **kwargs)
 
@@ -796,11 +796,19 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         return {name: value for name, value in options.items() if name not in ("position_ids", "labels", "targets")}
 
     def _get_logits_processor(
-        self, *args: Any, encoder_input_ids: Tensor | None = None, logits_processor: Any = None, **kwargs: Any
+        self,
+        *args: Any,
+        encoder_input_ids: Tensor | None = None,
+        logits_processor: Any = None,
+        model_kwargs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
     ) -> LogitsProcessorList:
         """As in transformers, but what of the prompt is no text is hidden from all of them."""
-        build = partial(super()._get_logits_processor, *args, logits_processor=logits_processor, **kwargs)
-        text = next((each.ids for each in logits_processor or () if isinstance(each, PromptText)), None)
+        kwargs |= {"logits_processor": logits_processor, "model_kwargs": model_kwargs}
+        build = partial(super()._get_logits_processor, *args, **kwargs)
+        inferred = text_by_mask(encoder_input_ids, (model_kwargs or {}).get("attention_mask"))
+        given = next((each.ids for each in logits_processor or () if isinstance(each, PromptText)), None)
+        text = inferred if given is None else given
         if text is None:
             return build(encoder_input_ids=encoder_input_ids)
         num_ids = self.config.text_config.vocab_size if self.extension is None else self.extension.grammar.size
