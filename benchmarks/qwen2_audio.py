@@ -26,8 +26,9 @@ from transformers import Qwen2AudioConfig
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.models.qwen2_audio import modeling_qwen2_audio as qwen2_audio
 
-from tinyllava_kit.core.fusion import ItemSpan, Plan, TextSpan, fuse, gather_rows, plan
-from tinyllava_kit.core.memory import give_back
+from tinyllava_kit.core.fusion import fuse, gather_rows
+from tinyllava_kit.core.plan import ItemSpan, Plan, TextSpan, plan
+from tinyllava_kit.model.memory import give_back
 
 from .clock import Work, one_thread, ratios
 from .figure import Figure

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinyllava_kit.core.extras import need
+from tinyllava_kit.plugin.extras import need
 from tinyllava_kit_cli.completion import directories, item_words
 from tinyllava_kit_cli.generation import answer_length, load_to_run, placed, placement
 from tinyllava_kit_cli.items import ItemsCommand, items_of

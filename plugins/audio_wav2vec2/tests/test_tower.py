@@ -17,10 +17,9 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from tinyllava_kit.core.discovery import discover
-from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.core.specs import load
-from tinyllava_kit.modalities.audio import Waveform
+from tinyllava_kit import KitError, discover
+from tinyllava_kit.components import Waveform
+from tinyllava_kit.specs import load
 
 KINDS = [(kind, norm) for kind in ("wav2vec2", "hubert", "wavlm") for norm in ("group", "layer")]
 LENGTHS = (3_217, 8_003, 400)  # samples: one frame, and neither a multiple of the hop

@@ -11,10 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers.audio_utils import mel_filter_bank
 
-from tinyllava_kit.core.content import Count, arguments
-from tinyllava_kit.core.interfaces import Preprocessor
-from tinyllava_kit.modalities.audio import Waveform
-from tinyllava_kit.modalities.resampling import num_resampled, resample
+from tinyllava_kit.components import Waveform, num_resampled, resample
+from tinyllava_kit.files import Count, arguments
+from tinyllava_kit.interfaces import Preprocessor
 
 MAX_HZ = 8000.0  # where Whisper's mel filters end, at any rate
 

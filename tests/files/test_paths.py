@@ -1,0 +1,104 @@
+"""Directories that a user may have mistyped are told before a hub is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+
+from tinyllava_kit.errors import KitError
+from tinyllava_kit.files.paths import could_be_on_a_hub, meant, refuse_mistyped
+from tinyllava_kit.pretrained.checkpoint import looks_local, read_pretrained
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the stages of a run, a checkpoint and a recipe."""
+    for name in ("my-runs/connector", "my-runs/together", "smollm2-135m-instruct"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "recipe.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "may"),
+    [
+        ("gpt2", True),
+        ("org/name", True),
+        ("org/name-1.5_b", True),
+        ("a/b/c", False),
+        ("./name", False),
+        ("../name", False),
+        ("~/name", False),
+        ("/name", False),
+        ("org/", False),
+        ("org/name/", False),
+        ("two words", False),
+        ("name:latest", False),
+        ("org/na--me", False),
+        ("org/na..me", False),
+        ("org/name.git", False),
+        ("-name", False),
+        ("", False),
+        ("ö/name", False),
+        ("n" * 97, False),
+        ("org\\name", False),
+    ],
+)
+def test_what_a_hub_may_know(name: str, may: bool) -> None:
+    assert could_be_on_a_hub(name) == may
+    assert looks_local(name) == (not may)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("my-runs/conector", "did you mean 'my-runs/connector'?"),
+        ("my-run/conector", "did you mean 'my-runs/connector'?"),
+        ("my-run/connector", "did you mean 'my-runs/connector'?"),
+        ("./my-runs/conector", "did you mean 'my-runs/connector'?"),
+        ("my_runs", "did you mean 'my-runs'?"),
+        ("smollm2-135m-instruct/", ""),  # it is there
+        ("recipe.yml", ""),  # no directory
+        ("elsewhere/connector", ""),
+        ("", ""),
+    ],
+)
+def test_what_is_meant_is_found_part_by_part(name: str, said: str) -> None:
+    assert meant(name) == said
+
+
+def test_a_whole_path_is_meant_as_one(place: Path) -> None:
+    assert meant(str(place / "my-run" / "togeter")) == f"did you mean {str(place / 'my-runs' / 'together')!r}?"
+    assert meant("recipe.yml", files=True) == "did you mean 'recipe.yaml'?"
+    assert meant("my-runs/../recpe.yaml", files=True) == "did you mean 'my-runs/../recipe.yaml'?"
+
+
+def test_what_is_nearly_here_is_refused_and_what_a_hub_may_know_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KitError, match=r"no checkpoint 'smolm2-135m-instruct'; did you mean 'smollm2-135m-instruct'\?"):
+        refuse_mistyped("smolm2-135m-instruct", "checkpoint")
+    with pytest.raises(
+        KitError, match=r"no model 'my-runs/conector'; did you mean 'my-runs/connector'\? \(the hub's of"
+    ):
+        refuse_mistyped("my-runs/conector", "model")
+    with pytest.raises(KitError, match="no model 'a/b/c'; give an existing one, or a hub name"):
+        refuse_mistyped("a/b/c", "model")
+    with pytest.raises(KitError, match="no model 'gpt2'; give an existing one, or a hub name"):
+        refuse_mistyped("gpt2", "model", with_org=True)
+    refuse_mistyped("openai/clip-vit-base-patch16", "checkpoint")
+    refuse_mistyped("gpt2", "checkpoint")
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda name, file: f"cache/{name}/{file}")
+    refuse_mistyped("my-runs/conector", "model")  # downloaded, so it is meant
+
+
+@pytest.mark.parametrize("name", ["my-runs/conector", "nowhere/at/all", "two words", "~/nowhere"])
+def test_no_loader_is_called_for_a_name_that_is_mistyped(name: str) -> None:
+    class Loader:
+        @staticmethod
+        def from_pretrained(*args, **kwargs):
+            pytest.fail("the loader was called")
+
+    with pytest.raises(KitError, match="no checkpoint directory"):
+        read_pretrained(Loader, name)
