@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from tinyllava_kit import Assembly, KitError, assemble, discover
-from tinyllava_kit.core.cache_name import CACHE
+from tinyllava_kit.interfaces import CACHE
 from tinyllava_kit.specs import load
 
 GOLDEN = Path(__file__).parents[3] / "tests" / "golden"

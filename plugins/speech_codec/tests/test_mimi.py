@@ -11,7 +11,7 @@ from transformers import MimiConfig, MimiModel
 from tests import toys
 from tinyllava_kit import Assembly, KitError, TinyLlavaForConditionalGeneration, assemble
 from tinyllava_kit.components import AudioModality
-from tinyllava_kit.core.cache_name import CACHE
+from tinyllava_kit.interfaces import CACHE
 
 from .conftest import sound
 

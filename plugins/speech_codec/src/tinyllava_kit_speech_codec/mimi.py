@@ -16,8 +16,7 @@ from transformers import DynamicCache, MimiModel
 
 from tinyllava_kit import KitError
 from tinyllava_kit.components import AudioModality, Waveform
-from tinyllava_kit.core.cache_name import CACHE
-from tinyllava_kit.interfaces import IdStream
+from tinyllava_kit.interfaces import CACHE, IdStream
 
 from .frames import FrameCodec
 
