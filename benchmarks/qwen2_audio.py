@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Qwen2AudioConfig
+from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.models.qwen2_audio import modeling_qwen2_audio as qwen2_audio
 
 from tinyllava_kit.core.fusion import fuse, gather_rows
@@ -167,4 +168,4 @@ def _around_stubs(table: Tensor, features: Tensor, sound: int) -> qwen2_audio.Qw
 
 
 def _given(inputs_embeds: Tensor, **_: Any) -> Any:
-    return SimpleNamespace(last_hidden_state=inputs_embeds, past_key_values=None, hidden_states=None, attentions=None)
+    return BaseModelOutputWithPast(last_hidden_state=inputs_embeds)

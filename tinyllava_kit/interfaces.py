@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .core.cache_name import CACHE as CACHE
 from .core.conversation import ITEM as ITEM
 from .core.conversation import Conversation as Conversation
 from .core.conversation import Item as Item

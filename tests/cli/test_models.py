@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import tinyllava_kit
 from tests.fakes import FakeSite, offering
 from tinyllava_kit.errors import KitError
 from tinyllava_kit_cli import app
@@ -137,6 +138,28 @@ def test_a_recipe_that_is_mistyped_gets_the_near_one(place: Path) -> None:
     (place / "recipe.yaml").touch()
     done = CliRunner().invoke(app.cli, ["train", "recpe.yaml"])
     assert done.stderr == "error: cannot read 'recpe.yaml': No such file or directory; did you mean 'recipe.yaml'?\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("smal", "did you mean 'small'?"), ("speaking", "give an existing one, or a hub name (org/name)")],
+)
+@pytest.mark.parametrize("command", [["train"], ["data", "check"]], ids=" ".join)
+def test_a_recipes_model_is_no_hubs_where_its_name_could_not_be(
+    place: Path, command: list[str], name: str, advice: str
+) -> None:
+    (place / "rows.json").write_text("[]")
+    stage = "  - {name: one, data: rows.json, max_steps: 1, train: {llm: full}}\n"
+    (place / "recipe.yaml").write_text(f"model: {name}\noutput: o\nstages:\n{stage}")
+    done = CliRunner().invoke(app.cli, [*command, "recipe.yaml"])
+    assert done.exit_code == 2, done.output
+    assert done.stderr == f"error: no model directory {name!r}; {advice}\n"
+
+
+@pytest.mark.parametrize("name", ["TinyLlavaProcessor", "TinyLlavaForConditionalGeneration"])
+def test_the_public_classes_ask_no_hub_for_it_either(place: Path, name: str) -> None:
+    with pytest.raises(KitError, match=r"^no model directory 'smal'; did you mean 'small'\?$"):
+        getattr(tinyllava_kit, name).from_pretrained("smal")
 
 
 def test_the_packages_of_a_strangers_modality_are_asked_for(site: FakeSite) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from click.testing import CliRunner
 
@@ -37,6 +39,30 @@ def test_the_answer_is_printed_and_the_page_written(place, monkeypatch):
     asked = CliRunner().invoke(app.cli, ["ask", "model", *words[:-2]])
     assert done.stdout == asked.stdout
     assert done.stderr.count("wrote ") == 3
+
+
+def test_what_the_page_tells_is_one_json_object(place, monkeypatch):
+    words = ["--image", "0.png", "--item", "image=1.png", "same?", "--max-new-tokens", "3"]
+    done = show(*words, "-o", "told", "--json", place=place, monkeypatch=monkeypatch)
+    told = json.loads(done.stdout)
+    assert list(told) == ["model", "question", "items", "answer", "tokens", "words", "files"]
+    assert told["items"] == [{"modality": "image", "file": "0.png"}, {"modality": "image", "file": "1.png"}]
+    asked = CliRunner().invoke(app.cli, ["ask", "model", *words, "--json"])
+    assert {name: told[name] for name in ("model", "question", "items", "answer")} == {
+        name: each for name, each in json.loads(asked.stdout).items() if name != "written"
+    }
+    assert len(told["tokens"]) == 3
+    for token in told["tokens"]:  # a greedy answer: none was likelier
+        assert token["probability"] == max(each["probability"] for each in token["likeliest"])
+        assert token["text"] in [each["text"] for each in token["likeliest"]]
+    assert all(word["text"] for word in told["words"])
+    for word in told["words"]:
+        *_, last = shares = word["attention"].values()
+        assert len(word["attention"]["items"]) == 2
+        assert sum(word["attention"]["items"]) + sum([*shares][1:]) == pytest.approx(1, abs=1e-4)
+        assert last >= 0
+    assert all((place / file).is_file() for file in told["files"])
+    assert told["files"][0] == "told/index.html"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from transformers import DynamicCache, LogitsProcessor
 
 from tests import toys
 from tinyllava_kit import KitError
+from tinyllava_kit.core.cache_name import CACHE
 from tinyllava_kit.core.conversation import Item
 from tinyllava_kit.core.plan import IGNORE_INDEX, plan
 from tinyllava_kit.errors import FusionError
@@ -154,6 +155,24 @@ def test_padding_of_plain_ids_is_no_text_either(made):
     padded, mask = torch.tensor([[2, 2, 11, 12, 13]]), torch.tensor([[0, 0, 1, 1, 1]])
     options = {**GREEDY, "no_repeat_ngram_size": 1}
     assert model.generate(padded, attention_mask=mask, **options)[0, 5:].tolist() == alone.tolist()
+
+
+@pytest.mark.parametrize("options", [{}, {"no_repeat_ngram_size": 1}, {"repetition_penalty": 3.0, "num_beams": 2}])
+def test_a_mask_that_is_not_given_is_that_of_the_padding(made, options):
+    """The padding is what the model would say: a penalty of it would be seen."""
+    model, _, _ = made
+    short, long = torch.tensor([[11, 12, 13]]), torch.tensor([[24, 25, 21, 22, 23]])
+    pad = model.generate(short, **GREEDY)[0, 3].item()
+    padded = torch.cat([torch.nn.functional.pad(short, (2, 0), value=pad), long])
+    options = {**GREEDY, **options, "pad_token_id": pad}
+    alone = [model.generate(each, **options)[0, each.shape[1] :] for each in (short, long)]
+    with_mask = model.generate(padded, attention_mask=(padded != pad).long(), **options)
+    got = model.generate(padded, **options)
+    assert got.tolist() == with_mask.tolist()
+    for row, expected in zip(got[:, 5:].tolist(), alone, strict=True):
+        assert row == expected.tolist()
+    plain = model.language_model.generate(padded, **{**GREEDY, "pad_token_id": pad})
+    assert model.generate(input_ids=padded, **{**GREEDY, "pad_token_id": pad}).tolist() == plain.tolist()
 
 
 def test_the_score_of_the_end_is_its_logit_where_the_prompt_does_not_hold_it(made, asked):
@@ -336,12 +355,38 @@ def test_a_cache_goes_on_with_a_longer_plan_and_not_with_its_own(made):
     asked = [{"role": "user", "content": [pictures[0], "what?"]}]
     cache = DynamicCache(config=model.config.text_config)
     batch = processor(asked)
-    model.generate(**batch, **GREEDY, past_key_values=cache)
-    with pytest.raises(FusionError, match=r"past_key_values hold \d+ positions, and the plan lays out \d+"):
-        model.generate(**batch, **GREEDY, past_key_values=cache)
+    model.generate(**batch, **GREEDY, **{CACHE: cache})
+    with pytest.raises(FusionError, match=rf"{CACHE}: \d+ positions are held, and the plan lays out \d+"):
+        model.generate(**batch, **GREEDY, **{CACHE: cache})
     cache.crop(-NEW)
-    again = model.generate(**batch, **GREEDY, past_key_values=cache)
+    again = model.generate(**batch, **GREEDY, **{CACHE: cache})
     assert torch.equal(again, model.generate(**batch, **GREEDY))
+
+
+@pytest.mark.parametrize("name", ["past_key_values", "cache"])
+def test_a_cache_is_taken_under_each_name_that_transformers_has_had_for_it(made, name):
+    model, processor, pictures = made
+    batch = processor([[{"role": "user", "content": [pictures[0], "what?"]}]])
+    with torch.no_grad():
+        start = model(**batch, use_cache=True)
+        written = start.logits[:, -1:].argmax(-1)  # (1, 1)
+        got = model(input_ids=written, use_cache=True, **{name: start[CACHE]})
+        held = got[CACHE].get_seq_length()
+        embeds = model.embed(batch["input_ids"], batch["items"], batch["plan"])
+        whole = torch.cat([embeds, model.get_input_embeddings()(written)], 1)
+        expected = model.language_model(inputs_embeds=whole).logits[:, -1:]
+    assert held == whole.shape[1]
+    assert torch.allclose(got.logits, expected, atol=1e-5)
+
+
+def test_outputs_as_a_tuple_are_in_the_order_of_transformers(made):
+    model, processor, pictures = made
+    batch = processor([[{"role": "user", "content": [pictures[0], "what?"]}]])
+    with torch.no_grad():
+        logits, cache = model(**batch, use_cache=True, return_dict=False)
+        hidden, _ = model.base_model(**batch, use_cache=True, return_dict=False)
+    assert cache.get_seq_length() == logits.shape[1]
+    assert torch.allclose(model.get_output_embeddings()(hidden), logits)
 
 
 def of_peft(test):
@@ -383,7 +428,7 @@ def test_a_prefix_is_learned_in_front_of_the_picture(made):
     with torch.no_grad():
         got = tuned(**batch)
         embeds = model.embed(batch["input_ids"], batch["items"], batch["plan"])
-        logits = model.language_model(inputs_embeds=embeds, past_key_values=tuned.get_prompt(1)).logits
+        logits = model.language_model(inputs_embeds=embeds, **{CACHE: tuned.get_prompt(1)}).logits
     expected = torch.nn.functional.cross_entropy(logits[0, :-1], batch["labels"][0, 1:])
     assert torch.allclose(got.loss, expected, atol=1e-5)
 

@@ -254,6 +254,12 @@ def test_pipelines_answer_as_generate_does(made, task):
     assert torch.equal(said["generated_token_ids"], answers[0])
     (said,) = pipe(text=several[0], generate_kwargs=how)
     assert said["generated_text"][-1]["role"] == "assistant"
+    with pytest.raises(KitError, match=r"padded on the left; .*pipe.tokenizer.padding_side = 'left'"):
+        pipe(text=several, batch_size=2, generate_kwargs=how)
+    pipe.tokenizer.padding_side = "left"
+    said = pipe(text=several, batch_size=2, **ids)
+    for (mine,), answer in zip(said, answers, strict=True):
+        assert torch.equal(mine["generated_token_ids"][-len(answer) :], answer)
 
 
 def test_a_collator_that_makes_labels_of_the_ids_teaches_text_alone(made):

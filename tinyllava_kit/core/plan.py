@@ -162,6 +162,13 @@ class Plan:
             labels.view(-1)[rows] = IGNORE_INDEX
         return labels
 
+    def types(self, modalities: Sequence[str]) -> Tensor:
+        """(B, T) int64, transformers' `mm_token_type_ids`: n where an item of the n-th modality stands, 0 elsewhere."""
+        types = torch.zeros_like(self.input_ids)
+        for modality, rows in self.item_rows.items():
+            types.view(-1)[rows] = 1 + modalities.index(modality)
+        return types
+
     @property
     def target_sides(self) -> Tensor | None:
         """(n, K), the side ids at the positions behind the target rows: they are learned, too."""
@@ -355,7 +362,7 @@ def _lay_out(
         text_rows=_where(flat == _TEXT),
         pad_rows=_where(flat == _PAD),
         item_rows={m: _where(flat == code) for m, code in codes.items() if (flat == code).any()},
-        ragged=_ragged(items),
+        ragged=ragged_rows(items),
         target_rows=_where(targets.ravel()) if labelled else None,
         target_samples=torch.from_numpy(numbers[targets]) if labelled else None,
         side_ids=torch.from_numpy(sides) if num_sides else None,
@@ -381,7 +388,7 @@ def _place_samples(lengths: Sequence[int], packs: Sequence[int], padding_side: s
     return placed
 
 
-def _ragged(items: list[PlannedItem]) -> dict[str, tuple[Tensor, Tensor]]:
+def ragged_rows(items: Sequence[PlannedItem]) -> dict[str, tuple[Tensor, Tensor]]:
     """For a modality whose items differ in length: which item and which of its features each row is."""
     counts: dict[str, list[int]] = {}
     for item in items:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache
 
+from ..core.cache_name import CACHE
 from ..core.plan import IGNORE_INDEX, ItemSpan, Sample, TextSpan
 from ..errors import KitError
 from ..model.modeling import TinyLlavaForConditionalGeneration
@@ -112,7 +113,7 @@ def _read(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcesso
     batch = processor.collate([prompt]).to(model.device)
     embeds = model.embed(batch["input_ids"], batch.get("items"), batch["plan"])  # (1, T, D)
     out = model.get_decoder()(inputs_embeds=embeds, use_cache=True)
-    return _Prompt(out.past_key_values, out.last_hidden_state[:, -1], embeds.shape[1])
+    return _Prompt(getattr(out, CACHE), out.last_hidden_state[:, -1], embeds.shape[1])
 
 
 def _log_probs(model: TinyLlavaForConditionalGeneration, prompt: _Prompt, endings: Sequence[_Ending]) -> Tensor:
@@ -129,8 +130,8 @@ def _log_probs(model: TinyLlavaForConditionalGeneration, prompt: _Prompt, ending
         inputs_embeds=model.get_input_embeddings()(ids.to(device)),
         attention_mask=mask.long().to(device),
         position_ids=positions.to(device),
-        past_key_values=cache,
         use_cache=True,
+        **{CACHE: cache},
     ).last_hidden_state  # (n, L, D)
     before = torch.cat([prompt.last.expand(n, 1, -1), hidden[:, :-1]], dim=1)  # (n, L, D): of the token before each
     rows, places = (labels != IGNORE_INDEX).nonzero(as_tuple=True)  # (k,), (k,)

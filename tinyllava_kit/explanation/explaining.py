@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import DynamicCache
 
+from ..core.cache_name import CACHE
 from ..core.conversation import ITEM, Conversation, Item
 from ..core.interfaces import Grid, Preprocessor
 from ..core.plan import PlannedItem
@@ -152,14 +153,14 @@ def answer_run(model: TinyLlavaForConditionalGeneration, prompt: Tensor, ids: Te
     cache = DynamicCache(config=model.config.text_config)
     length = prompt.shape[1]
     if length > 1:
-        model.get_decoder()(inputs_embeds=prompt[:, :-1], past_key_values=cache, use_cache=True)
+        model.get_decoder()(inputs_embeds=prompt[:, :-1], use_cache=True, **{CACHE: cache})
     following = model.get_input_embeddings()(ids[None, :-1])  # (1, A - 1, D)
     rows = torch.cat([prompt[:, -1:], following], dim=1)  # (1, A, D)
     logits, attention = [], []
     with _eager(llm):
         for start in range(0, len(ids), AT_ONCE):
             step = rows[:, start : start + AT_ONCE]  # (1, c, D)
-            out = llm(inputs_embeds=step, past_key_values=cache, use_cache=True, output_attentions=True)
+            out = llm(inputs_embeds=step, use_cache=True, output_attentions=True, **{CACHE: cache})
             logits.append(out.logits[0].float())  # (c, V)
             attention.append(_mean(out.attentions, length + start + step.shape[1] - 1))
     if any(found is None for found in attention):

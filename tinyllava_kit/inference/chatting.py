@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, DynamicLayer
 
+from ..core.cache_name import CACHE
 from ..core.conversation import ITEM, Conversation, Item, Turn
 from ..core.plan import ItemSpan, TextSpan, plan
 from ..errors import KitError
@@ -121,9 +122,8 @@ class Chat:
             input_ids=layout.input_ids.to(self.model.device),
             plan=layout,
             inputs_embeds=self._embed(prompt, run),
-            past_key_values=cache,
             streamer=streamer,
-            **{"use_cache": True, **options},
+            **{CACHE: cache, "use_cache": True, **options},
         )
         self._cache = cache
         self._held = wanted + streamer.ids[:-1]  # the last token is chosen, and not run

@@ -173,6 +173,7 @@ class TinyLlavaConfig(PreTrainedConfig):
     # what Trainer.predict and evaluate leave out: it is of another length in each batch, or no tensor
     keys_to_ignore_at_inference = [  # noqa: RUF012
         "past_key_values",
+        "cache",
         "side_logits",
         "target_losses",
         "target_groups",
@@ -180,6 +181,7 @@ class TinyLlavaConfig(PreTrainedConfig):
         "item_rows",
     ]
     sub_configs = {"text_config": AutoConfig}  # noqa: RUF012
+    auto_map = {}  # noqa: RUF012  # no code comes with a model; other programs look
 
     text_config: dict | PreTrainedConfig | None = None
     llm: dict | None = None

@@ -23,6 +23,7 @@ from transformers.generation import (
 )
 from transformers.utils import is_hqq_available, is_optimum_quanto_available
 
+from ..core.cache_name import CACHE
 from ..core.ids import NO_ID
 from ..core.plan import Plan
 from ..errors import FusionError, KitError
@@ -102,8 +103,8 @@ def check_cache(cache: Any, plan: Plan) -> None:
     length = plan.input_ids.shape[1]
     if held >= length > 0:
         raise FusionError(
-            f"past_key_values hold {held} positions, and the plan lays out {length}: something must be new; give the "
-            "batch of the whole conversation, what was answered among it, or leave past_key_values out"
+            f"{CACHE}: {held} positions are held, and the plan lays out {length}: something must be new; give the "
+            f"batch of the whole conversation, what was answered among it, or leave {CACHE} out"
         )
 
 
@@ -117,17 +118,25 @@ class PromptText(LogitsProcessor):
         return scores
 
 
-def prompt_text(ids: Tensor | None, plan: Plan | None, attention_mask: Tensor | None) -> list[PromptText]:
-    """What of a prompt's ids (B, T) is text, by its plan or by its mask; nothing where all of it is."""
-    if ids is None or (plan is None and attention_mask is None) or not ids.numel():
+def prompt_text(ids: Tensor | None, plan: Plan | None) -> list[PromptText]:
+    """What of a prompt's ids (B, T) is text, by its plan; nothing where all of it is, or there is no plan."""
+    if ids is None or plan is None or not ids.numel():
         return []
-    if plan is not None:
-        rows = plan.text_rows.to(ids.device)  # (n,)
-        nothing = torch.full_like(ids, NO_ID).flatten()  # (B*T,)
-        text = nothing.index_copy(0, rows, ids.flatten().index_select(0, rows)).view_as(ids)  # (B, T)
-    else:  # of a mask that reaches back to what a cache holds, the end
-        text = ids.masked_fill(attention_mask[:, -ids.shape[1] :] == 0, NO_ID)  # (B, T)
+    rows = plan.text_rows.to(ids.device)  # (n,)
+    nothing = torch.full_like(ids, NO_ID).flatten()  # (B*T,)
+    text = nothing.index_copy(0, rows, ids.flatten().index_select(0, rows)).view_as(ids)  # (B, T)
     return [PromptText(text)] if bool((text == NO_ID).any()) else []
+
+
+def text_by_mask(ids: Tensor | None, attention_mask: Any) -> Tensor | None:
+    """A prompt's ids (B, T) with NO_ID at what the mask (b, T) of all its rows hides; None where it hides nothing.
+
+    transformers makes the mask of the padding where none is given.
+    """
+    if ids is None or ids.is_floating_point() or getattr(attention_mask, "ndim", 0) != 2 or not ids.numel():
+        return None
+    mask = attention_mask[:: len(attention_mask) // len(ids), -ids.shape[1] :]  # (B, T)
+    return ids.masked_fill(mask == 0, NO_ID) if bool((mask == 0).any()) else None
 
 
 class TextOnly(LogitsProcessorList):

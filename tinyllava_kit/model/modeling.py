@@ -26,14 +26,16 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
-from transformers.modeling_outputs import ModelOutput
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.utils import can_return_tuple
 from typing_extensions import NotRequired, TypedDict
 
+from ..core.cache_name import CACHE
 from ..core.decoders import CodingDecoder, Decoder, HiddenDecoder, Losses, Pick, TokenDecoder, TokenRows, Words
 from ..core.fusion import check_features, check_inputs, fuse, gather_rows
 from ..core.ids import NO_ID, TEXT
 from ..core.interfaces import Connector, Features, LanguageModel, Tower
+from ..core.moved_batches import join_batches, plan_of_types
 from ..core.plan import MadeItems, MadeSpan, Plan, TextSpan
 from ..errors import FusionError, KitError
 from ..files.atomic import HUB_ARGUMENTS
@@ -48,7 +50,7 @@ from ..pretrained.sizes import bounded
 from .backbone import Backbone
 from .configuration import TinyLlavaConfig
 from .encoders import Encoders
-from .generation import PromptText, TextOnly, apart, check_cache, check_cache_kind, check_way, prompt_text
+from .generation import PromptText, TextOnly, apart, check_cache, check_cache_kind, check_way, prompt_text, text_by_mask
 from .memory import give_back
 from .named_parts import NamedParts
 from .offloading import at_hand
@@ -64,12 +66,11 @@ _EVERYWHERE = ("eager", "sdpa")  # the ways to compute attention that every laye
 
 
 @dataclass
-class TinyLlavaOutput(ModelOutput):
+class TinyLlavaOutput(CausalLMOutputWithPast):
     """What `TinyLlavaForConditionalGeneration.forward` returns.
 
     loss: () mean cross-entropy over the target tokens, where labels were given.
     logits: (B, T, V); None while training with labels, where only the rows with a target are computed.
-    last_hidden_state: (B, T, D), where neither logits nor a loss was asked for, see `base_model`.
     side_logits: of models with sides, the logits of each for the position behind, (B, T, its size), where `logits` are.
     target_losses: (n,) float32 without a graph, the cross-entropy at each of ``plan.target_rows``, of all ids there.
     target_logits: (n, V), those rows, in the same order, where they were asked for.
@@ -79,18 +80,12 @@ class TinyLlavaOutput(ModelOutput):
         given and no text.
     """
 
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    last_hidden_state: Tensor | None = None
     side_logits: tuple[Tensor, ...] | None = None
     target_losses: Tensor | None = None
     target_logits: Tensor | None = None
     target_groups: dict[str, tuple[Tensor, Tensor]] | None = None
     item_features: dict[str, Features] | None = None
     item_rows: dict[str, Tensor] | None = None
-    past_key_values: Cache | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
 
 
 class TinyLlavaPreTrainedModel(PreTrainedModel):
@@ -104,7 +99,7 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
+    _skip_keys_device_placement = ["past_key_values", "cache"]  # noqa: RUF012
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -448,8 +443,10 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         num_items_in_batch: Tensor | int | None = None,
         skip_logits: bool | None = None,
         return_target_logits: bool = False,
+        cache: Cache | None = None,
+        mm_token_type_ids: Tensor | None = None,
         **kwargs: Any,
-    ) -> TinyLlavaOutput:
+    ) -> TinyLlavaOutput | BaseModelOutputWithPast:
         """One step of the model.
 
         Args:
@@ -468,6 +465,9 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
             skip_logits: compute the head only where a label is, and return no logits; without labels, the final
                 hidden states. Default: while training with labels and a plan.
             return_target_logits: with `skip_logits`, return the logits of those rows.
+            mm_token_type_ids: (B, T) as the processor made them of prompts, or moved with `input_ids`: what stands
+                where is then read off them, positions off the mask, and no label is learned where an item stands.
+            past_key_values, cache: the cache of keys and values, under the older or the newer name of transformers.
             kwargs: for the LLM; and ``shift_labels`` (B, T), what each position predicts, where labels are of the
                 whole sequence and the batch is a part of it; not with a plan.
 
@@ -476,8 +476,14 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
                 other; inputs of another shape than the plan's; items or `shift_labels` that would be ignored.
         """
         beside = {"attention_mask": attention_mask, "position_ids": position_ids, "labels": labels}
-        check_inputs(plan, items, past_key_values, input_ids=input_ids, inputs_embeds=inputs_embeds, **beside)
-        if plan is not None and past_key_values is None:  # what is left out is as the plan says
+        cache = past_key_values if cache is None else cache
+        if mm_token_type_ids is not None and input_ids is not None:
+            planned = () if plan is None else plan.items
+            plan = plan_of_types(input_ids, attention_mask, mm_token_type_ids, planned, sorted(self.config.modalities))
+            position_ids, labels = plan.position_ids, None if labels is None else plan.without_items(labels)
+            beside |= {"position_ids": position_ids, "labels": labels}
+        check_inputs(plan, items, cache, input_ids=input_ids, inputs_embeds=inputs_embeds, **beside)
+        if plan is not None and cache is None:  # what is left out is as the plan says
             input_ids = plan.input_ids if input_ids is None and inputs_embeds is None else input_ids
             position_ids = plan.position_ids if position_ids is None else position_ids
             padded = not plan.is_packed and plan.pad_rows.shape[0] > 0
@@ -489,8 +495,8 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         if inputs_embeds is None:
             inputs_embeds = self.embed(input_ids, items, plan, side_ids)  # (B, T, D)
         packed = plan is not None and plan.is_packed
-        if packed and (attention_mask is not None or past_key_values is not None):
-            name = "attention_mask" if attention_mask is not None else "past_key_values"
+        if packed and (attention_mask is not None or cache is not None):
+            name = "attention_mask" if attention_mask is not None else CACHE
             raise FusionError(f"a packed batch takes no {name}: its position_ids keep samples apart; leave it out")
         shift_labels = kwargs.pop("shift_labels", None)  # not in the signature, where Trainer looks for labels
         if plan is not None and shift_labels is not None:
@@ -510,7 +516,7 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
             "inputs_embeds": inputs_embeds,
             "attention_mask": attention_mask,
             "position_ids": position_ids,
-            "past_key_values": past_key_values,
+            CACHE: cache,
             **kwargs,
         }
         target_rows = None if plan is None else plan.target_rows
@@ -518,8 +524,7 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
             skip_logits = self.training and labels is not None and target_rows is not None
         if skip_logits and labels is None:
             hidden, output = self._hidden(inputs, shape)  # (B, T, D)
-            output.last_hidden_state = hidden
-            return output
+            return BaseModelOutputWithPast(hidden, **output)
         groups = targets if labels is not None and target_rows is not None else None
         if self.extension is not None or groups is not None:
             embeds = inputs_embeds.view(*shape, -1)
@@ -554,9 +559,9 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
             loss=loss,
             target_losses=None if losses is None else losses.detach(),
             logits=outputs.logits.view(*shape, -1) if packed else outputs.logits,
-            past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
+            **{CACHE: outputs.get(CACHE)},
         )
 
     @property
@@ -587,7 +592,7 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
     def _hidden(self, inputs: Mapping[str, Any], shape: torch.Size) -> tuple[Tensor, TinyLlavaOutput]:
         """The LLM without its head: final hidden states (B, T, D), and an output that has the rest."""
         outputs = self.get_decoder()(**inputs)
-        others = {name: outputs.get(name) for name in ("past_key_values", "hidden_states", "attentions")}
+        others = {name: outputs.get(name) for name in (CACHE, "hidden_states", "attentions")}
         return outputs.last_hidden_state.view(*shape, -1), TinyLlavaOutput(**others)
 
     def _learn(
@@ -709,6 +714,7 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         *,
         items: Items | None = None,
         plan: Plan | None = None,
+        mm_token_type_ids: Tensor | None = None,
         force: Collection[str] = (),
         forbid: Collection[str] = (),
         sides: list[Tensor] | None = None,
@@ -735,6 +741,14 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         """
         kwargs.setdefault("trust_remote_code", False)  # without a word of it, transformers asks on the terminal
         ids = kwargs.get("input_ids", inputs)
+        if mm_token_type_ids is not None and ids is not None:
+            if isinstance(plan, list):  # what a pipeline with batch_size collates
+                planned, items = join_batches(plan, items)
+            else:
+                planned = () if plan is None else plan.items
+            kwargs.pop("position_ids", None)
+            modalities = sorted(self.config.modalities)
+            plan = plan_of_types(ids, kwargs.get("attention_mask"), mm_token_type_ids, planned, modalities)
         if plan is not None:
             inputs, kwargs = None, self._planned(kwargs, ids, plan, items)
             ids = kwargs["input_ids"]
@@ -750,7 +764,7 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
                 raise KitError("prompt and prefix tuning cannot be answered with where there are items; LoRA can")
             if kwargs.get("inputs_embeds") is None:
                 kwargs["inputs_embeds"] = self.embed(ids, items, plan)  # (B, T, D)
-        if text := prompt_text(ids, plan, kwargs.get("attention_mask")):
+        if text := prompt_text(ids, plan):
             kwargs["logits_processor"] = [*text, *(kwargs.get("logits_processor") or ())]
         return super().generate(inputs, **kwargs)
 
@@ -763,22 +777,31 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         """
         if plan.is_packed or (plan.padding_side == "right" and len(plan.pad_rows)):
             raise KitError(
-                "generate wants one sample a row, padded on the left; make the batch with padding_side='left'"
+                "generate wants one sample a row, padded on the left; make the batch with padding_side='left', in a "
+                "pipeline with batch_size by pipe.tokenizer.padding_side = 'left'"
             )
         options = {**options, "input_ids": plan.input_ids if ids is None else ids}
         names = ("input_ids", "inputs_embeds", "attention_mask", "position_ids", "labels")
         check_inputs(plan, items, None, **{name: options.get(name) for name in names})
-        check_cache(options.get("past_key_values"), plan)
+        check_cache(options.get("past_key_values", options.get("cache")), plan)
         if options.get("attention_mask") is None:
             options["attention_mask"] = plan.attention_mask.to(options["input_ids"].device)
         return {name: value for name, value in options.items() if name not in ("position_ids", "labels", "targets")}
 
     def _get_logits_processor(
-        self, *args: Any, encoder_input_ids: Tensor | None = None, logits_processor: Any = None, **kwargs: Any
+        self,
+        *args: Any,
+        encoder_input_ids: Tensor | None = None,
+        logits_processor: Any = None,
+        model_kwargs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
     ) -> LogitsProcessorList:
         """As in transformers, but what of the prompt is no text is hidden from all of them."""
-        build = partial(super()._get_logits_processor, *args, logits_processor=logits_processor, **kwargs)
-        text = next((each.ids for each in logits_processor or () if isinstance(each, PromptText)), None)
+        kwargs |= {"logits_processor": logits_processor, "model_kwargs": model_kwargs}
+        build = partial(super()._get_logits_processor, *args, **kwargs)
+        inferred = text_by_mask(encoder_input_ids, (model_kwargs or {}).get("attention_mask"))
+        given = next((each.ids for each in logits_processor or () if isinstance(each, PromptText)), None)
+        text = inferred if given is None else given
         if text is None:
             return build(encoder_input_ids=encoder_input_ids)
         num_ids = self.config.text_config.vocab_size if self.extension is None else self.extension.grammar.size

@@ -34,7 +34,7 @@ class ChatProcessor(ProcessorMixin):
     @property
     def model_input_names(self) -> list[str]:
         """What a batch may hold for the model."""
-        return ["input_ids", "attention_mask", "position_ids", "items", "plan"]
+        return ["input_ids", "attention_mask", "position_ids", "mm_token_type_ids", "items", "plan"]
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class ChatProcessor(ProcessorMixin):
         encoded = [self.encode(each, sanitize=sanitize_control_tokens, **how) for each in read]
         if not given.truncation:
             layout["max_length"] = None
-        batch = self.collate(encoded, labels=return_assistant_tokens_mask, **layout)
+        batch = self.collate(encoded, labels=return_assistant_tokens_mask, **layout).by_types(sorted(self.specs))
         if return_assistant_tokens_mask:
             batch.pop("targets", None)
             batch["assistant_masks"] = (batch.pop("labels") != IGNORE_INDEX).long()  # (B, T)

@@ -17,6 +17,10 @@ from .encoding import begin_of
 OWN_TEMPLATE = "llm_chat_template"
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
 
+# A comment in which others find the mark of learned text: `return_assistant_tokens_mask` gives what the kit learns,
+# whatever the template marks.
+LEARNING_IS_KNOWN = "{#- learned: {% generation %} -#}"
+
 # Answers before the first question are left out. A content of parts becomes a text.
 _FLATTEN = """
 {%- set marks = MARKS -%}

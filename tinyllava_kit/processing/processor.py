@@ -36,7 +36,16 @@ from ..pretrained.checkpoint import find_file, read_pretrained, read_tokenizer
 from .chat import ChatProcessor
 from .control_tokens import as_text
 from .encoding import encode_spans
-from .jinja import OWN_TEMPLATE, TEMPLATE_FILES, begin_in_jinja, begin_text, jinja_of, restore_template, save_tokenizer
+from .jinja import (
+    LEARNING_IS_KNOWN,
+    OWN_TEMPLATE,
+    TEMPLATE_FILES,
+    begin_in_jinja,
+    begin_text,
+    jinja_of,
+    restore_template,
+    save_tokenizer,
+)
 from .prompting import Arguments, as_many, fill_parts, from_prompts, is_text, read_arguments
 
 SETTINGS_FILE = "processor_config.json"
@@ -77,8 +86,27 @@ class Batch(BatchFeature):
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name == "labels" and isinstance(value, Tensor) and isinstance(self.data.get("plan"), Plan):
-            value = self.data["plan"].without_items(value)
+            value = self.data["plan"].without_items(value) if self._is_as_planned else value
+        if name == "mm_token_type_ids" and isinstance(self.data.get("labels"), Tensor):
+            self.data["labels"] = self.data["labels"].masked_fill(value != 0, IGNORE_INDEX)
         super().__setitem__(name, value)
+
+    @property
+    def _is_as_planned(self) -> bool:
+        """Whether nothing was put behind the prompts since they were laid out, or moved."""
+        mask = self.data.get("attention_mask")
+        return mask is None or mask.equal(self.data["plan"].attention_mask)
+
+    def by_types(self, modalities: Sequence[str]) -> Batch:
+        """The same as transformers' processors make it: `mm_token_type_ids` say where items stand.
+
+        So it may be put together with others and padded anew. Without items it has no plan.
+        """
+        layout = self.data["plan"]
+        self.data["mm_token_type_ids"] = layout.types(modalities)
+        if not layout.item_rows:
+            del self.data["plan"]
+        return self
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
         """Moves every tensor and the plan; a dtype is given to floating-point tensors only."""
@@ -141,7 +169,15 @@ class TinyLlavaProcessor(ChatProcessor):
 
     @property
     def chat_template(self) -> str | None:
-        """The model's template in jinja, what other programs ask with; None where it has no such form."""
+        """The model's template in jinja, what other programs ask with; None where it has no such form.
+
+        It says that `apply_chat_template` knows what is learned, as templates do that mark it.
+        """
+        template = self._jinja()
+        return None if template is None else LEARNING_IS_KNOWN + template
+
+    def _jinja(self) -> str | None:
+        """The template as it is saved, for programs that have nothing else."""
         marks = {modality: spec.token.text for modality, spec in self.specs.items()}
         return jinja_of(self.template, marks, begin=begin_in_jinja(self.template, self.tokenizer))
 
@@ -193,10 +229,10 @@ class TinyLlavaProcessor(ChatProcessor):
         if text is not None:
             encoded = self._encode_prompts(text, arguments, labels)
             max_length = max_length if arguments.truncation else None
-        else:
-            sources = fill_parts(as_many(conversations), arguments, self.specs)
-            answer = not labels if answer is None else answer
-            encoded = [self.encode(self.conversation(source), answer=answer) for source in sources]
+            return self.collate(encoded, padding_side=padding_side, max_length=max_length).by_types(sorted(self.specs))
+        sources = fill_parts(as_many(conversations), arguments, self.specs)
+        answer = not labels if answer is None else answer
+        encoded = [self.encode(self.conversation(source), answer=answer) for source in sources]
         return self.collate(encoded, labels=labels, padding_side=padding_side, max_length=max_length)
 
     def _encode_prompts(self, text: str | Sequence[str], arguments: Arguments, labels: bool) -> list[Encoded]:
@@ -442,7 +478,7 @@ class TinyLlavaProcessor(ChatProcessor):
         LLM's own template is in the settings.
         """
         with whole_directory(save_directory, without=TEMPLATE_FILES) as stage:
-            save_tokenizer(self.tokenizer, self.chat_template, stage)
+            save_tokenizer(self.tokenizer, self._jinja(), stage)
             if not (Path(save_directory) / "config.json").exists():
                 self.config.save_pretrained(stage)
             write_json(stage / SETTINGS_FILE, self.settings(), indent=2)

@@ -24,7 +24,7 @@ _ACCEPTED: dict[str, tuple[Any, ...]] = {
     "add_special_tokens": (True, False, None),
     "return_attention_mask": (True, None),
     "return_token_type_ids": (False, None),
-    "return_mm_token_type_ids": (False, None),
+    "return_mm_token_type_ids": (True, None),
     "verbose": (True, False),
 }
 _GROUPS = ("text_kwargs", "common_kwargs")  # as transformers groups them

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from tinyllava_kit.plugin.extras import need
@@ -11,6 +14,9 @@ from tinyllava_kit_cli.items import ItemsCommand, items_of
 from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import refuse_taken, say
 from tinyllava_kit_cli.question import asked
+
+if TYPE_CHECKING:
+    from tinyllava_kit.explanation.explaining import Explanation
 
 
 @click.command(cls=ItemsCommand, short_help="Show why a model answers as it does.")
@@ -27,6 +33,7 @@ from tinyllava_kit_cli.question import asked
 )
 @answer_length()
 @placement
+@click.option("--json", "as_json", is_flag=True, help="Print what the page tells of the answer as a JSON object.")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -37,6 +44,7 @@ def command(
     max_new_tokens: int | None,
     device: str,
     dtype: str,
+    as_json: bool,
 ) -> None:
     """Ask the model in DIRECTORY one QUESTION, or what standard input holds for -, and show why it answers as it does.
 
@@ -56,6 +64,30 @@ def command(
 
     model, processor = load_to_run(directory, placed(device, dtype))
     explanation = explain(model, processor, ask(question, given, processor), max_new_tokens=max_new_tokens)
-    for file in write_page(explanation, processor, output):
+    files = write_page(explanation, processor, output)
+    for file in files:
         say(f"wrote {file}", err=True)
-    say(explanation.answer)
+    if as_json:
+        facts = {"model": directory, "question": question}
+        facts |= {"items": [{"modality": item.modality, "file": item.source} for item in given]}
+        say(json.dumps({**facts, **_told(explanation), "files": [str(file) for file in files]}, indent=2))
+    else:
+        say(explanation.answer)
+
+
+def _told(explanation: Explanation) -> dict[str, Any]:
+    """The answer, how probable each token was, and where each word looked: on each item in order, and elsewhere."""
+    names = ("first_position", "other_text", "answer_so_far")
+    tokens = [
+        {
+            "text": choice.text,
+            "probability": choice.probability,
+            "likeliest": [{"text": text, "probability": value} for text, value in choice.likeliest],
+        }
+        for choice in explanation.choices
+    ]
+    words = []
+    for word in explanation.words:
+        shares = {"items": word.shares[:-3], **dict(zip(names, word.shares[-3:], strict=True))} if word.shares else None
+        words.append({"text": word.text, "attention": shares})
+    return {"answer": explanation.answer, "tokens": tokens, "words": words}

@@ -11,6 +11,7 @@ from transformers import MimiConfig, MimiModel
 from tests import toys
 from tinyllava_kit import Assembly, KitError, TinyLlavaForConditionalGeneration, assemble
 from tinyllava_kit.components import AudioModality
+from tinyllava_kit.interfaces import CACHE
 
 from .conftest import sound
 
@@ -69,8 +70,8 @@ def test_what_is_decoded_from_the_cache_of_the_transformer_alone_is_another_soun
     pieces, cache = [], None
     with torch.no_grad():
         for block in codes[None].split(BLOCK, -1):
-            out = model.decode(block, decoder_past_key_values=cache, use_cache=True)
-            cache = out.decoder_past_key_values
+            out = model.decode(block, use_cache=True, **{f"decoder_{CACHE}": cache})
+            cache = getattr(out, f"decoder_{CACHE}")
             pieces.append(out.audio_values[0, 0])
     joined = torch.cat(pieces).numpy()
     made = build(checkpoint).decode(build(checkpoint).encode(item)).samples

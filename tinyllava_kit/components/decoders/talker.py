@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, LlamaConfig, LlamaModel
 from typing_extensions import TypedDict
 
+from ...core.cache_name import CACHE
 from ...core.decoders import HiddenDecoder, Losses, Made, Pick, TokenDecoder, TokenRows, Words
 from ...core.ids import NO_ID, allot
 from ...errors import KitError
@@ -185,7 +186,7 @@ class Talker(HiddenDecoder):
         embeds = torch.cat([self._embed_words(words), self._embed(ids)], 1)  # (1, P + 1, W)
         cache = DynamicCache(config=self.transformer.config)
         while ids[0, -1] != end and ids.shape[1] < self.config["max_ids"]:
-            hidden = self.transformer(inputs_embeds=embeds, past_key_values=cache, use_cache=True).last_hidden_state
+            hidden = self.transformer(inputs_embeds=embeds, use_cache=True, **{CACHE: cache}).last_hidden_state
             logits = self.extension.logits(_no_text, hidden[:, -1])  # (1, V)
             logits = logits.masked_fill(~allowed[state_of[ids[:, -1]]], -torch.inf)
             ids = torch.cat([ids, pick(logits)[:, None]], 1)

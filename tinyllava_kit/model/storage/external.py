@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...files.opening import check_directory, open_file
+from ...files.paths import refuse_mistyped
 from ...plugin.specs import import_target
 
 _OPENER = "tinyllava_kit.checkpoints.external.layouts:open_foreign"
@@ -21,8 +22,11 @@ def open_if_foreign(path: str | os.PathLike[str], **how: Any) -> Any:
     and a hub name.
 
     Raises:
-        KitError: of no layout that is read, or damaged, or with a pipe, a socket or a device among its files.
+        KitError: of no layout that is read, or damaged, or with a pipe, a socket or a device among its files; or no
+            directory, and no name that a hub may know, or nearly that of one that is here.
     """
+    if not Path(path).expanduser().exists():
+        refuse_mistyped(str(path), "model directory", with_org=True)
     check_directory(path)
     try:
         with open_file(Path(path) / "config.json") as file:

@@ -18,7 +18,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from tinyllava_kit import KitError
 from tinyllava_kit.files import first_line
-from tinyllava_kit.interfaces import LanguageModel
+from tinyllava_kit.interfaces import CACHE, LanguageModel
 
 # How far logits that should be equal may differ, as a share of the largest.
 _TOLERANCE, _HALF_TOLERANCE = 1e-3, 5e-2
@@ -122,9 +122,9 @@ def _fault(model: PreTrainedModel, to_logits: Callable[[PreTrainedModel, Tensor]
     if not _close(model(inputs_embeds=other, use_cache=False).logits[:, :-1], by_ids[:, :-1]):
         return "its tokens see those behind them"
     start = model(inputs_embeds=embeds[:, :_CACHED], use_cache=True)
-    if getattr(start, "past_key_values", None) is None:
-        return "it keeps no past_key_values"
-    rest = model(inputs_embeds=embeds[:, _CACHED:], past_key_values=start.past_key_values, use_cache=True)
+    if getattr(start, CACHE, None) is None:
+        return "it keeps no cache of keys and values"
+    rest = model(inputs_embeds=embeds[:, _CACHED:], use_cache=True, **{CACHE: getattr(start, CACHE)})
     if not _close(rest.logits, by_ids[:, _CACHED:]):
         return "with its cache it gives other logits than without"
     mask = torch.ones(1, _PADDED + _LENGTH, dtype=torch.int64, device=ids.device)

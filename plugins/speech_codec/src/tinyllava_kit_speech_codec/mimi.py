@@ -16,7 +16,7 @@ from transformers import DynamicCache, MimiModel
 
 from tinyllava_kit import KitError
 from tinyllava_kit.components import AudioModality, Waveform
-from tinyllava_kit.interfaces import IdStream
+from tinyllava_kit.interfaces import CACHE, IdStream
 
 from .frames import FrameCodec
 
@@ -112,7 +112,7 @@ class _Blocks(IdStream):
         num_latents = codes.shape[-1] * self.per_frame
         frames = self.frames.before(self.decoder.codec.quantizer.decode(codes))  # (1, D, before + F)
         latents = self.upsample(frames)[..., -num_latents:]  # (1, D, L)
-        hidden = self.transformer(latents.transpose(1, 2), past_key_values=self.cache, use_cache=True)
+        hidden = self.transformer(latents.transpose(1, 2), use_cache=True, **{CACHE: self.cache})
         latents = self.latents.before(hidden.last_hidden_state.transpose(1, 2))  # (1, D, before + L)
         return self.seanet(latents)[0, 0, -codes.shape[-1] * self.decoder.hop :]
 

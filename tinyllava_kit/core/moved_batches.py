@@ -1,0 +1,120 @@
+"""Batches that other programs have put together: their plan, by what stands at each position.
+
+Legend: B rows of the batch, T positions of the longest, R rows of a modality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from ..errors import FusionError
+from .plan import Plan, PlannedItem, PlannedSample, ragged_rows
+
+
+def plan_of_types(
+    input_ids: Tensor,
+    attention_mask: Tensor | None,
+    types: Tensor,
+    planned: Sequence[PlannedItem],
+    modalities: Sequence[str],
+) -> Plan:
+    """The plan of a batch by what stands at each position, whatever was put behind it, moved or padded since.
+
+    Args:
+        input_ids, types: (B, T), see `Plan.types`; attention_mask: (B, T), 1 = keep, None: all.
+        planned: the items that come with the batch; their order is the same, wherever they stand.
+
+    Raises:
+        FusionError: tensors of several shapes; other than all positions of the items, of which truncation took some.
+    """
+    mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+    if not input_ids.shape == mask.shape == types.shape:
+        raise FusionError(
+            f"mm_token_type_ids {tuple(types.shape)} do not belong to input_ids {tuple(input_ids.shape)} and "
+            f"attention_mask {tuple(mask.shape)}: they say what stands at each position"
+        )
+    flat, kept = types.flatten(), mask.flatten() != 0  # (B*T,)
+    rows = {
+        m: _rows_of_type(m, kept & (flat == n), [item.num_tokens for item in planned if item.modality == m])
+        for n, m in enumerate(modalities, 1)
+    }
+    starts, lengths = mask.int().argmax(1).tolist(), mask.sum(1).tolist()
+    return Plan(
+        input_ids=input_ids,
+        attention_mask=mask,
+        position_ids=(mask.cumsum(1) - 1).masked_fill(mask == 0, 0),
+        labels=None,
+        text_rows=(kept & (flat == 0)).nonzero()[:, 0],
+        pad_rows=(~kept).nonzero()[:, 0],
+        item_rows={m: found for m, found in rows.items() if len(found)},
+        ragged={m: (a.to(flat.device), b.to(flat.device)) for m, (a, b) in ragged_rows(planned).items()},
+        target_rows=None,
+        target_samples=None,
+        samples=tuple(PlannedSample(row, *where) for row, where in enumerate(zip(starts, lengths, strict=True))),
+        items=_moved(planned, rows, input_ids.shape[1]),
+        padding_side="right" if (mask[:, -1:] == 0).any() else "left",
+    )
+
+
+def _rows_of_type(modality: str, mine: Tensor, sizes: Sequence[int]) -> Tensor:
+    """The rows (R,) of a modality that are marked in `mine`, (B*T,); `sizes`: those of its items.
+
+    Raises:
+        FusionError: see `plan_of_types`.
+    """
+    rows = mine.nonzero()[:, 0]  # (R,)
+    if len(rows) != sum(sizes):
+        raise FusionError(
+            f"{len(sizes)} {modality} item(s) take {sum(sizes)} positions, and mm_token_type_ids keep {len(rows)} of "
+            "them: truncation or another program took some; give a larger max_length, or fewer or smaller items"
+        )
+    return rows
+
+
+def _moved(planned: Sequence[PlannedItem], rows: Mapping[str, Tensor], length: int) -> tuple[PlannedItem, ...]:
+    """The items at other positions: rows of each modality (R,), in the same order."""
+    places = {modality: iter(found.tolist()) for modality, found in rows.items()}
+    moved = []
+    for item in planned:
+        first, *_ = [*islice(places[item.modality], item.num_tokens), 0]
+        moved.append(replace(item, row=first // length, start=first % length))
+    return tuple(moved)
+
+
+def join_batches(
+    plans: Sequence[Plan], items: Sequence[Mapping[str, Mapping[str, Tensor]]]
+) -> tuple[list[PlannedItem], dict[str, dict[str, Tensor]]]:
+    """Batches that another program put in a list each, as one: what is planned, and the items' tensors.
+
+    Raises:
+        FusionError: tensors that cannot be put behind one another.
+    """
+    planned: list[PlannedItem] = []
+    samples = 0
+    for plan in plans:
+        before = {m: sum(item.modality == m for item in planned) for m in plan.item_rows}
+        planned += [
+            replace(item, sample=item.sample + samples, index=item.index + before[item.modality]) for item in plan.items
+        ]
+        samples += len(plan.samples)
+    modalities = sorted({modality for each in items for modality in each})
+    return planned, {m: _join_inputs(m, [each[m] for each in items if m in each]) for m in modalities}
+
+
+def _join_inputs(modality: str, inputs: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """
+    Raises:
+        FusionError: see `join_batches`.
+    """
+    shapes = [{name: (value.shape[1:], value.dtype) for name, value in each.items()} for each in inputs]
+    if any(each != shapes[0] for each in shapes) or "window_rows" in shapes[0]:
+        raise FusionError(
+            f"the {modality} items of this batch differ in size and were not collated by the processor; give it all "
+            "conversations in one call, or leave batch_size out"
+        )
+    return {name: torch.cat([each[name] for each in inputs]) for name in shapes[0]}
