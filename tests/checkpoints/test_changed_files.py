@@ -144,6 +144,18 @@ def test_changed_files_of_a_saved_model_that_gives_parts(toy: Path, name: str) -
     assert not failures_of(tries(toy / "model", name, use))
 
 
+@pytest.mark.parametrize(
+    "of_calls",
+    [{"return_dict": False}, {"output_hidden_states": [None]}, {"output_hidden_states": "x"}, {"output_attentions": 1}],
+)
+def test_how_a_network_is_called_is_not_taken_from_a_file(toy: Path, of_calls: dict[str, Any]) -> None:
+    content = json.loads((toy / "model" / "config.json").read_text())
+    content["text_config"] |= of_calls
+    content["towers"]["image"]["config"]["vision_config"] |= of_calls
+    with with_file(toy / "model", "config.json", json.dumps(content).encode()) as place:
+        ask(toy)(place)
+
+
 def failures_of(lines: list[str]) -> str:
     """Readable in an assertion."""
     return "\n".join(lines)

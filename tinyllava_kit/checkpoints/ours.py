@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from ..core.building import read_licence
 from ..core.catalog import Catalog, Offer
@@ -24,6 +24,7 @@ from ..core.interfaces import LanguageModel, Preprocessor, Tower
 from ..core.modeling import TinyLlavaForConditionalGeneration, build_connector
 from ..core.origins import origin
 from ..core.processing import TinyLlavaProcessor
+from ..core.saved_config import kind_of, network
 from ..core.specs import load
 from ..templates.vicuna import fitting
 from .names import Names
@@ -124,8 +125,9 @@ def as_ours(old: OldModel, catalog: Catalog, names: Names, *, template: str | No
     where = str(old.directory)
     if old.strays:
         check_loaded(where, missing=(), unexpected=old.strays)
+    described = f"{old.directory / 'config.json'}: text_config"
     with _broken_config(old.directory):
-        text_config = AutoConfig.for_model(**old.text_config)
+        text_config = network(kind_of(old.text_config, described), old.text_config, described)
     llm = _by_model_type("llm", text_config.model_type, catalog)
     tower = _by_model_type("tower", old.vision_config.get("model_type", ""), catalog)
     tower_class: type[Tower] = load(tower.spec)
