@@ -21,7 +21,7 @@ from transformers import AutoConfig, BaseImageProcessor, PreTrainedConfig, PreTr
 from typing_extensions import NotRequired, TypedDict
 
 from tinyllava_kit.core.checkpoint import check_model_type, load_state, read_pretrained, without_reports
-from tinyllava_kit.core.content import MOST_LAYERS, Finite, Size, checked
+from tinyllava_kit.core.content import MOST_LAYERS, Divisor, Finite, Size, checked
 from tinyllava_kit.core.errors import KitError, near
 from tinyllava_kit.core.interfaces import Features, Grid, Tower
 from tinyllava_kit.core.reading import reading
@@ -31,8 +31,6 @@ from tinyllava_kit.modalities.image import ImagePreprocessor
 _WHERE = "tower's config"
 _NOT_ARCHITECTURE = ("transformers_version", "dtype", "architectures")
 
-
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Side = Annotated[int, Field(ge=1, le=2**14)]
 _Colour = tuple[Finite, Finite, Finite]
 
@@ -51,7 +49,7 @@ class Picture(TypedDict, total=False):
     rescale_factor: Finite | None
     do_normalize: bool | None
     image_mean: _Colour | None
-    image_std: tuple[_Positive, _Positive, _Positive] | None
+    image_std: tuple[Divisor, Divisor, Divisor] | None
     do_pad: bool | None
 
 
