@@ -12,7 +12,7 @@ from tinyllava_kit import TinyLlavaConfig, TinyLlavaForConditionalGeneration, Ti
 
 from ..core.checkpoint import read_pretrained
 from ..core.foreign import is_ours
-from ..core.paths import refuse_mistyped
+from ..core.paths import is_there, refuse_mistyped
 from .layouts import open_foreign
 from .ours import Foreign
 from .quantization import Quantization
@@ -82,9 +82,9 @@ def _config(path: str | os.PathLike[str], foreign: Foreign | None) -> TinyLlavaC
 
 def _open_if_foreign(path: str | os.PathLike[str], names_from: str | None, template: str | None) -> Foreign | None:
     directory = Path(path)
-    if not directory.exists():
+    if not is_there(directory):
         refuse_mistyped(str(path), "model directory", with_org=True)
-    if not directory.is_dir() or is_ours(read_config(directory)):
+    if not os.path.isdir(directory) or is_ours(read_config(directory)):
         return None
     return open_foreign(directory, names_from=names_from, template=template)
 
