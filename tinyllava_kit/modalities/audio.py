@@ -236,7 +236,7 @@ def _opened(source: Any) -> Iterator[tuple[BinaryIO, str]]:
     name = name if isinstance(name, str) else "audio stream"
     if isinstance(source, Mapping) and source.keys() <= {"bytes", "path"}:
         name = str(source.get("path") or "audio bytes")
-        source = name if source.get("bytes") is None else source["bytes"]
+        source = source.get("path") if source.get("bytes") is None else source["bytes"]
     if isinstance(source, (bytes, bytearray, memoryview)):
         yield io.BytesIO(source), name if name != "audio stream" else "audio bytes"
     elif isinstance(source, (str, os.PathLike)):
