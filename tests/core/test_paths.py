@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import huggingface_hub
@@ -10,7 +11,7 @@ import pytest
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.core.assembly import Assembly
 from tinyllava_kit.core.building import draw
-from tinyllava_kit.core.checkpoint import looks_local, read_pretrained
+from tinyllava_kit.core.checkpoint import INDEX, looks_local, read_index, read_pretrained
 from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.core.paths import could_be_on_a_hub, meant, refuse_mistyped
 
@@ -124,3 +125,10 @@ def test_a_name_that_no_file_can_have_is_refused_as_any_that_is_not_here(name: s
     assert len(str(refused.value)) < 400
     with pytest.raises(KitError, match="no checkpoint directory '"):
         draw(Assembly.from_mapping({"llm": {"name": "llama", "checkpoint": name}}, "here"))
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "no.safetensors", "a\0b"])
+def test_an_index_that_names_what_no_file_is_called_is_refused(place: Path, name: str) -> None:
+    (place / INDEX).write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(KitError, match=r"names '.*, which is not there; copy the whole checkpoint"):
+        read_index(place / INDEX)
