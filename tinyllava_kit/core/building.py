@@ -23,6 +23,7 @@ from .grammar import allot, grammar_of, sizes_of
 from .interfaces import LanguageModel, Preprocessor, Tower
 from .modeling import TinyLlavaForConditionalGeneration, build_connector, build_decoder, build_tower
 from .processing import TinyLlavaProcessor
+from .reading import reading
 from .sizes import bounded
 from .specs import load
 
@@ -51,7 +52,8 @@ def draw(assembly: Assembly, catalog: Catalog | None = None) -> Blueprint:
         tower_class: type[Tower] = load(part.offer.spec)
         tower_config, preprocessors[modality] = _read_tower(part, modality, tower_class)
         towers[modality] = _component(part, config=tower_config, licence=_licence(part, "tower", modality))
-        with torch.device("meta"):
+        where = f"towers.{modality}: no {part.part.name!r} can be made of {part.checkpoint!r}"
+        with torch.device("meta"), reading(where), bounded(where):
             tower = tower_class(tower_config)
         joint = {"in_dim": tower.embed_dim, "out_dim": text_config.hidden_size}
         if tower.grid is not None:

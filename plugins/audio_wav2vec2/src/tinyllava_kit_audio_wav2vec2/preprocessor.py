@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tinyllava_kit.core.content import Count, arguments
 from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.core.interfaces import Preprocessor
-from tinyllava_kit.modalities.audio import Waveform
+from tinyllava_kit.modalities.audio import Rate, Waveform
 from tinyllava_kit.modalities.resampling import num_resampled, resample
 
 
@@ -57,7 +57,7 @@ class Wav2Vec2Preprocessor(Preprocessor):
     def __init__(
         self,
         *,
-        rate_hz: Count = 16_000,
+        rate_hz: Rate = 16_000,
         normalize: bool = True,
         receptive_field: Count = 400,
         stride: Count = 320,

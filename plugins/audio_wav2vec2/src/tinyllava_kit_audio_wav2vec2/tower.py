@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, PreTrained
 from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 from tinyllava_kit.core.checkpoint import check_model_type, load_state, read_pretrained, without_reports
-from tinyllava_kit.core.content import Size, checked
+from tinyllava_kit.core.content import Size, arguments, checked
 from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.core.interfaces import Features, Tower
 from tinyllava_kit.core.saved_config import kind_of, network
@@ -103,9 +103,9 @@ class Wav2Vec2Tower(Tower):
             raise KitError(f"{checkpoint!r} has a {type(extractor).__name__}; expected a Wav2Vec2FeatureExtractor")
         encoder = _encoder_config(config)
         field, stride = front_end(encoder.conv_kernel, encoder.conv_stride)
-        return Wav2Vec2Preprocessor(
-            rate_hz=extractor.sampling_rate, normalize=extractor.do_normalize, receptive_field=field, stride=stride
-        )
+        found = {"rate_hz": extractor.sampling_rate, "normalize": extractor.do_normalize}
+        found |= {"receptive_field": field, "stride": stride}
+        return Wav2Vec2Preprocessor(**arguments(Wav2Vec2Preprocessor, found, f"{checkpoint!r}: its feature extractor"))
 
     def load_weights(self, checkpoint: str) -> None:
         """The encoder's weights; heads, quantizers and layers that are not needed stay behind.

@@ -25,7 +25,7 @@ from tinyllava_kit.core.checkpoint import (
     read_pretrained,
     without_reports,
 )
-from tinyllava_kit.core.content import Size, checked
+from tinyllava_kit.core.content import Size, arguments, checked
 from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.core.interfaces import Features, Tower
 from tinyllava_kit.core.saved_config import network
@@ -194,12 +194,13 @@ def _read_mel(checkpoint: str, num_mels: int) -> dict[str, int]:
             f"{checkpoint!r} has a feature extractor of {extractor.feature_size} mel bands; its encoder takes "
             f"{num_mels}; give it the preprocessor_config.json of the model it comes from"
         )
-    return {
+    found = {
         "rate_hz": extractor.sampling_rate,
         "num_mels": num_mels,
         "n_fft": extractor.n_fft,
         "hop": extractor.hop_length,
     }
+    return arguments(WhisperPreprocessor, found, f"{checkpoint!r}: its feature extractor")
 
 
 def _has_file(checkpoint: str, name: str) -> bool:
