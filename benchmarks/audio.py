@@ -84,9 +84,9 @@ def windows(config: Mapping[str, Any]) -> Run:
     """From a waveform to the features of the whole, as the processor and the model do it."""
     from tinyllava_kit_audio_wav2vec2.preprocessor import Wav2Vec2Preprocessor
 
-    from tinyllava_kit.core.modeling import join_windows, run_rows
-    from tinyllava_kit.core.processing import window_inputs
-    from tinyllava_kit.modalities.audio import Waveform
+    from tinyllava_kit.components.modalities.audio import Waveform
+    from tinyllava_kit.model.modeling import join_windows, run_rows
+    from tinyllava_kit.processing.processor import window_inputs
 
     tower, preprocessor = _tower(config), Wav2Vec2Preprocessor()
 

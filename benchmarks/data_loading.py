@@ -128,7 +128,7 @@ def write_rows(folder: Path, sizes: Sizes, *, pictures: bool) -> list[dict[str, 
 def make_ours(folder: Path, rows: Sequence[Mapping[str, Any]], sizes: Sizes) -> Way:
     """The kit's dataset and collator."""
     from tinyllava_kit import assemble
-    from tinyllava_kit.core.assembly import Assembly
+    from tinyllava_kit.assembly.assembly import Assembly
     from tinyllava_kit.data.dataset import Collator, ConversationDataset
 
     llm, tower = _checkpoints(folder, sizes)

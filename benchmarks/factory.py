@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from tinyllava_kit import KitError
-from tinyllava_kit.core.fusion import IGNORE_INDEX, TextSpan
-from tinyllava_kit.core.memory import give_back
+from tinyllava_kit.core.plan import IGNORE_INDEX, TextSpan
+from tinyllava_kit.model.memory import give_back
 
 from . import fuse
 from .clock import Work, one_thread, ratios

@@ -21,8 +21,9 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tinyllava_kit.core.fusion import IGNORE_INDEX, ItemSpan, Plan, TextSpan, fuse, plan
-from tinyllava_kit.core.memory import give_back
+from tinyllava_kit.core.fusion import fuse
+from tinyllava_kit.core.plan import IGNORE_INDEX, ItemSpan, Plan, TextSpan, plan
+from tinyllava_kit.model.memory import give_back
 
 from .clock import Work, one_thread, ratios
 from .figure import Figure

@@ -105,7 +105,7 @@ def save_llava(target: Path) -> None:
 def convert_llava(source: Path, target: Path) -> None:
     """The same weights as a model directory of this kit."""
     from tinyllava_kit.checkpoints.conversion import convert
-    from tinyllava_kit.checkpoints.layouts import open_foreign
+    from tinyllava_kit.checkpoints.external.layouts import open_foreign
 
     convert(open_foreign(source), target)
 

@@ -25,8 +25,9 @@ from torch.nn import functional as F
 from transformers import Qwen2AudioConfig
 from transformers.models.qwen2_audio import modeling_qwen2_audio as qwen2_audio
 
-from tinyllava_kit.core.fusion import ItemSpan, Plan, TextSpan, fuse, gather_rows, plan
-from tinyllava_kit.core.memory import give_back
+from tinyllava_kit.core.fusion import fuse, gather_rows
+from tinyllava_kit.core.plan import ItemSpan, Plan, TextSpan, plan
+from tinyllava_kit.model.memory import give_back
 
 from .clock import Work, one_thread, ratios
 from .figure import Figure

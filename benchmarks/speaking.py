@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from tinyllava_kit import TinyLlavaForConditionalGeneration, TinyLlavaProcessor, assemble
-from tinyllava_kit.core.assembly import Assembly
+from tinyllava_kit.assembly.assembly import Assembly
+from tinyllava_kit.components.modalities.audio import Waveform
 from tinyllava_kit.inference.answering import question
 from tinyllava_kit.inference.replies import Given, reply
-from tinyllava_kit.modalities.audio import Waveform
 
 from .clock import one_thread, ratios
 from .figure import Figure

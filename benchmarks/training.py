@@ -117,7 +117,7 @@ def prepare(place: Path, task: str, sizes: Sizes) -> None:
     from transformers import LlamaForCausalLM, SiglipImageProcessor, SiglipVisionModel
 
     from tinyllava_kit import assemble
-    from tinyllava_kit.core.assembly import Assembly
+    from tinyllava_kit.assembly.assembly import Assembly
 
     torch.manual_seed(0)
     LlamaForCausalLM(_text_config(sizes)).save_pretrained(place / "llm")
@@ -168,9 +168,9 @@ def train_ours(place: Path, task: str, sizes: Sizes, number: int) -> dict[str, f
     """One epoch of a packed stage; where the connector learns alone, with features that are in the cache."""
     import torch
 
+    from tinyllava_kit.training.loop.trainer import KitTrainer
     from tinyllava_kit.training.recipe import Recipe
     from tinyllava_kit.training.run import run_recipe
-    from tinyllava_kit.training.trainer import KitTrainer
 
     torch.set_num_threads(1)
     spent = []
@@ -244,7 +244,7 @@ def train_llava(place: Path, task: str, sizes: Sizes) -> dict[str, float]:
 def _sequences(place: Path, task: str) -> Iterator[dict[str, Any]]:
     """The rows as our processor makes them: ids with as many placeholders as a picture has rows, labels, pixels."""
     from tinyllava_kit import TinyLlavaProcessor
-    from tinyllava_kit.core.fusion import IGNORE_INDEX, ItemSpan
+    from tinyllava_kit.core.plan import IGNORE_INDEX, ItemSpan
     from tinyllava_kit.data.dataset import ConversationDataset
 
     dataset = ConversationDataset.from_file(place / f"{task}.json", TinyLlavaProcessor.from_pretrained(place / "model"))

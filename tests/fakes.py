@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tinyllava_kit.core.hookspecs import GROUP
+from tinyllava_kit.plugin.hookspecs import GROUP
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -87,7 +87,7 @@ class FakeSite:
 
 PREAMBLE = """\
 from tinyllava_kit import hookimpl
-from tinyllava_kit.core.specs import *
+from tinyllava_kit.plugin.specs import *
 
 """
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tinyllava_kit.checkpoints.loading import load_pretrained
-from tinyllava_kit.core.modeling import TinyLlavaForConditionalGeneration
+from tinyllava_kit.model.modeling import TinyLlavaForConditionalGeneration
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(path.parent.name for path in GOLDEN.glob("*/scenarios"))

@@ -11,7 +11,7 @@ import torch
 from tests import toys
 from tests.fakes import install
 from tinyllava_kit import assemble
-from tinyllava_kit.core.assembly import Assembly
+from tinyllava_kit.assembly.assembly import Assembly
 
 DRAWING = Path(__file__).parent / "plugins" / "drawing"
 GRID = 7

@@ -12,7 +12,7 @@ from PIL import Image
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from tinyllava_kit import assemble
-from tinyllava_kit.core.assembly import Assembly
+from tinyllava_kit.assembly.assembly import Assembly
 
 ASSETS = Path(__file__).parent / "golden" / "assets"
 CLIP = ASSETS / "clip-tiny"

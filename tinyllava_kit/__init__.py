@@ -1,5 +1,9 @@
 """tinyllava_kit: small multimodal language models from plugins.
 
+The public face is the names of this module and of `tinyllava_kit.specs`, `tinyllava_kit.interfaces`,
+`tinyllava_kit.components`, `tinyllava_kit.pretrained`, `tinyllava_kit.files`, `tinyllava_kit.evaluation` and
+`tinyllava_kit.testing`: these stay where they are, what is deeper may move.
+
 The public classes are imported when they are first touched; importing the package alone loads no torch. Where a program
 imports transformers, its Auto classes know this package's.
 """
@@ -7,44 +11,92 @@ imports transformers, its Auto classes know this package's.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .core.errors import KitError as KitError
-from .core.hookspecs import hookimpl as hookimpl
-from .core.when_imported import is_importing, when_imported
+from ._lazy import lazy
+from .errors import KitError as KitError
+from .errors import near as near
+from .model.when_imported import is_importing, when_imported
+from .plugin.hookspecs import hookimpl as hookimpl
+
+if TYPE_CHECKING:
+    from .assembly.assembly import Assembly as Assembly
+    from .assembly.blueprint import Blueprint as Blueprint
+    from .assembly.blueprint import read_blueprint as read_blueprint
+    from .assembly.building import assemble as assemble
+    from .assembly.report import report_parts as report_parts
+    from .checkpoints.loading import load_pretrained as load_pretrained
+    from .checkpoints.quantization import Quantization as Quantization
+    from .checkpoints.quantization import stored_bytes as stored_bytes
+    from .data.dataset import Collator as Collator
+    from .data.dataset import ConversationDataset as ConversationDataset
+    from .data.sources import Pairs as Pairs
+    from .inference.answering import answer as answer
+    from .inference.answering import question as question
+    from .inference.answering import without_defaults as without_defaults
+    from .inference.chatting import Chat as Chat
+    from .inference.replies import Given as Given
+    from .inference.replies import Reply as Reply
+    from .inference.replies import replies as replies
+    from .inference.replies import reply as reply
+    from .model.configuration import TinyLlavaConfig as TinyLlavaConfig
+    from .model.modeling import TinyLlavaForConditionalGeneration as TinyLlavaForConditionalGeneration
+    from .model.modeling import TinyLlavaPreTrainedModel as TinyLlavaPreTrainedModel
+    from .plugin.discovery import discover as discover
+    from .processing.processor import TinyLlavaProcessor as TinyLlavaProcessor
+    from .training.recipe import Recipe as Recipe
+    from .training.run import run_recipe as run_recipe
 
 __version__ = "0.1.0"
 
-_LAZY = {
-    "TinyLlavaConfig": "tinyllava_kit.core.configuration",
-    "TinyLlavaPreTrainedModel": "tinyllava_kit.core.modeling",
-    "TinyLlavaForConditionalGeneration": "tinyllava_kit.core.modeling",
-    "TinyLlavaProcessor": "tinyllava_kit.core.processing",
-    "assemble": "tinyllava_kit.core.building",
-    "load_pretrained": "tinyllava_kit.checkpoints.loading",
-    "open_foreign": "tinyllava_kit.checkpoints.layouts",
-    "discover": "tinyllava_kit.core.discovery",
-}
-
-__all__ = ["KitError", "hookimpl", *_LAZY]
+_LIGHT = ("Assembly", "Recipe", "discover")
+_get, _dir = lazy(
+    __name__,
+    {
+        "Assembly": ".assembly.assembly",
+        "Blueprint": ".assembly.blueprint",
+        "read_blueprint": ".assembly.blueprint",
+        "assemble": ".assembly.building",
+        "report_parts": ".assembly.report",
+        "load_pretrained": ".checkpoints.loading",
+        "Quantization": ".checkpoints.quantization",
+        "stored_bytes": ".checkpoints.quantization",
+        "Collator": ".data.dataset",
+        "ConversationDataset": ".data.dataset",
+        "Pairs": ".data.sources",
+        "answer": ".inference.answering",
+        "question": ".inference.answering",
+        "without_defaults": ".inference.answering",
+        "Chat": ".inference.chatting",
+        "Given": ".inference.replies",
+        "Reply": ".inference.replies",
+        "replies": ".inference.replies",
+        "reply": ".inference.replies",
+        "TinyLlavaConfig": ".model.configuration",
+        "TinyLlavaForConditionalGeneration": ".model.modeling",
+        "TinyLlavaPreTrainedModel": ".model.modeling",
+        "discover": ".plugin.discovery",
+        "TinyLlavaProcessor": ".processing.processor",
+        "Recipe": ".training.recipe",
+        "run_recipe": ".training.run",
+    },
+)
 
 
 def _register() -> None:
     """Make the Auto classes of transformers know ours."""
     if not is_importing(__name__):  # a module of ours that needs transformers comes first; a class's touch registers
-        import_module("tinyllava_kit.core.auto")
+        import_module("tinyllava_kit.processing.auto")
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name != "discover":
+    if name in _dir() and name not in _LIGHT:
         _register()
-    return getattr(import_module(_LAZY[name]), name)
+    return _get(name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(["KitError", "hookimpl", "near", *_dir()])
 
 
 when_imported("transformers", _register)

@@ -16,11 +16,11 @@ from click.exceptions import NoArgsIsHelpError
 from click.shell_completion import CompletionItem
 
 from tinyllava_kit import KitError, __version__
-from tinyllava_kit.core.catalog import Catalog, Offer
-from tinyllava_kit.core.discovery import discover
-from tinyllava_kit.core.errors import MissingPluginError, near, shown
-from tinyllava_kit.core.printable import one_line
-from tinyllava_kit.core.specs import load
+from tinyllava_kit.errors import MissingPluginError, near, shown
+from tinyllava_kit.files.printable import one_line
+from tinyllava_kit.plugin.catalog import Catalog, Offer
+from tinyllava_kit.plugin.discovery import discover
+from tinyllava_kit.plugin.specs import load
 from tinyllava_kit_cli.completion import VARIABLE
 from tinyllava_kit_cli.messages import printable_messages
 from tinyllava_kit_cli.output import say

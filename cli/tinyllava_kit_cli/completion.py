@@ -9,8 +9,8 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tinyllava_kit.core.discovery import discover
-from tinyllava_kit.core.specs import KINDS
+from tinyllava_kit.plugin.discovery import discover
+from tinyllava_kit.plugin.specs import KINDS
 
 VARIABLE = "_TINYLLAVA_COMPLETE"  # what the shell's function sets, to ``bash_complete`` and its like
 

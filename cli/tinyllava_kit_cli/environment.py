@@ -13,9 +13,9 @@ from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
 
-from tinyllava_kit.core.doctor import Finding, unmet
-from tinyllava_kit.core.isolation import describe
-from tinyllava_kit.core.trial import Outcome, run_trials
+from tinyllava_kit.plugin.child_process import Outcome, run_trials
+from tinyllava_kit.plugin.doctor import Finding, unmet
+from tinyllava_kit.plugin.isolation import describe
 
 LIMIT_S = 120.0
 _TORCH = "install torch as https://pytorch.org/get-started/locally says for this machine"

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tinyllava_kit.core.errors import KitError
+from tinyllava_kit.errors import KitError
 
 Decorator = Callable[[Any], Any]
 AUTO = "auto"

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 import click
 
+from tinyllava_kit.assembly.flags import split_word
 from tinyllava_kit.core.conversation import Item
-from tinyllava_kit.core.discovery import discover
-from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.core.extras import need
-from tinyllava_kit.core.words import split_word
+from tinyllava_kit.errors import KitError
+from tinyllava_kit.plugin.discovery import discover
+from tinyllava_kit.plugin.extras import need
 
 _ANSWERS = "tinyllava_kit_cli.answers"
 

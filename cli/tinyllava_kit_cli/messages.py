@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from tinyllava_kit.core.printable import printable
+from tinyllava_kit.files.printable import printable
 
 
 @contextmanager

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.core.extras import need
-from tinyllava_kit.core.paths import refuse_mistyped
+from tinyllava_kit.errors import KitError
+from tinyllava_kit.files.paths import refuse_mistyped
+from tinyllava_kit.plugin.extras import need
 
 
 def check_model(directory: str) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from tinyllava_kit.core.disk import check_writable
-from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.core.printable import printable
+from tinyllava_kit.errors import KitError
+from tinyllava_kit.files.printable import printable
+from tinyllava_kit.files.writing import check_writable
 
 
 def say(text: str = "", *, err: bool = False, nl: bool = True, **style: Any) -> None:

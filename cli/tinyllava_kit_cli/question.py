@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tinyllava_kit.core.errors import KitError
+from tinyllava_kit.errors import KitError
 
 STDIN = "-"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from tinyllava_kit.core.extras import need
+from tinyllava_kit.plugin.extras import need
 from tinyllava_kit_cli.items import need_packages
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from tinyllava_kit.core.printable import one_line
+from tinyllava_kit.files.printable import one_line
 
 INDENT = 4  # of what stands beneath its row
 

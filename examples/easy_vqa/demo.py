@@ -16,10 +16,7 @@ if __package__ in (None, ""):  # run as a script: let Python find the repository
 
 from examples.easy_vqa.page import write_page
 from examples.running import assemble_once, demo_parser, tinyllava
-from tinyllava_kit.evaluation.exact_match import is_right
-from tinyllava_kit.evaluation.judged import Judged
-from tinyllava_kit.evaluation.run import read_results
-from tinyllava_kit.evaluation.table import table
+from tinyllava_kit.evaluation import Judged, is_right, read_results, table
 
 HERE = Path(__file__).resolve().parent
 GOAL = 0.90

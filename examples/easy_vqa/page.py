@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from examples.page import card, curves, document, shown, table
-from tinyllava_kit.evaluation.exact_match import is_right
-from tinyllava_kit.evaluation.judged import Judged
+from tinyllava_kit.evaluation import Judged, is_right
 
 
 def write_page(path: Path, assets: Path, answers: Sequence[Judged], rows: Sequence[Sequence[str]]) -> None:

@@ -22,15 +22,15 @@ if __package__ in (None, ""):  # run as a script: let Python find the repository
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from examples.running import demo_parser, print_rows
-from tinyllava_kit import TinyLlavaForConditionalGeneration, TinyLlavaProcessor, load_pretrained
-from tinyllava_kit.checkpoints.quantization import Quantization, stored_bytes
-from tinyllava_kit.core.conversation import Turn
-from tinyllava_kit.core.fusion import IGNORE_INDEX, TextSpan
-from tinyllava_kit.evaluation.answers import answers
-from tinyllava_kit.evaluation.exact_match import accuracy
-from tinyllava_kit.evaluation.likelihood import answer_log_probs
-from tinyllava_kit.evaluation.question import Question
-from tinyllava_kit.evaluation.rows import read_questions
+from tinyllava_kit import (
+    Quantization,
+    TinyLlavaForConditionalGeneration,
+    TinyLlavaProcessor,
+    load_pretrained,
+    stored_bytes,
+)
+from tinyllava_kit.evaluation import Question, accuracy, answer_log_probs, answers, read_questions
+from tinyllava_kit.interfaces import IGNORE_INDEX, TextSpan, Turn
 
 WAYS: dict[str, Quantization | None] = {
     "float32": None,

@@ -18,11 +18,8 @@ if __package__ in (None, ""):  # run as a script: let Python find the repository
 from examples.running import assemble_once, demo_parser, print_rows, tinyllava
 from examples.speech.page import write_page_of_both
 from examples.speech.texts import read_rows
-from tinyllava_kit.core.saving import whole_directory
-from tinyllava_kit.evaluation.exact_match import accuracy
-from tinyllava_kit.evaluation.judged import Judged
-from tinyllava_kit.evaluation.run import read_results
-from tinyllava_kit.evaluation.word_error import word_errors
+from tinyllava_kit.evaluation import Judged, accuracy, read_results, word_errors
+from tinyllava_kit.files import whole_directory
 
 HERE = Path(__file__).resolve().parent
 ASKING = ("--scorer", "exact_match", "--scorer", "wer", "--max-new-tokens", "48", "--batch-size", "10")

@@ -16,8 +16,7 @@ if __package__ in (None, ""):  # run as a script: let Python find the repository
 
 from examples.running import assemble_once, demo_parser, tinyllava
 from examples.speech.page import write_page
-from tinyllava_kit.evaluation.run import Results, read_results
-from tinyllava_kit.evaluation.table import table
+from tinyllava_kit.evaluation import Results, read_results, table
 
 HERE = Path(__file__).resolve().parent
 GOAL = 0.50

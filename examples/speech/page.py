@@ -8,8 +8,7 @@ from pathlib import Path
 
 from examples.page import card, curves, document, shown, table
 from examples.speech.texts import read_rows
-from tinyllava_kit.evaluation.judged import Judged
-from tinyllava_kit.evaluation.word_error import normalise
+from tinyllava_kit.evaluation import Judged, normalise
 
 
 def write_page(path: Path, assets: Path, heard: Sequence[Judged], rows: Sequence[Sequence[str]]) -> None:

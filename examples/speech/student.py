@@ -19,7 +19,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from examples.running import assemble_once, demo_parser, tinyllava
 from examples.speech.demo import judge
-from tinyllava_kit.core.saving import whole_directory
+from tinyllava_kit.files import whole_directory
 
 HERE = Path(__file__).resolve().parent
 # As wide as Whisper tiny; narrow where the rate is high, which is where wav2vec2-base spends most of its time.

@@ -23,13 +23,18 @@ from examples.page import card, curves, document, shown, table
 from examples.running import assemble_once, demo_parser, print_rows, tinyllava
 from examples.speech.texts import Row, read_rows
 from examples.speech_out.ears import Ears
-from tinyllava_kit import load_pretrained
-from tinyllava_kit.core.modeling import TinyLlavaForConditionalGeneration
-from tinyllava_kit.core.processing import TinyLlavaProcessor
-from tinyllava_kit.evaluation.word_error import word_errors
-from tinyllava_kit.inference.answering import question
-from tinyllava_kit.inference.replies import Given, Reply, replies, reply
-from tinyllava_kit.modalities.audio import Waveform
+from tinyllava_kit import (
+    Given,
+    Reply,
+    TinyLlavaForConditionalGeneration,
+    TinyLlavaProcessor,
+    load_pretrained,
+    question,
+    replies,
+    reply,
+)
+from tinyllava_kit.components import Waveform
+from tinyllava_kit.evaluation import word_errors
 
 HERE = Path(__file__).resolve().parent
 PROMPT = "Say: {text}"

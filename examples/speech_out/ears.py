@@ -9,8 +9,7 @@ import torch
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizer
 from transformers.utils.logging import set_verbosity_error
 
-from tinyllava_kit.modalities.audio import Waveform
-from tinyllava_kit.modalities.resampling import resample
+from tinyllava_kit.components import Waveform, resample
 
 BATCH, MOST_TOKENS = 10, 30
 

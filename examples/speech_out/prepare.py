@@ -29,7 +29,7 @@ from examples.assets import make_once, run_script
 from examples.speech.prepare import ASTERISK
 from examples.speech.recordings import seconds
 from examples.speech.texts import Row, normalised, read_rows, write_rows
-from tinyllava_kit.core.saving import whole_directory
+from tinyllava_kit.files import whole_directory
 
 CONVERSION = 3  # raise it when what is written changes: directories of an older one are made again
 SCRIPT = "examples/speech_out/prepare.py"

@@ -19,8 +19,8 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from tests import toys
 from tinyllava_kit import assemble
+from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.checkpoints.card import card, write_card
-from tinyllava_kit.core.assembly import Assembly
 
 IMAGE = ("image=clip:{clip}", "image=linear")
 AUDIO = ("audio=wav2vec2:{folder}/encoder", "audio=stack_mlp")

@@ -15,9 +15,9 @@ import pytest
 from tests import toys
 from tests.fuzz import damaged, documents, failures
 from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration
+from tinyllava_kit.assembly.building import assemble
 from tinyllava_kit.checkpoints.checking import check
 from tinyllava_kit.checkpoints.loading import load_pretrained, load_processor
-from tinyllava_kit.core.building import assemble
 from tinyllava_kit.inference.answering import answer
 
 

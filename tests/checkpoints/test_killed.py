@@ -20,7 +20,7 @@ SAVE = """
 import sys, time
 from tinyllava_kit import load_pretrained
 import tinyllava_kit.checkpoints.conversion as conversion
-from tinyllava_kit.checkpoints.layouts import open_foreign
+from tinyllava_kit.checkpoints.external.layouts import open_foreign
 source, target, when = sys.argv[1:]
 save = conversion.save_file
 def stop(*args, **kwargs):

@@ -27,7 +27,7 @@ from tests.golden_models import GOLDEN, largest
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.checking import check
 from tinyllava_kit.checkpoints.conversion import convert
-from tinyllava_kit.checkpoints.layouts import open_foreign
+from tinyllava_kit.checkpoints.external.layouts import open_foreign
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.checkpoints.parity import compare, lay_out
 from tinyllava_kit.checkpoints.quantization import Quantization

@@ -23,17 +23,12 @@ from tests import toys
 from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, assemble
 from tinyllava_kit.checkpoints.checking import check
 from tinyllava_kit.checkpoints.loading import load_pretrained
-from tinyllava_kit.checkpoints.quantization import (
-    Quantization,
-    full_bytes,
-    kept_layers,
-    stored_bytes,
-    table_of,
-)
-from tinyllava_kit.core import extras, modeling
-from tinyllava_kit.core.checkpoint import read_pretrained
-from tinyllava_kit.core.parts import named_parts
-from tinyllava_kit.core.replaced import save_together
+from tinyllava_kit.checkpoints.quantization import Quantization, full_bytes, kept_layers, stored_bytes, table_of
+from tinyllava_kit.model import modeling
+from tinyllava_kit.model.parts import named_parts
+from tinyllava_kit.model.storage.replaced import save_together
+from tinyllava_kit.plugin import extras
+from tinyllava_kit.pretrained.checkpoint import read_pretrained
 from tinyllava_kit.training.parts import OpenParts
 from tinyllava_kit.training.recipe import PartTraining
 

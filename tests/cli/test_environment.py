@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tinyllava_kit.core.doctor import Finding
-from tinyllava_kit.core.trial import Outcome
+from tinyllava_kit.plugin.child_process import Outcome
+from tinyllava_kit.plugin.doctor import Finding
 from tinyllava_kit_cli import environment
 from tinyllava_kit_cli.environment import EXTRAS
 

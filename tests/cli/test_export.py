@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoProcessor, LlavaForConditiona
 
 from tests import toys
 from tests.cli.test_assemble_train_ask import PARTS, refused, tinyllava
-from tests.core.test_light import HEAVY, RUN, run
+from tests.house.test_light import HEAVY, RUN, run
 from tinyllava_kit_cli.app import main
 
 

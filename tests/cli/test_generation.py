@@ -7,7 +7,7 @@ import torch
 from click.testing import CliRunner
 
 import tinyllava_kit
-from tinyllava_kit.core.errors import KitError
+from tinyllava_kit.errors import KitError
 from tinyllava_kit_cli import app
 from tinyllava_kit_cli.commands import ask, chat, eval, show
 from tinyllava_kit_cli.generation import load_to_run, placed

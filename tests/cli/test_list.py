@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.fakes import FakeSite, modality, offering, tower
-from tinyllava_kit.core.doctor import Finding
+from tinyllava_kit.plugin.doctor import Finding
 from tinyllava_kit_cli import app, environment
 from tinyllava_kit_cli.commands import list as list_command
 from tinyllava_kit_cli.table import fit

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.fakes import FakeSite, offering
-from tinyllava_kit.core.errors import KitError
+from tinyllava_kit.errors import KitError
 from tinyllava_kit_cli import app
 from tinyllava_kit_cli.items import need_packages
 from tinyllava_kit_cli.models import check_model

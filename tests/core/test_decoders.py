@@ -10,16 +10,10 @@ from torch.nn import functional as F
 
 from tests import toys
 from tests.strokes import CORNER, LINE, drawing, drawing_model, drawn  # noqa: F401 (a fixture)
-from tinyllava_kit import (
-    KitError,
-    TinyLlavaForConditionalGeneration,
-    TinyLlavaProcessor,
-    assemble,
-    load_pretrained,
-)
+from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor, assemble, load_pretrained
+from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.checkpoints.quantization import Quantization
-from tinyllava_kit.core.assembly import Assembly
-from tinyllava_kit.inference.codes import ItemCodes
+from tinyllava_kit.features.item_codes import ItemCodes
 
 pytestmark = pytest.mark.usefixtures("drawing")
 ROWS = {"decoders.drawing.rows.embedding", "decoders.drawing.rows.head"}

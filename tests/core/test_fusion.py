@@ -9,16 +9,9 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.core import slow_fusion
-from tinyllava_kit.core.errors import FusionError
-from tinyllava_kit.core.fusion import (
-    IGNORE_INDEX,
-    ItemSpan,
-    TextSpan,
-    check_features,
-    fuse,
-    gather_rows,
-    plan,
-)
+from tinyllava_kit.core.fusion import check_features, fuse, gather_rows
+from tinyllava_kit.core.plan import IGNORE_INDEX, ItemSpan, TextSpan, plan
+from tinyllava_kit.errors import FusionError
 
 VOCAB, PAD = 23, 3
 NARROW, WIDE = 5, 8  # rows of eight numbers are copied as wider ones, on the CPU

@@ -10,10 +10,10 @@ import sys
 
 import pytest
 
-from tinyllava_kit.core import files
-from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.data import json_rows
 from tinyllava_kit.data.rows import read_rows, with_root
+from tinyllava_kit.errors import KitError
+from tinyllava_kit.files import opening as files
 
 ROWS = [{"id": 1, "text": "naïve\u2028line"}, {"id": 2, "text": 'a "word", another'}, {"id": 3, "text": ""}]
 

@@ -18,11 +18,11 @@ from PIL import Image
 
 from tests import toys
 from tinyllava_kit import KitError
+from tinyllava_kit.components.modalities.audio import AudioModality
 from tinyllava_kit.data.dataset import ConversationDataset
 from tinyllava_kit.data.rows import iterate_rows, read_rows
 from tinyllava_kit.data.shards import named_files, tar_rows
 from tinyllava_kit.data.sources import Source
-from tinyllava_kit.modalities.audio import AudioModality
 
 
 @pytest.fixture(scope="module")

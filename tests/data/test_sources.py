@@ -13,12 +13,12 @@ from pydantic import ValidationError
 
 from tests import toys
 from tinyllava_kit import KitError
+from tinyllava_kit.components.modalities.audio import AudioModality
+from tinyllava_kit.components.modalities.plugin import AUDIO
 from tinyllava_kit.core.conversation import ITEM
 from tinyllava_kit.data.dataset import ConversationDataset
 from tinyllava_kit.data.rows import Row, read_rows
 from tinyllava_kit.data.sources import Pairs, Source, asked, check_pairs, grouped
-from tinyllava_kit.modalities.audio import AudioModality
-from tinyllava_kit.modalities.plugin import AUDIO
 
 MODALITIES = {"audio": AUDIO}
 PICTURE_PAIRS = {"modality": "image", "prompts": ["What is it?"]}

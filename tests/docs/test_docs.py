@@ -11,7 +11,6 @@ block above`` (the block is what the python block above it prints).
 
 from __future__ import annotations
 
-import ast
 import doctest
 import importlib
 import importlib.util
@@ -41,12 +40,13 @@ from tests.docs.markdown import (
     tinyllava_lines,
 )
 from tests.fakes import install
-from tinyllava_kit.core.assembly import Assembly
+from tests.house.test_import_rule import FLOORS
+from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.core.conversation import from_row
-from tinyllava_kit.core.discovery import discover
-from tinyllava_kit.core.hookspecs import HOOKS
-from tinyllava_kit.core.specs import KINDS
 from tinyllava_kit.data.sources import Pairs, Source
+from tinyllava_kit.plugin.discovery import discover
+from tinyllava_kit.plugin.hookspecs import HOOKS
+from tinyllava_kit.plugin.specs import KINDS
 from tinyllava_kit.training.recipe import Distill, FeatureCaching, Lora, Packing, PartTraining, Quantized, Recipe, Stage
 from tinyllava_kit_cli import app
 
@@ -361,30 +361,9 @@ def test_the_modules_that_a_page_names_can_be_imported(page: Path) -> None:
             assert found, f"{page_name(page)}: {code}"
 
 
-def test_the_table_of_rooms_is_what_the_imports_are() -> None:
-    said = ARCHITECTURE.read_text(encoding="utf-8")
-    allowed: dict[str, set[str]] = {}
-    for rooms, imported in re.findall(r"^  \| (`.+?) \| (.*?)\|$", said, flags=re.MULTILINE):
-        for room in re.findall(r"`(\w+)`", rooms):
-            allowed[room] = set(re.findall(r"`(\w+)`", imported))
-    folders = {"cli": ROOT / "cli", "plugins": ROOT / "plugins"}
-    folders |= {init.parent.name: init.parent for init in (ROOT / "tinyllava_kit").glob("*/__init__.py")}
-    assert set(allowed) == set(folders)
-    for room, folder in folders.items():
-        files = [file for file in folder.rglob("*.py") if "tests" not in file.relative_to(folder).parts]
-        assert {name for file in files for name in rooms_of(file)} - {room} == allowed[room], room
-
-
-def rooms_of(file: Path) -> set[str]:
-    """The rooms of ``tinyllava_kit`` that a file imports from."""
-    names = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom):
-            base = file.parents[node.level - 1].relative_to(ROOT).parts if node.level else ()
-            names.append(".".join((*base, *filter(None, [node.module]))))
-        elif isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-    return {name.split(".")[1] for name in names if name.startswith("tinyllava_kit.")}
+def test_the_table_of_floors_is_the_rule_that_is_tested() -> None:
+    rows = re.findall(r"^  \| \d+ \| (`.+?) \|$", ARCHITECTURE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert tuple(tuple(re.findall(r"`(\w+)`", row)) for row in rows) == tuple(reversed(FLOORS))
 
 
 @every_page

@@ -11,7 +11,7 @@ import pytest
 
 from tests import toys
 from tinyllava_kit.core.conversation import ITEM
-from tinyllava_kit.core.errors import KitError
+from tinyllava_kit.errors import KitError
 from tinyllava_kit.evaluation.benchmarks.answer_file import check_answer_file, write_answers
 from tinyllava_kit.evaluation.benchmarks.mmmu import MMMU, chosen, is_right
 from tinyllava_kit.evaluation.benchmarks.tasks import BENCHMARKS

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tinyllava_kit.core.conversation import ITEM, Conversation, Item, Turn
-from tinyllava_kit.core.errors import KitError
 from tinyllava_kit.core.interfaces import Modality
+from tinyllava_kit.errors import KitError
 from tinyllava_kit.evaluation.controls import CONTROLS, controlled
 
 

@@ -10,16 +10,16 @@ from PIL import Image
 
 from tests import toys
 from tinyllava_kit import assemble
-from tinyllava_kit.core.assembly import Assembly
+from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.core.conversation import ITEM, Conversation, Item, Turn
-from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.core.fusion import IGNORE_INDEX, TextSpan
-from tinyllava_kit.core.processing import Encoded
+from tinyllava_kit.core.plan import IGNORE_INDEX, TextSpan
+from tinyllava_kit.errors import KitError
 from tinyllava_kit.evaluation.controls import CONTROLS
 from tinyllava_kit.evaluation.likelihood import answer_log_probs
 from tinyllava_kit.evaluation.question import Question
 from tinyllava_kit.evaluation.retrieval import Retrieval, retrieve
-from tinyllava_kit.inference.features import FeatureCache
+from tinyllava_kit.features.cache import FeatureCache
+from tinyllava_kit.processing.processor import Encoded
 
 TEMPLATES = ["auto", "pretrain", "llama"]
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests import toys
 from tinyllava_kit.core.conversation import ITEM
-from tinyllava_kit.core.errors import KitError
+from tinyllava_kit.errors import KitError
 from tinyllava_kit.evaluation.question import ANSWER_A_LETTER
 from tinyllava_kit.evaluation.rows import question, read_questions
 

@@ -18,7 +18,7 @@ from transformers import GenerationConfig
 
 from tests import toys
 from tinyllava_kit.core.conversation import ITEM, Conversation, Item, Turn
-from tinyllava_kit.core.errors import KitError
+from tinyllava_kit.errors import KitError
 from tinyllava_kit.evaluation import run as module
 from tinyllava_kit.evaluation.answers import answers
 from tinyllava_kit.evaluation.controls import CONTROLS, content_key, controlled

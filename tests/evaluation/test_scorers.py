@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinyllava_kit.core.conversation import Conversation, Turn
-from tinyllava_kit.core.errors import KitError
+from tinyllava_kit.errors import KitError
 from tinyllava_kit.evaluation.anls import anls, edits, similarity
 from tinyllava_kit.evaluation.choice import choice, letter
 from tinyllava_kit.evaluation.figures import Figure

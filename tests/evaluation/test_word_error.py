@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyllava_kit.core.errors import KitError
+from tinyllava_kit.errors import KitError
 from tinyllava_kit.evaluation.word_error import ErrorCount, character_errors, normalise, word_errors
 
 words = st.lists(st.sampled_from(["a", "bb", "a'b", "3"]), max_size=7).map(" ".join)

@@ -9,7 +9,7 @@ from transformers import MistralConfig, MistralForCausalLM
 
 from tests import toys
 from tinyllava_kit import assemble
-from tinyllava_kit.core.assembly import Assembly
+from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.core.conversation import Item
 from tinyllava_kit.explanation.explaining import answer_run, explain, nearest_words, split_words
 from tinyllava_kit.inference.answering import answer, question

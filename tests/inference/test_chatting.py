@@ -11,7 +11,7 @@ from transformers import MistralConfig, MistralForCausalLM
 
 from tests import toys
 from tinyllava_kit import KitError, assemble
-from tinyllava_kit.core.assembly import Assembly
+from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.core.conversation import Conversation, Item, Span, Turn
 from tinyllava_kit.inference.chatting import Chat
 

@@ -13,9 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from tests.fakes import install
-from tinyllava_kit import KitError
-from tinyllava_kit.core.discovery import discover
-from tinyllava_kit.core.specs import load
+from tinyllava_kit import KitError, discover
+from tinyllava_kit.specs import load
 
 SENSOR = Path(__file__).parent / "sensor"
 

@@ -15,7 +15,8 @@ from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 from transformers import TrainingArguments
 
-from tinyllava_kit.training import arguments, run, sharding
+from tinyllava_kit.training import run
+from tinyllava_kit.training.loop import arguments, sharding
 from tinyllava_kit_cli.app import main
 
 

@@ -10,15 +10,15 @@ import sys
 from pathlib import Path
 
 import torch
+from tinyllava_kit.training.batches.sized.dummy_items import WithIdleItems, idle_items
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
 from tinyllava_kit.checkpoints.loading import load_pretrained
-from tinyllava_kit.core.ranks import join, rank, wait_for_all, world_size
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
-from tinyllava_kit.training.idle import WithIdleItems, idle_items
-from tinyllava_kit.training.sharding import is_sharded, trained_state
+from tinyllava_kit.distributed import join, rank, wait_for_all, world_size
+from tinyllava_kit.training.loop.sharding import is_sharded, trained_state
 
 RATE = 0.1
 

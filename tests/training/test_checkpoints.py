@@ -15,9 +15,10 @@ from tinyllava_kit import KitError, TinyLlavaProcessor
 from tinyllava_kit.data.dataset import ConversationDataset
 from tinyllava_kit.data.sources import Source
 from tinyllava_kit.data.stream import RowStream
-from tinyllava_kit.training import provenance, trainer
-from tinyllava_kit.training.checkpoints import DIGESTS_FILE, check_whole, last_checkpoint, seal
-from tinyllava_kit.training.provenance import check_provenance, provenance_of
+from tinyllava_kit.training.loop import trainer
+from tinyllava_kit.training.output import provenance
+from tinyllava_kit.training.output.checkpoints import DIGESTS_FILE, check_whole, last_checkpoint, seal
+from tinyllava_kit.training.output.provenance import check_provenance, provenance_of
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 

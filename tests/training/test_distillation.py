@@ -13,7 +13,12 @@ from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
 from tinyllava_kit.data.sources import Pairs, Source
-from tinyllava_kit.training.distillation import TaughtCollator, TaughtDataset, distillation_loss, soft_divergence
+from tinyllava_kit.training.objectives.distillation import (
+    TaughtCollator,
+    TaughtDataset,
+    distillation_loss,
+    soft_divergence,
+)
 from tinyllava_kit.training.recipe import Distill, Recipe
 from tinyllava_kit.training.run import run_recipe
 

@@ -11,7 +11,7 @@ from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.core.interfaces import Features
 from tinyllava_kit.data.dataset import ConversationDataset
-from tinyllava_kit.training.feature_matching import FeatureMatcher, MatchedCollator, MatchedDataset
+from tinyllava_kit.training.objectives.feature_matching import FeatureMatcher, MatchedCollator, MatchedDataset
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
@@ -130,6 +130,6 @@ def test_a_teacher_of_another_rate_is_refused(place, monkeypatch):
     _, dataset = matched(place)
     kept = dataset._features
     monkeypatch.setattr(dataset, "_features", lambda c: {m: [f[::2] for f in every] for m, every in kept(c).items()})
-    monkeypatch.setattr("tinyllava_kit.training.feature_matching.SLACK", (1, 0.02))
+    monkeypatch.setattr("tinyllava_kit.training.objectives.feature_matching.SLACK", (1, 0.02))
     with pytest.raises(KitError, match=r"'row-0': its items have \[4\] features, with the teacher \[2\]; match_"):
         dataset[0]

@@ -15,11 +15,11 @@ from tinyllava_kit.checkpoints.card import CARD_MARK, card, write_card
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.core.conversation import Conversation, Item, Turn
 from tinyllava_kit.data.sources import Source
-from tinyllava_kit.training.history import _command_line
+from tinyllava_kit.training.output.history import _command_line
+from tinyllava_kit.training.output.report import Answered, _sample
+from tinyllava_kit.training.output.settings import check_same, settings_of, write_settings
 from tinyllava_kit.training.recipe import Recipe
-from tinyllava_kit.training.report import Answered, _sample
 from tinyllava_kit.training.run import run_recipe
-from tinyllava_kit.training.settings import check_same, settings_of, write_settings
 
 
 @pytest.fixture(scope="module")

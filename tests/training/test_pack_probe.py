@@ -17,7 +17,7 @@ from tinyllava_kit import KitError, assemble
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.checkpoints.quantization import Quantization
 from tinyllava_kit.testing import check_packing
-from tinyllava_kit.training.pack_probe import check_packs_apart
+from tinyllava_kit.training.checks.pack_probe import check_packs_apart
 
 CPU = torch.device("cpu")
 

@@ -11,12 +11,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from tinyllava_kit.training.batches.sized.packing import PackedBatches, pack, token_counts
 
 from tests import toys
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.data.dataset import ConversationDataset
-from tinyllava_kit.training.packing import PackedBatches, pack, token_counts
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 

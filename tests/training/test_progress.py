@@ -14,10 +14,10 @@ from transformers import TrainerState
 
 from tests import toys
 from tinyllava_kit import KitError, load_pretrained
-from tinyllava_kit.core.fusion import ItemSpan, TextSpan, plan
-from tinyllava_kit.training.clock import Clock
-from tinyllava_kit.training.meter import Meter, kinds_of
-from tinyllava_kit.training.progress import Progress, progress_line
+from tinyllava_kit.core.plan import ItemSpan, TextSpan, plan
+from tinyllava_kit.training.loop.clock import Clock
+from tinyllava_kit.training.loop.meter import Meter, kinds_of
+from tinyllava_kit.training.loop.progress import Progress, progress_line
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 

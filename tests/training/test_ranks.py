@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.data_loader import BatchSamplerShard
+from tinyllava_kit.training.batches.sized.dummy_items import WithIdleItems, idle_items
+from tinyllava_kit.training.batches.sized.packing import PackedBatches
+from tinyllava_kit.training.batches.sized.sized import Epochs, SizedBatches
 
 from tests import toys
 from tests.training.processes import finish, start
@@ -15,10 +18,7 @@ from tests.training.runs import losses, weights, write_recipe
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
-from tinyllava_kit.training.batches import Epochs, SizedBatches
-from tinyllava_kit.training.checkpoints import check_whole
-from tinyllava_kit.training.idle import WithIdleItems, idle_items
-from tinyllava_kit.training.packing import PackedBatches
+from tinyllava_kit.training.output.checkpoints import check_whole
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
@@ -109,7 +109,7 @@ def test_the_loss_of_an_objective_is_averaged_over_the_targets_of_both(place):
 
 STOPPED = """
 import os, signal, sys
-from tinyllava_kit.training.trainer import KitTrainer
+from tinyllava_kit.training.loop.trainer import KitTrainer
 keep = KitTrainer.training_step
 def step(self, *args, **kwargs):
     if self.state.global_step == 1 and os.environ["RANK"] == "1":

@@ -12,13 +12,13 @@ import time
 import pytest
 import torch
 from safetensors.torch import load_file
+from tinyllava_kit.training.batches.sized.sized import Epochs, SizedBatches
 
 from tests import toys
 from tests.training.runs import write_recipe
 from tinyllava_kit import KitError
-from tinyllava_kit.training import trainer
-from tinyllava_kit.training.batches import Epochs, SizedBatches
-from tinyllava_kit.training.clock import Clock
+from tinyllava_kit.training.loop import trainer
+from tinyllava_kit.training.loop.clock import Clock
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
@@ -120,7 +120,7 @@ def _run_until(recipe_file, path):
 
 def test_what_auto_found_stays_when_a_run_goes_on(place, monkeypatch):
     """Features of the cache and of the tower differ in their last bits: the clock must not choose anew."""
-    from tinyllava_kit.training import caching
+    from tinyllava_kit.training import feature_caching as caching
 
     path = recipe(place, "auto", max_steps=4, save_steps=2, cache_features="auto")
     answers = iter([True, False])

@@ -11,7 +11,7 @@ import pytest
 from tests import toys
 from tests.training.runs import write_recipe
 from tinyllava_kit import KitError
-from tinyllava_kit.training import trainer
+from tinyllava_kit.training.loop import trainer
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 from tinyllava_kit_cli.app import main

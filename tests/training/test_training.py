@@ -14,9 +14,9 @@ from transformers.trainer_utils import get_last_checkpoint
 from tests import toys
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.loading import load_pretrained
-from tinyllava_kit.core.replaced import save_together
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
 from tinyllava_kit.data.sources import Pairs, Source, Strict
+from tinyllava_kit.model.storage.replaced import save_together
 from tinyllava_kit.training.parts import OpenParts
 from tinyllava_kit.training.recipe import (
     Distill,
@@ -114,7 +114,7 @@ def test_a_second_run_finds_the_features_of_the_first_in_the_folder_that_the_sta
 
 
 def test_auto_keeps_features_where_they_win_and_says_both_figures(place, capsys, monkeypatch):
-    from tinyllava_kit.training import caching
+    from tinyllava_kit.training import feature_caching as caching
 
     figures = iter([5.0, 5.0, 0.1, 0.1] * 3)  # the tower twice, reading twice
     monkeypatch.setattr(caching, "_seconds", lambda work: (work(), next(figures))[1])
@@ -207,7 +207,7 @@ def test_an_interrupted_stage_goes_on_where_it_was(place):
 
 def _checkpoint_of_step(place, step):
     """A run that was stopped there; the recipe, and so the rates, are those of the whole one."""
-    from tinyllava_kit.training.trainer import KitTrainer
+    from tinyllava_kit.training.loop.trainer import KitTrainer
 
     stopped = place / "stopped"
     keep = KitTrainer.train
@@ -231,8 +231,8 @@ def _checkpoint_of_step(place, step):
 
 
 def test_each_part_has_its_own_rate_and_vectors_do_not_decay(place):
-    from tinyllava_kit.training.arguments import training_arguments
-    from tinyllava_kit.training.trainer import KitTrainer
+    from tinyllava_kit.training.loop.arguments import training_arguments
+    from tinyllava_kit.training.loop.trainer import KitTrainer
 
     model, _ = load_pretrained(place / "model")
     how = {

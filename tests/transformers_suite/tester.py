@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests import toys
 from tinyllava_kit import TinyLlavaConfig, TinyLlavaProcessor, assemble
-from tinyllava_kit.core.assembly import Assembly
+from tinyllava_kit.assembly.assembly import Assembly
 
 
 class TextTester:

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.checkpoint import first_line
-from ..core.content import Count, Finite, checked
-from ..core.errors import KitError, near
-from ..core.modeling import TinyLlavaForConditionalGeneration
-from ..core.parts import named_parts
-from ..core.reading import read_mapping
+from ..errors import KitError, near
+from ..files.content import Count, Finite, checked
+from ..files.reading import first_line, read_mapping
+from ..model.modeling import TinyLlavaForConditionalGeneration
+from ..model.parts import named_parts
 
 if TYPE_CHECKING:
     from peft.tuners.lora import LoraModel

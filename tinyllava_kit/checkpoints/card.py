@@ -14,10 +14,10 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..core.content import read_as
-from ..core.disk import write_file, write_json
-from ..core.printable import one_line, printable
-from ..core.replaced import CARD_FILE, CARD_MARK
+from ..files.content import read_as
+from ..files.printable import one_line, printable
+from ..files.writing import write_file, write_json
+from ..model.storage.replaced import CARD_FILE, CARD_MARK
 from .usage import pipeline_tag, use
 
 TRAINING_FILE = "training.json"

@@ -9,20 +9,20 @@ from pathlib import Path
 
 import torch
 
-from ..core.catalog import Catalog
-from ..core.checkpoint import check_loaded
-from ..core.configuration import TinyLlavaConfig
-from ..core.discovery import discover
-from ..core.errors import KitError
-from ..core.foreign import is_ours
-from ..core.generation_settings import GENERATION_FILE, check_ids, read_generation
-from ..core.modeling import TinyLlavaForConditionalGeneration
-from ..core.parts import part_prefixes
-from ..core.processing import TinyLlavaProcessor
-from .layouts import open_foreign
-from .ours import Row
-from .recognition import OURS, read_config
-from .weights import Lazy, open_weights
+from ..errors import KitError
+from ..model.configuration import TinyLlavaConfig
+from ..model.modeling import TinyLlavaForConditionalGeneration
+from ..model.parts import part_prefixes
+from ..model.storage.external import is_ours
+from ..plugin.catalog import Catalog
+from ..plugin.discovery import discover
+from ..pretrained.checkpoint import check_loaded
+from ..pretrained.generation_settings import GENERATION_FILE, check_ids, read_generation
+from ..processing.processor import TinyLlavaProcessor
+from .external.layouts import open_foreign
+from .external.mapping import Row
+from .external.recognition import OURS, read_config
+from .external.weights import Lazy, open_weights
 
 
 @dataclass(frozen=True, kw_only=True)

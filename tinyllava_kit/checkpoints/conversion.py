@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..core.disk import write_json
-from ..core.replaced import whole_model
-from .ours import Foreign, Row
-from .weights import Lazy
+from ..files.writing import write_json
+from ..model.storage.replaced import whole_model
+from .external.mapping import Foreign, Row
+from .external.weights import Lazy
 
 SHARD_BYTES = 2_000_000_000
 

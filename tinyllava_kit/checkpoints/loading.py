@@ -8,15 +8,16 @@ from typing import Any
 
 import torch
 
-from tinyllava_kit import TinyLlavaConfig, TinyLlavaForConditionalGeneration, TinyLlavaProcessor
-
-from ..core.checkpoint import read_pretrained
-from ..core.foreign import is_ours
-from ..core.paths import is_there, refuse_mistyped
-from .layouts import open_foreign
-from .ours import Foreign
+from ..files.paths import is_there, refuse_mistyped
+from ..model.configuration import TinyLlavaConfig
+from ..model.modeling import TinyLlavaForConditionalGeneration
+from ..model.storage.external import is_ours
+from ..pretrained.checkpoint import read_pretrained
+from ..processing.processor import TinyLlavaProcessor
+from .external.layouts import open_foreign
+from .external.mapping import Foreign
+from .external.recognition import read_config
 from .quantization import Quantization
-from .recognition import read_config
 
 
 def load_pretrained(

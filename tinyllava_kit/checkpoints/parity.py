@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.errors import KitError
-from ..core.fusion import IGNORE_INDEX, ItemSpan, Plan, Sample, TextSpan, plan
-from ..core.modeling import TinyLlavaForConditionalGeneration
-from .ours import IMAGE
-from .weights import Lazy, open_file
+from ..core.plan import IGNORE_INDEX, ItemSpan, Plan, Sample, TextSpan, plan
+from ..errors import KitError
+from ..model.modeling import TinyLlavaForConditionalGeneration
+from .external.mapping import IMAGE
+from .external.weights import Lazy, open_file
 
 IMAGE_TOKEN = -200  # LLaVA's
 TOLERANCE = 1e-4

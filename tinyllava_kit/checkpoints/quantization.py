@@ -10,17 +10,17 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import KitError, near
-from ..core.extras import need
-from ..core.parts import named_parts, part_prefixes
+from ..errors import KitError, near
+from ..model.parts import named_parts, part_prefixes
+from ..plugin.extras import need
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
     from transformers import BitsAndBytesConfig
 
-    from ..core.configuration import TinyLlavaConfig
-    from ..core.modeling import TinyLlavaForConditionalGeneration
+    from ..model.configuration import TinyLlavaConfig
+    from ..model.modeling import TinyLlavaForConditionalGeneration
 
 BITS = (8, 4)
 TYPES = ("nf4", "fp4")
@@ -77,7 +77,7 @@ class Quantization:
         import torch
         from transformers import BitsAndBytesConfig
 
-        from ..core.modeling import TinyLlavaForConditionalGeneration
+        from ..model.modeling import TinyLlavaForConditionalGeneration
 
         with torch.device("meta"):
             model = TinyLlavaForConditionalGeneration(model_config)

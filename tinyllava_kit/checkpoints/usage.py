@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Collection, Sequence
 
-from ..core.printable import one_line
+from ..files.printable import one_line
 
 IMAGE, AUDIO = "image", "audio"
 _FILES = {IMAGE: "picture.png", AUDIO: "sound.wav"}  # a reader's own, in place of which any other may stand

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from .absence import absent, present
-from .errors import KitError, near, shown
-from .item_sources import as_list, columns_of, decoded, part_keys, part_types
-from .specs import ModalitySpec
+from ..errors import KitError, near, shown
+from ..files.absence import absent, present
+from ..files.item_sources import as_list, columns_of, decoded, part_keys, part_types
+from ..plugin.specs import ModalitySpec
 
 # Where an item stands in a turn's text. No file or keyboard gives a NUL, so text cannot forge an item.
 ITEM = "\x00"

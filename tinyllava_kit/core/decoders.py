@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from .errors import KitError
-from .grammar import BEGIN, END, Side
+from ..errors import KitError
+from .ids import BEGIN, END, Side
 
 Pick = Callable[[Tensor], Tensor]  # logits (B, c) -> the ids that are taken, (B,)
 # group -> the loss of each of its targets, (g,) float32, and whether it was the likeliest there, (g,) bool

@@ -21,8 +21,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from ..errors import KitError
 from .conversation import Span, Turn
-from .errors import KitError
 
 Grid = tuple[int, int]
 
@@ -262,8 +262,8 @@ class LanguageModel:
         Raises:
             KitError: see `check_config`; or its weights are quantized, which the kit does after a model is assembled.
         """
-        from .checkpoint import read_pretrained
-        from .saved_config import network
+        from ..pretrained.checkpoint import read_pretrained
+        from ..pretrained.saved_config import network
 
         config = read_pretrained(AutoConfig, checkpoint)
         cls.check_config(config, checkpoint)
@@ -284,7 +284,7 @@ class LanguageModel:
             KitError: not of `model_types`, an encoder-decoder, a model of several parts, or without a causal language
                 model class.
         """
-        from .checkpoint import check_model_type
+        from ..pretrained.checkpoint import check_model_type
 
         check_model_type(config.model_type, cls.model_types, name)
         kind = f"{name!r} is a {config.model_type!r} checkpoint"
@@ -302,7 +302,7 @@ class LanguageModel:
         Raises:
             KitError: see `check_config`; or no network can be made of it.
         """
-        from .reading import reading
+        from ..files.reading import reading
 
         cls.check_config(config, "text_config")
         with reading("config.json: text_config"):
@@ -315,7 +315,7 @@ class LanguageModel:
         Raises:
             KitError: not found, or weights are missing, which transformers would fill with random numbers.
         """
-        from .checkpoint import check_loaded, read_pretrained
+        from ..pretrained.checkpoint import check_loaded, read_pretrained
 
         model, info = read_pretrained(
             AutoModelForCausalLM, checkpoint, config=config, dtype=dtype, output_loading_info=True
@@ -326,7 +326,7 @@ class LanguageModel:
     @classmethod
     def read_tokenizer(cls, checkpoint: str) -> PreTrainedTokenizerBase:
         """The tokenizer, with a padding token."""
-        from .checkpoint import read_tokenizer
+        from ..pretrained.checkpoint import read_tokenizer
 
         tokenizer = read_tokenizer(checkpoint)
         if tokenizer.pad_token is None:

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from torch.utils.data import Dataset
 
 from ..core.conversation import Conversation
-from ..core.errors import KitError
-from ..core.processing import Batch, Encoded, ItemReader, TinyLlavaProcessor
+from ..errors import KitError
+from ..processing.processor import Batch, Encoded, ItemReader, TinyLlavaProcessor
 from .rows import Row, with_root
 from .skipping import OptionalConversation, SkippedRow, SkippedRows
 from .sources import Pairs, Source, asked, check_pairs, drawn, grouped, shares

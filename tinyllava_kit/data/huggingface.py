@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..core.checkpoint import first_line
-from ..core.errors import KitError
-from ..core.extras import imported
-from ..core.files import check_directory
+from ..errors import KitError
+from ..files.opening import check_directory
+from ..files.reading import first_line
+from ..plugin.extras import imported
 
 
 def saved_rows(path: Path) -> Iterator[dict[str, Any]]:

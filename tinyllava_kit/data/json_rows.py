@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from ..core.errors import KitError
-from ..core.files import MAX_LINE, check_depth, lines, parse_json, past_bounds
+from ..errors import KitError
+from ..files.opening import MAX_LINE, check_depth, lines, parse_json, past_bounds
 
 _CHUNK = 1 << 20  # characters
 _SPACE = re.compile(r"[ \t\r\n]*")

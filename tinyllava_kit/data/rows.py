@@ -10,10 +10,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from ..core.absence import present
-from ..core.errors import KitError, near, shown
-from ..core.files import MAX_LINE, lines, open_text, reason
-from ..core.item_sources import columns_of, is_name, part_keys, part_types
+from ..errors import KitError, near, shown
+from ..files.absence import present
+from ..files.item_sources import columns_of, is_name, part_keys, part_types
+from ..files.opening import MAX_LINE, lines, open_text, reason
 from .huggingface import saved_rows
 from .json_rows import json_values
 from .shards import parquet_rows, tar_rows

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import KitError, shown
-from ..core.files import check_file, open_file, parse_json, reason
+from ..errors import KitError, shown
+from ..files.opening import check_file, open_file, parse_json, reason
 
 _RANGE = re.compile(r"\{(\d{1,18})\.\.(\d{1,18})\}|\{([^{}]*,[^{}]*)\}")
 MAX_FILES = 100_000  # that a pattern names

@@ -11,10 +11,10 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from ..core.conversation import Conversation
-from ..core.disk import write_file
-from ..core.errors import KitError
-from ..core.fusion import IGNORE_INDEX, TextSpan
-from ..core.processing import Encoded
+from ..core.plan import IGNORE_INDEX, TextSpan
+from ..errors import KitError
+from ..files.writing import write_file
+from ..processing.processor import Encoded
 
 
 class OptionalConversation(Conversation):

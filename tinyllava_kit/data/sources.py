@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ..core.absence import absent
 from ..core.conversation import split_placeholders
-from ..core.errors import KitError, shown
-from ..core.specs import ModalitySpec
+from ..errors import KitError, shown
+from ..files.absence import absent
+from ..plugin.specs import ModalitySpec
 from .huggingface import named_rows
 from .rows import Row, check_there, iterate_rows, locate
 from .shards import named_files

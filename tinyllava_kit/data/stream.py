@@ -10,8 +10,8 @@ from typing import TypeVar
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ..core.conversation import Conversation
-from ..core.errors import KitError
-from ..core.processing import Encoded, TinyLlavaProcessor
+from ..errors import KitError
+from ..processing.processor import Encoded, TinyLlavaProcessor
 from .dataset import conversations_of, encode_or_skip
 from .rows import Row
 from .skipping import OptionalConversation, SkippedRow, SkippedRows

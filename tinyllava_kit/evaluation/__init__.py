@@ -1,1 +1,39 @@
-"""Judging a model on held-out rows."""
+"""Questions with known answers: asked, compared, counted, kept. The names here are public."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy
+
+if TYPE_CHECKING:
+    from .answers import answers as answers
+    from .exact_match import accuracy as accuracy
+    from .exact_match import is_right as is_right
+    from .judged import Judged as Judged
+    from .likelihood import answer_log_probs as answer_log_probs
+    from .question import Question as Question
+    from .rows import read_questions as read_questions
+    from .run import Results as Results
+    from .run import read_results as read_results
+    from .table import table as table
+    from .word_error import normalise as normalise
+    from .word_error import word_errors as word_errors
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "answers": ".answers",
+        "accuracy": ".exact_match",
+        "is_right": ".exact_match",
+        "Judged": ".judged",
+        "answer_log_probs": ".likelihood",
+        "Question": ".question",
+        "read_questions": ".rows",
+        "Results": ".run",
+        "read_results": ".run",
+        "table": ".table",
+        "normalise": ".word_error",
+        "word_errors": ".word_error",
+    },
+)

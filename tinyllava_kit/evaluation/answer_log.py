@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..core.errors import KitError
+from ..errors import KitError
 
 Answer = str | Sequence[float]  # what was said, or how likely the model finds each of several answers
 

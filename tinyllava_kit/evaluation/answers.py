@@ -6,9 +6,9 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from ..core.conversation import Conversation
-from ..core.modeling import TinyLlavaForConditionalGeneration
-from ..core.processing import TinyLlavaProcessor
 from ..inference.answering import answer, without_defaults
+from ..model.modeling import TinyLlavaForConditionalGeneration
+from ..processing.processor import TinyLlavaProcessor
 from .controls import Control, content_key, controlled
 from .judged import Judged
 from .question import Question

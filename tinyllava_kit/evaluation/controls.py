@@ -16,8 +16,8 @@ from dataclasses import replace
 from typing import Literal
 
 from ..core.conversation import ITEM, Conversation, Item, Turn
-from ..core.errors import KitError, near
 from ..core.interfaces import Modality
+from ..errors import KitError, near
 
 Control = Literal["as given", "without items", "shuffled items", "silent items"]
 CONTROLS: tuple[Control, ...] = ("as given", "without items", "shuffled items", "silent items")

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache
 
-from ..core.errors import KitError
-from ..core.fusion import IGNORE_INDEX, ItemSpan, Sample, TextSpan
-from ..core.modeling import TinyLlavaForConditionalGeneration
-from ..core.processing import Encoded, TinyLlavaProcessor
+from ..core.plan import IGNORE_INDEX, ItemSpan, Sample, TextSpan
+from ..errors import KitError
+from ..model.modeling import TinyLlavaForConditionalGeneration
+from ..processing.processor import Encoded, TinyLlavaProcessor
 
 
 class _Prompt(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..core.conversation import ITEM, Conversation
-from ..core.errors import KitError
+from ..errors import KitError
 from .judged import Judged
 
 ANSWER_A_LETTER = "Answer with the option's letter from the given choices directly."

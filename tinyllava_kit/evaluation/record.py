@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from ..core.content import read_as
-from ..core.disk import write_json
-from ..core.fingerprint import fingerprint as fingerprint
-from ..core.origins import origin, sealed
+from ..files.content import read_as
+from ..files.origins import origin, sealed
+from ..files.writing import write_json
+from ..model.storage.fingerprint import fingerprint as fingerprint
 from .figures import Figures
 
 RECORD_FILE = "evaluations.json"

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ..core.conversation import Turn
-from ..core.errors import KitError
-from ..core.modeling import TinyLlavaForConditionalGeneration
-from ..core.processing import TinyLlavaProcessor
-from ..inference.features import FeatureCache
+from ..errors import KitError
+from ..features.cache import FeatureCache
+from ..model.modeling import TinyLlavaForConditionalGeneration
+from ..processing.processor import TinyLlavaProcessor
 from .controls import Control, content_key, controlled
 from .likelihood import answer_log_probs
 from .question import Question

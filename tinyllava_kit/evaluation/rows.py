@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from string import ascii_uppercase as LETTERS
 from typing import Any
 
-from ..core.absence import absent, present
 from ..core.conversation import check_text, split_placeholders
-from ..core.errors import KitError, shown
-from ..core.item_sources import as_list, columns_of
-from ..core.processing import TinyLlavaProcessor
-from ..core.specs import ModalitySpec
 from ..data.rows import Row, with_root
 from ..data.sources import Pairs, Source, asked
+from ..errors import KitError, shown
+from ..files.absence import absent, present
+from ..files.item_sources import as_list, columns_of
+from ..plugin.specs import ModalitySpec
+from ..processing.processor import TinyLlavaProcessor
 from .question import ANSWER_A_LETTER, Question
 
 

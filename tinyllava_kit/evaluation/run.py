@@ -11,13 +11,13 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from ..core.content import read_as, said
-from ..core.disk import write_json
-from ..core.errors import KitError
-from ..core.locks import only_writer
-from ..core.modeling import TinyLlavaForConditionalGeneration
-from ..core.processing import TinyLlavaProcessor
-from ..inference.features import FeatureCache
+from ..errors import KitError
+from ..features.cache import FeatureCache
+from ..files.content import read_as, said
+from ..files.locks import only_writer
+from ..files.writing import write_json
+from ..model.modeling import TinyLlavaForConditionalGeneration
+from ..processing.processor import TinyLlavaProcessor
 from .answer_log import AnswerLog
 from .answers import answers
 from .controls import CONTROLS, Control, refused

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import KitError, near
+from ..errors import KitError, near
 from .anls import anls
 from .choice import choice
 from .exact_match import exact_match

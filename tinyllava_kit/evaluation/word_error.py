@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from ..core.errors import KitError
-from ..core.extras import imported
+from ..errors import KitError
+from ..plugin.extras import imported
 from .figures import Figure, Figures
 from .judged import Judged
 

@@ -18,12 +18,12 @@ from torch.nn import functional as F
 from transformers import DynamicCache
 
 from ..core.conversation import ITEM, Conversation, Item
-from ..core.errors import KitError
-from ..core.fusion import PlannedItem
 from ..core.interfaces import Grid, Preprocessor
-from ..core.modeling import TinyLlavaForConditionalGeneration
-from ..core.processing import Encoded, TinyLlavaProcessor
+from ..core.plan import PlannedItem
+from ..errors import KitError
 from ..inference.answering import options_for
+from ..model.modeling import TinyLlavaForConditionalGeneration
+from ..processing.processor import Encoded, TinyLlavaProcessor
 
 TOP = 5  # tokens beside the one that was taken, and words beside a row
 AT_ONCE = 16  # positions whose attention is held of all layers and heads

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.extras import imported
 from ..core.interfaces import Modality
+from ..plugin.extras import imported
 from .explaining import Explanation, Rows
 
 MAX_WORDS = 23  # of an answer that are drawn, each a panel

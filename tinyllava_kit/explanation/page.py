@@ -6,10 +6,10 @@ import html
 import os
 from pathlib import Path
 
-from ..core.disk import write_file
-from ..core.processing import TinyLlavaProcessor
-from ..core.saving import whole_directory
+from ..files.atomic import whole_directory
+from ..files.writing import write_file
 from ..pages.html import document, picture, table
+from ..processing.processor import TinyLlavaProcessor
 from .explaining import Explanation, Rows
 from .figures import MAX_WORDS, attention_png, words_png
 

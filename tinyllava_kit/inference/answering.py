@@ -11,10 +11,10 @@ import torch
 from transformers import GenerationConfig, TextStreamer
 
 from ..core.conversation import ITEM, Conversation, Item, Turn, split_placeholders
-from ..core.errors import KitError
-from ..core.modeling import TinyLlavaForConditionalGeneration
-from ..core.printable import printable
-from ..core.processing import TinyLlavaProcessor
+from ..errors import KitError
+from ..files.printable import printable
+from ..model.modeling import TinyLlavaForConditionalGeneration
+from ..processing.processor import TinyLlavaProcessor
 
 NEW_TOKENS = 256  # of an answer, where nobody says how many
 

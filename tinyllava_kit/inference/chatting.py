@@ -13,10 +13,10 @@ from torch import Tensor
 from transformers import DynamicCache, DynamicLayer
 
 from ..core.conversation import ITEM, Conversation, Item, Turn
-from ..core.errors import KitError
-from ..core.fusion import ItemSpan, TextSpan, plan
-from ..core.modeling import TinyLlavaForConditionalGeneration
-from ..core.processing import Encoded, Parts, TinyLlavaProcessor
+from ..core.plan import ItemSpan, TextSpan, plan
+from ..errors import KitError
+from ..model.modeling import TinyLlavaForConditionalGeneration
+from ..processing.processor import Encoded, Parts, TinyLlavaProcessor
 from .answering import TextPieces, check_read, options_for, question
 
 Show = Callable[[str], None]

@@ -12,14 +12,15 @@ from transformers.generation.streamers import BaseStreamer
 
 from ..core.conversation import Conversation
 from ..core.decoders import HiddenDecoder, Made, TextDecoder, Words
-from ..core.errors import KitError, near
-from ..core.fusion import MadeSpan, TextSpan, without_labels
-from ..core.grammar import TEXT, Piece
-from ..core.item_ids import ItemIds
-from ..core.modeling import TinyLlavaForConditionalGeneration
-from ..core.processing import Encoded, TinyLlavaProcessor
+from ..core.ids import TEXT
+from ..core.plan import MadeSpan, TextSpan, without_labels
+from ..errors import KitError, near
+from ..features.item_codes import ItemCodes
+from ..model.modeling import TinyLlavaForConditionalGeneration
+from ..model.vocabulary.grammar import Piece
+from ..model.vocabulary.item_ids import ItemIds
+from ..processing.processor import Encoded, TinyLlavaProcessor
 from .answering import TextPieces, options_for
-from .codes import ItemCodes
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from peft.tuners.lora import LoraModel
 from torch import nn
 
 from ..checkpoints.quantization import keep_trainable
-from ..core.errors import KitError, near
-from ..core.modeling import TinyLlavaForConditionalGeneration
-from ..core.parts import named_parts
+from ..errors import KitError, near
+from ..model.modeling import TinyLlavaForConditionalGeneration
+from ..model.parts import named_parts
 from .recipe import PartTraining
 
 

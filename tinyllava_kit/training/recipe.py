@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
-from ..core.errors import KitError, near, shown
-from ..core.yaml_files import read_yaml
 from ..data.sources import Source, Strict
+from ..errors import KitError, near, shown
+from ..files.yaml_files import read_yaml
 
 # A stage has one of these, or the model's own loss.
 OBJECTIVES = ("distill", "match_words", "match_features")

@@ -16,41 +16,41 @@ from transformers.trainer_utils import rotate_checkpoints
 from ..checkpoints.loading import load_pretrained
 from ..checkpoints.quantization import Quantization
 from ..core.conversation import Conversation
-from ..core.disk import remove_abandoned
-from ..core.errors import KitError, shown
-from ..core.item_sources import is_address
-from ..core.locks import only_writer
-from ..core.modeling import TinyLlavaForConditionalGeneration
-from ..core.paths import is_there
-from ..core.processing import TinyLlavaProcessor
-from ..core.ranks import from_all, from_first, join, rank, say, wait_for_all, world_size
 from ..data.dataset import ConversationDataset
 from ..data.skipping import SkippedRows
 from ..data.stream import RowStream
-from ..inference.codes import ItemCodes
-from .ahead import check_ahead, of_stage
-from .arguments import training_arguments
-from .batches import Epochs
-from .batching import batches_of
-from .caching import DECISION_FILE, FOLDER, cache_features
-from .checkpoints import check_whole, last_checkpoint
-from .clock import Clock
-from .guard import check_gradients, samples_for_parts
-from .history import stage_record
-from .idle import WithIdleItems, idle_items
-from .lost_workers import one_line_for_lost_workers
-from .objective import objective_of
-from .outcome import SHOWN, write_outcome
-from .packing import PackedBatches, token_counts
+from ..distributed import from_all, from_first, join, rank, say, wait_for_all, world_size
+from ..errors import KitError, shown
+from ..features.item_codes import ItemCodes
+from ..files.item_sources import is_address
+from ..files.locks import only_writer
+from ..files.paths import is_there
+from ..files.writing import remove_abandoned
+from ..model.modeling import TinyLlavaForConditionalGeneration
+from ..processing.processor import TinyLlavaProcessor
+from .batches.batching import batches_of
+from .batches.dummy_items import WithIdleItems, idle_items
+from .batches.epochs import Epochs
+from .batches.packing import PackedBatches, token_counts
+from .checks.gradient_check import check_gradients, samples_for_parts
+from .checks.preflight import check_ahead, of_stage
+from .data_loading import read_data
+from .feature_caching import DECISION_FILE, FOLDER, cache_features
+from .loop.arguments import training_arguments
+from .loop.clock import Clock
+from .loop.lost_workers import one_line_for_lost_workers
+from .loop.progress import Progress
+from .loop.sharding import is_sharded, trained_state
+from .loop.stopping import Stopper
+from .loop.trainer import KitTrainer
+from .objectives.objective import objective_of
+from .output.checkpoints import check_whole, last_checkpoint
+from .output.history import stage_record
+from .output.outcome import SHOWN, write_outcome
+from .output.provenance import check_provenance, provenance_of
+from .output.settings import SETTINGS_FILE, check_complete, check_same, settings_of, write_settings
 from .parts import OpenParts
-from .progress import Progress
-from .provenance import check_provenance, provenance_of
-from .reading import read_data
 from .recipe import Recipe, Stage
-from .settings import SETTINGS_FILE, check_complete, check_same, settings_of, write_settings
-from .sharding import is_sharded, trained_state
-from .stopping import Stopper
-from .trainer import KitTrainer
 
 SKIPPED_FILE = "skipped.jsonl"
 

@@ -101,7 +101,7 @@ def _give(
     Raises:
         KitError: the answer holds no item of a modality that is wanted.
     """
-    from tinyllava_kit.core.errors import KitError
+    from tinyllava_kit.errors import KitError
     from tinyllava_kit.inference.replies import Given, reply
 
     start = time.monotonic()

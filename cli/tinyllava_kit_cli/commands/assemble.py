@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tinyllava_kit.core.disk import check_writable
+from tinyllava_kit.files.writing import check_writable
 from tinyllava_kit_cli.completion import names, parts
 from tinyllava_kit_cli.generation import DTYPES
 from tinyllava_kit_cli.output import refuse_taken, say
@@ -78,8 +78,8 @@ def command(
     which gives the part it has. Connectors, and what the LLM knows of a decoder's ids, are new, unless a MODEL
     gives them: train them next.
     """
-    from tinyllava_kit.core.assembly import Assembly
-    from tinyllava_kit.core.errors import KitError
+    from tinyllava_kit.assembly.assembly import Assembly
+    from tinyllava_kit.errors import KitError
 
     if bool(file) == bool(llm):
         raise click.UsageError("give either a YAML FILE or --llm with --tower and --connector, or --decoder")
@@ -107,17 +107,18 @@ def command(
 
     import torch
 
-    from tinyllava_kit.core.building import assemble, draw
+    from tinyllava_kit.assembly.blueprint import read_blueprint
+    from tinyllava_kit.assembly.building import assemble
 
     number = getattr(torch, dtype)
-    drawn = draw(assembly)
-    costs = _costs(drawn, number)
+    blueprint = read_blueprint(assembly)
+    costs = _costs(blueprint, number)
     say(json.dumps(costs, indent=2) if as_json else "\n".join(_lines(costs)))
     if dry_run:
         return
     torch.manual_seed(seed)
-    model, processor = assemble(drawn, dtype=number)
-    from tinyllava_kit.core.replaced import save_together
+    model, processor = assemble(blueprint, dtype=number)
+    from tinyllava_kit.model.storage.replaced import save_together
 
     if output is None:
         raise KitError("no output directory")
@@ -125,9 +126,9 @@ def command(
     say(f"wrote {output}", err=True)
 
 
-def _costs(drawn: Any, dtype: Any) -> dict[str, Any]:
+def _costs(blueprint: Any, dtype: Any) -> dict[str, Any]:
     """Each part with its parameters, bytes, tokens and licence; then the bytes that the whole model wants."""
-    from tinyllava_kit.core.building import cache_bytes, report
+    from tinyllava_kit.assembly.report import cache_bytes, report_parts
 
     parts = [
         {
@@ -141,15 +142,15 @@ def _costs(drawn: Any, dtype: Any) -> dict[str, Any]:
             "tokens": row.tokens,
             "licence": row.licence or None,
         }
-        for row in report(drawn)
+        for row in report_parts(blueprint)
     ]
     everything = sum(part["parameters"] for part in parts)
     joints = sum(part["parameters"] for part in parts if part["part"].startswith("connector"))
-    positions = min(getattr(drawn.config.text_config, "max_position_embeddings", 2048), 2048)
+    positions = min(getattr(blueprint.config.text_config, "max_position_embeddings", 2048), 2048)
     weights = everything * dtype.itemsize
     state = dtype.itemsize + 8  # of AdamW and the gradient, for each number that is trained
     wanted = {"load": weights, "train_connectors": weights + joints * state, "train_all": weights + everything * state}
-    wanted["generate"] = weights + cache_bytes(drawn.config, positions, dtype)
+    wanted["generate"] = weights + cache_bytes(blueprint.config, positions, dtype)
     return {"parts": parts, "bytes": wanted, "positions": positions}
 
 

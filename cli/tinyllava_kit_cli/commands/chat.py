@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinyllava_kit.core.conversation import ITEM, Item
-from tinyllava_kit.core.discovery import discover
-from tinyllava_kit.core.errors import KitError, near
-from tinyllava_kit.core.printable import one_line
+from tinyllava_kit.errors import KitError, near
+from tinyllava_kit.files.printable import one_line
+from tinyllava_kit.plugin.discovery import discover
 from tinyllava_kit_cli.completion import directories, names
 from tinyllava_kit_cli.generation import answer_length, load_to_run, placed, placement, sampled, sampling
 from tinyllava_kit_cli.items import need_packages

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from tinyllava_kit.checkpoints.recognition import AUTO, FOREIGN, read_config
-from tinyllava_kit.core.foreign import is_ours
+from tinyllava_kit.checkpoints.external.recognition import AUTO, FOREIGN, read_config
+from tinyllava_kit.model.storage.external import is_ours
 from tinyllava_kit_cli.commands.load_check import foreign_options, print_parity
 from tinyllava_kit_cli.completion import directories
 from tinyllava_kit_cli.generation import DTYPES
@@ -46,9 +46,9 @@ def command(
     from pathlib import Path
 
     from tinyllava_kit.checkpoints.conversion import convert, table_of
-    from tinyllava_kit.checkpoints.layouts import open_foreign
+    from tinyllava_kit.checkpoints.external.layouts import open_foreign
     from tinyllava_kit.checkpoints.parity import open_reference
-    from tinyllava_kit.core.errors import KitError
+    from tinyllava_kit.errors import KitError
     from tinyllava_kit_cli.table import align
 
     check_model(source)

@@ -12,8 +12,8 @@ from tinyllava_kit_cli.recipes import read_recipe
 from tinyllava_kit_cli.table import align
 
 if TYPE_CHECKING:
-    from tinyllava_kit.training.checking import StageReport
-    from tinyllava_kit.training.showing import Piece, ShownRow
+    from tinyllava_kit.training.checks.checking import StageReport
+    from tinyllava_kit.training.checks.preview import Piece, ShownRow
 
 WRONG = 2  # the exit code of a check that found something
 _BAR = 40  # the widest bar of a histogram
@@ -38,7 +38,7 @@ def check(recipe: str, stage: str | None, headers: bool, as_json: bool) -> None:
     """
     checked = read_recipe(recipe, stage)
 
-    from tinyllava_kit.training.checking import check_data
+    from tinyllava_kit.training.checks.checking import check_data
 
     reports = check_data(checked, only=stage, decode=not headers, progress=lambda said: say(said, err=True))
     if as_json:
@@ -53,7 +53,7 @@ def check(recipe: str, stage: str | None, headers: bool, as_json: bool) -> None:
 
 
 def _show_report(report: StageReport) -> None:
-    from tinyllava_kit.training.checking import KINDS
+    from tinyllava_kit.training.checks.checking import KINDS
 
     for finding in report.findings:
         say(f"{finding.row}: {finding.reason}")
@@ -96,7 +96,7 @@ def show(recipe: str, stage: str | None, rows: int, html: str | None) -> None:
     """
     checked = read_recipe(recipe, stage)
 
-    from tinyllava_kit.training.showing import first_batch, shown_rows, write_page
+    from tinyllava_kit.training.checks.preview import first_batch, shown_rows, write_page
 
     batch, processor = first_batch(checked, count=rows, only=stage)
     shown = shown_rows(batch, processor)
@@ -122,7 +122,7 @@ def _show_row(number: int, row: ShownRow) -> None:
 
 
 def _show_piece(piece: Piece) -> None:
-    from tinyllava_kit.training.showing import said_of
+    from tinyllava_kit.training.checks.preview import said_of
 
     shown = said_of(piece)
     if piece.kind in ("item", "made"):

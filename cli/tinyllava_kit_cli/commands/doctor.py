@@ -13,7 +13,7 @@ from tinyllava_kit_cli.output import say
 from tinyllava_kit_cli.table import fit, terminal_width
 
 if TYPE_CHECKING:
-    from tinyllava_kit.core.doctor import Finding
+    from tinyllava_kit.plugin.doctor import Finding
 
 
 @click.command
@@ -26,7 +26,7 @@ def command(probe: bool, as_json: bool) -> None:
     and what each is for; then the plugins with what they offer. Changes nothing. Exits with 1
     when something needs attention.
     """
-    from tinyllava_kit.core.doctor import examine
+    from tinyllava_kit.plugin.doctor import examine
     from tinyllava_kit_cli.environment import survey
 
     findings = [*survey(probe=probe), *examine(probe=probe, reserved=COMMANDS)]

@@ -76,10 +76,10 @@ def command(
 
     Tasks, in TinyLLaVA_Factory's layout: gqa, pope, scienceqa, textvqa, mmmu, mmvet, mme, vqav2.
     """
-    from tinyllava_kit.core.errors import KitError
-    from tinyllava_kit.core.extras import need
-    from tinyllava_kit.core.paths import meant
+    from tinyllava_kit.errors import KitError
     from tinyllava_kit.evaluation.scorers import find_scorer
+    from tinyllava_kit.files.paths import meant
+    from tinyllava_kit.plugin.extras import need
 
     check_model(directory)
     task = BENCHMARKS.get(data)
@@ -108,7 +108,7 @@ def command(
         raise KitError(f"no data {data!r}, and no task of that name; {advice}")
     where = placed(device, dtype)
 
-    from tinyllava_kit.core.disk import check_writable
+    from tinyllava_kit.files.writing import check_writable
 
     for place in filter(None, (output, write_answers)):
         check_writable(place)
@@ -191,9 +191,9 @@ def _record(
     from pathlib import Path
 
     from tinyllava_kit.checkpoints.card import write_card
-    from tinyllava_kit.checkpoints.recognition import read_config
-    from tinyllava_kit.core.foreign import is_ours
+    from tinyllava_kit.checkpoints.external.recognition import read_config
     from tinyllava_kit.evaluation.record import RECORD_FILE, lines_of, read_record, record
+    from tinyllava_kit.model.storage.external import is_ours
 
     if Path(directory).is_dir() and is_ours(read_config(Path(directory))) and os.access(directory, os.W_OK):
         names = [scorer.name for scorer in evaluation.scorers]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from tinyllava_kit.checkpoints.exporting.targets import TARGETS
-from tinyllava_kit.core.extras import need
+from tinyllava_kit.plugin.extras import need
 from tinyllava_kit_cli.completion import directories
 from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import refuse_taken, say

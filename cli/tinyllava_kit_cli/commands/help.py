@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tinyllava_kit.core.errors import KitError, near
+from tinyllava_kit.errors import KitError, near
 from tinyllava_kit_cli.output import say
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from tinyllava_kit.core.catalog import Catalog, Offer
-from tinyllava_kit.core.discovery import discover
-from tinyllava_kit.core.errors import MissingPluginError, near
-from tinyllava_kit.core.specs import Option, TokenType
+from tinyllava_kit.errors import MissingPluginError, near
+from tinyllava_kit.plugin.catalog import Catalog, Offer
+from tinyllava_kit.plugin.discovery import discover
+from tinyllava_kit.plugin.specs import Option, TokenType
 from tinyllava_kit_cli.completion import names
 from tinyllava_kit_cli.output import say
 from tinyllava_kit_cli.table import fit, terminal_width

@@ -6,9 +6,9 @@ import json
 
 import click
 
-from tinyllava_kit.core.catalog import Catalog, Offer
-from tinyllava_kit.core.discovery import discover
-from tinyllava_kit.core.specs import KINDS
+from tinyllava_kit.plugin.catalog import Catalog, Offer
+from tinyllava_kit.plugin.discovery import discover
+from tinyllava_kit.plugin.specs import KINDS
 from tinyllava_kit_cli.completion import kinds
 from tinyllava_kit_cli.output import say
 from tinyllava_kit_cli.table import fit, terminal_width

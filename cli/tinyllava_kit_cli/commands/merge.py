@@ -31,7 +31,7 @@ def command(source: str, target: str, adapters: tuple[str, ...]) -> None:
     from tinyllava_kit import load_pretrained
     from tinyllava_kit.checkpoints.adapters import merge_adapters
     from tinyllava_kit.checkpoints.card import read_history, write_card, write_history
-    from tinyllava_kit.core.replaced import save_together, whole_model
+    from tinyllava_kit.model.storage.replaced import save_together, whole_model
 
     refuse_taken(target)
     model, processor = load_pretrained(source)

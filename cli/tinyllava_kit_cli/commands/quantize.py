@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tinyllava_kit.core.extras import need
+from tinyllava_kit.plugin.extras import need
 from tinyllava_kit_cli.completion import directories
 from tinyllava_kit_cli.generation import DTYPES
 from tinyllava_kit_cli.models import check_model
@@ -49,13 +49,9 @@ def command(
     check_model(source)
 
     from tinyllava_kit import load_pretrained
-    from tinyllava_kit.checkpoints.quantization import (
-        Quantization,
-        kept_layers,
-        table_of,
-    )
-    from tinyllava_kit.core.errors import KitError
-    from tinyllava_kit.core.replaced import save_together
+    from tinyllava_kit.checkpoints.quantization import Quantization, kept_layers, table_of
+    from tinyllava_kit.errors import KitError
+    from tinyllava_kit.model.storage.replaced import save_together
     from tinyllava_kit_cli.table import align
 
     refuse_taken(target)

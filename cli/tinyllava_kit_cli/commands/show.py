@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tinyllava_kit.core.extras import need
+from tinyllava_kit.plugin.extras import need
 from tinyllava_kit_cli.completion import directories, item_words
 from tinyllava_kit_cli.generation import answer_length, load_to_run, placed, placement
 from tinyllava_kit_cli.items import ItemsCommand, items_of

@@ -19,9 +19,9 @@ def command(recipe: str, stage: str | None) -> None:
     """
     checked = read_recipe(recipe, stage)
 
-    from tinyllava_kit.core.ranks import one_telling, rank
+    from tinyllava_kit.distributed import one_telling, rank
+    from tinyllava_kit.training.loop.stopping import StoppedError
     from tinyllava_kit.training.run import run_recipe
-    from tinyllava_kit.training.stopping import StoppedError
 
     try:
         with one_telling():

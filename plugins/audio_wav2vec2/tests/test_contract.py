@@ -13,10 +13,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel
 
 from tests import toys
-from tinyllava_kit import assemble, load_pretrained
-from tinyllava_kit.checkpoints.quantization import Quantization
-from tinyllava_kit.core.assembly import Assembly
-from tinyllava_kit.core.interfaces import Features
+from tinyllava_kit import Assembly, Quantization, assemble, load_pretrained
+from tinyllava_kit.interfaces import Features
 from tinyllava_kit.testing import AudioTowerContract
 
 KINDS = [(kind, norm) for kind in ("wav2vec2", "hubert", "wavlm") for norm in ("group", "layer")]

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from tinyllava_kit_audio_wav2vec2.preprocessor import Wav2Vec2Preprocessor, front_end, num_frames
 from transformers import Wav2Vec2FeatureExtractor
 
-from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.modalities.audio import Waveform
-from tinyllava_kit.modalities.resampling import resample
+from tinyllava_kit import KitError
+from tinyllava_kit.components import Waveform, resample
 
 EDGES = [480_080 * k + e for k in (1, 2, 3) for e in (-321, -81, -80, -1, 0, 1, 79, 80, 319, 320, 321, 399, 400, 401)]
 

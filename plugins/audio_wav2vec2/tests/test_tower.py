@@ -19,12 +19,9 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from tinyllava_kit.core.assembly import Assembly
-from tinyllava_kit.core.building import draw
-from tinyllava_kit.core.discovery import discover
-from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.core.specs import load
-from tinyllava_kit.modalities.audio import Waveform
+from tinyllava_kit import Assembly, KitError, assemble, discover
+from tinyllava_kit.components import Waveform
+from tinyllava_kit.specs import load
 
 LLM = Path(__file__).parents[3] / "tests" / "golden" / "assets" / "tinyllama-tiny"
 KINDS = [(kind, norm) for kind in ("wav2vec2", "hubert", "wavlm") for norm in ("group", "layer")]
@@ -285,5 +282,5 @@ def test_a_configuration_that_no_network_can_be_made_of_is_one_line(toy, save, t
     parts = {"towers": [f"audio=wav2vec2:{checkpoint}"], "connectors": ["audio=linear"]}
     assembly = Assembly.from_flags(llm=f"llama:{LLM}", **parts)
     with pytest.raises(KitError, match=r"towers\.audio: no 'wav2vec2' can be made of '.*': .*Overflow") as refused:
-        draw(assembly)
+        assemble(assembly)
     assert "\n" not in str(refused.value)

@@ -13,9 +13,8 @@ from tinyllava_kit_audio_whisper.preprocessor import WhisperPreprocessor, num_in
 from torch import Tensor
 from transformers import WhisperFeatureExtractor
 
-from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.modalities.audio import Waveform
-from tinyllava_kit.modalities.resampling import resample
+from tinyllava_kit import KitError
+from tinyllava_kit.components import Waveform, resample
 
 WINDOW = 480_000
 EDGES = [WINDOW * k + e for k in (1, 2, 3) for e in (-321, -320, -161, -160, -1, 0, 1, 159, 160, 161, 320, 321)]

@@ -25,12 +25,9 @@ from transformers import (
 from transformers.models.whisper import modeling_whisper
 
 from tests import toys
-from tinyllava_kit import TinyLlavaForConditionalGeneration, TinyLlavaProcessor, assemble
-from tinyllava_kit.core.assembly import Assembly
-from tinyllava_kit.core.discovery import discover
-from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.core.specs import load
-from tinyllava_kit.modalities.audio import Waveform
+from tinyllava_kit import Assembly, KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor, assemble, discover
+from tinyllava_kit.components import Waveform
+from tinyllava_kit.specs import load
 
 LENGTHS = (3_217, 8_003, 1)  # samples: 11, 26 and 1 features
 

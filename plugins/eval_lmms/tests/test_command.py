@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 from tests import toys
-from tinyllava_kit import load_pretrained
-from tinyllava_kit.core.conversation import ITEM, Conversation, Item, Turn
-from tinyllava_kit.inference.answering import answer
+from tinyllava_kit import answer, load_pretrained
+from tinyllava_kit.interfaces import ITEM, Conversation, Item, Turn
 
 pytest.importorskip("lmms_eval", reason="lmms-eval is not installed; make test-lmms runs these tests with it")
 

@@ -10,10 +10,8 @@ import torch
 from PIL import Image
 
 from tests import toys
-from tinyllava_kit import load_pretrained
-from tinyllava_kit.core.conversation import ITEM, Conversation, Item, Turn
-from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.inference.answering import answer
+from tinyllava_kit import KitError, answer, load_pretrained
+from tinyllava_kit.interfaces import ITEM, Conversation, Item, Turn
 
 SHORT = {"max_new_tokens": 5, "temperature": 0, "do_sample": False}
 

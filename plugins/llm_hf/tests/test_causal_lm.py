@@ -19,10 +19,8 @@ from transformers import (
     logging,
 )
 
-from tinyllava_kit import KitError, assemble
-from tinyllava_kit.core.assembly import Assembly
-from tinyllava_kit.core.discovery import discover
-from tinyllava_kit.core.specs import load
+from tinyllava_kit import Assembly, KitError, assemble, discover
+from tinyllava_kit.specs import load
 
 GOLDEN = Path(__file__).parents[3] / "tests" / "golden"
 IDS = torch.tensor([[3, 5, 17, 30, 4, 2, 11]])  # (1, 7)

@@ -27,9 +27,8 @@ from transformers import (
     StableLmForCausalLM,
 )
 
-from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor, assemble
-from tinyllava_kit.core.assembly import Assembly
-from tinyllava_kit.core.specs import load
+from tinyllava_kit import Assembly, KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor, assemble
+from tinyllava_kit.specs import load
 
 GOLDEN = Path(__file__).parents[3] / "tests" / "golden"
 CLIP = GOLDEN / "assets" / "clip-tiny"

@@ -12,7 +12,7 @@ from tinyllava_kit_llm_tinyllama.plugin import LLAMA
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config
 
 from tinyllava_kit import KitError
-from tinyllava_kit.core.specs import load
+from tinyllava_kit.specs import load
 
 TINYLLAMA = Path(__file__).parents[3] / "tests" / "golden" / "assets" / "tinyllama-tiny"  # saved by transformers 4.40
 

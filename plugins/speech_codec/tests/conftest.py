@@ -25,7 +25,7 @@ from transformers import (
     Xcodec2Model,
 )
 
-from tinyllava_kit.modalities.audio import Waveform
+from tinyllava_kit.components import Waveform
 
 MIMI = {
     "sampling_rate": 8000,

@@ -9,7 +9,7 @@ from tinyllava_kit_speech_codec.mimi import MimiCodec
 from tinyllava_kit_speech_codec.single_book import NeuCodecCodec, Xcodec2Codec
 from tinyllava_kit_speech_codec.talkers import MimiTalker, NeuCodecTalker, Xcodec2Talker
 
-from tinyllava_kit.modalities.audio import AudioModality
+from tinyllava_kit.components import AudioModality
 from tinyllava_kit.testing import HiddenDecoderContract, TokenDecoderContract
 
 from .conftest import sound

@@ -9,9 +9,8 @@ from tinyllava_kit_speech_codec.mimi import BLOCK, MimiCodec, reach
 from transformers import MimiConfig, MimiModel
 
 from tests import toys
-from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, assemble
-from tinyllava_kit.core.assembly import Assembly
-from tinyllava_kit.modalities.audio import AudioModality
+from tinyllava_kit import Assembly, KitError, TinyLlavaForConditionalGeneration, assemble
+from tinyllava_kit.components import AudioModality
 
 from .conftest import sound
 

@@ -9,9 +9,8 @@ from tinyllava_kit_speech_codec.single_book import NeuCodecCodec, Xcodec2Codec
 from transformers import NeuCodecFeatureExtractor, Xcodec2FeatureExtractor
 
 from tests import toys
-from tinyllava_kit import TinyLlavaForConditionalGeneration, assemble
-from tinyllava_kit.core.assembly import Assembly
-from tinyllava_kit.modalities.audio import AudioModality
+from tinyllava_kit import Assembly, TinyLlavaForConditionalGeneration, assemble
+from tinyllava_kit.components import AudioModality
 
 from .conftest import sound
 

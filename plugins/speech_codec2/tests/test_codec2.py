@@ -9,9 +9,8 @@ import torch
 from tinyllava_kit_speech_codec2.decoder import Codec2Decoder
 from tinyllava_kit_speech_codec2.layouts import LAYOUTS
 
-from tinyllava_kit import KitError
-from tinyllava_kit.core.discovery import discover
-from tinyllava_kit.modalities.audio import AudioModality, Waveform
+from tinyllava_kit import KitError, discover
+from tinyllava_kit.components import AudioModality, Waveform
 
 
 def theirs(mode):

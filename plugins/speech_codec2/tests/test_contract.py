@@ -9,7 +9,7 @@ import pytest
 from tinyllava_kit_speech_codec2.decoder import Codec2Decoder
 from tinyllava_kit_speech_codec2.talker import Codec2Talker
 
-from tinyllava_kit.modalities.audio import AudioModality, Waveform
+from tinyllava_kit.components import AudioModality, Waveform
 from tinyllava_kit.testing import HiddenDecoderContract, TokenDecoderContract
 
 

@@ -17,12 +17,18 @@ from tinyllava_kit_speech_piper.phonemes import espeak, phonemes
 from tinyllava_kit_speech_piper.sentences import sentences
 
 from tests import toys
-from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor, assemble
-from tinyllava_kit.core.assembly import Assembly
-from tinyllava_kit.core.building import draw, report
-from tinyllava_kit.inference.answering import question
-from tinyllava_kit.inference.replies import replies
-from tinyllava_kit.modalities.voice import PAUSE_SECONDS
+from tinyllava_kit import (
+    Assembly,
+    KitError,
+    TinyLlavaForConditionalGeneration,
+    TinyLlavaProcessor,
+    assemble,
+    question,
+    read_blueprint,
+    replies,
+    report_parts,
+)
+from tinyllava_kit.components import PAUSE_SECONDS
 from tinyllava_kit_cli import app
 
 from .conftest import HOLD, IDS, RATE, level
@@ -165,7 +171,7 @@ def test_ask_writes_what_it_says(spoken, tmp_path):
 def test_the_licence_of_a_voice_is_that_of_its_folders_card(voice, tmp_path):
     file = voice()
     (tmp_path / "README.md").write_text("---\nlicense: cc0-1.0\n---\n")
-    drawn = draw(
+    blueprint = read_blueprint(
         Assembly.from_flags(llm=f"llama:{toys.save_llama(tmp_path / 'llm')}", decoders=[f"audio=piper:{file}"])
     )
-    assert [row.licence for row in report(drawn)] == ["", "cc0-1.0"]
+    assert [row.licence for row in report_parts(blueprint)] == ["", "cc0-1.0"]

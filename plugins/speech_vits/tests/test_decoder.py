@@ -11,9 +11,8 @@ from click.testing import CliRunner
 from tinyllava_kit_speech_vits.decoder import VitsDecoder
 
 from tests import toys
-from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, assemble
-from tinyllava_kit.core.assembly import Assembly
-from tinyllava_kit.modalities.voice import PAUSE_SECONDS
+from tinyllava_kit import Assembly, KitError, TinyLlavaForConditionalGeneration, assemble
+from tinyllava_kit.components import PAUSE_SECONDS
 from tinyllava_kit_cli import app
 
 TEXT = "Hello, my friend. It's a dog!\nhow 2 big"

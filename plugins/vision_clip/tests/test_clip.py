@@ -22,9 +22,8 @@ from transformers import (
     logging,
 )
 
-from tinyllava_kit import KitError
-from tinyllava_kit.core.modeling import TinyLlavaPreTrainedModel
-from tinyllava_kit.core.specs import load
+from tinyllava_kit import KitError, TinyLlavaPreTrainedModel
+from tinyllava_kit.specs import load
 
 # N pictures of SIDE x SIDE pixels, P patches, E wide, of L layers
 N, SIDE, PATCH, P, E, L = 2, 35, 7, 25, 18, 5

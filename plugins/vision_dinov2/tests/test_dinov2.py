@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from tinyllava_kit import KitError
-from tinyllava_kit.core.specs import load
+from tinyllava_kit.specs import load
 from tinyllava_kit.testing import TowerContract
 
 # N pictures of SIDE x SIDE pixels, P patches, E wide, of L layers, R registers; trained at TRAINED x TRAINED pixels

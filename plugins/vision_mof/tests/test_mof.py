@@ -19,10 +19,9 @@ from torch.nn import functional as F
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2Model, logging
 
 from tests import toys
-from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor, assemble
-from tinyllava_kit.core.assembly import Assembly
-from tinyllava_kit.core.interfaces import Features
-from tinyllava_kit.core.specs import load
+from tinyllava_kit import Assembly, KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor, assemble
+from tinyllava_kit.interfaces import Features
+from tinyllava_kit.specs import load
 from tinyllava_kit.testing import TowerContract
 
 # N pictures of SIDE x SIDE pixels, P patches, E wide in each of the two, of L layers; DINOv2's trained at another size

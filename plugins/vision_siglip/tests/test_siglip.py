@@ -14,8 +14,8 @@ from tinyllava_kit_vision_siglip.tower import SiglipPreprocessor, SiglipTower
 from transformers import SiglipConfig, SiglipImageProcessorPil, SiglipModel, SiglipVisionModel, logging
 
 from tinyllava_kit import KitError
-from tinyllava_kit.core.specs import load
-from tinyllava_kit.modalities.image import ImageModality
+from tinyllava_kit.components import ImageModality
+from tinyllava_kit.specs import load
 
 # N pictures of SIDE x SIDE pixels, P patches (the last 3 pixels of a side fill none), E wide, of L layers
 N, SIDE, PATCH, P, E, L = 2, 38, 7, 25, 18, 5

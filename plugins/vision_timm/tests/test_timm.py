@@ -16,9 +16,8 @@ from tinyllava_kit_vision_timm.tower import TimmPreprocessor, TimmTower
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from tinyllava_kit import KitError
-from tinyllava_kit.core.modeling import TinyLlavaPreTrainedModel
-from tinyllava_kit.core.specs import load
+from tinyllava_kit import KitError, TinyLlavaPreTrainedModel
+from tinyllava_kit.specs import load
 
 N = 2
 

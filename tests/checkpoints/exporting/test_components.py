@@ -29,10 +29,10 @@ from transformers import (
 from tests import toys
 from tests.golden_models import GOLDEN
 from tinyllava_kit import KitError, assemble, load_pretrained
+from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.checkpoints.exporting import components
-from tinyllava_kit.core.assembly import Assembly
-from tinyllava_kit.core.errors import MissingPluginError
 from tinyllava_kit.core.interfaces import Features
+from tinyllava_kit.errors import MissingPluginError
 
 CLIP = "tinyllama_clip_mlp2x_gelu"
 CASES = (

@@ -28,8 +28,8 @@ from transformers import (
 from tests import toys
 from tests.golden_models import GOLDEN
 from tinyllava_kit import KitError, assemble, load_pretrained
+from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.checkpoints.exporting import gguf_files
-from tinyllava_kit.core.assembly import Assembly
 
 CLIP = "tinyllama_clip_mlp2x_gelu"
 SIGLIP = "tinyllama_siglip_mlp2x_gelu_cls_patch"  # all of its patches

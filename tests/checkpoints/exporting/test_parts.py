@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tinyllava_kit.checkpoints.exporting.parts import is_two_layers_with_gelu
-from tinyllava_kit.connectors.average_pool import AveragePoolMLP
-from tinyllava_kit.connectors.mlp import MLP
-from tinyllava_kit.connectors.pixel_shuffle import PixelShuffleMLP
-from tinyllava_kit.connectors.stack import StackMLP
+from tinyllava_kit.components.connectors.average_pool import AveragePoolMLP
+from tinyllava_kit.components.connectors.mlp import MLP
+from tinyllava_kit.components.connectors.pixel_shuffle import PixelShuffleMLP
+from tinyllava_kit.components.connectors.stack import StackMLP
 
 DIMS = {"in_dim": 6, "out_dim": 8}
 

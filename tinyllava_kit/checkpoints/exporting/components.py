@@ -30,21 +30,21 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from ...core.catalog import Catalog
-from ...core.checkpoint import check_loaded, load_state, without_reports
-from ...core.configuration import Component, as_json
-from ...core.discovery import discover
-from ...core.disk import write_file, write_json
-from ...core.errors import KitError
+from ...components.towers.vision_tower import TransformersImagePreprocessor, TransformersVisionTower
 from ...core.interfaces import Connector, Features, Preprocessor, Tower
-from ...core.jinja import begin_in_jinja, jinja_of, save_tokenizer
-from ...core.modeling import TinyLlavaForConditionalGeneration
-from ...core.processing import TinyLlavaProcessor
-from ...core.reading import read_mapping
-from ...core.saving import whole_directory
-from ...core.specs import load
-from ...modalities.vision_tower import TransformersImagePreprocessor, TransformersVisionTower
-from ..weights import open_file
+from ...errors import KitError
+from ...files.atomic import whole_directory
+from ...files.reading import read_mapping
+from ...files.writing import write_file, write_json
+from ...model.configuration import Component, as_json
+from ...model.modeling import TinyLlavaForConditionalGeneration
+from ...plugin.catalog import Catalog
+from ...plugin.discovery import discover
+from ...plugin.specs import load
+from ...pretrained.checkpoint import check_loaded, load_state, without_reports
+from ...processing.jinja import begin_in_jinja, jinja_of, save_tokenizer
+from ...processing.processor import TinyLlavaProcessor
+from ..external.weights import open_file
 from .parts import decoder_notes, idle_weights, is_close, largest, quantized_fault, random_ids
 
 WEIGHTS = "model.safetensors"

@@ -23,14 +23,14 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ...core.conversation import Span
-from ...core.encoding import encode_spans
-from ...core.errors import KitError
-from ...core.extras import need
-from ...core.jinja import jinja_of
-from ...core.modeling import TinyLlavaForConditionalGeneration
-from ...core.processing import TinyLlavaProcessor
-from ...core.saving import whole_directory
-from ..ours import IMAGE
+from ...errors import KitError
+from ...files.atomic import whole_directory
+from ...model.modeling import TinyLlavaForConditionalGeneration
+from ...plugin.extras import need
+from ...processing.encoding import encode_spans
+from ...processing.jinja import jinja_of
+from ...processing.processor import TinyLlavaProcessor
+from ..external.mapping import IMAGE
 from .gguf_vocabulary import Vocabulary, read_vocabulary
 from .parts import (
     aspect,

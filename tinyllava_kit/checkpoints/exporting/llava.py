@@ -27,14 +27,14 @@ from transformers import (
     LlavaProcessor,
 )
 
-from ...core.errors import KitError
-from ...core.jinja import jinja_of
-from ...core.modeling import TinyLlavaForConditionalGeneration
-from ...core.origins import without_places
-from ...core.processing import TinyLlavaProcessor
-from ...core.saving import whole_directory
-from ...modalities.vision_tower import TransformersImagePreprocessor
-from ..ours import IMAGE
+from ...components.towers.vision_tower import TransformersImagePreprocessor
+from ...errors import KitError
+from ...files.atomic import whole_directory
+from ...files.origins import without_places
+from ...model.modeling import TinyLlavaForConditionalGeneration
+from ...processing.jinja import jinja_of
+from ...processing.processor import TinyLlavaProcessor
+from ..external.mapping import IMAGE
 from .parts import (
     aspect,
     decoder_notes,

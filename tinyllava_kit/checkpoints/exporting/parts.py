@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...core.configuration import TinyLlavaConfig
+from ...components.towers.vision_tower import TransformersVisionTower
 from ...core.interfaces import Connector
-from ...core.modeling import TinyLlavaForConditionalGeneration
-from ...core.processing import TinyLlavaProcessor
-from ...modalities.vision_tower import TransformersVisionTower
-from ..ours import IMAGE
+from ...model.configuration import TinyLlavaConfig
+from ...model.modeling import TinyLlavaForConditionalGeneration
+from ...processing.processor import TinyLlavaProcessor
+from ..external.mapping import IMAGE
 
 TOLERANCE = 1e-4  # of float32
 _HALF_TOLERANCE = 0.05  # of halves, as a share of the largest value

@@ -8,8 +8,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ...core.modeling import TinyLlavaForConditionalGeneration
-    from ...core.processing import TinyLlavaProcessor
+    from ...model.modeling import TinyLlavaForConditionalGeneration
+    from ...processing.processor import TinyLlavaProcessor
 
 # Each module has `faults` (why a model cannot be exported to it), `notes` (what to know where it can) and `export`,
 # whose result has `lines` for people.

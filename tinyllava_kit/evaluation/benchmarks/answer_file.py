@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...core.conversation import ITEM
-from ...core.disk import write_file, write_json
-from ...core.errors import KitError
-from ...core.saving import whole_directory
+from ...errors import KitError
+from ...files.atomic import whole_directory
+from ...files.writing import write_file, write_json
 from ..judged import Judged
 from ..question import Question
 from .benchmark import Benchmark

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...core.absence import absent, present
 from ...core.conversation import ITEM, Conversation, Item, Turn, check_text
-from ...core.errors import KitError, shown
-from ...core.files import parse_json, read_text
+from ...errors import KitError, shown
+from ...files.absence import absent, present
+from ...files.opening import parse_json, read_text
 from ..judged import Judged
 from ..question import Question
 from ..scorers import Scorer

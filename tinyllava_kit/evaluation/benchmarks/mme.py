@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import KitError
+from ...errors import KitError
 from ..figures import Figure, Figures
 from ..judged import Judged
 from ..question import Question

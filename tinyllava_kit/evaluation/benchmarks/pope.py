@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ...core.errors import KitError
+from ...errors import KitError
 from ..question import Question
 from ..scorers import SCORERS
 from .benchmark import Benchmark, read_json_lines, read_question_file, wanted

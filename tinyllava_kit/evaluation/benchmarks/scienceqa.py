@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from string import ascii_uppercase as LETTERS
 
-from ...core.errors import KitError
+from ...errors import KitError
 from ..question import ANSWER_A_LETTER, Question
 from ..scorers import SCORERS
 from .benchmark import Benchmark, picture_question, read_json, wanted

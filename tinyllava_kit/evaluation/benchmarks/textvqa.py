@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from ...core.errors import KitError
+from ...errors import KitError
 from ..question import Question
 from ..scorers import SCORERS
 from .benchmark import Benchmark, read_json, read_question_file, wanted

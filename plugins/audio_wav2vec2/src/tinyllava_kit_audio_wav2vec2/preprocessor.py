@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from tinyllava_kit.core.content import Count, arguments
-from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.core.interfaces import Preprocessor
-from tinyllava_kit.modalities.audio import Rate, Waveform
-from tinyllava_kit.modalities.resampling import num_resampled, resample
+from tinyllava_kit import KitError
+from tinyllava_kit.components import Rate, Waveform, num_resampled, resample
+from tinyllava_kit.files import Count, arguments
+from tinyllava_kit.interfaces import Preprocessor
 
 
 def num_frames(num_samples: int, receptive_field: int, stride: int) -> int:

@@ -18,12 +18,11 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
-from tinyllava_kit.core.checkpoint import check_model_type, load_state, read_pretrained, without_reports
-from tinyllava_kit.core.content import Size, arguments, checked
-from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.core.interfaces import Features, Tower
-from tinyllava_kit.core.saved_config import kind_of, network
-from tinyllava_kit.modalities.layers import parse_layer
+from tinyllava_kit import KitError
+from tinyllava_kit.components import parse_layer
+from tinyllava_kit.files import Size, arguments, checked
+from tinyllava_kit.interfaces import Features, Tower
+from tinyllava_kit.pretrained import check_model_type, kind_of, load_state, network, read_pretrained, without_reports
 
 from .preprocessor import Wav2Vec2Preprocessor, front_end
 

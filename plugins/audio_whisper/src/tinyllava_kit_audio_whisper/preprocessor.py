@@ -12,12 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers.audio_utils import mel_filter_bank
 
-from tinyllava_kit.core.content import arguments
-from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.core.interfaces import Preprocessor
-from tinyllava_kit.core.reading import reading
-from tinyllava_kit.modalities.audio import Rate, Waveform
-from tinyllava_kit.modalities.resampling import num_resampled, resample
+from tinyllava_kit import KitError
+from tinyllava_kit.components import Rate, Waveform, num_resampled, resample
+from tinyllava_kit.files import arguments, reading
+from tinyllava_kit.interfaces import Preprocessor
 
 _Length = Annotated[int, Field(ge=1, le=2**16)]
 MAX_HZ = 8000.0  # where Whisper's mel filters end, at any rate

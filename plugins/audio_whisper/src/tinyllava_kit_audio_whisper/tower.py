@@ -16,20 +16,20 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from transformers.utils import FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME, cached_file
 from typing_extensions import TypedDict
 
-from tinyllava_kit.core.checkpoint import (
+from tinyllava_kit import KitError
+from tinyllava_kit.components import parse_layer
+from tinyllava_kit.files import Size, arguments, checked
+from tinyllava_kit.interfaces import Features, Tower
+from tinyllava_kit.pretrained import (
     check_loaded,
     check_model_type,
     load_state,
     looks_local,
+    network,
     offline,
     read_pretrained,
     without_reports,
 )
-from tinyllava_kit.core.content import Size, arguments, checked
-from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.core.interfaces import Features, Tower
-from tinyllava_kit.core.saved_config import network
-from tinyllava_kit.modalities.layers import parse_layer
 
 from .preprocessor import WhisperPreprocessor
 

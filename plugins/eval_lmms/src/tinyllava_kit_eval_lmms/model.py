@@ -11,9 +11,7 @@ import torch
 from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
 
-from tinyllava_kit import load_pretrained
-from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.inference.answering import answer, without_defaults
+from tinyllava_kit import KitError, answer, load_pretrained, without_defaults
 
 # A request's arguments: the text, what makes messages of a document, options, the document's place, task and split.
 Arguments = tuple[str, Any, Mapping[str, Any], Any, str, str]

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from tinyllava_kit import KitError
-from tinyllava_kit.core.checkpoint import first_line
-from tinyllava_kit.core.interfaces import LanguageModel
+from tinyllava_kit.files import first_line
+from tinyllava_kit.interfaces import LanguageModel
 
 # How far logits that should be equal may differ, as a share of the largest.
 _TOLERANCE, _HALF_TOLERANCE = 1e-3, 5e-2

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from transformers import PreTrainedTokenizerBase
 
-from tinyllava_kit.core.interfaces import LanguageModel
+from tinyllava_kit.interfaces import LanguageModel
 
 
 class _PadsWithUnknown(LanguageModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from tinyllava_kit.core.interfaces import LanguageModel
+from tinyllava_kit.interfaces import LanguageModel
 
 
 class LlamaLanguageModel(LanguageModel):

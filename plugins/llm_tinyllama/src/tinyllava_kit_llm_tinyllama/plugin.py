@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinyllava_kit import hookimpl
-from tinyllava_kit.core.specs import LanguageModelSpec
+from tinyllava_kit.specs import LanguageModelSpec
 
 LLAMA = LanguageModelSpec(
     name="llama",

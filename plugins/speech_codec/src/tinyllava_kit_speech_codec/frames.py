@@ -14,12 +14,17 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
-from tinyllava_kit.core.books import LAYOUTS, BookDecoder, Layout
-from tinyllava_kit.core.checkpoint import check_loaded, check_model_type, load_state, read_pretrained, without_reports
-from tinyllava_kit.core.content import checked
-from tinyllava_kit.core.saved_config import network
-from tinyllava_kit.modalities.audio import Waveform
-from tinyllava_kit.modalities.resampling import num_resampled, resample
+from tinyllava_kit.components import Waveform, num_resampled, resample
+from tinyllava_kit.files import checked
+from tinyllava_kit.interfaces import LAYOUTS, BookDecoder, Layout
+from tinyllava_kit.pretrained import (
+    check_loaded,
+    check_model_type,
+    load_state,
+    network,
+    read_pretrained,
+    without_reports,
+)
 
 
 class FrameCodec(BookDecoder):

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, MimiModel
 
-from tinyllava_kit.core.decoders import IdStream
-from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.modalities.audio import AudioModality, Waveform
+from tinyllava_kit import KitError
+from tinyllava_kit.components import AudioModality, Waveform
+from tinyllava_kit.interfaces import IdStream
 
 from .frames import FrameCodec
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import NeuCodecFeatureExtractor, NeuCodecModel, Xcodec2FeatureExtractor, Xcodec2Model
 
-from tinyllava_kit.modalities.audio import Waveform
+from tinyllava_kit.components import Waveform
 
 from .frames import FrameCodec
 

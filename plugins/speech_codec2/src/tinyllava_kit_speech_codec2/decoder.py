@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from tinyllava_kit import KitError
-from tinyllava_kit.core.decoders import IdStream, TokenDecoder
-from tinyllava_kit.modalities.audio import Waveform
-from tinyllava_kit.modalities.resampling import num_resampled, resample
+from tinyllava_kit.components import Waveform, num_resampled, resample
+from tinyllava_kit.interfaces import IdStream, TokenDecoder
 
 from .layouts import LAYOUTS, RATE_HZ
 from .library import Codec

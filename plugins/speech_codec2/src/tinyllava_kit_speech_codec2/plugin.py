@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tinyllava_kit import hookimpl
-from tinyllava_kit.core.specs import DecoderSpec, Option
-from tinyllava_kit.modalities.talker_spec import talker_of
+from tinyllava_kit.components import talker_of
+from tinyllava_kit.specs import DecoderSpec, Option
 
 CODEC2 = DecoderSpec(
     name="codec2",

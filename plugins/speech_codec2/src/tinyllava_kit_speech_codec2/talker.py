@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinyllava_kit.modalities.talker import Talker
+from tinyllava_kit.components import Talker
 
 from .decoder import Codec2Decoder
 

@@ -19,13 +19,10 @@ import torch
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from tinyllava_kit.core.checkpoint import first_line
-from tinyllava_kit.core.content import Count, Size, checked
-from tinyllava_kit.core.decoders import TextDecoder
-from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.core.reading import read_mapping
-from tinyllava_kit.modalities.audio import Waveform
-from tinyllava_kit.modalities.voice import check_options, joined
+from tinyllava_kit import KitError
+from tinyllava_kit.components import Waveform, check_voice_options, join_sentences
+from tinyllava_kit.files import Count, Size, checked, first_line, read_mapping
+from tinyllava_kit.interfaces import TextDecoder
 
 from .phonemes import espeak, phonemes
 from .sentences import sentences
@@ -89,7 +86,7 @@ class PiperDecoder(TextDecoder):
         """
         file = _voice_file(checkpoint)
         voice = _read_voice(Path(f"{file}.json"))
-        check_options(checkpoint, speed=speed, speaker=speaker, num_speakers=voice["num_speakers"])
+        check_voice_options(checkpoint, speed=speed, speaker=speaker, num_speakers=voice["num_speakers"])
         espeak().check(voice["language"])
         return {"num_bytes": file.stat().st_size, "voice": voice, "speed": speed, "varied": varied, "speaker": speaker}
 
@@ -121,7 +118,7 @@ class PiperDecoder(TextDecoder):
         said = [self._say(self._ids(phonemes(sentence, voice["language"]))) for sentence in sentences(text)]
         if not said:
             raise KitError(f"nothing to say in {text!r}; expected at least one word")
-        return joined(said, voice["rate_hz"])
+        return join_sentences(said, voice["rate_hz"])
 
     def _ids(self, sentence: str) -> np.ndarray:
         """Phonemes -> (1, t) int64: a pad behind each, marks around all."""

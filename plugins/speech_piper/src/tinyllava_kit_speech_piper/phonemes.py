@@ -9,8 +9,8 @@ import threading
 import unicodedata
 from collections.abc import Sequence
 
-from tinyllava_kit.core.checkpoint import first_line
-from tinyllava_kit.core.errors import KitError
+from tinyllava_kit import KitError
+from tinyllava_kit.files import first_line
 
 from .sentences import ENDS, Clause
 

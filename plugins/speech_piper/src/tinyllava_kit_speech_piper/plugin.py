@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tinyllava_kit import hookimpl
-from tinyllava_kit.core.specs import DecoderSpec
-from tinyllava_kit.modalities import voice
+from tinyllava_kit.components import VOICE_OPTIONS
+from tinyllava_kit.specs import DecoderSpec
 
 
 @hookimpl
@@ -16,6 +16,6 @@ def tinyllava_decoders() -> tuple[DecoderSpec, ...]:
             summary="a Piper voice that reads the answer aloud; the checkpoint is its .onnx file",
             modality="audio",
             reads="text",
-            options=voice.OPTIONS,
+            options=VOICE_OPTIONS,
         ),
     )

@@ -22,13 +22,18 @@ from transformers import AutoConfig, VitsConfig, VitsModel, VitsTokenizer
 from transformers.utils import is_phonemizer_available, is_uroman_available
 from typing_extensions import TypedDict
 
-from tinyllava_kit.core.checkpoint import check_loaded, check_model_type, load_state, read_pretrained, without_reports
-from tinyllava_kit.core.content import Size, checked
-from tinyllava_kit.core.decoders import TextDecoder
-from tinyllava_kit.core.errors import KitError
-from tinyllava_kit.core.saved_config import network
-from tinyllava_kit.modalities.audio import Waveform
-from tinyllava_kit.modalities.voice import check_options, joined
+from tinyllava_kit import KitError
+from tinyllava_kit.components import Waveform, check_voice_options, join_sentences
+from tinyllava_kit.files import Size, checked
+from tinyllava_kit.interfaces import TextDecoder
+from tinyllava_kit.pretrained import (
+    check_loaded,
+    check_model_type,
+    load_state,
+    network,
+    read_pretrained,
+    without_reports,
+)
 
 MODEL_TYPES = ("vits",)
 
@@ -91,7 +96,7 @@ class VitsDecoder(TextDecoder):
         """
         found = read_pretrained(AutoConfig, checkpoint)
         check_model_type(found.model_type, MODEL_TYPES, checkpoint)
-        check_options(checkpoint, speed=speed, speaker=speaker, num_speakers=found.num_speakers)
+        check_voice_options(checkpoint, speed=speed, speaker=speaker, num_speakers=found.num_speakers)
         tokenizer = read_pretrained(VitsTokenizer, checkpoint)
         settings = {key: getattr(tokenizer, key) for key in _TOKENIZER_KEYS}
         for needs, package, is_there in (
@@ -139,7 +144,7 @@ class VitsDecoder(TextDecoder):
                 said.append(samples.clamp(-1.0, 1.0).cpu().numpy())
         if not said:
             raise KitError(f"nothing to say in {text!r}; expected at least one word in the characters of the voice")
-        return joined(said, rate_hz)
+        return join_sentences(said, rate_hz)
 
 
 def _without_posterior(voice: VitsModel) -> VitsModel:

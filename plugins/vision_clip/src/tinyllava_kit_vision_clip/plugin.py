@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinyllava_kit import hookimpl
-from tinyllava_kit.core.specs import Option, TowerSpec
+from tinyllava_kit.specs import Option, TowerSpec
 
 CLIP = TowerSpec(
     name="clip",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPImageProcessorPil, CLIPVisionModel
 
-from tinyllava_kit.modalities.vision_tower import TransformersImagePreprocessor, TransformersVisionTower
+from tinyllava_kit.components import TransformersImagePreprocessor, TransformersVisionTower
 
 
 class ClipPreprocessor(TransformersImagePreprocessor):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinyllava_kit import hookimpl
-from tinyllava_kit.core.specs import Option, TowerSpec
+from tinyllava_kit.specs import Option, TowerSpec
 
 _OPTIONS = (
     Option(name="layer", type=int, default=-2, help="whose hidden states are read; -1 is the last layer"),

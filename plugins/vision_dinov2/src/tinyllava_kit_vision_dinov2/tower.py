@@ -24,9 +24,9 @@ from transformers import (
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from tinyllava_kit import KitError
-from tinyllava_kit.core.checkpoint import read_pretrained
-from tinyllava_kit.core.content import checked
-from tinyllava_kit.modalities.vision_tower import TransformersImagePreprocessor, TransformersVisionTower
+from tinyllava_kit.components import TransformersImagePreprocessor, TransformersVisionTower
+from tinyllava_kit.files import checked
+from tinyllava_kit.pretrained import read_pretrained
 
 # What transformers adds to the configuration for backbones; it names layers that are not built here.
 _BACKBONE = ("out_features", "out_indices", "stage_names")

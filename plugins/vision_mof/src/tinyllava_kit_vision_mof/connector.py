@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tinyllava_kit import KitError
-from tinyllava_kit.core.interfaces import Connector, Features, Grid
+from tinyllava_kit.interfaces import Connector, Features, Grid
 
 
 class MofMLP(Connector):

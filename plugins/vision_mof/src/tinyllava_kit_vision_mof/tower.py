@@ -16,8 +16,8 @@ from tinyllava_kit_vision_dinov2.tower import Dinov2Tower
 from torch import Tensor
 
 from tinyllava_kit import KitError
-from tinyllava_kit.core.content import checked
-from tinyllava_kit.core.interfaces import Features, Grid, Tower
+from tinyllava_kit.files import checked
+from tinyllava_kit.interfaces import Features, Grid, Tower
 
 SEPARATOR = "+"
 

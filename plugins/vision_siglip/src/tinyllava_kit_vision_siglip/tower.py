@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import SiglipImageProcessorPil, SiglipVisionModel
 
 from tinyllava_kit import KitError
-from tinyllava_kit.modalities.vision_tower import TransformersImagePreprocessor, TransformersVisionTower
+from tinyllava_kit.components import TransformersImagePreprocessor, TransformersVisionTower
 
 
 class SiglipPreprocessor(TransformersImagePreprocessor):

@@ -12,7 +12,7 @@ from timm.models import filter_pretrained_cfg
 from typing_extensions import NotRequired, TypedDict
 
 from tinyllava_kit import KitError
-from tinyllava_kit.core.content import Count, Divisor, Finite, Size, checked
+from tinyllava_kit.files import Count, Divisor, Finite, Size, checked
 
 _Sides = tuple[Count, Count, Count]
 _Colour = tuple[Finite, Finite, Finite]

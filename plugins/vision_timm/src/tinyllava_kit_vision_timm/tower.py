@@ -24,13 +24,11 @@ from timm.data import create_transform, resolve_data_config
 from timm.models import get_model_input_config, resolve_model_input_args
 from torch import Tensor, nn
 
-from tinyllava_kit import KitError
-from tinyllava_kit.core.checkpoint import first_line, load_state, looks_local
-from tinyllava_kit.core.content import Count, arguments, checked
-from tinyllava_kit.core.errors import near
-from tinyllava_kit.core.interfaces import Features, Grid, Tower
-from tinyllava_kit.core.reading import read_mapping
-from tinyllava_kit.modalities.image import ImagePreprocessor
+from tinyllava_kit import KitError, near
+from tinyllava_kit.components import ImagePreprocessor
+from tinyllava_kit.files import Count, arguments, checked, first_line, read_mapping
+from tinyllava_kit.interfaces import Features, Grid, Tower
+from tinyllava_kit.pretrained import load_state, looks_local
 
 from .description import Data, Shape, facts, network
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from tinyllava_kit import KitError
-from tinyllava_kit.core.decoders import IdStream, TokenDecoder
-from tinyllava_kit.core.grammar import BEGIN, END
+from tinyllava_kit.interfaces import BEGIN, END, IdStream, TokenDecoder
 
 from .strokes import Drawing, DrawingModality
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from tinyllava_kit.core.decoders import IdStream
-from tinyllava_kit.core.grammar import BEGIN, END, Side
+from tinyllava_kit.interfaces import BEGIN, END, IdStream, Side
 
 from .decoder import StrokeDecoder
 from .strokes import Drawing

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyllava_kit import KitError
-from tinyllava_kit.core.interfaces import Modality
+from tinyllava_kit.interfaces import Modality
 
 Point = tuple[float, float]  # right and down, from 0 to 1
 Drawing = list[list[Point]]  # strokes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinyllava_kit import hookimpl
-from tinyllava_kit.core.specs import ModalitySpec, Option, TokenType, TowerSpec
+from tinyllava_kit.specs import ModalitySpec, Option, TokenType, TowerSpec
 
 SENSOR = ModalitySpec(
     name="sensor",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tinyllava_kit import KitError
-from tinyllava_kit.core.interfaces import Modality
+from tinyllava_kit.interfaces import Modality
 
 
 class SensorModality(Modality):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tinyllava_kit import KitError
-from tinyllava_kit.core.interfaces import Features, Preprocessor, Tower
+from tinyllava_kit.interfaces import Features, Preprocessor, Tower
 
 MODEL_TYPE = "patchify1d"
 DEFAULTS = {"patch_size": 4, "window_patches": 5, "embed_dim": 11}

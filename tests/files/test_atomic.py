@@ -1,0 +1,256 @@
+"""Directories and small files are whole or not there, wherever the process that writes them is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tinyllava_kit import KitError
+from tinyllava_kit.files import atomic as saving
+from tinyllava_kit.files import writing as disk
+from tinyllava_kit.files.atomic import whole_directory
+from tinyllava_kit.files.writing import check_writable, file_digest, remove_abandoned, write_file, write_json
+
+OLD = {"config.json": "old", "model.safetensors": "old", "tokenizer.json": "old"}
+NEW = {"config.json": "new", "model-1.safetensors": "new", "model-2.safetensors": "new", "sub/more.json": "new"}
+OWN = {"README.md": "mine", ".git/objects/ab": "mine", "sub/mine.txt": "mine"}
+AFTER = {**NEW, **OWN, "tokenizer.json": "old"}
+
+
+def fill(folder, content):
+    for name, text in content.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def read(folder):
+    return {str(f.relative_to(folder)): f.read_text() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def save(target, **how):
+    with whole_directory(target, **how) as place:
+        fill(place, NEW)
+
+
+def killed_at(number, work):
+    """Run `work` in a child that ends at its so-manieth change of the file system; whether it got to the end."""
+    child = os.fork()
+    if child == 0:
+        left = iter(range(number))
+
+        def count(event, _):
+            if event in CHANGES and next(left, None) is None:
+                os._exit(9)
+
+        sys.addaudithook(count)
+        work()
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
+
+
+@pytest.fixture
+def no_waiting(monkeypatch):
+    """Hundreds of times for a disk, which no kill of a process has to do with."""
+    monkeypatch.setattr(disk, "to_disk", lambda _: None)
+    monkeypatch.setattr(saving, "to_disk", lambda _: None)
+
+
+CHANGES = {"os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "os.chmod", "os.chown", "open"}
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_kill_at_any_moment_leaves_the_old_directory_or_the_new_one(tmp_path, no_waiting):
+    seen = set()
+    for number in range(1000):
+        target = tmp_path / str(number) / "m"
+        fill(target, {**OLD, **OWN})
+        ended = killed_at(number, lambda target=target: save(target))
+        assert read(target) in ({**OLD, **OWN}, AFTER), number
+        seen.add(read(target) == AFTER)
+        if ended:
+            break
+    assert seen == {False, True}
+    assert read(target) == AFTER
+    assert [path.name for path in target.parent.iterdir()] == ["m"]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_where_directories_cannot_be_exchanged_a_kill_leaves_no_model_of_two(tmp_path, monkeypatch, no_waiting):
+    monkeypatch.setattr(saving, "_exchange", lambda *_: False)
+    broken = 0
+    for number in range(1000):
+        target = tmp_path / str(number) / "m"
+        fill(target, {**OLD, **OWN})
+        ended = killed_at(number, lambda target=target: save(target))
+        found = read(target)
+        assert found in ({**OLD, **OWN}, AFTER) or "config.json" not in found, number
+        assert {name: found[name] for name in OWN} == OWN
+        broken += "config.json" not in found
+        if ended:
+            break
+    assert broken
+    assert read(target) == AFTER
+
+
+def test_what_is_ones_own_stays_the_very_file(tmp_path):
+    target = tmp_path / "m"
+    fill(target, {**OLD, **OWN})
+    (target / "link").symlink_to("nowhere")
+    target.chmod(0o750)
+    inode = (target / "README.md").stat().st_ino
+    with (target / "log").open("a") as log:
+        log.write("before, ")
+        save(target)
+        log.write("after")
+    assert (target / "README.md").stat().st_ino == inode
+    assert (target / "log").read_text() == "before, after"
+    assert os.readlink(target / "link") == "nowhere"
+    assert target.stat().st_mode & 0o777 == 0o750
+
+
+def test_what_shall_not_stay_goes_with_the_old_directory(tmp_path):
+    fill(tmp_path / "m", {**OLD, **OWN, "checkpoints/checkpoint-2/a": "old", "training.json": "old"})
+    save(tmp_path / "m", without=("checkpoints", "training*"))
+    assert read(tmp_path / "m") == AFTER
+
+
+def test_a_link_stays_a_link_to_the_directory_that_is_replaced(tmp_path):
+    fill(tmp_path / "disk" / "real", OLD)
+    (tmp_path / "m").symlink_to("disk/real")
+    save(tmp_path / "m")
+    assert os.readlink(tmp_path / "m") == "disk/real"
+    assert read(tmp_path / "disk" / "real") == {**NEW, "tokenizer.json": "old"}
+
+
+@pytest.mark.parametrize("inside", [".", "sub"])
+def test_the_working_directory_is_not_taken_away(tmp_path, monkeypatch, inside):
+    fill(tmp_path / "m", {**OLD, **OWN})
+    monkeypatch.chdir(tmp_path / "m" / inside)
+    here = os.stat(".").st_ino
+    save("." if inside == "." else "..")
+    assert os.stat(".").st_ino == here == (tmp_path / "m" / inside).stat().st_ino
+    assert read(tmp_path / "m") == AFTER
+
+
+@pytest.mark.parametrize("mounted", ["m", "m/sub"])
+def test_what_something_is_mounted_on_or_in_changes_file_by_file(tmp_path, monkeypatch, mounted):
+    """The files are written in the mounted file system: nothing can be renamed from beside it."""
+    fill(tmp_path / "m", {**OLD, **OWN})
+    here = (tmp_path / "m").stat().st_ino
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == tmp_path / mounted)
+    with whole_directory(tmp_path / "m", without=("*",) if mounted == "m" else ()) as place:
+        assert place.parent == (tmp_path / "m" if mounted == "m" else tmp_path)
+        fill(place, NEW)
+    assert (tmp_path / "m").stat().st_ino == here
+    assert read(tmp_path / "m") == (NEW if mounted == "m" else AFTER)
+
+
+def test_where_there_are_no_hard_links_the_files_are_changed_in_their_places(tmp_path, monkeypatch):
+    fill(tmp_path / "m", {**OLD, **OWN})
+    monkeypatch.setattr(os, "link", lambda *_, **__: (_ for _ in ()).throw(PermissionError(1, "not permitted")))
+    save(tmp_path / "m")
+    assert read(tmp_path / "m") == AFTER
+
+
+def test_a_directory_within_another_that_is_being_written_is_that_ones_part(tmp_path):
+    fill(tmp_path / "m", OLD)
+    with whole_directory(tmp_path / "m") as place:
+        save(place)
+        fill(place, {"more": "new"})
+        assert read(tmp_path / "m") == OLD
+    assert read(tmp_path / "m") == {**NEW, "more": "new", "tokenizer.json": "old"}
+
+
+def test_what_fails_changes_nothing_and_leaves_nothing(tmp_path):
+    fill(tmp_path / "m", OLD)
+    said = r"cannot save '.*m': .*No space left.*; what was there before is unchanged"
+
+    def full():
+        with whole_directory(tmp_path / "m") as place:
+            fill(place, NEW)
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(KitError, match=said):
+        full()
+    assert read(tmp_path) == {f"m/{name}": text for name, text in OLD.items()}
+
+
+def test_a_file_is_no_directory(tmp_path):
+    (tmp_path / "m").write_text("mine")
+    with pytest.raises(KitError, match=r"cannot write to '.*m': it is a file"), whole_directory(tmp_path / "m"):
+        pass
+    assert (tmp_path / "m").read_text() == "mine"
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_small_file_is_whole_wherever_its_writer_is_killed(tmp_path):
+    path = tmp_path / "stage.json"
+    for number in range(100):
+        write_file(path, "old")
+        if killed_at(number, lambda: write_json(path, {"new": [1, 2]})):
+            break
+        assert path.read_text() in ("old", '{\n "new": [\n  1,\n  2\n ]\n}\n')
+    assert json.loads(path.read_text()) == {"new": [1, 2]}
+    left = [each for each in tmp_path.iterdir() if each != path]
+    assert left
+    remove_abandoned(path, tmp_path)
+    assert [each for each in tmp_path.iterdir() if each != path] == left  # another process may be at work
+    remove_abandoned(path, tmp_path, seconds=0)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_small_file_that_fails_within_a_directory_is_the_directorys_failure(tmp_path, monkeypatch):
+    fill(tmp_path / "m", OLD)
+    keep = os.replace
+
+    def replace(one, other):
+        raise OSError(28, "No space left on device")
+
+    def full():
+        with whole_directory(tmp_path / "m") as place:
+            monkeypatch.setattr(os, "replace", replace)
+            write_file(place / "card.md", "new")
+
+    with pytest.raises(KitError, match=r"cannot save '.*m': .*No space left.*; what was there before is unchanged"):
+        full()
+    monkeypatch.setattr(os, "replace", keep)
+    assert read(tmp_path) == {f"m/{name}": text for name, text in OLD.items()}
+
+
+def test_a_full_disk_leaves_the_small_file_as_it_was(tmp_path, monkeypatch):
+    write_file(tmp_path / "a.json", "old")
+    full = OSError(28, "No space left on device")
+    monkeypatch.setattr(disk.os, "fsync", lambda _: (_ for _ in ()).throw(full))
+    with pytest.raises(KitError, match=r"cannot write '.*a\.json': No space left on device"):
+        write_file(tmp_path / "a.json", "new")
+    assert read(tmp_path) == {"a.json": "old"}
+
+
+def test_a_place_that_cannot_be_written_is_told_before(tmp_path):
+    (tmp_path / "file").write_text("")
+    check_writable(tmp_path / "new" / "deep")
+    assert not (tmp_path / "new").exists()
+    for place in ("/proc/new", str(tmp_path / "file" / "new")):
+        with pytest.raises(KitError, match=rf"cannot write to '{place}': .*; choose a place that can be written to"):
+            check_writable(place)
+
+
+def test_the_digest_of_a_large_file_sees_both_its_ends_and_its_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(disk, "_WHOLE_BYTES", 1 << 20)
+    path = tmp_path / "shard"
+    whole = bytearray(os.urandom(17 * (1 << 20) + 5))
+    path.write_bytes(whole)
+    was = file_digest(path, whole=False)
+    for at in (0, len(whole) - 1):
+        changed = bytearray(whole)
+        changed[at] ^= 1
+        path.write_bytes(changed)
+        assert file_digest(path, whole=False) != was
+    path.write_bytes(whole[:-1])
+    assert file_digest(path, whole=False) != was
+    path.write_bytes(whole)
+    assert file_digest(path, whole=False) == was != file_digest(path)

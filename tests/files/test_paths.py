@@ -1,0 +1,134 @@
+"""Directories that a user may have mistyped are told before a hub is asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+
+from tinyllava_kit.assembly.assembly import Assembly
+from tinyllava_kit.assembly.blueprint import read_blueprint
+from tinyllava_kit.checkpoints.loading import load_pretrained
+from tinyllava_kit.errors import KitError
+from tinyllava_kit.files.paths import could_be_on_a_hub, meant, refuse_mistyped
+from tinyllava_kit.pretrained.checkpoint import INDEX, looks_local, read_index, read_pretrained
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the stages of a run, a checkpoint and a recipe."""
+    for name in ("my-runs/connector", "my-runs/together", "smollm2-135m-instruct"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "recipe.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "may"),
+    [
+        ("gpt2", True),
+        ("org/name", True),
+        ("org/name-1.5_b", True),
+        ("a/b/c", False),
+        ("./name", False),
+        ("../name", False),
+        ("~/name", False),
+        ("/name", False),
+        ("org/", False),
+        ("org/name/", False),
+        ("two words", False),
+        ("name:latest", False),
+        ("org/na--me", False),
+        ("org/na..me", False),
+        ("org/name.git", False),
+        ("-name", False),
+        ("", False),
+        ("ö/name", False),
+        ("n" * 97, False),
+        ("org\\name", False),
+    ],
+)
+def test_what_a_hub_may_know(name: str, may: bool) -> None:
+    assert could_be_on_a_hub(name) == may
+    assert looks_local(name) == (not may)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("my-runs/conector", "did you mean 'my-runs/connector'?"),
+        ("my-run/conector", "did you mean 'my-runs/connector'?"),
+        ("my-run/connector", "did you mean 'my-runs/connector'?"),
+        ("./my-runs/conector", "did you mean 'my-runs/connector'?"),
+        ("my_runs", "did you mean 'my-runs'?"),
+        ("smollm2-135m-instruct/", ""),  # it is there
+        ("recipe.yml", ""),  # no directory
+        ("elsewhere/connector", ""),
+        ("", ""),
+    ],
+)
+def test_what_is_meant_is_found_part_by_part(name: str, said: str) -> None:
+    assert meant(name) == said
+
+
+def test_a_whole_path_is_meant_as_one(place: Path) -> None:
+    assert meant(str(place / "my-run" / "togeter")) == f"did you mean {str(place / 'my-runs' / 'together')!r}?"
+    assert meant("recipe.yml", files=True) == "did you mean 'recipe.yaml'?"
+    assert meant("my-runs/../recpe.yaml", files=True) == "did you mean 'my-runs/../recipe.yaml'?"
+
+
+def test_what_is_nearly_here_is_refused_and_what_a_hub_may_know_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KitError, match=r"no checkpoint 'smolm2-135m-instruct'; did you mean 'smollm2-135m-instruct'\?"):
+        refuse_mistyped("smolm2-135m-instruct", "checkpoint")
+    with pytest.raises(
+        KitError, match=r"no model 'my-runs/conector'; did you mean 'my-runs/connector'\? \(the hub's of"
+    ):
+        refuse_mistyped("my-runs/conector", "model")
+    with pytest.raises(KitError, match="no model 'a/b/c'; give an existing one, or a hub name"):
+        refuse_mistyped("a/b/c", "model")
+    with pytest.raises(KitError, match="no model 'gpt2'; give an existing one, or a hub name"):
+        refuse_mistyped("gpt2", "model", with_org=True)
+    refuse_mistyped("openai/clip-vit-base-patch16", "checkpoint")
+    refuse_mistyped("gpt2", "checkpoint")
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda name, file: f"cache/{name}/{file}")
+    refuse_mistyped("my-runs/conector", "model")  # downloaded, so it is meant
+
+
+NO_FILE_HAS = [
+    "x" * 5000,
+    "my-runs/" + "x" * 300,
+    "a/" * 3000 + "b",
+    "~nobody-of-this-name/x",
+    "a\0b",
+    "my-runs/\ud800",
+]
+
+
+@pytest.mark.parametrize("name", ["my-runs/conector", "nowhere/at/all", "two words", "~/nowhere", *NO_FILE_HAS])
+def test_no_loader_is_called_for_a_name_that_is_mistyped(name: str) -> None:
+    class Loader:
+        @staticmethod
+        def from_pretrained(*args, **kwargs):
+            pytest.fail("the loader was called")
+
+    with pytest.raises(KitError, match="no checkpoint directory"):
+        read_pretrained(Loader, name)
+
+
+@pytest.mark.parametrize("name", NO_FILE_HAS)
+def test_a_name_that_no_file_can_have_is_refused_as_any_that_is_not_here(name: str) -> None:
+    with pytest.raises(KitError, match="no model directory '") as refused:
+        load_pretrained(name)
+    assert len(str(refused.value)) < 400
+    with pytest.raises(KitError, match="no checkpoint directory '"):
+        read_blueprint(Assembly.from_mapping({"llm": {"name": "llama", "checkpoint": name}}, "here"))
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "no.safetensors", "a\0b"])
+def test_an_index_that_names_what_no_file_is_called_is_refused(place: Path, name: str) -> None:
+    (place / INDEX).write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(KitError, match=r"names '.*, which is not there; copy the whole checkpoint"):
+        read_index(place / INDEX)

@@ -1,0 +1,290 @@
+"""The processor called as transformers' processors are: prompts with items, chat templates, pipelines."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoProcessor, AutoTokenizer, pipeline
+
+from tests import toys
+from tinyllava_kit import KitError, TinyLlavaProcessor
+from tinyllava_kit.processing.prompting import read_arguments
+
+MODALITIES = ("image", "sound")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prompting")
+    toys.save_pictures(folder / "images")
+    path = toys.save_picture_model(folder)
+    return (
+        path,
+        TinyLlavaProcessor.from_pretrained(path),
+        [Image.open(folder / "images" / f"{n}.png") for n in range(3)],
+    )
+
+
+def asked(*contents, answer=None):
+    messages = [{"role": "user", "content": content} for content in contents]
+    return messages if answer is None else [*messages, {"role": "assistant", "content": answer}]
+
+
+def picture(source=None):
+    return {"type": "image"} if source is None else {"type": "image", "image": source}
+
+
+def text(words):
+    return {"type": "text", "text": words}
+
+
+def equal(one, two):
+    for name in ("input_ids", "position_ids", "attention_mask"):
+        assert torch.equal(one[name], two[name]), name
+    assert ("items" in one) == ("items" in two)
+    for modality, tensors in one.get("items", {}).items():
+        for name, tensor in tensors.items():
+            assert torch.equal(tensor, two["items"][modality][name]), name
+
+
+def test_a_template_applied_with_tokens_is_the_batch_of_the_messages(made):
+    _, processor, (one, two, _) = made
+    messages = asked([picture(one), text("and "), picture(two), text("?")])
+    equal(
+        processor.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+        ),
+        processor(messages),
+    )
+
+
+def test_a_prompt_and_its_pictures_are_the_batch_of_the_messages(made):
+    _, processor, (one, two, _) = made
+    messages = asked([picture(one), text("and "), picture(two), text("?")])
+    prompt = processor.apply_chat_template(messages, add_generation_prompt=True)
+    assert prompt == "<user><image>and <image>?</s><assistant>"
+    equal(processor(text=prompt, images=[one, two], return_tensors="pt"), processor(messages))
+    equal(processor(prompt, image=[one, two]), processor(messages))
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["flat", "one list a prompt"])
+def test_items_are_dealt_to_prompts_in_order(made, nested):
+    _, processor, (one, two, three) = made
+    several = [asked([picture(one), text("?")]), asked([picture(two), picture(three), text("which?")]), asked("none")]
+    prompts = processor.apply_chat_template(several, add_generation_prompt=True)
+    images = [[one], [two, three], []] if nested else [one, two, three]
+    equal(processor(text=prompts, images=images, padding=True, return_tensors="pt"), processor(several))
+
+
+@pytest.mark.parametrize("counts", [(0,), (2,)])
+def test_each_placeholder_takes_one_item(made, counts):
+    _, processor, pictures = made
+    images = pictures[: counts[0]] or None
+    with pytest.raises(KitError, match=rf"text\[0\]: \[1\] placeholder\(s\) of image in the prompts, \[{counts[0]}\]"):
+        processor(text="<image>?", images=images)
+
+
+def test_items_of_another_prompt_are_not_taken(made):
+    _, processor, (one, two, _) = made
+    with pytest.raises(KitError, match=r"text\[0\]: \[1, 1\] placeholder"):
+        processor(text=["<image>?", "<image>?"], images=[[one, two], []])
+
+
+def test_parts_without_a_source_take_the_pictures_of_the_call(made):
+    _, processor, (one, two, _) = made
+    empty, full = asked([picture(), text("or "), picture()]), asked([picture(one), text("or "), picture(two)])
+    how = {"tokenize": True, "return_dict": True, "add_generation_prompt": True}
+    equal(processor.apply_chat_template(empty, processor_kwargs={"images": [one, two]}, **how), processor(full))
+    equal(processor(empty, images=[one, two]), processor(full))
+    assert processor.apply_chat_template(empty) == processor.apply_chat_template(full)
+    with pytest.raises(KitError, match=r"1 item\(s\) of image more than the messages have parts"):
+        processor(full, images=[one])
+
+
+def test_arrays_take_the_rate_of_the_call():
+    given = read_arguments({"sounds": [np.zeros(3)], "sampling_rate": 16000}, MODALITIES)
+    assert given.sampling_rate == 16000
+    again = read_arguments({"sound": [np.zeros(3)], "sound_kwargs": {"sampling_rate": 8000}}, MODALITIES)
+    assert again.sampling_rate == 8000
+    assert list(again.items) == ["sound"]
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"imges": []}, "takes no 'imges'; did you mean 'images'"),
+        ({"return_tensors": "np"}, "return_tensors='np' is not supported"),
+        ({"padding": "max_length"}, "padding='max_length' is not supported"),
+        ({"images_kwargs": {"do_resize": False}}, "how items are prepared belongs to the model"),
+        ({"videos_kwargs": {"fps": 2}}, "videos_kwargs"),
+        ({"tools": [{}]}, "takes no 'tools'"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused(made, given, match):
+    _, processor, _ = made
+    for call in (
+        lambda: processor(text="hello", **given),
+        lambda: processor.apply_chat_template(asked("hello"), tokenize=True, return_dict=True, **given),
+    ):
+        with pytest.raises(KitError, match=match):
+            call()
+
+
+def test_one_of_text_and_conversations_is_wanted(made):
+    _, processor, _ = made
+    for call in (lambda: processor(), lambda: processor(asked("a"), text="b")):
+        with pytest.raises(KitError, match="give one of the two"):
+            call()
+    with pytest.raises(KitError, match="expected a prompt or a list of prompts"):
+        processor(text=3)
+    with pytest.raises(KitError, match="labels are made of conversations"):
+        processor(text="b", labels=True)
+
+
+def test_truncation_of_a_prompt_is_asked_for(made):
+    _, processor, _ = made
+    whole = processor(text="what is it here?")["input_ids"].shape[1]
+    assert processor(text="what is it here?", max_length=3)["input_ids"].shape[1] == whole
+    assert processor(text="what is it here?", max_length=3, truncation=True)["input_ids"].shape[1] == 3
+
+
+def test_the_last_answer_is_left_open(made):
+    _, processor, (one, _, _) = made
+    messages = asked([picture(one), text("what?")], answer="a do")
+    assert processor.apply_chat_template(messages, continue_final_message=True).endswith("<assistant>a do")
+    batch = processor.apply_chat_template(messages, continue_final_message=True, tokenize=True, return_dict=True)
+    assert processor.decode(batch["input_ids"][0]).endswith("a do")
+    for bad, match in ((asked("what?"), "the last message must be"), (messages, "leaves the last answer open")):
+        with pytest.raises(KitError, match=match):
+            processor.apply_chat_template(bad, continue_final_message=True, add_generation_prompt=bad is messages)
+
+
+@pytest.mark.parametrize("name", ["auto", "llama"])
+def test_a_prompt_is_what_jinja_renders_and_what_the_processor_takes(made, name):
+    _, processor, (one, _, _) = made
+    processor = processor.with_template(name)
+    messages = asked([picture(one), text("what?")])
+    prompt = processor.apply_chat_template(messages, add_generation_prompt=True)
+    rendered = processor.tokenizer.apply_chat_template(
+        messages, chat_template=processor.chat_template, add_generation_prompt=True, tokenize=False
+    )
+    assert prompt == rendered
+    equal(processor(text=prompt, images=one), processor(messages))
+
+
+@pytest.mark.parametrize("name", ["auto", "llama"])
+def test_an_open_answer_is_the_prompt_and_its_words(made, name):
+    _, processor, _ = made
+    processor = processor.with_template(name)
+    question = processor.apply_chat_template(asked("what?"), add_generation_prompt=True)
+    opened = processor.apply_chat_template(asked("what?", answer="a cat"), continue_final_message=True)
+    assert opened.removeprefix(question).strip() == "a cat"
+    whole = processor.apply_chat_template(asked("what?", answer="a cat"))
+    assert whole.startswith(opened)
+
+
+def test_the_mask_of_the_assistant_is_what_training_learns(made):
+    _, processor, (one, _, _) = made
+    messages = asked([picture(one), text("what?")], answer="a cat")
+    batch = processor.apply_chat_template(messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
+    learned = processor(messages, labels=True)["labels"]
+    assert torch.equal(batch["assistant_masks"].bool(), learned != -100)
+    assert "labels" not in batch
+
+
+def test_ids_alone_are_given_of_text_and_refused_of_items(made):
+    path, processor, (one, _, _) = made
+    ids = processor.apply_chat_template(asked("hello"), tokenize=True)
+    assert ids == AutoTokenizer.from_pretrained(path).apply_chat_template(asked("hello"), tokenize=True)["input_ids"]
+    assert processor.apply_chat_template([asked("hello"), asked("a")], tokenize=True)[0] == ids
+    with pytest.raises(KitError, match="would lose the items of these messages; give return_dict=True"):
+        processor.apply_chat_template(asked([picture(one)]), tokenize=True)
+
+
+def test_another_template_is_chosen_by_name(made):
+    _, processor, _ = made
+    with pytest.raises(KitError, match=r"processor\.with_template\(NAME\)"):
+        processor.apply_chat_template(asked("hello"), "{{ messages }}")
+
+
+@pytest.mark.parametrize("token", ["</s>", "<s>", "<unk>"])
+def test_control_tokens_of_a_message_are_text_where_it_is_asked(made, token):
+    _, processor, (one, _, _) = made
+    tokenizer = processor.tokenizer
+    number = tokenizer.convert_tokens_to_ids(token)
+    messages = asked([picture(one), text(f"x{token}<assistant>yes")])
+    how = {"tokenize": True, "return_dict": True, "add_generation_prompt": True}
+    plain, safe = (
+        processor.apply_chat_template(messages, sanitize_control_tokens=each, **how)["input_ids"][0].tolist()
+        for each in (False, True)
+    )
+    written = processor(asked([picture(one), text("x")]))["input_ids"][0].tolist().count(number)
+    assert plain.count(number) == written + 1
+    assert safe.count(number) == written
+    assert token in tokenizer.decode(safe).replace(" ", "")
+
+
+def test_a_mark_of_a_cut_in_a_text_is_dropped(made):
+    _, processor, _ = made
+    assert processor(asked("a\x01b\x00c"))["input_ids"].tolist() == processor(asked("abc"))["input_ids"].tolist()
+
+
+def test_settings_are_what_is_saved(made):
+    path, processor, _ = made
+    assert (path / "processor_config.json").read_text() == processor.to_json_string()
+    assert processor.to_dict()["processor_class"] == "TinyLlavaProcessor"
+    assert type(AutoProcessor.from_pretrained(path)) is TinyLlavaProcessor
+
+
+@pytest.mark.parametrize("task", ["image-text-to-text", "any-to-any"])
+def test_pipelines_answer_as_generate_does(made, task):
+    path, processor, (one, two, _) = made
+    how = {"max_new_tokens": 4, "do_sample": False}
+    pipe = pipeline(task, model=str(path), device="cpu")
+    ids = {"generate_kwargs": how, "return_tensors": True}
+    several = [asked([picture(one), text("what?")]), asked([picture(two), text("and?")])]
+    answers = [pipe.model.generate(**processor(messages), **how)[0] for messages in several]
+    for messages, answer in zip(several, answers, strict=True):
+        (said,) = pipe(text=messages, **ids)
+        assert torch.equal(said["generated_token_ids"], answer)
+    prompt = processor.apply_chat_template(several[0], add_generation_prompt=True)
+    (said,) = pipe({"text": prompt, "images": one}, **ids)
+    assert torch.equal(said["generated_token_ids"], answers[0])
+    (said,) = pipe(text=several[0], generate_kwargs=how)
+    assert said["generated_text"][-1]["role"] == "assistant"
+
+
+def test_a_collator_that_makes_labels_of_the_ids_teaches_text_alone(made):
+    """The calls of TRL's collator for pictures, in its words: a model's own labels, and the question as well."""
+    _, processor, (one, two, three) = made
+    several = [asked([picture(one), picture(two), text("which?")], answer="it"), asked("none?", answer="yes, it is so")]
+    several.append(asked([text("like "), picture(three)], answer="no"))
+    options = {"padding": True, "padding_side": "right", "pad_to_multiple_of": None, "add_special_tokens": False}
+    options |= {"truncation": True, "max_length": 400}
+    batch = processor.apply_chat_template(
+        several,
+        chat_template=None,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        return_assistant_tokens_mask=False,
+        processor_kwargs=options,
+    )
+    labels = batch["input_ids"].clone()
+    labels[batch["attention_mask"] == 0] = -100
+    batch["labels"] = labels
+    exact = processor(several, labels=True)
+    equal(batch, exact)
+    learned = exact["labels"] != -100
+    assert torch.equal(batch["labels"][learned], exact["labels"][learned])
+    text_rows = torch.zeros(batch["input_ids"].numel(), dtype=torch.bool)
+    text_rows[batch["plan"].text_rows] = True
+    assert torch.equal(batch["labels"].flatten() != -100, text_rows)
+    assert torch.equal(labels[batch["labels"] == -100].unique(), torch.tensor([-100, processor.pad_id]))
+
+
+def test_padding_to_a_multiple_is_refused(made):
+    with pytest.raises(KitError, match="pad_to_multiple_of=8 is not supported"):
+        made[1](text="like", pad_to_multiple_of=8)

@@ -1,0 +1,155 @@
+"""Word matching: the scores, the alignment against one enumerated by hand, and rows that become words."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+import yaml
+from torch.nn import functional as F
+
+from tests import toys
+from tinyllava_kit import KitError
+from tinyllava_kit.checkpoints.loading import load_pretrained
+from tinyllava_kit.data.dataset import ConversationDataset
+from tinyllava_kit.data.sources import Pairs, Source
+from tinyllava_kit.training.objectives.ctc import (
+    WordedCollator,
+    WordedDataset,
+    WordMatcher,
+    fewest_rows,
+    matcher,
+    word_ids,
+)
+from tinyllava_kit.training.recipe import Recipe
+from tinyllava_kit.training.run import run_recipe
+
+CAPTIONS = ("ab", "to", "c")  # short: a toy picture has four rows
+PAIRS = {"modality": "image", "text": "caption", "prompts": ["What?"]}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return toys.captioned_model(tmp_path_factory.mktemp("matching"), CAPTIONS)
+
+
+@pytest.fixture(scope="module")
+def worded(place):
+    model, processor = load_pretrained(place / "model")
+    source = Source(path=str(place / "pairs.jsonl"), pairs=Pairs(**PAIRS))
+    return model, WordedDataset(ConversationDataset.from_sources([source], processor)), WordedCollator(processor)
+
+
+def test_a_row_is_scored_by_its_distance_to_each_embedding():
+    torch.manual_seed(0)
+    embeddings = torch.randn(11, 5) + 2
+    words = WordMatcher(embeddings, [1, 4, 7], 6.0)
+    rows = torch.randn(2, 3, 5)
+    centres = torch.stack([embeddings.mean(0), *embeddings[[1, 4, 7]]])
+    spread = (centres[1:] - centres[0]).square().sum(1).mean() / 12
+    expected = F.log_softmax(-((rows[:, :, None] - centres) ** 2).sum(-1) / (2 * spread), -1)
+    torch.testing.assert_close(words.log_probs(rows), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_loss_sums_over_every_alignment():
+    """Against all paths of classes over the rows, written out."""
+    embeddings = torch.randn(9, 4, generator=torch.Generator().manual_seed(1))
+    words = WordMatcher(embeddings, [2, 5], 3.0)
+    rows = torch.randn(1, 4, 4, generator=torch.Generator().manual_seed(2))
+    target = [5, 2]
+    p = words.log_probs(rows)[0].exp().double()
+    total = 0.0
+    for path in itertools.product(range(3), repeat=4):
+        said = [k for k, _ in itertools.groupby(path) if k]
+        if said == [2, 1]:  # classes of 5 and 2
+            total += torch.stack([p[t, k] for t, k in enumerate(path)]).prod()
+
+    class Model:
+        def __call__(self, items):
+            return type("Output", (), {"item_rows": {"m": rows}})
+
+    batch = {
+        "items": {},
+        "words": {"m": torch.tensor([target])},
+        "num_words": {"m": torch.tensor([2])},
+        "num_rows": {"m": torch.tensor([4])},
+    }
+    assert words(Model(), batch).item() == pytest.approx(-total.log().item() / 2, rel=1e-4)
+
+
+def test_the_rows_that_are_matched_are_those_that_the_llm_gets(worded):
+    model, dataset, collate = worded
+    batch = collate([dataset[0], dataset[2]])
+    rows = model(items=batch["items"]).item_rows["image"]
+    assert torch.equal(rows, model.encode("image", batch["items"]["image"]))
+    assert batch["num_rows"]["image"].tolist() == [rows.shape[1]] * 2
+    tokenizer = dataset.dataset.processor.tokenizer
+    said = [
+        tokenizer.decode(ids[:n]) for ids, n in zip(batch["words"]["image"], batch["num_words"]["image"], strict=True)
+    ]
+    assert said == [CAPTIONS[0], CAPTIONS[2]]
+
+
+def test_rows_become_words(place):
+    stage = {
+        "name": "s",
+        "data": {"path": str(place / "pairs.jsonl"), "pairs": PAIRS},
+        "train": {"connector.image": "full"},
+        "match_words": {"sharpness": 8},
+        "batch_size": 3,
+        "max_steps": 120,
+        "learning_rate": 1e-2,
+        "cache_features": True,
+    }
+    recipe = {"model": str(place / "model"), "output": str(place / "out"), "stages": [stage]}
+    (place / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    model, processor = load_pretrained(run_recipe(Recipe.from_yaml(place / "recipe.yaml")))
+    source = Source(path=str(place / "pairs.jsonl"), pairs=Pairs(**PAIRS))
+    dataset = WordedDataset(ConversationDataset.from_sources([source], processor))
+    batch = WordedCollator(processor)([dataset[n] for n in range(3)])
+    words = matcher(model.get_input_embeddings().weight, dataset.words, 8)
+    with torch.no_grad():
+        best = words.log_probs(model(items=batch["items"]).item_rows["image"]).argmax(-1)  # (N, P)
+    for path, (ids,) in zip(best, dataset.words, strict=True):
+        said = [k for k, _ in itertools.groupby(path.tolist()) if k]
+        assert said == words.class_of[ids].tolist()
+
+
+def test_words_without_room_are_counted(worded):
+    _, dataset, _ = worded
+    processor = dataset.dataset.processor
+    collate = WordedCollator(processor)
+    encoded, _ = dataset[0]
+    room = processor.connectors["image"].num_tokens(sum(encoded.items[0].num_features))
+    collate([(encoded, [[5, 6] * (room // 2)]), (encoded, [[5] * (room // 2 + 1)])])
+    assert collate.num_cut == 1
+    assert fewest_rows([5, 5, 6]) == 4
+
+
+def test_the_first_word_is_written_as_inside_a_sentence(worded):
+    _, dataset, _ = worded
+    tokenizer = dataset.dataset.processor.tokenizer
+    assert word_ids(" red hen ", tokenizer) == tokenizer("red hen", add_special_tokens=False)["input_ids"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": {"llm": "full"}}, "stage s: match_words learns from the LLM itself; take llm out of train"),
+        ({"distill": {}}, "stage s: has distill and match_words; make two stages of them"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(tmp_path, changes, message):
+    stage = {"name": "s", "data": "a.json", "train": {"connector.image": "full"}, "match_words": {}, **changes}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump({"model": "m", "output": "o", "stages": [stage]}))
+    with pytest.raises(KitError, match=message):
+        Recipe.from_yaml(tmp_path / "r.yaml")
+
+
+def test_an_item_without_words_is_refused(worded):
+    _, dataset, _ = worded
+    processor = dataset.dataset.processor
+    rows = [{"id": "r", "image": "0.png", "conversations": [{"from": "human", "value": "<image>"}]}]
+    with pytest.raises(KitError, match=r"row\[0\] 'r': match_words wants items, each with its text"):
+        WordedDataset(ConversationDataset(rows, processor))

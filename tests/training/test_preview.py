@@ -1,0 +1,80 @@
+"""A batch shown: every position stands once, as what the model sees there."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from tests import toys
+from tinyllava_kit import KitError
+from tinyllava_kit.training.checks.preview import first_batch, shown_rows, write_page
+from tinyllava_kit.training.recipe import Recipe
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("showing")
+    toys.save_picture_model(folder)
+    toys.picture_rows(folder, 9)
+    return folder
+
+
+def shown(place, count, **stage):
+    data = {"path": str(place / "rows.json"), **stage.pop("source", {})}
+    stage = {"name": "s", "data": data, "train": {"connector.image": "full"}, "batch_size": 2, **stage}
+    recipe = {"model": str(place / "model"), "output": str(place / "out"), "stages": [stage]}
+    (place / "r.yaml").write_text(yaml.safe_dump(recipe))
+    batch, processor = first_batch(Recipe.from_yaml(place / "r.yaml"), count=count)
+    return shown_rows(batch, processor), batch, processor
+
+
+@pytest.mark.parametrize(
+    "stage", [{}, {"packing": {"length": 128}, "max_length": 128}, {"group_by_size": True}], ids=str
+)
+def test_every_position_is_shown_once_as_what_it_is(place, stage):
+    rows, batch, processor = shown(place, 2, **stage)
+    assert len(rows) == 2
+    for number, row in enumerate(rows):
+        at = 0
+        for sample in row.samples:
+            assert sample.start == at
+            for piece in sample.pieces:
+                labels = batch["labels"][number, at : at + piece.count].tolist()
+                assert [label != -100 for label in labels] == [piece.kind == "learned"] * piece.count
+                if piece.kind != "item":
+                    ids = batch["input_ids"][number, at : at + piece.count]
+                    assert piece.text == processor.decode(ids)
+                at += piece.count
+        assert at + row.padding == batch["input_ids"].shape[1]
+    items = [piece for row in rows for sample in row.samples for piece in sample.pieces if piece.kind == "item"]
+    assert sum(item.count for item in items) == sum(item.num_tokens for item in batch["plan"].items)
+
+
+def test_samples_that_share_a_row_are_told_apart(place):
+    rows, _, _ = shown(place, 1, packing={"length": 128}, max_length=128)
+    names = [sample.name for sample in rows[0].samples]
+    assert len(names) == len(set(names)) > 1
+
+
+def test_what_is_learned_is_the_answer(place):
+    rows, _, _ = shown(place, 3)
+    learned = ["".join(p.text for p in row.samples[0].pieces if p.kind == "learned") for row in rows]
+    assert ["answer 0" in learned[0], "answer 1" in learned[1], "answer 2" in learned[2]] == [True] * 3
+    assert not any("question" in text for text in learned)
+
+
+def test_the_first_rows_of_a_stream_are_shown(place):
+    rows, _, _ = shown(place, 3, max_steps=1, source={"stream": True, "shuffle": 1})
+    assert [row.samples[0].name.rpartition("/")[2] for row in rows] == [f"rows.json[{n}] 'row-{n}'" for n in range(3)]
+
+
+def test_a_page_holds_what_is_shown_and_takes_no_text_for_its_own(place):
+    rows, _, _ = shown(place, 2)
+    write_page(rows, place / "page.html")
+    page = (place / "page.html").read_text()
+    assert page.count("<div class=sample>") == 2
+    assert page.count("<span class=item>image: 4</span>") == 3
+    assert "<span class=learned>" in page
+    assert "&lt;/s&gt;" in page
+    with pytest.raises(KitError, match=r"cannot write '.*no/page\.html': No such file"):
+        write_page(rows, place / "no" / "page.html")

@@ -1,0 +1,1 @@
+"""From names of components to a model."""

@@ -1,0 +1,17 @@
+"""Words of a command line that name a modality. Light."""
+
+from __future__ import annotations
+
+from ..errors import KitError
+
+
+def split_word(word: str, flag: str, form: str) -> tuple[str, str]:
+    """A modality and what a word of the command line says of it.
+
+    Raises:
+        KitError: the word is not of the `form` that the `flag` wants.
+    """
+    modality, equals, rest = word.partition("=")
+    if not (modality and equals and rest):
+        raise KitError(f"{flag} wants {form}, got {word!r}")
+    return modality, rest

@@ -1,0 +1,417 @@
+"""A foreign model as one of ours: its configuration, and every weight under our name, accounted for."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+from ...assembly.licence import read_licence
+from ...components.templates.vicuna import fitting
+from ...core.interfaces import LanguageModel, Preprocessor, Tower
+from ...errors import KitError, MissingPluginError
+from ...files.origins import origin
+from ...model.configuration import Component, TinyLlavaConfig, as_json
+from ...model.modeling import TinyLlavaForConditionalGeneration, build_connector
+from ...plugin.catalog import Catalog, Offer
+from ...plugin.specs import load
+from ...pretrained.checkpoint import check_loaded, without_reports
+from ...pretrained.generation_settings import GENERATION_FILE, check_ids, read_generation
+from ...pretrained.saved_config import kind_of, network
+from ...processing.processor import TinyLlavaProcessor
+from .checkpoint import OldModel, Part, image_processor_of
+from .names import Names
+from .weights import Lazy
+
+IMAGE = "image"
+# In vision_config, what is no architecture.
+_NOT_SAVED = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
+# The layers that make a connector's rows; of the mlp family it is the last of its layers.
+_LAST = {
+    "linear": ("linear.",),
+    "resampler": ("norm.",),
+    "qformer": ("projector.",),
+    "mof_mlp": ("clip.2.", "dinov2.2."),
+}
+_DINOV2_SIZES = {518: 224}  # trained at -> given by its image processor
+_LONGEST = 200  # of what transformers says is wrong, which may list all that it knows
+_ASPECTS = {"square": "square", "pad": "pad"}
+_INNER = re.compile(r"(^|(?<=^clip\.))vision_model\.")  # around CLIP and SigLIP in transformers 4
+# DINOv2's names in transformers 4 -> 5.
+_DINOV2 = (
+    (re.compile(r"attention\.attention\.(query|key|value)\."), lambda m: f"attention.{m[1][0]}_proj."),
+    (re.compile(r"attention\.output\.dense\."), lambda m: "attention.o_proj."),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One weight of the table: its key in the checkpoint, ours, and what was done with it, where anything was.
+
+    `ours` is empty for what is left out, `theirs` for what the checkpoint does not have.
+    """
+
+    theirs: str
+    ours: str
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foreign:
+    """A foreign checkpoint, read but for its weights.
+
+    tensors: our name -> the weight. rows: every key. notes: what a user should know. dtype: the LLM's.
+    """
+
+    layout: str
+    directory: Path
+    config: TinyLlavaConfig
+    tokenizer: PreTrainedTokenizerBase
+    preprocessors: Mapping[str, Preprocessor]
+    tensors: Mapping[str, Lazy]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+    dtype: torch.dtype
+    catalog: Catalog = field(repr=False)
+
+    def model(
+        self, kind: type[TinyLlavaForConditionalGeneration] = TinyLlavaForConditionalGeneration, **how: Any
+    ) -> TinyLlavaForConditionalGeneration:
+        """The model; `how` is what ``kind.from_pretrained`` takes besides a configuration.
+
+        Raises:
+            KitError: weights do not fit.
+        """
+        how = {"dtype": self.dtype, **{key: value for key, value in how.items() if (key, value) != ("dtype", "auto")}}
+        state = {name: tensor.read() for name, tensor in self.tensors.items()}
+        loaded = kind.from_pretrained(None, config=self.config, state_dict=state, trust_remote_code=False, **how)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded  # where output_loading_info is asked for
+        model.generation_config = self.generation_config()
+        return loaded
+
+    def generation_config(self) -> GenerationConfig:
+        """The checkpoint's own, or what its LLM's configuration says."""
+        if (self.directory / GENERATION_FILE).is_file():
+            settings = read_generation(self.directory / GENERATION_FILE)
+            check_ids(settings, self.config.text_config.vocab_size, str(self.directory / GENERATION_FILE))
+            return settings
+        return GenerationConfig.from_model_config(self.config.text_config)
+
+    def processor(self) -> TinyLlavaProcessor:
+        """Its processor."""
+        return TinyLlavaProcessor(self.tokenizer, self.config, self.preprocessors, self.catalog)
+
+
+def as_ours(old: OldModel, catalog: Catalog, names: Names, *, template: str | None = None) -> Foreign:
+    """
+    Args:
+        old: what a layout was read into.
+        catalog: the installed plugins.
+        names: where names in it are looked for.
+        template: the chat template, in place of the one that is found.
+
+    Raises:
+        KitError: weights are missing, surplus or of other shapes than the configuration says; lists them.
+        MissingPluginError: a part is of a plugin that is not installed.
+    """
+    where = str(old.directory)
+    if old.strays:
+        check_loaded(where, missing=(), unexpected=old.strays)
+    described = f"{old.directory / 'config.json'}: text_config"
+    with _broken_config(old.directory):
+        text_config = network(kind_of(old.text_config, described), old.text_config, described)
+    llm = _by_model_type("llm", text_config.model_type, catalog)
+    tower = _by_model_type("tower", old.vision_config.get("model_type", ""), catalog)
+    tower_class: type[Tower] = load(tower.spec)
+    tower_config = _tower_config(old, tower_class)
+    if any(option.name == "image_size" for option in tower.spec.options):
+        tower_config["image_size"] = _picture_size(old, tower_class, names)
+    with torch.device("meta"), _broken_config(old.directory):
+        built_tower = tower_class(tower_config)
+        built_llm = load(llm.spec).build(text_config)
+    ledger = _Ledger(where)
+    ledger.add_llm(old, built_llm)
+    ledger.add_tower(old, built_tower, tower_class, tower_config, names)
+    joint = {"in_dim": built_tower.embed_dim, "out_dim": text_config.hidden_size}
+    if built_tower.grid is not None:
+        joint["grid"] = list(built_tower.grid)
+    connector = catalog.find("connector", old.connector)
+    state = {name: source.tensor.read() for name, source in old.joint.items()}
+    options = _connector_options(old, connector, state, names)
+    tokenizer = _read_tokenizer(llm, where)
+    licence = read_licence(where)  # of all its parts
+    seen_with = " ".join(map(origin, old.vision_names))
+    config = TinyLlavaConfig(
+        text_config=text_config,
+        llm=_component(llm, checkpoint=where, licence=licence),
+        template={"name": template or fitting(tokenizer)},
+        towers={IMAGE: _component(tower, config=tower_config, checkpoint=seen_with, licence=licence)},
+        connectors={
+            IMAGE: {**_component(connector, options=options, config=joint, licence=licence), "name": old.connector}
+        },
+        modalities={IMAGE: {"name": IMAGE, "options": {"aspect": _aspect(old)}}},
+    )
+    with torch.device("meta"), _broken_config(old.directory):
+        built_connector = build_connector(config, IMAGE, catalog)
+    ledger.add_connector(old, built_connector, load(connector.spec), state)
+    preprocessor, note = _read_preprocessor(old, tower_class, tower_config, names)
+    dtype = next((t.dtype for name, t in ledger.tensors.items() if name.startswith("language_model.")), torch.float32)
+    config.dtype = dtype
+    return Foreign(
+        layout=old.layout,
+        directory=old.directory,
+        config=config,
+        tokenizer=tokenizer,
+        preprocessors={IMAGE: preprocessor},
+        tensors=ledger.tensors,
+        rows=tuple(ledger.rows),
+        notes=(*note, *([f"its model card says: licence {licence}"] if licence else [])),
+        dtype=dtype,
+        catalog=catalog,
+    )
+
+
+@contextmanager
+def _broken_config(directory: Path) -> Iterator[None]:
+    """Transformers' classes raise anything where a configuration has a value that they cannot be built with."""
+    try:
+        yield
+    except KitError:
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"[:_LONGEST]
+        raise KitError(f"{directory / 'config.json'}: no model can be built from it: {what}") from error
+
+
+class _Ledger:
+    """Weights under our names, and a row for every key, ours and theirs."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.tensors: dict[str, Lazy] = {}
+        self.rows: list[Row] = []
+
+    def add_llm(self, old: OldModel, llm: nn.Module) -> None:
+        own = {name: tuple(value.shape) for name, value in llm.state_dict().items()}
+        tied = set(getattr(llm, "all_tied_weights_keys", {}))
+        extra = [name for name in old.llm if name not in own]
+        dropped = [name for name in extra if name.endswith(("rotary_emb.inv_freq", ".attn.masked_bias"))]
+        self._check(set(own) - tied - {"lm_head.bias"}, own, old.llm, surplus=set(extra) - set(dropped))
+        for name, source in old.llm.items():
+            if name in dropped:
+                self.rows.append(Row(source.key, "", "left out: computed"))
+            elif name in tied:
+                self.rows.append(Row(source.key, "", "left out: tied to the embeddings"))
+            else:
+                self._add(source.key, f"language_model.{name}", source.tensor)
+        if "lm_head.bias" in own and "lm_head.bias" not in old.llm:  # the older Phi's head had none
+            zeros = torch.zeros(own["lm_head.bias"], dtype=self.tensors["language_model.lm_head.weight"].dtype)
+            self._add("", "language_model.lm_head.bias", Lazy.of(zeros), "made: zeros, the older Phi has no bias here")
+
+    def add_tower(
+        self, old: OldModel, tower: nn.Module, kind: type[Tower], config: Mapping[str, Any], names: Names
+    ) -> None:
+        own = {name: tuple(value.shape) for name, value in tower.state_dict().items()}
+        if not old.tower:
+            self._add_tower_from_elsewhere(old, kind(config), names)
+            return
+        part = {_vision_name(name): source for name, source in old.tower.items()}
+        self._check(set(own), own, part)
+        for name, source in part.items():
+            if name in own:
+                self._add(source.key, f"towers.{IMAGE}.{name}", source.tensor)
+            else:
+                self.rows.append(Row(source.key, "", "left out: behind the layer that is read"))
+
+    def add_connector(self, old: OldModel, connector: nn.Module, kind: type, state: Mapping[str, Tensor]) -> None:
+        renamed = getattr(kind, "from_factory_keys", dict)(state)
+        own = {name: tuple(value.shape) for name, value in connector.state_dict().items()}
+        here = {name: tuple(value.shape) for name, value in renamed.items()}
+        check_loaded(
+            self.where,
+            missing=own.keys() - here.keys(),
+            unexpected=here.keys() - own.keys(),
+            mismatched=[name for name in own.keys() & here.keys() if own[name] != here[name]],
+        )
+        keys = {id(state[name]): source.key for name, source in old.joint.items()}
+        last = _last_layers(old, list(renamed)) if old.row_scale != 1 else None
+        for name, tensor in renamed.items():
+            key = keys.pop(id(tensor), "")
+            note = "" if key else "made: fixed by the method"
+            if last is not None and name.startswith(last):
+                tensor, note = tensor * old.row_scale, f"times {old.row_scale:g}, which the older Gemma did later"
+            self._add(key, f"connectors.{IMAGE}.{name}", Lazy.of(tensor), note)
+        self.rows += [Row(key, "", "left out: not used by the connector") for key in keys.values()]
+
+    def _add_tower_from_elsewhere(self, old: OldModel, tower: Tower, names: Names) -> None:
+        """A tower that was frozen and not saved: from where it first came."""
+        candidates = [c for name in old.vision_names for c in names.candidates(name)]
+        if not candidates:
+            raise KitError(
+                f"{self.where!r} does not hold its vision model {' '.join(old.vision_names)!r}; give the folder in "
+                "which it lies with --names-from DIR"
+            )
+        tower.load_weights(candidates[0])
+        for name, tensor in tower.state_dict().items():
+            self._add("", f"towers.{IMAGE}.{name}", Lazy.of(tensor), f"from {candidates[0]}")
+
+    def _check(
+        self, wanted: set[str], own: Mapping[str, tuple[int, ...]], part: Part, *, surplus: set[str] = frozenset()
+    ) -> None:
+        theirs = {name: source.key for name, source in part.items()}
+        wrong = [name for name in own.keys() & part.keys() if own[name] != part[name].tensor.shape]
+        check_loaded(
+            self.where,
+            missing=wanted - part.keys(),
+            unexpected=[theirs[name] for name in surplus],
+            mismatched=[f"{theirs[n]} {part[n].tensor.shape}, config.json says {own[n]}" for n in wrong],
+        )
+
+    def _add(self, key: str, name: str, tensor: Lazy, note: str = "") -> None:
+        self.tensors[name] = tensor
+        self.rows.append(Row(key, name, note))
+
+
+def _last_layers(old: OldModel, names: Sequence[str]) -> tuple[str, ...]:
+    """The prefixes of the layers that make a connector's rows, so that scaling them scales those.
+
+    Raises:
+        KitError: it has none.
+    """
+    layers = [int(match[1]) for name in names if (match := re.match(r"layers\.(\d+)\.weight$", name))]
+    found = _LAST.get(old.connector) or ((f"layers.{max(layers)}.",) if layers else None)
+    if found is None:
+        raise KitError(
+            f"{str(old.directory)!r}: connector {old.connector!r} in front of a Gemma of transformers 4 is not read: "
+            "it has no layer that could scale its rows"
+        )
+    return found
+
+
+def _by_model_type(kind: str, model_type: str, catalog: Catalog) -> Offer:
+    """The component that takes checkpoints of a model type: one that names it, or one that takes any.
+
+    Raises:
+        MissingPluginError: none is installed.
+    """
+    offers = catalog.of_kind(kind)
+    named = [offer for offer in offers if model_type in offer.spec.model_types]
+    anyone = [offer for offer in offers if kind == "llm" and not offer.spec.model_types]
+    if not (named or anyone):
+        raise MissingPluginError(
+            f"no installed {kind} takes {model_type!r} checkpoints; install the plugin that does, "
+            f"'pip install tinyllava-kit-{'llm-hf' if kind == 'llm' else 'vision-' + model_type.partition('_')[0]}'"
+        )
+    return (named or anyone)[0]
+
+
+def _tower_config(old: OldModel, kind: type[Tower]) -> dict[str, Any]:
+    """A tower's configuration; see `TransformersVisionTower`."""
+    vision = _architecture(old.vision_config)
+    dropped = kind.num_prefix if old.dropped is None else old.dropped
+    select = next((name for name, count in kind.selections.items() if count == dropped), None)
+    if select is None:
+        raise KitError(f"{str(old.directory)!r}: {kind.__name__} cannot leave out {dropped} features in front")
+    return {"vision_config": vision, "layer": old.layer, "select": select}
+
+
+def _architecture(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without what is no architecture, in what is nested too."""
+    return {
+        key: _architecture(value) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if key not in _NOT_SAVED
+    }
+
+
+def _picture_size(old: OldModel, kind: type[Tower], names: Names) -> int:
+    """The side of a picture as the image processor makes it, where that is not the side that a tower was trained at.
+
+    DINOv2's configurations say 518, and its image processors make 224, which is what the old programs gave it.
+    """
+    for candidate in (c for name in old.vision_names for c in names.candidates(name)):
+        try:
+            return int(kind.read_config(candidate, layer=old.layer)["image_size"])
+        except KitError:
+            continue
+    trained = int(old.vision_config.get("image_size", 0))
+    return _DINOV2_SIZES.get(trained, trained)
+
+
+def _vision_name(name: str) -> str:
+    """A vision model's name in transformers 5."""
+    name = _INNER.sub("", name)
+    for pattern, new in _DINOV2:
+        name = pattern.sub(new, name)
+    return name
+
+
+def _connector_options(old: OldModel, connector: Offer, state: Mapping[str, Tensor], names: Names) -> dict[str, Any]:
+    known = {**old.connector_options, **(_qformer_sizes(old, state, names) if old.connector == "qformer" else {})}
+    options = {o.name: known[o.name] for o in connector.spec.options if known.get(o.name) is not None}
+    return {**options, **connector.spec.name_options(old.connector)}
+
+
+def _qformer_sizes(old: OldModel, state: Mapping[str, Tensor], names: Names) -> dict[str, int]:
+    """Sizes of the Q-Former: of its weights, but for the number of heads, which is that of the BERT it was made from.
+
+    Raises:
+        KitError: another width than bert-base's, and no BERT here to ask.
+    """
+    width = state["query_tokens"].shape[-1]
+    layers = {int(m[1]) for name in state if (m := re.match(r"bert\.encoder\.layer\.(\d+)\.", name))}
+    bert = names.json("google-bert/bert-base-uncased")
+    if width == 768:
+        heads = 12
+    elif bert and bert["hidden_size"] == width:
+        heads = bert["num_attention_heads"]
+    else:
+        raise KitError(
+            f"{str(old.directory)!r}: its Q-Former is {width} wide, not bert-base's 768; give the folder in which its "
+            "'google-bert/bert-base-uncased' lies with --names-from DIR"
+        )
+    mlp = state["bert.encoder.layer.0.intermediate_query.dense.weight"].shape[0]
+    return {"num_layers": len(layers), "hidden_dim": width, "num_heads": heads, "mlp_dim": mlp}
+
+
+def _aspect(old: OldModel) -> str:
+    if old.aspect not in _ASPECTS:
+        raise KitError(
+            f"{str(old.directory)!r}: image_aspect_ratio {old.aspect!r} is not read; expected {' or '.join(_ASPECTS)}"
+        )
+    return _ASPECTS[old.aspect]
+
+
+def _read_tokenizer(llm: Offer, where: str) -> PreTrainedTokenizerBase:
+    interface: type[LanguageModel] = load(llm.spec)
+    # For the tokenizer transformers reads the configuration too, and complains of its model type and old names
+    with without_reports(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*rope_scaling", category=FutureWarning)
+        return interface.read_tokenizer(where)
+
+
+def _read_preprocessor(
+    old: OldModel, kind: type[Tower], config: Mapping[str, Any], names: Names
+) -> tuple[Preprocessor, list[str]]:
+    """The checkpoint's own image processor, that of its vision model, or the class's defaults at the tower's size."""
+    for candidate in (str(old.directory), *(c for name in old.vision_names[:1] for c in names.candidates(name))):
+        if candidate != str(old.directory) or image_processor_of(old.directory) is not None:
+            try:
+                return kind.read_preprocessor(candidate, config), []
+            except KitError:
+                continue
+    preprocessor = kind.default_preprocessor(config)
+    name = type(preprocessor).__name__
+    return preprocessor, [f"no image processor came with the checkpoint: {name}'s defaults at {preprocessor.size} px"]
+
+
+def _component(offer: Offer, **extra: Any) -> dict[str, Any]:
+    return as_json(Component(name=offer.spec.name, distribution=offer.distribution, version=offer.version, **extra))

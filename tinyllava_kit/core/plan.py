@@ -1,0 +1,422 @@
+"""The plan of a batch: integers that lay out text, items and padding, made on the CPU from token counts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice, zip_longest
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import FusionError
+from .ids import NO_ID
+
+IGNORE_INDEX = -100
+
+
+_PAD, _TEXT = 0, 1  # what stands at a position; modalities count on from 2
+
+
+@dataclass(frozen=True)
+class TextSpan:
+    """Tokens of text. `labels` is as long as `ids`; None: nothing here is learned.
+
+    `sides` are the K side ids at each position, NO_ID where none stands; None: nowhere here.
+    """
+
+    ids: Sequence[int]
+    labels: Sequence[int] | None = None
+    sides: Sequence[Sequence[int]] | None = None
+
+    def __getitem__(self, places: slice) -> TextSpan:
+        """A part of it."""
+        parts = (self.ids, self.labels, self.sides)
+        return TextSpan(*(None if part is None else part[places] for part in parts))
+
+
+@dataclass(frozen=True)
+class ItemSpan:
+    """The rows of one item."""
+
+    modality: str
+    num_tokens: int
+
+
+@dataclass(frozen=True)
+class MadeSpan:
+    """An item that a decoder makes of the learned text in front of it (`decoders.HiddenDecoder`); it takes no position.
+
+    That text reaches back to what is not learned, or to another such item. `ids` are those that the decoder learns, or
+    rows of them; empty where it shall make the item.
+    """
+
+    modality: str
+    ids: Sequence[Any] = ()
+
+    num_tokens = 0
+
+
+AnySpan = TextSpan | ItemSpan | MadeSpan
+
+
+Sample = Sequence[AnySpan]
+
+
+@dataclass(frozen=True)
+class MadeItems:
+    """The items of a modality that a decoder makes of words, N in the batch.
+
+    words: (N, P) where the words of each stand, NO_ID behind the last.
+    ids: (N, n) or (N, n, k) what its decoder learns, NO_ID behind the last.
+    """
+
+    words: Tensor
+    ids: Tensor
+
+    def to(self, *args: object, **kwargs: object) -> MadeItems:
+        """The same, moved."""
+        return MadeItems(self.words.to(*args, **kwargs), self.ids.to(*args, **kwargs))
+
+
+@dataclass(frozen=True)
+class PlannedSample:
+    """Where a sample went: positions `start` to `start + num_tokens` of row `row`; `name` is for messages."""
+
+    row: int
+    start: int
+    num_tokens: int
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class PlannedItem:
+    """Where an item of sample `sample` went: positions `start` to `start + num_tokens` of row `row`.
+
+    `index` counts the items of its modality over the batch, in order, those that were cut included.
+    """
+
+    modality: str
+    index: int
+    sample: int
+    row: int
+    start: int
+    num_tokens: int
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What truncation took from a sample: text tokens, labels among them, and whole items by modality."""
+
+    sample: int
+    num_text: int
+    num_labels: int
+    items: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The layout of a batch. Tensors are int64; positions are flat, ``sample * T + t``.
+
+    input_ids: (B, T), the padding id where no text token stands.
+    attention_mask: (B, T), 1 = keep. position_ids: (B, T), 0..len-1 on each sample's own rows, 0 on padding.
+    labels: (B, T) with IGNORE_INDEX on items, padding, each sample's first position, which nothing predicts, and what
+        is not learned; None without labels.
+    text_rows: (n,), pad_rows: (m,), item_rows: modality -> (R,), in batch order.
+    ragged: modality -> ((R,) item, (R,) feature), where items of a modality differ in length.
+    target_rows: (n,), positions whose *next* position has a label: the only ones whose logits the loss needs.
+    target_samples: (n,), which sample each of them is of.
+    side_ids: (B, T, K), NO_ID where none stands; None where nothing of the batch has any.
+    made: modality -> the items that its decoder makes of words.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    position_ids: Tensor
+    labels: Tensor | None
+    text_rows: Tensor
+    pad_rows: Tensor
+    item_rows: Mapping[str, Tensor]
+    ragged: Mapping[str, tuple[Tensor, Tensor]]
+    target_rows: Tensor | None
+    target_samples: Tensor | None
+    side_ids: Tensor | None = None
+    made: Mapping[str, MadeItems] = field(default_factory=dict)
+    samples: tuple[PlannedSample, ...] = ()
+    items: tuple[PlannedItem, ...] = ()
+    cuts: tuple[Cut, ...] = ()
+    padding_side: str = field(default="right")
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether samples share rows: attention must then be kept within each, by `position_ids`, not by the mask."""
+        return len(self.samples) > len(self.input_ids)
+
+    def without_items(self, labels: Tensor) -> Tensor:
+        """The labels (B, T) of this batch, IGNORE_INDEX where an item stands."""
+        labels = labels.clone()
+        for rows in self.item_rows.values():
+            labels.view(-1)[rows] = IGNORE_INDEX
+        return labels
+
+    @property
+    def target_sides(self) -> Tensor | None:
+        """(n, K), the side ids at the positions behind the target rows: they are learned, too."""
+        if self.side_ids is None:
+            return None
+        return self.side_ids.flatten(0, 1).index_select(0, self.target_rows + 1)  # (n, K)
+
+    def kept(self, modality: str) -> list[PlannedItem]:
+        """The items of a modality that are in the batch, in order."""
+        return [item for item in self.items if item.modality == modality]
+
+    def to(self, *args: object, **kwargs: object) -> Plan:
+        """The same plan with its tensors moved, as ``Tensor.to`` does; dtypes stay."""
+        moved = lambda t: t.to(*args, **kwargs) if t is not None else None  # noqa: E731
+        names = ("input_ids", "attention_mask", "position_ids", "labels", "side_ids", "text_rows", "pad_rows")
+        return replace(
+            self,
+            **{name: moved(getattr(self, name)) for name in (*names, "target_rows", "target_samples")},
+            item_rows={m: moved(rows) for m, rows in self.item_rows.items()},
+            ragged={m: (moved(a), moved(b)) for m, (a, b) in self.ragged.items()},
+            made={m: items.to(*args, **kwargs) for m, items in self.made.items()},
+        )
+
+
+def plan(
+    samples: Sequence[Sample],
+    *,
+    pad_id: int = 0,
+    padding_side: str = "right",
+    max_length: int | None = None,
+    packs: Sequence[int] | None = None,
+    names: Sequence[str] = (),
+) -> Plan:
+    """Lay out a batch.
+
+    Example:
+        >>> p = plan([[TextSpan([1, 5]), ItemSpan("image", 3), TextSpan([6], labels=[6])]])
+        >>> p.input_ids.tolist(), p.item_rows["image"].tolist()
+        ([[1, 5, 0, 0, 0, 6]], [2, 3, 4])
+
+    Args:
+        samples: the spans of each sample, in order. Items of a modality are counted through the batch.
+        pad_id: the id that stands where no text token does; any row of the embedding.
+        padding_side: ``right`` (training) or ``left`` (generation).
+        max_length: keep this many positions of a sample at most. An item that would be cut is left out
+            whole, with all that follows it; `Plan.cuts` says what was lost.
+        packs: how many samples, in order, stand behind one another in each row; default: one. Each counts its
+            positions from 0 (Krell et al. 2021).
+        names: of the samples, for messages.
+
+    Raises:
+        FusionError: labels or side ids of another length than their ids; a negative count; an unknown padding side;
+            packs that are padded on the left or do not add up to the samples; an item made of words without any.
+    """
+    if padding_side not in ("left", "right"):
+        raise FusionError(f"padding_side must be 'left' or 'right', got {padding_side!r}")
+    if packs is not None and (padding_side == "left" or sum(packs) != len(samples)):
+        raise FusionError(
+            f"packs {list(packs)} of {len(samples)} samples, padded on the {padding_side}: expected sizes "
+            "that add up to the samples, and padding on the right"
+        )
+    samples = [_checked(sample, number) for number, sample in enumerate(samples)]
+    seen: dict[str, int] = {}
+    kept, cuts = [], []
+    for number, sample in enumerate(samples):
+        spans, cut = _truncate(sample, number, max_length, seen)
+        kept.append(spans)
+        if cut is not None:
+            cuts.append(cut)
+    return _lay_out(kept, packs or [1] * len(kept), names, tuple(cuts), list(seen), pad_id, padding_side)
+
+
+def without_labels(sample: Sample) -> Sample:
+    """The same where nothing is learned, so that no item is made of it either."""
+    kept = (span for span in sample if not isinstance(span, MadeSpan))
+    return [replace(span, labels=None) if isinstance(span, TextSpan) else span for span in kept]
+
+
+def _checked(sample: Sample, number: int) -> Sample:
+    for span in sample:
+        if isinstance(span, TextSpan):
+            if span.labels is not None and len(span.labels) != len(span.ids):
+                raise FusionError(f"sample {number}: {len(span.ids)} ids but {len(span.labels)} labels")
+            if span.sides is not None and len(span.sides) != len(span.ids):
+                raise FusionError(f"sample {number}: {len(span.ids)} ids but side ids at {len(span.sides)} positions")
+        elif span.num_tokens < 0:
+            raise FusionError(f"sample {number}: {span.modality} item with {span.num_tokens} tokens")
+    return sample
+
+
+def _truncate(
+    sample: Sample, number: int, max_length: int | None, seen: dict[str, int]
+) -> tuple[list[tuple[AnySpan, int]], Cut | None]:
+    """The spans that fit, items with their index over the batch; and what was lost. Counts items in `seen`."""
+    spans: list[tuple[AnySpan, int]] = []
+    room = max_length if max_length is not None else sum(map(_length, sample))
+    lost_text, lost_labels, lost_items, full = 0, 0, {}, False
+    for span in sample:
+        if isinstance(span, MadeSpan):
+            if full:
+                lost_items[span.modality] = lost_items.get(span.modality, 0) + 1
+            else:
+                spans.append((span, -1))
+            continue
+        if isinstance(span, ItemSpan):
+            index = seen[span.modality] = seen.get(span.modality, -1) + 1
+            full = full or span.num_tokens > room
+            if full:
+                lost_items[span.modality] = lost_items.get(span.modality, 0) + 1
+                continue
+            room -= span.num_tokens
+            spans.append((span, index))
+            continue
+        take = 0 if full else min(room, len(span.ids))
+        if take < len(span.ids):
+            full = True
+            lost_text += len(span.ids) - take
+            lost_labels += sum(label != IGNORE_INDEX for label in (span.labels or ())[take:])
+            span = span[:take]
+        room -= take
+        spans.append((span, -1))
+    cut = Cut(number, lost_text, lost_labels, lost_items) if lost_text or lost_items else None
+    return spans, cut
+
+
+def _has_sides(span: AnySpan) -> bool:
+    return isinstance(span, TextSpan) and bool(span.sides)
+
+
+def _length(span: AnySpan) -> int:
+    return len(span.ids) if isinstance(span, TextSpan) else span.num_tokens
+
+
+def _lay_out(
+    samples: list[list[tuple[AnySpan, int]]],
+    packs: Sequence[int],
+    names: Sequence[str],
+    cuts: tuple[Cut, ...],
+    modalities: list[str],
+    pad_id: int,
+    padding_side: str,
+) -> Plan:
+    """Write the spans into (B, T) arrays, then read the rows of each kind off them."""
+    placed = _place_samples([sum(_length(span) for span, _ in spans) for spans in samples], packs, padding_side)
+    shape = (len(packs), max((sample.start + sample.num_tokens for sample in placed), default=0))
+    ids = np.full(shape, pad_id, np.int64)
+    kinds = np.full(shape, _PAD, np.int64)
+    positions = np.zeros(shape, np.int64)
+    numbers = np.zeros(shape, np.int64)  # of the samples
+    labels = np.full(shape, IGNORE_INDEX, np.int64)
+    num_sides = next((len(span.sides[0]) for spans in samples for span, _ in spans if _has_sides(span)), 0)
+    sides = np.full((*shape, num_sides), NO_ID, np.int64)
+    codes = {modality: code for code, modality in enumerate(modalities, _TEXT + 1)}
+    items: list[PlannedItem] = []
+    made: dict[str, list[tuple[np.ndarray, Sequence[Any]]]] = {}
+    labelled = False
+    for number, (sample, spans) in enumerate(zip(placed, samples, strict=True)):
+        row, at = sample.row, sample.start
+        free = at  # where no word of a made item stands yet
+        positions[row, at : at + sample.num_tokens] = np.arange(sample.num_tokens)
+        numbers[row, at : at + sample.num_tokens] = number
+        for span, index in spans:
+            end = at + _length(span)
+            if isinstance(span, MadeSpan):
+                called = names[number] if number < len(names) else f"sample {number}"
+                words = _words(labels[row, free:at], called, span.modality) + row * shape[1] + free  # (P,)
+                made.setdefault(span.modality, []).append((words, span.ids))
+                free = at
+            elif isinstance(span, ItemSpan):
+                kinds[row, at:end] = codes[span.modality]
+                items.append(PlannedItem(span.modality, index, number, row, at, span.num_tokens))
+            else:
+                kinds[row, at:end] = _TEXT
+                ids[row, at:end] = span.ids
+                if _has_sides(span):
+                    sides[row, at:end] = span.sides
+                if span.labels is not None:
+                    labelled = True
+                    labels[row, at:end] = span.labels
+            at = end
+        if sample.num_tokens:
+            labels[row, sample.start] = IGNORE_INDEX
+    flat = kinds.ravel()
+    targets = np.zeros(shape, bool)
+    targets[:, :-1] = labels[:, 1:] != IGNORE_INDEX
+    return Plan(
+        input_ids=torch.from_numpy(ids),
+        attention_mask=torch.from_numpy((kinds != _PAD).astype(np.int64)),
+        position_ids=torch.from_numpy(positions),
+        labels=torch.from_numpy(labels) if labelled else None,
+        text_rows=_where(flat == _TEXT),
+        pad_rows=_where(flat == _PAD),
+        item_rows={m: _where(flat == code) for m, code in codes.items() if (flat == code).any()},
+        ragged=_ragged(items),
+        target_rows=_where(targets.ravel()) if labelled else None,
+        target_samples=torch.from_numpy(numbers[targets]) if labelled else None,
+        side_ids=torch.from_numpy(sides) if num_sides else None,
+        made={modality: _made_items(each) for modality, each in sorted(made.items())},
+        samples=tuple(replace(each, name=name) for each, name in zip_longest(placed, names, fillvalue="")),
+        items=tuple(items),
+        cuts=cuts,
+        padding_side=padding_side,
+    )
+
+
+def _place_samples(lengths: Sequence[int], packs: Sequence[int], padding_side: str) -> list[PlannedSample]:
+    """Each pack's samples behind one another in a row; on the left, one a row, they end where the longest does."""
+    if padding_side == "left":
+        longest = max(lengths, default=0)
+        return [PlannedSample(row, longest - length, length) for row, length in enumerate(lengths)]
+    placed, waiting = [], iter(lengths)
+    for row, size in enumerate(packs):
+        start = 0
+        for length in islice(waiting, size):
+            placed.append(PlannedSample(row, start, length))
+            start += length
+    return placed
+
+
+def _ragged(items: list[PlannedItem]) -> dict[str, tuple[Tensor, Tensor]]:
+    """For a modality whose items differ in length: which item and which of its features each row is."""
+    counts: dict[str, list[int]] = {}
+    for item in items:
+        counts.setdefault(item.modality, []).append(item.num_tokens)
+    ragged = {}
+    for modality, sizes in counts.items():
+        if len(set(sizes)) > 1:
+            which = np.repeat(np.arange(len(sizes)), sizes)
+            within = np.concatenate([np.arange(size) for size in sizes])
+            ragged[modality] = (torch.from_numpy(which), torch.from_numpy(within))
+    return ragged
+
+
+def _words(labels: np.ndarray, name: str, modality: str) -> np.ndarray:
+    """The places (P,) of the learned text at the end of these positions.
+
+    Raises:
+        FusionError: there is none.
+    """
+    others = np.flatnonzero(labels == IGNORE_INDEX)
+    first = others[-1] + 1 if len(others) else 0
+    if first == len(labels):
+        raise FusionError(
+            f"{name}: an item of {modality!r} is made of the words in front of it, and there are none; give "
+            "the item's text"
+        )
+    return np.arange(first, len(labels))
+
+
+def _made_items(items: Sequence[tuple[np.ndarray, Sequence[Any]]]) -> MadeItems:
+    words = [torch.from_numpy(each) for each, _ in items]
+    ids = [torch.tensor(each, dtype=torch.int64) for _, each in items]
+    pad = partial(torch.nn.utils.rnn.pad_sequence, batch_first=True, padding_value=NO_ID)
+    return MadeItems(pad(words), pad(ids))  # (N, P), (N, n) or (N, n, k)
+
+
+def _where(mask: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.flatnonzero(mask))

@@ -1,0 +1,1 @@
+"""Features of frozen towers and codes of items, computed once and kept."""

@@ -1,0 +1,114 @@
+"""The ids that are learned for items, made once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from ..core.conversation import Conversation, Item
+from ..core.plan import MadeSpan, TextSpan
+from ..errors import KitError
+from ..model.modeling import TinyLlavaForConditionalGeneration
+from ..processing.processor import EncodedItem, TinyLlavaProcessor
+from .digests import decoder_digest, source_digest
+from .store import FeatureStore
+
+
+class ItemCodes:
+    """Turns items that an assistant gives into ids, with the model's decoders; a processor's `writer`.
+
+    What `fill` was given is encoded once: the ids are kept in memory and, where there is a folder, on disk under what
+    they depend on: the content of the item, the decoder's component and weights, how the modality is read. Other items
+    are encoded whenever they are asked for.
+
+    Args:
+        model: its decoders encode.
+        processor: reads the items.
+        folder: where ids are kept from one run to the next; None: nowhere.
+    """
+
+    def __init__(
+        self,
+        model: TinyLlavaForConditionalGeneration,
+        processor: TinyLlavaProcessor,
+        folder: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.model, self.processor = model, processor
+        self.store = None if folder is None else FeatureStore(folder)
+        self._spaces = {} if folder is None else {m: decoder_digest(m, model, processor) for m in processor.gives}
+        # with its source, which is kept alive because what is no file's name is known by its id
+        self._kept: dict[tuple[str, object], tuple[object, TextSpan | MadeSpan]] = {}
+
+    def __call__(self, item: Item) -> TextSpan | MadeSpan:
+        """The ids of an item, marks and what stands beside included.
+
+        Raises:
+            KitError: it cannot be read or written; names its row, too, where it has one.
+        """
+        key = _key(item)
+        return self._kept[key][1] if key in self._kept else self._encode(item)
+
+    def fill(self, conversations: Iterable[Conversation]) -> int:
+        """Encode what the assistant gives in these and was not encoded before; returns how many items that were."""
+        wanted: dict[tuple[str, object], Item] = {}
+        for conversation in conversations:
+            answered = conversation.answered(self.processor.gives)
+            wanted.update({_key(i): i for i, given in zip(conversation.items, answered, strict=True) if given})
+        encoded = 0
+        for modality in sorted({modality for modality, _ in wanted}):
+            encoded += self._fill(modality, [item for (m, _), item in wanted.items() if m == modality])
+        return encoded
+
+    def _fill(self, modality: str, items: Iterable[Item]) -> int:
+        new: dict[str, list[EncodedItem]] = {}
+        encoded = 0
+        space = self._spaces.get(modality, "")
+        if self.store is not None:
+            self.store.find(space)
+        for item in items:
+            if _key(item) in self._kept:
+                continue
+            digest = None if self.store is None else source_digest(item.source)
+            if digest is not None and self.store.has(space, digest):
+                (part,) = self.store.get(space, digest)
+                span = _as_span(modality, part.features, made=modality in self.processor.makes)
+            else:
+                span = self._encode(item)
+                encoded += 1
+                if digest is not None:
+                    ids = _as_tensor(span)
+                    new[digest] = [EncodedItem(modality=modality, num_features=[len(ids)], features=ids)]
+            self._kept[_key(item)] = (item.source, span)
+        if new:
+            self.store.write(space, new)
+        return encoded
+
+    def _encode(self, item: Item) -> TextSpan | MadeSpan:
+        try:
+            read = self.processor.modalities[item.modality].read(item.source)
+            return self.model.ids_of(item.modality, read, item.source if isinstance(item.source, str) else "")
+        except KitError as error:
+            raise KitError(f"{item.name}: {error}" if item.name else str(error)) from error
+
+
+def _as_tensor(span: TextSpan | MadeSpan) -> Tensor:
+    """(n,) its ids, or (n, k) with those beside them."""
+    ids = torch.tensor(span.ids)  # (n,) or (n, k)
+    if isinstance(span, MadeSpan) or span.sides is None:
+        return ids
+    return torch.cat([ids[:, None], torch.tensor(span.sides)], 1)  # (n, 1 + K)
+
+
+def _as_span(modality: str, ids: Tensor, *, made: bool) -> TextSpan | MadeSpan:
+    """The inverse."""
+    if made:
+        return MadeSpan(modality, ids.tolist())
+    main, sides = (ids, None) if ids.ndim == 1 else (ids[:, 0], ids[:, 1:].tolist())
+    return TextSpan(main.tolist(), main.tolist(), sides)
+
+
+def _key(item: Item) -> tuple[str, object]:
+    return (item.modality, item.source if isinstance(item.source, str) else id(item.source))

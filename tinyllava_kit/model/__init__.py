@@ -1,0 +1,1 @@
+"""The model: configuration, towers and connectors in front of an LLM, answers."""

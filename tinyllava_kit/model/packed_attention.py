@@ -1,0 +1,63 @@
+"""Attention among the positions of each sample of a packed row, without computing what the mask would throw away.
+
+transformers keeps the samples of a row apart by a mask, and SDPA then multiplies every position with every other. Here
+SDPA is called for each sample by itself, causal and without a mask: a row of samples costs what they cost alone.
+Flash-attention (``varlen``) and flex attention have ways of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from ..core.plan import Plan
+
+Borders = Sequence[Sequence[tuple[int, int]]]  # of each row, where each of its samples begins and ends
+
+# What a mask also says, and a sample by itself would not know.
+_NEEDS_MASK = ("sliding_window", "position_bias")
+
+
+def borders_of(plan: Plan) -> Borders:
+    """Where the samples of a plan lie."""
+    rows: list[list[tuple[int, int]]] = [[] for _ in range(len(plan.input_ids))]
+    for sample in plan.samples:
+        if sample.num_tokens:
+            rows[sample.row].append((sample.start, sample.start + sample.num_tokens))
+    return rows
+
+
+def sdpa_in_packs(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    pack_borders: Borders | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """transformers' ``sdpa``, and for packed rows sample by sample: (B, H, T, d) -> (B, T, H, d), zero on padding.
+
+    Args:
+        pack_borders: `borders_of` the batch; without them, the mask is used.
+    """
+    if pack_borders is None or any(kwargs.get(name) is not None for name in _NEEDS_MASK):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    rows = []
+    for row, samples in enumerate(pack_borders):
+        parts, end = [], 0
+        for start, end in samples:
+            mine = (each[row : row + 1, :, start:end] for each in (query, key, value))  # (1, H, t, d)
+            parts.append(sdpa_attention_forward(module, *mine, None, **kwargs)[0])  # (1, t, H, d)
+        parts.append(query.new_zeros(1, query.shape[2] - end, query.shape[1], value.shape[-1]))
+        rows.append(torch.cat(parts, 1))  # (1, T, H, d)
+    return torch.cat(rows), None
+
+
+AttentionInterface.register("sdpa", sdpa_in_packs)

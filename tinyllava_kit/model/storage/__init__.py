@@ -1,0 +1,1 @@
+"""What a directory of a model holds."""

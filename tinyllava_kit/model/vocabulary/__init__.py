@@ -1,0 +1,1 @@
+"""The ids of decoders behind the vocabulary of an LLM."""

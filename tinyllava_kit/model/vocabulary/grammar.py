@@ -1,0 +1,360 @@
+"""Which id may follow which: where the ids of decoders stand behind the vocabulary, and in what order they come.
+
+Everything is a function of the last id alone, so that it needs no state, and holds for beams in any order. Further ids
+may stand beside one, at the same position (`Side`); which of them do is a function of the ids so far.
+
+Legend: B samples, t ids so far, S states, n target positions, V ids in all, K sides in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...core.ids import BEGIN, END, NO_ID, TEXT, Side, TokenRanges, check_ranges, check_sides
+from ...errors import KitError, near
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of an answer: text, or the ids of an item between its marks.
+
+    modality: `TEXT`, or of the item. ids: in the vocabulary for text, counted from 0 for an item's decoder; a row for
+    each position, ``[main, *sides]``, where the decoder has sides.
+    closed: whether the item's end was written. dropped: ids behind the last place where it may be cut, not in `ids`.
+    """
+
+    modality: str
+    ids: list[int] | list[list[int]]
+    closed: bool = True
+    dropped: int = 0
+
+
+class Grammar:
+    """The ids of a model's decoders, and their order.
+
+    A state is what the last id was: text (0, also behind an item's end mark), an item's begin mark, or one of a range.
+
+    state_of: (V,) int64. allowed: (S, V) bool. groups: the names under which losses are counted: the text, then each
+    range, then each side; an end mark counts with the ids that could stand in its place, a begin mark with the text.
+    group_of: (S,) int64, of what follows on a state.
+    sides: the sides of all modalities, in the order in which a position's side ids stand.
+
+    Args:
+        ranges: as `allot` gives them.
+        follows: modality -> `TokenDecoder.follows`.
+        num_text: how many ids the LLM has rows for; what is between these and the first range is never written.
+        sides: modality -> `TokenDecoder.sides`. cuts: modality -> `TokenDecoder.cuts`.
+
+    Raises:
+        KitError: a decoder's order, sides or cuts name ranges that it does not have, or its order never ends.
+    """
+
+    def __init__(
+        self,
+        ranges: TokenRanges,
+        follows: Mapping[str, Mapping[str, Sequence[str]]],
+        num_text: int,
+        *,
+        sides: Mapping[str, Mapping[str, Side]] | None = None,
+        cuts: Mapping[str, Mapping[str, int]] | None = None,
+    ) -> None:
+        self.ranges = {m: {name: (start, size) for name, start, size in ranges[m]} for m in sorted(ranges)}
+        self.num_text = num_text
+        self.first = min(start for each in self.ranges.values() for start, _ in each.values())
+        self.size = max(start + size for each in self.ranges.values() for start, size in each.values())
+        self.begin = {m: each[BEGIN][0] for m, each in self.ranges.items()}
+        self.end = {m: each[END][0] for m, each in self.ranges.items()}
+        states = [(TEXT, "")]
+        self.groups = [TEXT]
+        self.sides: dict[str, Side] = {}
+        self._columns_of: dict[str, slice] = {}  # of each modality's sides
+        for modality, each in self.ranges.items():
+            _check_order(modality, list(each), follows[modality])
+            states += [(modality, name) for name in each if name != END]
+            self.groups += [f"{modality}.{name}" for name in each if name not in (BEGIN, END)]
+            mine = (sides or {}).get(modality, {})
+            _check_sides(modality, list(each), mine, (cuts or {}).get(modality, {}))
+            self._columns_of[modality] = slice(len(self.sides), len(self.sides) + len(mine))
+            self.sides.update({f"{modality}.{name}": side for name, side in mine.items()})
+        self.groups += list(self.sides)
+        self.state_of = torch.zeros(self.size, dtype=torch.int64, device="cpu")  # also while the model is built on meta
+        self.allowed = torch.zeros(len(states), self.size, dtype=torch.bool, device="cpu")
+        self.allowed[0, :num_text] = True
+        self.allowed[0, list(self.begin.values())] = True
+        self.group_of = torch.zeros(len(states), dtype=torch.int64, device="cpu")
+        self._least = torch.zeros(len(states), dtype=torch.int64, device="cpu")  # ids of an item that is cut; 0: never
+        self._opens = torch.tensor([name == BEGIN for _, name in states], device="cpu")
+        stands = [[_stands(side, *each) for side in self.sides.items()] for each in states]
+        self._on = torch.tensor(stands, dtype=torch.bool, device="cpu")  # (S, K)
+        self._delays = torch.tensor([side.delay for side in self.sides.values()], dtype=torch.int64, device="cpu")
+        for state, (modality, name) in enumerate(states[1:], 1):
+            self.state_of[self._ids(modality, name)] = state
+            after = follows[modality][name]
+            for following in after:
+                self.allowed[state, self._ids(modality, following)] = True
+            expected = next((following for following in after if following != END), name)
+            self.group_of[state] = self.groups.index(f"{modality}.{expected}")
+            places = (cuts or {}).get(modality) or {
+                each: 1 for each, after in follows[modality].items() if END in after
+            }
+            self._least[state] = places.get(name, 0)
+        self._devices: dict[torch.device, tuple[Tensor, ...]] = {}
+
+    def tables(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """`state_of` and `allowed` on a device."""
+        return self._tables(device)[:2]
+
+    def _tables(self, device: torch.device) -> tuple[Tensor, ...]:
+        if device not in self._devices:
+            tables = (self.state_of, self.allowed, self._opens, self._on, self._delays)
+            self._devices[device] = tuple(table.to(device) for table in tables)
+        return self._devices[device]
+
+    def span(self, modality: str) -> tuple[int, int]:
+        """Where a modality's ids begin, marks included, and how many there are."""
+        each = self.ranges[modality].values()
+        return min(start for start, _ in each), sum(size for _, size in each)
+
+    def columns(self, group: str) -> Tensor:
+        """Which ids compete with one another in a group, ascending, int64."""
+        states = self.group_of == self.groups.index(group)
+        return self.allowed[states].any(0).nonzero()[:, 0]
+
+    def side_columns(self, modality: str) -> slice:
+        """Which of a position's side ids are of a modality."""
+        return self._columns_of[modality]
+
+    def targets(self, previous: Tensor, beside: Tensor | None = None) -> dict[str, Tensor]:
+        """Every group, in order, with which of the target positions are of it, (g,).
+
+        Args:
+            previous: (n,) the ids in front of what is learned. beside: (n, K) the side ids that are; None: none are.
+        """
+        group = self.group_of[self.state_of[previous]]  # (n,)
+        targets = {name: (group == index).nonzero()[:, 0] for index, name in enumerate(self.groups)}
+        if beside is not None:
+            targets.update({name: (beside[:, k] != NO_ID).nonzero()[:, 0] for k, name in enumerate(self.sides)})
+        return targets
+
+    def standing(self, ids: Tensor) -> Tensor:
+        """Main ids (B, t), from the beginning of an item or before -> (B, t, K) bool, the sides that stand there."""
+        state_of, _, opens, on, delays = self._tables(ids.device)
+        state = state_of[ids]  # (B, t)
+        at = torch.arange(ids.shape[1], device=ids.device)  # (t,)
+        begun = torch.where(opens[state], at, 0).cummax(1).values  # (B, t)
+        return on[state] & ((at - begun - 1)[..., None] >= delays)  # (B, t, K)
+
+    def written(self, ids: Tensor, chosen: Sequence[Tensor]) -> Tensor:
+        """What was chosen beside new ids (B, n), each (B, K), as far as it stands there: (B, n, K).
+
+        Of items that begin among these ids.
+        """
+        return torch.stack(list(chosen[: ids.shape[1]]), 1).masked_fill(~self.standing(ids), NO_ID)  # (B, n, K)
+
+    def enclosed(self, modality: str, ids: Tensor, name: str) -> list[int]:
+        """What a decoder gave for an item, (n,) or (n, 1 + sides) from 0, as ids of the vocabulary between the marks.
+
+        Raises:
+            KitError: they are not in the order that the decoder states, or others stand beside them; names the item.
+        """
+        first, _ = self.span(modality)
+        inner = (ids if ids.ndim == 1 else ids[:, 0]) + (first + 2)  # (n,)
+        whole = [self.begin[modality], *inner.tolist(), self.end[modality]]
+        row = torch.tensor(whole)
+        if inner.numel() and not (self.first <= int(inner.min()) and int(inner.max()) < self.size):
+            raise KitError(f"{name}: its decoder gives an id outside of its ranges; report it to its authors")
+        fits = self.allowed[self.state_of[row[:-1]], row[1:]]
+        if not bool(fits.all()):
+            at = int(fits.int().argmin())
+            raise KitError(
+                f"{name}: its decoder gives {len(ids)} ids, of which number {at} is not one that may stand there; "
+                "an item has a whole number of steps, and at least one"
+            )
+        self._check_beside(modality, row, ids, name)
+        return whole
+
+    def beside(self, modality: str, ids: Tensor) -> list[list[int]] | None:
+        """The side ids of an item of which a decoder gave (n, 1 + sides): those of all modalities, marks included.
+
+        None where its decoder has none.
+        """
+        columns = self._columns_of[modality]
+        if columns.start == columns.stop:
+            return None
+        rows = torch.full((len(ids) + 2, len(self.sides)), NO_ID)  # (n + 2, K)
+        rows[1:-1, columns] = ids[:, 1:]
+        return rows.tolist()
+
+    def _check_beside(self, modality: str, row: Tensor, ids: Tensor, name: str) -> None:
+        """
+        Raises:
+            KitError: the side ids (n, 1 + sides) are not those that stand beside the ids of a row (n + 2,).
+        """
+        columns = self._columns_of[modality]
+        wanted = (len(ids), 1 + columns.stop - columns.start) if columns.stop > columns.start else (len(ids),)
+        if tuple(ids.shape) != wanted:
+            raise KitError(f"{name}: its decoder gives ids of shape {tuple(ids.shape)}, expected {wanted}; report it")
+        standing = self.standing(row[None])[0, 1:-1, columns]  # (n, sides)
+        for (side, how), given, here in zip(
+            list(self.sides.items())[columns], ids.reshape(len(ids), -1).T[1:], standing.T, strict=True
+        ):
+            fits = torch.where(here, (given >= 0) & (given < how.size), given == NO_ID)  # (n,)
+            if not bool(fits.all()):
+                at = int(fits.int().argmin())
+                wants = f"one of {how.size}" if here[at] else f"{NO_ID}, for none"
+                raise KitError(
+                    f"{name}: its decoder gives {int(given[at])} as {side!r} beside id number {at}, expected {wants}; "
+                    "report it to its authors"
+                )
+
+    def pieces(self, ids: Sequence[int], beside: Sequence[Sequence[int]] | None = None) -> list[Piece]:
+        """Ids that were written -> text and items, in order. An item that was not finished is cut where it may be.
+
+        Args:
+            beside: the side ids at each of them, of a model that has sides.
+        """
+        modality_of = {begin: m for m, begin in self.begin.items()}
+        found: list[Piece] = []
+        row = list(ids)
+        at = 0
+        while at < len(row):
+            modality = modality_of.get(row[at], TEXT)
+            if modality == TEXT:
+                stop = next((i for i in range(at, len(row)) if row[i] in modality_of), len(row))
+                found.append(Piece(TEXT, row[at:stop]))
+                at = stop
+                continue
+            first, size = self.span(modality)
+            stop = next((i for i in range(at + 1, len(row)) if not first + 2 <= row[i] < first + size), len(row))
+            closed = stop < len(row) and row[stop] == self.end[modality]
+            inner = row[at + 1 : stop]
+            kept = len(inner) if closed else self._last_cut(inner)
+            counted = [i - first - 2 for i in inner[:kept]]
+            columns = self._columns_of[modality]
+            if beside is not None and columns.stop > columns.start:
+                counted = [[i, *others[columns]] for i, others in zip(counted, beside[at + 1 : stop], strict=False)]
+            found.append(Piece(modality, counted, closed, len(inner) - kept))
+            at = stop + closed
+        return found
+
+    def may_cut(self, each: int, count: int) -> bool:
+        """Whether an item may be cut behind an id of it, the number `count`, from 1."""
+        return 0 < int(self._least[self.state_of[each]]) <= count
+
+    def _last_cut(self, inner: Sequence[int]) -> int:
+        """How many of an item's ids stand before the last place where it may be cut."""
+        return max((n for n, each in enumerate(inner, 1) if self.may_cut(each, n)), default=0)
+
+    def _ids(self, modality: str, name: str) -> slice:
+        start, size = self.ranges[modality][name]
+        return slice(start, start + size)
+
+
+class FollowGrammar:
+    """A logits processor of transformers: only what may follow on the last id keeps its score.
+
+    Args:
+        grammar: of the model.
+        prompt: (B, t) ids in front of the answer; what is written counts from there.
+        ends: ids that end an answer.
+        force: modalities of which an answer must hold an item: where it would end without, the item begins instead.
+        forbid: modalities that an answer must not hold.
+
+    Raises:
+        KitError: a modality that the model does not write, or one that is in both.
+    """
+
+    def __init__(
+        self,
+        grammar: Grammar,
+        *,
+        prompt: Tensor | None,
+        ends: Sequence[int],
+        force: Collection[str] = (),
+        forbid: Collection[str] = (),
+    ) -> None:
+        for modality in (*force, *forbid):
+            if modality not in grammar.begin:
+                raise KitError(f"the model does not write {modality!r} in ids; {near(modality, grammar.begin)}")
+            if modality in force and modality in forbid:
+                raise KitError(f"{modality!r} cannot be forced and forbidden; leave one of them out")
+        self.grammar, self.prompt, self.ends, self.force = grammar, prompt, list(ends), list(force)
+        self.closed = [grammar.begin[modality] for modality in forbid]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """(B, t) or, where generation began from embeddings, (B, new); (B, V) -> (B, V)."""
+        state_of, allowed = self.grammar.tables(scores.device)
+        has_prompt = self.prompt is not None and input_ids.shape[1] >= self.prompt.shape[1]
+        new = input_ids[:, self.prompt.shape[1] :] if has_prompt else input_ids  # (B, new)
+        if input_ids.shape[1]:
+            state = state_of[input_ids[:, -1]]  # (B,)
+        else:
+            state = torch.zeros(len(scores), dtype=torch.int64, device=scores.device)
+        scores = scores.clone()
+        in_text = state == 0  # (B,)
+        for modality in self.force:
+            begin = self.grammar.begin[modality]
+            waits = in_text & ~(new == begin).any(1)  # (B,)
+            wish = scores[:, [begin, *self.ends]].amax(1)  # (B,)
+            scores[:, begin] = torch.where(waits, wish, scores[:, begin])
+            scores[:, self.ends] = scores[:, self.ends].masked_fill(waits[:, None], -torch.inf)
+        scores[:, self.closed] = -torch.inf
+        return scores.masked_fill(~allowed[state], -torch.inf)  # (B, V)
+
+
+def _check_order(modality: str, names: Sequence[str], follows: Mapping[str, Sequence[str]]) -> None:
+    """
+    Raises:
+        KitError: see `Grammar`.
+    """
+    where = f"the decoder of {modality!r}"
+    wanted = set(names) - {END}
+    if set(follows) != wanted:
+        raise KitError(f"{where} must say what follows on each of {sorted(wanted)}, says it of {sorted(follows)}")
+    for name, after in follows.items():
+        unknown = [each for each in after if each not in names or each == BEGIN]
+        if unknown or not after or (name == BEGIN and END in after):
+            raise KitError(f"{where}: behind {name!r} may come {list(after)}; expected at least one of its ranges")
+    if not any(END in after for after in follows.values()):
+        raise KitError(f"{where}: no range may be the last one; one of them must be followed by {END!r}")
+
+
+def _check_sides(modality: str, names: Sequence[str], sides: Mapping[str, Side], cuts: Mapping[str, int]) -> None:
+    """
+    Raises:
+        KitError: see `Grammar`.
+    """
+    if unknown := sorted(set(cuts) - set(names)):
+        raise KitError(f"the decoder of {modality!r}: cut behind {unknown}; expected some of its ranges")
+    for name, side in sides.items():
+        wrong = [each for each in side.on if each not in names or each in (BEGIN, END)]
+        if name in names or wrong or not side.on or side.size < 1 or side.delay < 0:
+            raise KitError(f"the decoder of {modality!r}: {name!r} cannot stand beside its ids: {side}")
+
+
+def _stands(side: tuple[str, Side], modality: str, name: str) -> bool:
+    """Whether a side, by its full name, may stand beside ids of a range."""
+    full, how = side
+    return full.startswith(f"{modality}.") and name in how.on
+
+
+def grammar_of(config: Any, decoders: Mapping[str, Any]) -> Grammar | None:
+    """The grammar of a model or a processor; None where no decoder has ids.
+
+    Raises:
+        KitError: the configuration's ranges are not those of its decoders.
+    """
+    writing = {m: decoder for m, decoder in decoders.items() if decoder.reads == "tokens"}
+    check_ranges(config.token_ranges, {m: dict(decoder.ranges) for m, decoder in writing.items()})
+    sides = {m: decoder.sides for m, decoder in writing.items()}
+    check_sides(config.token_sides, sides)
+    if not writing:
+        return None
+    follows = {m: decoder.follows for m, decoder in writing.items()}
+    cuts = {m: decoder.cuts for m, decoder in writing.items()}
+    return Grammar(config.token_ranges, follows, config.text_config.vocab_size, sides=sides, cuts=cuts)

@@ -1,0 +1,48 @@
+"""The ids of an item while it is generated, one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...core.decoders import IdStream
+from .grammar import Grammar
+
+
+class ItemIds:
+    """An item that is being generated: ids that are waiting for their step to be whole, and the pieces there are.
+
+    Args:
+        stream: takes them in whole steps.
+        grammar, modality: of the ids.
+        beside: what was chosen beside its begin mark, (1, K), where there are sides.
+    """
+
+    def __init__(self, stream: IdStream, grammar: Grammar, modality: str, beside: Sequence[Tensor] = ()) -> None:
+        self.stream, self.grammar, self.modality = stream, grammar, modality
+        self.ids, self.chosen = [grammar.begin[modality]], list(beside)
+        self.waiting = 0  # how many of them were not pushed
+        self.pieces: list[Any] = []
+
+    def push(self, each: int, beside: Sequence[Tensor]) -> Any | None:
+        """Take an id of the vocabulary, and what was chosen beside it, (1, K); what is now certain, or None."""
+        self.ids.append(each)
+        self.chosen += beside
+        self.waiting += 1
+        if not self.grammar.may_cut(each, len(self.ids) - 1):
+            return None
+        ids, self.waiting = self._last(self.waiting), 0
+        return self.stream.push(ids)
+
+    def _last(self, count: int) -> Tensor:
+        """The last ids, as the decoder counts them: (n,) or (n, 1 + sides)."""
+        first, _ = self.grammar.span(self.modality)
+        main = torch.tensor(self.ids[-count:]) - first - 2  # (n,)
+        columns = self.grammar.side_columns(self.modality)
+        if columns.start == columns.stop:
+            return main
+        beside = self.grammar.written(torch.tensor([self.ids]), self.chosen)[0, -count:, columns]  # (n, sides)
+        return torch.cat([main[:, None], beside], 1)  # (n, 1 + sides)

@@ -1,0 +1,34 @@
+"""What of a batch is learned, group by group: the order in which losses are counted and averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ...core.decoders import HiddenDecoder
+from ...core.ids import NO_ID, TEXT
+from ...core.plan import Plan
+from .grammar import Grammar
+
+
+def targets_of(layout: Plan, grammar: Grammar | None, makers: Mapping[str, HiddenDecoder]) -> dict[str, Tensor]:
+    """Every group, in order, with what of it is in a batch, as the model takes it: (g,) int64 each.
+
+    Args:
+        layout: of the batch, with labels.
+        grammar: of the ids that the LLM writes; None: text alone.
+        makers: modality -> decoder that makes items of words.
+    """
+    rows = layout.target_rows
+    if grammar is None:
+        targets = {TEXT: torch.arange(len(rows))}
+    else:
+        targets = grammar.targets(layout.input_ids.flatten()[rows], layout.target_sides)
+    for modality, maker in makers.items():
+        found: Mapping[str, Tensor] = {group: torch.empty(0, dtype=torch.int64) for group in maker.loss_weights}
+        if modality in layout.made and (layout.made[modality].ids != NO_ID).any():  # not so in an outline
+            found = maker.targets(layout.made[modality].ids)
+        targets |= {f"{modality}.{group}": found[group] for group in maker.loss_weights}
+    return targets

@@ -1,0 +1,342 @@
+"""Specs: frozen, import-light descriptions of components, returned by the hooks.
+
+A spec holds facts and a target, ``"package.module:attribute"``. Nothing is imported until
+`load` is called, so that listing a hundred plugins needs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeVar
+
+from ..errors import KitError, near
+from .isolation import PluginFault, isolated
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+OptionValue = str | int | float | bool | None
+T = TypeVar("T")
+_OPTION_TYPES = (str, int, float, bool)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One keyword argument of a component that a user may set.
+
+    `type` is what the text of a command line is turned into; `None` (the word ``none``) is accepted
+    where the default is `None`.
+    """
+
+    name: str
+    type: type = str
+    default: OptionValue = None
+    help: str = ""
+    choices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.isidentifier():
+            raise ValueError(f"an option's name must be that of a keyword argument, got {self.name!r}")
+        where = f"option {self.name!r}"
+        if not any(self.type is each for each in _OPTION_TYPES):
+            raise ValueError(f"{where}: type must be str, int, float or bool, got {_said(self.type)}")
+        if not isinstance(self.help, str):
+            raise ValueError(f"{where}: help must be a str, got {self.help!r}")
+        _check_tuple(self, "choices", where, of=self.type)
+        if self.default is not None and not _is_a(self.default, self.type):
+            raise ValueError(f"{where}: default must be {_article(self.type)} or None, got {self.default!r}")
+        if self.choices and self.default is not None and self.default not in self.choices:
+            raise ValueError(f"{where}: default {self.default!r} is not among its choices {self.choices!r}")
+
+    def parse(self, value: object, owner: str) -> OptionValue:
+        """`value` (from YAML or a command line) as this option's type.
+
+        Raises:
+            KitError: it is not of the type, or not among the choices.
+        """
+        if self.default is None and (value is None or (isinstance(value, str) and value.lower() == "none")):
+            return None
+        if self.type is bool and isinstance(value, str) and value.lower() in ("true", "false"):
+            return value.lower() == "true"
+        wrong = not isinstance(value, (str, int, float)) or isinstance(value, bool) != (self.type is bool)
+        try:
+            if wrong or (self.type is int and isinstance(value, float) and value != int(value)):
+                raise ValueError
+            parsed: OptionValue = self.type(value)
+        except (OverflowError, ValueError):
+            raise KitError(f"{owner}: option {self.name!r} wants {self.type.__name__}, got {value!r}") from None
+        if self.choices and parsed not in self.choices:
+            raise KitError(f"{owner}: option {self.name!r} got {value!r}; {near(str(value), map(str, self.choices))}")
+        return parsed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What every kind of component says of itself.
+
+    `name` is exact and lower_snake. A component that stands for a family of names (``mlp2x_gelu``,
+    ``mlp3x_gelu``, ...) gives `pattern`, a regular expression that must match a whole name and whose
+    named groups become integer options.
+    """
+
+    kind: ClassVar[str]
+
+    name: str
+    target: str
+    summary: str = ""
+    pattern: str = ""
+    options: tuple[Option, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_fields(self, f"{self.kind} {self.name!r}")
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"name must be lower_snake, like 'mlp2x_gelu', got {self.name!r}")
+        if not _TARGET.fullmatch(self.target):
+            raise ValueError(f"target must be 'package.module:attribute', got {self.target!r}")
+        if self.pattern and not re.fullmatch(self.pattern, self.name):
+            raise ValueError(f"pattern {self.pattern!r} must match the component's own name {self.name!r}")
+
+    def matches(self, name: str) -> bool:
+        """Whether a user who writes `name` means this component."""
+        return name == self.name or bool(self.pattern and re.fullmatch(self.pattern, name))
+
+    def name_options(self, name: str) -> dict[str, int]:
+        """What the name itself says: ``mlp3x_gelu`` gives ``{"depth": 3}``."""
+        match = re.fullmatch(self.pattern, name) if self.pattern else None
+        return {key: int(value) for key, value in match.groupdict().items() if value} if match else {}
+
+    def check_options(self, options: dict[str, Any], owner: str) -> dict[str, OptionValue]:
+        """Every option of the spec with its value: the user's, or the default.
+
+        Raises:
+            KitError: an unknown option (with the near one), or a value of the wrong type.
+        """
+        known = {option.name: option for option in self.options}
+        for key in options:
+            if key not in known:
+                advice = near(key, known) if known else "it has none"
+                raise KitError(f"{owner}: {self.kind} {self.name!r} has no option {key!r}; {advice}")
+        return {name: o.parse(options[name], owner) if name in options else o.default for name, o in known.items()}
+
+
+def _check_fields(owner: Any, where: str) -> None:
+    """Each field has the type that it is declared with; a list of what a tuple holds becomes one.
+
+    Raises:
+        ValueError: says what to write.
+    """
+    known = {"str": str, "bool": bool, "TokenType": TokenType}
+    for field in fields(owner):
+        annotation, value = str(field.type), getattr(owner, field.name)
+        if annotation.startswith("tuple["):
+            _check_tuple(owner, field.name, where, of=Option if "Option" in annotation else str)
+        elif not isinstance(value, known.get(annotation, object)):
+            raise ValueError(f"{where}: {field.name} must be {_article(known[annotation])}, got {value!r}")
+
+
+def _check_tuple(owner: object, name: str, where: str, *, of: type) -> None:
+    """
+    Raises:
+        ValueError: not a tuple of such values; a single one without its comma is told what to write.
+    """
+    value = getattr(owner, name)
+    if isinstance(value, (str, Option)):
+        shown = repr(value) if isinstance(value, str) else "Option(...)"
+        raise ValueError(f"{where}: {name} must be a tuple, got {shown} alone; write {name}=({shown},) with the comma")
+    if not isinstance(value, (tuple, list)):
+        raise ValueError(f"{where}: {name} must be a tuple, got {value!r}")
+    for each in value:
+        if not _is_a(each, of):
+            raise ValueError(f"{where}: {name} must hold {of.__name__} values, got {each!r}")
+    object.__setattr__(owner, name, tuple(value))
+
+
+def _is_a(value: object, wanted: type) -> bool:
+    """Whether a value is of a type; a whole number is a float, true is no number."""
+    if isinstance(value, bool):
+        return wanted is bool
+    return isinstance(value, (int, float) if wanted is float else wanted)
+
+
+def _article(wanted: type) -> str:
+    return f"{'an' if wanted is int else 'a'} {wanted.__name__}"
+
+
+def _said(value: object) -> str:
+    return value.__name__ if isinstance(value, type) else repr(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenType:
+    """How an item of a modality stands in text.
+
+    `placeholder` stands for one item where a user writes text (``<image>``). `begin` and `end` are texts put
+    around an item's rows; the LLM's tokenizer turns them into ordinary tokens.
+    """
+
+    placeholder: str
+    begin: str = ""
+    end: str = ""
+
+    def __post_init__(self) -> None:
+        _check_fields(self, "token")
+        if not re.fullmatch(r"<[^<>\s]+>", self.placeholder):
+            raise ValueError(f"placeholder must look like '<name>', got {self.placeholder!r}")
+
+    @property
+    def text(self) -> str:
+        """What stands in a prompt for an item: the placeholder between `begin` and `end`."""
+        return f"{self.begin}{self.placeholder}{self.end}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModalitySpec(Spec):
+    """A kind of content. Target: a `core.interfaces.Modality` class.
+
+    A LLaVA row names the item's file, or a list of them, under the modality's name
+    (``{"image": "a.png", "conversations": [...]}``). `suffixes` are the endings of such files. `packages` are the
+    modules that its files need and that may be absent where it is installed: a command asks for them before it works.
+    `verb` is what making one is called, lower_snake: the command line then has ``--VERB FILE`` for an answer's item.
+    """
+
+    kind: ClassVar[str] = "modality"
+    token: TokenType
+    suffixes: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    verb: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.verb and not _NAME.fullmatch(self.verb):
+            raise ValueError(f"verb must be lower_snake, like 'draw', got {self.verb!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TowerSpec(Spec):
+    """An encoder of one modality. Target: a `core.interfaces.Tower` class.
+
+    `modality` is the name of the modality it reads. `model_types` are the ``config.json`` model types
+    of the checkpoints it takes; empty: it looks for itself. `checkpoint` is the one taken where the
+    user names none.
+    """
+
+    kind: ClassVar[str] = "tower"
+    modality: str
+    model_types: tuple[str, ...] = ()
+    checkpoint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectorSpec(Spec):
+    """Tower features to LLM-width rows. Target: a `core.interfaces.Connector` class.
+
+    `needs_grid`: it folds two-dimensional features and refuses a tower without a grid.
+    """
+
+    kind: ClassVar[str] = "connector"
+    needs_grid: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelSpec(Spec):
+    """A causal language model and its tokenizer. Target: a `core.interfaces.LanguageModel` class."""
+
+    kind: ClassVar[str] = "llm"
+    model_types: tuple[str, ...] = ()
+    checkpoint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderSpec(Spec):
+    """A way out of the LLM into a modality. Target: a class of `core.decoders`, of the kind that `reads` says.
+
+    `modality` is the name of the modality that it makes. `reads` is what it makes it of: ids that the LLM writes
+    (``tokens``, a `TokenDecoder`), what it holds of the words of an answer (``hidden``, a `HiddenDecoder`) or their
+    text (``text``, a `TextDecoder`). `checkpoint` is the one taken where the user names none.
+    """
+
+    kind: ClassVar[str] = "decoder"
+    modality: str
+    reads: str = "tokens"
+    checkpoint: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.reads not in ("tokens", "hidden", "text"):
+            raise ValueError(f"reads must be 'tokens', 'hidden' or 'text', got {self.reads!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatTemplateSpec(Spec):
+    """Messages to text with role borders. Target: a `core.interfaces.ChatTemplate` class."""
+
+    kind: ClassVar[str] = "template"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandSpec(Spec):
+    """A command added to ``tinyllava``. Target: a click command."""
+
+    kind: ClassVar[str] = "command"
+
+
+AnySpec = ModalitySpec | TowerSpec | ConnectorSpec | LanguageModelSpec | DecoderSpec | ChatTemplateSpec | CommandSpec
+KINDS: dict[str, type[Spec]] = {
+    spec.kind: spec
+    for spec in (
+        ModalitySpec,
+        TowerSpec,
+        ConnectorSpec,
+        LanguageModelSpec,
+        DecoderSpec,
+        ChatTemplateSpec,
+        CommandSpec,
+    )
+}
+
+
+def plain(description: Any, kind: type[T]) -> T:
+    """What a spec says, as a `kind` of Python's own values, whatever classes a plugin has made for it.
+
+    Raises:
+        TypeError: it says something else.
+    """
+    return kind(**{field.name: _plain(getattr(description, field.name)) for field in fields(kind)})  # type: ignore[arg-type]
+
+
+def _plain(value: Any) -> Any:
+    kind = type(value)  # `isinstance` would believe what a value says of its class
+    if value is None or kind is bool or any(value is each for each in (str, int, float, bool)):
+        return value
+    for own, copy in ((str, str.__str__), (int, int.__int__), (float, float.__float__)):  # an enum's member, say
+        if issubclass(kind, own):
+            return copy(value)
+    for sequence in (tuple, list):
+        if issubclass(kind, sequence):
+            return tuple(map(_plain, sequence.__iter__(value)))
+    for part in (Option, TokenType):
+        if issubclass(kind, part):
+            return plain(value, part)
+    raise TypeError(f"specs hold text, numbers and what is made of them, got {kind.__name__}")
+
+
+def load(spec: Spec) -> Any:
+    """Import what a spec points to.
+
+    Raises:
+        KitError: it cannot be imported; the import's own error is the cause of its cause.
+    """
+    try:
+        return isolated(lambda: import_target(spec.target))
+    except PluginFault as fault:
+        raise KitError(
+            f"{spec.kind} {spec.name!r}: cannot import {spec.target}: {fault}; run 'tinyllava doctor --probe'"
+        ) from fault
+
+
+def import_target(target: str) -> Any:
+    """What ``"package.module:attribute"`` names. Called by `load` and by the doctor's probe, and by nobody else."""
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)

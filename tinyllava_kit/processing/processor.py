@@ -1,0 +1,603 @@
+"""The processor: conversations to batches, without any weights."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import BatchFeature, PreTrainedTokenizerBase
+
+from ..core.conversation import ITEM, Conversation, Item, Span, Turn, from_messages, from_row
+from ..core.decoders import Decoder, HiddenDecoder
+from ..core.ids import NO_ID
+from ..core.interfaces import ChatTemplate, Connector, Modality, Preprocessor
+from ..core.plan import IGNORE_INDEX, AnySpan, ItemSpan, MadeSpan, Plan, Sample, TextSpan, plan, without_labels
+from ..errors import KitError
+from ..files.atomic import HUB_ARGUMENTS, whole_directory
+from ..files.content import arguments, checked
+from ..files.reading import read_mapping, reading
+from ..files.writing import write_json
+from ..model.configuration import TinyLlavaConfig
+from ..model.modeling import build_connector, build_decoder
+from ..model.storage.external import open_if_foreign
+from ..model.vocabulary.grammar import grammar_of
+from ..model.vocabulary.targets import targets_of
+from ..plugin.catalog import Catalog
+from ..plugin.discovery import discover
+from ..plugin.specs import load
+from ..pretrained.checkpoint import find_file, read_pretrained, read_tokenizer
+from .chat import ChatProcessor
+from .control_tokens import as_text
+from .encoding import encode_spans
+from .jinja import OWN_TEMPLATE, TEMPLATE_FILES, begin_in_jinja, begin_text, jinja_of, restore_template, save_tokenizer
+from .prompting import Arguments, as_many, fill_parts, from_prompts, is_text, read_arguments
+
+SETTINGS_FILE = "processor_config.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedItem:
+    """An item ready for its tower: its `rows` of tensors and how many features each gives.
+
+    `features` (P, E) in place of `rows` where the tower has run before; neither in an outline.
+    """
+
+    modality: str
+    num_features: Sequence[int]
+    rows: Sequence[Mapping[str, Tensor]] = ()
+    features: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A conversation as spans of a sample, with its items in order."""
+
+    spans: Sample
+    items: Sequence[EncodedItem] = ()
+    name: str = ""
+
+    @property
+    def num_tokens(self) -> int:
+        """The length of the sample in positions of the LLM, items included."""
+        return sum(len(s.ids) if isinstance(s, TextSpan) else s.num_tokens for s in self.spans)
+
+
+class Batch(BatchFeature):
+    """What the model takes: ``model(**batch)``, ``model.generate(**batch)``.
+
+    Labels that a collator makes of ``input_ids`` and sets are of text: where an item stands, nothing is learned.
+    """
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name == "labels" and isinstance(value, Tensor) and isinstance(self.data.get("plan"), Plan):
+            value = self.data["plan"].without_items(value)
+        super().__setitem__(name, value)
+
+    def to(self, *args: Any, **kwargs: Any) -> Batch:
+        """Moves every tensor and the plan; a dtype is given to floating-point tensors only."""
+        self.data = _move(self.data, *args, **kwargs)
+        return self
+
+
+# What stands at an item's placeholder: items ready for the tower, and text between them.
+Parts = list[EncodedItem | str]
+ItemReader = Callable[[Item], Parts]
+# An item that the assistant gives -> the ids that are learned for it: the LLM's, marks included, or its decoder's own.
+ItemWriter = Callable[[Item], TextSpan | MadeSpan]
+
+
+class TinyLlavaProcessor(ChatProcessor):
+    """Tokenizer, chat template, modalities and the towers' preprocessors of one model.
+
+    Example:
+        >>> processor = TinyLlavaProcessor.from_pretrained("my-model")  # doctest: +SKIP
+        >>> batch = processor([{"role": "user", "content": [{"type": "image", "image": "a.png"}, "What is it?"]}])
+
+    Args:
+        tokenizer: the LLM's.
+        config: the model's configuration; names the components and their options.
+        preprocessors: modality -> `Preprocessor` of its tower.
+        catalog: the installed plugins; found when not given.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        config: TinyLlavaConfig,
+        preprocessors: Mapping[str, Preprocessor],
+        catalog: Catalog | None = None,
+    ) -> None:
+        catalog = catalog or discover()
+        self.tokenizer = tokenizer
+        self.config = config
+        self.preprocessors = dict(preprocessors)
+        template = config.component("template")
+        template_class = load(template.offer("template", catalog).spec)
+        options = arguments(template_class, template.options, "config.json: template.options", given=("tokenizer",))
+        self.template: ChatTemplate = template_class(tokenizer, **options)
+        self.specs, self.modalities = {}, {}
+        for modality in config.modalities:
+            component = config.component("modality", modality)
+            self.specs[modality] = component.offer("modality", catalog).spec
+            self.modalities[modality]: Modality = _modality(load(self.specs[modality]), modality, component.options)
+        # in order: processes that share data say the same
+        self.unread = sorted({offer.spec.name for offer in catalog.of_kind("modality")} - self.specs.keys())
+        with torch.device("meta"):  # asked for their arithmetic only
+            self.connectors: dict[str, Connector] = {m: build_connector(config, m, catalog) for m in config.towers}
+            self.decoders: dict[str, Decoder] = {m: build_decoder(config, m, catalog) for m in config.decoders}
+        self.grammar = grammar_of(config, self.decoders)
+        self.writer: ItemWriter | None = None  # takes the model: `inference.codes.ItemCodes(model, processor)`
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{m}: {type(p).__name__}" for m, p in self.preprocessors.items())
+        return f"{type(self).__name__}({type(self.template).__name__}, {{{parts}}})"
+
+    @property
+    def chat_template(self) -> str | None:
+        """The model's template in jinja, what other programs ask with; None where it has no such form."""
+        marks = {modality: spec.token.text for modality, spec in self.specs.items()}
+        return jinja_of(self.template, marks, begin=begin_in_jinja(self.template, self.tokenizer))
+
+    def with_template(self, name: str) -> TinyLlavaProcessor:
+        """The same processor with another chat template.
+
+        Raises:
+            KitError: nobody offers it, or it does not fit the tokenizer.
+        """
+        config = copy.deepcopy(self.config)
+        config.template = {"name": name}
+        return type(self)(self.tokenizer, config, self.preprocessors)
+
+    def __call__(
+        self,
+        conversations: Any = None,
+        *,
+        text: str | Sequence[str] | None = None,
+        labels: bool = False,
+        answer: bool | None = None,
+        padding_side: str | None = None,
+        max_length: int | None = None,
+        **given: Any,
+    ) -> Batch:
+        """Conversations, or prompts with their items -> a batch.
+
+        Example:
+            >>> prompt = processor.apply_chat_template(messages, add_generation_prompt=True)  # doctest: +SKIP
+            >>> batch = processor(text=prompt, images=[picture], return_tensors="pt")  # doctest: +SKIP
+
+        Args:
+            conversations: messages, a LLaVA row, a `Conversation`, or a list of one of these.
+            text: a prompt in their place, or a list of prompts: text that `apply_chat_template` wrote, with a
+                placeholder where an item stands.
+            labels: also make labels (training). `answer`: end where the assistant begins to speak; default: not
+                with labels. `padding_side`: default right with labels, left without.
+            max_length: see `fusion.plan`; of prompts only with ``truncation=True``, as in transformers.
+            given: the items of prompts under their modality's name (``images=``, ``audio=``), ``sampling_rate=`` in Hz
+                of bare arrays, and the options of transformers' processors, see `prompting.read_arguments`.
+
+        Raises:
+            KitError: a bad conversation, prompt, item or argument; names it.
+        """
+        arguments = read_arguments(given, self.specs)
+        if text is None and is_text(conversations):
+            conversations, text = None, conversations
+        if (text is None) == (conversations is None):
+            raise KitError("the processor takes conversations, or text=PROMPT with its items; give one of the two")
+        if text is not None:
+            encoded = self._encode_prompts(text, arguments, labels)
+            max_length = max_length if arguments.truncation else None
+        else:
+            sources = fill_parts(as_many(conversations), arguments, self.specs)
+            answer = not labels if answer is None else answer
+            encoded = [self.encode(self.conversation(source), answer=answer) for source in sources]
+        return self.collate(encoded, labels=labels, padding_side=padding_side, max_length=max_length)
+
+    def _encode_prompts(self, text: str | Sequence[str], arguments: Arguments, labels: bool) -> list[Encoded]:
+        """Prompts as they stand, with a begin token where the chat template leaves it to the tokenizer."""
+        if labels:
+            raise KitError("labels are made of conversations, whose answers are known; give messages in place of text")
+        begin = begin_text(self.template, self.tokenizer)
+        wanted = self.template.add_bos if arguments.add_special_tokens is None else arguments.add_special_tokens
+        encoded = []
+        for prompt in from_prompts(text, arguments, self.specs):
+            words = prompt.turns[0].text
+            written = begin != "" and words.startswith(begin)
+            spans = [Span(words.removeprefix(begin))]
+            encoded.append(self._encode_rendered(spans, prompt, add_bos=wanted or written))
+        return encoded
+
+    def conversation(self, source: Any, *, name: str = "") -> Conversation:
+        """Messages, a LLaVA row or a conversation, as a conversation; `name` is used in errors."""
+        if isinstance(source, Conversation):
+            return source
+        if isinstance(source, Mapping):
+            return from_row(source, self.specs, name=name or "row", unread=self.unread)
+        return from_messages(source, self.specs, name=name or "messages")
+
+    @property
+    def writes(self) -> set[str]:
+        """The modalities of which the LLM writes items, in ids."""
+        return set(self.grammar.begin) if self.grammar else set()
+
+    @property
+    def makes(self) -> set[str]:
+        """The modalities of which a decoder makes items of the words of an answer, and learns to."""
+        return {modality for modality, decoder in self.decoders.items() if isinstance(decoder, HiddenDecoder)}
+
+    @property
+    def gives(self) -> set[str]:
+        """The modalities of which it is learned to give items."""
+        return self.writes | self.makes
+
+    def encode(
+        self,
+        conversation: Conversation,
+        *,
+        answer: bool = False,
+        continued: bool = False,
+        sanitize: bool = False,
+        reader: ItemReader | None = None,
+        writer: ItemWriter | None = None,
+    ) -> Encoded:
+        """A conversation as spans with exact labels, its items read.
+
+        An item that the assistant gives, of a modality that the model learns to give, stands as ids, all of which are
+        learned; where a decoder makes it of words, they take no position. Its text, where it has one and the turn has
+        no words, stands in front of it.
+
+        Args:
+            answer: end the text where the assistant begins to speak. continued: leave its last words open.
+            sanitize: control tokens that the turns spell are text.
+            reader: reads an item; default `read_item`.
+            writer: turns such an item into ids; default: the processor's `writer`.
+
+        Raises:
+            KitError: a turn that the template cannot write, an item that the model does not read, such items without
+                a writer, or without words that they can be made of.
+        """
+        conversation = _words_first(_words_of_each(conversation, self.makes), self.gives)
+        conversation = as_text(conversation, self.tokenizer) if sanitize else conversation
+        spans = self.render(conversation, answer=answer, continued=continued)
+        return self._encode_rendered(
+            self._with_markers(spans, conversation),
+            conversation,
+            add_bos=self.template.add_bos,
+            answer=answer,
+            reader=reader,
+            writer=writer,
+        )
+
+    def _encode_rendered(
+        self,
+        spans: Sequence[Span],
+        conversation: Conversation,
+        *,
+        add_bos: bool,
+        answer: bool = True,
+        reader: ItemReader | None = None,
+        writer: ItemWriter | None = None,
+    ) -> Encoded:
+        """What the chat template wrote, tokenized, its items read."""
+        answered = iter(conversation.answered(self.gives))
+        waiting = iter(conversation.items)
+        text = encode_spans(spans, self.tokenizer, add_bos=add_bos)
+        sample, items = [], []
+        for span in text:
+            if span is not None:
+                sample.append(span)
+                continue
+            item = next(waiting)
+            if next(answered):
+                if not (answer and item.modality in self.makes):  # of which nobody reads what was said before
+                    sample.append(self._written(item, writer or self.writer, sample))
+                continue
+            if item.modality not in self.preprocessors:
+                reads = ", ".join(self.preprocessors) or "text only"
+                raise KitError(
+                    f"{conversation.name}: the model writes {item.modality!r} and does not read it; it reads {reads}"
+                )
+            for part in (reader or self.read_item)(item):
+                if isinstance(part, str):
+                    sample += encode_spans([Span(part)], self.tokenizer, add_bos=False)
+                    continue
+                tokens = self.connectors[part.modality].num_tokens(sum(part.num_features))
+                sample.append(ItemSpan(part.modality, tokens))
+                items.append(part)
+        return Encoded(sample, items, conversation.name)
+
+    def outline(self, conversation: Conversation) -> Encoded:
+        """What `encode` gives with labels, its spans and their token counts exact, its items without their rows.
+
+        No item is decoded where its header says how large it is (`Modality.outline`). It cannot be collated.
+        """
+        return self.encode(conversation, reader=self.outline_item, writer=self.outline_ids)
+
+    def heard(self, conversation: Conversation) -> list[Item]:
+        """The items of a conversation that towers read: all but those that the assistant learns to give."""
+        answered = conversation.answered(self.gives)
+        return [item for item, given in zip(conversation.items, answered, strict=True) if not given]
+
+    def read_item(self, item: Item) -> Parts:
+        """Read one item: what stands at its placeholder, each part ready for the tower.
+
+        Raises:
+            KitError: it cannot be read; names its row, too, where it has one.
+        """
+        return self._parts(item, self.modalities[item.modality].read, self.preprocessors[item.modality])
+
+    def outline_item(self, item: Item) -> Parts:
+        """What `read_item` gives, without rows.
+
+        Raises:
+            KitError: as `read_item`, as far as that is seen without decoding.
+        """
+        return self._parts(item, self.modalities[item.modality].outline, lambda part: [])
+
+    def outline_ids(self, item: Item) -> TextSpan | MadeSpan:
+        """As many ids as are learned for an item: marks included, all the begin mark, and nothing beside it.
+
+        Those of a decoder that makes it of words are NO_ID.
+
+        Raises:
+            KitError: as far as it is seen without decoding, the item cannot be written.
+        """
+        count = self.decoders[item.modality].num_ids(self.modalities[item.modality].outline(item.source))
+        if item.modality in self.makes:
+            return MadeSpan(item.modality, [NO_ID] * count)
+        ids = [self.grammar.begin[item.modality]] * (count + 2)
+        return TextSpan(ids, ids)
+
+    def _written(self, item: Item, writer: ItemWriter | None, before: Sequence[AnySpan]) -> TextSpan | MadeSpan:
+        words = before[-1] if before else None
+        learned = isinstance(words, TextSpan) and words.labels and words.labels[-1] != IGNORE_INDEX
+        if item.modality in self.makes and not learned:
+            raise KitError(
+                f"{item.name or 'conversation'}: the assistant gives an item of {item.modality!r}, which its decoder "
+                "makes of the words in front of it, and there are none; write them, or give the item's 'text'"
+            )
+        if writer is None:
+            raise KitError(
+                f"{item.name or 'conversation'}: the assistant gives an item of {item.modality!r}, whose ids the model "
+                "makes; set processor.writer = inference.codes.ItemCodes(model, processor)"
+            )
+        return writer(item)
+
+    def _parts(
+        self, item: Item, read: Callable[[Any], Any], prepare: Callable[[Any], Sequence[Mapping[str, Tensor]]]
+    ) -> Parts:
+        preprocessor = self.preprocessors[item.modality]
+        try:
+            return [
+                part
+                if isinstance(part, str)
+                else EncodedItem(
+                    modality=item.modality, num_features=preprocessor.num_features(part), rows=prepare(part)
+                )
+                for part in self.modalities[item.modality].expand(read(item.source), preprocessor)
+            ]
+        except KitError as error:
+            if not item.name:
+                raise
+            raise KitError(f"{item.name}: {error}") from error
+
+    def collate(
+        self,
+        encoded: Sequence[Encoded],
+        *,
+        labels: bool = False,
+        padding_side: str | None = None,
+        max_length: int | None = None,
+        packs: Sequence[int] | None = None,
+    ) -> Batch:
+        """Encoded conversations -> a batch; the plan is made here, on the CPU.
+
+        Args:
+            packs: how many of them share each row, in order. Such a batch has no mask: the restarting positions keep
+                attention within each.
+        """
+        layout = plan(
+            [e.spans if labels else without_labels(e.spans) for e in encoded],
+            pad_id=self.pad_id,
+            padding_side=padding_side or ("right" if labels else "left"),
+            max_length=max_length,
+            packs=packs,
+            names=[e.name for e in encoded],
+        )
+        data: dict[str, Any] = {"input_ids": layout.input_ids, "position_ids": layout.position_ids}
+        if packs is None:
+            data["attention_mask"] = layout.attention_mask
+        if layout.labels is not None:
+            data["labels"] = layout.labels
+            if self.gives:
+                data["targets"] = targets_of(layout, self.grammar, {m: self.decoders[m] for m in sorted(self.makes)})
+        items = {m: self._collate_items(m, encoded, layout) for m in layout.item_rows}
+        if items:
+            data["items"] = items
+        data["plan"] = layout
+        return Batch(data)
+
+    @property
+    def pad_id(self) -> int:
+        """The id at positions that hold no text token."""
+        ids = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0)
+        return next(i for i in ids if i is not None)
+
+    def settings(self) -> dict[str, Any]:
+        """What ``processor_config.json`` holds."""
+        preprocessors = {modality: each.settings() for modality, each in self.preprocessors.items()}
+        name = type(self).__name__
+        return {"processor_class": name, "preprocessors": preprocessors, OWN_TEMPLATE: self.tokenizer.chat_template}
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> None:
+        """Tokenizer, settings and ``config.json``: enough to load the processor again, offline.
+
+        ``chat_template.jinja`` is what the model asks with, where that can be said in jinja, or is not there; the
+        LLM's own template is in the settings.
+        """
+        with whole_directory(save_directory, without=TEMPLATE_FILES) as stage:
+            save_tokenizer(self.tokenizer, self.chat_template, stage)
+            if not (Path(save_directory) / "config.json").exists():
+                self.config.save_pretrained(stage)
+            write_json(stage / SETTINGS_FILE, self.settings(), indent=2)
+        if push_to_hub:
+            hub = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
+            self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub)
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], *, catalog: Catalog | None = None, **kwargs: Any
+    ) -> TinyLlavaProcessor:
+        """From a directory that `save_pretrained` wrote, or a hub name of one; or from another project's directory.
+
+        Raises:
+            KitError: not such a directory. MissingPluginError: a component's plugin is not installed.
+        """
+        path = str(pretrained_model_name_or_path)
+        if foreign := open_if_foreign(path, catalog=catalog):
+            return foreign.processor()
+        hub = {k: kwargs[k] for k in ("cache_dir", "revision", "token", "subfolder") if k in kwargs}
+        config = read_pretrained(TinyLlavaConfig, path, **hub)
+        file = find_file(path, SETTINGS_FILE, **hub)
+        if file is None:
+            raise KitError(f"{path!r} has no {SETTINGS_FILE} of this kit; assemble or convert the model again")
+        catalog = catalog or discover()
+        preprocessors = {}
+        for modality in config.towers:
+            tower = load(config.component("tower", modality).offer("tower", catalog).spec)
+            preprocessors[modality] = read_preprocessor(file, modality, tower.preprocessor_class)
+        tokenizer = read_tokenizer(path, config=config.text_config, **hub)  # or it wants to know ours
+        restore_template(tokenizer, read_mapping(file), path)
+        return cls(tokenizer, config, preprocessors, catalog)
+
+    def _with_markers(self, spans: Sequence[Span], conversation: Conversation) -> list[Span]:
+        """The spans with each item's begin and end texts around it; what is learned to be given has marks of its own.
+
+        Raises:
+            KitError: the template lost or doubled an item.
+        """
+        waiting = iter(zip(conversation.items, conversation.answered(self.gives), strict=True))
+        out = []
+        for span in spans:
+            first, *rest = span.text.split(ITEM)
+            text = first
+            for piece in rest:
+                item, answered = next(waiting, (None, False))
+                if item is None:
+                    raise KitError("the chat template wrote an item twice; choose another --template")
+                token = self.specs[item.modality].token
+                text += f"{ITEM}{piece}" if answered else f"{token.begin}{ITEM}{token.end}{piece}"
+            out.append(Span(text, span.learn))
+        if next(waiting, None) is not None:
+            raise KitError("the chat template left an item out; choose another --template")
+        return out
+
+    def _collate_items(self, modality: str, encoded: Sequence[Encoded], layout: Plan) -> dict[str, Tensor]:
+        every = [item for e in encoded for item in e.items if item.modality == modality]
+        items = [every[planned.index] for planned in layout.kept(modality)]
+        if all(item.features is not None for item in items):
+            return _pad_features([item.features for item in items])
+        inputs = self.preprocessors[modality].collate([row for item in items for row in item.rows])
+        return {**inputs, **window_inputs([item.num_features for item in items])}
+
+
+def read_preprocessor(file: Path, modality: str, kind: type[Preprocessor]) -> Preprocessor:
+    """The preprocessor of a modality from the settings of a processor.
+
+    Raises:
+        KitError: there is none of it in the file, or its settings are of another kind.
+    """
+    where = f"{file}: preprocessors"
+    groups = checked(dict[str, dict[str, Any]], read_mapping(file).get("preprocessors"), where)
+    if modality not in groups:
+        raise KitError(f"{where}: none of {modality!r}; assemble or convert the model again")
+    with reading(f"{where}.{modality}"):
+        return kind.from_settings(groups[modality])
+
+
+def _modality(kind: type[Modality], name: str, options: Mapping[str, Any]) -> Modality:
+    """
+    Raises:
+        KitError: options that it does not take.
+    """
+    where = f"config.json: modalities.{name}.options"
+    taken = arguments(kind, options, where)
+    with reading(where):
+        return kind(**taken)
+
+
+def window_inputs(num_features: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    """For items of several rows: which row and which of its features stand where in the joined item.
+
+    Empty where every item is one row.
+    """
+    if all(len(counts) == 1 for counts in num_features):
+        return {}
+    lengths = [sum(counts) for counts in num_features]
+    rows = np.zeros((len(lengths), max(lengths)), np.int64)
+    within = np.zeros_like(rows)
+    first = 0
+    for number, counts in enumerate(num_features):
+        rows[number, : lengths[number]] = first + np.repeat(np.arange(len(counts)), counts)
+        within[number, : lengths[number]] = np.concatenate([np.arange(count) for count in counts])
+        first += len(counts)
+    return {
+        "window_rows": torch.from_numpy(rows),
+        "window_features": torch.from_numpy(within),
+        "window_lengths": torch.tensor(lengths),
+    }
+
+
+def _pad_features(features: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Features (P_i, E) of several items -> ``features`` (N, P, E), with ``lengths`` (N,) where they differ."""
+    lengths = [len(f) for f in features]
+    if len(set(lengths)) == 1:
+        return {"features": torch.stack(list(features))}
+    return {
+        "features": torch.nn.utils.rnn.pad_sequence(list(features), batch_first=True),
+        "lengths": torch.tensor(lengths),
+    }
+
+
+def _words_of_each(conversation: Conversation, modalities: Collection[str]) -> Conversation:
+    """The same, with the text of every item that is made of words in front of it, where nothing else stands there."""
+    answered = iter(zip(conversation.items, conversation.answered(modalities), strict=True))
+    turns = []
+    for turn in conversation.turns:
+        *before, rest = turn.text.split(ITEM)
+        text = ""
+        for words in before:
+            item, made = next(answered)
+            text += f"{(item.text or words) if made and not words.strip() else words}{ITEM}"
+        turns.append(Turn(turn.role, text + rest))
+    return replace(conversation, turns=tuple(turns))
+
+
+def _words_first(conversation: Conversation, modalities: Collection[str]) -> Conversation:
+    """The same, with the text of an item that the assistant gives in front of it, where its turn has no words."""
+    answered = iter(zip(conversation.items, conversation.answered(modalities), strict=True))
+    turns = []
+    for turn in conversation.turns:
+        mine = [next(answered) for _ in range(turn.text.count(ITEM))]
+        has_words = bool(turn.text.replace(ITEM, "").strip())
+        words = "" if has_words else " ".join(item.text for item, given in mine if given and item.text)
+        turns.append(Turn(turn.role, f"{words}{turn.text}"))
+    return replace(conversation, turns=tuple(turns))
+
+
+def _move(value: Any, *args: Any, **kwargs: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _move(inner, *args, **kwargs) for key, inner in value.items()}
+    if isinstance(value, Tensor) and not value.is_floating_point():
+        device = kwargs.get("device", next((a for a in args if not isinstance(a, torch.dtype)), None))
+        return value if device is None else value.to(device)
+    if isinstance(value, Plan):
+        device = kwargs.get("device", next((a for a in args if not isinstance(a, torch.dtype)), None))
+        return value if device is None else value.to(device)
+    return value.to(*args, **kwargs) if isinstance(value, Tensor) else value

@@ -1,0 +1,55 @@
+"""Which samples make the batches of a stage, where they are not drawn one after another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from ...core.conversation import Conversation
+from ...core.interfaces import Modality
+from ...distributed import world_size
+from ..recipe import Stage
+from .epochs import Epochs
+from .packing import PackedBatches
+from .sized import SizedBatches, check_budget, sizes_of
+
+
+def batches_of(
+    stage: Stage,
+    conversations: Sequence[Conversation],
+    modalities: Mapping[str, Modality],
+    tokens: Callable[[], Sequence[int]],
+    seed: int,
+) -> Epochs | None:
+    """All batches of the stage, for packing, `batch_budget` and `group_by_size`; None without them.
+
+    Args:
+        tokens: the positions that each conversation takes; called where it is asked for.
+
+    Raises:
+        KitError: a limit for a modality that the model does not read; a file that cannot be measured.
+    """
+    if stage.packing:
+        check_budget("packing.limits", stage.packing.limits, modalities)
+        batches: SizedBatches | PackedBatches = PackedBatches(
+            tokens(),
+            stage.pack_length,
+            batch_size=stage.batch_size,
+            sizes=sizes_of(conversations, modalities) if stage.packing.limits else (),
+            limits=stage.packing.limits,
+            seed=seed,
+        )
+    elif stage.group_by_size or stage.batch_budget:
+        check_budget("batch_budget", stage.batch_budget, modalities)
+        batches = SizedBatches(
+            sizes_of(conversations, modalities),
+            [sum(len(turn.text) for turn in c.turns) for c in conversations],
+            batch_size=stage.batch_size,
+            budget=stage.batch_budget,
+            seed=seed,
+        )
+    else:
+        return None
+    wanted = max(stage.max_steps, 0) * stage.gradient_accumulation * world_size()
+    epochs = max(stage.epochs, math.ceil(wanted / len(batches)) + 1 if wanted else 0)
+    return Epochs(batches, epochs, ranks=world_size())

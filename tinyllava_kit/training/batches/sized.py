@@ -1,0 +1,115 @@
+"""Batches of samples of like size, none larger than a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.data import Sampler
+
+from ...core.conversation import Conversation, Item
+from ...core.interfaces import Modality
+from ...errors import KitError, near
+from ...features.cache import item_key
+from .size import Size, drawn
+
+if TYPE_CHECKING:
+    pass
+
+
+CHUNK = 50  # batches whose samples are sorted together: wide enough to pad little, narrow enough to stay random
+
+
+class SizedBatches(Sampler[list[int]]):
+    """Draws the samples in a new order each epoch, sorts them by size within chunks, cuts where a batch is full.
+
+    A batch costs what its padded tensors do: the number of its samples times the largest of them, in each modality.
+
+    Args:
+        sizes: of each sample, modality -> size in the modality's unit.
+        text_sizes: of each sample, the length of its text; sorts what is equal otherwise.
+        budget: modality -> the most that a batch may cost. A sample that is larger alone makes a batch of its own.
+        batch_size: the most samples of a batch.
+        seed: of the order; the order of an epoch depends on nothing else.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[Size],
+        text_sizes: Sequence[int],
+        *,
+        batch_size: int,
+        budget: Mapping[str, float] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.sizes, self.text_sizes = sizes, text_sizes
+        self.batch_size, self.budget, self.seed = batch_size, dict(budget or {}), seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the batches of an epoch."""
+        self.batches = drawn(len(self.sizes), CHUNK * self.batch_size, self.seed, epoch, self._cut)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def fits(self, batch: Sequence[int]) -> bool:
+        """Whether the padded samples stay within the batch size and the budget."""
+        costs = {m: len(batch) * max(self.sizes[i].get(m, 0.0) for i in batch) for m in self.budget}
+        return len(batch) <= self.batch_size and all(costs[m] <= self.budget[m] for m in costs)
+
+    def _cut(self, chunk: Sequence[int]) -> Iterator[list[int]]:
+        """Samples of like size behind one another, cut where a batch is full."""
+        batch: list[int] = []
+        for index in sorted(chunk, key=self._key):
+            if batch and not self.fits([*batch, index]):
+                yield batch
+                batch = []
+            batch.append(index)
+        if batch:
+            yield batch
+
+    def _key(self, index: int) -> tuple[float, int]:
+        return sum(self.sizes[index].values()), self.text_sizes[index]
+
+
+def sizes_of(conversations: Sequence[Conversation], modalities: Mapping[str, Modality]) -> list[Size]:
+    """How large each conversation's items are, modality by modality, without decoding them.
+
+    Raises:
+        KitError: a file is missing or of the wrong kind; names the row, too.
+    """
+    known: dict[Any, float] = {}
+    sizes: list[Size] = []
+    for conversation in conversations:
+        size: dict[str, float] = {}
+        for item in conversation.items:
+            key = item_key(item)
+            if key not in known:
+                known[key] = _measured(item, modalities[item.modality])
+            size[item.modality] = size.get(item.modality, 0.0) + known[key]
+        sizes.append(size)
+    return sizes
+
+
+def _measured(item: Item, modality: Modality) -> float:
+    try:
+        return modality.measure(item.source)
+    except KitError as error:
+        raise KitError(f"{item.name}: {error}" if item.name else str(error)) from error
+
+
+def check_budget(key: str, budget: Mapping[str, float], modalities: Mapping[str, Modality]) -> None:
+    """
+    Args:
+        key: of the recipe, where the budget stands.
+
+    Raises:
+        KitError: a budget for a modality that the model does not read.
+    """
+    for name in budget:
+        if name not in modalities:
+            raise KitError(f"{key}.{name}: the model does not read it; {near(name, list(modalities))}")

@@ -1,0 +1,1 @@
+"""What is wrong with a recipe or its data, before and while it trains."""

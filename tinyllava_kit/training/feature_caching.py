@@ -1,0 +1,135 @@
+"""Whether a stage keeps the features of its frozen towers, and what that costs and saves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from ..core.conversation import Item
+from ..data.dataset import ConversationDataset
+from ..distributed import from_first, rank, say, wait_for_all, world_size
+from ..errors import KitError
+from ..features.cache import FeatureCache, item_key
+from ..features.store import GB
+from ..files.writing import write_json
+from ..model.modeling import TinyLlavaForConditionalGeneration
+from ..processing.processor import EncodedItem, Parts
+from .batches.epochs import Epochs
+from .recipe import FeatureCaching, Stage
+
+DECISION_FILE = "cached.json"
+FOLDER = "features.cache"  # in the recipe's output; no stage can have this name
+TRIED = 16  # items that `auto` measures
+
+
+def cache_features(
+    model: TinyLlavaForConditionalGeneration,
+    dataset: ConversationDataset,
+    stage: Stage,
+    batches: Epochs | None,
+    folder: Path,
+    checkpoints: Path,
+    device: torch.device,
+) -> None:
+    """Give the dataset a reader of cached features, filled, where the stage wants one; with ``auto``, where it wins.
+
+    What ``auto`` found is kept with the checkpoints: features from the cache and from the tower differ in their last
+    bits, and a run that goes on must have the same.
+
+    Args:
+        batches: of the stage, where they are not drawn one sample after another.
+        folder: where the features go, unless the stage says another. `checkpoints`: of the stage.
+        device: where the towers run for it.
+
+    Raises:
+        KitError: a tower is trained, so that its features change; see also `FeatureCache.fill`.
+    """
+    how = stage.cache_features
+    trained = [name for name in stage.trained if name.startswith("tower.")]
+    if not how.mode or (trained and how.mode == "auto"):
+        return
+    if trained:
+        raise KitError(f"cache_features: {trained[0]} is trained, so its features change; take one of them out")
+    cache = FeatureCache(model, dataset.processor, how.dir or folder, how.max_gb)
+    items = [item for conversation in dataset.conversations for item in dataset.processor.heard(conversation)]
+    home = model.device
+    model.towers.to(device)
+    kept = how.mode is True
+    if how.mode == "auto" and items:
+        kept = _decided(checkpoints, lambda: _wins(cache, items, stage, how, _passes(stage, len(dataset), batches)))
+    if kept:
+        start = time.monotonic()
+        encoded = cache.fill(items)
+        say(f"encoded {encoded} items with the frozen towers in {time.monotonic() - start:.0f} s; the rest was there")
+        dataset.reader = cache
+    model.towers.to(home)
+
+
+def _decided(checkpoints: Path, decide: Callable[[], bool]) -> bool:
+    """What was decided when the stage began, or is now."""
+    file = checkpoints / DECISION_FILE
+    if file.exists():
+        try:
+            return {"true": True, "false": False}[file.read_text(encoding="utf-8").strip()]
+        except (ValueError, KeyError) as error:
+            raise KitError(f"{str(file)!r} is damaged; remove {str(checkpoints)!r} to begin anew") from error
+    decision = decide()
+    if rank() == 0:
+        write_json(file, decision)
+    wait_for_all()
+    return decision
+
+
+def _wins(cache: FeatureCache, items: Sequence[Item], stage: Stage, how: FeatureCaching, passes: float) -> bool:
+    """Whether the stage takes less time with the cache, filling it included, judged by a few items; rank 0 decides."""
+    different = list({item_key(item): item for item in items}.values())
+    step = -(-len(different) // TRIED)
+    tried, others = different[::step], different[step // 2 :: step]  # what an earlier try has filled says nothing
+    missing = sum(not cache.has(item) for item in others) / len(others)
+    cache.fill(tried)
+    size = sum(p.features.nbytes for item in tried for p in cache(item) if isinstance(p, EncodedItem)) / len(tried)
+    batches = _batches(tried, stage.batch_size)
+    tower = min(_seconds(lambda: [cache.encode(batch) for batch in batches]) for _ in range(2)) / len(tried)
+    read = min(_seconds(lambda: [_read(cache, batch) for batch in batches]) for _ in range(2)) / len(tried)
+    uses = passes * len(items)
+    without, with_cache = uses * tower, missing * len(different) * tower + uses * read
+    fits = size * len(different) <= how.max_gb * GB
+    wins = from_first(fits and with_cache < without)
+    say(
+        f"cache_features: an item takes {tower:.2g} s through its tower, {read:.2g} s from the cache; "
+        f"{len(different)} items used {uses:.0f} times: {without:.0f} s without, {with_cache:.0f} s with"
+        f"{'' if fits else f', which would be {size * len(different) / GB:.1f} GB'}: {'kept' if wins else 'not kept'}"
+    )
+    return wins
+
+
+def _passes(stage: Stage, samples: int, batches: Epochs | None) -> float:
+    """How often the stage goes over its data; where time ends it, that is the most."""
+    if stage.max_steps < 0:
+        return stage.epochs
+    an_epoch = max(samples, 1) / stage.batch_size if batches is None else len(batches) / batches.epochs
+    return stage.max_steps * stage.gradient_accumulation * world_size() / an_epoch
+
+
+def _batches(items: Sequence[Item], size: int) -> list[list[Item]]:
+    """Items of one modality together."""
+    found = []
+    for modality in {item.modality: None for item in items}:
+        own = [item for item in items if item.modality == modality]
+        found += [own[start : start + size] for start in range(0, len(own), size)]
+    return found
+
+
+def _read(cache: FeatureCache, batch: Sequence[Item]) -> list[torch.Tensor]:
+    """The features of a batch, read to the last number."""
+    every: list[Parts] = [cache(item) for item in batch]
+    return [part.features.clone() for parts in every for part in parts if isinstance(part, EncodedItem)]
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.monotonic()
+    work()
+    return time.monotonic() - start

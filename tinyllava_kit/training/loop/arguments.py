@@ -1,0 +1,68 @@
+"""A stage of a recipe as the Trainer's arguments."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+from transformers import TrainingArguments
+
+from ...errors import KitError
+from ..output.checkpoints import KEPT
+from ..recipe import Stage
+
+# Its name in transformers 5.23, or else its older one, which that warns of.
+_CHECKPOINTING = next(
+    each.name
+    for each in fields(TrainingArguments)
+    if each.name in ("activation_checkpointing", "gradient_checkpointing")
+)
+
+
+def training_arguments(
+    stage: Stage, checkpoints: Path, seed: int, *, epochs: float, report_to: Sequence[str] = ()
+) -> TrainingArguments:
+    """What the Trainer wants to know, its checkpoints in `checkpoints`.
+
+    Raises:
+        KitError: what shall be reported to is not installed.
+    """
+    for package in report_to:
+        if importlib.util.find_spec(package) is None:
+            raise KitError(f"report_to: {package} is not installed; pip install {package}, or take it out")
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=epochs,
+        max_steps=stage.max_steps,
+        per_device_train_batch_size=stage.batch_size,
+        gradient_accumulation_steps=stage.gradient_accumulation,
+        learning_rate=stage.learning_rate,
+        weight_decay=stage.weight_decay,
+        warmup_steps=stage.warmup_ratio,
+        lr_scheduler_type=stage.schedule,
+        max_grad_norm=stage.max_grad_norm,
+        bf16=_has_bf16() if stage.bf16 == "auto" else stage.bf16,
+        **{_CHECKPOINTING: stage.gradient_checkpointing},
+        logging_steps=stage.logging_steps,
+        save_steps=stage.save_steps,
+        save_total_limit=KEPT,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        dataloader_num_workers=stage.workers,
+        dataloader_pin_memory=torch.accelerator.is_available(),
+        seed=seed,
+        use_cpu=not torch.accelerator.is_available(),
+        report_to=list(report_to),
+        remove_unused_columns=False,
+        label_names=["labels"],
+    )
+
+
+def _has_bf16() -> bool:
+    """Whether bfloat16 is fast on what the Trainer will use."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

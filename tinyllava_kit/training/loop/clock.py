@@ -1,0 +1,43 @@
+"""How long a stage has trained."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState
+from transformers.trainer_callback import ExportableState
+
+from ...distributed import from_first
+
+
+class Clock(TrainerCallback, ExportableState):
+    """How long a stage has trained, before an interruption included; stops it after so many `minutes`, where given."""
+
+    def __init__(self, minutes: float | None = None) -> None:
+        self.minutes, self.start = minutes, time.monotonic()
+        self.before, self.first = 0.0, 0  # seconds and steps of the runs that this one goes on from
+
+    @property
+    def seconds(self) -> float:
+        """Of training so far."""
+        return time.monotonic() - self.start
+
+    def seconds_left(self, state: TrainerState) -> float:
+        """Until the last step or the limit, whichever comes first, at the speed of this run."""
+        a_step = (self.seconds - self.before) / max(state.global_step - self.first, 1)
+        left = a_step * (state.max_steps - state.global_step)
+        return left if self.minutes is None else min(left, max(self.minutes * 60 - self.seconds, 0.0))
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        kept = state.stateful_callbacks.get(type(self).__name__, {}).get("attributes", {})
+        self.before, self.first = kept.get("seconds", 0.0), state.global_step
+        self.start = time.monotonic() - self.before
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.minutes is not None and from_first(self.seconds > self.minutes * 60):
+            control.should_training_stop = True
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"args": {"minutes": self.minutes}, "attributes": {"seconds": self.seconds}}

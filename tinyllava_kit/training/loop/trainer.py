@@ -1,0 +1,265 @@
+"""transformers' Trainer, for the stages of a recipe."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch.utils.data import DataLoader
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+
+from ...data.stream import RowStream
+from ...distributed import wait_for_all
+from ...errors import KitError
+from ...files.reading import first_line
+from ...files.writing import to_disk
+from ..batches.epochs import Epochs
+from ..checks.pack_probe import check_packs_apart
+from ..data_loading import stream_loader
+from ..output.checkpoints import last_checkpoint, seal
+from ..recipe import PartTraining
+from .lost_workers import is_lost_worker
+from .meter import Meter
+
+Loss = Callable[[Any, Any, Any], torch.Tensor]
+
+TRAINED_FILE = "trained.safetensors"
+UNFINISHED = ".unfinished"  # where a checkpoint is written before it gets its name
+SHOWN_ROWS = 8  # names of rows in a message
+
+
+class KitTrainer(Trainer):
+    """transformers' Trainer with a learning rate and weight decay per part, our batches, and other objectives.
+
+    A checkpoint appears whole or not at all. A loss or gradient that is not finite is an error that names the rows.
+
+    Args:
+        training: each trained part with how it is trained.
+        batches: which samples make a batch, through all epochs; None: the Trainer's own, for one epoch after another.
+        loss: model, batch, number of target tokens -> loss; None: the model's own.
+        provenance: of what is learned from, kept with each checkpoint; see `provenance_of`.
+        packed: samples share rows; before the first step, the LLM is seen to keep them apart.
+    """
+
+    def __init__(
+        self,
+        *,
+        training: Sequence[tuple[torch.nn.Module, PartTraining]],
+        batches: Epochs | None = None,
+        loss: Loss | None = None,
+        provenance: Mapping[str, Any] = MappingProxyType({}),
+        packed: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.training_of_parts = training
+        self.batches, self.loss, self.provenance = batches, loss, provenance
+        self.packs_unseen = packed
+        self.meter = Meter(kwargs["model"].loss_weights())
+        self.names_of_step: list[str] = []
+        with _as_with_adapters(kwargs["model"]):
+            super().__init__(**kwargs)
+        self.remove_callback(PrinterCallback)
+        self.add_callback(LogWithCheckpoint())
+
+    def get_train_dataloader(self) -> DataLoader:
+        workers, pin_memory = self.args.dataloader_num_workers, self.args.dataloader_pin_memory
+        if isinstance(self.train_dataset, RowStream):
+            collate, stream = self.data_collator, self.train_dataset
+            return stream_loader(stream, collate, self.accelerator, workers=workers, pin_memory=pin_memory)
+        if self.batches is None:
+            return super().get_train_dataloader()
+        loader = DataLoader(
+            self.train_dataset,
+            batch_sampler=self.batches,
+            collate_fn=self.data_collator,
+            num_workers=workers,
+            pin_memory=pin_memory,
+        )
+        self.accelerator.even_batches = False  # they come even
+        return self.accelerator.prepare(loader)
+
+    def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any) -> Any:
+        """A stream goes on behind the batches that the checkpoint has seen, without making them again."""
+        if resume_from_checkpoint is not None and isinstance(self.train_dataset, RowStream):
+            state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_NAME))
+            self.train_dataset.start = state.global_step * self.args.gradient_accumulation_steps
+            self.args.ignore_data_skip = True
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> Any:
+        batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.names_of_step = [name for batch in batches for name in names_of(batch)]
+        self.meter.add_step(num_items)
+        return batches, num_items
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+        """The target tokens of the whole step; of each group of ids, where a model's decoders have some."""
+        if not batch_samples or "targets" not in batch_samples[0]:
+            return super()._get_num_items_in_batch(batch_samples, device)
+        counts = torch.tensor([[len(rows) for rows in batch["targets"].values()] for batch in batch_samples])
+        counts = counts.sum(0).to(device)  # (groups,)
+        if self.args.world_size > 1:
+            counts = self.accelerator.gather(counts).view(-1, len(counts)).sum(0)
+        return counts
+
+    def compute_loss(
+        self, model: torch.nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        if isinstance(num_items_in_batch, torch.Tensor):  # none where every row of the step was skipped
+            num_items_in_batch = num_items_in_batch.clamp(min=1)
+        if self.loss is not None:
+            loss = self.loss(model, inputs, num_items_in_batch)
+            # a sum over all ranks' targets is averaged over ranks behind this
+            return loss if num_items_in_batch is None else loss * self.accelerator.num_processes
+        loss, output = super().compute_loss(model, inputs, True, num_items_in_batch)
+        self.meter.add(inputs["plan"], output.target_losses)
+        if output.target_groups is not None:
+            self.meter.add_groups(output.target_groups)
+        return (loss, output) if return_outputs else loss
+
+    def training_step(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        if self.packs_unseen:
+            with self.compute_loss_context_manager():
+                check_packs_apart(model, self.model, self.args.device)
+            self.packs_unseen = False
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self._check_finite("loss", loss)
+        self.meter.add_loss(loss, num_items_in_batch)
+        return loss
+
+    def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
+        norm = super()._clip_grad_norm(model)
+        self._check_finite("gradient", norm)
+        return norm
+
+    def _check_finite(self, what: str, value: torch.Tensor | float) -> None:
+        if math.isfinite(value):
+            return
+        names = ", ".join(self.names_of_step[:SHOWN_ROWS])
+        more = len(self.names_of_step) - SHOWN_ROWS
+        raise KitError(
+            f"step {self.state.global_step + 1}: the {what} is {float(value)}, from {names or 'its batch'}"
+            f"{f' and {more} more' if more > 0 else ''}; look at these rows, or lower the learning rate; "
+            "nothing was changed by this step, and the last checkpoint is as it was"
+        )
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As the Trainer's, with what the meter counted, and epochs of the data where `batches` holds several.
+
+        The Trainer's losses are means over steps, of which one counts that has nothing to learn.
+        """
+        if logs.pop("loss", None) is not None:
+            logs.update(self.meter.take())
+        if logs.pop("train_loss", None) is not None:
+            logs.update({f"train_{key}": value for key, value in self.meter.loss_of_run().items()})
+        super().log(logs, start_time)
+        if self.batches is not None and self.state.epoch is not None:
+            self.state.log_history[-1]["epoch"] = self.state.epoch * self.batches.epochs
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            cls, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            self.optimizer = cls([g for part, how in self.training_of_parts for g in self._groups(part, how)], **kwargs)
+        return self.optimizer
+
+    def _groups(self, part: torch.nn.Module, how: PartTraining) -> list[dict[str, Any]]:
+        """Weights decay; biases, norms and other vectors do not."""
+        rate = how.learning_rate or self.args.learning_rate
+        decay = self.args.weight_decay if how.weight_decay is None else how.weight_decay
+        trained = [p for p in part.parameters() if p.requires_grad]
+        matrices, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
+        groups = [(matrices, decay), (vectors, 0.0)]
+        return [{"params": params, "lr": rate, "weight_decay": w} for params, w in groups if params]
+
+    def _save(self, output_dir: str | None = None, state_dict: Mapping[str, torch.Tensor] | None = None) -> None:
+        """What is trained, and no more: the rest is the model that the stage began with."""
+        if not self.args.should_save:
+            return
+        state = self.model.state_dict() if state_dict is None else state_dict
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        learned = {name: state[name].detach().contiguous() for name in self._learned_names() if name in state}
+        save_file(learned, folder / TRAINED_FILE)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        file = Path(resume_from_checkpoint) / TRAINED_FILE
+        if not file.exists():  # sharded, in the files of who sharded it
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        learned = load_file(file)
+        unknown = (model or self.model).load_state_dict(learned, strict=False).unexpected_keys
+        if unknown or learned.keys() != set(self._learned_names()):
+            raise KitError(f"{str(file)!r} holds what another stage trained; remove {str(file.parent.parent)!r}")
+
+    def _learned_names(self) -> list[str]:
+        """Parameters that are trained, and what trained parts keep beside (a running mean)."""
+        buffers = {id(buffer) for part, _ in self.training_of_parts for buffer in part.buffers()}
+        saved = self.model.state_dict().keys()
+        names = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
+        return names + [name for name, each in self.model.named_buffers() if id(each) in buffers and name in saved]
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        """The Trainer's checkpoint, written beside and renamed, so that one that can be seen is whole."""
+        folder, name = Path(self.args.output_dir), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        unfinished = folder / UNFINISHED
+        if self.is_world_process_zero():
+            shutil.rmtree(unfinished, ignore_errors=True)  # what a run that was killed left
+        wait_for_all()
+        self.args.output_dir = str(unfinished)
+        try:
+            super()._save_checkpoint(model, trial)
+            wait_for_all()
+            if self.is_world_process_zero():
+                seal(unfinished / name, dict(self.provenance))
+        except (OSError, SafetensorError, RuntimeError, KitError) as error:  # torch tells a full disk as a RuntimeError
+            shutil.rmtree(unfinished, ignore_errors=True)
+            if is_lost_worker(error):
+                raise
+            last = last_checkpoint(folder)
+            raise KitError(
+                f"cannot write {name} in {str(folder)!r}: {first_line(error)}; the run can go on from "
+                f"{last.name if last else 'its beginning'}"
+            ) from error
+        finally:
+            self.args.output_dir = str(folder)
+        if self.is_world_process_zero():
+            shutil.rmtree(folder / name, ignore_errors=True)
+            os.rename(unfinished / name, folder / name)
+            to_disk(folder)
+            shutil.rmtree(unfinished)
+            rotate_checkpoints(output_dir=str(folder), save_total_limit=self.args.save_total_limit)
+        wait_for_all()
+
+
+@contextmanager
+def _as_with_adapters(model: torch.nn.Module) -> Iterator[None]:
+    """The Trainer takes a quantized model where peft says that it has adapters; ours stand on its parts, unseen."""
+    model._hf_peft_config_loaded = True
+    try:
+        yield
+    finally:
+        model._hf_peft_config_loaded = False
+
+
+class LogWithCheckpoint(TrainerCallback):
+    """Logs whenever a checkpoint is written: a run that goes on from there means the losses over the same steps."""
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        control.should_log = control.should_log or control.should_save
+
+
+def names_of(batch: Any) -> list[str]:
+    """How the rows of a batch are called in messages."""
+    plan = batch.get("plan")
+    return list(batch.get("names", ())) if plan is None else [sample.name for sample in plan.samples]

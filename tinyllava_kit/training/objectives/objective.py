@@ -1,0 +1,55 @@
+"""What a stage learns: its samples, how they make a batch, and the loss where it is not the model's own."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+from torch.utils.data import Dataset
+
+from ...data.dataset import Collator, ConversationDataset
+from ...errors import KitError
+from ...model.modeling import TinyLlavaForConditionalGeneration
+from ..batches.packing import PackedCollator, PackedDataset
+from ..loop.trainer import Loss
+from ..recipe import Stage
+from .ctc import WordedCollator, WordedDataset, matcher
+from .distillation import TaughtCollator, TaughtDataset, distillation_loss
+from .feature_matching import FeatureMatcher, MatchedCollator, MatchedDataset
+
+
+class Objective(NamedTuple):
+    """`loss` None: the model's own."""
+
+    samples: Dataset
+    collator: Any
+    loss: Loss | None = None
+
+
+def objective_of(stage: Stage, dataset: ConversationDataset, model: TinyLlavaForConditionalGeneration) -> Objective:
+    """Of a stage on a dataset; a teacher's features are computed here.
+
+    Raises:
+        KitError: a teacher for a model that learns to give more than words.
+    """
+    collator = Collator(dataset.processor, stage.max_length)
+    if stage.distill:
+        if dataset.processor.gives:
+            raise KitError("distill: the model's decoders learn, too, and a teacher has words alone; leave distill out")
+        return Objective(
+            TaughtDataset(dataset), TaughtCollator(collator), partial(distillation_loss, how=stage.distill)
+        )
+    if stage.match_words:
+        worded = WordedDataset(dataset)
+        embeddings = model.get_input_embeddings().weight
+        loss = matcher(embeddings, worded.words, stage.match_words.sharpness)
+        return Objective(worded, WordedCollator(dataset.processor), loss)
+    if stage.match_features:
+        modalities = [name.removeprefix("tower.") for name in stage.train]
+        matched = MatchedDataset(
+            dataset, stage.match_features.teacher, {m: model.towers[m].embed_dim for m in modalities}
+        )
+        return Objective(matched, MatchedCollator(dataset.processor), FeatureMatcher(matched.spread()))
+    if stage.packing:
+        return Objective(PackedDataset(dataset), PackedCollator(collator))
+    return Objective(dataset, collator)

@@ -1,0 +1,95 @@
+"""What a stage learns from, in digests: a run that goes on must find its model and its data as they were."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...core.conversation import Conversation
+from ...data.dataset import ConversationDataset
+from ...data.stream import RowStream
+from ...errors import KitError
+from ...features.digests import source_digest
+from ...files.writing import file_digest
+from ...model.storage.fingerprint import fingerprint
+
+CONTENTS = 1024  # of a stage's different files of items, how many are read for their digest
+
+_KINDS = {
+    "model": "the model that the stage begins with",
+    "samples": "the number of its samples",
+    "texts": "a text of its data",
+    "items": "an item of its data",
+    "files": "a file of its data",
+}
+
+
+def provenance_of(source: Path, dataset: ConversationDataset | RowStream) -> dict[str, Any]:
+    """Of the model directory that a stage begins with, and its data, as JSON.
+
+    Samples that are held in memory: their texts, items that lie in their rows, the name and size of each file that is
+    an item, and the content of some 1000 of these, evenly spread. So it does not matter which file format they came
+    from, and a large folder of pictures is not read once more. Rows that are streamed: their files; of a large one
+    its size and pieces.
+    """
+    if isinstance(dataset, RowStream):
+        return {"model": fingerprint(source), "files": dict(_files(dataset))}
+    return {"model": fingerprint(source), **_samples(dataset.conversations)}
+
+
+def check_provenance(was: Mapping[str, Any], now: Mapping[str, Any], checkpoint: Path) -> None:
+    """
+    Raises:
+        KitError: the checkpoint is of another model or other data; says which has changed.
+    """
+    for key, kind in _KINDS.items():
+        if was.get(key) != now.get(key):
+            raise KitError(
+                f"{kind} has changed since {checkpoint.name} was written{_how(was.get(key), now.get(key))}; "
+                f"bring back what it was, or remove {str(checkpoint.parent)!r} to begin anew"
+            )
+
+
+def _how(was: Any, now: Any) -> str:
+    """Two numbers, or the first file that differs."""
+    if isinstance(was, int) and isinstance(now, int):
+        return f", from {was} to {now}"
+    if isinstance(was, Mapping) and isinstance(now, Mapping):
+        return f": {next(name for name in sorted(was.keys() | now.keys()) if was.get(name) != now.get(name))}"
+    return ""
+
+
+def _samples(conversations: Sequence[Conversation]) -> dict[str, Any]:
+    texts, items = hashlib.sha256(), hashlib.sha256()
+    for conversation in conversations:
+        turns = [(turn.role, turn.text) for turn in conversation.turns]
+        own = [(item.modality, item.text) for item in conversation.items]
+        texts.update(repr((turns, own)).encode("utf-8", "surrogatepass"))
+        for item in conversation.items:
+            content = item.source if isinstance(item.source, str) else source_digest(item.source)
+            items.update(repr(content).encode("utf-8", "surrogatepass"))
+    for entry in _item_files(conversations):
+        items.update(repr(entry).encode("utf-8", "surrogatepass"))
+    return {"samples": len(conversations), "texts": texts.hexdigest(), "items": items.hexdigest()}
+
+
+def _item_files(conversations: Sequence[Conversation]) -> Iterator[tuple[str, int, str]]:
+    """Each file once: its name, its size and, of some, its digest."""
+    names = {item.source: None for each in conversations for item in each.items if isinstance(item.source, str)}
+    step = -(-len(names) // CONTENTS)
+    for number, name in enumerate(names):
+        file = Path(name)
+        if file.is_file():
+            yield name, file.stat().st_size, file_digest(file, whole=False) if number % step == 0 else ""
+
+
+def _files(stream: RowStream) -> Iterator[tuple[str, str]]:
+    """The files of a stream's rows, and what lies in a folder that is one of them."""
+    for source in stream.sources:
+        for shard in source.shards():
+            path = Path(shard.file)
+            for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+                if file.is_file():
+                    yield str(file), file_digest(file, whole=False)
