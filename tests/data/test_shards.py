@@ -19,6 +19,7 @@ from PIL import Image
 from tests import toys
 from tinyllava_kit import KitError
 from tinyllava_kit.components.modalities.audio import AudioModality
+from tinyllava_kit.data import shards
 from tinyllava_kit.data.dataset import ConversationDataset
 from tinyllava_kit.data.rows import iterate_rows, read_rows
 from tinyllava_kit.data.shards import named_files, tar_rows
@@ -220,3 +221,68 @@ def test_a_member_that_claims_more_than_a_sample_is_refused_before_it_is_read(tm
     os.truncate(path, 21 << 30)  # a hole, which takes no room on a disk
     with pytest.raises(KitError, match=r"a\.tar/'a\.png': is larger than 512 MiB"):
         next(tar_rows(path))
+
+
+def packed_parquet(path, rows, size, **how):
+    """Rows of one letter, which a few bytes hold."""
+    table = pyarrow.table({"id": list(range(rows)), "messages": ["x" * size] * rows})
+    pyarrow.parquet.write_table(table, path, compression="zstd", use_dictionary=False, write_statistics=False, **how)
+    return path
+
+
+def test_a_parquet_file_of_a_few_bytes_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+    path = packed_parquet(tmp_path / "a.parquet", 40, 1 << 20)
+    monkeypatch.setattr(shards, "MAX_GROUP", 50 << 20)
+    assert len(read_rows(path)) == 40
+    monkeypatch.setattr(shards, "MAX_GROUP", 30 << 20)
+    with pytest.raises(
+        KitError, match=r"a\.parquet': \d+ bytes of it unpack to 4\d{7}, more than 30 MiB and more than 100"
+    ):
+        read_rows(path)
+    with pytest.raises(KitError, match=r"unpack to 4\d{7}"):
+        Source(dataset=str(tmp_path)).rows()
+    assert len(read_rows(packed_parquet(path, 40, 1 << 20, row_group_size=10))) == 40
+
+
+def test_what_does_not_pack_so_well_may_be_as_long_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "MAX_GROUP", 1 << 10)
+    table = pyarrow.Table.from_pylist([{"image": {"bytes": os.urandom(5000), "path": None}} for _ in range(20)])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet", compression="zstd")
+    assert len(read_rows(tmp_path / "a.parquet")) == 20
+
+
+def test_a_parquet_row_is_bounded_and_long_ones_are_read_one_by_one(tmp_path, monkeypatch):
+    path = packed_parquet(tmp_path / "a.parquet", 6, 3000)
+    read = []
+    keep = pyarrow.parquet.ParquetFile.iter_batches
+    monkeypatch.setattr(
+        pyarrow.parquet.ParquetFile, "iter_batches", lambda file, **how: read.append(how) or keep(file, **how)
+    )
+    monkeypatch.setattr(shards, "MAX_SAMPLE", 7000)
+    assert [row["id"] for row in read_rows(path)] == list(range(6))
+    assert read == [{"batch_size": 2}]
+    monkeypatch.setattr(shards, "MAX_SAMPLE", 2000)
+    with pytest.raises(KitError, match=r"a\.parquet': its rows are of 30\d\d bytes, a row may have"):
+        read_rows(path)
+
+
+def test_a_long_value_that_many_rows_share_is_not_unpacked_for_many_at_once(tmp_path, monkeypatch):
+    path, long = tmp_path / "a.parquet", "x" * 100_000
+    pyarrow.parquet.write_table(pyarrow.table({"messages": [long] * 70}), path, compression="zstd")
+    assert path.stat().st_size < 5000
+    table = pyarrow.parquet.ParquetFile(path).metadata.row_group(0).column(0)
+    assert table.has_dictionary_page
+    assert table.total_uncompressed_size < 300_000
+    monkeypatch.setattr(shards, "MAX_SAMPLE", 1_000_000)
+    sizes = [batch.num_rows for batch in batches_of(path)]
+    assert sum(sizes) == 70
+    assert max(sizes) <= 10
+    assert read_rows(path) == [{"messages": long}] * 70
+    monkeypatch.setattr(shards, "MAX_SAMPLE", 50_000)
+    with pytest.raises(KitError, match=r"a\.parquet': its rows are of 1\d{5} bytes"):
+        read_rows(path)
+
+
+def batches_of(path):
+    with pyarrow.parquet.ParquetFile(path) as file:
+        yield from file.iter_batches(batch_size=shards._rows_at_once(path, file.metadata))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import pytest
 import torch
@@ -39,7 +40,7 @@ def processor(tmp_path_factory):
 
 
 def listed(path):
-    return {json.loads(line)["row"]: json.loads(line)["reason"] for line in path.read_text().splitlines()}
+    return {json.loads(line)["row"]: json.loads(line)["reason"] for line in path.read_text().split("\n") if line}
 
 
 def test_rows_that_a_header_shows_are_left_out_first_and_the_rest_when_read(place, processor):
@@ -48,13 +49,15 @@ def test_rows_that_a_header_shows_are_left_out_first_and_the_rest_when_read(plac
     dataset = ConversationDataset.from_sources([source], processor, skipped=skipped)
     name = f"{place}/rows.json"
     assert [c.name for c in dataset.conversations] == [f"{name}[{n}] {n}" for n in (0, 2, 4, 5, 6, 7)]
-    assert set(listed(skipped.file)) == {f"{name}[1] 1", f"{name}[3] 3"}
+    assert set(skipped.reasons) == {f"{name}[1] 1", f"{name}[3] 3"}
+    assert set(listed(skipped.file)) == {"rows.json[1] 1", "rows.json[3] 3"}
     samples = [dataset[index] for index in range(len(dataset))]
     assert [isinstance(sample, SkippedRow) for sample in samples] == [False] * 4 + [True, False]
     reasons = listed(skipped.file)
-    assert "does not exist" in reasons[f"{name}[1] 1"]
-    assert "role 'usr'" in reasons[f"{name}[3] 3"]
-    assert "truncated" in reasons[f"{name}[6] 6"]
+    assert re.search(r"'images/.*' .*does not exist|does not exist: 'images/", reasons["rows.json[1] 1"])
+    assert "role 'usr'" in reasons["rows.json[3] 3"]
+    assert "truncated" in reasons["rows.json[6] 6"]
+    assert str(place) not in skipped.file.read_text()
     assert skipped.tidy() == 3
 
 
@@ -144,6 +147,18 @@ def test_rows_with_names_and_texts_that_nothing_can_hold_are_left_out(place, pro
 def test_a_name_that_is_no_text_does_not_end_the_list(tmp_path):
     skipped = SkippedRows(tmp_path / "skipped.jsonl")
     skipped.add("rows-\udcff.json[0]", "a reason\u2028in two lines")
-    skipped.reasons.clear()
-    assert skipped.tidy() == 1
-    assert skipped.reasons == {"rows-\\udcff.json[0]": "a reason\u2028in two lines"}
+    assert SkippedRows(skipped.file).tidy() == 1 == skipped.tidy()
+    assert listed(skipped.file) == {"rows-\\udcff.json[0]": "a reason\u2028in two lines"}
+
+
+def test_rows_of_files_of_one_name_are_told_apart(tmp_path):
+    skipped = SkippedRows(tmp_path / "skipped.jsonl")
+    for folder in ("/data/a", "/data/b", "c"):
+        for reason in ("no picture", "another process says: no picture"):
+            SkippedRows(skipped.file).add(f"{folder}/rows.json[1] 'x'", reason)
+    skipped.add("/data/a/rows.json[1] 'x'", "known before")
+    assert skipped.tidy() == 3 == SkippedRows(skipped.file).tidy()
+    lines = [json.loads(line) for line in skipped.file.read_text().splitlines()]
+    assert [each["row"] for each in lines] == ["rows.json[1] 'x'"] * 2 + ["c/rows.json[1] 'x'"]
+    assert len({each.get("folder") for each in lines}) == 3
+    assert "/data" not in skipped.file.read_text()

@@ -14,6 +14,7 @@ from tinyllava_kit.files.item_sources import is_name
 MODALITIES = {"image": IMAGE, "audio": AUDIO}
 CONTENT = bytes(range(256))
 TEXT = base64.b64encode(CONTENT).decode()
+URL_SAFE = base64.urlsafe_b64encode(CONTENT).decode()  # which has - and _
 
 
 def user(*parts):
@@ -112,6 +113,12 @@ def test_an_item_that_the_model_does_not_read_is_refused_by_name():
         {"type": "image_url", "image_url": f"DATA:image/png;BASE64,{TEXT}"},
         {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": TEXT}},
         {"type": "input_audio", "input_audio": {"data": TEXT, "format": "wav"}},
+        {"type": "image", "image": URL_SAFE},
+        {"type": "image", "image": URL_SAFE.rstrip("=")},
+        {"type": "image", "source": {"type": "base64", "data": URL_SAFE}},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{URL_SAFE.rstrip('=')}"}},
+        {"type": "input_image", "image_url": f"data:image/png;base64,{TEXT.rstrip('=')}"},
+        {"type": "input_audio", "input_audio": {"data": URL_SAFE, "format": "wav"}},
         {"type": "audio_url", "audio_url": {"url": f"data:audio/wav;base64,{TEXT}"}},
         {"type": "audio", "audio": "data:audio/wav," + "".join(f"%{byte:02x}" for byte in CONTENT)},
     ],
@@ -130,14 +137,26 @@ def test_columns_hold_content_as_text_too():
 
 
 @pytest.mark.parametrize(
-    "name", ["a.png", "b/" * 60, "0123456789abcdef" * 8, "x" * 100 + ".jpg", "C:\\a.png", "ab" * 20]
+    "name",
+    [
+        "a.png",
+        "b/" * 60,
+        "0123456789abcdef" * 8,
+        "x" * 100 + ".jpg",
+        "C:\\a.png",
+        "ab" * 20,
+        "a-long_name-" * 9,
+        "IMG-2024_" * 11,
+    ],
 )
 def test_a_name_is_no_content(name):
     assert is_name(name)
     assert said({"image": name, "messages": user("<image>")})[1] == [("image", name)]
 
 
-@pytest.mark.parametrize("source", ["https://x.org/a.png", "file:///a.png", "s3://b/a", "data:,x", TEXT, b"x", None])
+@pytest.mark.parametrize(
+    "source", ["https://x.org/a.png", "file:///a.png", "s3://b/a", "data:,x", TEXT, URL_SAFE, b"x", None]
+)
 def test_what_is_no_name_is_not(source):
     assert not is_name(source)
 
@@ -173,3 +192,45 @@ def test_columns_that_are_no_items_and_absent_keys_are_left_alone():
     assert said(row) == ("\0x", [("image", "a")])
     text = {"type": "text", "text": "x", "image": None, "index": None}
     assert said({"images": ["a"], "messages": user(PICTURE, text)}) == ("\0x", [("image", "a")])
+
+
+ASKED = {"conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "ho"}]}
+CHAT = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]}
+TOLD = {"conversations": [{"from": "system", "value": "Be brief."}, *ASKED["conversations"]]}
+CHAT_TOLD = {"messages": [{"role": "system", "content": "Be brief."}, *CHAT["messages"]]}
+
+
+@pytest.mark.parametrize("row", [ASKED, CHAT, TOLD, CHAT_TOLD])
+def test_a_column_for_the_system_is_the_first_turn(row):
+    turns = from_row({**row, "system": "Be brief."}, MODALITIES).turns
+    assert [(turn.role, turn.text) for turn in turns] == [("system", "Be brief."), ("user", "hi"), ("assistant", "ho")]
+
+
+@pytest.mark.parametrize("none", [None, "", float("nan")])
+def test_a_column_for_the_system_may_be_empty(none):
+    assert from_row({**CHAT, "system": none}, MODALITIES) == from_row(CHAT, MODALITIES)
+    assert from_row({**TOLD, "system": none}, MODALITIES) == from_row(TOLD, MODALITIES)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({**TOLD, "system": "Be long."}, "its 'system' and its turn of the system say two things; give one of them"),
+        ({**CHAT_TOLD, "system": "Be long."}, "its 'system' and its turn of the system say two"),
+        ({**CHAT, "system": ["Be brief."]}, "'system': wants text, got list"),
+    ],
+)
+def test_two_texts_for_the_system_are_refused(row, message):
+    with pytest.raises(KitError, match=rf"f\[3\]: {message}"):
+        from_row(row, MODALITIES, name="f[3]")
+
+
+@pytest.mark.parametrize("kind", ["text", "input_text", "output_text"])
+def test_parts_of_text_have_the_names_of_both_interfaces(kind):
+    said = [
+        {"role": "user", "content": [{"type": "image", "image": "a.png"}, {"type": kind, "text": "hi"}]},
+        {"role": "assistant", "content": [{"type": kind, "text": "ho"}]},
+    ]
+    assert [turn.text for turn in from_messages(said, MODALITIES).turns] == [f"{ITEM}hi", "ho"]
+    with pytest.raises(KitError, match=f"a part of type '{kind}' has 'image', too"):
+        from_messages(user({"type": kind, "text": "x", "image": "a"}), MODALITIES)

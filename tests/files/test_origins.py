@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tinyllava_kit.files.origins import origin, row_of, sealed, without_places, word_of
+from tinyllava_kit.files.origins import origin, row_of, said_of, sealed, without_places, word_of
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,24 @@ def test_words_and_rows_keep_what_is_no_folder() -> None:
     assert word_of("learning_rate=1e-3") == "learning_rate=1e-3"
     assert row_of("/a/rows.json[3] 'coco/1.jpg'") == "rows.json[3] 'coco/1.jpg'"
     assert row_of("data/rows.json[0]") == "data/rows.json[0]"
+    assert row_of("/a[1]/b [2]/rows.json[3] 'x[4]'") == "rows.json[3] 'x[4]'"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        (
+            "/a b/r.json[3] 7",
+            "/a b/r.json[3] 7: role 'x'; did you mean 'user'?",
+            "r.json[3] 7: role 'x'; did you mean 'user'?",
+        ),
+        ("/a/r.json[3]", "cannot open '/a/images/1.png': no such file", "cannot open 'images/1.png': no such file"),
+        ("/a/r.json[3]", "cannot open '/o ther/x/1.png': no such file", "cannot open '1.png': no such file"),
+        ("/a/r.json[3]", "see /b/c/out/skipped.jsonl, line 2", "see skipped.jsonl, line 2"),
+        ("r.json[3]", "in \"/b/c.png\" and '~/d/e.png'", "in \"c.png\" and 'e.png'"),
+        ("org/name[3]", "'https://x.org/a/b.png' <image></image> and/or 1/2/3", ...),
+        ("data/r.json[3]", "data/r.json[3]: 'data/images/1.png' is truncated", ...),
+    ],
+)
+def test_what_is_said_of_a_row_holds_no_folder_of_this_machine(name, text, said) -> None:
+    assert said_of(name, text) == (text if said is ... else said)

@@ -18,6 +18,7 @@ from tinyllava_kit.errors import FusionError
 from tinyllava_kit.inference.answering import answer, question
 from tinyllava_kit.inference.chatting import Chat
 from tinyllava_kit.inference.replies import replies
+from tinyllava_kit.model import generation
 
 NEW = 6
 GREEDY = {"max_new_tokens": NEW, "do_sample": False, "eos_token_id": -1, "pad_token_id": 0}
@@ -202,6 +203,40 @@ def test_assisted_text_is_greedy_text(made, way):
     expected = model.language_model.generate(batch["input_ids"], **{**GREEDY, "max_new_tokens": 12})
     got = model.generate(**batch, **{**GREEDY, "max_new_tokens": 12}, **assisted(model, way))
     assert got.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("items", [True, False])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"cache_implementation": "offloaded"},
+            "'offloaded' cannot be used on a CPU: it moves the cache .* leave it out",
+        ),
+        ({"cache_implementation": "offloaded_static"}, "'offloaded_static' cannot be used on a CPU"),
+        ({"cache_implementation": "offloaded_hybrid"}, "'offloaded_hybrid' cannot be used on a CPU"),
+        ({"cache_implementation": "quantized"}, "'quantized' needs optimum-quanto, .*: pip install optimum-quanto, or"),
+        (
+            {"cache_implementation": "quantized", "cache_config": {"backend": "hqq"}},
+            "'quantized' needs hqq, which is not installed: pip install hqq, or leave it out",
+        ),
+    ],
+)
+def test_a_cache_that_there_is_not_here_is_refused(made, asked, monkeypatch, options, message, items):
+    monkeypatch.setattr(
+        generation, "_QUANTIZING", {k: (v, lambda: False) for k, (v, _) in generation._QUANTIZING.items()}
+    )
+    model, processor, _ = made
+    with pytest.raises(KitError, match=f"cache_implementation={message}"):
+        model.generate(**processor([asked[0 if items else 1]]), **GREEDY, **options)
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "static"])
+def test_other_caches_change_no_answer(made, asked, kind):
+    model, processor, _ = made
+    batch = processor(asked)
+    expected = model.generate(**batch, **GREEDY)
+    assert model.generate(**batch, **GREEDY, cache_implementation=kind).tolist() == expected.tolist()
 
 
 TEXT_WAYS = [{}, {"num_beams": 3}, {"repetition_penalty": 2.0}, {"use_cache": False}, {"prefill_chunk_size": 4}]

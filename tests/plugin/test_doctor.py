@@ -58,8 +58,11 @@ def test_a_broken_plugin_is_found_and_comes_before_the_healthy(site: FakeSite) -
 @pytest.mark.parametrize(
     ("source", "how"),
     [
-        ("import os\nos._exit(3)", "its import ends the Python process (exit code 3)"),
-        ("import os\nos.kill(os.getpid(), 11)", "its import ends the Python process (signal SIGSEGV)"),
+        ("import os\nos._exit(3)", "its import, or a hook of it, ends the Python process (exit code 3)"),
+        (
+            "import os\nos.kill(os.getpid(), 11)",
+            "its import, or a hook of it, ends the Python process (signal SIGSEGV)",
+        ),
     ],
     ids=["exits", "segfaults"],
 )
@@ -72,10 +75,20 @@ def test_a_plugin_that_kills_its_process_is_a_row_and_the_others_are_too(site: F
     assert (killer.detail, killer.fix) == (how, f"set {DISABLE}=killer")
 
 
-def test_a_plugin_that_hangs_is_a_row(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import time\ntime.sleep(60)",
+        "@hookimpl\ndef tinyllava_towers():\n    while True:\n        pass",
+        "@hookimpl\ndef tinyllava_towers():\n    while True:\n        pass\n    yield",
+        "@hookimpl\ndef tinyllava_towers():\n    return (each for each in iter(int, 1) if each)",
+    ],
+    ids=["import", "hook", "generator", "iterator"],
+)
+def test_a_plugin_that_hangs_is_a_row(site: FakeSite, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
     monkeypatch.setattr(doctor, "IMPORT_LIMIT_S", 1.0)
-    site.plugin("slow", "import time\ntime.sleep(60)")
-    assert find("broken").detail == "its import did not return within 1 s"
+    site.plugin("slow", source)
+    assert find("broken").detail == "its import, or a hook of it, did not return within 1 s"
 
 
 def test_what_a_plugin_writes_while_it_is_tried_does_no_harm(site: FakeSite) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from transformers import GenerationConfig
 
 from tinyllava_kit import KitError
-from tinyllava_kit.pretrained.generation_settings import taken
+from tinyllava_kit.pretrained.generation_settings import read_generation, taken
 
 # As published: Llama-3.2-Instruct, Qwen2.5-Instruct, an old Phi, BART's search, and what transformers writes itself.
 PUBLISHED = [
@@ -40,6 +42,34 @@ def test_published_settings_are_taken_and_can_be_saved(content, tmp_path):
 def test_what_is_null_is_not_set():
     names = GenerationConfig().to_dict()
     assert taken(dict.fromkeys(names), "here").to_diff_dict() == taken({}, "here").to_diff_dict()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"suppress_tokens": [-1]}, {"suppress_tokens": None}),
+        ({"suppress_tokens": [5, -1], "begin_suppress_tokens": [220, 7]}, {"suppress_tokens": [5]}),
+        ({"bos_token_id": [1]}, {"bos_token_id": [1]}),
+        ({"eos_token_id": [2, -1]}, {"eos_token_id": [2]}),
+        ({"max_new_tokens": 20.0, "eos_token_id": [2.0, 3]}, {"max_new_tokens": 20, "eos_token_id": [2, 3]}),
+        ({"num_beams": 2.0, "no_repeat_ngram_size": 3.0}, {"num_beams": 2, "no_repeat_ngram_size": 3}),
+        ({"do_sample": True, "top_k": 50.0, "temperature": 1}, {"top_k": 50, "temperature": 1.0}),
+    ],
+)
+def test_what_programs_write_in_another_form_is_taken(content, expected, tmp_path):
+    (tmp_path / "generation_config.json").write_text(json.dumps(content))
+    settings = read_generation(tmp_path / "generation_config.json")
+    for name, value in expected.items():
+        assert repr(getattr(settings, name)) == repr(value)  # a whole number, not one with a point
+    settings.save_pretrained(tmp_path)
+    assert read_generation(tmp_path / "generation_config.json").to_diff_dict() == settings.to_diff_dict()
+
+
+@pytest.mark.parametrize("change", [{"max_new_tokens": 20.5}, {"suppress_tokens": [-2]}, {"bos_token_id": ["1"]}])
+def test_what_is_no_number_of_things_is_refused(change):
+    (name,) = change
+    with pytest.raises(KitError, match=f"here: {name}"):
+        taken(change, "here")
 
 
 @pytest.mark.parametrize("change", [{"top_p": "0.9"}, {"num_beams": True}, {"eos_token_id": [None]}, {"top_k": -3}])

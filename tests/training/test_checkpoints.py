@@ -223,3 +223,31 @@ def test_a_stream_names_the_file_that_has_changed(place, processor, tmp_path):
     flip(tmp_path / "data" / "b.json")
     with pytest.raises(KitError, match=r"a file of its data has changed since checkpoint-2 was written: .*b\.json;"):
         check_provenance(was, of(path, processor, place, stream=True), tmp_path / "checkpoint-2")
+
+
+@pytest.mark.parametrize("how", ["change", "remove"])
+@pytest.mark.parametrize("kind", ["json", "jsonl", "mappings", "pairs"])
+def test_a_picture_that_a_row_of_a_stream_names_is_looked_at(place, processor, rows, tmp_path, kind, how):
+    rows = [row for row in rows if isinstance(row.get("image"), str)]
+    picture = tmp_path / rows[-1]["image"]
+    if kind == "mappings":
+        rows = [{**row, "image": {"path": row["image"], "bytes": None}} for row in rows]
+    if kind == "pairs":
+        rows = [{"image": row["image"], "text": "a text"} for row in rows]
+    file = write_rows(rows, tmp_path, "jsonl" if kind == "jsonl" else "json")
+    pairs = {"pairs": {"modality": "image", "prompts": ["What?"], "turns": 2}} if kind == "pairs" else {}
+    was = of(file, processor, place, stream=True, **pairs)
+    assert was["rows_looked_at"] == 1024
+    picture.unlink() if how == "remove" else flip(picture, -20)
+    with pytest.raises(KitError, match=rf"a file of its data has changed since checkpoint-2 .*{picture.name};"):
+        check_provenance(was, of(file, processor, place, stream=True, **pairs), tmp_path / "checkpoint-2")
+
+
+def test_of_a_stream_the_first_rows_of_each_file_are_looked_at(place, processor, rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "CONTENTS", 2)
+    first, second = [row for row in rows if isinstance(row.get("image"), str)][:2]
+    unusable = {**second, "conversations": "a text"}
+    for name, held in (("a", [first, second]), ("b", [unusable, second])):
+        (tmp_path / f"{name}.json").write_text(json.dumps(held))
+    looked = of(tmp_path / "*.json", processor, place, stream=True)["files"]
+    assert set(looked) == {str(tmp_path / name) for name in ("a.json", "b.json", first["image"])}

@@ -18,6 +18,7 @@ ITEM = "\x00"
 CUT = "\x01"
 
 ROLES = ("system", "user", "assistant")
+_TEXT_TYPES = ("text", "input_text", "output_text")  # of a part of messages; OpenAI's Responses have the longer ones
 # The names that LLaVA rows and OpenAI-style messages use, to ours.
 _ROLE_NAMES = {"human": "user", "gpt": "assistant", **{role: role for role in ROLES}}
 
@@ -73,11 +74,11 @@ def from_messages(
 ) -> Conversation:
     """Messages with `role` and `content` -> a conversation.
 
-    `content` is a string or a list of parts: a string, ``{"type": "text", "text": ...}``, or
-    ``{"type": MODALITY, MODALITY: source}`` (``path``, ``url``, ``base64`` and ``source`` name it as well), with
-    ``text`` where the same is known in words; and OpenAI's ``{"type": "MODALITY_url", "MODALITY_url": {"url": ...}}``
-    and ``{"type": "input_MODALITY", "input_MODALITY": {"data": ...}}``. Text is text: a placeholder in it is not an
-    item.
+    `content` is a string or a list of parts: a string, ``{"type": "text", "text": ...}`` (``input_text`` and
+    ``output_text`` are the same), or ``{"type": MODALITY, MODALITY: source}`` (``path``, ``url``, ``base64`` and
+    ``source`` name it as well), with ``text`` where the same is known in words; and OpenAI's ``{"type": "MODALITY_url",
+    "MODALITY_url": {"url": ...}}`` and ``{"type": "input_MODALITY", "input_MODALITY": {"data": ...}}``. Text is text:
+    a placeholder in it is not an item.
 
     Raises:
         KitError: an unknown role or part; names the message.
@@ -96,14 +97,15 @@ def from_row(
 
     A row holds ``conversations`` (``from``, ``value``) or ``messages`` (``role``, ``content``) and, under a modality's
     name or its plural, a source or a list of them. They stand in the text in order: at its placeholders, and at the
-    parts of messages that name no source. In messages of a row without such a column a placeholder is text.
+    parts of messages that name no source. In messages of a row without such a column a placeholder is text. What
+    ``system`` holds is the first turn.
 
     Args:
         unread: other modalities; an item of one of them is not left out without a word.
 
     Raises:
         KitError: as many placeholders as sources are expected; names the row, the modality and both numbers. An item
-            that is not read.
+            that is not read. Two texts for the system.
     """
     row = present(row)
     name = f"{name} {shown(row['id'])}" if "id" in row else name
@@ -113,10 +115,28 @@ def from_row(
             raise KitError(f"{name}: has {column!r}, which the model does not read; it reads {reads}")
     turns = _Turns(_columns(row, modalities, name), modalities, name, _other_marks(row, modalities))
     if "messages" in row:
-        return turns.of_messages(row["messages"])
+        return turns.of_messages(_with_system(row, "messages", "role", "content", name))
     if "conversations" not in row:
         raise KitError(f"{name}: wants 'conversations' or 'messages', has {', '.join(map(shown, row)) or 'nothing'}")
-    return turns.of_conversations(row["conversations"])
+    return turns.of_conversations(_with_system(row, "conversations", "from", "value", name))
+
+
+def _with_system(row: Mapping[str, Any], column: str, role: str, content: str, name: str) -> Any:
+    """The turns that stand in a row's `column`, and in front of them what its column ``system`` says.
+
+    Raises:
+        KitError: it is no text, or a turn says something else for the system.
+    """
+    said, system = row[column], row.get("system")
+    if system is None or system == "":
+        return said
+    check_text(system, f"{name}: 'system'")
+    own = [turn for turn in _mappings(said, name, column) if turn.get(role) == "system"]
+    if not own:
+        return [{role: "system", content: system}, *said]
+    if own[0].get(content) != system:
+        raise KitError(f"{name}: its 'system' and its turn of the system say two things; give one of them")
+    return said
 
 
 def check_text(text: Any, where: str) -> str:
@@ -176,11 +196,11 @@ class _Turns:
         if not isinstance(part, Mapping):
             raise KitError(f"{where}: content is {shown(content)}; expected a text, or a list of texts and parts")
         kind = part.get("type", "text")
-        if kind == "text":
+        if kind in _TEXT_TYPES:
             beside = [key for key in self.types if not absent(part.get(key))]
             if beside:
                 raise KitError(
-                    f"{where}: a part of type 'text' has {beside[0]!r}, too; give the item a part of its own"
+                    f"{where}: a part of type {kind!r} has {beside[0]!r}, too; give the item a part of its own"
                 )
             return self._text(part.get("text"), where, self.columns)
         modality = self.types.get(kind) if isinstance(kind, str) else None
@@ -243,7 +263,7 @@ class _Turns:
 
 def _other_marks(row: Mapping[str, Any], modalities: Collection[str]) -> dict[str, str]:
     """``<NAME>`` -> the column of that name, or its plural, which holds items of no modality here."""
-    known = {*columns_of(modalities), "messages", "conversations", "id"}
+    known = {*columns_of(modalities), "messages", "conversations", "system", "id"}
     others = [column for column in row if column not in known and isinstance(row[column], (str, list))]
     return {f"<{column.removesuffix('s')}>": column for column in others}
 

@@ -10,6 +10,7 @@ from ..errors import KitError
 from ..files.opening import check_directory
 from ..files.reading import first_line
 from ..plugin.extras import imported
+from .shards import check_parquet
 
 
 def saved_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -44,6 +45,8 @@ def named_rows(name: str, subset: str | None, split: str, *, stream: bool) -> It
     datasets = _datasets(f"cannot read dataset {name!r}: it")
     try:
         check_directory(name)
+        for file in Path(name).rglob("*.parquet") if Path(name).is_dir() else ():
+            check_parquet(file)  # whose row groups it reads whole
         yield from _undecoded(datasets.load_dataset(name, subset, split=split, streaming=stream))
     except KitError:
         raise

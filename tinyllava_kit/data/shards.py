@@ -8,6 +8,7 @@ import os
 import re
 import tarfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from ..files.opening import check_file, open_file, parse_json, reason
 
 _RANGE = re.compile(r"\{(\d{1,18})\.\.(\d{1,18})\}|\{([^{}]*,[^{}]*)\}")
 MAX_FILES = 100_000  # that a pattern names
-MAX_SAMPLE = 512 << 20  # bytes of a tar file's sample, which is read whole
+MAX_SAMPLE = 512 << 20  # bytes of a tar file's sample, which is read whole, and of a Parquet file's rows at once
+MAX_GROUP = 1 << 30  # bytes of a Parquet file's row group, where they are packed in a hundredth of that or less
+_MOST_PACKED = 100
 _ROWS_AT_ONCE = 64  # of a Parquet file: they may hold pictures
 
 
@@ -67,8 +70,25 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a Parquet file, some at a time; a column of pictures holds ``{"bytes": ..., "path": ...}``.
 
     Raises:
-        KitError: not a Parquet file, or pyarrow is not installed.
+        KitError: not a Parquet file, one that unpacks to too much, or pyarrow is not installed.
     """
+    with _parquet_file(path) as file:
+        for batch in file.iter_batches(batch_size=_rows_at_once(path, file.metadata)):
+            yield from batch.to_pylist()
+
+
+def check_parquet(path: Path) -> None:
+    """For a library that opens a Parquet file by its name.
+
+    Raises:
+        KitError: as `parquet_rows`, by what its end says of it.
+    """
+    with _parquet_file(path) as file:
+        _rows_at_once(path, file.metadata)
+
+
+@contextmanager
+def _parquet_file(path: Path) -> Iterator[Any]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -77,10 +97,37 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     try:
         check_file(path)
         with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
-                yield from batch.to_pylist()
+            yield file
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise KitError(f"cannot read data {shown(path)}: {reason(error)}; expected a whole Parquet file") from error
+
+
+def _rows_at_once(path: Path, metadata: Any) -> int:
+    """How many rows of a Parquet file take no more memory than a sample may.
+
+    Raises:
+        KitError: one takes more, or a few bytes are to become very many.
+    """
+    largest = 1
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        columns = [group.column(number) for number in range(group.num_columns)]
+        size = sum(column.total_uncompressed_size for column in columns)
+        packed = sum(column.total_compressed_size for column in columns)
+        if size > MAX_GROUP and size > _MOST_PACKED * packed:
+            raise KitError(
+                f"{shown(path)}: {packed} bytes of it unpack to {size}, more than {MAX_GROUP >> 20} MiB and more than "
+                f"{_MOST_PACKED} times as many; write it anew with smaller row groups"
+            )
+        largest = max(largest, size // max(group.num_rows, 1), *map(_repeated, columns))
+    if largest > MAX_SAMPLE:
+        raise KitError(f"{shown(path)}: its rows are of {largest} bytes, a row may have {MAX_SAMPLE >> 20} MiB")
+    return max(1, min(_ROWS_AT_ONCE, MAX_SAMPLE // largest))
+
+
+def _repeated(column: Any) -> int:
+    """Bytes that each row may have of a column that is packed very well: one value, written once for all of them."""
+    size = column.total_uncompressed_size
+    return size if column.has_dictionary_page and size > _MOST_PACKED * column.total_compressed_size else 0
 
 
 def tar_rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from ..core.conversation import Conversation
 from ..core.plan import IGNORE_INDEX, TextSpan
 from ..errors import KitError
+from ..files.origins import digest_of, folder_of, row_of, said_of
 from ..files.writing import write_file
 from ..processing.processor import Encoded
 
@@ -37,7 +38,8 @@ class SkippedRow(Encoded):
 class SkippedRows:
     """The list of them: in memory and, where a file is given, a line of JSON each as they are found.
 
-    Processes that read data append to one file; `tidy` leaves each row once.
+    Processes that read data append to one file; `tidy` leaves each row once. The file may be given away with the model:
+    it holds no path of this machine, and a digest of the folder where rows of two files would be called alike.
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -52,7 +54,7 @@ class SkippedRows:
         if self.file is not None:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with self.file.open("a", encoding="utf-8") as file:
-                file.write(_line(name, reason))
+                file.write(_Line.of(name, reason).text())
 
     @contextmanager
     def catching(self, name: str) -> Iterator[None]:
@@ -70,20 +72,37 @@ class SkippedRows:
 
     def tidy(self) -> int:
         """Read what other processes found, leave each row once in the file; returns how many there are."""
+        found = dict.fromkeys(_Line.of(*each) for each in self.reasons.items())
         if self.file is not None and self.file.exists():
             for line in self.file.read_bytes().splitlines():
                 with suppress(ValidationError):  # a process that was killed left half a line
-                    found = _Line.model_validate_json(line)
-                    self.reasons.setdefault(found.row, found.reason)
-            write_file(self.file, "".join(_line(*each) for each in self.reasons.items()))
-        return len(self.reasons)
+                    found.setdefault(_Line.model_validate_json(line))
+            write_file(self.file, "".join(each.text() for each in found))
+        return len(found)
 
 
 class _Line(BaseModel):
+    """A row of the list. Two of the same row are equal, whatever their reasons."""
+
     row: str
     reason: str
+    folder: str = ""  # of the row's file, its digest
+
+    @classmethod
+    def of(cls, name: str, reason: str) -> _Line:
+        row, reason = (_text(each) for each in (row_of(name), said_of(name, reason)))
+        return cls(row=row, reason=reason, folder=digest_of(folder) if (folder := folder_of(name)) else "")
+
+    def __hash__(self) -> int:
+        return hash((self.row, self.folder))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Line) and (self.row, self.folder) == (other.row, other.folder)
+
+    def text(self) -> str:
+        return json.dumps(self.model_dump(exclude_defaults=True), ensure_ascii=False) + "\n"
 
 
-def _line(name: str, reason: str) -> str:
-    words = (each.encode("utf-8", "backslashreplace").decode() for each in (name, reason))  # a name may be no text
-    return json.dumps(dict(zip(("row", "reason"), words, strict=True)), ensure_ascii=False) + "\n"
+def _text(words: str) -> str:
+    """What can be written: a name may be no text."""
+    return words.encode("utf-8", "backslashreplace").decode()

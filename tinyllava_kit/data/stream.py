@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from torch.utils.data import IterableDataset, get_worker_info
@@ -79,6 +81,18 @@ class RowStream(IterableDataset):
         while True:
             (number,) = draw.choices(range(len(streams)), weights) if len(streams) > 1 else (0,)
             yield next(streams[number])
+
+    def first_conversations(self, count: int) -> Iterator[Conversation]:
+        """Of some `count` rows, the first of each file; none of what cannot be read or used, or comes from the hub."""
+        files = [shard for source in self.sources for shard in source.shards() if os.path.exists(shard.file)]
+        each = -(-count // max(len(files), 1))
+        for shard in files:
+            limit = shard.source.limit
+            with suppress(KitError):  # a file that is damaged
+                for row in itertools.islice(shard, each if limit is None else min(each, limit)):
+                    ((_, make),) = conversations_of([row], shard.source, self.processor)
+                    with suppress(KitError):
+                        yield make()
 
     def _endless(self, source: Source, number: int) -> Iterator[tuple[list[Row], Source, int]]:
         turns = 1 if source.pairs is None else source.pairs.turns

@@ -13,15 +13,22 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from ..errors import KitError, near
 from .reading import first_line
 
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# Some programs write whole numbers with a point: 20.0.
+Whole = Annotated[int, BeforeValidator(_whole)]
 # Sizes that a configuration may hold: what is more is nonsense, and would be counted to.
-Size = Annotated[int, Field(ge=0, le=2**31)]
-Count = Annotated[int, Field(ge=1, le=2**31)]
+Size = Annotated[Whole, Field(ge=0, le=2**31)]
+Count = Annotated[Whole, Field(ge=1, le=2**31)]
 # More layers than any network has; each would be built, one after another.
 MOST_LAYERS = 1000
 Layers = Annotated[int, Field(le=MOST_LAYERS)]

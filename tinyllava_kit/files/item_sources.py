@@ -16,6 +16,8 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _DATA = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 # No name of a file: that has a point before its ending, or is a hash in hexadecimal digits.
 _BASE64 = re.compile(r"(?![0-9a-f/]*$)[A-Za-z0-9+/\r\n]{80,}={0,2}\s*")
+# With - and _ in place of + and /, and often unpadded. A name so long has seldom letters of both cases and digits.
+_URL_SAFE = re.compile(r"(?=[^A-Z]*[A-Z])(?=[^a-z]*[a-z])(?=[^0-9]*[0-9])[A-Za-z0-9_\-\r\n]{80,}={0,2}\s*")
 
 
 class AddressContent(bytes):
@@ -78,7 +80,11 @@ def as_list(value: Any) -> list[Any]:
 
 
 def _is_base64(source: str) -> bool:
-    return len(source) >= 80 and _BASE64.fullmatch(source) is not None and len("".join(source.split())) % 4 == 0
+    if len(source) < 80:
+        return False
+    if _BASE64.fullmatch(source) and len("".join(source.split())) % 4 == 0:
+        return True
+    return _URL_SAFE.fullmatch(source) is not None and len("".join(source.split()).rstrip("=")) % 4 != 1
 
 
 def _from_url(source: str, where: str) -> bytes:
@@ -88,7 +94,10 @@ def _from_url(source: str, where: str) -> bytes:
 
 
 def _from_base64(text: str, where: str) -> bytes:
+    """Of the usual alphabet or that for addresses, padded or not."""
+    content = "".join(text.split())
+    content += "=" * (-len(content) % 4)
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
+        return base64.b64decode(content, "-_" if "-" in content or "_" in content else None, validate=True)
     except (binascii.Error, ValueError) as error:
         raise KitError(f"{where}: {shown(text[:40])}... is not base64: {error}") from error

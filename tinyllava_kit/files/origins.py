@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+_ROW = re.compile(r"(.*?)(\[\d+\](?: .*)?)", re.DOTALL)
+_QUOTED = re.compile(r"(['\"])(~?/[^'\"\n]*)\1")  # a place as messages show it
+_BARE = re.compile(r"(?<![\w.~:/<'\"])~?/(?:[^\s/'\":;,()<>]+/)+")  # the folders of one that is not quoted
 _CACHED = "models--"  # in front of a model's folder in the cache of the hub
 
 
@@ -45,7 +49,12 @@ def sealed(place: str) -> str:
         ('rows.json', 'rows.json (in a folder of digest bb11ae01)')
     """
     name = origin(place)
-    return name if name == place else f"{name} (in a folder of digest {hashlib.sha256(place.encode()).hexdigest()[:8]})"
+    return name if name == place else f"{name} (in a folder of digest {digest_of(place)})"
+
+
+def digest_of(place: str) -> str:
+    """By which places are told apart."""
+    return hashlib.sha256(place.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def word_of(word: str) -> str:
@@ -56,5 +65,29 @@ def word_of(word: str) -> str:
 
 def row_of(name: str) -> str:
     """What a row is called, ``/data/rows.json[3] 'id'`` as ``rows.json[3] 'id'``."""
-    file, bracket, rest = name.partition("[")
-    return f"{origin(file)}{bracket}{rest}"
+    file, number = _file_and_number(name)
+    return f"{origin(file)}{number}"
+
+
+def folder_of(name: str) -> str:
+    """Of a row's file; empty where it is not from the root."""
+    file, _ = _file_and_number(name)
+    return os.path.dirname(file) if os.path.isabs(file) else ""
+
+
+def said_of(name: str, text: str) -> str:
+    """What is said of a row: places in the folder of its file are relative to it, of others the last name stays.
+
+    Example:
+        >>> said_of("/data/rows.json[3]", "/data/rows.json[3]: '/data/images/1.png' is no picture, '/other/x/2.png'")
+        "rows.json[3]: 'images/1.png' is no picture, '2.png'"
+    """
+    if folder := folder_of(name):
+        text = text.replace(os.path.join(folder, ""), "")
+    text = _QUOTED.sub(lambda found: f"{found[1]}{origin(found[2])}{found[1]}", text)
+    return _BARE.sub("", text)
+
+
+def _file_and_number(name: str) -> tuple[str, str]:
+    found = _ROW.fullmatch(name)
+    return (found[1], found[2]) if found else (name, "")

@@ -21,6 +21,7 @@ from transformers.generation import (
     RepetitionPenaltyLogitsProcessor,
     SequenceBiasLogitsProcessor,
 )
+from transformers.utils import is_hqq_available, is_optimum_quanto_available
 
 from ..core.ids import NO_ID
 from ..core.plan import Plan
@@ -40,6 +41,8 @@ _COMPARING = (
     EncoderNoRepeatNGramLogitsProcessor,
     SequenceBiasLogitsProcessor,
 )
+# Backends of quantized caches -> their package, and whether it is installed.
+_QUANTIZING = {"quanto": ("optimum-quanto", is_optimum_quanto_available), "hqq": ("hqq", is_hqq_available)}
 
 
 def check_way(settings: Any, options: Mapping[str, Any], *, has_items: bool) -> None:
@@ -64,6 +67,29 @@ def check_way(settings: Any, options: Mapping[str, Any], *, has_items: bool) -> 
         raise KitError(
             f"{found[0]} cannot be used with items: it reads the prompt as ids, and an item has none; leave it out, or "
             "generate greedily, by sampling or with beams"
+        )
+
+
+def check_cache_kind(settings: Any, device: torch.device) -> None:
+    """
+    Args:
+        settings: as `check_way`. device: of the model.
+
+    Raises:
+        KitError: a cache of keys and values that needs an accelerator, or a package that is not installed.
+    """
+    kind = settings.cache_implementation
+    if kind is not None and "offloaded" in kind and device.type == "cpu":
+        raise KitError(
+            f"cache_implementation={kind!r} cannot be used on a CPU: it moves the cache from an accelerator to the "
+            "CPU's memory, where it is already; leave it out"
+        )
+    backend = (settings.cache_config or {}).get("backend", "quanto") if kind == "quantized" else None
+    package, there = _QUANTIZING.get(backend, ("", None))
+    if there is not None and not there():
+        raise KitError(
+            f"cache_implementation='quantized' needs {package}, which is not installed: pip install {package}, or "
+            "leave it out"
         )
 
 

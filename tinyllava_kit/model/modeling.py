@@ -48,7 +48,7 @@ from ..pretrained.sizes import bounded
 from .backbone import Backbone
 from .configuration import TinyLlavaConfig
 from .encoders import Encoders
-from .generation import PromptText, TextOnly, apart, check_cache, check_way, prompt_text
+from .generation import PromptText, TextOnly, apart, check_cache, check_cache_kind, check_way, prompt_text
 from .memory import give_back
 from .named_parts import NamedParts
 from .offloading import at_hand
@@ -743,7 +743,8 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         self._keep_order(kwargs, ids, force, forbid)
         self._write_sides(kwargs, forbid, sides)
         has_items = plan is not None and bool(plan.item_rows or plan.side_ids is not None or "inputs_embeds" in kwargs)
-        check_way(self._settings(kwargs), kwargs, has_items=has_items)
+        check_way(settings := self._settings(kwargs), kwargs, has_items=has_items)
+        check_cache_kind(settings, self.device)
         if has_items:
             if "inputs_embeds" not in signature(self.prepare_inputs_for_generation).parameters:
                 raise KitError("prompt and prefix tuning cannot be answered with where there are items; LoRA can")

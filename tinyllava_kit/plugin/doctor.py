@@ -114,7 +114,12 @@ def _plugins(catalog: Catalog, dead: dict[str, Outcome]) -> Iterator[Finding]:
     """What discovery says of each plugin, and those that it could not be allowed to import."""
     for plugin in catalog.plugins:
         if plugin.name in dead and plugin.status == "disabled":
-            yield _about(plugin, "broken", f"its import {dead[plugin.name].error}", f"set {DISABLE}={plugin.name}")
+            yield _about(
+                plugin,
+                "broken",
+                f"its import, or a hook of it, {dead[plugin.name].error}",
+                f"set {DISABLE}={plugin.name}",
+            )
         elif plugin.status != "ok":
             yield _about(plugin, plugin.status, plugin.detail, plugin.fix)
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from transformers import GenerationConfig
 
 from ..errors import KitError
-from ..files.content import Finite, Size, checked
+from ..files.content import Finite, Size, Whole, checked
 from ..files.reading import read_mapping, reading
 
 GENERATION_FILE = "generation_config.json"
@@ -24,7 +24,7 @@ _Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 _Length = Size
 
 _READ: dict[str, Any] = {
-    "bos_token_id": Size,
+    "bos_token_id": _Ids,
     "eos_token_id": _Ids,
     "pad_token_id": Size,
     "max_length": _Length,
@@ -41,9 +41,9 @@ _READ: dict[str, Any] = {
     "epsilon_cutoff": _Share,
     "eta_cutoff": _Share,
     "repetition_penalty": _Positive,
-    "no_repeat_ngram_size": Annotated[int, Field(ge=0, le=1000)],
+    "no_repeat_ngram_size": Annotated[Whole, Field(ge=0, le=1000)],
     "length_penalty": Finite,
-    "num_beams": Annotated[int, Field(ge=1, le=64)],
+    "num_beams": Annotated[Whole, Field(ge=1, le=64)],
     "early_stopping": bool | Literal["never"],
     "suppress_tokens": list[Size],
     "begin_suppress_tokens": list[Size],
@@ -53,6 +53,8 @@ _READ: dict[str, Any] = {
     "transformers_version": str,
 }
 _MAY_BE_MINUS_ONE = ("bos_token_id", "eos_token_id", "pad_token_id", "top_k")
+# Lists of ids in which -1 stands for none.
+_LISTS = ("bos_token_id", "eos_token_id", "suppress_tokens", "begin_suppress_tokens")
 # What has no effect on greedy answers, and on those without beams: published files have it all the same.
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")
 _BEAMS = ("early_stopping", "length_penalty")
@@ -77,6 +79,7 @@ def taken(content: dict[str, Any], where: str) -> GenerationConfig:
     Raises:
         KitError: a setting of another type, or settings that contradict each other.
     """
+    content = {key: _without_none(value) if key in _LISTS else value for key, value in content.items()}
     given = {key: kind for key, kind in _READ.items() if not _is_unset(key, content.get(key))}
     known = {key: checked(kind, content[key], f"{where}: {key}") for key, kind in given.items()}
     samples = known.get("do_sample") is True and known.get("temperature") != 0
@@ -84,6 +87,10 @@ def taken(content: dict[str, Any], where: str) -> GenerationConfig:
     ignored += () if known.get("num_beams", 1) > 1 else _BEAMS
     with reading(where):
         return GenerationConfig.from_dict({key: value for key, value in known.items() if key not in ignored})
+
+
+def _without_none(value: Any) -> Any:
+    return [each for each in value if each != -1] if isinstance(value, list) else value
 
 
 def _is_unset(key: str, value: Any) -> bool:

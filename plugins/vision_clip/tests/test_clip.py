@@ -266,6 +266,33 @@ def test_a_preprocessor_of_another_size_is_refused(whole, tmp_path) -> None:
         ClipTower.read_preprocessor(str(directory), ClipTower.read_config(str(directory)))
 
 
+@pytest.mark.parametrize(
+    "change", [{"image_mean": 0.5, "image_std": 0.25}, {"image_mean": 0}, {"size": SIDE, "crop_size": SIDE}]
+)
+def test_a_number_for_all_colours_or_sides_means_what_it_means_to_transformers(whole, tmp_path, change) -> None:
+    directory = _vision_only(whole, tmp_path)
+    settings = json.loads((whole / "preprocessor_config.json").read_text())
+    (directory / "preprocessor_config.json").write_text(json.dumps({**settings, **change}))
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (41, 53, 3), np.uint8))
+    expected = CLIPImageProcessorPil.from_pretrained(directory)(image, return_tensors="pt")["pixel_values"][0]
+    preprocessor = ClipTower.read_preprocessor(str(directory), ClipTower.read_config(str(directory)))
+    assert torch.equal(preprocessor.pixels(image), expected)
+    again = type(preprocessor).from_settings(json.loads(json.dumps(preprocessor.settings())))
+    assert torch.equal(again.pixels(image), expected)
+    assert len(again.mean) == 3
+
+
+@pytest.mark.parametrize(
+    "change", [{"image_mean": [0.5]}, {"image_mean": "0.5"}, {"image_std": 0}, {"image_mean": True}]
+)
+def test_colours_that_are_no_colours_are_refused(whole, tmp_path, change) -> None:
+    directory = _vision_only(whole, tmp_path)
+    settings = json.loads((whole / "preprocessor_config.json").read_text())
+    (directory / "preprocessor_config.json").write_text(json.dumps({**settings, **change}))
+    with pytest.raises(KitError, match=rf"\.{next(iter(change))}"):
+        ClipTower.read_preprocessor(str(directory), ClipTower.read_config(str(directory)))
+
+
 def test_weights_that_lack_a_layer_are_refused(whole, pictures, tmp_path) -> None:
     """transformers would fill it with random numbers."""
     directory = _vision_only(whole, tmp_path)

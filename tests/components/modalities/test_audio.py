@@ -407,8 +407,8 @@ def wav(*, riff=None, data=None, before=b"", behind=b"", rate=RATE):
     return b"RIFF" + struct.pack("<I", len(body) if riff is None else riff) + body
 
 
-def chunk(size, content, *, pad=True):
-    return b"JUNK" + struct.pack("<I", size) + content + b"\0" * (size % 2 if pad else 0)
+def chunk(size, content, *, pad=True, name=b"JUNK"):
+    return name + struct.pack("<I", size) + content + b"\0" * (size % 2 if pad else 0)
 
 
 WHOLE = len(wav()) - 8
@@ -488,6 +488,70 @@ def test_header_and_decoding_agree_on_what_a_cut_file_gives(kind, without_length
             assert found == "refused"
         elif found != "refused":
             assert found < whole
+
+
+def id3(size, *, foot=False):
+    """A tag of so many bytes in front of a sound."""
+    length = bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
+    return b"ID3\x04\x00" + bytes([0x10 if foot else 0]) + length + b"\xa5" * size + (b"3DI" + bytes(7)) * foot
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: "-".join(kind.values()))
+@pytest.mark.parametrize("tag", [id3(100), id3(301), id3(20, foot=True), id3(9) + id3(1001)], ids=len)
+def test_a_tag_in_front_of_a_sound_takes_nothing_from_its_end(kind, tag):
+    raw = encoded(TONE, **kind)
+    np.testing.assert_array_equal(read(tag + raw).samples, read(raw).samples)
+    assert len(AudioModality().outline(tag + raw).samples) == len(read(raw).samples)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: "-".join(kind.values()))
+def test_a_tag_behind_a_sound_is_no_sound(kind):
+    raw = encoded(TONE, **kind)
+    np.testing.assert_array_equal(read(raw + id3(100)).samples, read(raw).samples)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"format": "WAV", "subtype": "G721_32"},
+        {"format": "WAV", "subtype": "NMS_ADPCM_32"},
+        {"format": "WAV", "subtype": "MS_ADPCM"},
+        {"format": "WAV", "subtype": "GSM610"},
+        {"format": "WAV", "subtype": "ULAW"},
+        {"format": "AIFF", "subtype": "GSM610"},
+        {"format": "AU", "subtype": "G723_24"},
+    ],
+    ids=lambda kind: "-".join(kind.values()),
+)
+def test_encodings_that_cannot_seek_are_read_and_counted(kind):
+    raw = encoded(TONE, **kind)
+    expected, _ = soundfile.read(io.BytesIO(raw), dtype="float32")
+    np.testing.assert_array_equal(read(raw).samples, expected)
+    assert len(AudioModality().outline(raw).samples) == len(expected)
+
+
+def of_format(tag, *, extensible=False):
+    form = struct.pack("<HHIIHH", 0xFFFE if extensible else tag, 1, RATE, 2 * RATE, 2, 16)
+    form += struct.pack("<HHI", 22, 16, 4) + struct.pack("<H", tag) + bytes(14) if extensible else b""
+    return wav()[:12] + chunk(len(form), form, name=b"fmt ") + chunk(400, bytes(400), name=b"data")
+
+
+@pytest.mark.parametrize(
+    ("raw", "named"),
+    [
+        (encoded(TONE, format="AIFF", subtype="DWVW_16"), r"its samples are 16 bit DWVW, not decoded"),
+        (of_format(0x20), r"its samples are Yamaha ADPCM \(wav format 0x0020\), not decoded"),
+        (of_format(0x161, extensible=True), r"its samples are WMA \(wav format 0x0161\), not decoded"),
+        (of_format(0x777), r"its samples are of another encoding \(wav format 0x0777\), not decoded"),
+        (encoded(TONE, format="AIFF", subtype="ULAW").replace(b"ulaw", b"QDM2"), "unimplemented format"),
+        (encoded(TONE, format="CAF").replace(b"lpcm", b"aac "), "unsupported encoding"),
+    ],
+    ids=["dwvw", "yamaha", "extensible", "unknown", "aifc", "caf"],
+)
+def test_an_encoding_that_is_not_decoded_is_named_with_what_to_do(raw, named):
+    for call in (read, AudioModality().outline):
+        with pytest.raises(KitError, match=rf"{named}.*; convert it to PCM of 16 bits \(ffmpeg"):
+            call(raw)
 
 
 def test_a_header_that_was_never_finished_is_named_where_the_end_is_not_known():

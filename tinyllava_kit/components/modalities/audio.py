@@ -20,7 +20,7 @@ from tinyllava_kit.files.opening import open_file, reason
 from tinyllava_kit.files.reading import first_line
 from tinyllava_kit.plugin.extras import imported
 
-from .chunks import whole
+from .chunks import CONVERT, whole
 
 MAX_CHANNELS = 8
 MIN_MARKER_SECONDS = 1.0
@@ -35,6 +35,7 @@ _SOURCES = (
     "a path, bytes, base64 or a data: URL, a file object, (array, rate), {'array': ..., 'sampling_rate': ...} or "
     "{'bytes': ...}"
 )
+_UNDECODED = "DWVW"  # what libsndfile opens, and then cannot read
 _WRITTEN = (".wav", ".flac", ".ogg")  # endings of files that are written
 _BLOCK = 1 << 18  # frames decoded at a time: a header that lies about the length costs no memory
 
@@ -202,10 +203,23 @@ def _outline(file: BinaryIO, name: str) -> Waveform:
     with _sound(file, name) as sound:
         if not sound.frames:
             raise KitError(f"{shown(name)} is empty; expected at least one sample")
-        sound.seek(sound.frames - 1)
-        if not len(sound.read(1)):  # an mp3 file that was cut, where its length is written
+        if not _reaches_end(sound):  # an mp3 file that was cut, where its length is written
             raise KitError(f"{shown(name)} is truncated: it promises {sound.frames} samples and holds fewer")
         return _zeros(sound.frames, sound.samplerate, name)
+
+
+def _reaches_end(sound: Any) -> bool:
+    """Whether the last sample is there. Some encodings (GSM, G.721) give it to who reads all before it alone."""
+    if sound.seekable():
+        sound.seek(sound.frames - 1)
+        return len(sound.read(1)) == 1
+    return sum(map(len, _blocks(sound))) >= sound.frames
+
+
+def _blocks(sound: Any) -> Iterator[np.ndarray]:
+    """All that can be decoded, (n, channels) float32 each."""
+    while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)):
+        yield block
 
 
 @contextmanager
@@ -217,6 +231,8 @@ def _sound(file: BinaryIO, name: str) -> Iterator[Any]:
         if sound.frames >= _NO_LENGTH:
             raise KitError(f"{shown(name)} was streamed: its header has no length; save it again as a file")
         _check_length(sound.frames, sound.samplerate, name)
+        if sound.subtype.startswith(_UNDECODED):
+            raise KitError(f"{shown(name)}: its samples are {sound.subtype_info}, not decoded; {CONVERT}")
         yield sound
 
 
@@ -266,10 +282,10 @@ def _decoding(name: str) -> Iterator[Any]:
     try:
         yield soundfile
     except soundfile.SoundFileError as error:
-        reason = getattr(error, "error_string", None) or first_line(error)
-        raise KitError(
-            f"cannot decode {shown(name)}: {reason.strip()}; expected a whole wav, flac, ogg, opus, mp3 or aiff file"
-        ) from error
+        reason = (getattr(error, "error_string", None) or first_line(error)).strip()
+        other = any(word in reason for word in ("unimplemented format", "unsupported encoding"))
+        advice = CONVERT if other else "expected a whole wav, flac, ogg, opus, mp3 or aiff file"
+        raise KitError(f"cannot decode {shown(name)}: {reason}; {advice}") from error
 
 
 def _soundfile(name: str) -> Any:
@@ -281,7 +297,7 @@ def _read_file(file: BinaryIO, name: str) -> Waveform:
     mix = _Mix(name)
     with _sound(file, name) as sound:
         rate_hz, promised = sound.samplerate, sound.frames
-        while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)):
+        for block in _blocks(sound):
             mix.add(block)
             _check_length(mix.num_frames, rate_hz, name)
     if mix.num_frames < promised:

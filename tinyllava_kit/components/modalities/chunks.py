@@ -1,7 +1,8 @@
 """The chunks of a sound file: where its samples begin and end, whatever the sizes in its header say.
 
 libsndfile takes a header at its word: it returns what is there of a file that was cut, nothing of one whose recorder
-died before it wrote the sizes, and loses its way behind a chunk that was not padded.
+died before it wrote the sizes, and loses its way behind a chunk that was not padded. It counts an ID3 tag in front as
+a part of the file, so that as much is missing at the end, and takes what stands behind Wave64's samples for samples.
 """
 
 from __future__ import annotations
@@ -19,6 +20,25 @@ _UNKNOWN = 0x7FFF_0000  # sizes from here on are what programs write into a pipe
 _MAX_CHUNKS = 1000  # in front of the samples
 _FORMS = (b"WAVE", b"AIFF", b"AIFC")  # other kinds of files have chunks, too
 _W64 = bytes.fromhex("2e91cf11a5d628db04c10000")  # what follows "riff" in the name of a Wave64 file
+# Encodings of wav files that libsndfile decodes, and the names of some that it does not.
+_DECODED = {0x01, 0x02, 0x03, 0x06, 0x07, 0x11, 0x31, 0x38, 0x40, 0x55}
+_ENCODINGS = {
+    0x10: "OKI ADPCM",
+    0x20: "Yamaha ADPCM",
+    0x22: "TrueSpeech",
+    0x42: "G.723.1",
+    0x45: "G.726 ADPCM",
+    0x50: "MPEG layer 1 or 2",
+    0x64: "G.726 ADPCM",
+    0x65: "G.722 ADPCM",
+    0xFF: "AAC",
+    0x161: "WMA",
+    0x162: "WMA",
+    0x1610: "AAC",
+    0x2000: "AC-3",
+}
+_EXTENSIBLE = 0xFFFE
+CONVERT = "convert it to PCM of 16 bits (ffmpeg -i FILE -c:a pcm_s16le NEW.wav)"
 
 
 @dataclass(frozen=True)
@@ -52,24 +72,41 @@ class _Chunk:
 
 
 def whole(file: BinaryIO, name: str) -> BinaryIO:
-    """A sound file as its decoder is to see it: of a wav file the format and the samples, with sizes that are right.
+    """A sound file as its decoder is to see it: without a tag in front; of a wav file the format and the samples, with
+    sizes that are right.
 
     Raises:
         KitError: the samples end before the header says so, or their size was never written in a format where nothing
-            but the header says where they end; a file that is open as text or cannot seek. Names the file.
+            but the header says where they end; they are of an encoding that is not decoded; a file that is open as text
+            or cannot seek. Names the file.
     """
     try:
         start = file.tell()
-        head = file.read(16)
-        if not isinstance(head, bytes):
+        if not isinstance(file.read(1), bytes):
             raise KitError(f"{shown(name)} is open as text; open it in binary mode")
         end = file.seek(0, os.SEEK_END)
+        first = _behind_tags(file, start)
+        file.seek(first)
+        head = file.read(16)
         layout = _LAYOUTS.get(head[:4]) if head[4:] == _W64 or head[8:12] in _FORMS else None
-        made = None if layout is None else _whole(file, name, layout, head[:4], start, end)
+        made = None if layout is None else _whole(file, name, layout, head[:4], first, end)
+        if made is None and first > start:
+            made = _part(b"", file, first, end - first)
         file.seek(start)
     except OSError as error:
         raise KitError(f"cannot read {shown(name)}: {reason(error)}; give a file that can seek") from error
     return file if made is None else made
+
+
+def _behind_tags(file: BinaryIO, at: int) -> int:
+    """Where a file begins at whose `at` ID3 tags may stand."""
+    while True:
+        file.seek(at)
+        head = file.read(10)
+        if len(head) < 10 or head[:3] != b"ID3" or max(head[6:]) > 0x7F:
+            return at
+        size = sum(each << shift for each, shift in zip(head[6:], (21, 14, 7, 0), strict=True))  # of 7 bits each
+        at += 10 + size + (10 if head[5] & 0x10 else 0)  # a flag tells of a foot, as long as the head
 
 
 def _whole(file: BinaryIO, name: str, layout: _Layout, kind: bytes, start: int, end: int) -> BinaryIO | None:
@@ -87,8 +124,29 @@ def _whole(file: BinaryIO, name: str, layout: _Layout, kind: bytes, start: int, 
         elif chunk.name[:4] == layout.samples:
             size = long_size if chunk.size == 0xFFFF_FFFF and long_size else chunk.size
             size = _size(file, name, layout, kind, _Chunk(chunk.name, chunk.at, size), end)
-            return _rewritten(file, layout, kind, before, chunk.at, size) if kind in (b"RIFF", b"RIFX") else None
+            if kind == b"riff":
+                return _part(b"", file, start, chunk.at + size - start)
+            if kind not in (b"RIFF", b"RIFX"):
+                return None
+            _check_encoding(name, dict(before).get(b"fmt ", b""), layout)
+            return _rewritten(file, layout, kind, before, chunk.at, size)
     raise KitError(f"{shown(name)} is truncated: it ends before its samples begin; fetch it again")
+
+
+def _check_encoding(name: str, form: bytes, layout: _Layout) -> None:
+    """
+    Args:
+        form: the content of a wav file's chunk that says what its samples are.
+
+    Raises:
+        KitError: libsndfile has no decoder for them.
+    """
+    encoding = int.from_bytes(form[:2], layout.order)
+    if encoding == _EXTENSIBLE:
+        encoding = int.from_bytes(form[24:26], layout.order)
+    if form and encoding not in _DECODED:
+        called = f"{_ENCODINGS.get(encoding, 'of another encoding')} (wav format 0x{encoding:04x})"
+        raise KitError(f"{shown(name)}: its samples are {called}, not decoded; {CONVERT}")
 
 
 def _size(file: BinaryIO, name: str, layout: _Layout, kind: bytes, chunk: _Chunk, end: int) -> int:
@@ -122,7 +180,7 @@ def _chunks(file: BinaryIO, layout: _Layout, start: int, end: int) -> Iterator[_
         size = int.from_bytes(head[layout.name :], layout.order) - layout.counted
         yield _Chunk(head[: layout.name], at + length, size)
         at += length + max(size, 0)
-        at += 0 if _begins_chunk(file, at) and layout.align == 2 else -at % layout.align
+        at += 0 if _begins_chunk(file, at) and layout.align == 2 else (start - at) % layout.align
 
 
 def _begins_chunk(file: BinaryIO, at: int) -> bool:
@@ -155,6 +213,10 @@ def _rewritten(
     size = min(size, 0xFFFF_FFFF - len(body) - 20)
     body += b"data" + size.to_bytes(4, layout.order)
     head = kind + (4 + len(body) + size).to_bytes(4, layout.order) + b"WAVE" + body
+    return _part(head, file, at, size)
+
+
+def _part(head: bytes, file: BinaryIO, at: int, size: int) -> BinaryIO:
     return io.BufferedReader(_Behind(head, file, at, size))
 
 

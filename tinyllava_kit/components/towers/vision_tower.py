@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import Tensor
 from transformers import AutoConfig, BaseImageProcessor, PreTrainedConfig, PreTrainedModel
 from typing_extensions import NotRequired, TypedDict
@@ -23,7 +23,7 @@ from typing_extensions import NotRequired, TypedDict
 from tinyllava_kit.components.modalities.image import ImagePreprocessor
 from tinyllava_kit.core.interfaces import Features, Grid, Tower
 from tinyllava_kit.errors import KitError, near
-from tinyllava_kit.files.content import MOST_LAYERS, Divisor, Finite, Size, checked
+from tinyllava_kit.files.content import MOST_LAYERS, Divisor, Finite, Size, Whole, checked
 from tinyllava_kit.files.reading import reading
 from tinyllava_kit.pretrained.checkpoint import check_model_type, load_state, read_pretrained, without_reports
 from tinyllava_kit.pretrained.saved_config import network
@@ -31,8 +31,17 @@ from tinyllava_kit.pretrained.saved_config import network
 _WHERE = "tower's config"
 _NOT_ARCHITECTURE = ("transformers_version", "dtype", "architectures")
 
-_Side = Annotated[int, Field(ge=1, le=2**14)]
-_Colour = tuple[Finite, Finite, Finite]
+_Side = Annotated[Whole, Field(ge=1, le=2**14)]
+
+
+def _of_all(value: Any) -> Any:
+    """A number for all colours as one for each."""
+    if isinstance(value, (int, float)):
+        return (value,) * 3
+    return tuple(value) if isinstance(value, list) else value
+
+
+_Colour = Annotated[tuple[Finite, Finite, Finite], BeforeValidator(_of_all)]
 
 
 class Picture(TypedDict, total=False):
@@ -49,7 +58,7 @@ class Picture(TypedDict, total=False):
     rescale_factor: Finite | None
     do_normalize: bool | None
     image_mean: _Colour | None
-    image_std: tuple[Divisor, Divisor, Divisor] | None
+    image_std: Annotated[tuple[Divisor, Divisor, Divisor], BeforeValidator(_of_all)] | None
     do_pad: bool | None
 
 

@@ -12,6 +12,7 @@ from ...checkpoints.card import read_history, write_card, write_history
 from ...core.conversation import ITEM, Conversation
 from ...errors import KitError
 from ...files.atomic import whole_directory
+from ...files.origins import said_of
 from ...files.writing import write_file, write_json
 from ...inference.answering import answer
 from ...model.modeling import TinyLlavaForConditionalGeneration
@@ -69,5 +70,5 @@ def _said(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcesso
     try:
         (said,) = answer(model.eval(), processor, [asked], max_new_tokens=SHOWN_TOKENS)
     except KitError as error:
-        return f"({error})"
+        return f"({said_of(conversation.name, str(error))})"
     return said

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ...features.digests import source_digest
 from ...files.writing import file_digest
 from ...model.storage.fingerprint import fingerprint
 
-CONTENTS = 1024  # of a stage's different files of items, how many are read for their digest
+CONTENTS = 1024  # of a stage's different files of items, how many are read for their digest; of a stream, its rows
 
 _KINDS = {
     "model": "the model that the stage begins with",
@@ -31,11 +31,12 @@ def provenance_of(source: Path, dataset: ConversationDataset | RowStream) -> dic
 
     Samples that are held in memory: their texts, items that lie in their rows, the name and size of each file that is
     an item, and the content of some 1000 of these, evenly spread. So it does not matter which file format they came
-    from, and a large folder of pictures is not read once more. Rows that are streamed: their files; of a large one
-    its size and pieces.
+    from, and a large folder of pictures is not read once more. Rows that are streamed: their files, of a large one
+    its size and pieces, and the files of items that some 1000 of the rows name (`rows_looked_at`), the first of each
+    file: what the others name is not known before they are read.
     """
     if isinstance(dataset, RowStream):
-        return {"model": fingerprint(source), "files": dict(_files(dataset))}
+        return {"model": fingerprint(source), "files": dict(_files(dataset)), "rows_looked_at": CONTENTS}
     return {"model": fingerprint(source), **_samples(dataset.conversations)}
 
 
@@ -77,7 +78,7 @@ def _samples(conversations: Sequence[Conversation]) -> dict[str, Any]:
 
 def _item_files(conversations: Sequence[Conversation]) -> Iterator[tuple[str, int, str]]:
     """Each file once: its name, its size and, of some, its digest."""
-    names = {item.source: None for each in conversations for item in each.items if isinstance(item.source, str)}
+    names = _names(conversations)
     step = -(-len(names) // CONTENTS)
     for number, name in enumerate(names):
         file = Path(name)
@@ -85,11 +86,21 @@ def _item_files(conversations: Sequence[Conversation]) -> Iterator[tuple[str, in
             yield name, file.stat().st_size, file_digest(file, whole=False) if number % step == 0 else ""
 
 
+def _names(conversations: Iterable[Conversation]) -> list[str]:
+    """Of the files that are items, each once."""
+    items = (item.source for conversation in conversations for item in conversation.items)
+    named = (item.get("path") if isinstance(item, Mapping) and item.get("bytes") is None else item for item in items)
+    return list(dict.fromkeys(name for name in named if isinstance(name, str)))
+
+
 def _files(stream: RowStream) -> Iterator[tuple[str, str]]:
-    """The files of a stream's rows, and what lies in a folder that is one of them."""
+    """The files of a stream's rows, what lies in a folder that is one of them, and files of items."""
     for source in stream.sources:
         for shard in source.shards():
             path = Path(shard.file)
             for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
                 if file.is_file():
                     yield str(file), file_digest(file, whole=False)
+    for name in _names(stream.first_conversations(CONTENTS)):
+        if Path(name).is_file():
+            yield name, file_digest(Path(name), whole=False)
