@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING
 
 from tinyllava_kit.plugin.extras import need
@@ -35,7 +35,7 @@ def read_recipe(path: str, stage: str | None) -> Recipe:
 
 
 def _need_of(source: Source, where: str) -> None:
-    if source.dataset is not None or (source.path is not None and Path(source.path).is_dir()):
+    if source.dataset is not None or (source.path is not None and os.path.isdir(source.path)):
         need("datasets", where)
     elif str(source.path).endswith(".parquet"):
         need("pyarrow", where)

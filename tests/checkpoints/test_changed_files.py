@@ -14,7 +14,7 @@ import pytest
 
 from tests import toys
 from tests.fuzz import damaged, documents, failures
-from tinyllava_kit import TinyLlavaForConditionalGeneration
+from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration
 from tinyllava_kit.assembly.building import assemble
 from tinyllava_kit.checkpoints.checking import check
 from tinyllava_kit.checkpoints.loading import load_pretrained, load_processor
@@ -82,6 +82,17 @@ def encode(toy: Path) -> Callable[[str], Any]:
     return use
 
 
+def see(toy: Path) -> Callable[[str], Any]:
+    """With a tower."""
+
+    def use(place: str) -> None:
+        settings = {"llm": f"llama:{toy / 'llm'}", "towers": [f"image=clip:{place}"], "connectors": ["image=linear"]}
+        _, processor = assemble(toys.Assembly.from_flags(**settings))
+        processor([{"role": "user", "content": [{"type": "image", "image": str(toy / "0.png")}]}])
+
+    return use
+
+
 @pytest.mark.parametrize("name", ["processor_config.json", "tokenizer_config.json", "tokenizer.json"])
 def test_changed_files_of_a_processor(toy: Path, name: str) -> None:
     assert not failures_of(tries(toy / "model", name, encode(toy)))
@@ -115,12 +126,7 @@ def test_changed_index_of_weights(toy: Path) -> None:
 
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
 def test_changed_files_of_a_tower(toy: Path, name: str) -> None:
-    def use(place: str) -> None:
-        settings = {"llm": f"llama:{toy / 'llm'}", "towers": [f"image=clip:{place}"], "connectors": ["image=linear"]}
-        _, processor = assemble(toys.Assembly.from_flags(**settings))
-        processor([{"role": "user", "content": [{"type": "image", "image": str(toy / "0.png")}]}])
-
-    assert not failures_of(tries(toy / "clip", name, use))
+    assert not failures_of(tries(toy / "clip", name, see(toy)))
 
 
 @pytest.mark.parametrize("name", ["config.json", "generation_config.json", "tokenizer_config.json"])
@@ -142,6 +148,34 @@ def test_changed_files_of_a_saved_model_that_gives_parts(toy: Path, name: str) -
         assemble(toys.Assembly.from_flags(**settings))
 
     assert not failures_of(tries(toy / "model", name, use))
+
+
+@pytest.mark.parametrize(
+    "of_calls",
+    [{"return_dict": False}, {"output_hidden_states": [None]}, {"output_hidden_states": "x"}, {"output_attentions": 1}],
+)
+def test_how_a_network_is_called_is_not_taken_from_a_file(toy: Path, of_calls: dict[str, Any]) -> None:
+    content = json.loads((toy / "model" / "config.json").read_text())
+    content["text_config"] |= of_calls
+    content["towers"]["image"]["config"]["vision_config"] |= of_calls
+    with with_file(toy / "model", "config.json", json.dumps(content).encode()) as place:
+        ask(toy)(place)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("image_std", [0.3, 0.3, 1e308]),
+        ("image_std", [1e-300] * 3),
+        ("image_mean", [-1e39, 0, 0]),
+        ("rescale_factor", 1e99),
+    ],
+)
+def test_numbers_that_no_picture_is_computed_with_are_named(toy: Path, key: str, value: Any) -> None:
+    content = {**json.loads((toy / "clip" / "preprocessor_config.json").read_text()), key: value}
+    said = pytest.raises(KitError, match=rf"{key}\S* expected (greater|less) than or equal to -?[01]")
+    with with_file(toy / "clip", "preprocessor_config.json", json.dumps(content).encode()) as place, said:
+        see(toy)(place)
 
 
 def failures_of(lines: list[str]) -> str:

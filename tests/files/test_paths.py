@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import huggingface_hub
 import pytest
 
+from tinyllava_kit.assembly.assembly import Assembly
+from tinyllava_kit.assembly.blueprint import read_blueprint
+from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.files.paths import could_be_on_a_hub, meant, refuse_mistyped
-from tinyllava_kit.pretrained.checkpoint import looks_local, read_pretrained
+from tinyllava_kit.pretrained.checkpoint import INDEX, looks_local, read_index, read_pretrained
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +97,17 @@ def test_what_is_nearly_here_is_refused_and_what_a_hub_may_know_is_not(monkeypat
     refuse_mistyped("my-runs/conector", "model")  # downloaded, so it is meant
 
 
-@pytest.mark.parametrize("name", ["my-runs/conector", "nowhere/at/all", "two words", "~/nowhere"])
+NO_FILE_HAS = [
+    "x" * 5000,
+    "my-runs/" + "x" * 300,
+    "a/" * 3000 + "b",
+    "~nobody-of-this-name/x",
+    "a\0b",
+    "my-runs/\ud800",
+]
+
+
+@pytest.mark.parametrize("name", ["my-runs/conector", "nowhere/at/all", "two words", "~/nowhere", *NO_FILE_HAS])
 def test_no_loader_is_called_for_a_name_that_is_mistyped(name: str) -> None:
     class Loader:
         @staticmethod
@@ -102,3 +116,19 @@ def test_no_loader_is_called_for_a_name_that_is_mistyped(name: str) -> None:
 
     with pytest.raises(KitError, match="no checkpoint directory"):
         read_pretrained(Loader, name)
+
+
+@pytest.mark.parametrize("name", NO_FILE_HAS)
+def test_a_name_that_no_file_can_have_is_refused_as_any_that_is_not_here(name: str) -> None:
+    with pytest.raises(KitError, match="no model directory '") as refused:
+        load_pretrained(name)
+    assert len(str(refused.value)) < 400
+    with pytest.raises(KitError, match="no checkpoint directory '"):
+        read_blueprint(Assembly.from_mapping({"llm": {"name": "llama", "checkpoint": name}}, "here"))
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "no.safetensors", "a\0b"])
+def test_an_index_that_names_what_no_file_is_called_is_refused(place: Path, name: str) -> None:
+    (place / INDEX).write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(KitError, match=r"names '.*, which is not there; copy the whole checkpoint"):
+        read_index(place / INDEX)

@@ -13,12 +13,14 @@ from ..core.decoders import Decoder, TokenDecoder, check_kind
 from ..core.ids import allot, sizes_of
 from ..core.interfaces import LanguageModel, Preprocessor, Tower
 from ..errors import KitError
+from ..files.reading import reading
 from ..model.configuration import Component, TinyLlavaConfig, as_json
 from ..model.modeling import build_connector, build_decoder
 from ..model.vocabulary.grammar import grammar_of
 from ..plugin.catalog import Catalog
 from ..plugin.discovery import discover
 from ..plugin.specs import load
+from ..pretrained.sizes import bounded
 from .assembly import Assembly, Resolved, ResolvedPart
 from .licence import licence_of
 from .saved_model import Donor, is_donor
@@ -48,7 +50,8 @@ def read_blueprint(assembly: Assembly, catalog: Catalog | None = None) -> Bluepr
         tower_class: type[Tower] = load(part.offer.spec)
         tower_config, preprocessors[modality] = _read_tower(part, modality, tower_class)
         towers[modality] = _component(part, config=tower_config, licence=licence_of(part, "tower", modality))
-        with torch.device("meta"):
+        where = f"towers.{modality}: no {part.part.name!r} can be made of {part.checkpoint!r}"
+        with torch.device("meta"), reading(where), bounded(where):
             tower = tower_class(tower_config)
         joint = {"in_dim": tower.embed_dim, "out_dim": text_config.hidden_size}
         if tower.grid is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from .assembly import ResolvedPart
 from .saved_model import Donor, is_donor
 
@@ -19,8 +21,8 @@ def read_licence(checkpoint: str) -> str:
     from pathlib import Path
 
     path = Path(checkpoint)
-    card = (path.parent if path.is_file() else path) / "README.md"
-    if not card.is_file():
+    card = (path.parent if os.path.isfile(path) else path) / "README.md"
+    if not os.path.isfile(card):
         return ""
     head = card.read_text(encoding="utf-8", errors="replace").split("---")
     lines = head[1].splitlines() if len(head) > 2 else []

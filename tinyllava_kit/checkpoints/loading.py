@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..files.paths import refuse_mistyped
+from ..files.paths import is_there, refuse_mistyped
 from ..model.configuration import TinyLlavaConfig
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..model.storage.external import is_ours
@@ -83,9 +83,9 @@ def _config(path: str | os.PathLike[str], foreign: Foreign | None) -> TinyLlavaC
 
 def _open_if_foreign(path: str | os.PathLike[str], names_from: str | None, template: str | None) -> Foreign | None:
     directory = Path(path)
-    if not directory.exists():
+    if not is_there(directory):
         refuse_mistyped(str(path), "model directory", with_org=True)
-    if not directory.is_dir() or is_ours(read_config(directory)):
+    if not os.path.isdir(directory) or is_ours(read_config(directory)):
         return None
     return open_foreign(directory, names_from=names_from, template=template)
 

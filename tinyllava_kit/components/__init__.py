@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .decoders.voice import check_voice_options as check_voice_options
     from .decoders.voice import join_sentences as join_sentences
     from .modalities.audio import AudioModality as AudioModality
+    from .modalities.audio import Rate as Rate
     from .modalities.audio import Waveform as Waveform
     from .modalities.image import ImageModality as ImageModality
     from .modalities.image import ImagePreprocessor as ImagePreprocessor
@@ -41,6 +42,7 @@ __getattr__, __dir__ = lazy(
         "check_voice_options": ".decoders.voice",
         "join_sentences": ".decoders.voice",
         "AudioModality": ".modalities.audio",
+        "Rate": ".modalities.audio",
         "Waveform": ".modalities.audio",
         "ImageModality": ".modalities.image",
         "ImagePreprocessor": ".modalities.image",

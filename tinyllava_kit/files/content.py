@@ -32,7 +32,9 @@ Count = Annotated[Whole, Field(ge=1, le=2**31)]
 # More layers than any network has; each would be built, one after another.
 MOST_LAYERS = 1000
 Layers = Annotated[int, Field(le=MOST_LAYERS)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+# Numbers to compute with in 32 bits: what is larger, or divides and is smaller, makes infinities.
+Finite = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+Divisor = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
 
 _STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
 

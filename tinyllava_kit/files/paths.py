@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import KitError
+from ..errors import KitError, shown
 
 _SURE = 0.8  # how alike a name is that is meant as a directory's, though it could be one of a hub
 _LIKE = 0.6
 _MOST = 3  # that are suggested
 _HUB_NAME = re.compile(r"([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
+
+
+def is_there(name: str | os.PathLike[str]) -> bool:
+    """Whether something of this name is here; of one that no file can have, pathlib's own answer is an exception."""
+    return os.path.exists(os.path.expanduser(name))
 
 
 def could_be_on_a_hub(name: str) -> bool:
@@ -31,7 +37,7 @@ def refuse_mistyped(name: str, what: str, *, with_org: bool = False) -> None:
         KitError: says which directories are meant.
     """
     if not could_be_on_a_hub(name) or (with_org and "/" not in name):
-        raise KitError(f"no {what} {name!r}; {meant(name) or 'give an existing one, or a hub name (org/name)'}")
+        raise KitError(f"no {what} {shown(name)}; {meant(name) or 'give an existing one, or a hub name (org/name)'}")
     if (advice := meant(name, cutoff=_SURE)) and not _is_downloaded(name):
         raise KitError(f"no {what} {name!r}; {advice} (the hub's of that name is taken once it is downloaded)")
 
@@ -54,7 +60,7 @@ def meant(name: str, *, files: bool = False, cutoff: float = _LIKE) -> str:
 
 def _near(name: str, files: bool, cutoff: float) -> Iterator[str]:
     """Existing paths like `name`, part by part: any of its directories may be mistyped."""
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     places = [Path(path.anchor)]
     parts = path.relative_to(path.anchor).parts
     for index, part in enumerate(parts):
@@ -64,7 +70,7 @@ def _near(name: str, files: bool, cutoff: float) -> Iterator[str]:
 
 
 def _inside(place: Path, name: str, files: bool, cutoff: float) -> list[Path]:
-    if (place / name).is_dir() or (files and (place / name).is_file()) or name == "..":
+    if os.path.isdir(place / name) or (files and os.path.isfile(place / name)) or name == "..":
         return [place / name]
     try:
         names = [each.name for each in place.iterdir() if files or each.is_dir()]

@@ -18,7 +18,7 @@ from transformers.utils import cached_file, logging
 from ..errors import KitError
 from ..files.content import checked
 from ..files.opening import check_directory
-from ..files.paths import could_be_on_a_hub, refuse_mistyped
+from ..files.paths import could_be_on_a_hub, is_there, refuse_mistyped
 from ..files.reading import read_mapping, reading
 
 INDEX = "model.safetensors.index.json"
@@ -44,7 +44,7 @@ def read_pretrained(loader: Any, checkpoint: str, **kwargs: Any) -> Any:
     if not checkpoint:
         raise KitError("a checkpoint is needed: write NAME:DIR or NAME:ORG/NAME")
     local = looks_local(checkpoint)
-    if not Path(checkpoint).expanduser().exists():
+    if not is_there(checkpoint):
         refuse_mistyped(checkpoint, "checkpoint directory")
     if local:
         check_directory(checkpoint)
@@ -64,7 +64,7 @@ def read_index(index: Path) -> list[Path]:
     for name in names.values():
         if Path(name).name != name or name == "..":
             raise KitError(f"{index}: names {name[:200]!r}; the files of weights lie beside their index")
-        if not (index.parent / name).is_file():
+        if not os.path.isfile(index.parent / name):
             raise KitError(f"{index}: names {name[:200]!r}, which is not there; copy the whole checkpoint")
     return [index.parent / name for name in sorted(set(names.values()))]
 
@@ -103,8 +103,8 @@ def find_file(checkpoint: str, name: str, **hub: Any) -> Path | None:
         KitError: no such directory or repository.
     """
     if looks_local(checkpoint):
-        file = Path(checkpoint).expanduser() / hub.get("subfolder", "") / name
-        return file if file.exists() else None
+        file = Path(os.path.expanduser(checkpoint)) / hub.get("subfolder", "") / name
+        return file if is_there(file) else None
     with reading(f"cannot read {name} of {checkpoint!r}"):
         found = cached_file(checkpoint, name, _raise_exceptions_for_missing_entries=False, **hub)
     return None if found is None else Path(found)
@@ -123,7 +123,7 @@ def without_reports() -> Iterator[None]:
 
 def looks_local(checkpoint: str) -> bool:
     """Whether a checkpoint argument is a path: it exists, or no hub may know such a name."""
-    return Path(checkpoint).expanduser().exists() or not could_be_on_a_hub(checkpoint)
+    return is_there(checkpoint) or not could_be_on_a_hub(checkpoint)
 
 
 def offline() -> bool:

@@ -13,14 +13,13 @@ from pydantic import Field
 from transformers import GenerationConfig
 
 from ..errors import KitError
-from ..files.content import Size, Whole, checked
+from ..files.content import Finite, Size, Whole, checked
 from ..files.reading import read_mapping, reading
 
 GENERATION_FILE = "generation_config.json"
 
 _Ids = Size | list[Size]
 _Share = Annotated[float, Field(ge=0, le=1)]
-_Number = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 _Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 _Length = Size
 
@@ -43,7 +42,7 @@ _READ: dict[str, Any] = {
     "eta_cutoff": _Share,
     "repetition_penalty": _Positive,
     "no_repeat_ngram_size": Annotated[Whole, Field(ge=0, le=1000)],
-    "length_penalty": _Number,
+    "length_penalty": Finite,
     "num_beams": Annotated[Whole, Field(ge=1, le=64)],
     "early_stopping": bool | Literal["never"],
     "suppress_tokens": list[Size],

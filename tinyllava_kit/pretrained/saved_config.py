@@ -22,6 +22,9 @@ from ..files.reading import reading
 _ROPE = {"rope_theta": float, "rope_scaling": dict[str, Any] | None, "rope_parameters": dict[str, Any] | None}
 # Fields that lead away from the network: a backbone is another model, whose weights may be fetched.
 _LEADING_AWAY = ("backbone", "per_layer_config")
+# Fields that say how a network is called, and what its call returns: that is the caller's.
+_OUTPUTS = ("output_hidden_states", "output_attentions", "_output_attentions", "return_dict")
+_OF_CALLS = (*_OUTPUTS, "chunk_size_feed_forward")
 
 
 def described(kind: type[PreTrainedConfig], content: Any, where: str) -> dict[str, Any]:
@@ -37,7 +40,7 @@ def described(kind: type[PreTrainedConfig], content: Any, where: str) -> dict[st
     declared = _declared(kind)
     kept = {}
     for key, value in content.items():
-        if key == "model_type" or any(each in key for each in _LEADING_AWAY):
+        if key in ("model_type", *_OF_CALLS) or any(each in key for each in _LEADING_AWAY):
             continue
         if key in kind.sub_configs and value is not None:
             kept[key] = _nested(kind, key, value, f"{where}.{key}")

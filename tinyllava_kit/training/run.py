@@ -24,6 +24,7 @@ from ..errors import KitError, shown
 from ..features.item_codes import ItemCodes
 from ..files.item_sources import is_address
 from ..files.locks import only_writer
+from ..files.paths import is_there
 from ..files.writing import remove_abandoned
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..processing.processor import TinyLlavaProcessor
@@ -96,7 +97,7 @@ def _check_ahead(recipe: Recipe, stages: Sequence[Stage]) -> None:
 
 
 def _is_complete(target: Path) -> bool:
-    return (target / "config.json").exists()
+    return os.path.exists(target / "config.json")
 
 
 def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, report_to: Sequence[str] = ()) -> None:
@@ -115,7 +116,7 @@ def run_stage(stage: Stage, source: Path, target: Path, *, seed: int = 0, report
 
 
 def _run_stage(stage: Stage, source: Path, target: Path, seed: int, report_to: Sequence[str]) -> None:
-    if not source.exists() and source.parent == target.parent:
+    if not is_there(source) and source.parent == target.parent:
         raise KitError(f"stage {source.name!r} was not run yet, and {stage.name!r} starts from it; run it first")
     checkpoints = target / "checkpoints"
     settings = settings_of(stage, source, seed)

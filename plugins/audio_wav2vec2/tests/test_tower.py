@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +19,11 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from tinyllava_kit import KitError, discover
+from tinyllava_kit import Assembly, KitError, assemble, discover
 from tinyllava_kit.components import Waveform
 from tinyllava_kit.specs import load
 
+LLM = Path(__file__).parents[3] / "tests" / "golden" / "assets" / "tinyllama-tiny"
 KINDS = [(kind, norm) for kind in ("wav2vec2", "hubert", "wavlm") for norm in ("group", "layer")]
 LENGTHS = (3_217, 8_003, 400)  # samples: one frame, and neither a multiple of the hop
 
@@ -258,3 +261,26 @@ def test_a_checkpoint_that_does_not_fit_is_one_line(toy, save, tmp_path):
         with pytest.raises(KitError, match=message) as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("sampling_rate", 16000.5), ("sampling_rate", {"name": 1}), ("do_normalize", 3)]
+)
+def test_settings_of_a_feature_extractor_are_of_their_types(toy, save, tmp_path, key, value):
+    checkpoint = save(toy("wav2vec2", "layer")[0], tmp_path)
+    file = tmp_path / "preprocessor_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+    config = Wav2Vec2Tower.read_config(checkpoint)
+    with pytest.raises(KitError, match=r"its feature extractor\.(rate_hz|normalize): expected a valid (int|bool)"):
+        Wav2Vec2Tower.read_preprocessor(checkpoint, config)
+
+
+def test_a_configuration_that_no_network_can_be_made_of_is_one_line(toy, save, tmp_path):
+    checkpoint = save(toy("wav2vec2", "layer")[0], tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "num_conv_pos_embeddings": 2**63}))
+    parts = {"towers": [f"audio=wav2vec2:{checkpoint}"], "connectors": ["audio=linear"]}
+    assembly = Assembly.from_flags(llm=f"llama:{LLM}", **parts)
+    with pytest.raises(KitError, match=r"towers\.audio: no 'wav2vec2' can be made of '.*': .*Overflow") as refused:
+        assemble(assembly)
+    assert "\n" not in str(refused.value)

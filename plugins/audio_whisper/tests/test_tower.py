@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -348,6 +349,23 @@ def test_a_checkpoint_that_does_not_fit_is_one_line(toy, tmp_path):
         with pytest.raises(KitError, match=message) as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("key", "value"), [("hop_length", 10**6), ("hop_length", 160.5), ("sampling_rate", 900)])
+def test_numbers_of_a_feature_extractor_that_no_sound_is_read_with_are_named(toy, tmp_path, key, value):
+    shutil.copytree(toy()[1], tmp_path / "changed")
+    file = tmp_path / "changed" / "preprocessor_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+    with pytest.raises(
+        KitError, match=rf"AutoFeatureExtractor from|its feature extractor\.\w+: expected .*got {value}"
+    ):
+        WhisperTower.read_config(str(tmp_path / "changed"))
+
+
+def test_a_spectrum_that_no_window_holds_is_named():
+    WhisperPreprocessor(n_fft=639, window_features=1)
+    with pytest.raises(KitError, match="a spectrum of 640 samples in a window of 320"):
+        WhisperPreprocessor(n_fft=640, window_features=1)
 
 
 # ---- in a model ------------------------------------------------------------------------------------------------------

@@ -166,6 +166,9 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, call):
         ("a\ud83d.png", r"cannot open image 'a\\ud83d\.png': no file can have this name"),
         ("a" * 5000, "cannot open image 'aaa.*File name too long"),
         ({"bytes": 5}, "cannot read an image from <int>"),
+        ({}, "cannot read an image from <NoneType>; give a path"),
+        ({"bytes": None}, "cannot read an image from <NoneType>; give a path"),
+        ({"path": 5}, "cannot read an image from <int>; give a path"),
         ({"bytes": None, "path": "https://x.org/a.png"}, "'https://x.org/a.png' is an address"),
     ):
         with pytest.raises(KitError, match=message) as error:

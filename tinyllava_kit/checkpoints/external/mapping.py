@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from ...assembly.licence import read_licence
 from ...components.templates.vicuna import fitting
@@ -25,6 +25,7 @@ from ...plugin.catalog import Catalog, Offer
 from ...plugin.specs import load
 from ...pretrained.checkpoint import check_loaded, without_reports
 from ...pretrained.generation_settings import GENERATION_FILE, check_ids, read_generation
+from ...pretrained.saved_config import kind_of, network
 from ...processing.processor import TinyLlavaProcessor
 from .checkpoint import OldModel, Part, image_processor_of
 from .names import Names
@@ -124,8 +125,9 @@ def as_ours(old: OldModel, catalog: Catalog, names: Names, *, template: str | No
     where = str(old.directory)
     if old.strays:
         check_loaded(where, missing=(), unexpected=old.strays)
+    described = f"{old.directory / 'config.json'}: text_config"
     with _broken_config(old.directory):
-        text_config = AutoConfig.for_model(**old.text_config)
+        text_config = network(kind_of(old.text_config, described), old.text_config, described)
     llm = _by_model_type("llm", text_config.model_type, catalog)
     tower = _by_model_type("tower", old.vision_config.get("model_type", ""), catalog)
     tower_class: type[Tower] = load(tower.spec)

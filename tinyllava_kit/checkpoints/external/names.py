@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ class Names:
 
     def find(self, name: str) -> str | None:
         """The local directory that a name means, or None."""
-        found = (folder / name for folder in self.folders if name and (folder / name / "config.json").is_file())
+        found = (folder / name for folder in self.folders if name and os.path.isfile(folder / name / "config.json"))
         return next(map(str, found), None)
 
     def candidates(self, name: str) -> list[str]:

@@ -8,9 +8,10 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import numpy as np
+from pydantic import Field
 
 from tinyllava_kit.core.interfaces import Grid, Modality, Preprocessor
 from tinyllava_kit.errors import KitError, shown
@@ -27,6 +28,7 @@ MAX_SECONDS = 2 * 60 * 60  # a small file can decode to days of silence
 MAX_BYTES = 256 << 20  # of a file's samples, mixed to one channel of float32: 23 minutes at 48 kHz, 70 at 16 kHz
 _NO_LENGTH = 1 << 62  # frames of a file whose header has none, as libsndfile counts them
 RATES_HZ = (1_000, 768_000)
+Rate = Annotated[int, Field(ge=RATES_HZ[0], le=RATES_HZ[1])]  # as a file holds one
 MAX_DRAWN = 2_000  # pieces of a waveform in a drawing, each from its lowest to its highest sample
 
 _SOURCES = (
@@ -252,7 +254,7 @@ def _opened(source: Any) -> Iterator[tuple[BinaryIO, str]]:
     name = name if isinstance(name, str) else "audio stream"
     if isinstance(source, Mapping) and source.keys() <= {"bytes", "path"}:
         name = str(source.get("path") or "audio bytes")
-        source = name if source.get("bytes") is None else source["bytes"]
+        source = source.get("path") if source.get("bytes") is None else source["bytes"]
     if isinstance(source, (bytes, bytearray, memoryview)):
         yield io.BytesIO(source), name if name != "audio stream" else "audio bytes"
     elif isinstance(source, (str, os.PathLike)):

@@ -307,7 +307,7 @@ def _opened(source: Any) -> Iterator[tuple[Image.Image, str]]:
     name = _name(source)
     if isinstance(source, Mapping) and source.keys() <= {"bytes", "path"}:
         name = _name(source.get("path") or source.get("bytes"))
-        source = source["path"] if source.get("bytes") is None else source["bytes"]
+        source = source.get("path") if source.get("bytes") is None else source["bytes"]
     with _decoding(name), ExitStack() as files:
         image = _open(source, name, files)
         _check_size(image, name)

@@ -23,7 +23,7 @@ from typing_extensions import NotRequired, TypedDict
 from tinyllava_kit.components.modalities.image import ImagePreprocessor
 from tinyllava_kit.core.interfaces import Features, Grid, Tower
 from tinyllava_kit.errors import KitError, near
-from tinyllava_kit.files.content import MOST_LAYERS, Finite, Size, Whole, checked
+from tinyllava_kit.files.content import MOST_LAYERS, Divisor, Finite, Size, Whole, checked
 from tinyllava_kit.files.reading import reading
 from tinyllava_kit.pretrained.checkpoint import check_model_type, load_state, read_pretrained, without_reports
 from tinyllava_kit.pretrained.saved_config import network
@@ -31,8 +31,6 @@ from tinyllava_kit.pretrained.saved_config import network
 _WHERE = "tower's config"
 _NOT_ARCHITECTURE = ("transformers_version", "dtype", "architectures")
 
-
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Side = Annotated[Whole, Field(ge=1, le=2**14)]
 
 
@@ -60,7 +58,7 @@ class Picture(TypedDict, total=False):
     rescale_factor: Finite | None
     do_normalize: bool | None
     image_mean: _Colour | None
-    image_std: Annotated[tuple[_Positive, _Positive, _Positive], BeforeValidator(_of_all)] | None
+    image_std: Annotated[tuple[Divisor, Divisor, Divisor], BeforeValidator(_of_all)] | None
     do_pad: bool | None
 
 

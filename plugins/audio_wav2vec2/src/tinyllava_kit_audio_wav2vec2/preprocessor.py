@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from tinyllava_kit import KitError
-from tinyllava_kit.components import Waveform, num_resampled, resample
+from tinyllava_kit.components import Rate, Waveform, num_resampled, resample
 from tinyllava_kit.files import Count, arguments
 from tinyllava_kit.interfaces import Preprocessor
 
@@ -56,7 +56,7 @@ class Wav2Vec2Preprocessor(Preprocessor):
     def __init__(
         self,
         *,
-        rate_hz: Count = 16_000,
+        rate_hz: Rate = 16_000,
         normalize: bool = True,
         receptive_field: Count = 400,
         stride: Count = 320,

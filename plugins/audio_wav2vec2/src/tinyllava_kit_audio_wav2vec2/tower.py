@@ -20,7 +20,7 @@ from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 from tinyllava_kit import KitError
 from tinyllava_kit.components import parse_layer
-from tinyllava_kit.files import Size, checked
+from tinyllava_kit.files import Size, arguments, checked
 from tinyllava_kit.interfaces import Features, Tower
 from tinyllava_kit.pretrained import check_model_type, kind_of, load_state, network, read_pretrained, without_reports
 
@@ -102,9 +102,9 @@ class Wav2Vec2Tower(Tower):
             raise KitError(f"{checkpoint!r} has a {type(extractor).__name__}; expected a Wav2Vec2FeatureExtractor")
         encoder = _encoder_config(config)
         field, stride = front_end(encoder.conv_kernel, encoder.conv_stride)
-        return Wav2Vec2Preprocessor(
-            rate_hz=extractor.sampling_rate, normalize=extractor.do_normalize, receptive_field=field, stride=stride
-        )
+        found = {"rate_hz": extractor.sampling_rate, "normalize": extractor.do_normalize}
+        found |= {"receptive_field": field, "stride": stride}
+        return Wav2Vec2Preprocessor(**arguments(Wav2Vec2Preprocessor, found, f"{checkpoint!r}: its feature extractor"))
 
     def load_weights(self, checkpoint: str) -> None:
         """The encoder's weights; heads, quantizers and layers that are not needed stay behind.

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 from transformers.audio_utils import mel_filter_bank
 
-from tinyllava_kit.components import Waveform, num_resampled, resample
-from tinyllava_kit.files import Count, arguments
+from tinyllava_kit import KitError
+from tinyllava_kit.components import Rate, Waveform, num_resampled, resample
+from tinyllava_kit.files import arguments, reading
 from tinyllava_kit.interfaces import Preprocessor
 
+_Length = Annotated[int, Field(ge=1, le=2**16)]
 MAX_HZ = 8000.0  # where Whisper's mel filters end, at any rate
 
 
@@ -51,14 +54,16 @@ class WhisperPreprocessor(Preprocessor):
     def __init__(
         self,
         *,
-        rate_hz: Count = 16_000,
-        num_mels: Count = 80,
-        n_fft: Count = 400,
-        hop: Count = 160,
-        window_features: Count = 1500,
+        rate_hz: Rate = 16_000,
+        num_mels: _Length = 80,
+        n_fft: _Length = 400,
+        hop: _Length = 160,
+        window_features: _Length = 1500,
     ) -> None:
         self.rate_hz, self.num_mels, self.n_fft, self.hop = rate_hz, num_mels, n_fft, hop
         self.window_features = window_features
+        if n_fft // 2 >= self.window_samples:  # it is mirrored at its ends
+            raise KitError(f"preprocessor: a spectrum of {n_fft} samples in a window of {self.window_samples}")
 
     @property
     def window_samples(self) -> int:
@@ -123,13 +128,14 @@ class WhisperPreprocessor(Preprocessor):
 @cache
 def _mel_filters(rate_hz: int, n_fft: int, num_mels: int) -> Tensor:
     """Slaney's mel filters, (num_mels, n_fft // 2 + 1) float32."""
-    filters = mel_filter_bank(
-        num_frequency_bins=n_fft // 2 + 1,
-        num_mel_filters=num_mels,
-        min_frequency=0.0,
-        max_frequency=MAX_HZ,
-        sampling_rate=rate_hz,
-        norm="slaney",
-        mel_scale="slaney",
-    )
+    with reading(f"preprocessor: {num_mels} mel filters of {n_fft} samples at {rate_hz} Hz"):
+        filters = mel_filter_bank(
+            num_frequency_bins=n_fft // 2 + 1,
+            num_mel_filters=num_mels,
+            min_frequency=0.0,
+            max_frequency=MAX_HZ,
+            sampling_rate=rate_hz,
+            norm="slaney",
+            mel_scale="slaney",
+        )
     return torch.from_numpy(filters.T).float()  # (num_mels, F)

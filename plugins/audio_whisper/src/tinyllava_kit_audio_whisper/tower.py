@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 
 from tinyllava_kit import KitError
 from tinyllava_kit.components import parse_layer
-from tinyllava_kit.files import Size, checked
+from tinyllava_kit.files import Size, arguments, checked
 from tinyllava_kit.interfaces import Features, Tower
 from tinyllava_kit.pretrained import (
     check_loaded,
@@ -194,12 +194,13 @@ def _read_mel(checkpoint: str, num_mels: int) -> dict[str, int]:
             f"{checkpoint!r} has a feature extractor of {extractor.feature_size} mel bands; its encoder takes "
             f"{num_mels}; give it the preprocessor_config.json of the model it comes from"
         )
-    return {
+    found = {
         "rate_hz": extractor.sampling_rate,
         "num_mels": num_mels,
         "n_fft": extractor.n_fft,
         "hop": extractor.hop_length,
     }
+    return arguments(WhisperPreprocessor, found, f"{checkpoint!r}: its feature extractor")
 
 
 def _has_file(checkpoint: str, name: str) -> bool:

@@ -8,6 +8,7 @@ Legend: t phonemes, pads among them; n samples.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -157,8 +158,8 @@ class PiperDecoder(TextDecoder):
 
 
 def _voice_file(checkpoint: str) -> Path:
-    file = Path(checkpoint).expanduser()
-    if not checkpoint or not file.is_file():
+    file = Path(os.path.expanduser(checkpoint))
+    if not checkpoint or not os.path.isfile(file):
         raise KitError(f"no Piper voice {checkpoint!r}; write piper:FILE.onnx, with its FILE.onnx.json beside it")
     return file
 

@@ -12,7 +12,7 @@ from timm.models import filter_pretrained_cfg
 from typing_extensions import NotRequired, TypedDict
 
 from tinyllava_kit import KitError
-from tinyllava_kit.files import Count, Finite, Size, checked
+from tinyllava_kit.files import Count, Divisor, Finite, Size, checked
 
 _Sides = tuple[Count, Count, Count]
 _Colour = tuple[Finite, Finite, Finite]
@@ -31,7 +31,7 @@ _FACTS: dict[str, Any] = {
     "test_crop_pct": _Share,
     "crop_mode": str,
     "mean": tuple[Finite, ...],
-    "std": tuple[Finite, ...],
+    "std": tuple[Divisor, ...],
     "num_classes": Size,
     "pool_size": tuple[Count, ...] | None,
     "test_pool_size": tuple[Count, ...] | None,
@@ -51,7 +51,7 @@ class Data(TypedDict):
     input_size: _Sides
     interpolation: Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"]
     mean: _Colour
-    std: _Colour
+    std: tuple[Divisor, Divisor, Divisor]
     crop_pct: _Share
     crop_mode: Literal["center", "squash", "border"]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -185,8 +186,9 @@ def _source(checkpoint: str) -> str:
     if checkpoint.startswith(("hf-hub:", "local-dir:")):
         return checkpoint
     if looks_local(checkpoint):
-        _check_directory(Path(checkpoint).expanduser())
-        return f"local-dir:{Path(checkpoint).expanduser()}"
+        directory = Path(os.path.expanduser(checkpoint))
+        _check_directory(directory)
+        return f"local-dir:{directory}"
     if "/" in checkpoint:
         return f"hf-hub:{checkpoint}"
     name, _, tag = checkpoint.partition(".")
@@ -201,7 +203,7 @@ def _source(checkpoint: str) -> str:
 
 
 def _check_directory(path: Path) -> None:
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise KitError(f"no checkpoint directory {str(path)!r}; give a timm model, a hub name or an existing directory")
     if "architecture" not in read_mapping(path / "config.json"):
         raise KitError(
