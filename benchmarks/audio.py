@@ -85,14 +85,14 @@ def windows(config: Mapping[str, Any]) -> Run:
     from tinyllava_kit_audio_wav2vec2.preprocessor import Wav2Vec2Preprocessor
 
     from tinyllava_kit.components.modalities.audio import Waveform
-    from tinyllava_kit.model.modeling import join_windows, run_rows
+    from tinyllava_kit.model.modeling import join_windows, run_windows
     from tinyllava_kit.processing.processor import window_inputs
 
     tower, preprocessor = _tower(config), Wav2Vec2Preprocessor()
 
     def run(samples: Tensor) -> Tensor:
         item = Waveform(samples[0].numpy(), RATE_HZ, "sound")
-        features = run_rows(tower, preprocessor.collate(preprocessor(item)))
+        features = run_windows(tower, preprocessor.collate(preprocessor(item)))
         joint = window_inputs([preprocessor.num_features(item)])
         return (join_windows(features, joint) if joint else features).features
 

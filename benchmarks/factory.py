@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from tinyllava_kit import KitError
 from tinyllava_kit.core.plan import IGNORE_INDEX, TextSpan
-from tinyllava_kit.model.memory import give_back
+from tinyllava_kit.model.memory import trim_memory
 
 from . import fuse
 from .clock import Work, one_thread, ratios
@@ -39,7 +39,7 @@ def figures(checkout: Path, sizes: fuse.Sizes | None = None, *, rounds: int = 3)
         for number in sizes.batches:
             samples = fuse.make_samples(sizes, number)
             for dtype in fuse.FORWARD:
-                give_back()
+                trim_memory()
                 batch = fuse.Batch.of(samples, sizes, dtype)
                 case = fuse.case_name(batch)
                 spliced = make_way(splice, samples)

@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_leaves
 
 from tinyllava_kit.core.fusion import fuse
 from tinyllava_kit.core.plan import IGNORE_INDEX, ItemSpan, Plan, TextSpan, plan
-from tinyllava_kit.model.memory import give_back
+from tinyllava_kit.model.memory import trim_memory
 
 from .clock import Work, one_thread, ratios
 from .figure import Figure
@@ -62,7 +62,7 @@ def figures(sizes: Sizes | None = None, *, seconds: float = 4.0, rounds: int = 1
         for number in sizes.batches:
             samples = make_samples(sizes, number)
             for dtype in FORWARD:
-                give_back()
+                trim_memory()
                 yield from _figures_of(Batch.of(samples, sizes, dtype), samples, sizes, seconds, rounds)
 
 
@@ -96,7 +96,7 @@ class Batch:
     @classmethod
     def of(cls, samples: Samples, sizes: Sizes, dtype: torch.dtype) -> Batch:
         layout = plan(samples)
-        places = layout.item_rows[MODALITY]
+        places = layout.item_positions[MODALITY]
         make = partial(torch.rand, generator=torch.Generator().manual_seed(0))
         return cls(
             plan=layout,
@@ -107,7 +107,7 @@ class Batch:
         )
 
     def look_up(self, table: Tensor) -> Tensor:
-        return F.embedding(self.plan.input_ids.flatten().index_select(0, self.plan.text_rows), table)  # (n, D)
+        return F.embedding(self.plan.input_ids.flatten().index_select(0, self.plan.text_positions), table)  # (n, D)
 
     def fused(self, table: Tensor, features: Tensor) -> Tensor:
         return fuse(self.plan, self.look_up(table), {MODALITY: features})  # (B, T, D)

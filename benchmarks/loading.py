@@ -105,9 +105,9 @@ def save_llava(target: Path) -> None:
 def convert_llava(source: Path, target: Path) -> None:
     """The same weights as a model directory of this kit."""
     from tinyllava_kit.checkpoints.conversion import convert
-    from tinyllava_kit.checkpoints.external.layouts import open_foreign
+    from tinyllava_kit.checkpoints.external.layouts import open_external
 
-    convert(open_foreign(source), target)
+    convert(open_external(source), target)
 
 
 def measure(source: Path, bits: Bits) -> tuple[float, float, float]:

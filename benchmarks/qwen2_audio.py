@@ -26,9 +26,9 @@ from transformers import Qwen2AudioConfig
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.models.qwen2_audio import modeling_qwen2_audio as qwen2_audio
 
-from tinyllava_kit.core.fusion import fuse, gather_rows
+from tinyllava_kit.core.fusion import fuse, gather_features
 from tinyllava_kit.core.plan import ItemSpan, Plan, TextSpan, plan
-from tinyllava_kit.model.memory import give_back
+from tinyllava_kit.model.memory import trim_memory
 
 from .clock import Work, one_thread, ratios
 from .figure import Figure
@@ -58,7 +58,7 @@ def figures(sizes: Sizes | None = None, *, seconds: float = 0.0, rounds: int = 9
     """
     with one_thread():
         for name, dtype in DTYPES.items():
-            give_back()
+            trim_memory()
             batch = Batch.of(sizes or Sizes(), dtype)
             for part in ("forward", "backward"):
                 run = getattr(batch, part)
@@ -109,12 +109,12 @@ class Batch:
         )
 
     def ours(self) -> Tensor:
-        ids = self.plan.input_ids.flatten().index_select(0, self.plan.text_rows)
-        rows = gather_rows(self.plan, MODALITY, self.features)  # (R, D)
+        ids = self.plan.input_ids.flatten().index_select(0, self.plan.text_positions)
+        rows = gather_features(self.plan, MODALITY, self.features)  # (R, D)
         return fuse(self.plan, F.embedding(ids, self.table), {MODALITY: rows})  # (B, T, D)
 
     def expanded(self) -> Tensor:
-        places = self.plan.item_rows[MODALITY]
+        places = self.plan.item_positions[MODALITY]
         ids = self.plan.input_ids.flatten().index_fill(0, places, self.theirs.config.audio_token_id)
         return self._run(ids.view_as(self.plan.input_ids), self.plan.attention_mask)  # (B, T, D)
 

@@ -24,7 +24,7 @@ from tinyllava_kit import TinyLlavaForConditionalGeneration, TinyLlavaProcessor,
 from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.components.modalities.audio import Waveform
 from tinyllava_kit.inference.answering import question
-from tinyllava_kit.inference.replies import Given, reply
+from tinyllava_kit.inference.replies import GeneratedItem, reply
 
 from .clock import one_thread, ratios
 from .figure import Figure
@@ -34,8 +34,8 @@ IN_BARE, FIRST_IN_WHOLE, IN_LLM = 1.25, 0.25, 0.5
 RATE_HZ = 16_000
 LAYOUTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "codec2": ("codec2", {"mode": "1200"}),
-    "mimi_flat": ("mimi", {"books": 8}),
-    "mimi_delay": ("mimi", {"books": 8, "layout": "delay"}),
+    "mimi_flat": ("mimi", {"codebooks": 8}),
+    "mimi_delay": ("mimi", {"codebooks": 8, "pattern": "delay"}),
 }
 
 # Each beside the layout of the same ids that the LLM writes.
@@ -177,7 +177,7 @@ class Talked:
     def streamed(self) -> tuple[float, float]:
         """As `Said.streamed`."""
         waiting = iter(self.ids[1:].clamp(min=0).flatten().tolist())
-        self.model.pick_as = lambda options: lambda logits: torch.tensor([next(waiting)])  # type: ignore[method-assign]
+        self.model.sample_as = lambda options: lambda logits: torch.tensor([next(waiting)])  # type: ignore[method-assign]
         tokenizer = self.processor.tokenizer
         words = tokenizer(" ".join(f"w{number}" for number in range(WORDS)), add_special_tokens=False)["input_ids"]
         return _streamed(self.model, self.processor, words)
@@ -189,8 +189,8 @@ def _streamed(
     """Seconds until the first sound is there, and until the answer is, of which the LLM writes these ids."""
     start, heard = time.process_time(), []
 
-    def show(part: str | Given) -> None:
-        if isinstance(part, Given):
+    def show(part: str | GeneratedItem) -> None:
+        if isinstance(part, GeneratedItem):
             heard.append(time.process_time() - start)
 
     reply(

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .inference.answering import question as question
     from .inference.answering import without_defaults as without_defaults
     from .inference.chatting import Chat as Chat
-    from .inference.replies import Given as Given
+    from .inference.replies import GeneratedItem as GeneratedItem
     from .inference.replies import Reply as Reply
     from .inference.replies import replies as replies
     from .inference.replies import reply as reply
@@ -68,7 +68,7 @@ _get, _dir = lazy(
         "question": ".inference.answering",
         "without_defaults": ".inference.answering",
         "Chat": ".inference.chatting",
-        "Given": ".inference.replies",
+        "GeneratedItem": ".inference.replies",
         "Reply": ".inference.replies",
         "replies": ".inference.replies",
         "reply": ".inference.replies",

@@ -14,7 +14,7 @@ from .core.decoders import TextDecoder as TextDecoder
 from .core.decoders import TokenDecoder as TokenDecoder
 from .core.ids import BEGIN as BEGIN
 from .core.ids import END as END
-from .core.ids import Side as Side
+from .core.ids import ParallelStream as ParallelStream
 from .core.interfaces import ChatTemplate as ChatTemplate
 from .core.interfaces import Connector as Connector
 from .core.interfaces import Features as Features
@@ -26,7 +26,7 @@ from .core.interfaces import Tower as Tower
 from .core.plan import IGNORE_INDEX as IGNORE_INDEX
 from .core.plan import ItemSpan as ItemSpan
 from .core.plan import TextSpan as TextSpan
-from .model.vocabulary.codebooks import LAYOUTS as LAYOUTS
-from .model.vocabulary.codebooks import BookDecoder as BookDecoder
-from .model.vocabulary.codebooks import Delayed as Delayed
-from .model.vocabulary.codebooks import Layout as Layout
+from .model.vocabulary.codebooks import CODEBOOK_PATTERNS as CODEBOOK_PATTERNS
+from .model.vocabulary.codebooks import CodebookDecoder as CodebookDecoder
+from .model.vocabulary.codebooks import CodebookPattern as CodebookPattern
+from .model.vocabulary.codebooks import DelayPattern as DelayPattern

@@ -51,7 +51,7 @@ def main() -> int:
 def our_rows(model: Any, processor: Any, picture: Image.Image) -> torch.Tensor:
     """(P, D) float32."""
     batch = processor([{"role": "user", "content": [{"type": "image", "image": picture}]}])
-    return model(items=batch["items"]).item_rows["image"][0].float()
+    return model(items=batch["items"]).item_embeddings["image"][0].float()
 
 
 def llama_cpps_rows(folder: Path, noise: np.ndarray, shape: torch.Size) -> torch.Tensor:

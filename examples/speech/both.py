@@ -19,7 +19,7 @@ from examples.running import assemble_once, demo_parser, print_rows, tinyllava
 from examples.speech.page import write_page_of_both
 from examples.speech.texts import read_rows
 from tinyllava_kit.evaluation import Judged, accuracy, read_results, word_errors
-from tinyllava_kit.files import whole_directory
+from tinyllava_kit.files import atomic_directory
 
 HERE = Path(__file__).resolve().parent
 ASKING = ("--scorer", "exact_match", "--scorer", "wer", "--max-new-tokens", "48", "--batch-size", "10")
@@ -50,7 +50,7 @@ def main() -> None:
 def make_rows(assets: Path) -> None:
     """``both-data/``: conversations with a picture and a sound, the test's with none of the training's; and text."""
     draw = random.Random(SEED)
-    with whole_directory(assets / "both-data") as stage:
+    with atomic_directory(assets / "both-data") as stage:
         for split, count in (("train", 300), ("test", 50)):
             asked = _questions(json.loads((assets / "easy-vqa" / f"{split}.json").read_text(encoding="utf-8")))
             spoken = [

@@ -19,7 +19,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from examples.running import assemble_once, demo_parser, tinyllava
 from examples.speech.demo import judge
-from tinyllava_kit.files import whole_directory
+from tinyllava_kit.files import atomic_directory
 
 HERE = Path(__file__).resolve().parent
 # As wide as Whisper tiny; narrow where the rate is high, which is where wav2vec2-base spends most of its time.
@@ -53,7 +53,7 @@ def make_encoder(folder: Path) -> None:
         activation_dropout=0.0,
         feat_proj_dropout=0.0,
     )
-    with whole_directory(folder) as stage:
+    with atomic_directory(folder) as stage:
         Wav2Vec2Model(config).save_pretrained(stage)
         Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True).save_pretrained(stage)
 

@@ -24,7 +24,7 @@ from examples.running import assemble_once, demo_parser, print_rows, tinyllava
 from examples.speech.texts import Row, read_rows
 from examples.speech_out.ears import Ears
 from tinyllava_kit import (
-    Given,
+    GeneratedItem,
     Reply,
     TinyLlavaForConditionalGeneration,
     TinyLlavaProcessor,
@@ -174,8 +174,8 @@ def facts(
     conversation = question(PROMPT.replace("{text}", spoken[0].text), [], processor)
     start, first = time.monotonic(), []
 
-    def show(part: str | Given) -> None:
-        if isinstance(part, Given):
+    def show(part: str | GeneratedItem) -> None:
+        if isinstance(part, GeneratedItem):
             first.append(time.monotonic() - start)
 
     (given,) = reply(model, processor, conversation, show, force=["audio"], max_new_tokens=MAX_IDS).items("audio")

@@ -29,7 +29,7 @@ from examples.assets import make_once, run_script
 from examples.speech.prepare import ASTERISK
 from examples.speech.recordings import seconds
 from examples.speech.texts import Row, normalised, read_rows, write_rows
-from tinyllava_kit.files import whole_directory
+from tinyllava_kit.files import atomic_directory
 
 CONVERSION = 3  # raise it when what is written changes: directories of an older one are made again
 SCRIPT = "examples/speech_out/prepare.py"
@@ -98,7 +98,7 @@ def make_smaller_llm(whole: Path, target: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(whole, trust_remote_code=False)
     model.model.layers = model.model.layers[:LAYERS]
     model.config.num_hidden_layers = LAYERS
-    with whole_directory(target) as stage:
+    with atomic_directory(target) as stage:
         model.save_pretrained(stage)
         AutoTokenizer.from_pretrained(whole, trust_remote_code=False).save_pretrained(stage)
         shutil.copy(whole / "README.md", stage)

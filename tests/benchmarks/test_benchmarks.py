@@ -353,6 +353,6 @@ def test_what_is_said_is_what_was_prescribed_and_the_bare_side_makes_as_many_ste
         decoder = said.model.decoders["audio"]
         prescribed = decoder.decode(said.sound).samples
         assert len(item.item.samples) == len(prescribed)
-        if not decoder.sides:  # these are the model's own
+        if not decoder.parallel:  # these are the model's own
             torch.testing.assert_close(torch.from_numpy(item.item.samples), torch.from_numpy(prescribed))
         assert len(steps[-2]) == len(steps[-1]) == len(said.ids) + 1

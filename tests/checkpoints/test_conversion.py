@@ -15,7 +15,7 @@ from tests.limits import FULL_DISK, run_limited
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints import conversion
 from tinyllava_kit.checkpoints.conversion import convert, table_of
-from tinyllava_kit.checkpoints.external.layouts import open_foreign
+from tinyllava_kit.checkpoints.external.layouts import open_external
 from tinyllava_kit.checkpoints.external.mapping import Row
 from tinyllava_kit.checkpoints.loading import load_pretrained
 
@@ -23,13 +23,13 @@ CASE = GOLDEN / "tinyllama_clip_qformer"
 
 
 @pytest.fixture(scope="module")
-def foreign():
-    return open_foreign(CASE)
+def external():
+    return open_external(CASE)
 
 
 @pytest.mark.parametrize("shard_bytes", [100_000, conversion.SHARD_BYTES])
-def test_what_is_written_is_what_load_pretrained_gives(foreign, tmp_path, shard_bytes):
-    convert(foreign, tmp_path / "out", shard_bytes=shard_bytes)
+def test_what_is_written_is_what_load_pretrained_gives(external, tmp_path, shard_bytes):
+    convert(external, tmp_path / "out", shard_bytes=shard_bytes)
     written, ours = load_pretrained(tmp_path / "out")
     read, theirs = load_pretrained(CASE)
     assert written.state_dict().keys() == read.state_dict().keys()
@@ -42,7 +42,7 @@ def test_what_is_written_is_what_load_pretrained_gives(foreign, tmp_path, shard_
     assert not list((tmp_path / "out").glob("*.bin"))
 
 
-def test_one_shard_is_in_memory_at_a_time(foreign, tmp_path, monkeypatch):
+def test_one_shard_is_in_memory_at_a_time(external, tmp_path, monkeypatch):
     """Every tensor is read once, between the writing of the shard before its own and that of its own."""
     events = []
     save = conversion.save_file
@@ -51,7 +51,7 @@ def test_one_shard_is_in_memory_at_a_time(foreign, tmp_path, monkeypatch):
     )
     read = conversion._read
     monkeypatch.setattr(conversion, "_read", lambda *args: (events.append("read"), read(*args))[1])
-    convert(foreign, tmp_path / "out", shard_bytes=100_000)
+    convert(external, tmp_path / "out", shard_bytes=100_000)
     counts, waiting = [], 0
     for event in events:
         if event == "read":
@@ -60,26 +60,26 @@ def test_one_shard_is_in_memory_at_a_time(foreign, tmp_path, monkeypatch):
             assert waiting == event
             counts.append(event)
             waiting = 0
-    assert sum(counts) == len(foreign.tensors)
+    assert sum(counts) == len(external.tensors)
 
 
-def test_weights_are_written_in_the_dtype_that_is_asked_for(foreign, tmp_path):
-    convert(foreign, tmp_path / "out", dtype=torch.bfloat16)
+def test_weights_are_written_in_the_dtype_that_is_asked_for(external, tmp_path):
+    convert(external, tmp_path / "out", dtype=torch.bfloat16)
     written, _ = load_pretrained(tmp_path / "out")
     read, _ = load_pretrained(CASE, dtype=torch.bfloat16)
     assert written.dtype == read.dtype == torch.bfloat16
     assert all(torch.equal(a, b) for a, b in zip(written.parameters(), read.parameters(), strict=True))
 
 
-def test_every_key_of_the_checkpoint_and_of_the_model_is_in_the_table(foreign):
+def test_every_key_of_the_checkpoint_and_of_the_model_is_in_the_table(external):
     theirs = load_file(CASE / "model.safetensors").keys()
-    keys = [row.theirs for row in foreign.rows if row.theirs]
+    keys = [row.theirs for row in external.rows if row.theirs]
     assert sorted(keys) == sorted(theirs)
     model, _ = load_pretrained(CASE)
-    assert sorted(row.ours for row in foreign.rows if row.ours) == sorted(model.state_dict())
-    head, *rows = table_of(foreign.rows)
+    assert sorted(row.ours for row in external.rows if row.ours) == sorted(model.state_dict())
+    head, *rows = table_of(external.rows)
     assert head == ["CHECKPOINT", "HERE", "KEYS", "NOTE"]
-    assert sum(int(row[2]) for row in rows) == len(foreign.rows)
+    assert sum(int(row[2]) for row in rows) == len(external.rows)
 
 
 def test_keys_that_differ_in_the_layer_alone_share_a_line():
@@ -95,8 +95,8 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_there_before_stays_when_the_disk_is_full(foreign, tmp_path, monkeypatch):
-    convert(foreign, tmp_path / "out")
+def test_what_was_there_before_stays_when_the_disk_is_full(external, tmp_path, monkeypatch):
+    convert(external, tmp_path / "out")
     before = {f.name: f.read_bytes() for f in (tmp_path / "out").iterdir()}
 
     def full(*args, **kwargs):
@@ -104,12 +104,12 @@ def test_what_was_there_before_stays_when_the_disk_is_full(foreign, tmp_path, mo
 
     monkeypatch.setattr(conversion, "save_file", full)
     with pytest.raises(KitError, match=r"cannot save '.*out': .*No space left.*; what was there before is unchanged"):
-        convert(foreign, tmp_path / "out")
+        convert(external, tmp_path / "out")
     assert {f.name: f.read_bytes() for f in (tmp_path / "out").iterdir()} == before
 
 
-def test_a_configuration_says_the_dtype(foreign, tmp_path):
-    convert(foreign, tmp_path / "out")
+def test_a_configuration_says_the_dtype(external, tmp_path):
+    convert(external, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "float32"
 
 
@@ -117,9 +117,9 @@ def test_the_licence_of_a_model_card_is_that_of_every_part(tmp_path):
     folder = tmp_path / "theirs"
     shutil.copytree(CASE, folder, ignore=shutil.ignore_patterns("scenarios"))
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A model\n")
-    foreign = open_foreign(folder, names_from=str(GOLDEN))
-    assert foreign.notes[-1] == "its model card says: licence apache-2.0"
-    convert(foreign, tmp_path / "ours")
+    external = open_external(folder, names_from=str(GOLDEN))
+    assert external.notes[-1] == "its model card says: licence apache-2.0"
+    convert(external, tmp_path / "ours")
     config = json.loads((tmp_path / "ours" / "config.json").read_text())
     parts = (config["llm"], config["towers"]["image"], config["connectors"]["image"])
     assert [part["licence"] for part in parts] == ["apache-2.0"] * 3

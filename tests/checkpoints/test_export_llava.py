@@ -31,7 +31,7 @@ def test_transformers_own_class_gives_our_logits_and_our_next_tokens(tmp_path, c
     messages = [{"role": "user", "content": [{"type": "image", "image": Image.new("RGB", (40, 30), "red")}, "shape?"]}]
     batch = processor([messages, [{"role": "user", "content": "hello"}]])
     ids = batch["input_ids"].clone()
-    ids.view(-1)[batch["plan"].item_rows["image"]] = theirs.config.image_token_id
+    ids.view(-1)[batch["plan"].item_positions["image"]] = theirs.config.image_token_id
     with torch.no_grad():
         expected = model(**batch).logits
         found = theirs(ids, batch["items"]["image"]["pixel_values"], batch["attention_mask"]).logits

@@ -20,7 +20,7 @@ SAVE = """
 import sys, time
 from tinyllava_kit import load_pretrained
 import tinyllava_kit.checkpoints.conversion as conversion
-from tinyllava_kit.checkpoints.external.layouts import open_foreign
+from tinyllava_kit.checkpoints.external.layouts import open_external
 source, target, when = sys.argv[1:]
 save = conversion.save_file
 def stop(*args, **kwargs):
@@ -29,7 +29,7 @@ def stop(*args, **kwargs):
     print("here", flush=True)
     time.sleep(600)
 conversion.save_file = stop
-conversion.convert(open_foreign(source), target)
+conversion.convert(open_external(source), target)
 """
 
 

@@ -27,7 +27,7 @@ from tests.golden_models import GOLDEN, largest
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.checking import check
 from tinyllava_kit.checkpoints.conversion import convert
-from tinyllava_kit.checkpoints.external.layouts import open_foreign
+from tinyllava_kit.checkpoints.external.layouts import open_external
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.checkpoints.parity import compare, lay_out
 from tinyllava_kit.checkpoints.quantization import Quantization
@@ -377,14 +377,14 @@ def test_any_damage_to_a_header_is_read_or_refused_in_one_line(tmp_path_factory,
 
 def test_a_foreign_checkpoint_is_quantized_while_it_is_read(tmp_path):
     """With the weights that its converted directory gives, quantized in the same way."""
-    foreign, _ = load_pretrained(CASE, quantization=Quantization(bits=8))
-    convert(open_foreign(CASE), tmp_path / "out")
+    external, _ = load_pretrained(CASE, quantization=Quantization(bits=8))
+    convert(open_external(CASE), tmp_path / "out")
     ours, _ = load_pretrained(tmp_path / "out", quantization=Quantization(bits=8))
     name = "language_model.model.layers.0.mlp.down_proj"
-    assert type(foreign.get_submodule(name)).__name__ == "Linear8bitLt"
+    assert type(external.get_submodule(name)).__name__ == "Linear8bitLt"
     ids = torch.tensor([[1, 17, 30]])
     with torch.no_grad():
-        assert torch.equal(foreign(ids).logits, ours(ids).logits)
+        assert torch.equal(external(ids).logits, ours(ids).logits)
 
 
 @pytest.fixture(scope="module")
@@ -438,7 +438,7 @@ def test_a_mixture_of_two_towers_gives_the_rows_of_clip_and_dinov2_in_turn(mixtu
     assert check(mixture).config.component("tower", "image").name == "mof"
     pixels = torch.randn(2, 3, 28, 28)
     expected = mixed_rows(mixture, pixels)
-    convert(open_foreign(mixture), tmp_path / "out")
+    convert(open_external(mixture), tmp_path / "out")
     for folder in (mixture, tmp_path / "out"):
         model, processor = load_pretrained(folder)
         with torch.no_grad():
@@ -475,8 +475,8 @@ def test_gemma_of_transformers_4_scaled_the_rows_of_a_mixture_too(mixture, tmp_p
     ],
 )
 def test_a_layout_can_be_asked_for(folder, layout):
-    assert open_foreign(folder, layout=layout).rows
+    assert open_external(folder, layout=layout).rows
     with pytest.raises(
         KitError, match=rf"is not of 'llava-hf' .*: its config.json is of '{layout}' .* --from {layout}"
     ):
-        open_foreign(folder, layout="llava-hf")
+        open_external(folder, layout="llava-hf")

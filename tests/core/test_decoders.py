@@ -75,7 +75,7 @@ def test_the_loss_is_that_of_the_ids_that_may_stand_there_averaged_over_each_ran
         out = model(**batch)
         learned = model.train()(**batch)
     plan, grammar = batch["plan"], processor.grammar
-    rows = plan.target_rows
+    rows = plan.target_positions
     fits = grammar.allowed[grammar.state_of[plan.input_ids.flatten()[rows]]]
     logits = out.logits.flatten(0, 1)[rows].masked_fill(~fits, -torch.inf)
     labels = plan.labels.flatten()[rows + 1]
@@ -225,8 +225,8 @@ def test_every_id_of_an_item_is_learned_and_its_words_stand_in_front(tmp_path):
     *_, words, ids, end = first.spans
     assert (ids.ids, words.labels[-1], end.labels) == (ids.labels, words.ids[-1], end.ids)
     assert len(ids.ids) == processor.decoders["drawing"].num_ids(LINE) + 2
-    outlined = processor.outline(processor.conversation(conversations[0]))
-    assert [len(span.ids) for span in outlined.spans] == [len(span.ids) for span in first.spans]
+    probed = processor.probe(processor.conversation(conversations[0]))
+    assert [len(span.ids) for span in probed.spans] == [len(span.ids) for span in first.spans]
 
 
 def test_an_item_without_a_writer_or_in_a_question_is_refused(tmp_path):

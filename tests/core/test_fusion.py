@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.core import slow_fusion
-from tinyllava_kit.core.fusion import check_features, fuse, gather_rows
+from tinyllava_kit.core.fusion import check_features, fuse, gather_features
 from tinyllava_kit.core.plan import IGNORE_INDEX, ItemSpan, TextSpan, plan
 from tinyllava_kit.errors import FusionError
 
@@ -36,12 +36,12 @@ def run_kernel(samples, features, table, **options):
     """Plan, then fuse the padded features of the items that were kept."""
     layout = plan(samples, pad_id=PAD, **options)
     rows = {}
-    for modality in layout.item_rows:
+    for modality in layout.item_positions:
         kept = [features[modality][item.index] for item in layout.kept(modality)]
         padded = torch.nn.utils.rnn.pad_sequence(kept, batch_first=True)  # (N, P', D)
         check_features(layout, modality, padded.shape)
-        rows[modality] = gather_rows(layout, modality, padded)
-    text = table[layout.input_ids.flatten()[layout.text_rows]]
+        rows[modality] = gather_features(layout, modality, padded)
+    text = table[layout.input_ids.flatten()[layout.text_positions]]
     return layout, fuse(layout, text, rows)
 
 
@@ -56,8 +56,8 @@ def make_features(samples, width):
 
 def packs_of(number):
     """How many samples stand in each row: any way to cut so many into rows, empty rows among them."""
-    cuts = st.lists(st.integers(0, number), max_size=3).map(sorted)
-    return cuts.map(lambda at: [b - a for a, b in zip([0, *at], [*at, number], strict=True)])
+    truncations = st.lists(st.integers(0, number), max_size=3).map(sorted)
+    return truncations.map(lambda at: [b - a for a, b in zip([0, *at], [*at, number], strict=True)])
 
 
 layouts = st.sampled_from(["left", "right", "packed"])
@@ -86,7 +86,7 @@ def test_the_kernel_equals_the_slow_loop(samples, side, max_length, data, width)
             for t in range(len(row) - 1)
             if row[t + 1] != IGNORE_INDEX
         ]
-        assert layout.target_rows.tolist() == expected
+        assert layout.target_positions.tolist() == expected
         rows = [layout.samples[number] for number in layout.target_samples.tolist()]
         places = zip(expected, rows, strict=True)
         assert all(0 <= at - s.row * labels.shape[1] - s.start < s.num_tokens - 1 for at, s in places)
@@ -96,13 +96,13 @@ def test_the_kernel_equals_the_slow_loop(samples, side, max_length, data, width)
 @given(batches, st.integers(0, 12))
 def test_what_is_kept_and_what_is_cut_add_up(samples, max_length):
     layout = plan(samples, max_length=max_length)
-    cuts = {cut.sample: cut for cut in layout.cuts}
+    truncations = {cut.sample: cut for cut in layout.truncations}
     for number, sample in enumerate(samples):
         before = sum(len(s.ids) for s in sample if isinstance(s, TextSpan))
         items = sum(isinstance(s, ItemSpan) for s in sample)
         kept = [item for item in layout.items if item.sample == number]
         text = int(layout.attention_mask[number].sum()) - sum(item.num_tokens for item in kept)
-        cut = cuts.get(number)
+        cut = truncations.get(number)
         assert text + (cut.num_text if cut else 0) == before
         assert len(kept) + (sum(cut.items.values()) if cut else 0) == items
 
@@ -111,7 +111,7 @@ def test_truncation_stops_in_front_of_an_item_and_reports_it():
     sample = [TextSpan([1, 2]), ItemSpan("alpha", 3), TextSpan([4, 5], labels=[4, 5]), ItemSpan("beta", 2)]
     layout = plan([sample], max_length=4)
     assert layout.input_ids.tolist() == [[1, 2]]
-    (cut,) = layout.cuts
+    (cut,) = layout.truncations
     assert (cut.sample, cut.num_text, cut.num_labels, dict(cut.items)) == (0, 2, 2, {"alpha": 1, "beta": 1})
 
 
@@ -180,8 +180,8 @@ def test_fuse_reads_nothing_back_from_the_device(sizes, width):
     features = torch.randn(2, max(sizes), width)
     table = torch.randn(VOCAB, width)
     with NoSync():
-        text = table.index_select(0, layout.input_ids.flatten().index_select(0, layout.text_rows))
-        fuse(layout, text, {"alpha": gather_rows(layout, "alpha", features)})
+        text = table.index_select(0, layout.input_ids.flatten().index_select(0, layout.text_positions))
+        fuse(layout, text, {"alpha": gather_features(layout, "alpha", features)})
 
 
 @both_widths

@@ -130,10 +130,10 @@ def test_the_plan_of_types_is_that_of_the_spans():
         exact = plan(samples, padding_side=side, pad_id=9)
         ids, mask = exact.input_ids, exact.attention_mask
         found = plan_of_types(ids, mask, exact.types(MODALITIES), exact.items, MODALITIES)
-        for name in ("input_ids", "attention_mask", "position_ids", "text_rows", "pad_rows"):
+        for name in ("input_ids", "attention_mask", "position_ids", "text_positions", "pad_positions"):
             assert torch.equal(getattr(found, name), getattr(exact, name)), name
-        assert {m: r.tolist() for m, r in found.item_rows.items()} == {
-            m: r.tolist() for m, r in exact.item_rows.items()
+        assert {m: r.tolist() for m, r in found.item_positions.items()} == {
+            m: r.tolist() for m, r in exact.item_positions.items()
         }
         assert {m: [t.tolist() for t in r] for m, r in found.ragged.items()} == {
             m: [t.tolist() for t in r] for m, r in exact.ragged.items()

@@ -93,7 +93,7 @@ def test_the_other_rows_of_a_batch_learn_what_they_learn_without_the_bad_one(pla
     with_bad = Collator(processor)([dataset[3], dataset[4], dataset[5]])
     without = Collator(processor)([dataset[3], dataset[5]])
     assert torch.equal(with_bad["labels"][[0, 2]], without["labels"])
-    assert len(with_bad["plan"].target_rows) == len(without["plan"].target_rows)
+    assert len(with_bad["plan"].target_positions) == len(without["plan"].target_positions)
     assert (with_bad["labels"][1] == -100).all()
     assert with_bad["attention_mask"][1].sum() == 1
 
@@ -101,7 +101,7 @@ def test_the_other_rows_of_a_batch_learn_what_they_learn_without_the_bad_one(pla
 def test_a_batch_of_bad_rows_alone_teaches_nothing_and_is_no_error(place, processor):
     dataset = ConversationDataset.from_sources([Source(path=str(place / "rows.json"), on_error="skip")], processor)
     batch = Collator(processor)([dataset[4]])
-    assert not len(batch["plan"].target_rows)
+    assert not len(batch["plan"].target_positions)
     assert batch["labels"].tolist() == [[-100]]
 
 

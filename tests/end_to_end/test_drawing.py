@@ -12,7 +12,7 @@ from tests.strokes import drawing, drawing_model  # noqa: F401 (a fixture)
 from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor, load_pretrained
 from tinyllava_kit.core.ids import TEXT
 from tinyllava_kit.inference.answering import question
-from tinyllava_kit.inference.replies import Given, Reply, replies
+from tinyllava_kit.inference.replies import GeneratedItem, Reply, replies
 from tinyllava_kit.inference.replies import reply as streamed
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
@@ -67,10 +67,10 @@ def test_drawings_are_learned_exactly_and_each_by_its_name(decoder, tmp_path, ca
     processor = TinyLlavaProcessor.from_pretrained(trained)
     batch = processor([[{"role": "user", "content": f"draw a {name}"}] for name in SHAPES])
     chosen = []
-    new = model.generate(**batch, sides=chosen, max_new_tokens=40, do_sample=False)[:, batch["input_ids"].shape[1] :]
+    new = model.generate(**batch, parallel=chosen, max_new_tokens=40, do_sample=False)[:, batch["input_ids"].shape[1] :]
     beside = processor.grammar.written(new, chosen).tolist() if chosen else [None] * len(new)
-    for row, sides, (name, strokes) in zip(new.tolist(), beside, SHAPES.items(), strict=True):
-        words, item, *_ = processor.grammar.pieces(row, sides)
+    for row, parallel, (name, strokes) in zip(new.tolist(), beside, SHAPES.items(), strict=True):
+        words, item, *_ = processor.grammar.pieces(row, parallel)
         assert (words.modality, processor.decode(words.ids, skip_special_tokens=True).strip()) == (TEXT, name)
         assert (item.modality, item.closed) == ("drawing", True)
         assert model.decoders["drawing"].decode(torch.tensor(item.ids)) == strokes
@@ -87,7 +87,7 @@ def test_drawings_made_of_words_are_learned_exactly_by_an_llm_that_writes_words(
     for conversation, reply, (name, strokes) in zip(
         asked, replies(model, processor, asked, force=["drawing"], max_new_tokens=20), SHAPES.items(), strict=True
     ):
-        assert reply == Reply((name, Given("drawing", strokes)))
+        assert reply == Reply((name, GeneratedItem("drawing", strokes)))
         assert streamed(model, processor, conversation, lambda part: None, force=["drawing"]) == reply
         assert replies(model, processor, [conversation]) == [Reply((name,))]
 
@@ -103,7 +103,7 @@ def test_drawings_made_of_words_are_learned_exactly_by_an_llm_that_writes_words(
         {"decoder": "points", "packing": True, "max_length": 256, "gradient_accumulation": 2, "batch_size": 1},
         {"decoder": "strokes_talker", "packing": True, "max_length": 256, "gradient_accumulation": 2, "batch_size": 1},
     ],
-    ids=["packed", "accumulated", "grouped", "workers", "rows alone", "with sides", "of words"],
+    ids=["packed", "accumulated", "grouped", "workers", "rows alone", "with streams", "of words"],
 )
 def test_every_way_of_making_batches_trains_it(stage, tmp_path):
     before = drawing_model(tmp_path, decoder=stage.get("decoder", "strokes"))[0].state_dict()

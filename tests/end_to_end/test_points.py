@@ -1,4 +1,4 @@
-"""A model that draws a point at a position, where to beside how: all that is done with answers, with side ids."""
+"""A model that draws a point at a position, where to beside how: all that is done with answers, with parallel ids."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.strokes import CORNER, LINE, drawing, drawing_model, drawn  # noqa: F
 from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor
 from tinyllava_kit.features.item_codes import ItemCodes
 from tinyllava_kit.inference.answering import question
-from tinyllava_kit.inference.replies import Given, replies, reply
+from tinyllava_kit.inference.replies import GeneratedItem, replies, reply
 from tinyllava_kit.testing import check_packing
 
 pytestmark = pytest.mark.usefixtures("drawing")
@@ -29,9 +29,9 @@ def test_a_point_is_a_position(made):
     span = ItemCodes(model, processor)(processor.conversation(drawn("a line", LINE)).items[0])
     begin, end = processor.grammar.begin["drawing"], processor.grammar.end["drawing"]
     assert span.ids == span.labels == [begin, begin + 2, begin + 3, begin + 2, end]
-    assert span.sides == [[-1, -1], [0, 0], [6, 3], [3, 3], [-1, -1]]
-    outlined = processor.outline(processor.conversation(drawn("a line", LINE)))
-    assert sum(len(each.ids) for each in outlined.spans if each.sides is None) == outlined.num_tokens
+    assert span.parallel == [[-1, -1], [0, 0], [6, 3], [3, 3], [-1, -1]]
+    probed = processor.probe(processor.conversation(drawn("a line", LINE)))
+    assert sum(len(each.ids) for each in probed.spans if each.parallel is None) == probed.num_tokens
 
 
 def test_losses_and_gradients_are_the_same_in_packs(made):
@@ -44,7 +44,7 @@ def test_losses_and_gradients_are_the_same_in_packs(made):
 def test_batches_without_an_item_have_the_same_groups_and_no_side_ids(made):
     model, processor = made
     batch = processor([[{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]], labels=True)
-    assert batch["plan"].side_ids is None
+    assert batch["plan"].parallel_ids is None
     assert list(batch["targets"]) == ["text", "drawing.move", "drawing.draw", "drawing.x", "drawing.y"]
     assert torch.isfinite(model(**batch).loss)
 
@@ -59,7 +59,7 @@ def test_pieces_joined_are_what_is_decoded_at_once_and_a_batch_answers_as_each_a
         shown = []
         assert reply(model, processor, conversation, shown.append, **AT_ONCE) == whole
         (item,) = whole.items("drawing")
-        pieces = [part.item for part in shown if isinstance(part, Given)]
+        pieces = [part.item for part in shown if isinstance(part, GeneratedItem)]
         assert len(pieces) == sum(map(len, item.item))
         assert processor.modalities["drawing"].join(pieces) == item.item
     assert len({str(each.items("drawing")[0].item) for each in together}) > 1
@@ -83,7 +83,7 @@ def test_a_saved_model_has_its_sides_and_a_plugin_that_asks_for_others_is_refuse
     for part in made:
         part.save_pretrained(tmp_path / "saved")
     saved = json.loads((tmp_path / "saved" / "config.json").read_text())
-    assert saved["token_sides"] == {"drawing": [["x", 7], ["y", 7]]}
+    assert saved["parallel_streams"] == {"drawing": [["x", 7], ["y", 7]]}
     again = TinyLlavaForConditionalGeneration.from_pretrained(tmp_path / "saved", dtype=torch.bfloat16)
     rows = "decoders.drawing.rows.head"
     assert torch.equal(again.state_dict()[rows], model.state_dict()[rows])
@@ -93,10 +93,10 @@ def test_a_saved_model_has_its_sides_and_a_plugin_that_asks_for_others_is_refuse
     assert said.items("drawing")
     from tinyllava_kit_drawing.points import PointDecoder
 
-    from tinyllava_kit.core.ids import Side
+    from tinyllava_kit.core.ids import ParallelStream
 
-    monkeypatch.setattr(PointDecoder, "sides", property(lambda self: {"x": Side(size=7, on=("move",))}))
-    with pytest.raises(KitError, match=r"made with side ids \[\['x', 7\], \['y', 7\]\] for its decoder of 'drawing'"):
+    monkeypatch.setattr(PointDecoder, "parallel", property(lambda self: {"x": ParallelStream(size=7, on=("move",))}))
+    with pytest.raises(KitError, match=r"made with parallel ids \[\['x', 7\], \['y', 7\]\] for its decoder of 'dr"):
         TinyLlavaForConditionalGeneration.from_pretrained(tmp_path / "saved")
 
 
@@ -107,4 +107,4 @@ def test_ids_beside_others_are_found_again_in_a_folder(made, tmp_path):
     assert (first.fill([conversation]), second.fill([conversation])) == (1, 0)
     span = second(conversation.items[0])
     assert span == first(conversation.items[0]) == ItemCodes(model, processor)(conversation.items[0])
-    assert span.sides[1] == [6, 6]
+    assert span.parallel[1] == [6, 6]

@@ -11,7 +11,7 @@ from tests import toys
 from tinyllava_kit.core.conversation import ITEM, Conversation, Item, Turn
 from tinyllava_kit.data.dataset import ConversationDataset
 from tinyllava_kit.errors import KitError
-from tinyllava_kit.evaluation.answers import answers
+from tinyllava_kit.evaluation.asking import answers
 from tinyllava_kit.evaluation.controls import CONTROLS
 from tinyllava_kit.evaluation.exact_match import accuracy, exact_match, is_right
 from tinyllava_kit.evaluation.judged import Judged

@@ -20,7 +20,7 @@ from tests import toys
 from tinyllava_kit.core.conversation import ITEM, Conversation, Item, Turn
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.evaluation import run as module
-from tinyllava_kit.evaluation.answers import answers
+from tinyllava_kit.evaluation.asking import answers
 from tinyllava_kit.evaluation.controls import CONTROLS, content_key, controlled
 from tinyllava_kit.evaluation.exact_match import exact_match
 from tinyllava_kit.evaluation.figures import Figure
@@ -161,7 +161,7 @@ def test_a_scorer_that_ranks_writes_no_answer_and_is_read_back_to_the_bit(seeing
 
 def test_what_was_asked_is_not_asked_again_and_other_scorers_may_score_it(seeing, tmp_path, monkeypatch):
     evaluation(seeing, tmp_path / "out").run()
-    monkeypatch.setattr("tinyllava_kit.evaluation.answers.answer", lambda *args, **options: pytest.fail("asked"))
+    monkeypatch.setattr("tinyllava_kit.evaluation.asking.answer", lambda *args, **options: pytest.fail("asked"))
     results = evaluation(seeing, tmp_path / "out", [*EXACT, SCORERS["anls"]]).run()
     assert {"accuracy", "ANLS"} < set(results.figures["as given"])
 
@@ -404,7 +404,7 @@ def test_the_same_about_the_same_is_asked_once(seeing, monkeypatch, control):
         asked.extend(conversations)
         return [f"{conversation.turns[-1].text} {number}" for number, conversation in enumerate(conversations)]
 
-    monkeypatch.setattr("tinyllava_kit.evaluation.answers.answer", counted)
+    monkeypatch.setattr("tinyllava_kit.evaluation.asking.answer", counted)
     same = [
         replace(question, conversation=replace(question.conversation, name=str(n)))
         for n, question in enumerate(3 * questions)

@@ -18,7 +18,7 @@ from tinyllava_kit.evaluation.figures import Figure
 from tinyllava_kit.evaluation.judged import Judged
 from tinyllava_kit.evaluation.question import Question
 from tinyllava_kit.evaluation.scorers import SCORERS, find_scorer
-from tinyllava_kit.evaluation.table import table
+from tinyllava_kit.evaluation.tables import table
 from tinyllava_kit.evaluation.vqa import normal_answer, vqa, vqa_score
 from tinyllava_kit.evaluation.yes_no import says_yes, yes_no
 

@@ -12,7 +12,7 @@ import pytest
 from tinyllava_kit import KitError
 from tinyllava_kit.files import atomic as saving
 from tinyllava_kit.files import writing as disk
-from tinyllava_kit.files.atomic import whole_directory
+from tinyllava_kit.files.atomic import atomic_directory
 from tinyllava_kit.files.writing import check_writable, file_digest, remove_abandoned, write_file, write_json
 
 OLD = {"config.json": "old", "model.safetensors": "old", "tokenizer.json": "old"}
@@ -32,7 +32,7 @@ def read(folder):
 
 
 def save(target, **how):
-    with whole_directory(target, **how) as place:
+    with atomic_directory(target, **how) as place:
         fill(place, NEW)
 
 
@@ -142,7 +142,7 @@ def test_what_something_is_mounted_on_or_in_changes_file_by_file(tmp_path, monke
     fill(tmp_path / "m", {**OLD, **OWN})
     here = (tmp_path / "m").stat().st_ino
     monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == tmp_path / mounted)
-    with whole_directory(tmp_path / "m", without=("*",) if mounted == "m" else ()) as place:
+    with atomic_directory(tmp_path / "m", without=("*",) if mounted == "m" else ()) as place:
         assert place.parent == (tmp_path / "m" if mounted == "m" else tmp_path)
         fill(place, NEW)
     assert (tmp_path / "m").stat().st_ino == here
@@ -158,7 +158,7 @@ def test_where_there_are_no_hard_links_the_files_are_changed_in_their_places(tmp
 
 def test_a_directory_within_another_that_is_being_written_is_that_ones_part(tmp_path):
     fill(tmp_path / "m", OLD)
-    with whole_directory(tmp_path / "m") as place:
+    with atomic_directory(tmp_path / "m") as place:
         save(place)
         fill(place, {"more": "new"})
         assert read(tmp_path / "m") == OLD
@@ -170,7 +170,7 @@ def test_what_fails_changes_nothing_and_leaves_nothing(tmp_path):
     said = r"cannot save '.*m': .*No space left.*; what was there before is unchanged"
 
     def full():
-        with whole_directory(tmp_path / "m") as place:
+        with atomic_directory(tmp_path / "m") as place:
             fill(place, NEW)
             raise OSError(28, "No space left on device")
 
@@ -181,7 +181,7 @@ def test_what_fails_changes_nothing_and_leaves_nothing(tmp_path):
 
 def test_a_file_is_no_directory(tmp_path):
     (tmp_path / "m").write_text("mine")
-    with pytest.raises(KitError, match=r"cannot write to '.*m': it is a file"), whole_directory(tmp_path / "m"):
+    with pytest.raises(KitError, match=r"cannot write to '.*m': it is a file"), atomic_directory(tmp_path / "m"):
         pass
     assert (tmp_path / "m").read_text() == "mine"
 
@@ -211,7 +211,7 @@ def test_a_small_file_that_fails_within_a_directory_is_the_directorys_failure(tm
         raise OSError(28, "No space left on device")
 
     def full():
-        with whole_directory(tmp_path / "m") as place:
+        with atomic_directory(tmp_path / "m") as place:
             monkeypatch.setattr(os, "replace", replace)
             write_file(place / "card.md", "new")
 

@@ -20,7 +20,7 @@ from tinyllava_kit.errors import shown
 from tinyllava_kit.evaluation.benchmarks.benchmark import read_json_lines
 from tinyllava_kit.features.digests import source_digest
 from tinyllava_kit.files.opening import check_directory, open_file, read_json, read_text
-from tinyllava_kit.model.storage.external import open_if_foreign
+from tinyllava_kit.model.storage.external import open_if_external
 from tinyllava_kit.plugin.discovery import MAX_SPECS, _checked
 from tinyllava_kit.plugin.specs import ConnectorSpec
 from tinyllava_kit.pretrained import sizes
@@ -58,7 +58,12 @@ def test_a_model_with_a_pipe_among_its_files_is_refused(tmp_path, saved, name):
     folder = shutil.copytree(saved, tmp_path / "model")
     (folder / name).unlink(missing_ok=True)
     os.mkfifo(folder / name)
-    for call in (load_pretrained, open_if_foreign, check_directory, lambda path: read_pretrained(nn.Module, str(path))):
+    for call in (
+        load_pretrained,
+        open_if_external,
+        check_directory,
+        lambda path: read_pretrained(nn.Module, str(path)),
+    ):
         with pytest.raises(KitError, match=r"is a pipe and not a file|has no config\.json|not a model"):
             call(folder)
 

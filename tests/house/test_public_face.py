@@ -72,3 +72,12 @@ def test_type_checkers_see_the_names_that_are_lazy(room: str) -> None:
         for alias in node.names
     }
     assert seen == {name for name in dir(module) if not name.startswith("_")} - {"KitError", "hookimpl", "near"}
+
+
+@pytest.mark.parametrize("room", FACE)
+def test_no_public_name_is_that_of_a_module_beside_it(room: str) -> None:
+    module = import_module(f"{PACKAGE}{room}")
+    place = Path(module.__file__)  # type: ignore[arg-type]
+    beside = {each.stem for each in place.parent.iterdir()} if place.name == "__init__.py" else set()
+    names = {name for name in dir(module) if isinstance(getattr(module, name), type(lambda: None))}
+    assert names & beside == set()

@@ -11,7 +11,7 @@ from tests.strokes import LINE, drawing, drawing_model, drawn  # noqa: F401 (a f
 from tinyllava_kit import KitError
 from tinyllava_kit.core.decoders import TokenDecoder
 from tinyllava_kit.inference.answering import answer, question
-from tinyllava_kit.inference.replies import Given, replies, reply
+from tinyllava_kit.inference.replies import GeneratedItem, replies, reply
 
 pytestmark = pytest.mark.usefixtures("drawing")
 
@@ -33,7 +33,7 @@ def test_pieces_joined_are_what_is_decoded_at_once(made):
     (whole,) = replies(model, processor, [conversation], **AT_ONCE)
     assert streamed == whole
     (item,) = whole.items("drawing")
-    pieces = [part.item for part in shown if isinstance(part, Given)]
+    pieces = [part.item for part in shown if isinstance(part, GeneratedItem)]
     assert len(pieces) >= sum(map(len, item.item))  # a piece a point
     assert processor.modalities["drawing"].join(pieces) == item.item
 
@@ -45,7 +45,7 @@ def test_a_decoder_that_does_not_stream_gives_the_same_at_the_end(made, monkeypa
     monkeypatch.setattr(type(model.decoders["drawing"]), "stream", TokenDecoder.stream)
     shown = []
     assert reply(model, processor, conversation, shown.append, **AT_ONCE) == expected
-    assert len([part for part in shown if isinstance(part, Given)]) == 1
+    assert len([part for part in shown if isinstance(part, GeneratedItem)]) == 1
 
 
 @pytest.mark.parametrize("length", [2, 8, 9, 10])

@@ -1,4 +1,4 @@
-"""Several ids at a position: the delay of books, what is embedded, learned and generated beside the main ids."""
+"""Several ids at a position: the delay of codebooks, what is embedded, learned and generated beside the main ids."""
 
 from __future__ import annotations
 
@@ -9,17 +9,24 @@ import torch
 from torch.nn import functional as F
 
 from tinyllava_kit import KitError
-from tinyllava_kit.core.ids import BEGIN, END, Side, allot, check_sides, sizes_of
+from tinyllava_kit.core.ids import BEGIN, END, ParallelStream, allot, check_parallel, sizes_of
 from tinyllava_kit.core.interfaces import Modality
 from tinyllava_kit.core.plan import TextSpan, plan
-from tinyllava_kit.model.vocabulary.codebooks import BookDecoder, Delayed, Flat, Layout, delayed, undelayed
+from tinyllava_kit.model.vocabulary.codebooks import (
+    CodebookDecoder,
+    CodebookPattern,
+    DelayPattern,
+    FlatPattern,
+    delayed,
+    undelayed,
+)
 from tinyllava_kit.model.vocabulary.grammar import Grammar
 from tinyllava_kit.testing import TokenDecoderContract
 
-BOOKS, SIZE, FIRST = 3, 5, 13
+CODEBOOKS, SIZE, FIRST = 3, 5, 13
 
 
-class Codes(BookDecoder):
+class Codes(CodebookDecoder):
     """Steps of ids as they are: an item is a list of tuples."""
 
     @classmethod
@@ -27,17 +34,17 @@ class Codes(BookDecoder):
         return {}
 
     @property
-    def layout(self) -> Layout:
-        return Delayed(BOOKS, SIZE)
+    def pattern(self) -> CodebookPattern:
+        return DelayPattern(CODEBOOKS, SIZE)
 
     def num_ids(self, item: list[tuple[int, ...]]) -> int:
-        return self.layout.num_ids(len(item))
+        return self.pattern.num_ids(len(item))
 
     def encode(self, item: list[tuple[int, ...]]) -> torch.Tensor:
-        return self.layout.to_ids(torch.tensor(item).T)
+        return self.pattern.to_ids(torch.tensor(item).T)
 
     def decode(self, ids: torch.Tensor) -> list[tuple[int, ...]]:
-        return [tuple(step) for step in self.layout.to_codes(ids).T.tolist()]
+        return [tuple(step) for step in self.pattern.to_codes(ids).T.tolist()]
 
 
 class CodesModality(Modality):
@@ -55,7 +62,7 @@ class CodesModality(Modality):
 
 def steps(seed: int, count: int) -> list[tuple[int, ...]]:
     draw = torch.Generator().manual_seed(seed)
-    return [tuple(each) for each in torch.randint(SIZE, (count, BOOKS), generator=draw).tolist()]
+    return [tuple(each) for each in torch.randint(SIZE, (count, CODEBOOKS), generator=draw).tolist()]
 
 
 class TestCodes(TokenDecoderContract):
@@ -81,42 +88,42 @@ def model():
 
 
 def slow_delayed(codes: list[list[int]]) -> list[list[int]]:
-    books, count = len(codes), len(codes[0])
+    codebooks, count = len(codes), len(codes[0])
     return [
-        [codes[book][at - book] if 0 <= at - book < count else -1 for book in range(books)]
-        for at in range(count + books - 1)
+        [codes[codebook][at - codebook] if 0 <= at - codebook < count else -1 for codebook in range(codebooks)]
+        for at in range(count + codebooks - 1)
     ]
 
 
-@pytest.mark.parametrize(("books", "count"), [(1, 4), (2, 1), (3, 7), (5, 2)])
-def test_books_are_delayed_as_by_a_slow_loop(books, count):
-    codes = torch.arange(books * count).view(books, count)
+@pytest.mark.parametrize(("codebooks", "count"), [(1, 4), (2, 1), (3, 7), (5, 2)])
+def test_books_are_delayed_as_by_a_slow_loop(codebooks, count):
+    codes = torch.arange(codebooks * count).view(codebooks, count)
     rows = delayed(codes)
     assert rows.tolist() == slow_delayed(codes.tolist())
     assert torch.equal(undelayed(rows), codes)
-    for cut in range(books, len(rows)):
-        assert torch.equal(undelayed(rows[:cut]), codes[:, : cut - books + 1])
+    for cut in range(codebooks, len(rows)):
+        assert torch.equal(undelayed(rows[:cut]), codes[:, : cut - codebooks + 1])
 
 
 def test_the_sides_that_stand_are_those_that_have_an_id():
-    layout = Delayed(BOOKS, SIZE)
+    layout = DelayPattern(CODEBOOKS, SIZE)
     grammar = Grammar(
         allot({"m": layout.ranges}, FIRST),
         {"m": layout.follows},
         FIRST,
-        sides={"m": layout.sides},
-        cuts={"m": layout.cuts},
+        parallel={"m": layout.parallel},
+        break_points={"m": layout.break_points},
     )
     for count in range(1, 6):
         ids = layout.to_ids(torch.tensor(steps(count, count)).T)
         whole = grammar.enclosed("m", ids, "it")
-        sides = torch.tensor(grammar.beside("m", ids))
+        parallel = torch.tensor(grammar.beside("m", ids))
         row = torch.tensor([[3, 4, *whole, 5, *whole]])
-        none = torch.full((1, BOOKS - 1), -1)
-        expected = torch.cat([none, none, sides, none, sides])
+        none = torch.full((1, CODEBOOKS - 1), -1)
+        expected = torch.cat([none, none, parallel, none, parallel])
         assert torch.equal(grammar.standing(row)[0], expected >= 0)
-        assert [grammar.may_cut(each, n) for n, each in enumerate(whole[1:-1], 1)] == [
-            n >= BOOKS for n in range(1, len(ids) + 1)
+        assert [grammar.may_break(each, n) for n, each in enumerate(whole[1:-1], 1)] == [
+            n >= CODEBOOKS for n in range(1, len(ids) + 1)
         ]
 
 
@@ -138,69 +145,79 @@ def test_ids_that_stand_elsewhere_than_stated_are_refused(change, message, model
 
 
 @pytest.mark.parametrize(
-    "side",
+    "stream",
     [
-        {"a": Side(size=2, on=("a",))},
-        {"s": Side(size=2, on=("c",))},
-        {"s": Side(size=0, on=("a",))},
-        {"s": Side(size=2, on=())},
+        {"a": ParallelStream(size=2, on=("a",))},
+        {"s": ParallelStream(size=2, on=("c",))},
+        {"s": ParallelStream(size=0, on=("a",))},
+        {"s": ParallelStream(size=2, on=())},
     ],
 )
-def test_sides_that_cannot_stand_are_refused(side):
+def test_sides_that_cannot_stand_are_refused(stream):
     with pytest.raises(KitError, match=r"the decoder of 'm': '[as]' cannot stand beside its ids"):
-        Grammar(allot({"m": {"a": 2}}, FIRST), {"m": {BEGIN: ("a",), "a": ("a", END)}}, FIRST, sides={"m": side})
+        Grammar(allot({"m": {"a": 2}}, FIRST), {"m": {BEGIN: ("a",), "a": ("a", END)}}, FIRST, parallel={"m": stream})
 
 
 def test_a_cut_behind_no_range_is_refused():
     with pytest.raises(KitError, match=r"the decoder of 'm': cut behind \['b'\]; expected some of its ranges"):
-        Grammar(allot({"m": {"a": 2}}, FIRST), {"m": {BEGIN: ("a",), "a": ("a", END)}}, FIRST, cuts={"m": {"b": 1}})
+        Grammar(
+            allot({"m": {"a": 2}}, FIRST), {"m": {BEGIN: ("a",), "a": ("a", END)}}, FIRST, break_points={"m": {"b": 1}}
+        )
 
 
 def test_a_decoder_that_asks_for_other_sides_than_were_saved_is_refused():
-    sides = {"m": {"x": Side(size=3, on=("a",)), "y": Side(size=4, on=("a",))}}
-    saved = sizes_of(sides)
-    check_sides(saved, sides)
-    for other in ({"m": {}}, {"m": {"y": sides["m"]["y"], "x": sides["m"]["x"]}}, {"m": {"x": sides["m"]["x"]}}):
-        with pytest.raises(KitError, match=r"made with side ids \[\['x', 3\], \['y', 4\]\] for its decoder of 'm'"):
-            check_sides(saved, other)
+    parallel = {"m": {"x": ParallelStream(size=3, on=("a",)), "y": ParallelStream(size=4, on=("a",))}}
+    saved = sizes_of(parallel)
+    check_parallel(saved, parallel)
+    for other in (
+        {"m": {}},
+        {"m": {"y": parallel["m"]["y"], "x": parallel["m"]["x"]}},
+        {"m": {"x": parallel["m"]["x"]}},
+    ):
+        with pytest.raises(KitError, match=r"made with parallel ids \[\['x', 3\], \['y', 4\]\] for its decoder of 'm'"):
+            check_parallel(saved, other)
 
 
 def test_one_book_has_no_delay():
-    with pytest.raises(KitError, match="wants two or more, got 1; take the layout 'flat'"):
-        Delayed(1, SIZE)
-    assert Flat(2, 5).to_ids(torch.tensor([[1, 2], [3, 4]])).tolist() == [1, 8, 2, 9]
+    with pytest.raises(KitError, match="wants two or more, got 1; take the pattern 'flat'"):
+        DelayPattern(1, SIZE)
+    assert FlatPattern(2, 5).to_ids(torch.tensor([[1, 2], [3, 4]])).tolist() == [1, 8, 2, 9]
 
 
-def slow_embeds(model, ids, sides):
+def slow_embeds(model, ids, parallel):
     """Position by position: the sum of the embeddings of all ids there."""
     rows, first = model.decoders["it"].rows.embedding, model.extension.grammar.first
     out = []
-    for each, beside in zip(ids, sides, strict=True):
+    for each, beside in zip(ids, parallel, strict=True):
         total = rows[each - first] if each >= first else model.get_input_embeddings().weight[each]
-        for book, code in enumerate(beside, 1):
+        for codebook, code in enumerate(beside, 1):
             if code >= 0:
-                total = total + rows[2 + SIZE + BOOKS - 1 + (book - 1) * SIZE + code]
+                total = total + rows[2 + SIZE + CODEBOOKS - 1 + (codebook - 1) * SIZE + code]
         out.append(total)
     return torch.stack(out)[None]
 
 
 def slow_heads(model, hidden):
     """(D,) -> the logits of all main ids, and of each side."""
-    head, count = model.decoders["it"].rows.head, 2 + SIZE + BOOKS - 1
+    head, count = model.decoders["it"].rows.head, 2 + SIZE + CODEBOOKS - 1
     gap = hidden.new_full((model.extension.grammar.first - 11,), -torch.inf)
     main = torch.cat([model.language_model.lm_head(hidden), gap, head[:count] @ hidden])
-    return main, [head[count + book * SIZE : count + (book + 1) * SIZE] @ hidden for book in range(BOOKS - 1)]
+    return main, [
+        head[count + codebook * SIZE : count + (codebook + 1) * SIZE] @ hidden for codebook in range(CODEBOOKS - 1)
+    ]
 
 
-def hidden_of(model, ids, sides):
-    return model.get_decoder()(inputs_embeds=slow_embeds(model, ids, sides)).last_hidden_state[0]
+def hidden_of(model, ids, parallel):
+    return model.get_decoder()(inputs_embeds=slow_embeds(model, ids, parallel)).last_hidden_state[0]
 
 
 def batch_of(model, items, packs=None, max_length=None, first=0):
     numbered = enumerate(items, 3 + first)
     spans = [[TextSpan([1, n]), model.ids_of("it", item), TextSpan([2], [2])] for n, item in numbered]
     layout = plan(spans, packs=packs, max_length=max_length)
-    targets = model.extension.grammar.targets(layout.input_ids.flatten()[layout.target_rows], layout.target_sides)
+    targets = model.extension.grammar.targets(
+        layout.input_ids.flatten()[layout.target_positions], layout.target_parallel
+    )
     mask = {} if packs else {"attention_mask": layout.attention_mask}
     return {
         "input_ids": layout.input_ids, "position_ids": layout.position_ids, "labels": layout.labels,
@@ -209,11 +226,13 @@ def batch_of(model, items, packs=None, max_length=None, first=0):
 
 
 def slow_group(grammar, label):
-    """The range of a label; what ends the first book stands where its next id could, the end alone."""
+    """The range of a label; what ends the first codebook stands where its next id could, the end alone."""
     after = label - grammar.first
     if after <= 0:
         return "text"
-    return f"it.tail{BOOKS - 1}" if after == 1 else "it.code0" if after - 2 <= SIZE else f"it.tail{after - 1 - SIZE}"
+    return (
+        f"it.tail{CODEBOOKS - 1}" if after == 1 else "it.code0" if after - 2 <= SIZE else f"it.tail{after - 1 - SIZE}"
+    )
 
 
 def test_losses_are_those_of_a_loop_over_positions(model):
@@ -223,9 +242,9 @@ def test_losses_are_those_of_a_loop_over_positions(model):
     with torch.no_grad():
         for number, item in enumerate(ITEMS):
             span = model.ids_of("it", item)
-            none = [[-1] * (BOOKS - 1)]
-            ids, sides = [1, 3 + number, *span.ids, 2], none * 2 + span.sides + none
-            hidden = hidden_of(model, ids, sides)
+            none = [[-1] * (CODEBOOKS - 1)]
+            ids, parallel = [1, 3 + number, *span.ids, 2], none * 2 + span.parallel + none
+            hidden = hidden_of(model, ids, parallel)
             for at in range(1, len(ids) - 1):
                 main, beside = slow_heads(model, hidden[at])
                 main = main.masked_fill(~grammar.allowed[grammar.state_of[ids[at]]], -torch.inf)
@@ -233,10 +252,10 @@ def test_losses_are_those_of_a_loop_over_positions(model):
                 group = slow_group(grammar, ids[at + 1])
                 expected.setdefault(group, []).append(loss)
                 total = loss
-                for book, logits in enumerate(beside, 1):
-                    if (code := sides[at + 1][book - 1]) >= 0:
+                for codebook, logits in enumerate(beside, 1):
+                    if (code := parallel[at + 1][codebook - 1]) >= 0:
                         each = float(F.cross_entropy(logits, torch.tensor(code)))
-                        expected.setdefault(f"it.code{book}", []).append(each)
+                        expected.setdefault(f"it.code{codebook}", []).append(each)
                         total += each
                 at_positions.append(total)
         batch = batch_of(model, ITEMS)
@@ -266,7 +285,7 @@ def test_a_step_is_the_same_however_it_is_cut_into_batches_and_packed(model):
     model.train()
     counts = torch.tensor([len(rows) for rows in batch_of(model, ITEMS)["targets"].values()])
     loss, expected = gradients(model, [batch_of(model, ITEMS)], counts)
-    assert expected["decoders.it.rows.head"][2 + SIZE + BOOKS - 1 :].abs().sum(1).min() > 0
+    assert expected["decoders.it.rows.head"][2 + SIZE + CODEBOOKS - 1 :].abs().sum(1).min() > 0
     alone = [batch_of(model, ITEMS[n : n + 1], first=n) for n in range(len(ITEMS))]
     ways = {"packed": [batch_of(model, ITEMS, packs=[2, 3])], "alone": alone}
     for batches in ways.values():
@@ -279,17 +298,17 @@ def test_a_step_is_the_same_however_it_is_cut_into_batches_and_packed(model):
 def test_what_truncation_takes_has_no_side_ids(model):
     batch = batch_of(model, ITEMS[:1], max_length=6)
     whole = batch_of(model, ITEMS[:1])["plan"]
-    assert torch.equal(batch["plan"].side_ids, whole.side_ids[:, :6])
+    assert torch.equal(batch["plan"].parallel_ids, whole.parallel_ids[:, :6])
     with torch.no_grad():
         cut, full = (model(**each).target_losses for each in (batch, batch_of(model, ITEMS[:1])))
     assert torch.allclose(cut, full[:4], atol=1e-5)
 
 
-def slow_answer(model, ids, sides, count):
+def slow_answer(model, ids, parallel, count):
     """Greedy, everything run anew for each position."""
     grammar, start = model.extension.grammar, len(ids)
     for _ in range(count):
-        main, beside = slow_heads(model, hidden_of(model, ids, sides)[-1])
+        main, beside = slow_heads(model, hidden_of(model, ids, parallel)[-1])
         main = main.masked_fill(~grammar.allowed[grammar.state_of[ids[-1]]], -torch.inf)
         if grammar.begin["it"] not in ids[start:]:
             main[:11] = -torch.inf
@@ -297,27 +316,27 @@ def slow_answer(model, ids, sides, count):
         ids = [*ids, int(main.argmax())]
         name = ids[-1] - grammar.first - 2  # below SIZE: code0; from there on: the tails
         row = []
-        for book in range(1, BOOKS):
+        for codebook in range(1, CODEBOOKS):
             number = None if begun is None else len(ids) - 2 - begun
-            stands = number is not None and name >= 0 and number >= book and (name < SIZE or name - SIZE < book)
-            row.append(int(beside[book - 1].argmax()) if stands else -1)
-        sides = [*sides, row]
-    return ids, sides
+            stands = number is not None and name >= 0 and number >= codebook and (name < SIZE or name - SIZE < codebook)
+            row.append(int(beside[codebook - 1].argmax()) if stands else -1)
+        parallel = [*parallel, row]
+    return ids, parallel
 
 
 @pytest.mark.parametrize("history", [False, True])
 def test_what_is_generated_with_a_cache_is_what_a_loop_without_one_gives(history, model):
-    grammar, none = model.extension.grammar, [[-1] * (BOOKS - 1)]
-    ids, sides = [1, 4], none * 2
+    grammar, none = model.extension.grammar, [[-1] * (CODEBOOKS - 1)]
+    ids, parallel = [1, 4], none * 2
     if history:
         span = model.ids_of("it", ITEMS[2])
-        ids, sides = [1, 3, *span.ids, 2, 1, 4], none * 2 + span.sides + none * 3
+        ids, parallel = [1, 3, *span.ids, 2, 1, 4], none * 2 + span.parallel + none * 3
     for tail in (-1.0, 0.3, 1.0):  # from one that never ends to one that ends soon
         with torch.no_grad():
             model.decoders["it"].rows.head[2 + SIZE] += tail * model.decoders["it"].rows.head[2:4].mean(0)
-            expected_ids, expected_sides = slow_answer(model, ids, sides, 20)
+            expected_ids, expected_parallel = slow_answer(model, ids, parallel, 20)
         chosen: list[torch.Tensor] = []
-        layout = plan([[TextSpan(ids, None, sides)]], padding_side="left")
+        layout = plan([[TextSpan(ids, None, parallel)]], padding_side="left")
         how = {
             "do_sample": False,
             "max_new_tokens": 20,
@@ -325,12 +344,12 @@ def test_what_is_generated_with_a_cache_is_what_a_loop_without_one_gives(history
             "pad_token_id": 0,
             "force": ["it"],
         }
-        made = model.generate(input_ids=layout.input_ids, plan=layout, sides=chosen, **how)
+        made = model.generate(input_ids=layout.input_ids, plan=layout, parallel=chosen, **how)
         new = made[:, len(ids) :]
         stop = next((n for n, each in enumerate(new[0].tolist()) if each < 11), new.shape[1])
         assert stop > 3
         assert new[0, :stop].tolist() == expected_ids[len(ids) :][:stop]
-        assert grammar.written(new, chosen)[0, :stop].tolist() == expected_sides[len(ids) :][:stop]
+        assert grammar.written(new, chosen)[0, :stop].tolist() == expected_parallel[len(ids) :][:stop]
 
 
 def test_sampling_is_of_the_sides_too_and_repeats_with_its_seed(model):
@@ -339,15 +358,15 @@ def test_sampling_is_of_the_sides_too_and_repeats_with_its_seed(model):
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
         chosen: list[torch.Tensor] = []
-        model.generate(torch.tensor([[1, 3]]), sides=chosen, **how)
+        model.generate(torch.tensor([[1, 3]]), parallel=chosen, **how)
         found.append(torch.cat(chosen))
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0][:6], found[2][:6])
     torch.manual_seed(3)
     cold: list[torch.Tensor] = []
-    model.generate(torch.tensor([[1, 3]]), sides=cold, **{**how, "temperature": 1e-4})
+    model.generate(torch.tensor([[1, 3]]), parallel=cold, **{**how, "temperature": 1e-4})
     greedy: list[torch.Tensor] = []
-    model.generate(torch.tensor([[1, 3]]), sides=greedy, **{**how, "do_sample": False})
+    model.generate(torch.tensor([[1, 3]]), parallel=greedy, **{**how, "do_sample": False})
     assert torch.equal(torch.cat(cold), torch.cat(greedy))
 
 

@@ -14,7 +14,7 @@ from tests.end_to_end.test_sensor import sensor, signal  # noqa: F401 (a fixture
 from tests.fakes import install
 from tinyllava_kit import assemble
 from tinyllava_kit.assembly.assembly import Assembly
-from tinyllava_kit.core.fusion import fuse, gather_rows
+from tinyllava_kit.core.fusion import fuse, gather_features
 from tinyllava_kit.core.plan import ItemSpan, TextSpan, plan
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
 from tinyllava_kit.features.item_codes import ItemCodes
@@ -42,7 +42,7 @@ def test_a_compiled_kernel_has_the_values_and_gradients_of_the_other(backend, pa
     weight = torch.randn(*layout.input_ids.shape, WIDTH)
 
     def place(text, alpha, beta):
-        rows = {"alpha": gather_rows(layout, "alpha", alpha), "beta": gather_rows(layout, "beta", beta)}
+        rows = {"alpha": gather_features(layout, "alpha", alpha), "beta": gather_features(layout, "beta", beta)}
         return fuse(layout, text * 2, {name: each * 3 for name, each in rows.items()})
 
     compiled = torch.compile(place, backend=backend, fullgraph=True)

@@ -74,7 +74,7 @@ def test_forward_equals_the_factorys(case, name):
     model = model_of(case)
     tensors, meta = scenario(case, name)
     layout, images = layout_of(model, tensors, meta)
-    has_targets = layout.target_rows is not None and len(layout.target_rows)
+    has_targets = layout.target_positions is not None and len(layout.target_positions)
     embeds, output = run(model, layout, images)
     assert largest(embeds, tensors["out.inputs_embeds"]) < TOLERANCE
     if "out.labels" in tensors:
@@ -119,7 +119,7 @@ def test_defect_a_cut_inside_an_image_leaves_it_out_whole_and_is_reported():
     tensors, meta = scenario(CASE, "truncate_inside_image")
     layout, _ = layout_of(model, tensors, meta)
     assert layout.items == ()
-    assert layout.cuts[0].items == {"image": 1}
+    assert layout.truncations[0].items == {"image": 1}
     assert layout.input_ids.shape[1] < tensors["out.inputs_embeds"].shape[1]
 
 
@@ -146,7 +146,7 @@ def test_defect_a_text_row_takes_no_image():
     ]
     layout = plan(samples)
     embeds, _ = run(model, layout, tensors["in.images"])
-    assert largest(embeds.flatten(0, 1)[layout.item_rows["image"]], tensors["out.image_features"][0]) < TOLERANCE
+    assert largest(embeds.flatten(0, 1)[layout.item_positions["image"]], tensors["out.image_features"][0]) < TOLERANCE
 
 
 def test_defect_a_prompt_that_is_one_image_is_fused():

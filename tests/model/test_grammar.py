@@ -10,7 +10,7 @@ import torch
 from tinyllava_kit import KitError
 from tinyllava_kit.core.decoders import TokenDecoder
 from tinyllava_kit.core.ids import BEGIN, END, TEXT, allot, check_ranges
-from tinyllava_kit.model.vocabulary.grammar import FollowGrammar, Grammar, Piece
+from tinyllava_kit.model.vocabulary.grammar import FollowGrammar, Grammar, Segment
 
 NUM_TEXT, FIRST = 11, 13  # two ids between them belong to nobody
 WANTED = {"song": {"a": 3, "b": 2}, "dance": {"step": 4, "turn": 1}}
@@ -156,12 +156,12 @@ def test_pieces_are_text_and_items_counted_from_zero() -> None:
     begin, end = grammar.begin["song"], grammar.end["song"]
     a, b = song + 2, song + 5
     assert grammar.pieces([3, begin, a, b, a + 1, b + 1, end, 4, 5]) == [
-        Piece(TEXT, [3]),
-        Piece("song", [0, 3, 1, 4]),
-        Piece(TEXT, [4, 5]),
+        Segment(TEXT, [3]),
+        Segment("song", [0, 3, 1, 4]),
+        Segment(TEXT, [4, 5]),
     ]
-    assert grammar.pieces([begin, a, b, a + 1]) == [Piece("song", [0, 3], closed=False, dropped=1)]
-    assert grammar.pieces([begin, a]) == [Piece("song", [], closed=False, dropped=1)]
+    assert grammar.pieces([begin, a, b, a + 1]) == [Segment("song", [0, 3], closed=False, dropped=1)]
+    assert grammar.pieces([begin, a]) == [Segment("song", [], closed=False, dropped=1)]
     assert grammar.pieces([]) == []
 
 

@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from tests.strokes import CORNER, LINE, drawing, drawing_model, drawn  # noqa: F401 (a fixture)
 from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor, load_pretrained
 from tinyllava_kit.checkpoints.quantization import Quantization
-from tinyllava_kit.core.plan import ItemSpan, MadeSpan, TextSpan, plan
+from tinyllava_kit.core.plan import GeneratedSpan, ItemSpan, TextSpan, plan
 from tinyllava_kit.errors import FusionError
 from tinyllava_kit.features.item_codes import ItemCodes
 from tinyllava_kit.inference.answering import question
-from tinyllava_kit.inference.replies import Given, replies, reply
+from tinyllava_kit.inference.replies import GeneratedItem, replies, reply
 from tinyllava_kit.testing import check_packing
 from tinyllava_kit.training.checks.checking import check_data
 from tinyllava_kit.training.checks.preview import first_batch, shown_rows
@@ -44,31 +44,38 @@ def learned(ids):
 
 def test_words_are_what_is_learned_in_front_of_an_item():
     samples = [
-        [TextSpan([1, 2]), learned([3, 4]), MadeSpan("m", [7, 8, 9]), learned([5])],
-        [TextSpan([1]), ItemSpan("m", 2), learned([3]), MadeSpan("m", [7]), learned([4, 5]), MadeSpan("m", [7, 8])],
+        [TextSpan([1, 2]), learned([3, 4]), GeneratedSpan("m", [7, 8, 9]), learned([5])],
+        [
+            TextSpan([1]),
+            ItemSpan("m", 2),
+            learned([3]),
+            GeneratedSpan("m", [7]),
+            learned([4, 5]),
+            GeneratedSpan("m", [7, 8]),
+        ],
         [TextSpan([1]), learned([3])],
     ]
     layout = plan(samples)
     assert layout.input_ids.shape == (3, 6)
-    made = layout.made["m"]
+    made = layout.generated["m"]
     assert made.words.tolist() == [[2, 3], [9, -1], [10, 11]]
     assert made.ids.tolist() == [[7, 8, 9], [7, -1, -1], [7, 8, -1]]
     packed = plan(samples, packs=[2, 1])
-    assert packed.made["m"].words.tolist() == [[2, 3], [8, -1], [9, 10]]
-    assert plan([samples[2]]).made == {}
+    assert packed.generated["m"].words.tolist() == [[2, 3], [8, -1], [9, 10]]
+    assert plan([samples[2]]).generated == {}
 
 
 def test_an_item_whose_words_are_cut_is_left_out_and_said():
-    sample = [TextSpan([1, 2]), learned([3, 4]), MadeSpan("m", [7]), learned([5])]
+    sample = [TextSpan([1, 2]), learned([3, 4]), GeneratedSpan("m", [7]), learned([5])]
     whole, cut = plan([sample], max_length=4), plan([sample], max_length=3)
-    assert whole.made["m"].words.tolist() == [[2, 3]]
-    assert (cut.made, cut.cuts[0].items) == ({}, {"m": 1})
+    assert whole.generated["m"].words.tolist() == [[2, 3]]
+    assert (cut.generated, cut.truncations[0].items) == ({}, {"m": 1})
 
 
-@pytest.mark.parametrize("before", [[], [TextSpan([1])], [learned([1]), MadeSpan("m", [7])]])
+@pytest.mark.parametrize("before", [[], [TextSpan([1])], [learned([1]), GeneratedSpan("m", [7])]])
 def test_an_item_without_words_has_no_place(before):
     with pytest.raises(FusionError, match="sample 0: an item of 'm' is made of the words in front of it, and"):
-        plan([[TextSpan([1]), *before, MadeSpan("m", [7])]])
+        plan([[TextSpan([1]), *before, GeneratedSpan("m", [7])]])
 
 
 @both
@@ -109,21 +116,21 @@ def slow_losses(talker, hidden, embeds, ids):
         firsts[name] = at
         at += size
     beside = {}
-    for name, side in talker.codec.sides.items():
+    for name, side in talker.codec.parallel.items():
         beside[name] = at
         at += side.size
     prefix = talker.join(torch.cat([talker.hidden_norm(hidden), talker.embedding_norm(embeds)], -1))
     steps = ids[:, None] if ids.ndim == 1 else ids
     for count in range(1, len(steps)):
         vectors = []
-        for main, *sides in steps[:count].tolist():
+        for main, *parallel in steps[:count].tolist():
             vector = rows.embedding[main].clone()
-            for start, side in zip(beside.values(), sides, strict=True):
+            for start, side in zip(beside.values(), parallel, strict=True):
                 vector += rows.embedding[start + side] if side >= 0 else 0
             vectors.append(vector)
         sequence = torch.cat([prefix, torch.stack(vectors)[None]], 1)
         state = talker.transformer(inputs_embeds=sequence).last_hidden_state[0, -1]
-        label, *sides = steps[count].tolist()
+        label, *parallel = steps[count].tolist()
         previous = range_of(firsts, int(steps[count - 1, 0]))
         follows = talker.codec.follows[previous]
         fits = [1] if "end" in follows else []
@@ -132,9 +139,9 @@ def slow_losses(talker, hidden, embeds, ids):
         logits = rows.head[sorted(fits)] @ state
         expected = next(name for name in follows if name != "end")
         yield expected, float(F.cross_entropy(logits[None], torch.tensor([sorted(fits).index(label)])))
-        for (name, start), side in zip(beside.items(), sides, strict=True):
+        for (name, start), side in zip(beside.items(), parallel, strict=True):
             if side >= 0:
-                logits = rows.head[start : start + talker.codec.sides[name].size] @ state
+                logits = rows.head[start : start + talker.codec.parallel[name].size] @ state
                 yield name, float(F.cross_entropy(logits[None], torch.tensor([side])))
 
 
@@ -179,7 +186,7 @@ def test_pieces_joined_are_the_item_and_a_batch_answers_as_each_alone(decoder, t
     for conversation, whole in zip([*asked, history], together, strict=True):
         shown = []
         assert reply(model, processor, conversation, shown.append, **how) == whole
-        pieces = [part.item for part in shown if isinstance(part, Given)]
+        pieces = [part.item for part in shown if isinstance(part, GeneratedItem)]
         (item,) = whole.items("drawing")
         assert processor.modalities["drawing"].join(pieces) == item.item
         assert len(pieces) > 1
@@ -254,7 +261,7 @@ def test_ids_are_found_again_in_a_folder(made, tmp_path):
     first, second = (ItemCodes(model, processor, tmp_path / "cache") for _ in range(2))
     assert (first.fill(conversations), second.fill(conversations)) == (1, 0)
     (item,) = conversations[0].items
-    assert first(item) == second(item) == MadeSpan("drawing", model.decoders["drawing"].encode(LINE).tolist())
+    assert first(item) == second(item) == GeneratedSpan("drawing", model.decoders["drawing"].encode(LINE).tolist())
     model.decoders["drawing"].join.weight.data += 1  # trained since: the ids are the same
     assert ItemCodes(model, processor, tmp_path / "cache").fill(conversations) == 0
 
@@ -310,7 +317,7 @@ def test_every_item_has_its_own_words_in_front_of_it(made):
         model, processor, [[{"role": "user", "content": "draw"}, {"role": "assistant", "content": content}]]
     )
     plan_ = batch["plan"]
-    said = [processor.decode(plan_.input_ids.flatten()[row[row >= 0]]) for row in plan_.made["drawing"].words]
+    said = [processor.decode(plan_.input_ids.flatten()[row[row >= 0]]) for row in plan_.generated["drawing"].words]
     assert [text.strip() for text in said] == ["one", "two"]
 
 
@@ -320,7 +327,7 @@ def test_an_item_of_more_ids_than_are_made_is_refused(tmp_path):
     with pytest.raises(KitError, match="an item of 11 ids, and the model's talker writes 10 at most"):
         processor.encode(processor.conversation(drawn("a line", LINE)))
     with pytest.raises(KitError, match="an item of 11 ids"):
-        processor.outline(processor.conversation(drawn("a line", LINE)))
+        processor.probe(processor.conversation(drawn("a line", LINE)))
 
 
 def test_several_answers_to_one_question(made):
@@ -334,9 +341,9 @@ def test_ids_are_taken_as_the_models_own_settings_say(made):
     model, _ = made
     model.generation_config.do_sample, model.generation_config.temperature = True, 1e-9
     logits = torch.tensor([[0.0, 1.0, 0.5]])
-    assert all(int(model.pick_as({})(logits)) == 1 for _ in range(20))
-    assert len({int(model.pick_as({"temperature": 1e9})(logits)) for _ in range(60)}) > 1
-    assert int(model.pick_as({"do_sample": False})(logits)) == 1
+    assert all(int(model.sample_as({})(logits)) == 1 for _ in range(20))
+    assert len({int(model.sample_as({"temperature": 1e9})(logits)) for _ in range(60)}) > 1
+    assert int(model.sample_as({"do_sample": False})(logits)) == 1
 
 
 @pytest.mark.parametrize("size", [{"width": 30}, {"heads": 0}, {"layers": 0}, {"max_ids": 0}])

@@ -110,7 +110,7 @@ def test_noise_of_neftune_is_on_the_text_and_as_large_as_its_rows_say(made):
     hook.remove()
     rows, length = plan.input_ids.shape
     expected = torch.zeros(rows * length, plain.shape[-1])
-    expected[plan.text_rows] = alpha / math.sqrt(length * plain.shape[-1])
+    expected[plan.text_positions] = alpha / math.sqrt(length * plain.shape[-1])
     assert torch.allclose(found.flatten(0, 1), expected, atol=1e-6)
 
 

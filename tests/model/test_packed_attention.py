@@ -46,8 +46,8 @@ def test_the_check_sees_samples_that_attend_to_each_other(made, monkeypatch):
     model, processor, conversations = made
     keep = TinyLlavaForConditionalGeneration.embed
 
-    def one_long_sample(self, input_ids, items=None, plan=None, side_ids=None):
-        embeds = keep(self, input_ids, items, plan, side_ids)
+    def one_long_sample(self, input_ids, items=None, plan=None, parallel_ids=None):
+        embeds = keep(self, input_ids, items, plan, parallel_ids)
         if plan.is_packed:  # what a forgotten restart of the positions does
             plan.position_ids.copy_(torch.arange(embeds.shape[1]))
         return embeds

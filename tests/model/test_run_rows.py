@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tinyllava_kit.core.interfaces import Features, Preprocessor, Tower
-from tinyllava_kit.model.modeling import run_rows
+from tinyllava_kit.model.modeling import run_windows
 
 
 class Doubling(Tower):
@@ -51,7 +51,7 @@ def inputs() -> dict[str, Tensor]:
 def test_the_parts_are_what_the_tower_asks_for_and_together_the_whole(at_once, calls, ragged):
     tower, rows = Doubling(at_once, ragged), inputs()
     with torch.no_grad():
-        got = run_rows(tower, rows)
+        got = run_windows(tower, rows)
     assert tower.calls == calls
     assert torch.equal(got.features, rows["values"] * 2)
     assert torch.equal(got.lengths, rows["lengths"]) if ragged else got.lengths is None
@@ -60,7 +60,7 @@ def test_the_parts_are_what_the_tower_asks_for_and_together_the_whole(at_once, c
 
 def test_where_a_graph_is_built_all_rows_are_run_at_once():
     tower = Doubling(2)
-    run_rows(tower, inputs()).features.sum().backward()
+    run_windows(tower, inputs()).features.sum().backward()
     assert tower.calls == [7]
     assert tower.weight.grad is not None
 
@@ -69,5 +69,5 @@ def test_in_a_distributed_run_every_rank_calls_a_tower_once(monkeypatch):
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     tower = Doubling(2)
     with torch.no_grad():
-        run_rows(tower, inputs())
+        run_windows(tower, inputs())
     assert tower.calls == [7]

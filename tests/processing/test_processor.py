@@ -132,11 +132,11 @@ def test_an_outline_counts_what_encoding_counts_and_decodes_nothing(tmp_path, mo
     conversation = processor.conversation(row("<image>\nhow? <image>", "so", "and?", "so", image=names[:2]))
     encoded = processor.encode(conversation)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
-    outline = processor.outline(conversation)
-    assert outline.spans == encoded.spans
-    assert outline.num_tokens == encoded.num_tokens
-    assert [item.num_features for item in outline.items] == [item.num_features for item in encoded.items]
-    assert not any(item.rows for item in outline.items)
+    probe = processor.probe(conversation)
+    assert probe.spans == encoded.spans
+    assert probe.num_tokens == encoded.num_tokens
+    assert [item.num_features for item in probe.items] == [item.num_features for item in encoded.items]
+    assert not any(item.rows for item in probe.items)
 
 
 def test_a_batch_moves_with_its_plan_and_only_floats_change_dtype(made):
@@ -144,7 +144,7 @@ def test_a_batch_moves_with_its_plan_and_only_floats_change_dtype(made):
     batch = processor(row("<image>", "x", image=str(folder / "0.png")), labels=True).to("cpu", torch.bfloat16)
     assert batch["items"]["image"]["pixel_values"].dtype == torch.bfloat16
     assert batch["input_ids"].dtype == torch.int64
-    assert batch["plan"].text_rows.dtype == torch.int64
+    assert batch["plan"].text_positions.dtype == torch.int64
 
 
 def test_what_is_saved_is_json_and_loads_equal(made, tmp_path):

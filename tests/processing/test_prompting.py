@@ -285,9 +285,9 @@ def test_a_collator_that_makes_labels_of_the_ids_teaches_text_alone(made):
     equal(batch, exact)
     learned = exact["labels"] != -100
     assert torch.equal(batch["labels"][learned], exact["labels"][learned])
-    text_rows = torch.zeros(batch["input_ids"].numel(), dtype=torch.bool)
-    text_rows[batch["plan"].text_rows] = True
-    assert torch.equal(batch["labels"].flatten() != -100, text_rows)
+    text_positions = torch.zeros(batch["input_ids"].numel(), dtype=torch.bool)
+    text_positions[batch["plan"].text_positions] = True
+    assert torch.equal(batch["labels"].flatten() != -100, text_positions)
     assert torch.equal(labels[batch["labels"] == -100].unique(), torch.tensor([-100, processor.pad_id]))
 
 

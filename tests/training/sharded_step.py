@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import torch
-from tinyllava_kit.training.batches.sized.dummy_items import WithIdleItems, idle_items
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Shard
@@ -18,6 +17,7 @@ from torch.distributed.tensor import DTensor, Shard
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
 from tinyllava_kit.distributed import join, rank, wait_for_all, world_size
+from tinyllava_kit.training.batches.dummy_items import WithDummyItems, dummy_items
 from tinyllava_kit.training.loop.sharding import is_sharded, trained_state
 
 RATE = 0.1
@@ -49,11 +49,11 @@ def main(place: Path) -> None:
     whole, processor = load_pretrained(place / "model")
     sharded, _ = load_pretrained(place / "model")
     dataset = ConversationDataset.from_file(place / "rows.json", processor)
-    collate = WithIdleItems(Collator(processor), idle_items(dataset))
+    collate = WithDummyItems(Collator(processor), dummy_items(dataset))
     # Pictures on rank 0, text alone on rank 1.
     batches = [collate([dataset[index] for index in own]) for own in ([0, 1], [2, 5])]
-    assert not batches[1]["plan"].item_rows
-    targets = sum(len(batch["plan"].target_rows) for batch in batches)
+    assert not batches[1]["plan"].item_positions
+    targets = sum(len(batch["plan"].target_positions) for batch in batches)
 
     shard(sharded)
     assert is_sharded(sharded)

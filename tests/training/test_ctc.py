@@ -15,8 +15,8 @@ from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.data.dataset import ConversationDataset
 from tinyllava_kit.data.sources import Pairs, Source
 from tinyllava_kit.training.objectives.ctc import (
-    WordedCollator,
-    WordedDataset,
+    CTCCollator,
+    CTCDataset,
     WordMatcher,
     fewest_rows,
     matcher,
@@ -38,7 +38,7 @@ def place(tmp_path_factory):
 def worded(place):
     model, processor = load_pretrained(place / "model")
     source = Source(path=str(place / "pairs.jsonl"), pairs=Pairs(**PAIRS))
-    return model, WordedDataset(ConversationDataset.from_sources([source], processor)), WordedCollator(processor)
+    return model, CTCDataset(ConversationDataset.from_sources([source], processor)), CTCCollator(processor)
 
 
 def test_a_row_is_scored_by_its_distance_to_each_embedding():
@@ -67,7 +67,7 @@ def test_the_loss_sums_over_every_alignment():
 
     class Model:
         def __call__(self, items):
-            return type("Output", (), {"item_rows": {"m": rows}})
+            return type("Output", (), {"item_embeddings": {"m": rows}})
 
     batch = {
         "items": {},
@@ -81,7 +81,7 @@ def test_the_loss_sums_over_every_alignment():
 def test_the_rows_that_are_matched_are_those_that_the_llm_gets(worded):
     model, dataset, collate = worded
     batch = collate([dataset[0], dataset[2]])
-    rows = model(items=batch["items"]).item_rows["image"]
+    rows = model(items=batch["items"]).item_embeddings["image"]
     assert torch.equal(rows, model.encode("image", batch["items"]["image"]))
     assert batch["num_rows"]["image"].tolist() == [rows.shape[1]] * 2
     tokenizer = dataset.dataset.processor.tokenizer
@@ -106,11 +106,11 @@ def test_rows_become_words(place):
     (place / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     model, processor = load_pretrained(run_recipe(Recipe.from_yaml(place / "recipe.yaml")))
     source = Source(path=str(place / "pairs.jsonl"), pairs=Pairs(**PAIRS))
-    dataset = WordedDataset(ConversationDataset.from_sources([source], processor))
-    batch = WordedCollator(processor)([dataset[n] for n in range(3)])
+    dataset = CTCDataset(ConversationDataset.from_sources([source], processor))
+    batch = CTCCollator(processor)([dataset[n] for n in range(3)])
     words = matcher(model.get_input_embeddings().weight, dataset.words, 8)
     with torch.no_grad():
-        best = words.log_probs(model(items=batch["items"]).item_rows["image"]).argmax(-1)  # (N, P)
+        best = words.log_probs(model(items=batch["items"]).item_embeddings["image"]).argmax(-1)  # (N, P)
     for path, (ids,) in zip(best, dataset.words, strict=True):
         said = [k for k, _ in itertools.groupby(path.tolist()) if k]
         assert said == words.class_of[ids].tolist()
@@ -119,7 +119,7 @@ def test_rows_become_words(place):
 def test_words_without_room_are_counted(worded):
     _, dataset, _ = worded
     processor = dataset.dataset.processor
-    collate = WordedCollator(processor)
+    collate = CTCCollator(processor)
     encoded, _ = dataset[0]
     room = processor.connectors["image"].num_tokens(sum(encoded.items[0].num_features))
     collate([(encoded, [[5, 6] * (room // 2)]), (encoded, [[5] * (room // 2 + 1)])])
@@ -152,4 +152,4 @@ def test_an_item_without_words_is_refused(worded):
     processor = dataset.dataset.processor
     rows = [{"id": "r", "image": "0.png", "conversations": [{"from": "human", "value": "<image>"}]}]
     with pytest.raises(KitError, match=r"row\[0\] 'r': match_words wants items, each with its text"):
-        WordedDataset(ConversationDataset(rows, processor))
+        CTCDataset(ConversationDataset(rows, processor))

@@ -14,8 +14,8 @@ from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
 from tinyllava_kit.data.sources import Pairs, Source
 from tinyllava_kit.training.objectives.distillation import (
-    TaughtCollator,
-    TaughtDataset,
+    DistillationCollator,
+    DistillationDataset,
     distillation_loss,
     soft_divergence,
 )
@@ -37,8 +37,8 @@ def taught(place):
     source = Source(path=str(place / "pairs.jsonl"), pairs=Pairs(**PAIRS))
     return (
         model,
-        TaughtDataset(ConversationDataset.from_sources([source], processor)),
-        TaughtCollator(Collator(processor)),
+        DistillationDataset(ConversationDataset.from_sources([source], processor)),
+        DistillationCollator(Collator(processor)),
     )
 
 
@@ -61,8 +61,8 @@ def test_the_teacher_reads_the_words_where_the_item_stands(taught):
     assert second.index("two blue pigs") < second.index("Again?") < second.rindex("two blue pigs")
     assert "items" not in batch["teacher"]
     for one in (batch, batch["teacher"]):
-        ids = one["labels"].flatten()[one["plan"].target_rows + 1]
-        assert ids.tolist() == batch["labels"].flatten()[batch["plan"].target_rows + 1].tolist()
+        ids = one["labels"].flatten()[one["plan"].target_positions + 1]
+        assert ids.tolist() == batch["labels"].flatten()[batch["plan"].target_positions + 1].tolist()
 
 
 def test_the_loss_compares_position_by_position(taught):
@@ -75,7 +75,7 @@ def test_the_loss_compares_position_by_position(taught):
     with torch.no_grad():
         mine, theirs = model(**heard, skip_logits=False), model(**read, skip_logits=False)
         loss = distillation_loss(model, dict(batch), None, how=how)
-    rows = [one.logits.flatten(0, 1)[b["plan"].target_rows] for one, b in ((mine, heard), (theirs, read))]
+    rows = [one.logits.flatten(0, 1)[b["plan"].target_positions] for one, b in ((mine, heard), (theirs, read))]
     divergence = soft_divergence(*rows, 1.5) / len(rows[0])
     assert loss.item() == pytest.approx((0.7 * divergence + 0.3 * mine.loss).item(), rel=1e-4)
 
@@ -104,7 +104,7 @@ def test_an_item_without_words_is_refused(place):
     _, processor = load_pretrained(place / "model")
     rows = [{"id": "r", "image": "0.png", "conversations": [{"from": "human", "value": "<image>"}]}]
     with pytest.raises(KitError, match=r"row\[0\] 'r': no item has a text to distill from"):
-        TaughtDataset(ConversationDataset(rows, processor))
+        DistillationDataset(ConversationDataset(rows, processor))
 
 
 def test_an_item_without_words_stays_for_the_teacher(place):
@@ -114,7 +114,7 @@ def test_an_item_without_words_stays_for_the_teacher(place):
         {"type": "image", "image": str(place / "1.png")},
     ]
     rows = [{"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": "yes"}]}]
-    heard, read = TaughtDataset(ConversationDataset(rows, processor))[0]
+    heard, read = DistillationDataset(ConversationDataset(rows, processor))[0]
     assert (len(heard.items), len(read.items)) == (2, 1)
     assert torch.equal(read.items[0].rows[0]["pixel_values"], heard.items[1].rows[0]["pixel_values"])
 

@@ -11,7 +11,11 @@ from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.core.interfaces import Features
 from tinyllava_kit.data.dataset import ConversationDataset
-from tinyllava_kit.training.objectives.feature_matching import FeatureMatcher, MatchedCollator, MatchedDataset
+from tinyllava_kit.training.objectives.feature_matching import (
+    FeatureMatcher,
+    FeatureMatchingCollator,
+    FeatureMatchingDataset,
+)
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
@@ -51,7 +55,7 @@ def matched(place, rows=2, **widths):
     model, processor = load_pretrained(place / "model")
     dataset = ConversationDataset.from_file(place / "rows.json", processor, limit=rows)
     widths = widths or {"image": model.towers["image"].embed_dim}
-    return model, MatchedDataset(dataset, str(place / "teacher"), widths)
+    return model, FeatureMatchingDataset(dataset, str(place / "teacher"), widths)
 
 
 def test_the_distance_is_the_mean_over_real_rows_in_units_of_the_spread():
@@ -76,7 +80,7 @@ def test_the_distance_is_the_mean_over_real_rows_in_units_of_the_spread():
 def test_a_sample_brings_what_the_teachers_tower_makes_of_its_items_in_order(place):
     model, dataset = matched(place)
     teacher, _ = load_pretrained(place / "teacher")
-    batch = MatchedCollator(dataset.dataset.processor)([dataset[0], dataset[1]])
+    batch = FeatureMatchingCollator(dataset.dataset.processor)([dataset[0], dataset[1]])
     expected = teacher.encode_features("image", batch["items"]["image"]).features  # a picture, then two
     torch.testing.assert_close(batch["taught"]["image"], expected.detach(), rtol=1e-4, atol=1e-5)
     own = model.encode_features("image", batch["items"]["image"]).features
@@ -88,7 +92,7 @@ def test_a_sample_brings_what_the_teachers_tower_makes_of_its_items_in_order(pla
 def test_a_tower_learns_to_stand_in_its_teachers_place(place):
     before, dataset = matched(place)
     after, _ = load_pretrained(run_recipe(recipe(place, "learned", max_steps=150, learning_rate=3e-3)))
-    batch = MatchedCollator(dataset.dataset.processor)([dataset[0], dataset[1]])
+    batch = FeatureMatchingCollator(dataset.dataset.processor)([dataset[0], dataset[1]])
     distance = FeatureMatcher(dataset.spread())
     with torch.no_grad():
         assert distance(after, batch) < distance(before, batch) / 4

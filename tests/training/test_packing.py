@@ -11,12 +11,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tinyllava_kit.training.batches.sized.packing import PackedBatches, pack, token_counts
 
 from tests import toys
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.data.dataset import ConversationDataset
+from tinyllava_kit.training.batches.packing import PackedBatches, pack, token_counts
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
@@ -25,9 +25,9 @@ samples = st.lists(st.tuples(st.integers(0, 40), st.floats(0, 9)), max_size=60)
 
 @settings(deadline=None)
 @given(samples, st.integers(1, 50), st.none() | st.floats(0.5, 20))
-def test_every_sample_is_in_one_row_and_no_row_is_too_full(drawn, length, limit):
-    tokens = [count for count, _ in drawn]
-    sizes = [{"audio": seconds} for _, seconds in drawn]
+def test_every_sample_is_in_one_row_and_no_row_is_too_full(sample_order, length, limit):
+    tokens = [count for count, _ in sample_order]
+    sizes = [{"audio": seconds} for _, seconds in sample_order]
     rows = pack(tokens, length, sizes=sizes, limits={} if limit is None else {"audio": limit})
     assert sorted(index for row in rows for index in row) == list(range(len(tokens)))
     for row in rows:

@@ -8,9 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.data_loader import BatchSamplerShard
-from tinyllava_kit.training.batches.sized.dummy_items import WithIdleItems, idle_items
-from tinyllava_kit.training.batches.sized.packing import PackedBatches
-from tinyllava_kit.training.batches.sized.sized import Epochs, SizedBatches
 
 from tests import toys
 from tests.training.processes import finish, start
@@ -18,6 +15,9 @@ from tests.training.runs import losses, weights, write_recipe
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
+from tinyllava_kit.training.batches.dummy_items import WithDummyItems, dummy_items
+from tinyllava_kit.training.batches.packing import PackedBatches
+from tinyllava_kit.training.batches.sized import Epochs, SizedBatches
 from tinyllava_kit.training.output.checkpoints import check_whole
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
@@ -170,13 +170,13 @@ def test_idle_items_change_neither_loss_nor_gradient(place):
     model.requires_grad_(True).train()
     collate = Collator(processor)
     found = []
-    for make in (collate, WithIdleItems(collate, idle_items(dataset))):
+    for make in (collate, WithDummyItems(collate, dummy_items(dataset))):
         model.zero_grad()
         output = model(**make([dataset[2], dataset[5]]))
         output.loss.backward()
         found.append((output.loss, {name: p.grad for name, p in model.named_parameters()}))
-    (plain, without), (idle, with_items) = found
-    assert torch.equal(plain, idle)
+    (plain, without), (dummy, with_items) = found
+    assert torch.equal(plain, dummy)
     assert all(torch.equal(with_items[n], g) for n, g in without.items() if n.startswith("language_model"))
     assert not any(with_items[n].any() for n in with_items if not n.startswith("language_model"))
 
@@ -186,7 +186,7 @@ def test_idle_items_run_the_tower_though_it_is_frozen(place):
     dataset = ConversationDataset.from_file(place / "rows.json", processor)
     calls = []
     model.towers["image"].register_forward_hook(lambda *_: calls.append(1))
-    batch = WithIdleItems(Collator(processor), idle_items(dataset))([dataset[2]])
+    batch = WithDummyItems(Collator(processor), dummy_items(dataset))([dataset[2]])
     model.train()
     with torch.no_grad():
         model(**batch)
@@ -197,7 +197,7 @@ def test_a_modality_without_an_idle_item_is_refused(place):
     _, processor = load_pretrained(place / "model")
     dataset = ConversationDataset.from_file(place / "rows.json", processor)
     with pytest.raises(KitError, match=r"image items come late in the stream, and other ranks cannot wait"):
-        WithIdleItems(Collator(processor), {})([dataset[0]])
+        WithDummyItems(Collator(processor), {})([dataset[0]])
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5])

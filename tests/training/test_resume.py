@@ -12,11 +12,11 @@ import time
 import pytest
 import torch
 from safetensors.torch import load_file
-from tinyllava_kit.training.batches.sized.sized import Epochs, SizedBatches
 
 from tests import toys
 from tests.training.runs import write_recipe
 from tinyllava_kit import KitError
+from tinyllava_kit.training.batches.sized import Epochs, SizedBatches
 from tinyllava_kit.training.loop import trainer
 from tinyllava_kit.training.loop.clock import Clock
 from tinyllava_kit.training.recipe import Recipe

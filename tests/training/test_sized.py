@@ -9,11 +9,11 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
-from tinyllava_kit.training.batches.sized.sized import SizedBatches, check_budget, sizes_of
 
 from tinyllava_kit import KitError
 from tinyllava_kit.components.modalities.audio import AudioModality
 from tinyllava_kit.core.conversation import Conversation, Item
+from tinyllava_kit.training.batches.sized import SizedBatches, check_budget, sizes_of
 
 SECONDS = st.lists(st.floats(0.1, 40.0), min_size=1, max_size=60)
 
@@ -26,10 +26,10 @@ def batches_of(seconds, **kwargs):
 def test_every_sample_comes_once_and_no_batch_is_over_the_budget(seconds, batch_size, budget, epoch):
     batches = batches_of(seconds, batch_size=batch_size, budget={"audio": budget})
     batches.set_epoch(epoch)
-    drawn = list(batches)
-    assert sorted(i for batch in drawn for i in batch) == list(range(len(seconds)))
-    assert len(drawn) == len(batches)
-    for batch in drawn:
+    sample_order = list(batches)
+    assert sorted(i for batch in sample_order for i in batch) == list(range(len(seconds)))
+    assert len(sample_order) == len(batches)
+    for batch in sample_order:
         assert len(batch) <= batch_size
         assert len(batch) == 1 or len(batch) * max(seconds[i] for i in batch) <= budget
 
@@ -38,8 +38,8 @@ def test_like_stands_beside_like():
     draw = random.Random(3)
     seconds = [draw.uniform(0.5, 30.0) for _ in range(400)]
 
-    def padded(drawn):
-        return sum(len(batch) * max(seconds[i] for i in batch) for batch in drawn)
+    def padded(sample_order):
+        return sum(len(batch) * max(seconds[i] for i in batch) for batch in sample_order)
 
     order = list(range(400))
     draw.shuffle(order)

@@ -13,7 +13,7 @@ from ..core.decoders import Decoder, TokenDecoder, check_kind
 from ..core.ids import allot, sizes_of
 from ..core.interfaces import LanguageModel, Preprocessor, Tower
 from ..errors import KitError
-from ..files.reading import reading
+from ..files.failures import reading
 from ..model.configuration import Component, TinyLlavaConfig, as_json
 from ..model.modeling import build_connector, build_decoder
 from ..model.vocabulary.grammar import grammar_of
@@ -23,7 +23,7 @@ from ..plugin.specs import load
 from ..pretrained.sizes import bounded
 from .assembly import Assembly, Resolved, ResolvedPart
 from .licence import licence_of
-from .saved_model import Donor, is_donor
+from .saved_model import SavedModel, is_saved_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,19 +80,19 @@ def read_blueprint(assembly: Assembly, catalog: Catalog | None = None) -> Bluepr
 
 
 def _read_text_config(part: ResolvedPart) -> PreTrainedConfig:
-    if is_donor(part.checkpoint):
-        donor = Donor(part.checkpoint)
-        donor.component(part, "llm", "")
-        return donor.config.text_config
+    if is_saved_model(part.checkpoint):
+        saved_model = SavedModel(part.checkpoint)
+        saved_model.component(part, "llm", "")
+        return saved_model.config.text_config
     llm: type[LanguageModel] = load(part.offer.spec)
     return llm.read_config(part.checkpoint, **part.options)
 
 
 def _read_tower(part: ResolvedPart, modality: str, tower: type[Tower]) -> tuple[dict[str, Any], Preprocessor]:
-    if is_donor(part.checkpoint):
-        donor = Donor(part.checkpoint)
-        saved = donor.component(part, "tower", modality)
-        return dict(saved.config), donor.preprocessor(modality, tower.preprocessor_class)
+    if is_saved_model(part.checkpoint):
+        saved_model = SavedModel(part.checkpoint)
+        saved = saved_model.component(part, "tower", modality)
+        return dict(saved.config), saved_model.preprocessor(modality, tower.preprocessor_class)
     config = tower.read_config(part.checkpoint, **part.options)
     return config, tower.read_preprocessor(part.checkpoint, config)
 
@@ -105,12 +105,12 @@ def _connector_options(part: ResolvedPart, modality: str, joint: Mapping[str, An
     """
     if not part.checkpoint:
         return part.options
-    if not is_donor(part.checkpoint):
+    if not is_saved_model(part.checkpoint):
         raise KitError(
             f"connectors.{modality}: {part.checkpoint!r} is not a model directory of this kit; a connector is new, or "
             "taken from such a model"
         )
-    saved = Donor(part.checkpoint).component(part, "connector", modality)
+    saved = SavedModel(part.checkpoint).component(part, "connector", modality)
     if dict(saved.config) != dict(joint):
         raise KitError(
             f"connectors.{modality}: the connector in {part.checkpoint!r} joins {dict(saved.config)}, this assembly "
@@ -127,8 +127,8 @@ def _read_decoder(part: ResolvedPart, modality: str) -> dict[str, object]:
     """
     decoder: type[Decoder] = load(part.offer.spec)
     check_kind(decoder, part.part.name, part.offer.spec.reads)  # type: ignore[attr-defined]
-    if is_donor(part.checkpoint):
-        config = dict(Donor(part.checkpoint).component(part, "decoder", modality).config)
+    if is_saved_model(part.checkpoint):
+        config = dict(SavedModel(part.checkpoint).component(part, "decoder", modality).config)
     else:
         config = decoder.read_config(part.checkpoint, **part.options)
     return _component(part, config=config, licence=licence_of(part, "decoder", modality))
@@ -148,7 +148,7 @@ def _allot_ids(config: TinyLlavaConfig, resolved: Resolved, catalog: Catalog) ->
         tokens = len(llm.read_tokenizer(resolved.llm.checkpoint))
         ranges = {m: dict(decoder.ranges) for m, decoder in writing.items()}
         config.token_ranges = allot(ranges, max(tokens, config.text_config.vocab_size))
-        config.token_sides = sizes_of({m: decoder.sides for m, decoder in writing.items()})
+        config.parallel_streams = sizes_of({m: decoder.parallel for m, decoder in writing.items()})
     grammar_of(config, decoders)
 
 

@@ -16,7 +16,7 @@ from ..pretrained.sizes import bounded
 from ..processing.processor import TinyLlavaProcessor
 from .assembly import Assembly, ResolvedPart
 from .blueprint import Blueprint, read_blueprint
-from .saved_model import Donor, is_donor
+from .saved_model import SavedModel, is_saved_model
 
 
 def assemble(
@@ -36,13 +36,13 @@ def assemble(
     towers, connectors = {}, {}
     for modality, part in resolved.towers.items():
         towers[modality] = build_tower(config, modality, blueprint.catalog).to(dtype)
-        if is_donor(part.checkpoint):
-            Donor(part.checkpoint).fill(towers[modality], f"towers.{modality}.")
+        if is_saved_model(part.checkpoint):
+            SavedModel(part.checkpoint).fill(towers[modality], f"towers.{modality}.")
         else:
             towers[modality].load_weights(part.checkpoint)
         connectors[modality] = build_connector(config, modality, blueprint.catalog).to(dtype)
         if source := resolved.connectors[modality].checkpoint:
-            Donor(source).fill(connectors[modality], f"connectors.{modality}.")
+            SavedModel(source).fill(connectors[modality], f"connectors.{modality}.")
     decoders = {m: _load_decoder(part, m, blueprint, language_model) for m, part in resolved.decoders.items()}
     config.dtype = dtype
     model = TinyLlavaForConditionalGeneration(
@@ -57,27 +57,27 @@ def assemble(
         own = language_model.generation_config.to_dict()
         model.generation_config = taken(own, f"{resolved.llm.checkpoint!r}: {GENERATION_FILE}")
     tokenizer = llm.read_tokenizer(resolved.llm.checkpoint)
-    if is_donor(resolved.llm.checkpoint):
-        Donor(resolved.llm.checkpoint).restore_template(tokenizer)
+    if is_saved_model(resolved.llm.checkpoint):
+        SavedModel(resolved.llm.checkpoint).restore_template(tokenizer)
     processor = TinyLlavaProcessor(tokenizer, config, blueprint.preprocessors, blueprint.catalog)
     return model.eval(), processor
 
 
 def _load_language_model(part: ResolvedPart, config: TinyLlavaConfig, dtype: torch.dtype) -> PreTrainedModel:
     llm: type[LanguageModel] = load(part.offer.spec)
-    if not is_donor(part.checkpoint):
+    if not is_saved_model(part.checkpoint):
         return llm.load(part.checkpoint, config.text_config, dtype)
     with bounded(f"{part.checkpoint}: text_config"):
         language_model = llm.build(config.text_config).to(dtype)
-    Donor(part.checkpoint).fill(language_model, "language_model.")
+    SavedModel(part.checkpoint).fill(language_model, "language_model.")
     return language_model
 
 
 def _load_decoder(part: ResolvedPart, modality: str, blueprint: Blueprint, language_model: PreTrainedModel) -> Decoder:
     """A decoder with its weights; its rows are new, unless a saved model gives them."""
     decoder = build_decoder(blueprint.config, modality, blueprint.catalog)
-    if is_donor(part.checkpoint):
-        Donor(part.checkpoint).fill(decoder, f"decoders.{modality}.")
+    if is_saved_model(part.checkpoint):
+        SavedModel(part.checkpoint).fill(decoder, f"decoders.{modality}.")
         return decoder
     decoder.load_weights(part.checkpoint)
     if isinstance(decoder, TokenDecoder):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 
 from .assembly import ResolvedPart
-from .saved_model import Donor, is_donor
+from .saved_model import SavedModel, is_saved_model
 
 
 def licence_of(part: ResolvedPart, kind: str, modality: str = "") -> str:
     """Under which a part's weights come: what a saved model notes of it, or else the checkpoint's model card."""
     if not part.checkpoint:
         return ""
-    noted = Donor(part.checkpoint).config.component(kind, modality).licence if is_donor(part.checkpoint) else ""
+    noted = (
+        SavedModel(part.checkpoint).config.component(kind, modality).licence if is_saved_model(part.checkpoint) else ""
+    )
     return noted or read_licence(part.checkpoint)
 
 

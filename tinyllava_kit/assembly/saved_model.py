@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerBase
 
 from ..core.interfaces import Preprocessor
 from ..errors import KitError
+from ..files.failures import read_mapping, reading
 from ..files.opening import check_directory, open_file
-from ..files.reading import read_mapping, reading
 from ..model.configuration import Component, TinyLlavaConfig
 from ..pretrained.checkpoint import INDEX, load_state, read_index, without_reports
 from ..processing.jinja import restore_template
@@ -22,11 +22,11 @@ from ..processing.processor import SETTINGS_FILE, read_preprocessor
 from .assembly import ResolvedPart
 
 
-class Donor:
+class SavedModel:
     """A local model directory of this kit, opened for its parts.
 
     Args:
-        directory: see `is_donor`.
+        directory: see `is_saved_model`.
     """
 
     def __init__(self, directory: str) -> None:
@@ -89,7 +89,7 @@ class Donor:
         return read_index(index)
 
 
-def is_donor(checkpoint: str) -> bool:
+def is_saved_model(checkpoint: str) -> bool:
     """Whether a checkpoint argument is a local model directory of this kit."""
     try:
         with open_file(Path(checkpoint) / "config.json") as file:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import KitError, near
 from ..files.content import Count, Finite, checked
-from ..files.reading import first_line, read_mapping
+from ..files.failures import first_line, read_mapping
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..model.parts import named_parts
 

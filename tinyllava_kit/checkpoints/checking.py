@@ -13,13 +13,13 @@ from ..errors import KitError
 from ..model.configuration import TinyLlavaConfig
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..model.parts import part_prefixes
-from ..model.storage.external import is_ours
+from ..model.storage.external import is_kit_model
 from ..plugin.catalog import Catalog
 from ..plugin.discovery import discover
 from ..pretrained.checkpoint import check_loaded
 from ..pretrained.generation_settings import GENERATION_FILE, check_ids, read_generation
 from ..processing.processor import TinyLlavaProcessor
-from .external.layouts import open_foreign
+from .external.layouts import open_external
 from .external.mapping import Row
 from .external.recognition import OURS, read_config
 from .external.weights import Lazy, open_weights
@@ -65,15 +65,15 @@ def check(
         MissingPluginError: a part is of a plugin that is not installed.
     """
     directory, catalog = Path(directory), catalog or discover()
-    if not is_ours(read_config(directory)):
-        foreign = open_foreign(directory, names_from=names_from, template=template, catalog=catalog)
-        foreign.generation_config()
+    if not is_kit_model(read_config(directory)):
+        external = open_external(directory, names_from=names_from, template=template, catalog=catalog)
+        external.generation_config()
         return Checked(
-            layout=foreign.layout,
-            config=foreign.config,
-            tensors=foreign.tensors,
-            rows=foreign.rows,
-            notes=foreign.notes,
+            layout=external.layout,
+            config=external.config,
+            tensors=external.tensors,
+            rows=external.rows,
+            notes=external.notes,
         )
     processor = TinyLlavaProcessor.from_pretrained(str(directory), catalog=catalog)
     if template is not None:

@@ -12,15 +12,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..files.writing import write_json
-from ..model.storage.replaced import whole_model
-from .external.mapping import Foreign, Row
+from ..model.storage.replaced import atomic_model
+from .external.mapping import MappedCheckpoint, Row
 from .external.weights import Lazy
 
 SHARD_BYTES = 2_000_000_000
 
 
 def convert(
-    foreign: Foreign,
+    external: MappedCheckpoint,
     target: str | os.PathLike[str],
     *,
     dtype: torch.dtype | None = None,
@@ -29,7 +29,7 @@ def convert(
     """Write the model and its processor; memory holds one shard, and `target` appears whole or not at all.
 
     Args:
-        foreign: of `open_foreign`.
+        foreign: of `open_external`.
         target: the directory to write.
         dtype: of the weights; as they are, where None.
         shard_bytes: the most weights in a file.
@@ -37,13 +37,13 @@ def convert(
     Raises:
         KitError: it cannot be written.
     """
-    foreign.config.dtype = dtype or foreign.dtype
-    with whole_model(target) as stage:
-        write_shards(foreign.tensors, stage, dtype=dtype, shard_bytes=shard_bytes)
-        foreign.config.architectures = ["TinyLlavaForConditionalGeneration"]
-        foreign.config.save_pretrained(stage)
-        foreign.generation_config().save_pretrained(stage)
-        foreign.processor().save_pretrained(stage)
+    external.config.dtype = dtype or external.dtype
+    with atomic_model(target) as stage:
+        write_shards(external.tensors, stage, dtype=dtype, shard_bytes=shard_bytes)
+        external.config.architectures = ["TinyLlavaForConditionalGeneration"]
+        external.config.save_pretrained(stage)
+        external.generation_config().save_pretrained(stage)
+        external.processor().save_pretrained(stage)
 
 
 def write_shards(

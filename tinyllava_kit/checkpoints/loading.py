@@ -11,11 +11,11 @@ import torch
 from ..files.paths import is_there, refuse_mistyped
 from ..model.configuration import TinyLlavaConfig
 from ..model.modeling import TinyLlavaForConditionalGeneration
-from ..model.storage.external import is_ours
+from ..model.storage.external import is_kit_model
 from ..pretrained.checkpoint import read_pretrained
 from ..processing.processor import TinyLlavaProcessor
-from .external.layouts import open_foreign
-from .external.mapping import Foreign
+from .external.layouts import open_external
+from .external.mapping import MappedCheckpoint
 from .external.recognition import read_config
 from .quantization import Quantization
 
@@ -49,11 +49,11 @@ def load_pretrained(
     """
     how = {"dtype": dtype, "device_map": device_map, "attn_implementation": attn_implementation}
     how = {key: value for key, value in how.items() if value is not None}
-    foreign = _open_if_foreign(path, names_from, template)
+    external = _open_if_external(path, names_from, template)
     if quantization is not None:
-        how["quantization_config"] = quantization.config(_config(path, foreign))
-    if foreign:
-        return foreign.model(**how), foreign.processor()
+        how["quantization_config"] = quantization.config(_config(path, external))
+    if external:
+        return external.model(**how), external.processor()
     processor = _read_processor(path, template)
     return read_pretrained(TinyLlavaForConditionalGeneration, str(path), **how), processor
 
@@ -64,7 +64,7 @@ def load_config(path: str | os.PathLike[str]) -> TinyLlavaConfig:
     Raises:
         KitError: as `load_pretrained`, as far as that is seen in it.
     """
-    return _config(path, _open_if_foreign(path, None, None))
+    return _config(path, _open_if_external(path, None, None))
 
 
 def load_processor(path: str | os.PathLike[str], *, template: str | None = None) -> TinyLlavaProcessor:
@@ -73,21 +73,23 @@ def load_processor(path: str | os.PathLike[str], *, template: str | None = None)
     Raises:
         KitError: as `load_pretrained`.
     """
-    foreign = _open_if_foreign(path, None, template)
-    return foreign.processor() if foreign else _read_processor(path, template)
+    external = _open_if_external(path, None, template)
+    return external.processor() if external else _read_processor(path, template)
 
 
-def _config(path: str | os.PathLike[str], foreign: Foreign | None) -> TinyLlavaConfig:
-    return foreign.config if foreign else read_pretrained(TinyLlavaConfig, str(path))
+def _config(path: str | os.PathLike[str], external: MappedCheckpoint | None) -> TinyLlavaConfig:
+    return external.config if external else read_pretrained(TinyLlavaConfig, str(path))
 
 
-def _open_if_foreign(path: str | os.PathLike[str], names_from: str | None, template: str | None) -> Foreign | None:
+def _open_if_external(
+    path: str | os.PathLike[str], names_from: str | None, template: str | None
+) -> MappedCheckpoint | None:
     directory = Path(path)
     if not is_there(directory):
         refuse_mistyped(str(path), "model directory", with_org=True)
-    if not os.path.isdir(directory) or is_ours(read_config(directory)):
+    if not os.path.isdir(directory) or is_kit_model(read_config(directory)):
         return None
-    return open_foreign(directory, names_from=names_from, template=template)
+    return open_external(directory, names_from=names_from, template=template)
 
 
 def _read_processor(path: str | os.PathLike[str], template: str | None) -> TinyLlavaProcessor:

@@ -1,6 +1,6 @@
 """The ways out of the LLM into a modality. Implement one, name it in a `DecoderSpec`, and the kit can use it.
 
-Legend: n ids of an item, K sides, D width of the LLM, N items, P words of the longest.
+Legend: n ids of an item, K streams, D width of the LLM, N items, P words of the longest.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import KitError
-from .ids import BEGIN, END, Side
+from .ids import BEGIN, END, ParallelStream
 
-Pick = Callable[[Tensor], Tensor]  # logits (B, c) -> the ids that are taken, (B,)
+TokenSampler = Callable[[Tensor], Tensor]  # logits (B, c) -> the ids that are taken, (B,)
 # group -> the loss of each of its targets, (g,) float32, and whether it was the likeliest there, (g,) bool
 Losses = Mapping[str, tuple[Tensor, Tensor]]
 
@@ -64,10 +64,10 @@ class Decoder(nn.Module, ABC):
         return self
 
 
-class TokenRows(nn.Module):
+class TokenEmbeddings(nn.Module):
     """The LLM's rows for a decoder's ids, beside its own, which stay as they are.
 
-    embedding, head: (n, D) each, those of the sides last.
+    embedding, head: (n, D) each, those of the streams last.
     """
 
     def __init__(self, num_ids: int, width: int) -> None:
@@ -133,12 +133,12 @@ class TokenDecoder(CodingDecoder):
     assembly's affair, and so are the two marks around an item's ids.
 
     `encode` gives, and `decode` takes, (n,): an id for each position, n > 0, in the order of `follows`. A decoder with
-    `sides` writes further ids at the same positions: (n, 1 + K), the main ids and a column for each side, NO_ID where
-    none stands.
+    `parallel` writes further ids at the same positions: (n, 1 + K), the main ids and a column for each side, NO_ID
+    where none stands.
     """
 
     reads = "tokens"
-    rows: TokenRows  # the kit puts them here; they are what is trained
+    rows: TokenEmbeddings  # the kit puts them here; they are what is trained
 
     @property
     @abstractmethod
@@ -151,12 +151,12 @@ class TokenDecoder(CodingDecoder):
         """Behind each range, which may follow; `BEGIN` says how an item starts, `END` stands where it may end."""
 
     @property
-    def sides(self) -> Mapping[str, Side]:
+    def parallel(self) -> Mapping[str, ParallelStream]:
         """The name of each side, in order, and where it stands. Default: there are none."""
         return {}
 
     @property
-    def cuts(self) -> Mapping[str, int]:
+    def break_points(self) -> Mapping[str, int]:
         """Behind which ranges what has come of an item can be decoded, and how many ids that must be at least.
 
         Default, and where there are none: where it may end.
@@ -170,7 +170,7 @@ class TokenDecoder(CodingDecoder):
     @property
     def loss_weights(self) -> Mapping[str, float]:
         """What the mean loss of each range and side counts beside that of the text. Default: together as much."""
-        names = (*self.ranges, *self.sides)
+        names = (*self.ranges, *self.parallel)
         return dict.fromkeys(names, 1 / len(names))
 
     def trained_modules(self) -> Sequence[nn.Module]:
@@ -190,7 +190,7 @@ class TokenDecoder(CodingDecoder):
 
 
 @dataclass(frozen=True)
-class Words:
+class AnswerStates:
     """What the LLM holds of the words that items are made of.
 
     hidden: (N, P, D) its last hidden states where they stand. embeddings: (N, P, D) of the words themselves.
@@ -203,7 +203,7 @@ class Words:
 
 
 @dataclass(frozen=True)
-class Made:
+class GeneratedChunk:
     """A piece of an item that is being made, or None in its place where there is nothing more of it.
 
     closed: the item was ended here. dropped: ids of one that was not, which belong to no whole step.
@@ -241,7 +241,7 @@ class HiddenDecoder(CodingDecoder):
         """
 
     @abstractmethod
-    def losses(self, words: Words, ids: Tensor, targets: Mapping[str, Tensor]) -> Losses:
+    def losses(self, words: AnswerStates, ids: Tensor, targets: Mapping[str, Tensor]) -> Losses:
         """The loss of every target, and whether it was the likeliest, in the groups and the order of `targets`.
 
         What items share a batch makes no difference, but for dropout.
@@ -251,13 +251,13 @@ class HiddenDecoder(CodingDecoder):
         """
 
     @abstractmethod
-    def make(self, words: Words, pick: Pick) -> Iterator[Made]:
+    def make(self, words: AnswerStates, sampler: TokenSampler) -> Iterator[GeneratedChunk]:
         """An item of the words of one answer, N = 1, piece by piece: the last says whether it was ended.
 
         The pieces, joined by the modality, are the item.
         """
 
-    def idle(self) -> Tensor:
+    def dummy(self) -> Tensor:
         """Zero, in a graph that holds all that is trained, for a batch without an item of it, () float32.
 
         Layers that are sharded must be called by every rank as often: a decoder that calls some once in `losses` does

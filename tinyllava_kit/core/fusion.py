@@ -4,7 +4,7 @@
 places the plan names. `fuse` reads nothing back from the device: it captures as one graph.
 
 Legend: B rows of the batch, each a sample or several packed behind one another, T positions of the longest,
-D width of the LLM, n text rows, R feature rows of a modality, K sides of the model.
+D width of the LLM, n text rows, R feature rows of a modality, K streams of the model.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ def fuse(plan: Plan, text: Tensor, features: Mapping[str, Tensor]) -> Tensor:
     Pure, differentiable in `text` and `features`, without a host sync; device and dtype are those of `text`.
 
     Args:
-        text: (n, D), the embeddings of ``plan.input_ids`` at ``plan.text_rows``.
-        features: modality -> (R, D), what `gather_rows` makes of a connector's output.
+        text: (n, D), the embeddings of ``plan.input_ids`` at ``plan.text_positions``.
+        features: modality -> (R, D), what `gather_features` makes of a connector's output.
 
     Returns:
         (B, T, D)
     """
     batch, length = plan.input_ids.shape
-    places, sources = [plan.text_rows], [text]
-    for modality, rows in plan.item_rows.items():
+    places, sources = [plan.text_positions], [text]
+    for modality, rows in plan.item_positions.items():
         places.append(rows)
         sources.append(features[modality].to(text.dtype))
     if torch.compiler.is_compiling():  # a compiler makes its own copies, and differentiates what it sees
         empty = text.new_zeros(batch * length, text.shape[-1])  # (B*T, D)
         out = empty.index_copy(0, torch.cat(places), torch.cat(sources))  # (B*T, D)
     else:
-        out = _Place.apply(batch * length, plan.pad_rows, *places, *sources)  # (B*T, D)
+        out = _Place.apply(batch * length, plan.pad_positions, *places, *sources)  # (B*T, D)
     return out.view(batch, length, text.shape[-1])  # (B, T, D)
 
 
@@ -52,9 +52,9 @@ class _Place(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(num_rows: int, pad_rows: Tensor, *places_and_sources: Tensor) -> Tensor:
+    def forward(num_rows: int, pad_positions: Tensor, *places_and_sources: Tensor) -> Tensor:
         half = len(places_and_sources) // 2
-        return _copy_rows(num_rows, pad_rows, places_and_sources[:half], places_and_sources[half:])  # (B*T, D)
+        return _copy_rows(num_rows, pad_positions, places_and_sources[:half], places_and_sources[half:])  # (B*T, D)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -68,13 +68,13 @@ class _Place(torch.autograd.Function):
         return (None, None, *[None] * len(places), *grads)
 
 
-def _copy_rows(num_rows: int, pad_rows: Tensor, places: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:
+def _copy_rows(num_rows: int, pad_positions: Tensor, places: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:
     """A new tensor (num_rows, D): each source's rows at its places, zero at the places of padding.
 
     Autograd does not see it: through `Tensor.view` of a dtype no gradient goes.
     """
     out = sources[0].new_empty(num_rows, sources[0].shape[-1])  # (num_rows, D)
-    out.index_fill_(0, pad_rows, 0.0)
+    out.index_fill_(0, pad_positions, 0.0)
     for rows, source in zip(places, sources, strict=True):
         unit = torch.complex128 if _can_widen(source) else source.dtype
         out.view(unit).index_copy_(0, rows, source.view(unit))
@@ -94,7 +94,7 @@ def _can_widen(rows: Tensor) -> bool:
     return rows.shape[-1] * size % widest == 0 and rows.storage_offset() * size % widest == 0
 
 
-def gather_rows(plan: Plan, modality: str, features: Tensor) -> Tensor:
+def gather_features(plan: Plan, modality: str, features: Tensor) -> Tensor:
     """A connector's output (N, P', D) as the rows (R, D) that the plan has places for, padding left out."""
     if modality in plan.ragged:
         item, row = plan.ragged[modality]

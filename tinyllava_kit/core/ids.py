@@ -19,11 +19,11 @@ TEXT = "text"
 TokenRanges = Mapping[str, Sequence[Sequence[Any]]]
 
 
-NO_ID = -1  # where no side id stands
+NO_ID = -1  # where no parallel ids stands
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
+class ParallelStream:
     """Ids that the LLM writes beside the main ones, at the same positions, through a head of their own.
 
     size: how many there are, counted from 0. on: the ranges beside whose ids one stands. delay: beside the first so
@@ -70,23 +70,23 @@ def check_ranges(saved: TokenRanges, wanted: Mapping[str, Mapping[str, int]]) ->
         raise KitError("config.json: token_ranges do not lie behind one another; assemble the model again")
 
 
-def sizes_of(sides: Mapping[str, Mapping[str, Side]]) -> dict[str, list[list[Any]]]:
-    """The name and size of each side, modality by modality where it has some: what ``token_sides`` holds."""
-    return {m: [[name, side.size] for name, side in each.items()] for m, each in sorted(sides.items()) if each}
+def sizes_of(parallel: Mapping[str, Mapping[str, ParallelStream]]) -> dict[str, list[list[Any]]]:
+    """The name and size of each side, modality by modality where it has some: what ``parallel_streams`` holds."""
+    return {m: [[name, stream.size] for name, stream in each.items()] for m, each in sorted(parallel.items()) if each}
 
 
-def check_sides(saved: Mapping[str, Any], wanted: Mapping[str, Mapping[str, Side]]) -> None:
+def check_parallel(saved: Mapping[str, Any], wanted: Mapping[str, Mapping[str, ParallelStream]]) -> None:
     """As `check_ranges`, of the ids beside the main ones.
 
     Raises:
         KitError: others; names the decoder's modality and both.
     """
-    has = {modality: [list(each) for each in sides] for modality, sides in saved.items()}
+    has = {modality: [list(each) for each in parallel] for modality, parallel in saved.items()}
     asks = sizes_of(wanted)
     for modality in sorted(has.keys() | asks.keys()):
         if has.get(modality) != asks.get(modality):
             raise KitError(
-                f"config.json: the model was made with side ids {has.get(modality) or 'of none'} for its decoder of "
-                f"{modality!r}, which asks for {asks.get(modality) or 'none'} here; install the version of its plugin "
-                "that config.json names"
+                f"config.json: the model was made with parallel ids {has.get(modality) or 'of none'} for its "
+                f"decoder of {modality!r}, which asks for {asks.get(modality) or 'none'} here; install the version of "
+                "its plugin that config.json names"
             )

@@ -65,7 +65,7 @@ class Modality(ABC):
         """
         return 1.0
 
-    def outline(self, source: Any) -> Any:
+    def probe(self, source: Any) -> Any:
         """What stands for an item where only its size is asked for, from the source's header where it has one.
 
         `expand` takes it as it takes the item and gives as many parts, and `Preprocessor.num_features` counts them
@@ -140,7 +140,7 @@ class Preprocessor(ABC):
     def num_features(self, item: Any) -> list[int]:
         """How many features each row of `item` gives, by arithmetic: the one source of token counts.
 
-        Takes `Modality.outline` of an item, too: ask nothing of it but its size.
+        Takes `Modality.probe` of an item, too: ask nothing of it but its size.
         """
 
     @property
@@ -302,7 +302,7 @@ class LanguageModel:
         Raises:
             KitError: see `check_config`; or no network can be made of it.
         """
-        from ..files.reading import reading
+        from ..files.failures import reading
 
         cls.check_config(config, "text_config")
         with reading("config.json: text_config"):

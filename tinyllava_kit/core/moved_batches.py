@@ -49,11 +49,11 @@ def plan_of_types(
         attention_mask=mask,
         position_ids=(mask.cumsum(1) - 1).masked_fill(mask == 0, 0),
         labels=None,
-        text_rows=(kept & (flat == 0)).nonzero()[:, 0],
-        pad_rows=(~kept).nonzero()[:, 0],
-        item_rows={m: found for m, found in rows.items() if len(found)},
+        text_positions=(kept & (flat == 0)).nonzero()[:, 0],
+        pad_positions=(~kept).nonzero()[:, 0],
+        item_positions={m: found for m, found in rows.items() if len(found)},
         ragged={m: (a.to(flat.device), b.to(flat.device)) for m, (a, b) in ragged_rows(planned).items()},
-        target_rows=None,
+        target_positions=None,
         target_samples=None,
         samples=tuple(PlannedSample(row, *where) for row, where in enumerate(zip(starts, lengths, strict=True))),
         items=_moved(planned, rows, input_ids.shape[1]),
@@ -97,7 +97,7 @@ def join_batches(
     planned: list[PlannedItem] = []
     samples = 0
     for plan in plans:
-        before = {m: sum(item.modality == m for item in planned) for m in plan.item_rows}
+        before = {m: sum(item.modality == m for item in planned) for m in plan.item_positions}
         planned += [
             replace(item, sample=item.sample + samples, index=item.index + before[item.modality]) for item in plan.items
         ]

@@ -25,16 +25,16 @@ _PAD, _TEXT = 0, 1  # what stands at a position; modalities count on from 2
 class TextSpan:
     """Tokens of text. `labels` is as long as `ids`; None: nothing here is learned.
 
-    `sides` are the K side ids at each position, NO_ID where none stands; None: nowhere here.
+    `parallel` are the K parallel ids at each position, NO_ID where none stands; None: nowhere here.
     """
 
     ids: Sequence[int]
     labels: Sequence[int] | None = None
-    sides: Sequence[Sequence[int]] | None = None
+    parallel: Sequence[Sequence[int]] | None = None
 
     def __getitem__(self, places: slice) -> TextSpan:
         """A part of it."""
-        parts = (self.ids, self.labels, self.sides)
+        parts = (self.ids, self.labels, self.parallel)
         return TextSpan(*(None if part is None else part[places] for part in parts))
 
 
@@ -47,7 +47,7 @@ class ItemSpan:
 
 
 @dataclass(frozen=True)
-class MadeSpan:
+class GeneratedSpan:
     """An item that a decoder makes of the learned text in front of it (`decoders.HiddenDecoder`); it takes no position.
 
     That text reaches back to what is not learned, or to another such item. `ids` are those that the decoder learns, or
@@ -60,14 +60,14 @@ class MadeSpan:
     num_tokens = 0
 
 
-AnySpan = TextSpan | ItemSpan | MadeSpan
+AnySpan = TextSpan | ItemSpan | GeneratedSpan
 
 
 Sample = Sequence[AnySpan]
 
 
 @dataclass(frozen=True)
-class MadeItems:
+class GeneratedItems:
     """The items of a modality that a decoder makes of words, N in the batch.
 
     words: (N, P) where the words of each stand, NO_ID behind the last.
@@ -77,9 +77,9 @@ class MadeItems:
     words: Tensor
     ids: Tensor
 
-    def to(self, *args: object, **kwargs: object) -> MadeItems:
+    def to(self, *args: object, **kwargs: object) -> GeneratedItems:
         """The same, moved."""
-        return MadeItems(self.words.to(*args, **kwargs), self.ids.to(*args, **kwargs))
+        return GeneratedItems(self.words.to(*args, **kwargs), self.ids.to(*args, **kwargs))
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class PlannedItem:
 
 
 @dataclass(frozen=True)
-class Cut:
+class Truncation:
     """What truncation took from a sample: text tokens, labels among them, and whole items by modality."""
 
     sample: int
@@ -125,11 +125,11 @@ class Plan:
     attention_mask: (B, T), 1 = keep. position_ids: (B, T), 0..len-1 on each sample's own rows, 0 on padding.
     labels: (B, T) with IGNORE_INDEX on items, padding, each sample's first position, which nothing predicts, and what
         is not learned; None without labels.
-    text_rows: (n,), pad_rows: (m,), item_rows: modality -> (R,), in batch order.
+    text_positions: (n,), pad_positions: (m,), item_positions: modality -> (R,), in batch order.
     ragged: modality -> ((R,) item, (R,) feature), where items of a modality differ in length.
-    target_rows: (n,), positions whose *next* position has a label: the only ones whose logits the loss needs.
+    target_positions: (n,), positions whose *next* position has a label: the only ones whose logits the loss needs.
     target_samples: (n,), which sample each of them is of.
-    side_ids: (B, T, K), NO_ID where none stands; None where nothing of the batch has any.
+    parallel_ids: (B, T, K), NO_ID where none stands; None where nothing of the batch has any.
     made: modality -> the items that its decoder makes of words.
     """
 
@@ -137,17 +137,17 @@ class Plan:
     attention_mask: Tensor
     position_ids: Tensor
     labels: Tensor | None
-    text_rows: Tensor
-    pad_rows: Tensor
-    item_rows: Mapping[str, Tensor]
+    text_positions: Tensor
+    pad_positions: Tensor
+    item_positions: Mapping[str, Tensor]
     ragged: Mapping[str, tuple[Tensor, Tensor]]
-    target_rows: Tensor | None
+    target_positions: Tensor | None
     target_samples: Tensor | None
-    side_ids: Tensor | None = None
-    made: Mapping[str, MadeItems] = field(default_factory=dict)
+    parallel_ids: Tensor | None = None
+    generated: Mapping[str, GeneratedItems] = field(default_factory=dict)
     samples: tuple[PlannedSample, ...] = ()
     items: tuple[PlannedItem, ...] = ()
-    cuts: tuple[Cut, ...] = ()
+    truncations: tuple[Truncation, ...] = ()
     padding_side: str = field(default="right")
 
     @property
@@ -158,23 +158,23 @@ class Plan:
     def without_items(self, labels: Tensor) -> Tensor:
         """The labels (B, T) of this batch, IGNORE_INDEX where an item stands."""
         labels = labels.clone()
-        for rows in self.item_rows.values():
+        for rows in self.item_positions.values():
             labels.view(-1)[rows] = IGNORE_INDEX
         return labels
 
     def types(self, modalities: Sequence[str]) -> Tensor:
         """(B, T) int64, transformers' `mm_token_type_ids`: n where an item of the n-th modality stands, 0 elsewhere."""
         types = torch.zeros_like(self.input_ids)
-        for modality, rows in self.item_rows.items():
+        for modality, rows in self.item_positions.items():
             types.view(-1)[rows] = 1 + modalities.index(modality)
         return types
 
     @property
-    def target_sides(self) -> Tensor | None:
-        """(n, K), the side ids at the positions behind the target rows: they are learned, too."""
-        if self.side_ids is None:
+    def target_parallel(self) -> Tensor | None:
+        """(n, K), the parallel ids at the positions behind the target rows: they are learned, too."""
+        if self.parallel_ids is None:
             return None
-        return self.side_ids.flatten(0, 1).index_select(0, self.target_rows + 1)  # (n, K)
+        return self.parallel_ids.flatten(0, 1).index_select(0, self.target_positions + 1)  # (n, K)
 
     def kept(self, modality: str) -> list[PlannedItem]:
         """The items of a modality that are in the batch, in order."""
@@ -183,13 +183,21 @@ class Plan:
     def to(self, *args: object, **kwargs: object) -> Plan:
         """The same plan with its tensors moved, as ``Tensor.to`` does; dtypes stay."""
         moved = lambda t: t.to(*args, **kwargs) if t is not None else None  # noqa: E731
-        names = ("input_ids", "attention_mask", "position_ids", "labels", "side_ids", "text_rows", "pad_rows")
+        names = (
+            "input_ids",
+            "attention_mask",
+            "position_ids",
+            "labels",
+            "parallel_ids",
+            "text_positions",
+            "pad_positions",
+        )
         return replace(
             self,
-            **{name: moved(getattr(self, name)) for name in (*names, "target_rows", "target_samples")},
-            item_rows={m: moved(rows) for m, rows in self.item_rows.items()},
+            **{name: moved(getattr(self, name)) for name in (*names, "target_positions", "target_samples")},
+            item_positions={m: moved(rows) for m, rows in self.item_positions.items()},
             ragged={m: (moved(a), moved(b)) for m, (a, b) in self.ragged.items()},
-            made={m: items.to(*args, **kwargs) for m, items in self.made.items()},
+            generated={m: items.to(*args, **kwargs) for m, items in self.generated.items()},
         )
 
 
@@ -206,7 +214,7 @@ def plan(
 
     Example:
         >>> p = plan([[TextSpan([1, 5]), ItemSpan("image", 3), TextSpan([6], labels=[6])]])
-        >>> p.input_ids.tolist(), p.item_rows["image"].tolist()
+        >>> p.input_ids.tolist(), p.item_positions["image"].tolist()
         ([[1, 5, 0, 0, 0, 6]], [2, 3, 4])
 
     Args:
@@ -214,13 +222,13 @@ def plan(
         pad_id: the id that stands where no text token does; any row of the embedding.
         padding_side: ``right`` (training) or ``left`` (generation).
         max_length: keep this many positions of a sample at most. An item that would be cut is left out
-            whole, with all that follows it; `Plan.cuts` says what was lost.
+            whole, with all that follows it; `Plan.truncations` says what was lost.
         packs: how many samples, in order, stand behind one another in each row; default: one. Each counts its
             positions from 0 (Krell et al. 2021).
         names: of the samples, for messages.
 
     Raises:
-        FusionError: labels or side ids of another length than their ids; a negative count; an unknown padding side;
+        FusionError: labels or parallel ids of another length than their ids; a negative count; an unknown padding side;
             packs that are padded on the left or do not add up to the samples; an item made of words without any.
     """
     if padding_side not in ("left", "right"):
@@ -232,18 +240,18 @@ def plan(
         )
     samples = [_checked(sample, number) for number, sample in enumerate(samples)]
     seen: dict[str, int] = {}
-    kept, cuts = [], []
+    kept, truncations = [], []
     for number, sample in enumerate(samples):
         spans, cut = _truncate(sample, number, max_length, seen)
         kept.append(spans)
         if cut is not None:
-            cuts.append(cut)
-    return _lay_out(kept, packs or [1] * len(kept), names, tuple(cuts), list(seen), pad_id, padding_side)
+            truncations.append(cut)
+    return _lay_out(kept, packs or [1] * len(kept), names, tuple(truncations), list(seen), pad_id, padding_side)
 
 
 def without_labels(sample: Sample) -> Sample:
     """The same where nothing is learned, so that no item is made of it either."""
-    kept = (span for span in sample if not isinstance(span, MadeSpan))
+    kept = (span for span in sample if not isinstance(span, GeneratedSpan))
     return [replace(span, labels=None) if isinstance(span, TextSpan) else span for span in kept]
 
 
@@ -252,8 +260,10 @@ def _checked(sample: Sample, number: int) -> Sample:
         if isinstance(span, TextSpan):
             if span.labels is not None and len(span.labels) != len(span.ids):
                 raise FusionError(f"sample {number}: {len(span.ids)} ids but {len(span.labels)} labels")
-            if span.sides is not None and len(span.sides) != len(span.ids):
-                raise FusionError(f"sample {number}: {len(span.ids)} ids but side ids at {len(span.sides)} positions")
+            if span.parallel is not None and len(span.parallel) != len(span.ids):
+                raise FusionError(
+                    f"sample {number}: {len(span.ids)} ids but parallel ids at {len(span.parallel)} positions"
+                )
         elif span.num_tokens < 0:
             raise FusionError(f"sample {number}: {span.modality} item with {span.num_tokens} tokens")
     return sample
@@ -261,13 +271,13 @@ def _checked(sample: Sample, number: int) -> Sample:
 
 def _truncate(
     sample: Sample, number: int, max_length: int | None, seen: dict[str, int]
-) -> tuple[list[tuple[AnySpan, int]], Cut | None]:
+) -> tuple[list[tuple[AnySpan, int]], Truncation | None]:
     """The spans that fit, items with their index over the batch; and what was lost. Counts items in `seen`."""
     spans: list[tuple[AnySpan, int]] = []
     room = max_length if max_length is not None else sum(map(_length, sample))
     lost_text, lost_labels, lost_items, full = 0, 0, {}, False
     for span in sample:
-        if isinstance(span, MadeSpan):
+        if isinstance(span, GeneratedSpan):
             if full:
                 lost_items[span.modality] = lost_items.get(span.modality, 0) + 1
             else:
@@ -290,12 +300,12 @@ def _truncate(
             span = span[:take]
         room -= take
         spans.append((span, -1))
-    cut = Cut(number, lost_text, lost_labels, lost_items) if lost_text or lost_items else None
+    cut = Truncation(number, lost_text, lost_labels, lost_items) if lost_text or lost_items else None
     return spans, cut
 
 
-def _has_sides(span: AnySpan) -> bool:
-    return isinstance(span, TextSpan) and bool(span.sides)
+def _has_parallel(span: AnySpan) -> bool:
+    return isinstance(span, TextSpan) and bool(span.parallel)
 
 
 def _length(span: AnySpan) -> int:
@@ -306,7 +316,7 @@ def _lay_out(
     samples: list[list[tuple[AnySpan, int]]],
     packs: Sequence[int],
     names: Sequence[str],
-    cuts: tuple[Cut, ...],
+    truncations: tuple[Truncation, ...],
     modalities: list[str],
     pad_id: int,
     padding_side: str,
@@ -319,11 +329,11 @@ def _lay_out(
     positions = np.zeros(shape, np.int64)
     numbers = np.zeros(shape, np.int64)  # of the samples
     labels = np.full(shape, IGNORE_INDEX, np.int64)
-    num_sides = next((len(span.sides[0]) for spans in samples for span, _ in spans if _has_sides(span)), 0)
-    sides = np.full((*shape, num_sides), NO_ID, np.int64)
+    num_parallel = next((len(span.parallel[0]) for spans in samples for span, _ in spans if _has_parallel(span)), 0)
+    parallel = np.full((*shape, num_parallel), NO_ID, np.int64)
     codes = {modality: code for code, modality in enumerate(modalities, _TEXT + 1)}
     items: list[PlannedItem] = []
-    made: dict[str, list[tuple[np.ndarray, Sequence[Any]]]] = {}
+    generated: dict[str, list[tuple[np.ndarray, Sequence[Any]]]] = {}
     labelled = False
     for number, (sample, spans) in enumerate(zip(placed, samples, strict=True)):
         row, at = sample.row, sample.start
@@ -332,10 +342,10 @@ def _lay_out(
         numbers[row, at : at + sample.num_tokens] = number
         for span, index in spans:
             end = at + _length(span)
-            if isinstance(span, MadeSpan):
+            if isinstance(span, GeneratedSpan):
                 called = names[number] if number < len(names) else f"sample {number}"
                 words = _words(labels[row, free:at], called, span.modality) + row * shape[1] + free  # (P,)
-                made.setdefault(span.modality, []).append((words, span.ids))
+                generated.setdefault(span.modality, []).append((words, span.ids))
                 free = at
             elif isinstance(span, ItemSpan):
                 kinds[row, at:end] = codes[span.modality]
@@ -343,8 +353,8 @@ def _lay_out(
             else:
                 kinds[row, at:end] = _TEXT
                 ids[row, at:end] = span.ids
-                if _has_sides(span):
-                    sides[row, at:end] = span.sides
+                if _has_parallel(span):
+                    parallel[row, at:end] = span.parallel
                 if span.labels is not None:
                     labelled = True
                     labels[row, at:end] = span.labels
@@ -359,17 +369,17 @@ def _lay_out(
         attention_mask=torch.from_numpy((kinds != _PAD).astype(np.int64)),
         position_ids=torch.from_numpy(positions),
         labels=torch.from_numpy(labels) if labelled else None,
-        text_rows=_where(flat == _TEXT),
-        pad_rows=_where(flat == _PAD),
-        item_rows={m: _where(flat == code) for m, code in codes.items() if (flat == code).any()},
+        text_positions=_where(flat == _TEXT),
+        pad_positions=_where(flat == _PAD),
+        item_positions={m: _where(flat == code) for m, code in codes.items() if (flat == code).any()},
         ragged=ragged_rows(items),
-        target_rows=_where(targets.ravel()) if labelled else None,
+        target_positions=_where(targets.ravel()) if labelled else None,
         target_samples=torch.from_numpy(numbers[targets]) if labelled else None,
-        side_ids=torch.from_numpy(sides) if num_sides else None,
-        made={modality: _made_items(each) for modality, each in sorted(made.items())},
+        parallel_ids=torch.from_numpy(parallel) if num_parallel else None,
+        generated={modality: _generated_items(each) for modality, each in sorted(generated.items())},
         samples=tuple(replace(each, name=name) for each, name in zip_longest(placed, names, fillvalue="")),
         items=tuple(items),
-        cuts=cuts,
+        truncations=truncations,
         padding_side=padding_side,
     )
 
@@ -418,11 +428,11 @@ def _words(labels: np.ndarray, name: str, modality: str) -> np.ndarray:
     return np.arange(first, len(labels))
 
 
-def _made_items(items: Sequence[tuple[np.ndarray, Sequence[Any]]]) -> MadeItems:
+def _generated_items(items: Sequence[tuple[np.ndarray, Sequence[Any]]]) -> GeneratedItems:
     words = [torch.from_numpy(each) for each, _ in items]
     ids = [torch.tensor(each, dtype=torch.int64) for _, each in items]
     pad = partial(torch.nn.utils.rnn.pad_sequence, batch_first=True, padding_value=NO_ID)
-    return MadeItems(pad(words), pad(ids))  # (N, P), (N, n) or (N, n, k)
+    return GeneratedItems(pad(words), pad(ids))  # (N, P), (N, n) or (N, n, k)
 
 
 def _where(mask: np.ndarray) -> Tensor:

@@ -93,7 +93,7 @@ class ConversationDataset(Dataset):
                 continue
             with self.skipped.catching(label):
                 conversation = make()
-                self.processor.outline(conversation)
+                self.processor.probe(conversation)
                 if decode:
                     self.processor.encode(conversation, writer=self.processor.outline_ids)
                 yield OptionalConversation(conversation.turns, conversation.items, conversation.name)
@@ -191,8 +191,8 @@ class Collator:
     def __call__(self, samples: Sequence[Encoded], packs: Sequence[int] | None = None) -> Batch:
         batch = self.processor.collate(samples, labels=True, max_length=self.max_length, packs=packs)
         plan = batch["plan"]
-        self.num_cut += len(plan.cuts)
-        no_targets = plan.target_rows is None or not len(plan.target_rows)
+        self.num_cut += len(plan.truncations)
+        no_targets = plan.target_positions is None or not len(plan.target_positions)
         if no_targets and not all(isinstance(sample, SkippedRow) for sample in samples):
             names = ", ".join(sample.name for sample in samples)
             raise KitError(f"nothing to learn in {names}: no answer, or max_length {self.max_length} cuts it off")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import KitError
+from ..files.failures import first_line
 from ..files.opening import check_directory
-from ..files.reading import first_line
 from ..plugin.extras import imported
 from .shards import check_parquet
 

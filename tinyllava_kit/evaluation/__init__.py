@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .._lazy import lazy
 
 if TYPE_CHECKING:
-    from .answers import answers as answers
+    from .asking import answers as answers
     from .exact_match import accuracy as accuracy
     from .exact_match import is_right as is_right
     from .judged import Judged as Judged
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from .rows import read_questions as read_questions
     from .run import Results as Results
     from .run import read_results as read_results
-    from .table import table as table
+    from .tables import table as table
     from .word_error import normalise as normalise
     from .word_error import word_errors as word_errors
 
 __getattr__, __dir__ = lazy(
     __name__,
     {
-        "answers": ".answers",
+        "answers": ".asking",
         "accuracy": ".exact_match",
         "is_right": ".exact_match",
         "Judged": ".judged",
@@ -32,7 +32,7 @@ __getattr__, __dir__ = lazy(
         "read_questions": ".rows",
         "Results": ".run",
         "read_results": ".run",
-        "table": ".table",
+        "table": ".tables",
         "normalise": ".word_error",
         "word_errors": ".word_error",
     },

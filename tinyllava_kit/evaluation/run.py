@@ -19,7 +19,7 @@ from ..files.writing import write_json
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..processing.processor import TinyLlavaProcessor
 from .answer_log import AnswerLog
-from .answers import answers
+from .asking import answers
 from .controls import CONTROLS, Control, refused
 from .figures import Figure, Figures
 from .judged import Judged

@@ -6,7 +6,7 @@ import html
 import os
 from pathlib import Path
 
-from ..files.atomic import whole_directory
+from ..files.atomic import atomic_directory
 from ..files.writing import write_file
 from ..pages.html import document, picture, table
 from ..processing.processor import TinyLlavaProcessor
@@ -46,7 +46,7 @@ def write_page(
         drawings |= mine
         sections.append(_item(explanation, rows, index, mine))
     body = _head(explanation) + _choices(explanation) + _attention(explanation) + "".join(sections)
-    with whole_directory(directory) as stage:
+    with atomic_directory(directory) as stage:
         write_file(stage / "index.html", document(explanation.answer, body, STYLE))
         for name, png in drawings.items():
             (stage / name).write_bytes(png)

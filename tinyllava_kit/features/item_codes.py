@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.conversation import Conversation, Item
-from ..core.plan import MadeSpan, TextSpan
+from ..core.plan import GeneratedSpan, TextSpan
 from ..errors import KitError
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..processing.processor import EncodedItem, TinyLlavaProcessor
@@ -40,9 +40,9 @@ class ItemCodes:
         self.store = None if folder is None else FeatureStore(folder)
         self._spaces = {} if folder is None else {m: decoder_digest(m, model, processor) for m in processor.gives}
         # with its source, which is kept alive because what is no file's name is known by its id
-        self._kept: dict[tuple[str, object], tuple[object, TextSpan | MadeSpan]] = {}
+        self._kept: dict[tuple[str, object], tuple[object, TextSpan | GeneratedSpan]] = {}
 
-    def __call__(self, item: Item) -> TextSpan | MadeSpan:
+    def __call__(self, item: Item) -> TextSpan | GeneratedSpan:
         """The ids of an item, marks and what stands beside included.
 
         Raises:
@@ -86,7 +86,7 @@ class ItemCodes:
             self.store.write(space, new)
         return encoded
 
-    def _encode(self, item: Item) -> TextSpan | MadeSpan:
+    def _encode(self, item: Item) -> TextSpan | GeneratedSpan:
         try:
             read = self.processor.modalities[item.modality].read(item.source)
             return self.model.ids_of(item.modality, read, item.source if isinstance(item.source, str) else "")
@@ -94,20 +94,20 @@ class ItemCodes:
             raise KitError(f"{item.name}: {error}" if item.name else str(error)) from error
 
 
-def _as_tensor(span: TextSpan | MadeSpan) -> Tensor:
+def _as_tensor(span: TextSpan | GeneratedSpan) -> Tensor:
     """(n,) its ids, or (n, k) with those beside them."""
     ids = torch.tensor(span.ids)  # (n,) or (n, k)
-    if isinstance(span, MadeSpan) or span.sides is None:
+    if isinstance(span, GeneratedSpan) or span.parallel is None:
         return ids
-    return torch.cat([ids[:, None], torch.tensor(span.sides)], 1)  # (n, 1 + K)
+    return torch.cat([ids[:, None], torch.tensor(span.parallel)], 1)  # (n, 1 + K)
 
 
-def _as_span(modality: str, ids: Tensor, *, made: bool) -> TextSpan | MadeSpan:
+def _as_span(modality: str, ids: Tensor, *, made: bool) -> TextSpan | GeneratedSpan:
     """The inverse."""
     if made:
-        return MadeSpan(modality, ids.tolist())
-    main, sides = (ids, None) if ids.ndim == 1 else (ids[:, 0], ids[:, 1:].tolist())
-    return TextSpan(main.tolist(), main.tolist(), sides)
+        return GeneratedSpan(modality, ids.tolist())
+    main, parallel = (ids, None) if ids.ndim == 1 else (ids[:, 0], ids[:, 1:].tolist())
+    return TextSpan(main.tolist(), main.tolist(), parallel)
 
 
 def _key(item: Item) -> tuple[str, object]:

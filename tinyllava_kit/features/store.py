@@ -21,8 +21,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import KitError
+from ..files.failures import first_line
 from ..files.printable import printable
-from ..files.reading import first_line
 from ..files.writing import to_disk
 from ..processing.processor import EncodedItem, Parts
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from ..errors import KitError
-from .reading import first_line
+from .failures import first_line
 from .writing import beside, is_unfinished, remove_abandoned, to_disk, tree_to_disk, unfinished
 
 # What save_pretrained(push_to_hub=True) hands on to push_to_hub.
@@ -27,7 +27,7 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux' renameat2
 
 
 @contextmanager
-def whole_directory(target: str | os.PathLike[str], *, without: Sequence[str] = ()) -> Iterator[Path]:
+def atomic_directory(target: str | os.PathLike[str], *, without: Sequence[str] = ()) -> Iterator[Path]:
     """Write into the yielded directory; it becomes `target` when the block ends well.
 
     A new directory is renamed into place. One that exists is exchanged in one step for one that holds the new files

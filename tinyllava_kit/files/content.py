@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from ..errors import KitError, near
-from .reading import first_line
+from .failures import first_line
 
 
 def _whole(value: Any) -> Any:

@@ -26,7 +26,7 @@ def write_file(path: str | os.PathLike[str], content: str) -> None:
 
     Raises:
         KitError: it cannot be written; what was there before is unchanged.
-        OSError: the same, in a directory that `saving.whole_directory` writes.
+        OSError: the same, in a directory that `saving.atomic_directory` writes.
     """
     place = Path(os.path.realpath(path))
     partial = place.with_name(f"{unfinished(place)}{os.getpid()}")

@@ -11,20 +11,20 @@ from torch import Tensor
 from transformers.generation.streamers import BaseStreamer
 
 from ..core.conversation import Conversation
-from ..core.decoders import HiddenDecoder, Made, TextDecoder, Words
+from ..core.decoders import AnswerStates, GeneratedChunk, HiddenDecoder, TextDecoder
 from ..core.ids import TEXT
-from ..core.plan import MadeSpan, TextSpan, without_labels
+from ..core.plan import GeneratedSpan, TextSpan, without_labels
 from ..errors import KitError, near
 from ..features.item_codes import ItemCodes
 from ..model.modeling import TinyLlavaForConditionalGeneration
-from ..model.vocabulary.grammar import Piece
+from ..model.vocabulary.grammar import Segment
 from ..model.vocabulary.item_ids import ItemIds
 from ..processing.processor import Encoded, TinyLlavaProcessor
 from .answering import TextPieces, options_for
 
 
 @dataclass(frozen=True)
-class Given:
+class GeneratedItem:
     """An item of an answer, or a piece of one.
 
     item: as its modality reads it. closed: whether the model ended it; `dropped` ids of one that it did not end belong
@@ -37,7 +37,7 @@ class Given:
     dropped: int = 0
 
 
-Part = str | Given
+Part = str | GeneratedItem
 Show = Callable[[Part], None]
 
 
@@ -52,9 +52,9 @@ class Reply:
         """Its words."""
         return "".join(part for part in self.parts if isinstance(part, str)).strip()
 
-    def items(self, modality: str) -> list[Given]:
+    def items(self, modality: str) -> list[GeneratedItem]:
         """Its items of a modality."""
-        return [part for part in self.parts if isinstance(part, Given) and part.modality == modality]
+        return [part for part in self.parts if isinstance(part, GeneratedItem) and part.modality == modality]
 
 
 @torch.no_grad()
@@ -81,17 +81,17 @@ def replies(
     """
     encoded, batch, options = _prepared(model, processor, conversations, force, forbid, max_new_tokens, generation)
     chosen: list[Tensor] = []
-    ids = model.generate(**batch, sides=chosen, **options)[:, batch["input_ids"].shape[1] :]  # (B, new)
-    made = []
+    ids = model.generate(**batch, parallel=chosen, **options)[:, batch["input_ids"].shape[1] :]  # (B, new)
+    generated = []
     ends = _ends(model, options)
     prompts = [prompt for prompt in encoded for _ in range(len(ids) // len(encoded))]  # several answers to each
-    for prompt, row, sides in zip(prompts, ids.tolist(), _beside(processor, ids, chosen), strict=True):
+    for prompt, row, parallel in zip(prompts, ids.tolist(), _beside(processor, ids, chosen), strict=True):
         words = _until_end(row, ends)
-        parts = [_part(piece, model, processor) for piece in _pieces(processor, words, sides)]
+        parts = [_part(piece, model, processor) for piece in _pieces(processor, words, parallel)]
         said = Reply(tuple(part for part in parts if part is not None))
-        following = _Following(model, processor, prompt, words, sides, options)
-        made.append(Reply((*said.parts, *following.items(force, said.text))))
-    return made
+        following = _Following(model, processor, prompt, words, parallel, options)
+        generated.append(Reply((*said.parts, *following.items(force, said.text))))
+    return generated
 
 
 @torch.no_grad()
@@ -113,15 +113,15 @@ def reply(
     (prompt,), batch, options = _prepared(model, processor, [conversation], force, forbid, max_new_tokens, generation)
     ends = _ends(model, options)
     streamer = _Streamer(model, processor, ends, show)
-    model.generate(**batch, streamer=streamer, sides=streamer.chosen, **options)
+    model.generate(**batch, streamer=streamer, parallel=streamer.chosen, **options)
     words = _until_end(streamer.ids, ends)
-    (sides,) = _beside(processor, torch.tensor([streamer.ids]), streamer.chosen)
+    (parallel,) = _beside(processor, torch.tensor([streamer.ids]), streamer.chosen)
     said = Reply(tuple(streamer.parts))
-    following = _Following(model, processor, prompt, words, sides, options)
+    following = _Following(model, processor, prompt, words, parallel, options)
     return Reply((*said.parts, *following.items(force, said.text, show)))
 
 
-def check_made(modalities: Iterable[str], decoders: Mapping[str, Any]) -> None:
+def check_generated(modalities: Iterable[str], decoders: Mapping[str, Any]) -> None:
     """
     Raises:
         KitError: one of them is not what a model with these decoders makes.
@@ -145,7 +145,7 @@ def _prepared(
     generation: dict[str, Any],
 ) -> tuple[list[Encoded], Any, dict[str, Any]]:
     """The conversations, their batch, and what `generate` is told."""
-    check_made((*force, *forbid), model.decoders)
+    check_generated((*force, *forbid), model.decoders)
     codes = ItemCodes(model, processor)
     encoded = [processor.encode(conversation, answer=True, writer=codes) for conversation in conversations]
     batch = processor.collate(encoded, padding_side="left").to(model.device)
@@ -176,24 +176,24 @@ def _beside(processor: TinyLlavaProcessor, ids: Tensor, chosen: list[Tensor]) ->
     return processor.grammar.written(ids, [each.to(ids.device) for each in chosen]).tolist()
 
 
-def _pieces(processor: TinyLlavaProcessor, row: list[int], sides: list[list[int]] | None) -> list[Piece]:
-    return [Piece(TEXT, row)] if processor.grammar is None else processor.grammar.pieces(row, sides)
+def _pieces(processor: TinyLlavaProcessor, row: list[int], parallel: list[list[int]] | None) -> list[Segment]:
+    return [Segment(TEXT, row)] if processor.grammar is None else processor.grammar.pieces(row, parallel)
 
 
-def _part(piece: Piece, model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> Part | None:
+def _part(piece: Segment, model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> Part | None:
     if piece.modality == TEXT:
         return processor.decode(piece.ids, skip_special_tokens=True) or None
     if not piece.ids:  # ended before its first step was whole
         return None
     item = model.decoders[piece.modality].decode(torch.tensor(piece.ids))
-    return Given(piece.modality, item, piece.closed, piece.dropped)
+    return GeneratedItem(piece.modality, item, piece.closed, piece.dropped)
 
 
 class _Following:
     """The items that decoders make of the words of an answer, behind it.
 
     Args:
-        prompt: what was asked. words: (n,) the ids of the answer, without its end. sides: what stands beside them.
+        prompt: what was asked. words: (n,) the ids of the answer, without its end. streams: what stands beside them.
         options: what `generate` was told.
     """
 
@@ -203,40 +203,44 @@ class _Following:
         processor: TinyLlavaProcessor,
         prompt: Encoded,
         words: list[int],
-        sides: list[list[int]] | None,
+        parallel: list[list[int]] | None,
         options: Mapping[str, Any],
     ) -> None:
         self.model, self.processor, self.prompt = model, processor, prompt
-        self.words, self.sides = words, None if sides is None else sides[: len(words)]
+        self.words, self.parallel = words, None if parallel is None else parallel[: len(words)]
         self.options = options
 
-    def items(self, force: Collection[str], text: str, show: Show = lambda part: None) -> list[Given]:
+    def items(self, force: Collection[str], text: str, show: Show = lambda part: None) -> list[GeneratedItem]:
         """Those of the modalities that are wanted, whose pieces `show` gets as they are made."""
-        made = [self._item(modality, text, show) for modality in force]
-        return [each for each in made if each is not None]
+        generated = [self._item(modality, text, show) for modality in force]
+        return [each for each in generated if each is not None]
 
-    def _item(self, modality: str, text: str, show: Show) -> Given | None:
+    def _item(self, modality: str, text: str, show: Show) -> GeneratedItem | None:
         """None where it is not made of words, or there are none to make it of."""
         pieces, closed, dropped = [], False, 0
         for piece in self._pieces(modality, text):
             closed, dropped = piece.closed, piece.dropped
             if piece.item is not None:
                 pieces.append(piece.item)
-                show(Given(modality, piece.item, closed, dropped))
-        return Given(modality, self.processor.modalities[modality].join(pieces), closed, dropped) if pieces else None
+                show(GeneratedItem(modality, piece.item, closed, dropped))
+        return (
+            GeneratedItem(modality, self.processor.modalities[modality].join(pieces), closed, dropped)
+            if pieces
+            else None
+        )
 
-    def _pieces(self, modality: str, text: str) -> Iterator[Made]:
+    def _pieces(self, modality: str, text: str) -> Iterator[GeneratedChunk]:
         decoder = self.model.decoders[modality]
         if isinstance(decoder, TextDecoder) and text:
-            yield Made(decoder.decode(text), closed=True)
+            yield GeneratedChunk(decoder.decode(text), closed=True)
         if isinstance(decoder, HiddenDecoder) and self.words:
-            yield from decoder.make(self._read(modality), self.model.pick_as(self.options))
+            yield from decoder.make(self._read(modality), self.model.sample_as(self.options))
 
-    def _read(self, modality: str) -> Words:
+    def _read(self, modality: str) -> AnswerStates:
         """The words as the LLM reads them once more, behind what was asked: as in training."""
-        answer = TextSpan(self.words, self.words, self.sides)
+        answer = TextSpan(self.words, self.words, self.parallel)
         whole = Encoded(
-            [*without_labels(self.prompt.spans), answer, MadeSpan(modality)], self.prompt.items, self.prompt.name
+            [*without_labels(self.prompt.spans), answer, GeneratedSpan(modality)], self.prompt.items, self.prompt.name
         )
         batch = self.processor.collate([whole], labels=True).to(self.model.device)
         names = ("input_ids", "plan", "items", "attention_mask", "position_ids")
@@ -289,7 +293,7 @@ class _Streamer(BaseStreamer):
             self._keep_item(self.item.push(each, self._beside()))
 
     def _beside(self) -> list[Tensor]:
-        """What was chosen beside the id that is taken, (1, K); nothing of a model without sides."""
+        """What was chosen beside the id that is taken, (1, K); nothing of a model without streams."""
         return [each.cpu() for each in self.chosen[len(self.ids) : len(self.ids) + 1]]
 
     def _close(self, *, closed: bool) -> None:
@@ -298,12 +302,12 @@ class _Streamer(BaseStreamer):
         self.modality = TEXT
         if item.pieces:
             joined = self.processor.modalities[modality].join(item.pieces)
-            self.parts.append(Given(modality, joined, closed, dropped))
+            self.parts.append(GeneratedItem(modality, joined, closed, dropped))
 
     def _keep_item(self, piece: Any | None, *, closed: bool = False, dropped: int = 0) -> None:
         if piece is not None:
             self.item.pieces.append(piece)
-            self.show(Given(self.modality, piece, closed, dropped))
+            self.show(GeneratedItem(self.modality, piece, closed, dropped))
 
     def _keep_text(self, text: str) -> None:
         self.show(text)

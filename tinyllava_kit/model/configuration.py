@@ -12,8 +12,8 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from ..errors import KitError, MissingPluginError
 from ..files.content import checked
+from ..files.failures import reading
 from ..files.origins import without_places
-from ..files.reading import reading
 from ..plugin.catalog import Catalog, Offer
 from ..pretrained.saved_config import described, kind_of
 
@@ -88,7 +88,7 @@ _Modality = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 _Group = dict[_Modality, dict[str, Any]] | None
 _Entry = dict[str, Any] | None
 _Ranges = dict[_Modality, list[tuple[str, int, int]]] | None
-_Sides = dict[_Modality, list[tuple[str, int]]] | None
+_Streams = dict[_Modality, list[tuple[str, int]]] | None
 
 # What a saved configuration may hold, and of which type; other keys are not read. What transformers writes beside it
 # (where a model came from, how it attends) is not what a model is.
@@ -101,7 +101,7 @@ _SAVED: dict[str, Any] = {
     "modalities": _Group,
     "decoders": _Group,
     "token_ranges": _Ranges,
-    "token_sides": _Sides,
+    "parallel_streams": _Streams,
     "packs_apart": list[str] | None,
     "tie_word_embeddings": bool | None,
     "architectures": list[str] | None,
@@ -165,7 +165,8 @@ class TinyLlavaConfig(PreTrainedConfig):
 
     `text_config` is the LLM's own configuration. `llm` and `template` are components; `towers`, `connectors`,
     `modalities` and `decoders` map a modality's name to one. All are stored as plain JSON; `component` reads one.
-    `token_ranges` says which ids belong to which decoder, see `grammar.allot`, `token_sides` which stand beside them.
+    `token_ranges` says which ids belong to which decoder, see `grammar.allot`, `parallel_streams` which stand beside
+    them.
     `packs_apart` names the ways to compute attention with which training has seen samples that share a row stay apart.
     """
 
@@ -174,11 +175,11 @@ class TinyLlavaConfig(PreTrainedConfig):
     keys_to_ignore_at_inference = [  # noqa: RUF012
         "past_key_values",
         "cache",
-        "side_logits",
+        "parallel_logits",
         "target_losses",
         "target_groups",
         "item_features",
-        "item_rows",
+        "item_embeddings",
     ]
     sub_configs = {"text_config": AutoConfig}  # noqa: RUF012
     auto_map = {}  # noqa: RUF012  # no code comes with a model; other programs look
@@ -191,7 +192,7 @@ class TinyLlavaConfig(PreTrainedConfig):
     modalities: dict | None = None
     decoders: dict | None = None
     token_ranges: dict | None = None
-    token_sides: dict | None = None
+    parallel_streams: dict | None = None
     packs_apart: list | None = None
     tie_word_embeddings: bool | None = None
 
@@ -201,7 +202,7 @@ class TinyLlavaConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         if self.tie_word_embeddings is None:
             self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
-        for name in ("towers", "connectors", "modalities", "decoders", "token_ranges", "token_sides"):
+        for name in ("towers", "connectors", "modalities", "decoders", "token_ranges", "parallel_streams"):
             setattr(self, name, dict(getattr(self, name) or {}))
         self.packs_apart = list(self.packs_apart or ())
 

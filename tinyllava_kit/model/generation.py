@@ -122,7 +122,7 @@ def prompt_text(ids: Tensor | None, plan: Plan | None) -> list[PromptText]:
     """What of a prompt's ids (B, T) is text, by its plan; nothing where all of it is, or there is no plan."""
     if ids is None or plan is None or not ids.numel():
         return []
-    rows = plan.text_rows.to(ids.device)  # (n,)
+    rows = plan.text_positions.to(ids.device)  # (n,)
     nothing = torch.full_like(ids, NO_ID).flatten()  # (B*T,)
     text = nothing.index_copy(0, rows, ids.flatten().index_select(0, rows)).view_as(ids)  # (B, T)
     return [PromptText(text)] if bool((text == NO_ID).any()) else []

@@ -6,7 +6,7 @@ import ctypes
 import sys
 
 
-def give_back() -> None:
+def trim_memory() -> None:
     """Return free memory to the kernel, also from between what is in use; with glibc, and nothing otherwise.
 
     Many large temporaries among small results leave holes, which glibc keeps.

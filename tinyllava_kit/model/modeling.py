@@ -31,16 +31,25 @@ from transformers.utils import can_return_tuple
 from typing_extensions import NotRequired, TypedDict
 
 from ..core.cache_name import CACHE
-from ..core.decoders import CodingDecoder, Decoder, HiddenDecoder, Losses, Pick, TokenDecoder, TokenRows, Words
-from ..core.fusion import check_features, check_inputs, fuse, gather_rows
+from ..core.decoders import (
+    AnswerStates,
+    CodingDecoder,
+    Decoder,
+    HiddenDecoder,
+    Losses,
+    TokenDecoder,
+    TokenEmbeddings,
+    TokenSampler,
+)
+from ..core.fusion import check_features, check_inputs, fuse, gather_features
 from ..core.ids import NO_ID, TEXT
 from ..core.interfaces import Connector, Features, LanguageModel, Tower
 from ..core.moved_batches import join_batches, plan_of_types
-from ..core.plan import MadeItems, MadeSpan, Plan, TextSpan
+from ..core.plan import GeneratedItems, GeneratedSpan, Plan, TextSpan
 from ..errors import FusionError, KitError
 from ..files.atomic import HUB_ARGUMENTS
 from ..files.content import Count, arguments, checked
-from ..files.reading import reading
+from ..files.failures import reading
 from ..plugin.catalog import Catalog
 from ..plugin.discovery import discover
 from ..plugin.specs import load
@@ -51,17 +60,17 @@ from .backbone import Backbone
 from .configuration import TinyLlavaConfig
 from .encoders import Encoders
 from .generation import PromptText, TextOnly, apart, check_cache, check_cache_kind, check_way, prompt_text, text_by_mask
-from .memory import give_back
+from .memory import trim_memory
 from .named_parts import NamedParts
 from .offloading import at_hand
 from .packed_attention import borders_of
-from .storage.external import open_if_foreign
-from .storage.replaced import whole_weights
-from .vocabulary.extension import Extension, SideWriter, mean_of_groups, picking
+from .storage.external import open_if_external
+from .storage.replaced import atomic_weights
+from .vocabulary.extension import ParallelWriter, VocabularyExtension, mean_of_groups, token_sampler
 from .vocabulary.grammar import FollowGrammar, grammar_of
 
 Items = Mapping[str, Mapping[str, Tensor]]
-_OURS = ("force", "forbid", "sides")  # arguments of `generate` that transformers does not know
+_OURS = ("force", "forbid", "parallel")  # arguments of `generate` that transformers does not know
 _EVERYWHERE = ("eager", "sdpa")  # the ways to compute attention that every layer has
 
 
@@ -71,21 +80,23 @@ class TinyLlavaOutput(CausalLMOutputWithPast):
 
     loss: () mean cross-entropy over the target tokens, where labels were given.
     logits: (B, T, V); None while training with labels, where only the rows with a target are computed.
-    side_logits: of models with sides, the logits of each for the position behind, (B, T, its size), where `logits` are.
-    target_losses: (n,) float32 without a graph, the cross-entropy at each of ``plan.target_rows``, of all ids there.
+    parallel_logits: of models with streams, the logits of each for the position behind, (B, T, its size), where
+        `logits` are.
+    target_losses: (n,) float32 without a graph, the cross-entropy at each of ``plan.target_positions``, of all ids
+        there.
     target_logits: (n, V), those rows, in the same order, where they were asked for.
     target_groups: group -> its losses without a graph, and whether the label was the likeliest id there, (g,) each; of
         models with decoders that learn.
-    item_features, item_rows: modality -> what the tower made, and the connector of it, (N, P', D); where items were
-        given and no text.
+    item_features, item_embeddings: modality -> what the tower made, and the connector of it, (N, P', D); where items
+        were given and no text.
     """
 
-    side_logits: tuple[Tensor, ...] | None = None
+    parallel_logits: tuple[Tensor, ...] | None = None
     target_losses: Tensor | None = None
     target_logits: Tensor | None = None
     target_groups: dict[str, tuple[Tensor, Tensor]] | None = None
     item_features: dict[str, Features] | None = None
-    item_rows: dict[str, Tensor] | None = None
+    item_embeddings: dict[str, Tensor] | None = None
 
 
 class TinyLlavaPreTrainedModel(PreTrainedModel):
@@ -149,7 +160,7 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
             passing = {name for name in names if quantizer.param_needs_quantization(model, name)}
             state_dict = open_tensors(checkpoint_files, passing)
         loaded = load(state_dict, checkpoint_files, load_config, *args, **kwargs)
-        give_back()
+        trim_memory()
         return loaded
 
     def _get_dtype_plan(self, dtype: torch.dtype) -> dict[str, torch.dtype]:
@@ -174,7 +185,7 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
                 "their scales; load it again and save it before it runs"
             )
         hub = {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs}
-        with whole_weights(save_directory) as stage:
+        with atomic_weights(save_directory) as stage:
             super().save_pretrained(stage, *args, **kwargs)
         if push_to_hub:
             self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub)
@@ -222,7 +233,7 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         self.decoders = nn.ModuleDict(decoders or {m: build_decoder(config, m, catalog) for m in config.decoders})
         grammar = grammar_of(config, self.decoders)
         writing = {m: decoder for m, decoder in self.decoders.items() if isinstance(decoder, TokenDecoder)}
-        self.extension = None if grammar is None else Extension(grammar, writing)
+        self.extension = None if grammar is None else VocabularyExtension(grammar, writing)
         if self.device.type != "meta":
             for module in self.modules():
                 module._is_hf_initialized = True  # each part initialised itself; post_init shall not do it again
@@ -263,7 +274,7 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
         """See `TinyLlavaPreTrainedModel`; a directory of another project is opened as ``load_pretrained`` opens it."""
-        if pretrained_model_name_or_path and (foreign := open_if_foreign(pretrained_model_name_or_path)):
+        if pretrained_model_name_or_path and (foreign := open_if_external(pretrained_model_name_or_path)):
             kwargs.pop("config", None)  # an Auto class has read the directory's own
             kwargs.pop("trust_remote_code", None)
             return foreign.model(cls, **kwargs)
@@ -335,7 +346,7 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         tower = self.towers[modality]
         rows = {name: value for name, value in inputs.items() if not name.startswith("window_")}
         with torch.set_grad_enabled(torch.is_grad_enabled() and _is_trained(tower)), at_hand(tower):
-            features = run_rows(tower, rows)
+            features = run_windows(tower, rows)
             return join_windows(features, inputs) if "window_rows" in inputs else features
 
     def embed(
@@ -343,52 +354,54 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         input_ids: Tensor,
         items: Items | None = None,
         plan: Plan | None = None,
-        side_ids: Tensor | None = None,
+        parallel_ids: Tensor | None = None,
     ) -> Tensor:
         """The embeddings of a batch, items in their places: (B, T) -> (B, T, D).
 
         Args:
-            side_ids: (B, T, K) the ids beside `input_ids`; those of the plan, where there is one.
+            parallel_ids: (B, T, K) the ids beside `input_ids`; those of the plan, where there is one.
 
         Raises:
             FusionError: what the towers and connectors made does not fit the plan.
         """
         if plan is None:
-            return self._with_idle_parts(self._look_up(input_ids, side_ids), ())  # (B, T, D)
+            return self._with_dummy_parts(self._look_up(input_ids, parallel_ids), ())  # (B, T, D)
         text = self._embed_text(input_ids, plan)  # (n_text, D)
         rows = {}
-        strays = [] if self.training else sorted(set(items or ()) - set(plan.item_rows))  # idle ones, in training
+        strays = [] if self.training else sorted(set(items or ()) - set(plan.item_positions))  # idle ones, in training
         if strays:
             raise FusionError(f"the batch brings {', '.join(strays)} items, and the plan has no place for them")
-        for modality in plan.item_rows:
+        for modality in plan.item_positions:
             if modality not in (items or {}):
                 raise KitError(f"the plan has {modality} items, but the batch brings none")
             encoded = self.encode(modality, items[modality])  # (N, P', D)
             if not torch.compiler.is_compiling():
                 check_features(plan, modality, encoded.shape)
-            rows[modality] = gather_rows(plan, modality, encoded)  # (R, D)
-        return self._with_idle_parts(fuse(plan, text, rows), rows, items or {})  # (B, T, D)
+            rows[modality] = gather_features(plan, modality, encoded)  # (R, D)
+        return self._with_dummy_parts(fuse(plan, text, rows), rows, items or {})  # (B, T, D)
 
-    def _look_up(self, ids: Tensor, side_ids: Tensor | None) -> Tensor:
+    def _look_up(self, ids: Tensor, parallel_ids: Tensor | None) -> Tensor:
         """Ids (...) and those beside them (..., K) -> (..., D)."""
         table = self.get_input_embeddings()
         if self.extension is None:
             return table(ids)
         with at_hand(self.decoders):
-            return self.extension.embed(table, ids, side_ids)
+            return self.extension.embed(table, ids, parallel_ids)
 
     def _embed_text(self, input_ids: Tensor, plan: Plan) -> Tensor:
         """The text of a batch, ids (B, T) -> (n_text, D), without the positions of items and padding."""
         if self.get_input_embeddings()._forward_hooks:  # which expect whole rows, (B, T, D): NEFTune's noise
-            return self._look_up(input_ids, plan.side_ids).flatten(0, 1).index_select(0, plan.text_rows)
-        beside = None if plan.side_ids is None else plan.side_ids.flatten(0, 1).index_select(0, plan.text_rows)
-        return self._look_up(input_ids.flatten().index_select(0, plan.text_rows), beside)
+            return self._look_up(input_ids, plan.parallel_ids).flatten(0, 1).index_select(0, plan.text_positions)
+        beside = (
+            None if plan.parallel_ids is None else plan.parallel_ids.flatten(0, 1).index_select(0, plan.text_positions)
+        )
+        return self._look_up(input_ids.flatten().index_select(0, plan.text_positions), beside)
 
-    def makers(self) -> dict[str, HiddenDecoder]:
+    def hidden_decoders(self) -> dict[str, HiddenDecoder]:
         """The decoders that make items of words, in order."""
         return {m: self.decoders[m] for m in sorted(self.decoders) if isinstance(self.decoders[m], HiddenDecoder)}
 
-    def ids_of(self, modality: str, item: Any, name: str = "") -> TextSpan | MadeSpan:
+    def ids_of(self, modality: str, item: Any, name: str = "") -> TextSpan | GeneratedSpan:
         """An item, as its modality reads it, as ids that are learned, all of them.
 
         Those that the LLM writes for it, marks included, or those of its decoder, which makes it of words.
@@ -405,25 +418,25 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         except KitError as error:
             raise KitError(f"{name}: {error}" if name and name not in str(error) else str(error)) from error
         if isinstance(decoder, HiddenDecoder):
-            return MadeSpan(modality, ids.tolist())
+            return GeneratedSpan(modality, ids.tolist())
         whole = self.extension.grammar.enclosed(modality, ids, name or modality)
         return TextSpan(whole, whole, self.extension.grammar.beside(modality, ids))
 
-    def _with_idle_parts(self, embeds: Tensor, busy: Container[str], items: Items | None = None) -> Tensor:
+    def _with_dummy_parts(self, embeds: Tensor, busy: Container[str], items: Items | None = None) -> Tensor:
         """The same embeddings (B, T, D), in a graph that also holds what is trained of the parts that had no item.
 
         Their gradient is then zero rather than none: a batch of text alone can be learned from when only a
         connector is trained, and every rank of a distributed step has the same gradients to reduce. Items that the plan
         has no place for are run, times zero: parts that are sharded must be called by every rank as often.
         """
-        idle_items = {m: inputs for m, inputs in (items or {}).items() if m not in busy}
-        for modality, inputs in idle_items.items():
+        dummy_items = {m: inputs for m, inputs in (items or {}).items() if m not in busy}
+        for modality, inputs in dummy_items.items():
             embeds = embeds + (self.encode(modality, inputs).flatten()[:1].sum() * 0).to(embeds.dtype)
         if not (self.training and torch.is_grad_enabled()):
             return embeds
-        alone = [m for m in self.config.connectors if m not in busy and m not in idle_items]
-        idle = (getattr(parts, m) for m in alone for parts in (self.towers, self.connectors))  # perhaps PEFT's wrapper
-        zeros = [p.flatten()[:1].sum() * 0 for part in idle for p in part.parameters() if p.requires_grad]
+        alone = [m for m in self.config.connectors if m not in busy and m not in dummy_items]
+        dummy = (getattr(parts, m) for m in alone for parts in (self.towers, self.connectors))  # perhaps PEFT's wrapper
+        zeros = [p.flatten()[:1].sum() * 0 for part in dummy for p in part.parameters() if p.requires_grad]
         return embeds + torch.stack(zeros).sum().to(embeds.dtype) if zeros else embeds
 
     @can_return_tuple
@@ -438,7 +451,7 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         items: Items | None = None,
         plan: Plan | None = None,
         targets: Mapping[str, Tensor] | None = None,
-        side_ids: Tensor | None = None,
+        parallel_ids: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | int | None = None,
         skip_logits: bool | None = None,
@@ -455,10 +468,11 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
             labels: (B, T) int64, IGNORE_INDEX where nothing is learned; those of the plan, where there is one.
             items, plan: see the class. Items alone, without `input_ids` and `inputs_embeds`, run towers and
                 connectors only.
-            targets: of models with decoders that learn: group -> (g,) which of ``plan.target_rows`` are of it, or what
+            targets: of models with decoders that learn: group -> (g,) which of ``plan.target_positions`` are of it,
+                or what
                 `HiddenDecoder.targets` gave. Losses are then among the ids that may stand at a place, and averaged for
-                each group, see `Extension`.
-            side_ids: (B, T, K) the ids beside `input_ids` where there is no plan, which has them.
+                each group, see `VocabularyExtension`.
+            parallel_ids: (B, T, K) the ids beside `input_ids` where there is no plan, which has them.
             logits_to_keep: as in transformers, the last so many positions, or an index.
             num_items_in_batch: the number of target tokens of the whole step, over which the loss is averaged; with
                 `targets`, perhaps that of each group.
@@ -486,14 +500,14 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         if plan is not None and cache is None:  # what is left out is as the plan says
             input_ids = plan.input_ids if input_ids is None and inputs_embeds is None else input_ids
             position_ids = plan.position_ids if position_ids is None else position_ids
-            padded = not plan.is_packed and plan.pad_rows.shape[0] > 0
+            padded = not plan.is_packed and plan.pad_positions.shape[0] > 0
             attention_mask = plan.attention_mask if attention_mask is None and padded else attention_mask
         if input_ids is None and inputs_embeds is None:
             features = {m: self.encode_features(m, inputs) for m, inputs in (items or {}).items()}
             rows = {m: self.connect(m, each) for m, each in features.items()}  # each (N, P', D)
-            return TinyLlavaOutput(item_features=features, item_rows=rows)
+            return TinyLlavaOutput(item_features=features, item_embeddings=rows)
         if inputs_embeds is None:
-            inputs_embeds = self.embed(input_ids, items, plan, side_ids)  # (B, T, D)
+            inputs_embeds = self.embed(input_ids, items, plan, parallel_ids)  # (B, T, D)
         packed = plan is not None and plan.is_packed
         if packed and (attention_mask is not None or cache is not None):
             name = "attention_mask" if attention_mask is not None else CACHE
@@ -519,13 +533,13 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
             CACHE: cache,
             **kwargs,
         }
-        target_rows = None if plan is None else plan.target_rows
+        target_positions = None if plan is None else plan.target_positions
         if skip_logits is None:
-            skip_logits = self.training and labels is not None and target_rows is not None
+            skip_logits = self.training and labels is not None and target_positions is not None
         if skip_logits and labels is None:
             hidden, output = self._hidden(inputs, shape)  # (B, T, D)
             return BaseModelOutputWithPast(hidden, **output)
-        groups = targets if labels is not None and target_rows is not None else None
+        groups = targets if labels is not None and target_positions is not None else None
         if self.extension is not None or groups is not None:
             embeds = inputs_embeds.view(*shape, -1)
             hidden, output = self._hidden(inputs, shape)  # (B, T, D)
@@ -537,8 +551,8 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         if skip_logits:
             outputs = self.get_decoder()(**inputs)
             hidden = outputs.last_hidden_state.flatten(0, 1)  # (B*T, D)
-            logits = self.llm_interface.logits(self.language_model, hidden.index_select(0, target_rows))  # (n, V)
-            losses = target_losses(logits, labels, target_rows)  # (n,)
+            logits = self.llm_interface.logits(self.language_model, hidden.index_select(0, target_positions))  # (n, V)
+            losses = target_losses(logits, labels, target_positions)  # (n,)
             return TinyLlavaOutput(
                 loss=mean_loss(losses, num_items_in_batch),
                 target_losses=losses.detach(),
@@ -548,9 +562,9 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
             )
         outputs = self.language_model(**inputs, logits_to_keep=logits_to_keep)
         loss, losses = None, None
-        if labels is not None and target_rows is not None:
-            logits = outputs.logits.flatten(0, 1).index_select(0, target_rows)  # (n, V)
-            losses = target_losses(logits, labels, target_rows)  # (n,)
+        if labels is not None and target_positions is not None:
+            logits = outputs.logits.flatten(0, 1).index_select(0, target_positions)  # (n, V)
+            losses = target_losses(logits, labels, target_positions)  # (n,)
             loss = mean_loss(losses, num_items_in_batch)
         elif labels is not None:
             vocab = outputs.logits.shape[-1]
@@ -570,19 +584,19 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         return "flash" in (self.language_model.config._attn_implementation or "")
 
     def prepare_inputs_for_generation(
-        self, input_ids: Tensor, inputs_embeds: Any = None, side_writer: SideWriter | None = None, **kwargs: Any
+        self, input_ids: Tensor, inputs_embeds: Any = None, parallel_writer: ParallelWriter | None = None, **kwargs: Any
     ) -> dict[str, Any]:
         # The names stand in the signature because generate looks for them there.
         inputs = super().prepare_inputs_for_generation(input_ids, inputs_embeds=inputs_embeds, **kwargs)
         if not kwargs.get("is_first_iteration"):
-            inputs["side_ids"] = None if side_writer is None else side_writer.last(input_ids)  # (B, 1, K)
+            inputs["parallel_ids"] = None if parallel_writer is None else parallel_writer.last(input_ids)  # (B, 1, K)
         return inputs
 
     def _update_model_kwargs_for_generation(
         self, outputs: TinyLlavaOutput, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> dict[str, Any]:
-        if (writer := model_kwargs.get("side_writer")) is not None:
-            writer.choose(outputs.side_logits)
+        if (writer := model_kwargs.get("parallel_writer")) is not None:
+            writer.choose(outputs.parallel_logits)
         return super()._update_model_kwargs_for_generation(outputs, model_kwargs, *args, **kwargs)
 
     def _head(self, hidden: Tensor) -> Tensor:
@@ -607,16 +621,16 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         return_target_logits: bool,
     ) -> None:
         """Give the output its losses, of a model whose decoders learn: hidden and embeds (B, T, D), labels (B, T)."""
-        rows = plan.target_rows
+        rows = plan.target_positions
         mine = hidden.flatten(0, 1).index_select(0, rows)  # (n, D)
         following = labels.flatten().index_select(0, rows + 1)  # (n,)
         losses = self._losses(mine, following, plan, targets)
         output.target_losses = mine.new_zeros(len(mine), dtype=torch.float32)  # (n,)
         for group, (each, _) in losses.items():
             output.target_losses.index_add_(0, targets[group], each.detach())
-        losses |= self._made_losses(hidden, embeds, plan, targets)
+        losses |= self._generated_losses(hidden, embeds, plan, targets)
         in_order = {group: losses[group] for group in targets}
-        output.loss = mean_of_groups(in_order, self.loss_weights(), len(rows), num_items) + self._idle_makers(plan)
+        output.loss = mean_of_groups(in_order, self.loss_weights(), len(rows), num_items) + self._dummy_decoders(plan)
         output.target_groups = {group: (each.detach(), hits) for group, (each, hits) in in_order.items()}
         if return_target_logits:
             output.target_logits = self._all_logits(mine)  # (n, V)
@@ -628,35 +642,37 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         if self.extension is None:
             logits = self._head(hidden).float()  # (n, V)
             return {TEXT: (F.cross_entropy(logits, following, reduction="none"), logits.argmax(-1) == following)}
-        previous = plan.input_ids.flatten().index_select(0, plan.target_rows)  # (n,)
+        previous = plan.input_ids.flatten().index_select(0, plan.target_positions)  # (n,)
         mine = {group: targets[group] for group in self.extension.grammar.groups}
-        return dict(self.extension.losses(self._head, hidden, previous, following, plan.target_sides, mine))
+        return dict(self.extension.losses(self._head, hidden, previous, following, plan.target_parallel, mine))
 
-    def _made_losses(
+    def _generated_losses(
         self, hidden: Tensor, embeds: Tensor, plan: Plan, targets: Mapping[str, Tensor]
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """Those of the items that decoders make of words: hidden and embeds (B, T, D)."""
         nothing = hidden.new_zeros(0, dtype=torch.float32)
         losses = {}
-        for modality, maker in self.makers().items():
+        for modality, maker in self.hidden_decoders().items():
             found: Losses = dict.fromkeys(maker.loss_weights, (nothing, nothing.bool()))
-            if modality in plan.made:
-                items = plan.made[modality]
+            if modality in plan.generated:
+                items = plan.generated[modality]
                 mine = {group: targets[f"{modality}.{group}"] for group in maker.loss_weights}
-                found = maker.losses(words_of(items, hidden, embeds), items.ids, mine)
+                found = maker.losses(answer_states_of(items, hidden, embeds), items.ids, mine)
             losses.update({f"{modality}.{group}": each for group, each in found.items()})
         return losses
 
-    def _idle_makers(self, plan: Plan) -> Tensor | float:
+    def _dummy_decoders(self, plan: Plan) -> Tensor | float:
         """Zero, in the graph of the decoders that have no item in the batch while the model is trained."""
         if not (self.training and torch.is_grad_enabled()):
             return 0.0
-        return sum((maker.idle() for modality, maker in self.makers().items() if modality not in plan.made), 0.0)
+        return sum(
+            (maker.dummy() for modality, maker in self.hidden_decoders().items() if modality not in plan.generated), 0.0
+        )
 
     def loss_weights(self) -> dict[str, float]:
         """What the mean loss of each group of ids counts in the loss, see `targets` in `forward`."""
         weights = {TEXT: 1.0} if self.extension is None else dict(self.extension.weights)
-        for modality, maker in self.makers().items():
+        for modality, maker in self.hidden_decoders().items():
             weights.update({f"{modality}.{group}": weight for group, weight in maker.loss_weights.items()})
         return weights
 
@@ -669,21 +685,21 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         items: Items | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-    ) -> Words:
+    ) -> AnswerStates:
         """What the decoder of a modality makes its items of, in a batch that has some, see `forward`.
 
         Raises:
             KitError: it has none, or several samples share a row.
         """
-        if modality not in plan.made or plan.is_packed:
+        if modality not in plan.generated or plan.is_packed:
             raise KitError(
-                f"no words to make {modality!r} of: wants a batch, one sample a row, in which a MadeSpan of it stands "
-                "behind learned text"
+                f"no words to make {modality!r} of: wants a batch, one sample a row, in which a GeneratedSpan of it "
+                "stands behind learned text"
             )
         embeds = self.embed(input_ids, items, plan)  # (B, T, D)
         inputs = {"inputs_embeds": embeds, "attention_mask": attention_mask, "position_ids": position_ids}
         hidden, _ = self._hidden({**inputs, "use_cache": False}, embeds.shape[:2])
-        return words_of(plan.made[modality], hidden, embeds)
+        return answer_states_of(plan.generated[modality], hidden, embeds)
 
     def _all_logits(self, hidden: Tensor) -> Tensor:
         """Hidden states (..., D) -> (..., V), those of decoders behind the LLM's own."""
@@ -701,8 +717,8 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         with at_hand(self.decoders):
             output.logits = self._all_logits(hidden[:, keep])  # (B, T, V)
-            if self.extension is not None and self.extension.grammar.sides:
-                output.side_logits = self.extension.side_logits(hidden[:, keep])
+            if self.extension is not None and self.extension.grammar.parallel:
+                output.parallel_logits = self.extension.parallel_logits(hidden[:, keep])
         if labels is not None and output.loss is None:
             vocab = output.logits.shape[-1]
             output.loss = self.loss_function(output.logits, labels, vocab, **loss_options)
@@ -717,7 +733,7 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         mm_token_type_ids: Tensor | None = None,
         force: Collection[str] = (),
         forbid: Collection[str] = (),
-        sides: list[Tensor] | None = None,
+        parallel: list[Tensor] | None = None,
         **kwargs: Any,
     ):
         """As in transformers, with `items` and `plan`; returns prompt and new tokens.
@@ -726,8 +742,8 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         `max_new_tokens` ends. `force` names modalities of which the answer must hold an item, `forbid` those of which
         it must not.
 
-        Ids of sides are chosen beside the main ones, greedily or, with `do_sample`, at its `temperature`; `top_k` and
-        `top_p` are of the main ids alone. An empty list as `sides` gets them as they come, (B, K) for each new
+        Ids of streams are chosen beside the main ones, greedily or, with `do_sample`, at its `temperature`; `top_k` and
+        `top_p` are of the main ids alone. An empty list as `parallel` gets them as they come, (B, K) for each new
         position, whether they stand there or not: `Grammar.written` says which do.
 
         The items are embedded here, once: what beams and several returned sequences repeat are ordinary tensors.
@@ -736,7 +752,7 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         it lays out, in place of `items`. Logits processors see the prompt's text and nothing else, see `TextOnly`.
 
         Raises:
-            KitError: a packed or right-padded batch, or an option that cannot work with embeddings or with sides.
+            KitError: a packed or right-padded batch, or an option that cannot work with embeddings or with streams.
             FusionError: inputs that do not belong to the plan.
         """
         kwargs.setdefault("trust_remote_code", False)  # without a word of it, transformers asks on the terminal
@@ -755,8 +771,10 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         else:
             check_inputs(None, items, None, input_ids=ids, inputs_embeds=kwargs.get("inputs_embeds"))
         self._keep_order(kwargs, ids, force, forbid)
-        self._write_sides(kwargs, forbid, sides)
-        has_items = plan is not None and bool(plan.item_rows or plan.side_ids is not None or "inputs_embeds" in kwargs)
+        self._write_parallel(kwargs, forbid, parallel)
+        has_items = plan is not None and bool(
+            plan.item_positions or plan.parallel_ids is not None or "inputs_embeds" in kwargs
+        )
         check_way(settings := self._settings(kwargs), kwargs, has_items=has_items)
         check_cache_kind(settings, self.device)
         if has_items:
@@ -775,7 +793,7 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         Raises:
             KitError: a packed or right-padded batch, or inputs that do not belong to the plan.
         """
-        if plan.is_packed or (plan.padding_side == "right" and len(plan.pad_rows)):
+        if plan.is_packed or (plan.padding_side == "right" and len(plan.pad_positions)):
             raise KitError(
                 "generate wants one sample a row, padded on the left; make the batch with padding_side='left', in a "
                 "pipeline with batch_size by pipe.tokenizer.padding_side = 'left'"
@@ -835,13 +853,13 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         order = FollowGrammar(grammar, prompt=prompt, ends=ends, force=force, forbid=forbid)
         options["logits_processor"] = [*(options.get("logits_processor") or ()), order]
 
-    def _write_sides(self, options: dict[str, Any], forbid: Collection[str], chosen: list[Tensor] | None) -> None:
+    def _write_parallel(self, options: dict[str, Any], forbid: Collection[str], chosen: list[Tensor] | None) -> None:
         """Add to generation's `options` what chooses the ids beside the main ones, where an answer may have some.
 
         Raises:
             KitError: beams, an assistant or no cache, with which they cannot be chosen.
         """
-        writing = [] if self.extension is None else [m for m, d in self.extension.decoders.items() if d.sides]
+        writing = [] if self.extension is None else [m for m, d in self.extension.decoders.items() if d.parallel]
         if set(writing) <= set(forbid):
             return
         config = self._settings(options)
@@ -853,12 +871,12 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
                 + ", ".join(sorted(writing))
             )
         chosen = [] if chosen is None else chosen
-        options["side_writer"] = SideWriter(self.extension.grammar, self.pick_as(options), chosen)
+        options["parallel_writer"] = ParallelWriter(self.extension.grammar, self.sample_as(options), chosen)
 
-    def pick_as(self, options: Mapping[str, Any]) -> Pick:
+    def sample_as(self, options: Mapping[str, Any]) -> TokenSampler:
         """How ids beside the LLM's own are taken under generation's `options`: greedily, or by its `temperature`."""
         config = self._settings(options)
-        return picking(config.do_sample, config.temperature)
+        return token_sampler(config.do_sample, config.temperature)
 
     def _settings(self, options: Mapping[str, Any]) -> Any:
         """What `generate` makes of its options."""
@@ -910,7 +928,7 @@ def build_connector(config: TinyLlavaConfig, modality: str, catalog: Catalog) ->
 
 def build_decoder(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> Decoder:
     """The decoder of a modality, without weights; where the LLM writes its ids, with rows for these, their two marks
-    and its side ids."""
+    and its parallel ids."""
     component = config.component("decoder", modality)
     decoder_class: type[Decoder] = load(component.offer("decoder", catalog).spec)
     where = f"config.json: decoders.{modality}.config"
@@ -919,12 +937,12 @@ def build_decoder(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> D
             return decoder_class(component.config, config.text_config.hidden_size)
         decoder = decoder_class(component.config)
         if isinstance(decoder, TokenDecoder):
-            beside = sum(side.size for side in decoder.sides.values())
-            decoder.rows = TokenRows(2 + sum(decoder.ranges.values()) + beside, config.text_config.hidden_size)
+            beside = sum(side.size for side in decoder.parallel.values())
+            decoder.rows = TokenEmbeddings(2 + sum(decoder.ranges.values()) + beside, config.text_config.hidden_size)
         return decoder
 
 
-def run_rows(tower: Tower, inputs: Mapping[str, Tensor]) -> Features:
+def run_windows(tower: Tower, inputs: Mapping[str, Tensor]) -> Features:
     """The tower on its rows: without a graph as many at a time as `Tower.rows_at_once` says, and put together again.
 
     All at once in a distributed run, where each rank must call a sharded tower as often as the others.
@@ -952,10 +970,10 @@ def join_windows(features: Features, inputs: Mapping[str, Tensor]) -> Features:
     return Features(joined * real[..., None].to(joined.dtype), lengths)
 
 
-def words_of(made: MadeItems, hidden: Tensor, embeds: Tensor) -> Words:
+def answer_states_of(generated: GeneratedItems, hidden: Tensor, embeds: Tensor) -> AnswerStates:
     """The words of items in a batch: hidden and embeds (B, T, D) -> (N, P, D) each."""
-    rows = made.words.clamp(min=0)  # (N, P)
-    return Words(hidden.flatten(0, 1)[rows], embeds.flatten(0, 1)[rows], made.words != NO_ID)
+    rows = generated.words.clamp(min=0)  # (N, P)
+    return AnswerStates(hidden.flatten(0, 1)[rows], embeds.flatten(0, 1)[rows], generated.words != NO_ID)
 
 
 def target_losses(logits: Tensor, labels: Tensor, rows: Tensor) -> Tensor:

@@ -17,9 +17,9 @@ from transformers.utils import cached_file, logging
 
 from ..errors import KitError
 from ..files.content import checked
+from ..files.failures import read_mapping, reading
 from ..files.opening import check_directory
 from ..files.paths import could_be_on_a_hub, is_there, refuse_mistyped
-from ..files.reading import read_mapping, reading
 
 INDEX = "model.safetensors.index.json"
 

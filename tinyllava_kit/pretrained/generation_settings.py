@@ -14,7 +14,7 @@ from transformers import GenerationConfig
 
 from ..errors import KitError
 from ..files.content import Finite, Size, Whole, checked
-from ..files.reading import read_mapping, reading
+from ..files.failures import read_mapping, reading
 
 GENERATION_FILE = "generation_config.json"
 

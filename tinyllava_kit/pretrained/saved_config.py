@@ -16,7 +16,7 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 from ..errors import KitError, near
 from ..files.content import MOST_LAYERS, checked
-from ..files.reading import reading
+from ..files.failures import reading
 
 # What every configuration may have beside its class's fields, under names of before.
 _ROPE = {"rope_theta": float, "rope_scaling": dict[str, Any] | None, "rope_parameters": dict[str, Any] | None}

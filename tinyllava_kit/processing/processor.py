@@ -18,15 +18,15 @@ from ..core.conversation import ITEM, Conversation, Item, Span, Turn, from_messa
 from ..core.decoders import Decoder, HiddenDecoder
 from ..core.ids import NO_ID
 from ..core.interfaces import ChatTemplate, Connector, Modality, Preprocessor
-from ..core.plan import IGNORE_INDEX, AnySpan, ItemSpan, MadeSpan, Plan, Sample, TextSpan, plan, without_labels
+from ..core.plan import IGNORE_INDEX, AnySpan, GeneratedSpan, ItemSpan, Plan, Sample, TextSpan, plan, without_labels
 from ..errors import KitError
-from ..files.atomic import HUB_ARGUMENTS, whole_directory
+from ..files.atomic import HUB_ARGUMENTS, atomic_directory
 from ..files.content import arguments, checked
-from ..files.reading import read_mapping, reading
+from ..files.failures import read_mapping, reading
 from ..files.writing import write_json
 from ..model.configuration import TinyLlavaConfig
 from ..model.modeling import build_connector, build_decoder
-from ..model.storage.external import open_if_foreign
+from ..model.storage.external import open_if_external
 from ..model.vocabulary.grammar import grammar_of
 from ..model.vocabulary.targets import targets_of
 from ..plugin.catalog import Catalog
@@ -104,7 +104,7 @@ class Batch(BatchFeature):
         """
         layout = self.data["plan"]
         self.data["mm_token_type_ids"] = layout.types(modalities)
-        if not layout.item_rows:
+        if not layout.item_positions:
             del self.data["plan"]
         return self
 
@@ -118,7 +118,7 @@ class Batch(BatchFeature):
 Parts = list[EncodedItem | str]
 ItemReader = Callable[[Item], Parts]
 # An item that the assistant gives -> the ids that are learned for it: the LLM's, marks included, or its decoder's own.
-ItemWriter = Callable[[Item], TextSpan | MadeSpan]
+ItemWriter = Callable[[Item], TextSpan | GeneratedSpan]
 
 
 class TinyLlavaProcessor(ChatProcessor):
@@ -348,10 +348,10 @@ class TinyLlavaProcessor(ChatProcessor):
                 items.append(part)
         return Encoded(sample, items, conversation.name)
 
-    def outline(self, conversation: Conversation) -> Encoded:
+    def probe(self, conversation: Conversation) -> Encoded:
         """What `encode` gives with labels, its spans and their token counts exact, its items without their rows.
 
-        No item is decoded where its header says how large it is (`Modality.outline`). It cannot be collated.
+        No item is decoded where its header says how large it is (`Modality.probe`). It cannot be collated.
         """
         return self.encode(conversation, reader=self.outline_item, writer=self.outline_ids)
 
@@ -374,9 +374,9 @@ class TinyLlavaProcessor(ChatProcessor):
         Raises:
             KitError: as `read_item`, as far as that is seen without decoding.
         """
-        return self._parts(item, self.modalities[item.modality].outline, lambda part: [])
+        return self._parts(item, self.modalities[item.modality].probe, lambda part: [])
 
-    def outline_ids(self, item: Item) -> TextSpan | MadeSpan:
+    def outline_ids(self, item: Item) -> TextSpan | GeneratedSpan:
         """As many ids as are learned for an item: marks included, all the begin mark, and nothing beside it.
 
         Those of a decoder that makes it of words are NO_ID.
@@ -384,13 +384,13 @@ class TinyLlavaProcessor(ChatProcessor):
         Raises:
             KitError: as far as it is seen without decoding, the item cannot be written.
         """
-        count = self.decoders[item.modality].num_ids(self.modalities[item.modality].outline(item.source))
+        count = self.decoders[item.modality].num_ids(self.modalities[item.modality].probe(item.source))
         if item.modality in self.makes:
-            return MadeSpan(item.modality, [NO_ID] * count)
+            return GeneratedSpan(item.modality, [NO_ID] * count)
         ids = [self.grammar.begin[item.modality]] * (count + 2)
         return TextSpan(ids, ids)
 
-    def _written(self, item: Item, writer: ItemWriter | None, before: Sequence[AnySpan]) -> TextSpan | MadeSpan:
+    def _written(self, item: Item, writer: ItemWriter | None, before: Sequence[AnySpan]) -> TextSpan | GeneratedSpan:
         words = before[-1] if before else None
         learned = isinstance(words, TextSpan) and words.labels and words.labels[-1] != IGNORE_INDEX
         if item.modality in self.makes and not learned:
@@ -453,7 +453,7 @@ class TinyLlavaProcessor(ChatProcessor):
             data["labels"] = layout.labels
             if self.gives:
                 data["targets"] = targets_of(layout, self.grammar, {m: self.decoders[m] for m in sorted(self.makes)})
-        items = {m: self._collate_items(m, encoded, layout) for m in layout.item_rows}
+        items = {m: self._collate_items(m, encoded, layout) for m in layout.item_positions}
         if items:
             data["items"] = items
         data["plan"] = layout
@@ -477,7 +477,7 @@ class TinyLlavaProcessor(ChatProcessor):
         ``chat_template.jinja`` is what the model asks with, where that can be said in jinja, or is not there; the
         LLM's own template is in the settings.
         """
-        with whole_directory(save_directory, without=TEMPLATE_FILES) as stage:
+        with atomic_directory(save_directory, without=TEMPLATE_FILES) as stage:
             save_tokenizer(self.tokenizer, self._jinja(), stage)
             if not (Path(save_directory) / "config.json").exists():
                 self.config.save_pretrained(stage)
@@ -496,7 +496,7 @@ class TinyLlavaProcessor(ChatProcessor):
             KitError: not such a directory. MissingPluginError: a component's plugin is not installed.
         """
         path = str(pretrained_model_name_or_path)
-        if foreign := open_if_foreign(path, catalog=catalog):
+        if foreign := open_if_external(path, catalog=catalog):
             return foreign.processor()
         hub = {k: kwargs[k] for k in ("cache_dir", "revision", "token", "subfolder") if k in kwargs}
         config = read_pretrained(TinyLlavaConfig, path, **hub)

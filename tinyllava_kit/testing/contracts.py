@@ -41,12 +41,12 @@ from ..components.modalities.audio import AudioModality, Waveform
 from ..core.decoders import Decoder, HiddenDecoder, TokenDecoder
 from ..core.ids import NO_ID, allot, sizes_of
 from ..core.interfaces import Features, Modality, Preprocessor, Tower
-from ..core.plan import MadeSpan, Plan, TextSpan, plan
+from ..core.plan import GeneratedSpan, Plan, TextSpan, plan
 from ..errors import KitError
 from ..model.configuration import TinyLlavaConfig
 from ..model.modeling import TinyLlavaForConditionalGeneration, TinyLlavaPreTrainedModel
-from ..model.vocabulary.extension import picking
-from ..model.vocabulary.grammar import Grammar, Piece
+from ..model.vocabulary.extension import token_sampler
+from ..model.vocabulary.grammar import Grammar, Segment
 from ..model.vocabulary.targets import targets_of
 from ..plugin.catalog import Catalog, Offer
 from ..plugin.specs import DecoderSpec, LanguageModelSpec
@@ -258,7 +258,7 @@ class AudioTowerContract(TowerContract):
         for rate_hz in (self.rate_hz, self.rate_hz // 2, 3 * self.rate_hz, 11_025):
             for item in self.items():
                 sound = _read(item.samples, rate_hz)
-                expected, got = _counts(preprocessor, sound), _counts(preprocessor, modality.outline(sound))
+                expected, got = _counts(preprocessor, sound), _counts(preprocessor, modality.probe(sound))
                 assert got == expected, f"an outline at {rate_hz} Hz counts {got}, its sound {expected}"
 
     def test_a_sound_below_the_shortest_is_refused(self, checkpoint: str) -> None:
@@ -359,7 +359,7 @@ class AudioTowerContract(TowerContract):
 class TokenDecoderContract:
     """What holds for a decoder that turns ids into items: its arithmetic, its order, and an LLM that learns it.
 
-    With sides, too: the ids beside the main ones stand where they are said to, are learned and generated.
+    With streams, too: the ids beside the main ones stand where they are said to, are learned and generated.
 
     An author gives `decoder_class`, `modality_class`, `items` and a fixture `checkpoint`, empty where it takes none.
     The LLM is a toy: two layers, a vocabulary of a few ids, in front of the decoder's own.
@@ -394,7 +394,7 @@ class TokenDecoderContract:
         for number, item in enumerate(self.items()):
             ids = decoder.encode(item)
             assert ids.dtype == torch.int64, f"item {number}: ids are {ids.dtype}"
-            shape = (len(ids), 1 + len(decoder.sides)) if decoder.sides else (len(ids),)
+            shape = (len(ids), 1 + len(decoder.parallel)) if decoder.parallel else (len(ids),)
             assert ids.shape == shape, f"item {number}: ids have shape {tuple(ids.shape)}, expected {shape}"
             assert decoder.num_ids(item) == len(ids), f"item {number}: {decoder.num_ids(item)} counted, {len(ids)} ids"
             grammar.enclosed("it", ids, f"item {number}")
@@ -420,7 +420,7 @@ class TokenDecoderContract:
             ids = decoder.encode(item)
             whole = decoder.decode(ids)
             whole_row = grammar.enclosed("it", ids, f"item {number}")
-            ends = [n for n, each in enumerate(whole_row[1:-1], 1) if grammar.may_cut(each, n)]
+            ends = [n for n, each in enumerate(whole_row[1:-1], 1) if grammar.may_break(each, n)]
             assert ends[-1] == len(ids), f"item {number}: it cannot be cut behind its last id"
             for step in (1, 2, 5, len(ends)):
                 stream, at, pieces = decoder.stream(), 0, []
@@ -439,8 +439,8 @@ class TokenDecoderContract:
         for name, size in decoder.ranges.items():
             found.append((name, size, main[(main >= first) & (main < first + size)]))
             first += size
-        for (name, side), column in zip(decoder.sides.items(), beside, strict=True):
-            found.append((name, side.size, column[column != NO_ID]))
+        for (name, stream), column in zip(decoder.parallel.items(), beside, strict=True):
+            found.append((name, stream.size, column[column != NO_ID]))
         for name, size, mine in found:
             possible = min(size, len(mine))
             wanted = max(min(2, size), self.min_used * possible)
@@ -448,13 +448,13 @@ class TokenDecoderContract:
             assert used >= wanted, f"range {name!r}: {used} ids of {possible}"
 
     def test_generated_items_are_whole(self, checkpoint: str) -> None:
-        """Greedy, sampled, with beams where it has no sides; one that is cut off keeps its whole steps; a forbidden one
-        never begins."""
+        """Greedy, sampled, with beams where it has no streams; one that is cut off keeps its whole steps; a
+        forbidden one never begins."""
         model = self._toy(checkpoint)
         grammar = model.extension.grammar
         prompt = torch.tensor([[1, 3], [1, 4]])
         speak = {"force": ["it"], "eos_token_id": list(range(_TOY_IDS)), "max_new_tokens": 50, "pad_token_id": 0}
-        beams = [] if grammar.sides else [{"do_sample": False, "num_beams": 2}]
+        beams = [] if grammar.parallel else [{"do_sample": False, "num_beams": 2}]
         for how in ({"do_sample": False}, {"do_sample": True}, *beams):
             torch.manual_seed(0)
             for piece in (pieces[0] for pieces in _generated(model, prompt, **speak, **how)):
@@ -490,7 +490,7 @@ class TokenDecoderContract:
         for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
             how = {"do_sample": False, "max_new_tokens": len(answer.ids) + 1, "pad_token_id": 0}
             (got,) = _generated(model, torch.tensor([prompt]), **how)
-            wanted = grammar.pieces([*answer.ids, _TOY_END], answer.sides)
+            wanted = grammar.pieces([*answer.ids, _TOY_END], answer.parallel)
             right = sum(a == b for a, b in zip(got[0].ids, wanted[0].ids, strict=False))
             assert got == wanted, f"item {number} is not learned: {right} ids of {len(wanted[0].ids)} are right"
             decoded = decoder.decode(torch.tensor(got[0].ids))
@@ -499,8 +499,8 @@ class TokenDecoderContract:
 
     def _toy(self, checkpoint: str) -> TinyLlavaForConditionalGeneration:
         decoder = self.decoder_class(self.decoder_class.read_config(checkpoint, **self.options))
-        ids = {"it": dict(decoder.ranges)}, {"it": decoder.sides}
-        model = _toy_with(decoder, "tokens", token_ranges=allot(ids[0], _TOY_IDS), token_sides=sizes_of(ids[1]))
+        ids = {"it": dict(decoder.ranges)}, {"it": decoder.parallel}
+        model = _toy_with(decoder, "tokens", token_ranges=allot(ids[0], _TOY_IDS), parallel_streams=sizes_of(ids[1]))
         model.decoders["it"].load_weights(checkpoint)
         return model.eval()
 
@@ -626,8 +626,8 @@ class HiddenDecoderContract:
         self._learn(model, samples, steps=self.max_steps)
         decoder = model.decoders["it"]
         for number, (prompt, words, item) in enumerate(samples):
-            layout = plan([[TextSpan(prompt), TextSpan(words, words), MadeSpan("it")]])
-            made = list(decoder.make(model.words("it", layout.input_ids, layout), picking(False, None)))
+            layout = plan([[TextSpan(prompt), TextSpan(words, words), GeneratedSpan("it")]])
+            made = list(decoder.make(model.words("it", layout.input_ids, layout), token_sampler(False, None)))
             assert made[-1].closed, f"item {number} is not ended"
             got = modality.join([piece.item for piece in made if piece.item is not None])
             assert _same(got, decoder.decode(decoder.encode(item))), f"item {number} is not learned"
@@ -643,11 +643,11 @@ class HiddenDecoderContract:
     ) -> tuple[Plan, dict[str, Tensor]]:
         """Prompts, words and items, as a processor lays them out."""
         decoder = model.decoders["it"]
-        rows: list[list[TextSpan | MadeSpan]] = []
+        rows: list[list[TextSpan | GeneratedSpan]] = []
         for prompt, words, item in samples:
             rows.append([TextSpan(prompt), TextSpan(words, words)])
             if item is not None:
-                rows[-1].append(MadeSpan("it", decoder.encode(item).tolist()))
+                rows[-1].append(GeneratedSpan("it", decoder.encode(item).tolist()))
             rows[-1].append(TextSpan([_TOY_END], [_TOY_END]))
         layout = plan(rows)
         return layout, targets_of(layout, None, {"it": decoder})
@@ -795,16 +795,20 @@ def _toy_llm() -> PreTrainedConfig:
 
 
 def _grammar(decoder: TokenDecoder) -> Grammar:
-    ranges, sides, cuts = allot({"it": dict(decoder.ranges)}, _TOY_IDS), {"it": decoder.sides}, {"it": decoder.cuts}
-    return Grammar(ranges, {"it": decoder.follows}, _TOY_IDS, sides=sides, cuts=cuts)
+    ranges, parallel, break_points = (
+        allot({"it": dict(decoder.ranges)}, _TOY_IDS),
+        {"it": decoder.parallel},
+        {"it": decoder.break_points},
+    )
+    return Grammar(ranges, {"it": decoder.follows}, _TOY_IDS, parallel=parallel, break_points=break_points)
 
 
-def _generated(model: TinyLlavaForConditionalGeneration, prompt: Tensor, **how: Any) -> list[list[Piece]]:
+def _generated(model: TinyLlavaForConditionalGeneration, prompt: Tensor, **how: Any) -> list[list[Segment]]:
     """What the model writes behind each prompt, in pieces."""
     grammar, chosen = model.extension.grammar, []
-    new = model.generate(prompt, sides=chosen, **how)[:, prompt.shape[1] :]  # (B, new)
+    new = model.generate(prompt, parallel=chosen, **how)[:, prompt.shape[1] :]  # (B, new)
     beside = grammar.written(new, chosen).tolist() if chosen else [None] * len(new)
-    return [grammar.pieces(row, sides) for row, sides in zip(new.tolist(), beside, strict=True)]
+    return [grammar.pieces(row, parallel) for row, parallel in zip(new.tolist(), beside, strict=True)]
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -887,7 +891,7 @@ def check_packing(
 def _losses_and_gradients(model: TinyLlavaForConditionalGeneration, batches: Sequence[Batch]) -> dict[str, Tensor]:
     """The loss of each target token, in order, and the gradient of their mean by the parameter's name."""
     model.zero_grad()
-    total: Any = sum(len(batch["plan"].target_rows) for batch in batches)
+    total: Any = sum(len(batch["plan"].target_positions) for batch in batches)
     if "targets" in batches[0]:  # of each group of ids, as in training
         total = torch.tensor([[len(rows) for rows in batch["targets"].values()] for batch in batches]).sum(0)
     losses = []

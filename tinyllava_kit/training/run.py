@@ -29,7 +29,7 @@ from ..files.writing import remove_abandoned
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..processing.processor import TinyLlavaProcessor
 from .batches.batching import batches_of
-from .batches.dummy_items import WithIdleItems, idle_items
+from .batches.dummy_items import WithDummyItems, dummy_items
 from .batches.epochs import Epochs
 from .batches.packing import PackedBatches, token_counts
 from .checks.gradient_check import check_gradients, samples_for_parts
@@ -144,7 +144,7 @@ def _run_stage(stage: Stage, source: Path, target: Path, seed: int, report_to: S
     cache_features(model, dataset, stage, batches, target.parent / FOLDER, checkpoints, arguments.device)
     samples, collator, loss = objective_of(stage, dataset, model)
     if world_size() > 1:
-        collator = WithIdleItems(collator, idle_items(dataset))
+        collator = WithDummyItems(collator, dummy_items(dataset))
     clock, stopper = Clock(stage.max_minutes), Stopper()
     trainer = KitTrainer(
         model=model,

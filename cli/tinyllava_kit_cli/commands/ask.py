@@ -68,12 +68,12 @@ def command(
     from tinyllava_kit.checkpoints.loading import load_processor
     from tinyllava_kit.inference.answering import answer, with_items_read
     from tinyllava_kit.inference.answering import question as ask
-    from tinyllava_kit.inference.replies import check_made
+    from tinyllava_kit.inference.replies import check_generated
 
     where = placed(device, dtype)
     how = sampled(temperature, seed)
     processor = load_processor(directory)
-    check_made(wanted, processor.decoders)
+    check_generated(wanted, processor.decoders)
     for modality, file in wanted.items():
         processor.modalities[modality].check_name(file)
     conversation = with_items_read(ask(question, given, processor), processor)
@@ -102,13 +102,13 @@ def _give(
         KitError: the answer holds no item of a modality that is wanted.
     """
     from tinyllava_kit.errors import KitError
-    from tinyllava_kit.inference.replies import Given, reply
+    from tinyllava_kit.inference.replies import GeneratedItem, reply
 
     start = time.monotonic()
     began: dict[str, float] = {}
 
-    def show(part: str | Given) -> None:
-        if isinstance(part, Given):
+    def show(part: str | GeneratedItem) -> None:
+        if isinstance(part, GeneratedItem):
             began.setdefault(part.modality, time.monotonic() - start)
         elif not quiet:
             say(part, nl=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from tinyllava_kit.checkpoints.external.recognition import AUTO, FOREIGN, read_config
-from tinyllava_kit.model.storage.external import is_ours
-from tinyllava_kit_cli.commands.load_check import foreign_options, print_parity
+from tinyllava_kit.model.storage.external import is_kit_model
+from tinyllava_kit_cli.commands.load_check import external_options, print_parity
 from tinyllava_kit_cli.completion import directories
 from tinyllava_kit_cli.generation import DTYPES
 from tinyllava_kit_cli.models import check_model
@@ -25,7 +25,7 @@ from tinyllava_kit_cli.output import refuse_taken, say
     show_default=True,
     help="Whose SOURCE is; found from what is inside.",
 )
-@foreign_options
+@external_options
 def command(
     source: str,
     target: str,
@@ -46,25 +46,25 @@ def command(
     from pathlib import Path
 
     from tinyllava_kit.checkpoints.conversion import convert, table_of
-    from tinyllava_kit.checkpoints.external.layouts import open_foreign
+    from tinyllava_kit.checkpoints.external.layouts import open_external
     from tinyllava_kit.checkpoints.parity import open_reference
     from tinyllava_kit.errors import KitError
     from tinyllava_kit_cli.table import align
 
     check_model(source)
     refuse_taken(target)
-    if is_ours(read_config(Path(source))):
+    if is_kit_model(read_config(Path(source))):
         raise KitError(f"{source!r} is a model directory of this kit already; there is nothing to convert")
     if reference:
         open_reference(reference)
-    foreign = open_foreign(source, layout=layout, names_from=names_from, template=template)
+    external = open_external(source, layout=layout, names_from=names_from, template=template)
 
     import torch
 
-    convert(foreign, target, dtype=getattr(torch, dtype) if dtype else None)
-    say("\n".join(align(table_of(foreign.rows))))
-    for note in foreign.notes:
+    convert(external, target, dtype=getattr(torch, dtype) if dtype else None)
+    say("\n".join(align(table_of(external.rows))))
+    for note in external.notes:
         say(f"note: {note}")
-    say(f"{foreign.layout}: wrote {target}", err=True)
+    say(f"{external.layout}: wrote {target}", err=True)
     if reference and not print_parity(target, reference):
         raise SystemExit(1)

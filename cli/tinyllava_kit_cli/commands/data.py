@@ -13,7 +13,7 @@ from tinyllava_kit_cli.table import align
 
 if TYPE_CHECKING:
     from tinyllava_kit.training.checks.checking import StageReport
-    from tinyllava_kit.training.checks.preview import Piece, ShownRow
+    from tinyllava_kit.training.checks.preview import PreviewToken, ShownRow
 
 WRONG = 2  # the exit code of a check that found something
 _BAR = 40  # the widest bar of a histogram
@@ -121,7 +121,7 @@ def _show_row(number: int, row: ShownRow) -> None:
         say()
 
 
-def _show_piece(piece: Piece) -> None:
+def _show_piece(piece: PreviewToken) -> None:
     from tinyllava_kit.training.checks.preview import said_of
 
     shown = said_of(piece)

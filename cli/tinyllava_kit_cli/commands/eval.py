@@ -119,7 +119,7 @@ def command(
     from tinyllava_kit.evaluation.record import fingerprint
     from tinyllava_kit.evaluation.rows import read_questions
     from tinyllava_kit.evaluation.run import Evaluation, plain
-    from tinyllava_kit.evaluation.table import table
+    from tinyllava_kit.evaluation.tables import table
     from tinyllava_kit_cli.table import align
 
     if questions is None:
@@ -193,9 +193,9 @@ def _record(
     from tinyllava_kit.checkpoints.card import write_card
     from tinyllava_kit.checkpoints.external.recognition import read_config
     from tinyllava_kit.evaluation.record import RECORD_FILE, lines_of, read_record, record
-    from tinyllava_kit.model.storage.external import is_ours
+    from tinyllava_kit.model.storage.external import is_kit_model
 
-    if Path(directory).is_dir() and is_ours(read_config(Path(directory))) and os.access(directory, os.W_OK):
+    if Path(directory).is_dir() and is_kit_model(read_config(Path(directory))) and os.access(directory, os.W_OK):
         names = [scorer.name for scorer in evaluation.scorers]
         why_not = record(
             directory,

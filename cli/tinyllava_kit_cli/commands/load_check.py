@@ -12,7 +12,7 @@ from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import say
 
 
-def foreign_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def external_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What a foreign checkpoint may need to be told."""
     for option in (
         click.option("--template", help="The chat template; default: the one that fits the LLM."),
@@ -47,7 +47,7 @@ def print_parity(directory: str, reference: str, **how: Any) -> bool:
 
 @click.command("load-check", short_help="Say what a checkpoint is and whether it can be loaded.")
 @click.argument("directory", type=click.Path(), shell_complete=directories)
-@foreign_options
+@external_options
 def command(directory: str, reference: str | None, names_from: str | None, template: str | None) -> None:
     """Say what the checkpoint in DIRECTORY is, and whether its weights fit its configuration.
 

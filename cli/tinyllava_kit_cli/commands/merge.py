@@ -31,7 +31,7 @@ def command(source: str, target: str, adapters: tuple[str, ...]) -> None:
     from tinyllava_kit import load_pretrained
     from tinyllava_kit.checkpoints.adapters import merge_adapters
     from tinyllava_kit.checkpoints.card import read_history, write_card, write_history
-    from tinyllava_kit.model.storage.replaced import save_together, whole_model
+    from tinyllava_kit.model.storage.replaced import atomic_model, save_together
 
     refuse_taken(target)
     model, processor = load_pretrained(source)
@@ -43,7 +43,7 @@ def command(source: str, target: str, adapters: tuple[str, ...]) -> None:
         if others := [part["name"] for stage in new for part in stage["parts"] if part["name"] not in merged]:
             say(f"{directory}: only adapters are taken, not its {', '.join(others)}", err=True)
         history += new
-    with whole_model(target) as stage:
+    with atomic_model(target) as stage:
         save_together(stage, model, processor)
         write_history(stage, history)
     write_card(target)

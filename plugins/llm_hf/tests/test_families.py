@@ -201,7 +201,7 @@ def test_the_loss_at_target_rows_is_that_of_all_logits(assembled):
     with torch.no_grad():
         whole, rows = model(**batch), model(**batch, skip_logits=True, return_target_logits=True)
     assert torch.allclose(whole.loss, rows.loss)
-    targets = whole.logits.flatten(0, 1)[batch["plan"].target_rows]
+    targets = whole.logits.flatten(0, 1)[batch["plan"].target_positions]
     assert torch.allclose(rows.target_logits, targets, atol=1e-5)
 
 

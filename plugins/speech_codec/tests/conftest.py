@@ -1,7 +1,7 @@
-"""Toy checkpoints in the hub's directory layout, whose books are filled from what their encoders make of sounds.
+"""Toy checkpoints in the hub's directory pattern, whose codebooks are filled from what their encoders make of sounds.
 
-A codec that was never trained gives one code for everything: Mimi's books are zeros, and what X-codec 2 and NeuCodec
-round lies in one cell.
+A codec that was never trained gives one code for everything: Mimi's codebooks are zeros, and what X-codec 2 and
+NeuCodec round lies in one cell.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ MIMI = {
     "layer_scale_initial_scale": 0.5,
 }
 
-SINGLE_BOOK = {
+SINGLE_CODEBOOK = {
     "hidden_size": 64,
     "intermediate_size": 40,
     "num_hidden_layers": 2,
@@ -77,7 +77,7 @@ def sound(seed: int, count: int, rate_hz: int) -> Waveform:
 
 @torch.no_grad()
 def fill_mimi(model: MimiModel) -> None:
-    """Books of residuals, each book behind the ones before it."""
+    """Books of residuals, each codebook behind the ones before it."""
     samples = torch.from_numpy(sound(99, 24_000, model.config.sampling_rate).samples)
     latents = model.encoder(samples[None, None]).latents
     for part in (
@@ -94,7 +94,7 @@ def fill_mimi(model: MimiModel) -> None:
 
 
 @torch.no_grad()
-def fill_single_book(model: Xcodec2Model | NeuCodecModel, extractor: Any) -> None:
+def fill_single_codebook(model: Xcodec2Model | NeuCodecModel, extractor: Any) -> None:
     """What is rounded, spread over the grid."""
     seen: list[Tensor] = []
     hook = model.quantizer.project_in.register_forward_hook(lambda _, __, out: seen.append(out.flatten(0, 1)))
@@ -141,11 +141,11 @@ def mimi(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     return _maker(tmp_path_factory.mktemp("mimi"), make)
 
 
-def _single_book(folder: Path, kind: type[PreTrainedModel], extractor: Any) -> Toy:
+def _single_codebook(folder: Path, kind: type[PreTrainedModel], extractor: Any) -> Toy:
     def make(**changes: Any) -> PreTrainedModel:
         semantic = Wav2Vec2BertConfig(**SEMANTIC)
-        model = kind(kind.config_class(**{**SINGLE_BOOK, "semantic_model_config": semantic, **changes})).eval()
-        fill_single_book(model, extractor)
+        model = kind(kind.config_class(**{**SINGLE_CODEBOOK, "semantic_model_config": semantic, **changes})).eval()
+        fill_single_codebook(model, extractor)
         return model
 
     return _maker(folder, make)
@@ -154,10 +154,10 @@ def _single_book(folder: Path, kind: type[PreTrainedModel], extractor: Any) -> T
 @pytest.fixture(scope="session")
 def xcodec2(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     """As `mimi`."""
-    return _single_book(tmp_path_factory.mktemp("xcodec2"), Xcodec2Model, Xcodec2FeatureExtractor())
+    return _single_codebook(tmp_path_factory.mktemp("xcodec2"), Xcodec2Model, Xcodec2FeatureExtractor())
 
 
 @pytest.fixture(scope="session")
 def neucodec(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     """As `mimi`."""
-    return _single_book(tmp_path_factory.mktemp("neucodec"), NeuCodecModel, NeuCodecFeatureExtractor())
+    return _single_codebook(tmp_path_factory.mktemp("neucodec"), NeuCodecModel, NeuCodecFeatureExtractor())

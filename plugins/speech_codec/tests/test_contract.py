@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 from tinyllava_kit_speech_codec.mimi import MimiCodec
-from tinyllava_kit_speech_codec.single_book import NeuCodecCodec, Xcodec2Codec
+from tinyllava_kit_speech_codec.single_codebook import NeuCodecCodec, Xcodec2Codec
 from tinyllava_kit_speech_codec.talkers import MimiTalker, NeuCodecTalker, Xcodec2Talker
 
 from tinyllava_kit.components import AudioModality
@@ -18,7 +18,7 @@ from .conftest import sound
 class TestMimi(TokenDecoderContract):
     decoder_class = MimiCodec
     modality_class = AudioModality
-    options: ClassVar = {"books": 3}
+    options: ClassVar = {"codebooks": 3}
 
     @pytest.fixture
     def checkpoint(self, mimi):
@@ -29,17 +29,17 @@ class TestMimi(TokenDecoderContract):
 
 
 class TestDelayedMimi(TestMimi):
-    options: ClassVar = {"books": 3, "layout": "delay"}
+    options: ClassVar = {"codebooks": 3, "pattern": "delay"}
 
 
-class _SingleBook(TokenDecoderContract):
+class _SingleCodebook(TokenDecoderContract):
     modality_class = AudioModality
 
     def items(self):
         return [sound(seed, 3000 + 1500 * (seed % 3), 16_000) for seed in range(5)]
 
 
-class TestXcodec2(_SingleBook):
+class TestXcodec2(_SingleCodebook):
     decoder_class = Xcodec2Codec
 
     @pytest.fixture
@@ -47,7 +47,7 @@ class TestXcodec2(_SingleBook):
         return xcodec2()[1]
 
 
-class TestNeuCodec(_SingleBook):
+class TestNeuCodec(_SingleCodebook):
     decoder_class = NeuCodecCodec
 
     @pytest.fixture
@@ -62,22 +62,22 @@ class _Talker(HiddenDecoderContract):
 
 class TestMimiTalker(_Talker):
     decoder_class = MimiTalker
-    options: ClassVar = {**_Talker.options, "books": 3}
+    options: ClassVar = {**_Talker.options, "codebooks": 3}
     checkpoint = TestMimi.checkpoint
     items = TestMimi.items
 
 
 class TestDelayedMimiTalker(TestMimiTalker):
-    options: ClassVar = {**TestMimiTalker.options, "layout": "delay"}
+    options: ClassVar = {**TestMimiTalker.options, "pattern": "delay"}
 
 
 class TestXcodec2Talker(_Talker):
     decoder_class = Xcodec2Talker
     checkpoint = TestXcodec2.checkpoint
-    items = _SingleBook.items
+    items = _SingleCodebook.items
 
 
 class TestNeuCodecTalker(_Talker):
     decoder_class = NeuCodecTalker
     checkpoint = TestNeuCodec.checkpoint
-    items = _SingleBook.items
+    items = _SingleCodebook.items

@@ -15,34 +15,36 @@ from tinyllava_kit.interfaces import CACHE
 
 from .conftest import sound
 
-RATE, HOP, BOOK = 8000, 160, 16
+RATE, HOP, CODEBOOK = 8000, 160, 16
 
 
-def build(checkpoint: str, books: int = 3, layout: str = "flat") -> MimiCodec:
-    decoder = MimiCodec(MimiCodec.read_config(checkpoint, books=books, layout=layout))
+def build(checkpoint: str, codebooks: int = 3, pattern: str = "flat") -> MimiCodec:
+    decoder = MimiCodec(MimiCodec.read_config(checkpoint, codebooks=codebooks, pattern=pattern))
     decoder.load_weights(checkpoint)
     return decoder.eval()
 
 
 @torch.no_grad()
-def reference(model: MimiModel, samples: np.ndarray, books: int) -> tuple[torch.Tensor, np.ndarray]:
+def reference(model: MimiModel, samples: np.ndarray, codebooks: int) -> tuple[torch.Tensor, np.ndarray]:
     """Transformers' codes, (K, F), and what it makes of them, (n,)."""
-    codes = model.encode(torch.from_numpy(samples)[None, None], num_quantizers=books).audio_codes
+    codes = model.encode(torch.from_numpy(samples)[None, None], num_quantizers=codebooks).audio_codes
     return codes[0], model.decode(codes).audio_values[0, 0].numpy()
 
 
 @pytest.mark.parametrize("count", [1, 159, 160, 161, 3 * 160, 4 * 160 + 7, 11 * 160, 9000])
-@pytest.mark.parametrize("books", [2, 5])
-def test_ids_and_samples_are_those_of_transformers(mimi, count, books):
+@pytest.mark.parametrize("codebooks", [2, 5])
+def test_ids_and_samples_are_those_of_transformers(mimi, count, codebooks):
     model, checkpoint = mimi()
-    decoder, item = build(checkpoint, books), sound(count, count, RATE)
-    codes, samples = reference(model, item.samples, books)
+    decoder, item = build(checkpoint, codebooks), sound(count, count, RATE)
+    codes, samples = reference(model, item.samples, codebooks)
     ids = decoder.encode(item)
     frames = -(-count // HOP)
-    assert codes.shape == (books, frames)
-    slow = [book * BOOK + int(codes[book, frame]) for frame in range(frames) for book in range(books)]
+    assert codes.shape == (codebooks, frames)
+    slow = [
+        codebook * CODEBOOK + int(codes[codebook, frame]) for frame in range(frames) for codebook in range(codebooks)
+    ]
     assert ids.tolist() == slow
-    assert decoder.num_ids(item) == decoder.num_ids(AudioModality().outline(item)) == len(slow)
+    assert decoder.num_ids(item) == decoder.num_ids(AudioModality().probe(item)) == len(slow)
     made = decoder.decode(ids)
     assert (made.rate_hz, made.samples.shape) == (RATE, (frames * HOP,))
     np.testing.assert_allclose(made.samples, samples, rtol=0, atol=2e-6)
@@ -99,7 +101,7 @@ def test_pieces_come_while_ids_come(mimi):
     decoder = build(mimi()[1])
     ids = decoder.encode(sound(5, 10 * HOP + 3, RATE))
     stream, come = decoder.stream(), []
-    for frame in ids.split(decoder.books):
+    for frame in ids.split(decoder.codebooks):
         come.append(stream.push(frame))
     come.append(stream.finish())
     lengths = [0 if piece is None else len(piece.samples) // HOP for piece in come]
@@ -110,24 +112,26 @@ def test_pieces_come_while_ids_come(mimi):
 
 
 @pytest.mark.parametrize("count", [1, 3 * 160, 9000])
-@pytest.mark.parametrize("books", [2, 5])
-def test_with_a_delay_the_codes_and_the_sound_are_the_same_in_fewer_positions(mimi, count, books):
+@pytest.mark.parametrize("codebooks", [2, 5])
+def test_with_a_delay_the_codes_and_the_sound_are_the_same_in_fewer_positions(mimi, count, codebooks):
     model, checkpoint = mimi()
-    flat, delay = build(checkpoint, books), build(checkpoint, books, "delay")
+    flat, delay = build(checkpoint, codebooks), build(checkpoint, codebooks, "delay")
     item = sound(count, count, RATE)
-    codes, _ = reference(model, item.samples, books)
+    codes, _ = reference(model, item.samples, codebooks)
     ids = delay.encode(item)
     frames = codes.shape[1]
-    assert ids.shape == (frames + books - 1, books)
+    assert ids.shape == (frames + codebooks - 1, codebooks)
     assert delay.num_ids(item) == len(ids)
-    slow = [[codes[k, n - k].item() if 0 <= n - k < frames else -1 for k in range(1, books)] for n in range(len(ids))]
+    slow = [
+        [codes[k, n - k].item() if 0 <= n - k < frames else -1 for k in range(1, codebooks)] for n in range(len(ids))
+    ]
     assert ids[:, 1:].tolist() == slow
-    assert ids[:, 0].tolist() == [*codes[0].tolist(), *range(BOOK, BOOK + books - 1)]
+    assert ids[:, 0].tolist() == [*codes[0].tolist(), *range(CODEBOOK, CODEBOOK + codebooks - 1)]
     assert np.array_equal(delay.decode(ids).samples, flat.decode(flat.encode(item)).samples)
 
 
 def test_with_a_delay_pieces_come_as_early_as_their_last_ids(mimi):
-    decoder = build(mimi()[1], layout="delay")
+    decoder = build(mimi()[1], pattern="delay")
     ids = decoder.encode(sound(5, 10 * HOP + 3, RATE))
     stream = decoder.stream()
     come = [stream.push(ids[:3]), *(stream.push(row[None]) for row in ids[3:]), stream.finish()]
@@ -143,40 +147,40 @@ def test_with_a_delay_pieces_come_as_early_as_their_last_ids(mimi):
 def test_fewer_books_are_the_first_ones(mimi):
     few, many = build(mimi()[1], 2), build(mimi()[1], 5)
     item = sound(8, 2000, RATE)
-    rows = many.layout.to_codes(many.encode(item))
-    assert torch.equal(few.layout.to_codes(few.encode(item)), rows[:2])
-    assert dict(few.ranges) == {"code0": BOOK, "code1": BOOK}
+    rows = many.pattern.to_codes(many.encode(item))
+    assert torch.equal(few.pattern.to_codes(few.encode(item)), rows[:2])
+    assert dict(few.ranges) == {"code0": CODEBOOK, "code1": CODEBOOK}
     assert sum(p.numel() for p in few.state_dict().values()) < sum(p.numel() for p in many.state_dict().values())
 
 
 def test_what_cannot_be_used_is_refused(mimi, tmp_path):
     checkpoint = mimi()[1]
-    for books in (1, 6):
-        with pytest.raises(KitError, match=f"has 5 books; books must be 2 or more, got {books}"):
-            build(checkpoint, books)
+    for codebooks in (1, 6):
+        with pytest.raises(KitError, match=f"has 5 codebooks; codebooks must be 2 or more, got {codebooks}"):
+            build(checkpoint, codebooks)
     for changes in ({"use_causal_conv": False}, {"trim_right_ratio": 0.5}):
         MimiConfig(**{**mimi()[0].config.to_dict(), **changes}).save_pretrained(tmp_path)
         with pytest.raises(KitError, match="is a Mimi that is not causal"):
             build(str(tmp_path))
     with pytest.raises(KitError, match="is a 'llama' checkpoint; this component takes 'mimi'"):
         build(str(toys.save_llama(tmp_path / "llm")))
-    decoder = MimiCodec(MimiCodec.read_config(checkpoint, books=3))
+    decoder = MimiCodec(MimiCodec.read_config(checkpoint, codebooks=3))
     with pytest.raises(KitError, match="weights: "):
         decoder.load_weights(mimi(hidden_size=32, upsample_groups=32)[1])
 
 
-@pytest.mark.parametrize("layout", ["flat", "delay"])
-def test_a_saved_model_has_the_codec(layout, mimi, tmp_path):
+@pytest.mark.parametrize("pattern", ["flat", "delay"])
+def test_a_saved_model_has_the_codec(pattern, mimi, tmp_path):
     checkpoint = mimi()[1]
     assembly = Assembly.from_flags(
         llm=f"llama:{toys.save_llama(tmp_path / 'llm')}",
         decoders=[f"audio=mimi:{checkpoint}"],
-        settings=["decoder.audio.books=3", f"decoder.audio.layout={layout}"],
+        settings=["decoder.audio.codebooks=3", f"decoder.audio.pattern={pattern}"],
     )
     for part in assemble(assembly):
         part.save_pretrained(tmp_path / "model")
     item = sound(4, 3000, RATE)
-    before = build(checkpoint, layout=layout)
+    before = build(checkpoint, pattern=pattern)
     ids = before.encode(item)
     for dtype in (torch.float32, torch.bfloat16):
         model = TinyLlavaForConditionalGeneration.from_pretrained(tmp_path / "model", dtype=dtype)

@@ -70,7 +70,7 @@ def test_the_count_is_arithmetic_for_any_length_and_rate(mode):
     for count, rate_hz in ((1, 8000), (159, 8000), (160, 8000), (161, 8000), (321, 8000), (5000, 22050), (4801, 48000)):
         item = sound(count, rate_hz)
         ids = decoder.encode(item)
-        assert decoder.num_ids(item) == decoder.num_ids(AudioModality().outline((item.samples, rate_hz))) == len(ids)
+        assert decoder.num_ids(item) == decoder.num_ids(AudioModality().probe((item.samples, rate_hz))) == len(ids)
         assert len(decoder.decode(ids).samples) == len(ids) // len(decoder.ranges) * decoder.layout.samples
 
 

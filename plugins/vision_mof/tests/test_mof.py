@@ -226,7 +226,7 @@ def test_a_saved_model_comes_back_as_it_was(model_and_processor, tmp_path) -> No
 def test_a_picture_takes_twice_its_patches_in_the_text(model_and_processor) -> None:
     model, processor = model_and_processor
     batch = batch_of(processor)
-    assert len(batch["plan"].item_rows["image"]) == 2 * P
+    assert len(batch["plan"].item_positions["image"]) == 2 * P
     assert model.encode("image", batch["items"]["image"]).shape[:2] == (1, 2 * P)
 
 

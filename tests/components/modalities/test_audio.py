@@ -306,22 +306,22 @@ def test_an_outline_is_as_long_as_the_sound_and_takes_no_memory(tmp_path, monkey
     sound = read(str(path))
     decode_the_last_sample_alone(monkeypatch)
     for source in (str(path), {"bytes": path.read_bytes(), "path": str(path)}, sound):
-        outline = AudioModality().outline(source)
-        assert (len(outline.samples), outline.rate_hz, outline.name) == (len(sound.samples), 16_000, str(path))
-        assert outline.samples.strides == (0,)
+        probe = AudioModality().probe(source)
+        assert (len(probe.samples), probe.rate_hz, probe.name) == (len(sound.samples), 16_000, str(path))
+        assert probe.samples.strides == (0,)
 
 
 def test_an_outline_of_an_array_is_as_long_as_the_array():
-    outline = AudioModality().outline({"array": np.stack([TONE, TONE], axis=1), "sampling_rate": RATE})
-    assert (len(outline.samples), outline.samples.strides, outline.rate_hz) == (len(TONE), (0,), RATE)
+    probe = AudioModality().probe({"array": np.stack([TONE, TONE], axis=1), "sampling_rate": RATE})
+    assert (len(probe.samples), probe.samples.strides, probe.rate_hz) == (len(TONE), (0,), RATE)
 
 
 def test_an_outline_is_cut_as_the_sound_is():
     modality = AudioModality(marker_seconds=30)
     sound = modality.read((np.ones(70_500), 1000))
-    parts, outlines = modality.expand(sound, None), modality.expand(modality.outline(sound), None)
+    parts, probes = modality.expand(sound, None), modality.expand(modality.probe(sound), None)
     assert [p if isinstance(p, str) else len(p.samples) for p in parts] == [
-        p if isinstance(p, str) else len(p.samples) for p in outlines
+        p if isinstance(p, str) else len(p.samples) for p in probes
     ]
 
 
@@ -334,7 +334,7 @@ def test_an_outline_refuses_what_its_header_shows(tmp_path, monkeypatch):
     cases = ((cut, "is truncated"), (long, "is longer than 0.2 s"), (empty, "is empty"), (many, "has 9 channels"))
     for path, message in cases:
         with pytest.raises(KitError, match=rf"{path.name}.*{message}"):
-            AudioModality().outline(str(path))
+            AudioModality().probe(str(path))
 
 
 def test_blank_is_silence_of_the_same_length():
@@ -437,7 +437,7 @@ def test_a_wav_is_its_samples_whatever_stands_about_them(tmp_path, raw):
         rest = len(sound.samples) - len(PCM)
         assert 0 <= rest <= 4  # a size that was never written ends with the file
         np.testing.assert_array_equal(sound.samples[: len(PCM)], PCM / np.float32(32768))
-        assert len(AudioModality().outline(source).samples) == len(sound.samples)
+        assert len(AudioModality().probe(source).samples) == len(sound.samples)
 
 
 def encoded(samples, **kwargs):
@@ -483,7 +483,7 @@ def test_header_and_decoding_agree_on_what_a_cut_file_gives(kind, without_length
     assert whole != "refused"
     for size in (len(raw) - 1, len(raw) * 9 // 10, len(raw) // 2, 60):
         found = given(read, raw[:size])
-        assert given(AudioModality().outline, raw[:size]) == found
+        assert given(AudioModality().probe, raw[:size]) == found
         if kind["format"] in CUT and not without_length:
             assert found == "refused"
         elif found != "refused":
@@ -501,7 +501,7 @@ def id3(size, *, foot=False):
 def test_a_tag_in_front_of_a_sound_takes_nothing_from_its_end(kind, tag):
     raw = encoded(TONE, **kind)
     np.testing.assert_array_equal(read(tag + raw).samples, read(raw).samples)
-    assert len(AudioModality().outline(tag + raw).samples) == len(read(raw).samples)
+    assert len(AudioModality().probe(tag + raw).samples) == len(read(raw).samples)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: "-".join(kind.values()))
@@ -527,7 +527,7 @@ def test_encodings_that_cannot_seek_are_read_and_counted(kind):
     raw = encoded(TONE, **kind)
     expected, _ = soundfile.read(io.BytesIO(raw), dtype="float32")
     np.testing.assert_array_equal(read(raw).samples, expected)
-    assert len(AudioModality().outline(raw).samples) == len(expected)
+    assert len(AudioModality().probe(raw).samples) == len(expected)
 
 
 def of_format(tag, *, extensible=False):
@@ -549,7 +549,7 @@ def of_format(tag, *, extensible=False):
     ids=["dwvw", "yamaha", "extensible", "unknown", "aifc", "caf"],
 )
 def test_an_encoding_that_is_not_decoded_is_named_with_what_to_do(raw, named):
-    for call in (read, AudioModality().outline):
+    for call in (read, AudioModality().probe):
         with pytest.raises(KitError, match=rf"{named}.*; convert it to PCM of 16 bits \(ffmpeg"):
             call(raw)
 
@@ -575,7 +575,7 @@ def test_sounds_are_bounded_by_what_they_decode_to(tmp_path, monkeypatch):
     assert path.stat().st_size < 5000
     decode = soundfile.SoundFile.read
     monkeypatch.setattr(soundfile.SoundFile, "read", None)  # known from the header
-    for call in (read, AudioModality().outline, AudioModality().measure):
+    for call in (read, AudioModality().probe, AudioModality().measure):
         with pytest.raises(KitError, match=r"a\.ogg' has more samples than 1 MiB hold, 32 s at 8000 Hz; cut it"):
             call(path)
     monkeypatch.setattr(soundfile.SoundFile, "read", decode)
@@ -593,7 +593,7 @@ def test_a_header_that_lies_is_found_out_while_the_sound_is_decoded(tmp_path, mo
         read(write(tmp_path / "a.wav"))
 
 
-@pytest.mark.parametrize("call", [AudioModality().read, AudioModality().outline, AudioModality().measure])
+@pytest.mark.parametrize("call", [AudioModality().read, AudioModality().probe, AudioModality().measure])
 def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, call):
     os.mkfifo(tmp_path / "pipe.wav")
     for source, message in (
@@ -619,7 +619,7 @@ def test_a_sound_as_text_is_the_sound(tmp_path):
     text = base64.b64encode(raw).decode()
     for source in (text, f"data:audio/wav;base64,{text}", {"bytes": text, "path": None}, {"data": text}):
         np.testing.assert_array_equal(read(source).samples, read(raw).samples)
-        assert len(AudioModality().outline(source).samples) == len(PCM)
+        assert len(AudioModality().probe(source).samples) == len(PCM)
 
 
 def test_a_streamed_flac_is_refused_for_what_it_is() -> None:
@@ -627,6 +627,6 @@ def test_a_streamed_flac_is_refused_for_what_it_is() -> None:
     soundfile.write(file, np.sin(np.arange(16000) / 9) * 0.3, 16000, format="FLAC")
     raw = file.getvalue()
     raw = raw[:21] + bytes([raw[21] & 0xF0]) + b"\0\0\0\0" + raw[26:]  # no number of samples
-    for call in (AudioModality().read, AudioModality().outline):
+    for call in (AudioModality().read, AudioModality().probe):
         with pytest.raises(KitError, match="was streamed: its header has no length; save it again"):
             call(raw)

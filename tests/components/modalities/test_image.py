@@ -334,7 +334,7 @@ def test_an_outline_is_upright_like_the_picture(orientation: int, kind: str, mon
     size = ImageModality().read(data).size
     if kind != "TIFF":
         monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)  # nothing is decoded
-    assert ImageModality().outline(data).size == size
+    assert ImageModality().probe(data).size == size
 
 
 @pytest.mark.parametrize(("orientation", "size"), [(1, (WIDTH, HEIGHT)), (6, (HEIGHT, WIDTH))])
@@ -345,7 +345,7 @@ def test_an_orientation_behind_the_pixels_of_a_png_is_found(picture, orientation
     at, end = marked.index(b"eXIf") - 4, plain.rindex(b"IEND") - 4
     chunk = marked[at : at + 12 + int.from_bytes(marked[at : at + 4], "big")]
     data = plain[:end] + chunk + plain[end:]
-    assert ImageModality().read(data).size == ImageModality().outline(data).size == size
+    assert ImageModality().read(data).size == ImageModality().probe(data).size == size
 
 
 @pytest.mark.parametrize("aspect", ["square", "pad", "tiles"])
@@ -354,9 +354,9 @@ def test_an_outline_becomes_as_many_parts_of_the_same_sizes(aspect: str, size: t
     modality, prepare = ImageModality(aspect=aspect), preprocessor("clip")
     data = encoded(Image.new("RGB", size), "PNG")
     parts = modality.expand(modality.read(data), prepare)
-    outlines = modality.expand(modality.outline(data), prepare)
-    assert [part.size for part in parts] == [(part.width, part.height) for part in outlines]
-    assert [prepare.num_features(part) for part in parts] == [prepare.num_features(part) for part in outlines]
+    probes = modality.expand(modality.probe(data), prepare)
+    assert [part.size for part in parts] == [(part.width, part.height) for part in probes]
+    assert [prepare.num_features(part) for part in parts] == [prepare.num_features(part) for part in probes]
 
 
 def test_an_outline_of_any_source_is_its_size_and_its_own_outline(picture, tmp_path) -> None:
@@ -364,16 +364,16 @@ def test_an_outline_of_any_source_is_its_size_and_its_own_outline(picture, tmp_p
     for source in (str(tmp_path / "a.png"), picture, Image.fromarray(picture), {"bytes": None, "path": "a"}):
         if isinstance(source, dict):
             source["bytes"] = (tmp_path / "a.png").read_bytes()
-        outline = ImageModality().outline(source)
-        assert outline.size == (WIDTH, HEIGHT)
-        assert ImageModality().outline(outline) is outline
+        probe = ImageModality().probe(source)
+        assert probe.size == (WIDTH, HEIGHT)
+        assert ImageModality().probe(probe) is probe
 
 
 def test_an_outline_refuses_what_its_header_shows(tmp_path) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
     for source, message in ((tmp_path / "a.png", "cannot read image"), (tmp_path / "no.png", "does not exist")):
         with pytest.raises(KitError, match=message):
-            ImageModality().outline(source)
+            ImageModality().probe(source)
 
 
 def test_exif_orientation_of_a_jpeg_is_applied() -> None:

@@ -156,7 +156,7 @@ def test_of_an_animation_the_first_frame_is_taken(kind):
     assert (found[:, 3:] == 255).all()
 
 
-@pytest.mark.parametrize("call", [ImageModality().read, ImageModality().outline])
+@pytest.mark.parametrize("call", [ImageModality().read, ImageModality().probe])
 def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, call):
     os.mkfifo(tmp_path / "pipe.png")
     for source, message in (
@@ -186,7 +186,7 @@ def test_a_picture_as_text_is_the_picture():
         {"url": f"data:;base64,{text}"},
     ):
         assert np.array_equal(values(source), THREE)
-        assert ImageModality().outline(source).size == (WIDTH, HEIGHT)
+        assert ImageModality().probe(source).size == (WIDTH, HEIGHT)
 
 
 def _png(bits: int, colours: int, row: bytes, width: int, transparent: bytes = b"") -> bytes:

@@ -33,8 +33,8 @@ from transformers import (
 from ...components.towers.vision_tower import TransformersImagePreprocessor, TransformersVisionTower
 from ...core.interfaces import Connector, Features, Preprocessor, Tower
 from ...errors import KitError
-from ...files.atomic import whole_directory
-from ...files.reading import read_mapping
+from ...files.atomic import atomic_directory
+from ...files.failures import read_mapping
 from ...files.writing import write_file, write_json
 from ...model.configuration import Component, as_json
 from ...model.modeling import TinyLlavaForConditionalGeneration
@@ -119,7 +119,7 @@ def export(
     """
     if why := faults(model, processor):
         raise KitError(f"cannot be exported as components: {'; '.join(why)}")
-    with whole_directory(target) as stage:
+    with atomic_directory(target) as stage:
         parts = [_write_llm(model, processor, stage)]
         for modality in model.towers:
             parts.append(_write_tower(model, processor, modality, stage))

@@ -24,7 +24,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ...core.conversation import Span
 from ...errors import KitError
-from ...files.atomic import whole_directory
+from ...files.atomic import atomic_directory
 from ...model.modeling import TinyLlavaForConditionalGeneration
 from ...plugin.extras import need
 from ...processing.encoding import encode_spans
@@ -213,7 +213,7 @@ def export(
     if why := faults(model, processor, llm_only=llm_only):
         raise KitError(f"cannot be a gguf: {'; '.join(why)}")
     dtype = dtype or ("float32" if model.dtype == torch.float32 else "float16")
-    with whole_directory(target) as stage:
+    with atomic_directory(target) as stage:
         files = [_write_llm(model, processor, stage, dtype, Path(target).name)]
         if model.config.towers and not llm_only:
             files.append(_write_vision(model, processor, stage, dtype, Path(target).name))

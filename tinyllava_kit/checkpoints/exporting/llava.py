@@ -29,7 +29,7 @@ from transformers import (
 
 from ...components.towers.vision_tower import TransformersImagePreprocessor
 from ...errors import KitError
-from ...files.atomic import whole_directory
+from ...files.atomic import atomic_directory
 from ...files.origins import without_places
 from ...model.modeling import TinyLlavaForConditionalGeneration
 from ...processing.jinja import jinja_of
@@ -117,7 +117,7 @@ def export(
     """
     if why := faults(model, processor):
         raise KitError(f"cannot be a Llava: {'; '.join(why)}")
-    with whole_directory(target) as stage:
+    with atomic_directory(target) as stage:
         written, made = _convert(model, processor)
         written.save_pretrained(stage)
         made.save_pretrained(stage)
@@ -225,7 +225,7 @@ def compare(
     messages = [{"role": "user", "content": [{"type": "image", "image": picture}, {"type": "text", "text": QUESTION}]}]
     batch = processor(messages)
     ids = batch["input_ids"].clone()  # (1, T)
-    ids.view(-1)[batch["plan"].item_rows[IMAGE]] = written.config.image_token_id
+    ids.view(-1)[batch["plan"].item_positions[IMAGE]] = written.config.image_token_id
     pixels = batch["items"][IMAGE]["pixel_values"].to(model.dtype)
     ours = model(**batch).logits  # (1, T, V)
     theirs = written(input_ids=ids, pixel_values=pixels, attention_mask=batch["attention_mask"]).logits

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...files.reading import read_mapping
+from ...files.failures import read_mapping
 from .weights import Lazy
 
 
@@ -41,7 +41,7 @@ def image_processor_of(directory: Path) -> Mapping[str, Any] | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OldModel:
+class ExternalCheckpoint:
     """A model of one tower, one connector and one LLM, as a foreign checkpoint describes it.
 
     text_config, vision_config: of transformers, with ``model_type``; ``mof`` is CLIP's and DINOv2's together.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...errors import KitError
 from ..adapters import SETTINGS, lora_settings
-from .checkpoint import OldModel, Part, Source, row_scale_in_transformers_4
+from .checkpoint import ExternalCheckpoint, Part, Source, row_scale_in_transformers_4
 from .names import Names
 from .weights import Lazy, open_file, open_weights
 
@@ -30,7 +30,7 @@ _MOF = ("clip.", "dinov2.")  # the weights of its mixture of two towers
 _NOT_VISION = ("model_name_or_path", "model_name_or_path2", "torch_dtype", "_name_or_path")
 
 
-def read_factory(directory: Path, config: Mapping[str, Any], names: Names) -> OldModel:
+def read_factory(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalCheckpoint:
     """
     Raises:
         KitError: a part of it is missing or damaged; an adapter that cannot be merged.
@@ -57,7 +57,7 @@ def read_factory(directory: Path, config: Mapping[str, Any], names: Names) -> Ol
     vision = {key: value for key, value in config["vision_config"].items() if key not in _NOT_VISION}
     if parts[_TOWER] and all(name.startswith(_MOF) for name in parts[_TOWER]):
         vision = _mixture(vision, vision_names, directory, names)
-    return OldModel(
+    return ExternalCheckpoint(
         layout=layout,
         directory=directory,
         text_config=config["text_config"],

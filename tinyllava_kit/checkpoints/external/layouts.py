@@ -8,33 +8,33 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import KitError
-from ...files.reading import first_line
+from ...files.failures import first_line
 from ...plugin.catalog import Catalog
 from ...plugin.discovery import discover
-from .checkpoint import OldModel
+from .checkpoint import ExternalCheckpoint
 from .factory import read_factory
 from .legacy import read_legacy
 from .llava import read_llava
-from .mapping import Foreign, as_ours
+from .mapping import MappedCheckpoint, map_checkpoint
 from .names import Names
-from .recognition import AUTO, foreign_layout, read_config
+from .recognition import AUTO, external_layout, read_config
 
 # By the names of `recognition.FOREIGN`.
-_READERS: Mapping[str, Callable[[Path, Mapping[str, Any], Names], OldModel]] = {
+_READERS: Mapping[str, Callable[[Path, Mapping[str, Any], Names], ExternalCheckpoint]] = {
     "factory": read_factory,
     "llava-legacy": read_legacy,
     "llava-hf": read_llava,
 }
 
 
-def open_foreign(
+def open_external(
     directory: str | os.PathLike[str],
     *,
     layout: str = AUTO,
     names_from: str | None = None,
     template: str | None = None,
     catalog: Catalog | None = None,
-) -> Foreign:
+) -> MappedCheckpoint:
     """A checkpoint of another project, recognised and read but for its weights.
 
     Args:
@@ -50,9 +50,9 @@ def open_foreign(
     directory = Path(directory)
     config = read_config(directory)
     names = Names(directory, names_from)
-    read = _READERS[foreign_layout(directory, config, layout)]
+    read = _READERS[external_layout(directory, config, layout)]
     try:
-        return as_ours(read(directory, config, names), catalog or discover(), names, template=template)
+        return map_checkpoint(read(directory, config, names), catalog or discover(), names, template=template)
     except (KeyError, TypeError, AttributeError, ValueError) as error:  # what a broken config.json leads to
         what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) and error.args else first_line(error)
         raise KitError(f"{directory / 'config.json'}: cannot be read as a model: {what}") from error

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import KitError
-from .checkpoint import OldModel, Part, Source, row_scale_in_transformers_4
+from .checkpoint import ExternalCheckpoint, Part, Source, row_scale_in_transformers_4
 from .names import Names
 from .weights import open_weights
 
@@ -36,7 +36,7 @@ _NOT_TEXT = (
 )
 
 
-def read_legacy(directory: Path, config: Mapping[str, Any], names: Names) -> OldModel:
+def read_legacy(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalCheckpoint:
     """
     Raises:
         KitError: an LLM or an option that is not known; damaged weights.
@@ -62,7 +62,7 @@ def read_legacy(directory: Path, config: Mapping[str, Any], names: Names) -> Old
             strays.append(key)
     text = {key: value for key, value in config.items() if not key.startswith(_NOT_TEXT)}
     text["model_type"] = text_type
-    return OldModel(
+    return ExternalCheckpoint(
         layout="LLaVA or TinyLLaVABench",
         directory=directory,
         text_config=text,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import KitError
-from .checkpoint import OldModel, Part, Source, image_processor_of
+from .checkpoint import ExternalCheckpoint, Part, Source, image_processor_of
 from .names import Names
 from .weights import open_weights
 
@@ -16,7 +16,7 @@ _JOINT = {"linear_1": "0", "linear_2": "2"}
 _PARTS = ("language_model.", "vision_tower.", "multi_modal_projector.")
 
 
-def read_llava(directory: Path, config: Mapping[str, Any], names: Names) -> OldModel:
+def read_llava(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalCheckpoint:
     """
     Raises:
         KitError: an option that has no counterpart here; damaged weights.
@@ -38,7 +38,7 @@ def read_llava(directory: Path, config: Mapping[str, Any], names: Names) -> OldM
             parts["language_model."][key] = Source(key, tensor)
         else:
             strays.append(key)
-    return OldModel(
+    return ExternalCheckpoint(
         layout="transformers' Llava",
         directory=directory,
         text_config=config["text_config"],

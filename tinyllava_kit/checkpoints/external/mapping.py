@@ -27,7 +27,7 @@ from ...pretrained.checkpoint import check_loaded, without_reports
 from ...pretrained.generation_settings import GENERATION_FILE, check_ids, read_generation
 from ...pretrained.saved_config import kind_of, network
 from ...processing.processor import TinyLlavaProcessor
-from .checkpoint import OldModel, Part, image_processor_of
+from .checkpoint import ExternalCheckpoint, Part, image_processor_of
 from .names import Names
 from .weights import Lazy
 
@@ -65,7 +65,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Foreign:
+class MappedCheckpoint:
     """A foreign checkpoint, read but for its weights.
 
     tensors: our name -> the weight. rows: every key. notes: what a user should know. dtype: the LLM's.
@@ -110,7 +110,9 @@ class Foreign:
         return TinyLlavaProcessor(self.tokenizer, self.config, self.preprocessors, self.catalog)
 
 
-def as_ours(old: OldModel, catalog: Catalog, names: Names, *, template: str | None = None) -> Foreign:
+def map_checkpoint(
+    old: ExternalCheckpoint, catalog: Catalog, names: Names, *, template: str | None = None
+) -> MappedCheckpoint:
     """
     Args:
         old: what a layout was read into.
@@ -165,7 +167,7 @@ def as_ours(old: OldModel, catalog: Catalog, names: Names, *, template: str | No
     preprocessor, note = _read_preprocessor(old, tower_class, tower_config, names)
     dtype = next((t.dtype for name, t in ledger.tensors.items() if name.startswith("language_model.")), torch.float32)
     config.dtype = dtype
-    return Foreign(
+    return MappedCheckpoint(
         layout=old.layout,
         directory=old.directory,
         config=config,
@@ -199,7 +201,7 @@ class _Ledger:
         self.tensors: dict[str, Lazy] = {}
         self.rows: list[Row] = []
 
-    def add_llm(self, old: OldModel, llm: nn.Module) -> None:
+    def add_llm(self, old: ExternalCheckpoint, llm: nn.Module) -> None:
         own = {name: tuple(value.shape) for name, value in llm.state_dict().items()}
         tied = set(getattr(llm, "all_tied_weights_keys", {}))
         extra = [name for name in old.llm if name not in own]
@@ -217,7 +219,7 @@ class _Ledger:
             self._add("", "language_model.lm_head.bias", Lazy.of(zeros), "made: zeros, the older Phi has no bias here")
 
     def add_tower(
-        self, old: OldModel, tower: nn.Module, kind: type[Tower], config: Mapping[str, Any], names: Names
+        self, old: ExternalCheckpoint, tower: nn.Module, kind: type[Tower], config: Mapping[str, Any], names: Names
     ) -> None:
         own = {name: tuple(value.shape) for name, value in tower.state_dict().items()}
         if not old.tower:
@@ -231,7 +233,9 @@ class _Ledger:
             else:
                 self.rows.append(Row(source.key, "", "left out: behind the layer that is read"))
 
-    def add_connector(self, old: OldModel, connector: nn.Module, kind: type, state: Mapping[str, Tensor]) -> None:
+    def add_connector(
+        self, old: ExternalCheckpoint, connector: nn.Module, kind: type, state: Mapping[str, Tensor]
+    ) -> None:
         renamed = getattr(kind, "from_factory_keys", dict)(state)
         own = {name: tuple(value.shape) for name, value in connector.state_dict().items()}
         here = {name: tuple(value.shape) for name, value in renamed.items()}
@@ -251,7 +255,7 @@ class _Ledger:
             self._add(key, f"connectors.{IMAGE}.{name}", Lazy.of(tensor), note)
         self.rows += [Row(key, "", "left out: not used by the connector") for key in keys.values()]
 
-    def _add_tower_from_elsewhere(self, old: OldModel, tower: Tower, names: Names) -> None:
+    def _add_tower_from_elsewhere(self, old: ExternalCheckpoint, tower: Tower, names: Names) -> None:
         """A tower that was frozen and not saved: from where it first came."""
         candidates = [c for name in old.vision_names for c in names.candidates(name)]
         if not candidates:
@@ -280,7 +284,7 @@ class _Ledger:
         self.rows.append(Row(key, name, note))
 
 
-def _last_layers(old: OldModel, names: Sequence[str]) -> tuple[str, ...]:
+def _last_layers(old: ExternalCheckpoint, names: Sequence[str]) -> tuple[str, ...]:
     """The prefixes of the layers that make a connector's rows, so that scaling them scales those.
 
     Raises:
@@ -313,7 +317,7 @@ def _by_model_type(kind: str, model_type: str, catalog: Catalog) -> Offer:
     return (named or anyone)[0]
 
 
-def _tower_config(old: OldModel, kind: type[Tower]) -> dict[str, Any]:
+def _tower_config(old: ExternalCheckpoint, kind: type[Tower]) -> dict[str, Any]:
     """A tower's configuration; see `TransformersVisionTower`."""
     vision = _architecture(old.vision_config)
     dropped = kind.num_prefix if old.dropped is None else old.dropped
@@ -332,7 +336,7 @@ def _architecture(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _picture_size(old: OldModel, kind: type[Tower], names: Names) -> int:
+def _picture_size(old: ExternalCheckpoint, kind: type[Tower], names: Names) -> int:
     """The side of a picture as the image processor makes it, where that is not the side that a tower was trained at.
 
     DINOv2's configurations say 518, and its image processors make 224, which is what the old programs gave it.
@@ -354,13 +358,15 @@ def _vision_name(name: str) -> str:
     return name
 
 
-def _connector_options(old: OldModel, connector: Offer, state: Mapping[str, Tensor], names: Names) -> dict[str, Any]:
+def _connector_options(
+    old: ExternalCheckpoint, connector: Offer, state: Mapping[str, Tensor], names: Names
+) -> dict[str, Any]:
     known = {**old.connector_options, **(_qformer_sizes(old, state, names) if old.connector == "qformer" else {})}
     options = {o.name: known[o.name] for o in connector.spec.options if known.get(o.name) is not None}
     return {**options, **connector.spec.name_options(old.connector)}
 
 
-def _qformer_sizes(old: OldModel, state: Mapping[str, Tensor], names: Names) -> dict[str, int]:
+def _qformer_sizes(old: ExternalCheckpoint, state: Mapping[str, Tensor], names: Names) -> dict[str, int]:
     """Sizes of the Q-Former: of its weights, but for the number of heads, which is that of the BERT it was made from.
 
     Raises:
@@ -382,7 +388,7 @@ def _qformer_sizes(old: OldModel, state: Mapping[str, Tensor], names: Names) -> 
     return {"num_layers": len(layers), "hidden_dim": width, "num_heads": heads, "mlp_dim": mlp}
 
 
-def _aspect(old: OldModel) -> str:
+def _aspect(old: ExternalCheckpoint) -> str:
     if old.aspect not in _ASPECTS:
         raise KitError(
             f"{str(old.directory)!r}: image_aspect_ratio {old.aspect!r} is not read; expected {' or '.join(_ASPECTS)}"
@@ -399,7 +405,7 @@ def _read_tokenizer(llm: Offer, where: str) -> PreTrainedTokenizerBase:
 
 
 def _read_preprocessor(
-    old: OldModel, kind: type[Tower], config: Mapping[str, Any], names: Names
+    old: ExternalCheckpoint, kind: type[Tower], config: Mapping[str, Any], names: Names
 ) -> tuple[Preprocessor, list[str]]:
     """The checkpoint's own image processor, that of its vision model, or the class's defaults at the tower's size."""
     for candidate in (str(old.directory), *(c for name in old.vision_names[:1] for c in names.candidates(name))):

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import AutoConfig
 
 from ...errors import KitError
-from ...files.reading import read_mapping
+from ...files.failures import read_mapping
 from ...pretrained.checkpoint import offline, read_pretrained, without_reports
 
 # Vision models that old checkpoints name without describing them: what their config.json on the hub says.

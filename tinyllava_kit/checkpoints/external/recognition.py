@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import KitError
-from ...files.reading import read_mapping
+from ...files.failures import read_mapping
 
 OURS = "tinyllava_kit"
 # What is read besides, by the names that --from takes.
@@ -42,7 +42,7 @@ def recognise(config: Mapping[str, Any]) -> str | None:
     return None
 
 
-def foreign_layout(directory: Path, config: Mapping[str, Any], wanted: str = AUTO) -> str:
+def external_layout(directory: Path, config: Mapping[str, Any], wanted: str = AUTO) -> str:
     """Which of `FOREIGN` a directory is of.
 
     Args:

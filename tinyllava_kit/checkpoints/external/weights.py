@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ...errors import KitError
-from ...files.reading import first_line
+from ...files.failures import first_line
 from ...pretrained.checkpoint import read_index
 
 # In the order in which they are looked for; those with an index name their shards.

@@ -3,7 +3,7 @@
 The LLM writes words alone. LLaMA-Omni 2 (Fang et al., 2025, arXiv:2505.02625) and Qwen2.5-Omni (Xu et al., 2025,
 arXiv:2503.20215) speak so; here the words are complete before the first id is written.
 
-Legend: N items, P words, n ids, K sides, D width of the LLM, W of the talker, V ids in all.
+Legend: N items, P words, n ids, K streams, D width of the LLM, W of the talker, V ids in all.
 """
 
 from __future__ import annotations
@@ -17,11 +17,19 @@ from transformers import DynamicCache, LlamaConfig, LlamaModel
 from typing_extensions import TypedDict
 
 from ...core.cache_name import CACHE
-from ...core.decoders import HiddenDecoder, Losses, Made, Pick, TokenDecoder, TokenRows, Words
+from ...core.decoders import (
+    AnswerStates,
+    GeneratedChunk,
+    HiddenDecoder,
+    Losses,
+    TokenDecoder,
+    TokenEmbeddings,
+    TokenSampler,
+)
 from ...core.ids import NO_ID, allot
 from ...errors import KitError
 from ...files.content import Layers, checked
-from ...model.vocabulary.extension import Extension, SideWriter
+from ...model.vocabulary.extension import ParallelWriter, VocabularyExtension
 from ...model.vocabulary.grammar import Grammar
 from ...model.vocabulary.item_ids import ItemIds
 from .talker_spec import TALKER_OPTIONS
@@ -70,12 +78,14 @@ class Talker(HiddenDecoder):
         if not 0 <= config["dropout"] < 1:
             raise KitError(f"a talker's dropout is {config['dropout']}; expected a share from 0 to below 1")
         self.codec = self.codec_class(config["codec"])
-        sides, cuts = {_ITEM: self.codec.sides}, {_ITEM: self.codec.cuts}
+        parallel, break_points = {_ITEM: self.codec.parallel}, {_ITEM: self.codec.break_points}
         ranges = allot({_ITEM: dict(self.codec.ranges)}, 0)
-        self.grammar = Grammar(ranges, {_ITEM: self.codec.follows}, 0, sides=sides, cuts=cuts)
-        self.codec.rows = TokenRows(self.grammar.size + sum(side.size for side in self.codec.sides.values()), own)
+        self.grammar = Grammar(ranges, {_ITEM: self.codec.follows}, 0, parallel=parallel, break_points=break_points)
+        self.codec.rows = TokenEmbeddings(
+            self.grammar.size + sum(stream.size for stream in self.codec.parallel.values()), own
+        )
         nn.init.normal_(self.codec.rows.embedding)  # as large as the words
-        self.extension = Extension(self.grammar, {_ITEM: self.codec})
+        self.extension = VocabularyExtension(self.grammar, {_ITEM: self.codec})
         self.hidden_norm, self.embedding_norm = nn.RMSNorm(width), nn.RMSNorm(width)
         self.join = nn.Linear(2 * width, own)
         self.transformer = LlamaModel(
@@ -142,19 +152,19 @@ class Talker(HiddenDecoder):
         return whole if beside is None else torch.cat([whole[:, None], torch.tensor(beside)], 1)  # (n, 1 + K)
 
     def decode(self, ids: Tensor) -> Any:
-        main, sides = self._columns(ids)
-        (piece,) = self.grammar.pieces(main.tolist(), None if sides is None else sides.tolist())
+        main, parallel = self._columns(ids)
+        (piece,) = self.grammar.pieces(main.tolist(), None if parallel is None else parallel.tolist())
         return self.codec.decode(torch.tensor(piece.ids))
 
     def targets(self, ids: Tensor) -> Mapping[str, Tensor]:
         """Indices of places behind which an id stands, the items behind one another, (N * (n - 1),)."""
-        main, sides = self._columns(ids)
+        main, parallel = self._columns(ids)
         at = (main[:, 1:] != NO_ID).flatten().nonzero()[:, 0]  # (t,)
-        beside = None if sides is None else sides[:, 1:].flatten(0, 1)[at]  # (t, K)
+        beside = None if parallel is None else parallel[:, 1:].flatten(0, 1)[at]  # (t, K)
         found = self.grammar.targets(main[:, :-1].flatten()[at], beside)
         return {group: at[found[f"{_ITEM}.{group}"]] for group in self.loss_weights}
 
-    def losses(self, words: Words, ids: Tensor, targets: Mapping[str, Tensor]) -> Losses:
+    def losses(self, words: AnswerStates, ids: Tensor, targets: Mapping[str, Tensor]) -> Losses:
         before, after = ids[:, :-1], ids[:, 1:]
         hidden = self._run(words, before)[:, words.mask.shape[1] :]  # (N, n - 1, W)
         previous, _ = self._columns(before.flatten(0, 1))
@@ -164,24 +174,24 @@ class Talker(HiddenDecoder):
         return {group.removeprefix(f"{_ITEM}."): each for group, each in found.items()}
 
     @torch.no_grad()
-    def make(self, words: Words, pick: Pick) -> Iterator[Made]:
+    def make(self, words: AnswerStates, sampler: TokenSampler) -> Iterator[GeneratedChunk]:
         """As soon as the codec is certain of a piece. An item that is longer than `max_ids` is cut."""
-        num_sides = len(self.grammar.sides)
-        beside_begin = [torch.full((1, num_sides), NO_ID)] if num_sides else []
+        num_parallel = len(self.grammar.parallel)
+        beside_begin = [torch.full((1, num_parallel), NO_ID)] if num_parallel else []
         item, closed = ItemIds(self.codec.stream(), self.grammar, _ITEM, beside_begin), False
-        for each, beside in self._written(words, pick):
+        for each, beside in self._written(words, sampler):
             closed = each == self.grammar.end[_ITEM]
             piece = None if closed else item.push(each, beside)
             if piece is not None:
-                yield Made(piece)
-        yield Made(item.stream.finish(), closed, 0 if closed else item.waiting)
+                yield GeneratedChunk(piece)
+        yield GeneratedChunk(item.stream.finish(), closed, 0 if closed else item.waiting)
 
     @torch.no_grad()
-    def _written(self, words: Words, pick: Pick) -> Iterator[tuple[int, list[Tensor]]]:
+    def _written(self, words: AnswerStates, sampler: TokenSampler) -> Iterator[tuple[int, list[Tensor]]]:
         """The ids of an item one by one, to the end mark or `max_ids`, with what is chosen beside each, (1, K)."""
         device, begin, end = self.join.weight.device, self.grammar.begin[_ITEM], self.grammar.end[_ITEM]
         state_of, allowed = self.grammar.tables(device)
-        writer = SideWriter(self.grammar, pick, [])
+        writer = ParallelWriter(self.grammar, sampler, [])
         ids = torch.tensor([[begin]], device=device)  # (1, n)
         embeds = torch.cat([self._embed_words(words), self._embed(ids)], 1)  # (1, P + 1, W)
         cache = DynamicCache(config=self.transformer.config)
@@ -189,25 +199,25 @@ class Talker(HiddenDecoder):
             hidden = self.transformer(inputs_embeds=embeds, use_cache=True, **{CACHE: cache}).last_hidden_state
             logits = self.extension.logits(_no_text, hidden[:, -1])  # (1, V)
             logits = logits.masked_fill(~allowed[state_of[ids[:, -1]]], -torch.inf)
-            ids = torch.cat([ids, pick(logits)[:, None]], 1)
-            if self.grammar.sides:
-                writer.choose(self.extension.side_logits(hidden))
+            ids = torch.cat([ids, sampler(logits)[:, None]], 1)
+            if self.grammar.parallel:
+                writer.choose(self.extension.parallel_logits(hidden))
             yield int(ids[0, -1]), [each.cpu() for each in writer.chosen[-1:]]
-            embeds = self._embed(ids[:, -1:], writer.last(ids) if self.grammar.sides else None)  # (1, 1, W)
+            embeds = self._embed(ids[:, -1:], writer.last(ids) if self.grammar.parallel else None)  # (1, 1, W)
 
-    def idle(self) -> Tensor:
+    def dummy(self) -> Tensor:
         """Through every layer, of one word and one id."""
         nothing = self.join.weight.new_zeros(1, 1, self.width)  # (1, 1, D)
         begin = torch.full((1, 1), self.grammar.begin[_ITEM], device=nothing.device)
-        word = Words(nothing, nothing, torch.ones_like(begin, dtype=torch.bool))
+        word = AnswerStates(nothing, nothing, torch.ones_like(begin, dtype=torch.bool))
         embeds = torch.cat([self._embed_words(word), self._embed(begin)], 1)  # (1, 2, W)
         hidden = self.transformer(inputs_embeds=embeds, use_cache=False).last_hidden_state  # (1, 2, W)
         return (hidden.sum() + self.codec.rows.head.sum()) * 0
 
-    def _run(self, words: Words, ids: Tensor) -> Tensor:
+    def _run(self, words: AnswerStates, ids: Tensor) -> Tensor:
         """Words and ids (N, n) or (N, n, 1 + K) behind them -> (N, P + n, W)."""
-        main, sides = self._columns(ids)
-        written = self._embed(main.clamp(min=0), sides)  # (N, n, W)
+        main, parallel = self._columns(ids)
+        written = self._embed(main.clamp(min=0), parallel)  # (N, n, W)
         if self.join.training and self.config["dropout"]:
             written = written * (torch.rand_like(written[..., :1]) >= self.config["dropout"])
         embeds = torch.cat([self._embed_words(words), written], 1)  # (N, P + n, W)
@@ -218,19 +228,19 @@ class Talker(HiddenDecoder):
         )
         return out.last_hidden_state
 
-    def _embed_words(self, words: Words) -> Tensor:
+    def _embed_words(self, words: AnswerStates) -> Tensor:
         """(N, P, W)."""
         dtype = self.join.weight.dtype
         hidden, embeddings = self.hidden_norm(words.hidden.to(dtype)), self.embedding_norm(words.embeddings.to(dtype))
         return self.join(torch.cat([hidden, embeddings], -1))
 
-    def _embed(self, ids: Tensor, sides: Tensor | None = None) -> Tensor:
+    def _embed(self, ids: Tensor, parallel: Tensor | None = None) -> Tensor:
         """(N, n) and (N, n, K) -> (N, n, W)."""
-        return self.extension.embed(self._no_row, ids, sides)
+        return self.extension.embed(self._no_row, ids, parallel)
 
     def _columns(self, ids: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Ids as they are learned -> main ids (...) and, of a codec that has sides, theirs (..., K)."""
-        return (ids[..., 0], ids[..., 1:]) if self.codec.sides else (ids, None)
+        """Ids as they are learned -> main ids (...) and, of a codec that has streams, theirs (..., K)."""
+        return (ids[..., 0], ids[..., 1:]) if self.codec.parallel else (ids, None)
 
     def _no_row(self, ids: Tensor) -> Tensor:
         """In place of the LLM's own embeddings, of which a talker has none."""

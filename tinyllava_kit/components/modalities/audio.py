@@ -15,9 +15,9 @@ from pydantic import Field
 
 from tinyllava_kit.core.interfaces import Grid, Modality, Preprocessor
 from tinyllava_kit.errors import KitError, shown
+from tinyllava_kit.files.failures import first_line
 from tinyllava_kit.files.item_sources import decoded, is_address
 from tinyllava_kit.files.opening import open_file, reason
-from tinyllava_kit.files.reading import first_line
 from tinyllava_kit.plugin.extras import imported
 
 from .chunks import CONVERT, whole
@@ -59,7 +59,7 @@ class AudioModality(Modality):
     Files are decoded by soundfile: wav, flac, ogg (vorbis, opus), mp3, aiff and what else libsndfile knows.
     A file that ends before its header says so is refused: wav (RF64 and W64 as well), aiff, flac, and an mp3 file
     whose first frame holds its length. Any other mp3 file, and an ogg file, holds no such promise and gives what is
-    there. A wav file whose sizes were never written is read to its end. `read` and `outline` agree in all of this.
+    there. A wav file whose sizes were never written is read to its end. `read` and `probe` agree in all of this.
 
     Args:
         marker_seconds: cut a sound every so many seconds and write the time of each part before it (``[1:30]``), for
@@ -97,7 +97,7 @@ class AudioModality(Modality):
         with _opened(source) as (file, name):
             return _read_file(file, name)
 
-    def outline(self, source: Any) -> Waveform:
+    def probe(self, source: Any) -> Waveform:
         """As many zeros as `read` gives samples, in no memory: of a file by its header, of an array by its shape.
 
         Raises:
@@ -110,16 +110,16 @@ class AudioModality(Modality):
             waveform = self.read(source)
             return _zeros(len(waveform.samples), waveform.rate_hz, waveform.name)
         with _opened(source) as (file, name):
-            return _outline(file, name)
+            return _probe(file, name)
 
     def measure(self, source: Any) -> float:
         """Seconds: of a file by its header.
 
         Raises:
-            KitError: as `outline`.
+            KitError: as `probe`.
         """
-        outline = self.outline(source)
-        return len(outline.samples) / outline.rate_hz
+        probe = self.probe(source)
+        return len(probe.samples) / probe.rate_hz
 
     def blank(self, item: Waveform) -> Waveform:
         """Silence of the same length and rate."""
@@ -198,7 +198,7 @@ def _zeros(num_samples: int, rate_hz: int, name: str) -> Waveform:
     return Waveform(np.broadcast_to(np.float32(0), (num_samples,)), rate_hz, name)
 
 
-def _outline(file: BinaryIO, name: str) -> Waveform:
+def _probe(file: BinaryIO, name: str) -> Waveform:
     """What a file's header promises, which is what `_read_file` gives or refuses."""
     with _sound(file, name) as sound:
         if not sound.frames:

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from tinyllava_kit.core.interfaces import Grid, Modality, Preprocessor
 from tinyllava_kit.errors import KitError, near, shown
+from tinyllava_kit.files.failures import first_line
 from tinyllava_kit.files.item_sources import decoded, is_address
 from tinyllava_kit.files.opening import open_file, reason
-from tinyllava_kit.files.reading import first_line
 
 ASPECTS = ("square", "pad", "tiles")
 
@@ -78,7 +78,7 @@ class ImagePreprocessor(Preprocessor):
 
 
 @dataclass(frozen=True)
-class ImageOutline:
+class ImageInfo:
     """Stands for a picture where only its size is asked for. size: (width, height) in pixels, upright, as PIL's."""
 
     size: tuple[int, int]
@@ -91,16 +91,16 @@ class ImageOutline:
     def height(self) -> int:
         return self.size[1]
 
-    def padded(self) -> ImageOutline:
+    def padded(self) -> ImageInfo:
         """Of what `pad_to_square` makes."""
         side = self.width if self.width == self.height else min(max(self.size), MAX_PADDED_SIDE)
-        return ImageOutline((side, side))
+        return ImageInfo((side, side))
 
-    def tiles(self, size: tuple[int, int]) -> list[ImageOutline]:
+    def tiles(self, size: tuple[int, int]) -> list[ImageInfo]:
         """Of what `cut_into_tiles` makes; size: (height, width) of a tile."""
         height, width = size
         across, down = best_resolution(self.size, _resolutions(size, TILE_GRIDS))
-        return [ImageOutline((width, height))] * (1 + (across // width) * (down // height))
+        return [ImageInfo((width, height))] * (1 + (across // width) * (down // height))
 
 
 class ImageModality(Modality):
@@ -134,22 +134,22 @@ class ImageModality(Modality):
             image.load()
             return _to_rgb(_upright(image), name)
 
-    def outline(self, source: Any) -> ImageOutline:
+    def probe(self, source: Any) -> ImageInfo:
         """The size of what `read` gives, from the file's header.
 
         Raises:
             KitError: as `read`, but for what is wrong with the pixels.
         """
-        if isinstance(source, ImageOutline):
+        if isinstance(source, ImageInfo):
             return source
         with _opened(source) as (image, _):
-            return ImageOutline(_upright_size(image))
+            return ImageInfo(_upright_size(image))
 
     def blank(self, item: Image.Image) -> Image.Image:
         """Plain grey of the same size."""
         return Image.new("RGB", item.size, (128, 128, 128))
 
-    def expand(self, item: Image.Image | ImageOutline, preprocessor: Preprocessor) -> list[Any]:
+    def expand(self, item: Image.Image | ImageInfo, preprocessor: Preprocessor) -> list[Any]:
         """`item` alone, padded or not, or the whole picture and then its tiles, row by row; outlines of an outline.
 
         Raises:
@@ -162,7 +162,7 @@ class ImageModality(Modality):
                 f"image: aspect {self.aspect!r} needs a preprocessor that tells its size and mean colour "
                 f"(an ImagePreprocessor), got {type(preprocessor).__name__}; use aspect 'square'"
             )
-        if isinstance(item, ImageOutline):
+        if isinstance(item, ImageInfo):
             return [item.padded()] if self.aspect == "pad" else item.tiles(preprocessor.size)
         if self.aspect == "pad":
             return [pad_to_square(item, preprocessor.mean)]

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from tinyllava_kit.core.conversation import Span, Turn
 from tinyllava_kit.core.interfaces import ChatTemplate
 from tinyllava_kit.errors import KitError
-from tinyllava_kit.files.reading import first_line
+from tinyllava_kit.files.failures import first_line
 
 from .bounded import render
 from .turns import asked

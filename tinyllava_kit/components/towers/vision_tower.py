@@ -24,7 +24,7 @@ from tinyllava_kit.components.modalities.image import ImagePreprocessor
 from tinyllava_kit.core.interfaces import Features, Grid, Tower
 from tinyllava_kit.errors import KitError, near
 from tinyllava_kit.files.content import MOST_LAYERS, Divisor, Finite, Size, Whole, checked
-from tinyllava_kit.files.reading import reading
+from tinyllava_kit.files.failures import reading
 from tinyllava_kit.pretrained.checkpoint import check_model_type, load_state, read_pretrained, without_reports
 from tinyllava_kit.pretrained.saved_config import network
 

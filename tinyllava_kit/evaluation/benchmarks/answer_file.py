@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...core.conversation import ITEM
 from ...errors import KitError
-from ...files.atomic import whole_directory
+from ...files.atomic import atomic_directory
 from ...files.writing import write_file, write_json
 from ..judged import Judged
 from ..question import Question
@@ -73,7 +73,7 @@ def write_answers(
     if not benchmark.in_folder:
         write_json(target, content, indent=None)
         return
-    with whole_directory(target) as stage:
+    with atomic_directory(target) as stage:
         for name, text in content.items():
             write_file(stage / name, text)
 

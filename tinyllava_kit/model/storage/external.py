@@ -12,10 +12,10 @@ from ...files.opening import check_directory, open_file
 from ...files.paths import refuse_mistyped
 from ...plugin.specs import import_target
 
-_OPENER = "tinyllava_kit.checkpoints.external.layouts:open_foreign"
+_OPENER = "tinyllava_kit.checkpoints.external.layouts:open_external"
 
 
-def open_if_foreign(path: str | os.PathLike[str], **how: Any) -> Any:
+def open_if_external(path: str | os.PathLike[str], **how: Any) -> Any:
     """Another project's checkpoint, where `path` is a directory of one, opened.
 
     The package knows other projects, the core does not. None for a directory of this kit, one without ``config.json``,
@@ -33,11 +33,11 @@ def open_if_foreign(path: str | os.PathLike[str], **how: Any) -> Any:
             config = json.loads(file.read())
     except (OSError, ValueError, RecursionError):
         return None
-    if not isinstance(config, Mapping) or is_ours(config):
+    if not isinstance(config, Mapping) or is_kit_model(config):
         return None
     return import_target(_OPENER)(path, **how)
 
 
-def is_ours(config: Mapping[str, Any]) -> bool:
+def is_kit_model(config: Mapping[str, Any]) -> bool:
     """Whether a ``config.json`` is that of a model of this kit."""
     return config.get("model_type") == "tinyllava" and isinstance(config.get("llm"), Mapping)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ...files.atomic import whole_directory
+from ...files.atomic import atomic_directory
 
 CARD_FILE = "README.md"
 CARD_MARK = "<!-- written by tinyllava_kit from what is in this directory; remove this line to keep your own text -->"
@@ -26,35 +26,35 @@ _MODEL = (
 
 
 @contextmanager
-def whole_model(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """As `whole_directory`, for a whole model with all that it needs: of another one that is there nothing stays.
+def atomic_model(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """As `atomic_directory`, for a whole model with all that it needs: of another one that is there nothing stays.
 
     Files that are nobody's, a user's own notes, do.
     """
-    with whole_directory(target, without=(*_MODEL, *_records(Path(target)))) as stage:
+    with atomic_directory(target, without=(*_MODEL, *_records(Path(target)))) as stage:
         yield stage
 
 
 @contextmanager
-def whole_weights(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """As `whole_directory`, for weights: of others that are there their history, figures and card go.
+def atomic_weights(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """As `atomic_directory`, for weights: of others that are there their history, figures and card go.
 
     What lies beside them, a tokenizer, stays, and all of it where the weights are the same.
     """
     without: list[str] = []
-    with whole_directory(target, without=without) as stage:
+    with atomic_directory(target, without=without) as stage:
         yield stage
         if _has_other_weights(Path(target), stage):
             without += _records(Path(target))
 
 
 def save_together(target: str | os.PathLike[str], *parts: Any) -> None:
-    """Write what each part's ``save_pretrained`` writes, a model and its processor, as a `whole_model`.
+    """Write what each part's ``save_pretrained`` writes, a model and its processor, as a `atomic_model`.
 
     Raises:
-        KitError: as `whole_directory`, or a part that cannot be saved.
+        KitError: as `atomic_directory`, or a part that cannot be saved.
     """
-    with whole_model(target) as stage:
+    with atomic_model(target) as stage:
         for part in parts:
             part.save_pretrained(stage)
 

@@ -1,6 +1,6 @@
-"""Items in steps of several ids, one of each book: how these lie in positions of the LLM.
+"""Items in steps of several ids, one of each codebook: how these lie in positions of the LLM.
 
-Legend: K books, V ids of a book, F steps, n positions.
+Legend: K codebooks, V ids of a codebook, F steps, n positions.
 """
 
 from __future__ import annotations
@@ -14,35 +14,36 @@ import torch
 from torch import Tensor
 
 from ...core.decoders import TokenDecoder
-from ...core.ids import BEGIN, END, NO_ID, Side
+from ...core.ids import BEGIN, END, NO_ID, ParallelStream
 from ...errors import KitError
 
 
 def delayed(codes: Tensor) -> Tensor:
-    """Codes of F steps, book k delayed by k positions: (K, F) -> (F + K - 1, K), NO_ID before a book and behind it.
+    """Codes of F steps, codebook k delayed by k positions: (K, F) -> (F + K - 1, K), NO_ID before a codebook and
+    behind it.
 
     Example:
         >>> delayed(torch.tensor([[1, 2, 3], [4, 5, 6]])).tolist()
         [[1, -1], [2, 4], [3, 5], [-1, 6]]
     """
-    books, steps = codes.shape
-    out = codes.new_full((steps + books - 1, books), NO_ID)  # (n, K)
-    for book, row in enumerate(codes):
-        out[book : book + steps, book] = row
+    codebooks, steps = codes.shape
+    out = codes.new_full((steps + codebooks - 1, codebooks), NO_ID)  # (n, K)
+    for codebook, row in enumerate(codes):
+        out[codebook : codebook + steps, codebook] = row
     return out
 
 
 def undelayed(rows: Tensor) -> Tensor:
     """The inverse, of the steps that are whole where it is cut: (n, K) -> (K, n - K + 1)."""
     steps = len(rows) - rows.shape[1] + 1
-    return torch.stack([rows[book : book + steps, book] for book in range(rows.shape[1])])  # (K, F)
+    return torch.stack([rows[codebook : codebook + steps, codebook] for codebook in range(rows.shape[1])])  # (K, F)
 
 
 @dataclass(frozen=True)
-class Layout(ABC):
-    """How K books of V ids each lie in positions; what `TokenDecoder` asks for follows from it."""
+class CodebookPattern(ABC):
+    """How K codebooks of V ids each lie in positions; what `TokenDecoder` asks for follows from it."""
 
-    books: int
+    codebooks: int
     size: int
 
     @property
@@ -56,13 +57,13 @@ class Layout(ABC):
         """See `TokenDecoder.follows`."""
 
     @property
-    def sides(self) -> Mapping[str, Side]:
-        """See `TokenDecoder.sides`. Default: there are none."""
+    def parallel(self) -> Mapping[str, ParallelStream]:
+        """See `TokenDecoder.parallel`. Default: there are none."""
         return {}
 
     @property
-    def cuts(self) -> Mapping[str, int]:
-        """See `TokenDecoder.cuts`. Default: where an item may end."""
+    def break_points(self) -> Mapping[str, int]:
+        """See `TokenDecoder.break_points`. Default: where an item may end."""
         return {}
 
     @property
@@ -88,12 +89,12 @@ class Layout(ABC):
         """The inverse, of the steps that are whole."""
 
 
-class Flat(Layout):
-    """Step after step, one id of each book in order: K positions a step."""
+class FlatPattern(CodebookPattern):
+    """Step after step, one id of each codebook in order: K positions a step."""
 
     @property
     def ranges(self) -> Mapping[str, int]:
-        return {f"code{book}": self.size for book in range(self.books)}
+        return {f"code{codebook}": self.size for codebook in range(self.codebooks)}
 
     @property
     def follows(self) -> Mapping[str, Sequence[str]]:
@@ -101,7 +102,7 @@ class Flat(Layout):
 
     def num_ids(self, steps: int) -> int:
         """K F."""
-        return self.books * steps
+        return self.codebooks * steps
 
     def to_ids(self, codes: Tensor) -> Tensor:
         """(K, F) -> (F * K,)."""
@@ -109,26 +110,28 @@ class Flat(Layout):
 
     def to_codes(self, ids: Tensor) -> Tensor:
         """(F * K,) -> (K, F)."""
-        return ids.reshape(-1, self.books).T - self._firsts(ids)  # (K, F)
+        return ids.reshape(-1, self.codebooks).T - self._firsts(ids)  # (K, F)
 
     def _firsts(self, like: Tensor) -> Tensor:
-        return torch.arange(self.books, device=like.device)[:, None] * self.size  # (K, 1)
+        return torch.arange(self.codebooks, device=like.device)[:, None] * self.size  # (K, 1)
 
 
 @dataclass(frozen=True)
-class Delayed(Layout):
-    """All ids of a position at once, each further book a position later: F + K - 1 positions.
+class DelayPattern(CodebookPattern):
+    """All ids of a position at once, each further codebook a position later: F + K - 1 positions.
 
-    Copet et al., 2023, arXiv:2306.05284. The first book alone decides how long an item is. Behind its last id come
+    Copet et al., 2023, arXiv:2306.05284. The first codebook alone decides how long an item is. Behind its last id come
     `tail1`, `tail2` and so on, one id each, while the others end.
 
     Raises:
-        KitError: fewer than two books.
+        KitError: fewer than two codebooks.
     """
 
     def __post_init__(self) -> None:
-        if self.books < 2:
-            raise KitError(f"a delay between books wants two or more, got {self.books}; take the layout 'flat'")
+        if self.codebooks < 2:
+            raise KitError(
+                f"a delay between codebooks wants two or more, got {self.codebooks}; take the pattern 'flat'"
+            )
 
     @property
     def ranges(self) -> Mapping[str, int]:
@@ -144,33 +147,33 @@ class Delayed(Layout):
         }
 
     @property
-    def sides(self) -> Mapping[str, Side]:
+    def parallel(self) -> Mapping[str, ParallelStream]:
         return {
-            f"code{book}": Side(size=self.size, on=("code0", *self._tails[:book]), delay=book)
-            for book in range(1, self.books)
+            f"code{codebook}": ParallelStream(size=self.size, on=("code0", *self._tails[:codebook]), delay=codebook)
+            for codebook in range(1, self.codebooks)
         }
 
     @property
-    def cuts(self) -> Mapping[str, int]:
-        return dict.fromkeys(self.ranges, self.books)
+    def break_points(self) -> Mapping[str, int]:
+        return dict.fromkeys(self.ranges, self.codebooks)
 
     @property
     def reach(self) -> int:
-        return self.books - 1
+        return self.codebooks - 1
 
     @property
     def loss_weights(self) -> Mapping[str, float]:
         """The tails are what nothing else could be."""
-        return {**dict.fromkeys(("code0", *self.sides), 1 / self.books), **dict.fromkeys(self._tails, 0.0)}
+        return {**dict.fromkeys(("code0", *self.parallel), 1 / self.codebooks), **dict.fromkeys(self._tails, 0.0)}
 
     def num_ids(self, steps: int) -> int:
         """F + K - 1."""
-        return steps + self.books - 1
+        return steps + self.codebooks - 1
 
     def to_ids(self, codes: Tensor) -> Tensor:
         """(K, F) -> (F + K - 1, K)."""
         ids = delayed(codes)  # (n, K)
-        ids[codes.shape[1] :, 0] = self.size + torch.arange(self.books - 1, device=codes.device)
+        ids[codes.shape[1] :, 0] = self.size + torch.arange(self.codebooks - 1, device=codes.device)
         return ids
 
     def to_codes(self, ids: Tensor) -> Tensor:
@@ -179,36 +182,36 @@ class Delayed(Layout):
 
     @property
     def _tails(self) -> list[str]:
-        return [f"tail{number}" for number in range(1, self.books)]
+        return [f"tail{number}" for number in range(1, self.codebooks)]
 
 
-LAYOUTS: Mapping[str, type[Layout]] = {"flat": Flat, "delay": Delayed}
+CODEBOOK_PATTERNS: Mapping[str, type[CodebookPattern]] = {"flat": FlatPattern, "delay": DelayPattern}
 
 
-class BookDecoder(TokenDecoder):
-    """A decoder whose items are steps of several ids, one of each book, in a `layout`."""
+class CodebookDecoder(TokenDecoder):
+    """A decoder whose items are steps of several ids, one of each codebook, in a `pattern`."""
 
     @property
     @abstractmethod
-    def layout(self) -> Layout:
-        """How its books lie in positions."""
+    def pattern(self) -> CodebookPattern:
+        """How its codebooks lie in positions."""
 
     @property
     def ranges(self) -> Mapping[str, int]:
-        return self.layout.ranges
+        return self.pattern.ranges
 
     @property
     def follows(self) -> Mapping[str, Sequence[str]]:
-        return self.layout.follows
+        return self.pattern.follows
 
     @property
-    def sides(self) -> Mapping[str, Side]:
-        return self.layout.sides
+    def parallel(self) -> Mapping[str, ParallelStream]:
+        return self.pattern.parallel
 
     @property
-    def cuts(self) -> Mapping[str, int]:
-        return self.layout.cuts
+    def break_points(self) -> Mapping[str, int]:
+        return self.pattern.break_points
 
     @property
     def loss_weights(self) -> Mapping[str, float]:
-        return self.layout.loss_weights
+        return self.pattern.loss_weights

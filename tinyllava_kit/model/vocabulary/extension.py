@@ -2,8 +2,8 @@
 
 The LLM is not changed: its rows, its head and its vocabulary are what they were, tied or not, quantized or not.
 
-Legend: B rows of the batch, T positions, D width of the LLM, V ids in all, K sides, n target positions, g of them in a
-group.
+Legend: B rows of the batch, T positions, D width of the LLM, V ids in all, K streams, n target positions, g of them
+in a group.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...core.decoders import Losses, Pick, TokenDecoder
+from ...core.decoders import Losses, TokenDecoder, TokenSampler
 from ...core.ids import NO_ID, TEXT
 from .grammar import Grammar
 
 Head = Callable[[Tensor], Tensor]  # hidden states (..., D) -> the LLM's own logits
 
 
-class Extension:
+class VocabularyExtension:
     """What a model with decoders that have ids computes in place of a lookup and of a head.
 
     Args:
@@ -35,17 +35,19 @@ class Extension:
         self.weights = {TEXT: 1.0}  # of each group's mean loss
         for modality, decoder in self.decoders.items():
             self.weights.update({f"{modality}.{name}": weight for name, weight in decoder.loss_weights.items()})
-        self._columns = {group: grammar.columns(group) for group in grammar.groups if group not in grammar.sides}
-        self._side_rows: dict[str, tuple[str, slice]] = {}  # side -> its modality, and which of its decoder's rows
+        self._columns = {group: grammar.columns(group) for group in grammar.groups if group not in grammar.parallel}
+        self._parallel_embeddings: dict[
+            str, tuple[str, slice]
+        ] = {}  # side -> its modality, and which of its decoder's rows
         for modality, decoder in self.decoders.items():
             _, start = grammar.span(modality)
-            for name, side in decoder.sides.items():
-                self._side_rows[f"{modality}.{name}"] = (modality, slice(start, start + side.size))
-                start += side.size
-        starts = [rows.start for _, rows in self._side_rows.values()]
+            for name, stream in decoder.parallel.items():
+                self._parallel_embeddings[f"{modality}.{name}"] = (modality, slice(start, start + stream.size))
+                start += stream.size
+        starts = [rows.start for _, rows in self._parallel_embeddings.values()]
         self._starts = torch.tensor(starts, dtype=torch.int64, device="cpu")  # (K,)
 
-    def embed(self, table: nn.Module, ids: Tensor, side_ids: Tensor | None = None) -> Tensor:
+    def embed(self, table: nn.Module, ids: Tensor, parallel_ids: Tensor | None = None) -> Tensor:
         """Ids of any kind -> their embeddings, (..., D), those of the LLM's own as `table` has them.
 
         Those of the ids beside them, (..., K), are added.
@@ -56,20 +58,20 @@ class Extension:
             inside = (ids >= first) & (ids < first + size)
             rows = F.embedding((ids - first).clamp(0, size - 1), decoder.rows.embedding)  # (..., D)
             out = torch.where(inside[..., None], rows.to(out.dtype), out)  # (..., D)
-        return out if side_ids is None else out + self._beside(side_ids).to(out.dtype)
+        return out if parallel_ids is None else out + self._beside(parallel_ids).to(out.dtype)
 
-    def _beside(self, side_ids: Tensor) -> Tensor:
-        """The sum of the embeddings of the side ids at each position, (..., K) -> (..., D)."""
-        if self._starts.device != side_ids.device:
-            self._starts = self._starts.to(side_ids.device)
+    def _beside(self, parallel_ids: Tensor) -> Tensor:
+        """The sum of the embeddings of the parallel ids at each position, (..., K) -> (..., D)."""
+        if self._starts.device != parallel_ids.device:
+            self._starts = self._starts.to(parallel_ids.device)
         # no side has the row 0, which is the begin mark's: it stands for none
-        places = torch.where(side_ids == NO_ID, 0, side_ids + self._starts)  # (..., K)
+        places = torch.where(parallel_ids == NO_ID, 0, parallel_ids + self._starts)  # (..., K)
         sums = []
         for modality, decoder in self.decoders.items():
-            if decoder.sides:
-                mine = places[..., self.grammar.side_columns(modality)].flatten(0, -2)  # (n, sides)
+            if decoder.parallel:
+                mine = places[..., self.grammar.parallel_columns(modality)].flatten(0, -2)  # (n, streams)
                 sums.append(F.embedding_bag(mine, decoder.rows.embedding, mode="sum", padding_idx=0))  # (n, D)
-        return torch.stack(sums).sum(0).view(*side_ids.shape[:-1], -1)  # (..., D)
+        return torch.stack(sums).sum(0).view(*parallel_ids.shape[:-1], -1)  # (..., D)
 
     def logits(self, head: Head, hidden: Tensor) -> Tensor:
         """Hidden states (..., D) -> (..., V): the LLM's own logits as they are, those of the decoders behind them."""
@@ -81,9 +83,9 @@ class Extension:
             others.append(self._rows_logits(hidden, rows).to(own.dtype))
         return torch.cat([own, gap, *others], -1)  # (..., V)
 
-    def side_logits(self, hidden: Tensor) -> tuple[Tensor, ...]:
+    def parallel_logits(self, hidden: Tensor) -> tuple[Tensor, ...]:
         """Hidden states (..., D) -> the logits of each side, (..., its size), for the *next* position."""
-        return tuple(self._side(hidden, side) for side in self._side_rows)
+        return tuple(self._stream(hidden, stream) for stream in self._parallel_embeddings)
 
     def losses(
         self,
@@ -101,11 +103,11 @@ class Extension:
         Args:
             head: of the LLM.
             hidden: (n, D) of the target positions. previous, labels: (n,) the ids there, and those that follow.
-            beside: (n, K) the side ids that follow, or None.
+            beside: (n, K) the parallel ids that follow, or None.
             targets: group -> (g,) which of the n are of it.
         """
         found = {}
-        columns_of = {side: number for number, side in enumerate(self._side_rows)}
+        columns_of = {stream: number for number, stream in enumerate(self._parallel_embeddings)}
         for group, rows in targets.items():
             mine = hidden.index_select(0, rows)  # (g, D)
             if not rows.shape[0]:
@@ -113,7 +115,7 @@ class Extension:
                 found[group] = nothing, nothing.bool()
                 continue
             if group in columns_of:
-                logits = self._side(mine, group).float()  # (g, c)
+                logits = self._stream(mine, group).float()  # (g, c)
                 wanted = beside[:, columns_of[group]].index_select(0, rows)  # (g,)
             else:
                 columns = self._on(group, hidden.device)  # (c,)
@@ -136,9 +138,9 @@ class Extension:
         rows = self.decoders[modality].rows.head.index_select(0, columns - first)  # (c, D)
         return self._rows_logits(hidden, rows)  # (g, c)
 
-    def _side(self, hidden: Tensor, side: str) -> Tensor:
+    def _stream(self, hidden: Tensor, stream: str) -> Tensor:
         """The logits of a side, (..., its size)."""
-        modality, rows = self._side_rows[side]
+        modality, rows = self._parallel_embeddings[stream]
         return self._rows_logits(hidden, self.decoders[modality].rows.head[rows])
 
     def _on(self, group: str, device: torch.device) -> Tensor:
@@ -172,7 +174,7 @@ def mean_of_groups(
     return loss if num_items is None or by_group else loss * num_positions / num_items
 
 
-def picking(do_sample: bool, temperature: float | None) -> Pick:
+def token_sampler(do_sample: bool, temperature: float | None) -> TokenSampler:
     """How ids are taken: the likeliest, or by chance."""
     return partial(_sampled, temperature=temperature or 1.0) if do_sample else partial(torch.argmax, dim=-1)
 
@@ -182,7 +184,7 @@ def _sampled(logits: Tensor, temperature: float) -> Tensor:
     return torch.multinomial((logits / temperature).softmax(-1), 1)[:, 0]
 
 
-class SideWriter:
+class ParallelWriter:
     """Chooses the ids beside those that are generated.
 
     Those of a position come from the same hidden state as its main id, and whether they stand there is known when that
@@ -190,16 +192,16 @@ class SideWriter:
 
     Args:
         grammar: of the model.
-        pick: see `picking`.
+        pick: see `token_sampler`.
         chosen: gets what is chosen for each new position, (B, K), whether it stands there or not.
     """
 
-    def __init__(self, grammar: Grammar, pick: Pick, chosen: list[Tensor]) -> None:
-        self.grammar, self.pick, self.chosen = grammar, pick, chosen
+    def __init__(self, grammar: Grammar, sampler: TokenSampler, chosen: list[Tensor]) -> None:
+        self.grammar, self.sampler, self.chosen = grammar, sampler, chosen
 
     def choose(self, logits: Sequence[Tensor]) -> None:
         """Choose for the position behind those of the logits, each (B, T, c)."""
-        self.chosen.append(torch.stack([self.pick(each[:, -1].float()) for each in logits], -1))  # (B, K)
+        self.chosen.append(torch.stack([self.sampler(each[:, -1].float()) for each in logits], -1))  # (B, K)
 
     def last(self, ids: Tensor) -> Tensor:
         """What stands beside the last of the ids (B, t), (B, 1, K)."""

@@ -1,9 +1,9 @@
 """Which id may follow which: where the ids of decoders stand behind the vocabulary, and in what order they come.
 
 Everything is a function of the last id alone, so that it needs no state, and holds for beams in any order. Further ids
-may stand beside one, at the same position (`Side`); which of them do is a function of the ids so far.
+may stand beside one, at the same position (`ParallelStream`); which of them do is a function of the ids so far.
 
-Legend: B samples, t ids so far, S states, n target positions, V ids in all, K sides in all.
+Legend: B samples, t ids so far, S states, n target positions, V ids in all, K streams in all.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...core.ids import BEGIN, END, NO_ID, TEXT, Side, TokenRanges, check_ranges, check_sides
+from ...core.ids import BEGIN, END, NO_ID, TEXT, ParallelStream, TokenRanges, check_parallel, check_ranges
 from ...errors import KitError, near
 
 
 @dataclass(frozen=True)
-class Piece:
+class Segment:
     """A part of an answer: text, or the ids of an item between its marks.
 
     modality: `TEXT`, or of the item. ids: in the vocabulary for text, counted from 0 for an item's decoder; a row for
-    each position, ``[main, *sides]``, where the decoder has sides.
+    each position, ``[main, *parallel]``, where the decoder has streams.
     closed: whether the item's end was written. dropped: ids behind the last place where it may be cut, not in `ids`.
     """
 
@@ -42,16 +42,16 @@ class Grammar:
     state_of: (V,) int64. allowed: (S, V) bool. groups: the names under which losses are counted: the text, then each
     range, then each side; an end mark counts with the ids that could stand in its place, a begin mark with the text.
     group_of: (S,) int64, of what follows on a state.
-    sides: the sides of all modalities, in the order in which a position's side ids stand.
+    streams: the streams of all modalities, in the order in which a position's parallel ids stand.
 
     Args:
         ranges: as `allot` gives them.
         follows: modality -> `TokenDecoder.follows`.
         num_text: how many ids the LLM has rows for; what is between these and the first range is never written.
-        sides: modality -> `TokenDecoder.sides`. cuts: modality -> `TokenDecoder.cuts`.
+        streams: modality -> `TokenDecoder.parallel`. cuts: modality -> `TokenDecoder.break_points`.
 
     Raises:
-        KitError: a decoder's order, sides or cuts name ranges that it does not have, or its order never ends.
+        KitError: a decoder's order, streams or cuts name ranges that it does not have, or its order never ends.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class Grammar:
         follows: Mapping[str, Mapping[str, Sequence[str]]],
         num_text: int,
         *,
-        sides: Mapping[str, Mapping[str, Side]] | None = None,
-        cuts: Mapping[str, Mapping[str, int]] | None = None,
+        parallel: Mapping[str, Mapping[str, ParallelStream]] | None = None,
+        break_points: Mapping[str, Mapping[str, int]] | None = None,
     ) -> None:
         self.ranges = {m: {name: (start, size) for name, start, size in ranges[m]} for m in sorted(ranges)}
         self.num_text = num_text
@@ -71,17 +71,17 @@ class Grammar:
         self.end = {m: each[END][0] for m, each in self.ranges.items()}
         states = [(TEXT, "")]
         self.groups = [TEXT]
-        self.sides: dict[str, Side] = {}
-        self._columns_of: dict[str, slice] = {}  # of each modality's sides
+        self.parallel: dict[str, ParallelStream] = {}
+        self._columns_of: dict[str, slice] = {}  # of each modality's streams
         for modality, each in self.ranges.items():
             _check_order(modality, list(each), follows[modality])
             states += [(modality, name) for name in each if name != END]
             self.groups += [f"{modality}.{name}" for name in each if name not in (BEGIN, END)]
-            mine = (sides or {}).get(modality, {})
-            _check_sides(modality, list(each), mine, (cuts or {}).get(modality, {}))
-            self._columns_of[modality] = slice(len(self.sides), len(self.sides) + len(mine))
-            self.sides.update({f"{modality}.{name}": side for name, side in mine.items()})
-        self.groups += list(self.sides)
+            mine = (parallel or {}).get(modality, {})
+            _check_parallel(modality, list(each), mine, (break_points or {}).get(modality, {}))
+            self._columns_of[modality] = slice(len(self.parallel), len(self.parallel) + len(mine))
+            self.parallel.update({f"{modality}.{name}": stream for name, stream in mine.items()})
+        self.groups += list(self.parallel)
         self.state_of = torch.zeros(self.size, dtype=torch.int64, device="cpu")  # also while the model is built on meta
         self.allowed = torch.zeros(len(states), self.size, dtype=torch.bool, device="cpu")
         self.allowed[0, :num_text] = True
@@ -89,9 +89,11 @@ class Grammar:
         self.group_of = torch.zeros(len(states), dtype=torch.int64, device="cpu")
         self._least = torch.zeros(len(states), dtype=torch.int64, device="cpu")  # ids of an item that is cut; 0: never
         self._opens = torch.tensor([name == BEGIN for _, name in states], device="cpu")
-        stands = [[_stands(side, *each) for side in self.sides.items()] for each in states]
+        stands = [[_stands(stream, *each) for stream in self.parallel.items()] for each in states]
         self._on = torch.tensor(stands, dtype=torch.bool, device="cpu")  # (S, K)
-        self._delays = torch.tensor([side.delay for side in self.sides.values()], dtype=torch.int64, device="cpu")
+        self._delays = torch.tensor(
+            [stream.delay for stream in self.parallel.values()], dtype=torch.int64, device="cpu"
+        )
         for state, (modality, name) in enumerate(states[1:], 1):
             self.state_of[self._ids(modality, name)] = state
             after = follows[modality][name]
@@ -99,7 +101,7 @@ class Grammar:
                 self.allowed[state, self._ids(modality, following)] = True
             expected = next((following for following in after if following != END), name)
             self.group_of[state] = self.groups.index(f"{modality}.{expected}")
-            places = (cuts or {}).get(modality) or {
+            places = (break_points or {}).get(modality) or {
                 each: 1 for each, after in follows[modality].items() if END in after
             }
             self._least[state] = places.get(name, 0)
@@ -125,24 +127,25 @@ class Grammar:
         states = self.group_of == self.groups.index(group)
         return self.allowed[states].any(0).nonzero()[:, 0]
 
-    def side_columns(self, modality: str) -> slice:
-        """Which of a position's side ids are of a modality."""
+    def parallel_columns(self, modality: str) -> slice:
+        """Which of a position's parallel ids are of a modality."""
         return self._columns_of[modality]
 
     def targets(self, previous: Tensor, beside: Tensor | None = None) -> dict[str, Tensor]:
         """Every group, in order, with which of the target positions are of it, (g,).
 
         Args:
-            previous: (n,) the ids in front of what is learned. beside: (n, K) the side ids that are; None: none are.
+            previous: (n,) the ids in front of what is learned. beside: (n, K) the parallel ids that are; None: none
+                are.
         """
         group = self.group_of[self.state_of[previous]]  # (n,)
         targets = {name: (group == index).nonzero()[:, 0] for index, name in enumerate(self.groups)}
         if beside is not None:
-            targets.update({name: (beside[:, k] != NO_ID).nonzero()[:, 0] for k, name in enumerate(self.sides)})
+            targets.update({name: (beside[:, k] != NO_ID).nonzero()[:, 0] for k, name in enumerate(self.parallel)})
         return targets
 
     def standing(self, ids: Tensor) -> Tensor:
-        """Main ids (B, t), from the beginning of an item or before -> (B, t, K) bool, the sides that stand there."""
+        """Main ids (B, t), from the beginning of an item or before -> (B, t, K) bool, the streams that stand there."""
         state_of, _, opens, on, delays = self._tables(ids.device)
         state = state_of[ids]  # (B, t)
         at = torch.arange(ids.shape[1], device=ids.device)  # (t,)
@@ -157,7 +160,7 @@ class Grammar:
         return torch.stack(list(chosen[: ids.shape[1]]), 1).masked_fill(~self.standing(ids), NO_ID)  # (B, n, K)
 
     def enclosed(self, modality: str, ids: Tensor, name: str) -> list[int]:
-        """What a decoder gave for an item, (n,) or (n, 1 + sides) from 0, as ids of the vocabulary between the marks.
+        """What a decoder gave for an item, (n,) or (n, 1 + streams) from 0, as ids of the vocabulary between the marks.
 
         Raises:
             KitError: they are not in the order that the decoder states, or others stand beside them; names the item.
@@ -179,76 +182,77 @@ class Grammar:
         return whole
 
     def beside(self, modality: str, ids: Tensor) -> list[list[int]] | None:
-        """The side ids of an item of which a decoder gave (n, 1 + sides): those of all modalities, marks included.
+        """The parallel ids of an item of which a decoder gave (n, 1 + streams): those of all modalities, marks
+        included.
 
         None where its decoder has none.
         """
         columns = self._columns_of[modality]
         if columns.start == columns.stop:
             return None
-        rows = torch.full((len(ids) + 2, len(self.sides)), NO_ID)  # (n + 2, K)
+        rows = torch.full((len(ids) + 2, len(self.parallel)), NO_ID)  # (n + 2, K)
         rows[1:-1, columns] = ids[:, 1:]
         return rows.tolist()
 
     def _check_beside(self, modality: str, row: Tensor, ids: Tensor, name: str) -> None:
         """
         Raises:
-            KitError: the side ids (n, 1 + sides) are not those that stand beside the ids of a row (n + 2,).
+            KitError: the parallel ids (n, 1 + streams) are not those that stand beside the ids of a row (n + 2,).
         """
         columns = self._columns_of[modality]
         wanted = (len(ids), 1 + columns.stop - columns.start) if columns.stop > columns.start else (len(ids),)
         if tuple(ids.shape) != wanted:
             raise KitError(f"{name}: its decoder gives ids of shape {tuple(ids.shape)}, expected {wanted}; report it")
-        standing = self.standing(row[None])[0, 1:-1, columns]  # (n, sides)
-        for (side, how), given, here in zip(
-            list(self.sides.items())[columns], ids.reshape(len(ids), -1).T[1:], standing.T, strict=True
+        standing = self.standing(row[None])[0, 1:-1, columns]  # (n, streams)
+        for (stream, how), given, here in zip(
+            list(self.parallel.items())[columns], ids.reshape(len(ids), -1).T[1:], standing.T, strict=True
         ):
             fits = torch.where(here, (given >= 0) & (given < how.size), given == NO_ID)  # (n,)
             if not bool(fits.all()):
                 at = int(fits.int().argmin())
                 wants = f"one of {how.size}" if here[at] else f"{NO_ID}, for none"
                 raise KitError(
-                    f"{name}: its decoder gives {int(given[at])} as {side!r} beside id number {at}, expected {wants}; "
-                    "report it to its authors"
+                    f"{name}: its decoder gives {int(given[at])} as {stream!r} beside id number {at}, expected "
+                    f"{wants}; report it to its authors"
                 )
 
-    def pieces(self, ids: Sequence[int], beside: Sequence[Sequence[int]] | None = None) -> list[Piece]:
+    def pieces(self, ids: Sequence[int], beside: Sequence[Sequence[int]] | None = None) -> list[Segment]:
         """Ids that were written -> text and items, in order. An item that was not finished is cut where it may be.
 
         Args:
-            beside: the side ids at each of them, of a model that has sides.
+            beside: the parallel ids at each of them, of a model that has streams.
         """
         modality_of = {begin: m for m, begin in self.begin.items()}
-        found: list[Piece] = []
+        found: list[Segment] = []
         row = list(ids)
         at = 0
         while at < len(row):
             modality = modality_of.get(row[at], TEXT)
             if modality == TEXT:
                 stop = next((i for i in range(at, len(row)) if row[i] in modality_of), len(row))
-                found.append(Piece(TEXT, row[at:stop]))
+                found.append(Segment(TEXT, row[at:stop]))
                 at = stop
                 continue
             first, size = self.span(modality)
             stop = next((i for i in range(at + 1, len(row)) if not first + 2 <= row[i] < first + size), len(row))
             closed = stop < len(row) and row[stop] == self.end[modality]
             inner = row[at + 1 : stop]
-            kept = len(inner) if closed else self._last_cut(inner)
+            kept = len(inner) if closed else self._last_break(inner)
             counted = [i - first - 2 for i in inner[:kept]]
             columns = self._columns_of[modality]
             if beside is not None and columns.stop > columns.start:
                 counted = [[i, *others[columns]] for i, others in zip(counted, beside[at + 1 : stop], strict=False)]
-            found.append(Piece(modality, counted, closed, len(inner) - kept))
+            found.append(Segment(modality, counted, closed, len(inner) - kept))
             at = stop + closed
         return found
 
-    def may_cut(self, each: int, count: int) -> bool:
+    def may_break(self, each: int, count: int) -> bool:
         """Whether an item may be cut behind an id of it, the number `count`, from 1."""
         return 0 < int(self._least[self.state_of[each]]) <= count
 
-    def _last_cut(self, inner: Sequence[int]) -> int:
+    def _last_break(self, inner: Sequence[int]) -> int:
         """How many of an item's ids stand before the last place where it may be cut."""
-        return max((n for n, each in enumerate(inner, 1) if self.may_cut(each, n)), default=0)
+        return max((n for n, each in enumerate(inner, 1) if self.may_break(each, n)), default=0)
 
     def _ids(self, modality: str, name: str) -> slice:
         start, size = self.ranges[modality][name]
@@ -324,22 +328,24 @@ def _check_order(modality: str, names: Sequence[str], follows: Mapping[str, Sequ
         raise KitError(f"{where}: no range may be the last one; one of them must be followed by {END!r}")
 
 
-def _check_sides(modality: str, names: Sequence[str], sides: Mapping[str, Side], cuts: Mapping[str, int]) -> None:
+def _check_parallel(
+    modality: str, names: Sequence[str], parallel: Mapping[str, ParallelStream], break_points: Mapping[str, int]
+) -> None:
     """
     Raises:
         KitError: see `Grammar`.
     """
-    if unknown := sorted(set(cuts) - set(names)):
+    if unknown := sorted(set(break_points) - set(names)):
         raise KitError(f"the decoder of {modality!r}: cut behind {unknown}; expected some of its ranges")
-    for name, side in sides.items():
-        wrong = [each for each in side.on if each not in names or each in (BEGIN, END)]
-        if name in names or wrong or not side.on or side.size < 1 or side.delay < 0:
-            raise KitError(f"the decoder of {modality!r}: {name!r} cannot stand beside its ids: {side}")
+    for name, stream in parallel.items():
+        wrong = [each for each in stream.on if each not in names or each in (BEGIN, END)]
+        if name in names or wrong or not stream.on or stream.size < 1 or stream.delay < 0:
+            raise KitError(f"the decoder of {modality!r}: {name!r} cannot stand beside its ids: {stream}")
 
 
-def _stands(side: tuple[str, Side], modality: str, name: str) -> bool:
+def _stands(stream: tuple[str, ParallelStream], modality: str, name: str) -> bool:
     """Whether a side, by its full name, may stand beside ids of a range."""
-    full, how = side
+    full, how = stream
     return full.startswith(f"{modality}.") and name in how.on
 
 
@@ -351,10 +357,12 @@ def grammar_of(config: Any, decoders: Mapping[str, Any]) -> Grammar | None:
     """
     writing = {m: decoder for m, decoder in decoders.items() if decoder.reads == "tokens"}
     check_ranges(config.token_ranges, {m: dict(decoder.ranges) for m, decoder in writing.items()})
-    sides = {m: decoder.sides for m, decoder in writing.items()}
-    check_sides(config.token_sides, sides)
+    parallel = {m: decoder.parallel for m, decoder in writing.items()}
+    check_parallel(config.parallel_streams, parallel)
     if not writing:
         return None
     follows = {m: decoder.follows for m, decoder in writing.items()}
-    cuts = {m: decoder.cuts for m, decoder in writing.items()}
-    return Grammar(config.token_ranges, follows, config.text_config.vocab_size, sides=sides, cuts=cuts)
+    break_points = {m: decoder.break_points for m, decoder in writing.items()}
+    return Grammar(
+        config.token_ranges, follows, config.text_config.vocab_size, parallel=parallel, break_points=break_points
+    )

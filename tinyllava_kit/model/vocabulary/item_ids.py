@@ -18,7 +18,7 @@ class ItemIds:
     Args:
         stream: takes them in whole steps.
         grammar, modality: of the ids.
-        beside: what was chosen beside its begin mark, (1, K), where there are sides.
+        beside: what was chosen beside its begin mark, (1, K), where there are streams.
     """
 
     def __init__(self, stream: IdStream, grammar: Grammar, modality: str, beside: Sequence[Tensor] = ()) -> None:
@@ -32,17 +32,17 @@ class ItemIds:
         self.ids.append(each)
         self.chosen += beside
         self.waiting += 1
-        if not self.grammar.may_cut(each, len(self.ids) - 1):
+        if not self.grammar.may_break(each, len(self.ids) - 1):
             return None
         ids, self.waiting = self._last(self.waiting), 0
         return self.stream.push(ids)
 
     def _last(self, count: int) -> Tensor:
-        """The last ids, as the decoder counts them: (n,) or (n, 1 + sides)."""
+        """The last ids, as the decoder counts them: (n,) or (n, 1 + streams)."""
         first, _ = self.grammar.span(self.modality)
         main = torch.tensor(self.ids[-count:]) - first - 2  # (n,)
-        columns = self.grammar.side_columns(self.modality)
+        columns = self.grammar.parallel_columns(self.modality)
         if columns.start == columns.stop:
             return main
-        beside = self.grammar.written(torch.tensor([self.ids]), self.chosen)[0, -count:, columns]  # (n, sides)
-        return torch.cat([main[:, None], beside], 1)  # (n, 1 + sides)
+        beside = self.grammar.written(torch.tensor([self.ids]), self.chosen)[0, -count:, columns]  # (n, streams)
+        return torch.cat([main[:, None], beside], 1)  # (n, 1 + streams)

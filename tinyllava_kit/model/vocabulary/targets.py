@@ -13,7 +13,9 @@ from ...core.plan import Plan
 from .grammar import Grammar
 
 
-def targets_of(layout: Plan, grammar: Grammar | None, makers: Mapping[str, HiddenDecoder]) -> dict[str, Tensor]:
+def targets_of(
+    layout: Plan, grammar: Grammar | None, hidden_decoders: Mapping[str, HiddenDecoder]
+) -> dict[str, Tensor]:
     """Every group, in order, with what of it is in a batch, as the model takes it: (g,) int64 each.
 
     Args:
@@ -21,14 +23,14 @@ def targets_of(layout: Plan, grammar: Grammar | None, makers: Mapping[str, Hidde
         grammar: of the ids that the LLM writes; None: text alone.
         makers: modality -> decoder that makes items of words.
     """
-    rows = layout.target_rows
+    rows = layout.target_positions
     if grammar is None:
         targets = {TEXT: torch.arange(len(rows))}
     else:
-        targets = grammar.targets(layout.input_ids.flatten()[rows], layout.target_sides)
-    for modality, maker in makers.items():
+        targets = grammar.targets(layout.input_ids.flatten()[rows], layout.target_parallel)
+    for modality, maker in hidden_decoders.items():
         found: Mapping[str, Tensor] = {group: torch.empty(0, dtype=torch.int64) for group in maker.loss_weights}
-        if modality in layout.made and (layout.made[modality].ids != NO_ID).any():  # not so in an outline
-            found = maker.targets(layout.made[modality].ids)
+        if modality in layout.generated and (layout.generated[modality].ids != NO_ID).any():  # not so in an outline
+            found = maker.targets(layout.generated[modality].ids)
         targets |= {f"{modality}.{group}": found[group] for group in maker.loss_weights}
     return targets

@@ -25,19 +25,19 @@ COMPARED = 32  # items of a modality, of which the smallest is taken
 Collate = Callable[[Sequence[Any]], Batch]
 
 
-class WithIdleItems:
+class WithDummyItems:
     """A collator that adds an item of each modality that a batch has none of.
 
     Args:
         collate: makes the batch; where it holds another under ``teacher``, that gets items as well.
-        idle: modality -> the tower's inputs for one item, see `idle_items`.
+        idle: modality -> the tower's inputs for one item, see `dummy_items`.
 
     Raises:
         KitError: a batch has items of a modality of which there is no idle one.
     """
 
-    def __init__(self, collate: Any, idle: Mapping[str, Mapping[str, Tensor]]) -> None:
-        self.collate, self.idle = collate, idle
+    def __init__(self, collate: Any, dummy: Mapping[str, Mapping[str, Tensor]]) -> None:
+        self.collate, self.dummy = collate, dummy
 
     @property
     def num_cut(self) -> int:
@@ -49,16 +49,16 @@ class WithIdleItems:
         for each in filter(None, (batch, batch.get("teacher"))):
             items = each.get("items", {})
             for modality in items:
-                if modality not in self.idle:
+                if modality not in self.dummy:
                     raise KitError(
                         f"{modality} items come late in the stream, and other ranks cannot wait for them; put a source "
                         f"without 'stream' that has some beside it"
                     )
-            each["items"] = {**items, **{m: inputs for m, inputs in self.idle.items() if m not in items}}
+            each["items"] = {**items, **{m: inputs for m, inputs in self.dummy.items() if m not in items}}
         return batch
 
 
-def idle_items(data: ConversationDataset | RowStream) -> dict[str, dict[str, Tensor]]:
+def dummy_items(data: ConversationDataset | RowStream) -> dict[str, dict[str, Tensor]]:
     """For each modality of the data a small item, as inputs of its tower."""
     processor = data.processor
     found: dict[str, list[Item]] = {}

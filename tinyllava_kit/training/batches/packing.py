@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ...data.dataset import Collator, ConversationDataset
 from ...processing.processor import Batch, Encoded
-from .size import Size, drawn
+from .size import Size, sample_order
 
 WINDOW = 2000  # samples that are packed together: enough of every length to fill rows, few enough to stay random
 
@@ -78,7 +78,7 @@ class PackedBatches(Sampler[list[Pack]]):
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the rows of an epoch."""
-        self.packs = drawn(len(self.tokens), WINDOW, self.seed, epoch, self._packed)
+        self.packs = sample_order(len(self.tokens), WINDOW, self.seed, epoch, self._packed)
 
     def __iter__(self) -> Iterator[list[Pack]]:
         for start in range(0, len(self.packs), self.batch_size):
@@ -139,11 +139,11 @@ def token_counts(dataset: ConversationDataset, max_length: int | None = None, *,
     Raises:
         KitError: a file is missing or of the wrong kind; names the row.
     """
-    loader = DataLoader(_Outlines(dataset), batch_size=None, num_workers=workers)
+    loader = DataLoader(_Probes(dataset), batch_size=None, num_workers=workers)
     return [count if max_length is None else min(count, max_length) for count in loader]
 
 
-class _Outlines(Dataset):
+class _Probes(Dataset):
     """The positions that each sample takes."""
 
     def __init__(self, dataset: ConversationDataset) -> None:
@@ -153,4 +153,4 @@ class _Outlines(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> int:
-        return self.dataset.processor.outline(self.dataset.conversations[index]).num_tokens
+        return self.dataset.processor.probe(self.dataset.conversations[index]).num_tokens

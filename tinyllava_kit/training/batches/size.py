@@ -10,7 +10,7 @@ Size = Mapping[str, float]
 Group = TypeVar("Group")
 
 
-def drawn(
+def sample_order(
     count: int, window: int, seed: int, epoch: int, group: Callable[[Sequence[int]], Iterable[Group]]
 ) -> list[Group]:
     """The samples of an epoch in an order of its own, grouped window by window, and the groups in another order.

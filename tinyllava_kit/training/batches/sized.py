@@ -11,7 +11,7 @@ from ...core.conversation import Conversation, Item
 from ...core.interfaces import Modality
 from ...errors import KitError, near
 from ...features.cache import item_key
-from .size import Size, drawn
+from .size import Size, sample_order
 
 if TYPE_CHECKING:
     pass
@@ -48,7 +48,7 @@ class SizedBatches(Sampler[list[int]]):
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the batches of an epoch."""
-        self.batches = drawn(len(self.sizes), CHUNK * self.batch_size, self.seed, epoch, self._cut)
+        self.batches = sample_order(len(self.sizes), CHUNK * self.batch_size, self.seed, epoch, self._cut)
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self.batches)

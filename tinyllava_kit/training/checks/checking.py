@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...core.conversation import Conversation, Item
-from ...core.plan import IGNORE_INDEX, Cut, MadeSpan, Sample, TextSpan, plan
+from ...core.plan import IGNORE_INDEX, GeneratedSpan, Sample, TextSpan, Truncation, plan
 from ...data.dataset import conversations_of, mixed
 from ...data.sources import Source
 from ...errors import KitError
@@ -121,9 +121,9 @@ def _check_stage(
                     progress(f"{stage.name}: {report.rows} rows")
                 checked = _checked(label, make, items, processor, report)
                 if checked is not None:
-                    conversation, outline = checked
-                    _count(outline, stage, report)
-                    parts[-1].append((None if stage.is_streamed else conversation, outline.num_tokens))
+                    conversation, probe = checked
+                    _count(probe, stage, report)
+                    parts[-1].append((None if stage.is_streamed else conversation, probe.num_tokens))
         except KitError as error:
             report.findings.append(Finding("source", source.name, str(error)))
     if all(parts):
@@ -157,7 +157,7 @@ def _checked(
         conversation = make()
         found = [reason for item in conversation.items if (reason := items.problem(item))]
         if not found:
-            return conversation, processor.outline(conversation)
+            return conversation, processor.probe(conversation)
     except KitError as error:
         found.append(str(error))
     report.findings += [Finding("row", label, reason.removeprefix(f"{label}: ")) for reason in found]
@@ -188,7 +188,7 @@ class _Items:
     def _problem(self, item: Item) -> str:
         try:
             modality = self.processor.modalities[item.modality]
-            modality.outline(item.source)
+            modality.probe(item.source)
             if self.decode:
                 modality.read(item.source)
         except KitError as error:
@@ -200,7 +200,7 @@ def _count(encoded: Encoded, stage: Stage, report: StageReport) -> None:
     """Add a conversation's lengths to the report, and what its stage would do to it."""
     report.lengths.append(encoded.num_tokens)
     for span in encoded.spans:
-        if isinstance(span, MadeSpan):
+        if isinstance(span, GeneratedSpan):
             report.made[span.modality] += len(span.ids)
             continue
         count = len(span.ids) if isinstance(span, TextSpan) else span.num_tokens
@@ -228,10 +228,10 @@ def _learned(spans: Sample) -> int:
     return sum(label != IGNORE_INDEX for labels in texts for label in labels)
 
 
-def _cut(spans: Sample, max_length: int | None) -> Cut | None:
+def _cut(spans: Sample, max_length: int | None) -> Truncation | None:
     """What truncation takes, as the plan of a batch says."""
-    cuts = plan([spans], max_length=max_length).cuts if max_length is not None else ()
-    return cuts[0] if cuts else None
+    truncations = plan([spans], max_length=max_length).truncations if max_length is not None else ()
+    return truncations[0] if truncations else None
 
 
 def _predict(

@@ -23,7 +23,7 @@ from ..recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Piece:
+class PreviewToken:
     """What stands behind one another in a row: ``text``, ``learned`` text, an ``item``, or one ``made`` of these words.
 
     text: as the tokenizer decodes it; of an item, its modality. count: positions.
@@ -40,7 +40,7 @@ class ShownSample:
 
     name: str
     start: int
-    pieces: tuple[Piece, ...]
+    pieces: tuple[PreviewToken, ...]
 
 
 @dataclass(frozen=True)
@@ -101,18 +101,22 @@ def shown_rows(batch: Batch, processor: TinyLlavaProcessor) -> list[ShownRow]:
     return rows
 
 
-def _pieces(plan: Plan, index: int, processor: TinyLlavaProcessor) -> Iterator[Piece]:
+def _pieces(plan: Plan, index: int, processor: TinyLlavaProcessor) -> Iterator[PreviewToken]:
     """Of one sample: each item, and the text between them, cut where what is learned begins and ends."""
     sample = plan.samples[index]
     ids, labels = plan.input_ids[sample.row].tolist(), plan.labels[sample.row].tolist()
-    marks = [(item.start, Piece("item", item.modality, item.num_tokens)) for item in plan.items if item.sample == index]
-    marks += [(start, Piece("made", modality, 0)) for modality, start in _made(plan, sample)]
+    marks = [
+        (item.start, PreviewToken("item", item.modality, item.num_tokens))
+        for item in plan.items
+        if item.sample == index
+    ]
+    marks += [(start, PreviewToken("made", modality, 0)) for modality, start in _made(plan, sample)]
     marks.sort(key=lambda each: (each[0], each[1].count))
     at = sample.start
     for end, mark in [*marks, (sample.start + sample.num_tokens, None)]:
         for learned, positions in groupby(range(at, end), key=lambda position: labels[position] != IGNORE_INDEX):
             run = [ids[position] for position in positions]
-            yield Piece("learned" if learned else "text", processor.decode(run), len(run))
+            yield PreviewToken("learned" if learned else "text", processor.decode(run), len(run))
         if mark is not None:
             yield mark
             at = end + mark.count
@@ -120,7 +124,7 @@ def _pieces(plan: Plan, index: int, processor: TinyLlavaProcessor) -> Iterator[P
 
 def _made(plan: Plan, sample: PlannedSample) -> Iterator[tuple[str, int]]:
     """The items of a sample that are made of words, and where these end in its row."""
-    for modality, items in plan.made.items():
+    for modality, items in plan.generated.items():
         for last in items.words.max(1).values.tolist():
             row, at = divmod(last, plan.input_ids.shape[1])
             if row == sample.row and sample.start <= at < sample.start + sample.num_tokens:
@@ -167,11 +171,11 @@ def _sample_html(sample: ShownSample) -> str:
     return f"<div class=sample><div class=name>{name}</div><div class=text>{pieces}</div></div>"
 
 
-def said_of(piece: Piece) -> str:
+def said_of(piece: PreviewToken) -> str:
     """A piece in words, without its colour."""
     return {"item": f"{piece.text}: {piece.count}", "made": f"made: {piece.text}"}.get(piece.kind, piece.text)
 
 
-def _piece_html(piece: Piece) -> str:
+def _piece_html(piece: PreviewToken) -> str:
     said = html.escape(said_of(piece))
     return said if piece.kind == "text" else f"<span class={piece.kind}>{said}</span>"

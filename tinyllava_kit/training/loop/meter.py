@@ -48,7 +48,7 @@ class Meter:
         self._add(_STEPS, torch.stack([loss.detach().float() * _count(targets).to(loss.device), loss.new_tensor(0.0)]))
 
     def add(self, plan: Plan, losses: Tensor) -> None:
-        """Count a batch by kind of sample: `losses` (n,) of ``plan.target_rows``."""
+        """Count a batch by kind of sample: `losses` (n,) of ``plan.target_positions``."""
         kinds = kinds_of(plan)
         names = sorted(set(kinds))
         which = torch.tensor([names.index(kind) for kind in kinds], device=losses.device)  # (samples,)

@@ -22,7 +22,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 from ...data.stream import RowStream
 from ...distributed import wait_for_all
 from ...errors import KitError
-from ...files.reading import first_line
+from ...files.failures import first_line
 from ...files.writing import to_disk
 from ..batches.epochs import Epochs
 from ..checks.pack_probe import check_packs_apart

@@ -31,7 +31,7 @@ OTHERS = 2000  # classes beside the words of the data, so that rows do not come 
 Words = list[list[int]]
 
 
-class WordedDataset(Dataset):
+class CTCDataset(Dataset):
     """Each sample with the token ids of its items' texts.
 
     Raises:
@@ -58,8 +58,8 @@ class WordedDataset(Dataset):
         return encoded, self.words[index]
 
 
-class WordedCollator:
-    """Samples of a `WordedDataset` -> ``items``, and per modality ``words``, ``num_words`` and ``num_rows``.
+class CTCCollator:
+    """Samples of a `CTCDataset` -> ``items``, and per modality ``words``, ``num_words`` and ``num_rows``.
 
     `num_cut` counts the items that have more words than rows, which no alignment fits: they teach nothing.
     """
@@ -86,7 +86,7 @@ class WordedCollator:
 
 
 class WordMatcher:
-    """The loss of a batch of a `WordedCollator`: () mean over items of the loss per word.
+    """The loss of a batch of a `CTCCollator`: () mean over items of the loss per word.
 
     Args:
         embeddings: (V, D), the LLM's.
@@ -103,7 +103,7 @@ class WordMatcher:
         self.class_of[list(vocabulary)] = torch.arange(1, len(vocabulary) + 1)
 
     def __call__(self, model: Any, batch: Mapping[str, Any], num_items: Any = None) -> Tensor:
-        rows: Mapping[str, Tensor] = model(items=batch["items"]).item_rows
+        rows: Mapping[str, Tensor] = model(items=batch["items"]).item_embeddings
         losses = [
             F.ctc_loss(
                 self.log_probs(rows[m]).transpose(0, 1),  # (P, N, 1 + C)

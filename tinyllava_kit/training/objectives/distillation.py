@@ -24,7 +24,7 @@ from ...processing.processor import Batch, Encoded, Parts
 from ..recipe import Distill
 
 
-class TaughtDataset(Dataset):
+class DistillationDataset(Dataset):
     """Each sample twice: as it is, and with the items in words whose texts are known.
 
     Raises:
@@ -54,8 +54,8 @@ class TaughtDataset(Dataset):
         return (self.dataset.reader or self.dataset.processor.read_item)(item)
 
 
-class TaughtCollator:
-    """Samples of a `TaughtDataset` -> a batch with the teacher's under ``teacher``."""
+class DistillationCollator:
+    """Samples of a `DistillationDataset` -> a batch with the teacher's under ``teacher``."""
 
     def __init__(self, collate: Collator) -> None:
         self.collate = collate
@@ -67,7 +67,7 @@ class TaughtCollator:
     def __call__(self, samples: Sequence[tuple[Encoded, Encoded]]) -> Batch:
         batch = self.collate([heard for heard, _ in samples])
         teacher = self.collate([read for _, read in samples])
-        heard, read = len(batch["plan"].target_rows), len(teacher["plan"].target_rows)
+        heard, read = len(batch["plan"].target_positions), len(teacher["plan"].target_positions)
         if heard != read:
             raise KitError(
                 f"{samples[0][0].name} and others: {heard} target tokens with items and {read} with their texts; "
@@ -82,7 +82,7 @@ def distillation_loss(model: Any, batch: dict[str, Any], num_items: Tensor | int
 
     Args:
         model: `TinyLlavaForConditionalGeneration`, perhaps wrapped.
-        batch: of a `TaughtCollator`.
+        batch: of a `DistillationCollator`.
         num_items: target tokens of the whole step; the batch's own where None.
         how: temperature and weight.
     """

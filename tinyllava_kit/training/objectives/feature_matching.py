@@ -29,7 +29,7 @@ SLACK = 2, 0.02  # how many features, and what share, an item may have more or f
 Taught = Mapping[str, Sequence[Tensor]]  # modality -> the teacher's features of each item, (P, E)
 
 
-class MatchedDataset(Dataset):
+class FeatureMatchingDataset(Dataset):
     """Each sample with what the teacher's towers make of its items.
 
     Args:
@@ -88,8 +88,9 @@ class MatchedDataset(Dataset):
         return found
 
 
-class MatchedCollator:
-    """Samples of a `MatchedDataset` -> ``items``, and per modality ``taught`` (N, P, E) and ``num_taught`` (N,)."""
+class FeatureMatchingCollator:
+    """Samples of a `FeatureMatchingDataset` -> ``items``, and per modality ``taught`` (N, P, E) and ``num_taught``
+    (N,)."""
 
     num_cut = 0  # nothing ever is
 
@@ -108,7 +109,8 @@ class MatchedCollator:
 
 
 class FeatureMatcher:
-    """The loss of a batch of a `MatchedCollator`: () mean distance from the teacher's features, in their own spread.
+    """The loss of a batch of a `FeatureMatchingCollator`: () mean distance from the teacher's features, in their own
+    spread.
 
     A tower that always gives each feature's median has a loss of about 0.8, where features are normal.
 
@@ -131,8 +133,8 @@ class FeatureMatcher:
             away = (features[:, :size].float() - taught[:, :size].to(features.device)).abs()  # (N, P, E)
             per_row = (away / self.spread[modality].to(away.device)).mean(-1)  # (N, P)
             losses.append((per_row * keep).sum() / keep.sum())
-        idle = [features.sum() * 0 for m, (features, _, _) in learned.items() if m not in batch["taught"]]
-        return torch.stack(losses).mean() + sum(idle)
+        dummy = [features.sum() * 0 for m, (features, _, _) in learned.items() if m not in batch["taught"]]
+        return torch.stack(losses).mean() + sum(dummy)
 
 
 def _check_rates(name: str, own: Sequence[int], taught: Sequence[int]) -> None:

@@ -13,9 +13,9 @@ from ...model.modeling import TinyLlavaForConditionalGeneration
 from ..batches.packing import PackedCollator, PackedDataset
 from ..loop.trainer import Loss
 from ..recipe import Stage
-from .ctc import WordedCollator, WordedDataset, matcher
-from .distillation import TaughtCollator, TaughtDataset, distillation_loss
-from .feature_matching import FeatureMatcher, MatchedCollator, MatchedDataset
+from .ctc import CTCCollator, CTCDataset, matcher
+from .distillation import DistillationCollator, DistillationDataset, distillation_loss
+from .feature_matching import FeatureMatcher, FeatureMatchingCollator, FeatureMatchingDataset
 
 
 class Objective(NamedTuple):
@@ -37,19 +37,19 @@ def objective_of(stage: Stage, dataset: ConversationDataset, model: TinyLlavaFor
         if dataset.processor.gives:
             raise KitError("distill: the model's decoders learn, too, and a teacher has words alone; leave distill out")
         return Objective(
-            TaughtDataset(dataset), TaughtCollator(collator), partial(distillation_loss, how=stage.distill)
+            DistillationDataset(dataset), DistillationCollator(collator), partial(distillation_loss, how=stage.distill)
         )
     if stage.match_words:
-        worded = WordedDataset(dataset)
+        worded = CTCDataset(dataset)
         embeddings = model.get_input_embeddings().weight
         loss = matcher(embeddings, worded.words, stage.match_words.sharpness)
-        return Objective(worded, WordedCollator(dataset.processor), loss)
+        return Objective(worded, CTCCollator(dataset.processor), loss)
     if stage.match_features:
         modalities = [name.removeprefix("tower.") for name in stage.train]
-        matched = MatchedDataset(
+        matched = FeatureMatchingDataset(
             dataset, stage.match_features.teacher, {m: model.towers[m].embed_dim for m in modalities}
         )
-        return Objective(matched, MatchedCollator(dataset.processor), FeatureMatcher(matched.spread()))
+        return Objective(matched, FeatureMatchingCollator(dataset.processor), FeatureMatcher(matched.spread()))
     if stage.packing:
         return Objective(PackedDataset(dataset), PackedCollator(collator))
     return Objective(dataset, collator)

@@ -9,7 +9,7 @@ from typing import Any
 from transformers.trainer_utils import get_last_checkpoint
 
 from ...errors import KitError
-from ...files.reading import read_mapping
+from ...files.failures import read_mapping
 from ...files.writing import file_digest, tree_to_disk, write_json
 
 DIGESTS_FILE = "digests.json"

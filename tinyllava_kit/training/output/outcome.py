@@ -11,7 +11,7 @@ from ...checkpoints.adapters import write_adapters
 from ...checkpoints.card import read_history, write_card, write_history
 from ...core.conversation import ITEM, Conversation
 from ...errors import KitError
-from ...files.atomic import whole_directory
+from ...files.atomic import atomic_directory
 from ...files.origins import said_of
 from ...files.writing import write_file, write_json
 from ...inference.answering import answer
@@ -49,7 +49,7 @@ def write_outcome(
     Raises:
         KitError: it cannot be written; nothing is there then.
     """
-    with whole_directory(target) as stage:
+    with atomic_directory(target) as stage:
         write_adapters({name: parts.adapters[name] for name in parts.kept}, stage)
         parts.merge()
         model.save_pretrained(stage)

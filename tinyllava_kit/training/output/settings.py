@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import KitError
+from ...files.failures import read_mapping
 from ...files.origins import origin, sealed
-from ...files.reading import read_mapping
 from ...files.writing import file_digest, write_json
 from ..recipe import Stage
 

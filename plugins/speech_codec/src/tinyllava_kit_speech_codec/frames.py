@@ -1,6 +1,6 @@
-"""What codecs with frames have in common: a frame is a step of several ids, one of each book.
+"""What codecs with frames have in common: a frame is a step of several ids, one of each codebook.
 
-Legend: n samples, K books, F frames.
+Legend: n samples, K codebooks, F frames.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from tinyllava_kit.components import Waveform, num_resampled, resample
 from tinyllava_kit.files import checked
-from tinyllava_kit.interfaces import LAYOUTS, BookDecoder, Layout
+from tinyllava_kit.interfaces import CODEBOOK_PATTERNS, CodebookDecoder, CodebookPattern
 from tinyllava_kit.pretrained import (
     check_loaded,
     check_model_type,
@@ -27,8 +27,8 @@ from tinyllava_kit.pretrained import (
 )
 
 
-class FrameCodec(BookDecoder):
-    """A codec of transformers, whole: `codec`. `config` holds ``model``, its configuration, and perhaps a ``layout``.
+class FrameCodec(CodebookDecoder):
+    """A codec of transformers, whole: `codec`. `config` holds ``model``, its configuration, and perhaps a ``pattern``.
 
     The last frame of a sound is filled with silence, so that nothing of it is lost.
     """
@@ -38,13 +38,13 @@ class FrameCodec(BookDecoder):
 
     rate_hz: int  # of what is coded
     hop: int  # samples of a frame, at that rate
-    books: int
-    book_size: int
+    codebooks: int
+    codebook_size: int
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
         settings = network(self.model_class.config_class, config.get("model"), "decoder's config.model")
-        checked(Literal[tuple(LAYOUTS)], config.get("layout", "flat"), "decoder's config.layout")
+        checked(Literal[tuple(CODEBOOK_PATTERNS)], config.get("pattern", "flat"), "decoder's config.pattern")
         self.codec = self.model_class(settings)
 
     @classmethod
@@ -63,7 +63,7 @@ class FrameCodec(BookDecoder):
         return json.loads(model.to_json_string(use_diff=False))
 
     def load_weights(self, checkpoint: str) -> None:
-        """The codec's weights; books that are not used stay behind.
+        """The codec's weights; codebooks that are not used stay behind.
 
         Raises:
             KitError: keys are missing or of other shapes.
@@ -81,7 +81,8 @@ class FrameCodec(BookDecoder):
         load_state(self.codec, codec.state_dict(), checkpoint, surplus_ok=True)
 
     def init_non_persistent_buffers(self) -> None:
-        """Windows, filters, books that are computed: transformers makes them in the model's dtype, here in float32."""
+        """Windows, filters, codebooks that are computed: transformers makes them in the model's dtype, here in
+        float32."""
         for owner in self.codec.modules():
             if not isinstance(owner, PreTrainedModel):
                 continue
@@ -93,21 +94,21 @@ class FrameCodec(BookDecoder):
                     owner._init_weights(module)
 
     @property
-    def layout(self) -> Layout:
-        return LAYOUTS[self.config.get("layout", "flat")](self.books, self.book_size)
+    def pattern(self) -> CodebookPattern:
+        return CODEBOOK_PATTERNS[self.config.get("pattern", "flat")](self.codebooks, self.codebook_size)
 
     def num_frames(self, item: Waveform) -> int:
         """F of a sound."""
         return -(-num_resampled(item, self.rate_hz) // self.hop)
 
     def num_ids(self, item: Waveform) -> int:
-        return self.layout.num_ids(self.num_frames(item))
+        return self.pattern.num_ids(self.num_frames(item))
 
     @torch.no_grad()
     def encode(self, item: Waveform) -> Tensor:
         samples = torch.from_numpy(resample(item, self.rate_hz).copy())  # (n,)
         codes = self.codes(samples.to(self.codec.device)).cpu()[:, : self.num_frames(item)]  # (K, F)
-        return self.layout.to_ids(codes)
+        return self.pattern.to_ids(codes)
 
     @abstractmethod
     def codes(self, samples: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 Mimi: Défossez et al., 2024, "Moshi", arXiv:2410.00037.
 
-Legend: n samples, K books, F frames, L latents (two a frame, as Mimi comes), D their width.
+Legend: n samples, K codebooks, F frames, L latents (two a frame, as Mimi comes), D their width.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BLOCK = 4  # frames that are decoded at a time
 
 
 class MimiCodec(FrameCodec):
-    """The first books of Mimi: fewer of them are a coarser sound, not another one.
+    """The first codebooks of Mimi: fewer of them are a coarser sound, not another one.
 
     Sounds are encoded one by one: in a padded batch, transformers' Mimi gives the last frame other codes.
     """
@@ -34,29 +34,30 @@ class MimiCodec(FrameCodec):
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
         self.rate_hz, self.hop = self.codec.config.sampling_rate, self.codec.config.frame_size
-        self.books, self.book_size = self.codec.config.num_quantizers, self.codec.config.codebook_size
+        self.codebooks, self.codebook_size = self.codec.config.num_quantizers, self.codec.config.codebook_size
 
     @classmethod
-    def read_config(cls, checkpoint: str, *, books: int = 8, layout: str = "flat") -> dict[str, Any]:
+    def read_config(cls, checkpoint: str, *, codebooks: int = 8, pattern: str = "flat") -> dict[str, Any]:
         """See `Decoder.read_config`.
 
         Args:
             checkpoint: hub name or directory.
-            books: ids of a frame, from the first.
-            layout: how they lie in positions of the LLM: a name of `core.books.LAYOUTS`.
+            codebooks: ids of a frame, from the first.
+            pattern: how they lie in positions of the LLM: a name of `interfaces.CODEBOOK_PATTERNS`.
 
         Raises:
-            KitError: not found, of another kind, without so many books, or one that hears what comes later.
+            KitError: not found, of another kind, without so many codebooks, or one that hears what comes later.
         """
         model = cls.read_model(checkpoint)
         fewest = model.num_semantic_quantizers + 1
-        if not fewest <= books <= model.num_quantizers:
+        if not fewest <= codebooks <= model.num_quantizers:
             raise KitError(
-                f"{checkpoint!r} has {model.num_quantizers} books; books must be {fewest} or more, got {books}"
+                f"{checkpoint!r} has {model.num_quantizers} codebooks; codebooks must be {fewest} or more, got
+                {codebooks}"
             )
         if not model.use_causal_conv or model.trim_right_ratio != 1.0:
             raise KitError(f"{checkpoint!r} is a Mimi that is not causal, and cannot be decoded piece by piece")
-        return {"model": {**cls.as_json(model), "num_quantizers": books}, "layout": layout}
+        return {"model": {**cls.as_json(model), "num_quantizers": codebooks}, "pattern": pattern}
 
     def codes(self, samples: Tensor) -> Tensor:
         return self.codec.encode(samples[None, None]).audio_codes[0]  # (K, F)
@@ -86,12 +87,12 @@ class _Blocks(IdStream):
         self.cache = DynamicCache(config=model.config)
         self.frames = _Tail(reach(self.upsample))
         self.latents = _Tail(reach(self.seanet))
-        self.ids = _Tail(decoder.layout.reach)
-        self.waiting = torch.empty(decoder.books, 0, dtype=torch.int64)  # (K, F)
+        self.ids = _Tail(decoder.pattern.reach)
+        self.waiting = torch.empty(decoder.codebooks, 0, dtype=torch.int64)  # (K, F)
 
     def push(self, ids: Tensor) -> Waveform | None:
         ids = self.ids.before(ids.cpu().movedim(0, -1)).movedim(-1, 0)
-        self.waiting = torch.cat([self.waiting, self.decoder.layout.to_codes(ids)], 1)  # (K, F)
+        self.waiting = torch.cat([self.waiting, self.decoder.pattern.to_codes(ids)], 1)  # (K, F)
         whole = self.waiting.shape[1] // BLOCK * BLOCK
         blocks, self.waiting = self.waiting[:, :whole].split(BLOCK, 1), self.waiting[:, whole:]
         return self._heard([self._block(block) for block in blocks if block.shape[1]])

@@ -14,24 +14,24 @@ MIMI = DecoderSpec(
     checkpoint="kyutai/mimi",
     options=(
         Option(
-            name="books",
+            name="codebooks",
             type=int,
             default=8,
             help="how many ids a frame has: the first says what is spoken, each further one how it sounds",
         ),
         Option(
-            name="layout",
+            name="pattern",
             type=str,
             default="flat",
             choices=("flat", "delay"),
-            help="flat: one id at a step; delay: one of each book, each further book a step later",
+            help="flat: one id at a step; delay: one of each codebook, each further codebook a step later",
         ),
     ),
 )
 
 XCODEC2 = DecoderSpec(
     name="xcodec2",
-    target="tinyllava_kit_speech_codec.single_book:Xcodec2Codec",
+    target="tinyllava_kit_speech_codec.single_codebook:Xcodec2Codec",
     summary="X-codec 2: 50 ids a second of 65536, 16 kHz",
     modality="audio",
     checkpoint="HKUSTAudio/xcodec2-hf",
@@ -39,7 +39,7 @@ XCODEC2 = DecoderSpec(
 
 NEUCODEC = DecoderSpec(
     name="neucodec",
-    target="tinyllava_kit_speech_codec.single_book:NeuCodecCodec",
+    target="tinyllava_kit_speech_codec.single_codebook:NeuCodecCodec",
     summary="NeuCodec: 50 ids a second of 65536, 16 kHz in, 24 kHz out",
     modality="audio",
     checkpoint="neuphonic/neucodec",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from tinyllava_kit.components import Talker
 
 from .mimi import MimiCodec
-from .single_book import NeuCodecCodec, Xcodec2Codec
+from .single_codebook import NeuCodecCodec, Xcodec2Codec
 
 
 class MimiTalker(Talker):
-    """See `Talker`; with `MimiCodec`'s layout ``delay``, all ids of a frame at one step."""
+    """See `Talker`; with `MimiCodec`'s pattern ``delay``, all ids of a frame at one step."""
 
     codec_class = MimiCodec
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from tinyllava_kit.interfaces import BEGIN, END, IdStream, Side
+from tinyllava_kit.interfaces import BEGIN, END, IdStream, ParallelStream
 
 from .decoder import StrokeDecoder
 from .strokes import Drawing
@@ -26,8 +26,8 @@ class PointDecoder(StrokeDecoder):
         return {BEGIN: ("move",), "move": after, "draw": after}
 
     @property
-    def sides(self) -> Mapping[str, Side]:
-        return dict.fromkeys(("x", "y"), Side(size=self.config["grid"], on=("move", "draw")))
+    def parallel(self) -> Mapping[str, ParallelStream]:
+        return dict.fromkeys(("x", "y"), ParallelStream(size=self.config["grid"], on=("move", "draw")))
 
     def num_ids(self, item: Drawing) -> int:
         return sum(map(len, item))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tinyllava_kit_speech_codec.single_book import NeuCodecCodec, Xcodec2Codec
+from tinyllava_kit_speech_codec.single_codebook import NeuCodecCodec, Xcodec2Codec
 from transformers import NeuCodecFeatureExtractor, Xcodec2FeatureExtractor
 
 from tests import toys
@@ -14,7 +14,7 @@ from tinyllava_kit.components import AudioModality
 
 from .conftest import sound
 
-RATE, HOP, BOOK = 16_000, 320, 48
+RATE, HOP, CODEBOOK = 16_000, 320, 48
 COUNTS = [1, 319, 320, 321, 5 * 320, 7 * 320 + 11]
 
 
@@ -36,7 +36,7 @@ def test_xcodec2_is_that_of_transformers(xcodec2, count):
         expected = model.decode(audio_codes=codes[None, None, :frames]).audio_values[0, 0].numpy()
     ids = decoder.encode(item)
     assert ids.tolist() == codes[:frames].tolist()
-    assert decoder.num_ids(item) == decoder.num_ids(AudioModality().outline(item)) == frames
+    assert decoder.num_ids(item) == decoder.num_ids(AudioModality().probe(item)) == frames
     made = decoder.decode(ids)
     assert made.rate_hz == RATE
     assert np.array_equal(made.samples, expected.clip(-1, 1))
@@ -72,9 +72,9 @@ def test_another_rate_is_resampled(xcodec2):
 def test_every_sample_depends_on_the_last_id(xcodec2):
     """Why there is no streaming."""
     decoder = build(Xcodec2Codec, xcodec2()[1])
-    ids = torch.arange(30) % BOOK
+    ids = torch.arange(30) % CODEBOOK
     first = decoder.decode(ids).samples[:HOP]
-    other = decoder.decode(torch.cat([ids[:-1], (ids[-1:] + 7) % BOOK])).samples[:HOP]
+    other = decoder.decode(torch.cat([ids[:-1], (ids[-1:] + 7) % CODEBOOK])).samples[:HOP]
     assert not np.array_equal(first, other)
     stream = decoder.stream()
     assert stream.push(ids[:20]) is None

@@ -1,4 +1,4 @@
-"""The decoders `xcodec2` and `neucodec`: one id a frame, of a book that is a grid of eight numbers.
+"""The decoders `xcodec2` and `neucodec`: one id a frame, of a codebook that is a grid of eight numbers.
 
 X-codec 2: arXiv:2502.04128. NeuCodec: arXiv:2509.09550.
 
@@ -21,7 +21,7 @@ from tinyllava_kit.components import Waveform
 from .frames import FrameCodec
 
 
-class SingleBookCodec(FrameCodec):
+class SingleCodebookCodec(FrameCodec):
     """One id a frame.
 
     Every sample that is decoded depends on all ids, before and behind (attention without a mask, group norms over
@@ -29,12 +29,12 @@ class SingleBookCodec(FrameCodec):
     """
 
     extractor_class: ClassVar[type[Xcodec2FeatureExtractor | NeuCodecFeatureExtractor]]
-    books = 1
+    codebooks = 1
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
         self.hop = math.prod(self.codec.config.downsampling_ratios)
-        self.book_size = math.prod(self.codec.config.quantization_levels)
+        self.codebook_size = math.prod(self.codec.config.quantization_levels)
         self.extractor = self.extractor_class(sampling_rate=self.rate_hz, hop_length=self.hop)
 
     @classmethod
@@ -48,7 +48,7 @@ class SingleBookCodec(FrameCodec):
 
     @torch.no_grad()
     def decode(self, ids: Tensor) -> Waveform:
-        codes = self.layout.to_codes(ids).to(self.codec.device)  # (1, F)
+        codes = self.pattern.to_codes(ids).to(self.codec.device)  # (1, F)
         samples = self.codec.decode(codes[None]).audio_values[0, 0]  # (n,)
         return Waveform(samples.clamp(-1.0, 1.0).cpu().numpy(), self.out_rate_hz, "speech")
 
@@ -58,7 +58,7 @@ class SingleBookCodec(FrameCodec):
         return self.rate_hz
 
 
-class Xcodec2Codec(SingleBookCodec):
+class Xcodec2Codec(SingleCodebookCodec):
     """X-codec 2: in and out at the same rate. Of a whole number of frames, its extractor makes one more: left out."""
 
     model_class = Xcodec2Model
@@ -69,7 +69,7 @@ class Xcodec2Codec(SingleBookCodec):
         return self.codec.config.sampling_rate
 
 
-class NeuCodecCodec(SingleBookCodec):
+class NeuCodecCodec(SingleCodebookCodec):
     """NeuCodec: out at a higher rate. Its extractor drops what is no whole frame: silence is put behind first."""
 
     model_class = NeuCodecModel
