@@ -1,4 +1,4 @@
-"""Toy checkpoints in the hub's directory pattern, whose codebooks are filled from what their encoders make of sounds.
+"""Toy checkpoints in the hub's directory layout, whose codebooks are filled from what their encoders make of sounds.
 
 A codec that was never trained gives one code for everything: Mimi's codebooks are zeros, and what X-codec 2 and
 NeuCodec round lies in one cell.

@@ -52,8 +52,8 @@ class MimiCodec(FrameCodec):
         fewest = model.num_semantic_quantizers + 1
         if not fewest <= codebooks <= model.num_quantizers:
             raise KitError(
-                f"{checkpoint!r} has {model.num_quantizers} codebooks; codebooks must be {fewest} or more, got
-                {codebooks}"
+                f"{checkpoint!r} has {model.num_quantizers} codebooks; codebooks must be {fewest} or more, "
+                f"got {codebooks}"
             )
         if not model.use_causal_conv or model.trim_right_ratio != 1.0:
             raise KitError(f"{checkpoint!r} is a Mimi that is not causal, and cannot be decoded piece by piece")
