@@ -6,7 +6,7 @@ Every function works in a run of one process, too, where there is nobody to wait
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TypeVar
@@ -82,6 +82,23 @@ def from_first(value: T) -> T:
     box = [value]
     torch.distributed.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def on_first(work: Callable[[], object]) -> None:
+    """Run it on rank 0.
+
+    Raises:
+        KitError: as rank 0; on every rank.
+    """
+    failed: KitError | None = None
+    if rank() == 0:
+        try:
+            work()
+        except KitError as error:
+            failed = error
+    failed = from_first(failed)
+    if failed is not None:
+        raise failed
 
 
 def from_all(value: T) -> list[T]:

@@ -1,7 +1,7 @@
 """``tinyllava train RECIPE`` under accelerate's FSDP2 on a CPU, which accelerate does for devices only.
 
-Run by `test_ranks`, in two processes. accelerate is told that it has found devices, called ``cpu``; the settings are
-those that ``accelerate launch`` makes of `examples/launch/fsdp2.yaml`.
+Run by `test_distributed`, in two processes. accelerate is told that it has found devices, called ``cpu``; the settings
+are those that ``accelerate launch`` makes of `examples/launch/fsdp2.yaml`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One step of a model whose weights are spread over two ranks (FSDP2), beside the same step of a whole one.
 
-Run by `test_ranks`, in two processes; prints what it found on rank 0.
+Run by `test_distributed`, in two processes; prints what it found on rank 0.
 """
 
 from __future__ import annotations

@@ -113,7 +113,9 @@ def test_the_run_is_refused_before_a_model_is_loaded_and_goes_on_from_the_one_be
     assert sorted(each.name for each in folder.iterdir()) == ["checkpoint-2", "checkpoint-4", "stage.json"]
     flip(folder / "checkpoint-4" / "optimizer.pt", 1000)
     with monkeypatch.context() as patch:
-        patch.setattr("tinyllava_kit.training.run.load_pretrained", lambda *_, **__: pytest.fail("it was loaded"))
+        patch.setattr(
+            "tinyllava_kit.training.preparation.load_pretrained", lambda *_, **__: pytest.fail("it was loaded")
+        )
         with pytest.raises(KitError, match=r"stage 's': checkpoint-4 is damaged: optimizer\.pt has changed"):
             run_recipe(Recipe.from_yaml(path))
     shutil.rmtree(folder / "checkpoint-4")

@@ -132,7 +132,9 @@ def test_what_a_killed_stage_left_beside_goes_when_it_goes_on(place):
 def test_a_place_that_cannot_be_written_is_told_before_a_model_is_loaded(place, monkeypatch):
     path = recipe(place, "readonly")
     path.write_text(path.read_text().replace(str(place / "readonly"), "/proc/none"))
-    monkeypatch.setattr("tinyllava_kit.training.run.load_pretrained", lambda *_, **__: pytest.fail("it was loaded"))
+    monkeypatch.setattr(
+        "tinyllava_kit.training.preparation.load_pretrained", lambda *_, **__: pytest.fail("it was loaded")
+    )
     with pytest.raises(KitError, match=r"stage 's': cannot write to '/proc/none/s': .*; choose a place that can be"):
         run_recipe(Recipe.from_yaml(path))
 

@@ -10,6 +10,7 @@ import torch
 
 from ..core.conversation import Item
 from ..data.dataset import ConversationDataset
+from ..data.stream import RowStream
 from ..distributed import from_first, rank, say, wait_for_all, world_size
 from ..errors import KitError
 from ..features.cache import FeatureCache, item_key
@@ -21,13 +22,12 @@ from .batches.epochs import Epochs
 from .recipe import FeatureCaching, Stage
 
 DECISION_FILE = "cached.json"
-FOLDER = "features.cache"  # in the recipe's output; no stage can have this name
 TRIED = 16  # items that `auto` measures
 
 
 def cache_features(
     model: TinyLlavaForConditionalGeneration,
-    dataset: ConversationDataset,
+    dataset: ConversationDataset | RowStream,
     stage: Stage,
     batches: Epochs | None,
     folder: Path,
@@ -37,7 +37,7 @@ def cache_features(
     """Give the dataset a reader of cached features, filled, where the stage wants one; with ``auto``, where it wins.
 
     What ``auto`` found is kept with the checkpoints: features from the cache and from the tower differ in their last
-    bits, and a run that goes on must have the same.
+    bits, and a run that resumes must have the same.
 
     Args:
         batches: of the stage, where they are not drawn one sample after another.
@@ -49,7 +49,7 @@ def cache_features(
     """
     how = stage.cache_features
     trained = [name for name in stage.trained if name.startswith("tower.")]
-    if not how.mode or (trained and how.mode == "auto"):
+    if isinstance(dataset, RowStream) or not how.mode or (trained and how.mode == "auto"):
         return
     if trained:
         raise KitError(f"cache_features: {trained[0]} is trained, so its features change; take one of them out")

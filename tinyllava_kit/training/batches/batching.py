@@ -4,14 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from ...core.conversation import Conversation
 from ...core.interfaces import Modality
-from ...distributed import world_size
+from ...data.dataset import ConversationDataset
+from ...distributed import say, world_size
 from ..recipe import Stage
 from .epochs import Epochs
-from .packing import PackedBatches
+from .packing import PackedBatches, token_counts
 from .sized import SizedBatches, check_budget, sizes_of
+
+
+def stage_batches(stage: Stage, dataset: ConversationDataset, seed: int) -> Epochs | None:
+    """As `batches_of` a dataset; says how full packed rows are, and what exceeds the budget.
+
+    Raises:
+        KitError: as `batches_of`; a file cannot be read.
+    """
+    tokens = partial(token_counts, dataset, stage.max_length, workers=stage.workers)
+    found = batches_of(stage, dataset.conversations, dataset.processor.modalities, tokens, seed)
+    batches = None if found is None else found.batches
+    if isinstance(batches, PackedBatches):
+        rows = f"{len(batches.packs)} rows of {batches.length}"
+        say(f"packed {len(batches.tokens)} samples into {rows}: fill {batches.fill:.1%}")
+    elif batches is not None:
+        alone = sum(not batches.fits([i]) for i in range(len(dataset)))
+        if alone:
+            say(f"{alone} sample(s) exceed batch_budget by themselves; each is a batch of its own")
+    return found
 
 
 def batches_of(
@@ -52,4 +73,4 @@ def batches_of(
         return None
     wanted = max(stage.max_steps, 0) * stage.gradient_accumulation * world_size()
     epochs = max(stage.epochs, math.ceil(wanted / len(batches)) + 1 if wanted else 0)
-    return Epochs(batches, epochs, ranks=world_size())
+    return Epochs(batches, epochs, processes=world_size())

@@ -1,6 +1,6 @@
-"""Items for ranks whose batch has none, so that in a distributed step every rank runs every part.
+"""Items for processes whose batch has none, so that in a distributed step each process runs every part.
 
-A sharded part gathers its weights from all ranks when it is called: were one rank to leave it out, the others would
+A sharded part gathers its weights from all processes when it is called: were one to leave it out, the others would
 wait for ever. A batch then brings an item that the plan has no place for; the model runs it, times zero.
 """
 
@@ -30,10 +30,10 @@ class WithDummyItems:
 
     Args:
         collate: makes the batch; where it holds another under ``teacher``, that gets items as well.
-        idle: modality -> the tower's inputs for one item, see `dummy_items`.
+        dummy: modality -> the tower's inputs for one item, see `dummy_items`.
 
     Raises:
-        KitError: a batch has items of a modality of which there is no idle one.
+        KitError: a batch has items of a modality of which there is no dummy.
     """
 
     def __init__(self, collate: Any, dummy: Mapping[str, Mapping[str, Tensor]]) -> None:
@@ -51,8 +51,8 @@ class WithDummyItems:
             for modality in items:
                 if modality not in self.dummy:
                     raise KitError(
-                        f"{modality} items come late in the stream, and other ranks cannot wait for them; put a source "
-                        f"without 'stream' that has some beside it"
+                        f"{modality} items come late in the stream, and the other processes cannot wait for them; "
+                        "add a source without 'stream' that has some"
                     )
             each["items"] = {**items, **{m: inputs for m, inputs in self.dummy.items() if m not in items}}
         return batch

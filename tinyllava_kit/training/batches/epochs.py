@@ -23,15 +23,15 @@ class Epochs(Sampler[list[Any]]):
     Args:
         batches: draws an epoch when told its number.
         epochs: how many; of a part of one, the first batches.
-        ranks: processes that share them, batch after batch in turn. Some are then halved, so that each gets as many and
+        processes: that share them, batch after batch in turn. Some are then halved, so that each gets as many and
             every sample is seen once.
 
     Raises:
-        KitError: an epoch has fewer samples than there are ranks.
+        KitError: an epoch has fewer samples than there are processes.
     """
 
-    def __init__(self, batches: SizedBatches | PackedBatches, epochs: float, ranks: int = 1) -> None:
-        self.batches, self.epochs, self.ranks = batches, epochs, ranks
+    def __init__(self, batches: SizedBatches | PackedBatches, epochs: float, processes: int = 1) -> None:
+        self.batches, self.epochs, self.processes = batches, epochs, processes
         self.lengths = []
         for epoch in range(math.ceil(epochs)):
             batches.set_epoch(epoch)
@@ -40,14 +40,14 @@ class Epochs(Sampler[list[Any]]):
     def __iter__(self) -> Iterator[list[Any]]:
         for epoch, length in enumerate(self.lengths):
             self.batches.set_epoch(epoch)
-            yield from in_turn(list(islice(self.batches, length)), self.ranks)
+            yield from in_turn(list(islice(self.batches, length)), self.processes)
 
     def __len__(self) -> int:
-        return sum(math.ceil(length / self.ranks) * self.ranks for length in self.lengths)
+        return sum(math.ceil(length / self.processes) * self.processes for length in self.lengths)
 
 
-def in_turn(batches: Sequence[list[Any]], ranks: int) -> list[list[Any]]:
-    """The same samples in a number of batches that `ranks` divides: the largest are halved, and in the end packed rows.
+def in_turn(batches: Sequence[list[Any]], processes: int) -> list[list[Any]]:
+    """The same samples in a number of batches that `processes` divides; the largest are halved, and last packed rows.
 
     Example:
         >>> in_turn([[1, 2, 3], [4], [5]], 2)
@@ -56,14 +56,14 @@ def in_turn(batches: Sequence[list[Any]], ranks: int) -> list[list[Any]]:
         [[(1,)], [(2, 3)], [(4,)], [(5, 6)]]
 
     Raises:
-        KitError: there are fewer samples than ranks.
+        KitError: there are fewer samples than processes.
     """
     found = [list(batch) for batch in batches]
-    while len(found) % ranks:
+    while len(found) % processes:
         place = max(range(len(found)), key=lambda i: (len(found[i]), _num_samples(found[i])))
         first, second = _halved(found[place])
         if not second:
-            raise KitError(f"{len(found)} batches of one sample cannot be shared by {ranks} processes; start fewer")
+            raise KitError(f"{len(found)} batches of one sample cannot be shared by {processes} processes; start fewer")
         found[place : place + 1] = [first, second]
     return found
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ...checkpoints.loading import load_config
-from ...errors import KitError
+from ...core.conversation import Conversation
+from ...errors import KitError, shown
+from ...files.item_sources import is_address
 from ...model.parts import part_prefixes
 from ..parts import check_parts
 from ..recipe import Stage
 
 
-def check_ahead(model: str, stages: Sequence[Stage]) -> None:
-    """
+def check_stages(model: str, stages: Sequence[Stage]) -> None:
+    """Check that a model has the parts that the stages train, and that the files of their data are there.
+
     Args:
         model: the directory or hub name that the recipe starts from; no weight of it is read.
 
@@ -23,14 +27,14 @@ def check_ahead(model: str, stages: Sequence[Stage]) -> None:
     """
     parts = part_prefixes(load_config(model))
     for stage in stages:
-        with of_stage(stage.name):
+        with in_stage(stage.name):
             check_parts(stage.train, parts)
             for source in stage.data:
                 source.check_there()
 
 
 @contextmanager
-def of_stage(name: str) -> Iterator[None]:
+def in_stage(name: str) -> Iterator[None]:
     """Where a KitError is raised: it names the stage, if it does not yet."""
     try:
         yield
@@ -38,3 +42,19 @@ def of_stage(name: str) -> Iterator[None]:
         if not str(error).startswith("stage "):
             error.args = (f"stage {name!r}: {error}", *error.args[1:])
         raise
+
+
+def check_item_files(conversations: Sequence[Conversation]) -> None:
+    """Check that the file of every item is there: found now rather than in the middle of the training.
+
+    Raises:
+        KitError: one is not; names the row.
+    """
+    known: set[str] = set()
+    for conversation in conversations:
+        for item in conversation.items:
+            if isinstance(item.source, str) and item.source not in known:
+                if not os.path.isfile(item.source):
+                    what = "is an address; download it" if is_address(item.source) else "is no file; check its path"
+                    raise KitError(f"{conversation.name}: {item.modality} {shown(item.source)} {what}")
+                known.add(item.source)

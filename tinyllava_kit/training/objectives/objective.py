@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from torch.utils.data import Dataset
 
 from ...data.dataset import Collator, ConversationDataset
+from ...data.stream import RowStream
 from ...errors import KitError
 from ...model.modeling import TinyLlavaForConditionalGeneration
 from ..batches.packing import PackedCollator, PackedDataset
@@ -21,18 +22,22 @@ from .feature_matching import FeatureMatcher, FeatureMatchingCollator, FeatureMa
 class Objective(NamedTuple):
     """`loss` None: the model's own."""
 
-    samples: Dataset
+    samples: Dataset[Any] | RowStream
     collator: Any
     loss: Loss | None = None
 
 
-def objective_of(stage: Stage, dataset: ConversationDataset, model: TinyLlavaForConditionalGeneration) -> Objective:
+def objective_of(
+    stage: Stage, dataset: ConversationDataset | RowStream, model: TinyLlavaForConditionalGeneration
+) -> Objective:
     """Of a stage on a dataset; a teacher's features are computed here.
 
     Raises:
         KitError: a teacher for a model that learns to give more than words.
     """
     collator = Collator(dataset.processor, stage.max_length)
+    if isinstance(dataset, RowStream):  # which a recipe with another objective refuses
+        return Objective(dataset, collator)
     if stage.distill:
         if dataset.processor.gives:
             raise KitError("distill: the model's decoders learn, too, and a teacher has words alone; leave distill out")

@@ -12,7 +12,7 @@ from ...files.origins import origin, sealed
 from ...files.writing import file_digest, write_json
 from ..recipe import Stage
 
-SETTINGS_FILE = "stage.json"
+STAGE_FILE = "stage.json"
 _WEIGHTS = "weights"  # of the model that the stage left: file -> SHA-256
 # What does not change the model that comes out.
 _HOUSEKEEPING = {"logging_steps", "save_steps", "workers", "cache_features"}
@@ -32,7 +32,7 @@ def check_complete(settings: Mapping[str, Any], stage: Stage, folder: Path) -> N
         KitError: as `check_same`; or the model in `folder` is not the one that the stage left.
     """
     check_same(settings, stage, folder)
-    file = folder / SETTINGS_FILE
+    file = folder / STAGE_FILE
     left = _read(file).get(_WEIGHTS) if file.exists() else {}
     if left is not None and left != weights_of(folder):  # earlier versions wrote none down
         raise KitError(
@@ -59,7 +59,7 @@ def check_same(settings: Mapping[str, Any], stage: Stage, folder: Path) -> None:
     Raises:
         KitError: the stage that is complete in `folder`, or has checkpoints there, had other settings; names one.
     """
-    file = folder / SETTINGS_FILE
+    file = folder / STAGE_FILE
     if not file.exists():
         return
     was, settings = (recorded(each, sealed) for each in (_read(file), settings))
@@ -82,7 +82,7 @@ def _read(file: Path) -> Mapping[str, Any]:
 
 def write_settings(settings: Mapping[str, Any], folder: Path) -> None:
     """Into the folder of a stage's checkpoints."""
-    write_json(folder / SETTINGS_FILE, recorded(settings, sealed))
+    write_json(folder / STAGE_FILE, recorded(settings, sealed))
 
 
 def write_left(settings: Mapping[str, Any], folder: Path) -> None:

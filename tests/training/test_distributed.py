@@ -217,12 +217,12 @@ def test_every_rank_gets_as_many_batches_and_every_sample_is_seen_once(ranks, ep
 def test_fewer_samples_than_processes_are_refused():
     sized = SizedBatches([{}] * 3, [1, 2, 3], batch_size=2)
     with pytest.raises(KitError, match="3 batches of one sample cannot be shared by 4 processes; start fewer"):
-        list(Epochs(sized, 1, ranks=4))
+        list(Epochs(sized, 1, processes=4))
 
 
 def test_a_packed_row_is_halved_where_every_batch_is_one_row():
     rows = PackedBatches([5, 3, 3, 2, 2, 2, 1, 4, 3], 9, batch_size=1)
     assert len(rows) % 2 == 1
-    shares = list(Epochs(rows, 1, ranks=2))
+    shares = list(Epochs(rows, 1, processes=2))
     assert len(shares) % 2 == 0
     assert sorted(index for batch in shares for row in batch for index in row) == list(range(9))

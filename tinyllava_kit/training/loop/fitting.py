@@ -1,0 +1,110 @@
+"""Trains a prepared stage with transformers' Trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...distributed import from_all, rank, say, world_size
+from ...errors import KitError
+from ..batches.dummy_items import WithDummyItems, dummy_items
+from ..checks.gradient_check import check_gradients
+from ..feature_caching import DECISION_FILE, cache_features
+from ..objectives.objective import objective_of
+from ..output.checkpoints import last_checkpoint
+from ..output.settings import STAGE_FILE, write_settings
+from ..preparation import Prepared
+from ..recipe import Stage
+from ..stage_run import StageRun
+from .arguments import training_arguments
+from .clock import Clock
+from .lost_workers import one_line_for_lost_workers
+from .progress import Progress
+from .stopping import Stopper
+from .trainer import KitTrainer
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trainer that has done its last step, and how long the stage has trained."""
+
+    trainer: KitTrainer
+    seconds: float
+
+
+def fit(run: StageRun, prepared: Prepared) -> Fitted:
+    """Train the stage from its last checkpoint or its beginning, to its last step.
+
+    Raises:
+        KitError: a part gets no gradient, a row cannot be read, a loss is not finite, a checkpoint cannot be written.
+        StoppedError: a signal came.
+    """
+    clock, stopper = Clock(run.stage.max_minutes), Stopper()
+    trainer = _trainer(run, prepared, [clock, stopper, Progress(run.stage.name, clock)])
+    with _clean_failure(trainer, run.checkpoints), one_line_for_lost_workers(run.checkpoints, run.stage.workers):
+        if prepared.samples_of_parts and world_size() == 1:
+            check_gradients(trainer, prepared.parts.trained, prepared.samples_of_parts)
+        if rank() == 0:
+            write_settings(run.settings, run.checkpoints)
+        with stopper.listening():
+            trainer.train(resume_from_checkpoint=None if prepared.last is None else str(prepared.last))
+        stopper.check(trainer.state.global_step)
+    _report_truncations(trainer.data_collator, run.stage)
+    return Fitted(trainer, clock.seconds)
+
+
+def _trainer(run: StageRun, prepared: Prepared, callbacks: list[Any]) -> KitTrainer:
+    """The Trainer of a stage, its features cached where the stage says so."""
+    stage, model, parts, batches = run.stage, prepared.model, prepared.parts, prepared.batches
+    arguments = training_arguments(
+        stage, run.checkpoints, run.seed, epochs=stage.epochs if batches is None else 1, report_to=run.report_to
+    )
+    cache_features(model, prepared.dataset, stage, batches, run.cache_folder, run.checkpoints, arguments.device)
+    samples, collator, loss = objective_of(stage, prepared.dataset, model)
+    if world_size() > 1:
+        collator = WithDummyItems(collator, dummy_items(prepared.dataset))
+    return KitTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=samples,
+        data_collator=collator,
+        processing_class=prepared.processor,
+        callbacks=callbacks,
+        training=[(module, stage.train[name]) for name, module in parts.trained.items()],
+        batches=batches,
+        loss=loss,
+        provenance=prepared.provenance,
+        packed=stage.packing is not None,
+    )
+
+
+def _report_truncations(collator: Any, stage: Stage) -> None:
+    """Say how many samples were cut, in all processes together."""
+    count = sum(from_all(collator.num_cut))
+    if count:
+        why = "have more words than rows" if stage.match_words else f"were cut at max_length {stage.max_length}"
+        say(f"{count} times, samples {why}")
+
+
+@contextmanager
+def _clean_failure(trainer: KitTrainer, checkpoints: Path) -> Iterator[None]:
+    """Where training raises a KitError: the line of progress has ended, and no folder without a checkpoint is left."""
+    try:
+        yield
+    except KitError as error:
+        trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
+        if last_checkpoint(checkpoints) is None:
+            for name in (STAGE_FILE, DECISION_FILE):
+                (checkpoints / name).unlink(missing_ok=True)
+        for folder in (checkpoints, *checkpoints.parents[:2]):
+            with suppress(OSError):
+                folder.rmdir()  # which refuses one that is not empty
+        raise type(error)(_without_traceback(str(error), type(error).__name__)) from error
+
+
+def _without_traceback(message: str, kind: str) -> str:
+    """The message of an error; processes that read data (`workers`) give it in the last line of a traceback."""
+    return message.rpartition(f".{kind}: ")[2].strip() if "\nOriginal Traceback" in message else message
