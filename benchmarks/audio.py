@@ -85,7 +85,7 @@ def windows(config: Mapping[str, Any]) -> Run:
     from tinyllava_kit_audio_wav2vec2.preprocessor import Wav2Vec2Preprocessor
 
     from tinyllava_kit.components.modalities.audio import Waveform
-    from tinyllava_kit.model.modeling import join_windows, run_windows
+    from tinyllava_kit.model.windows import join_windows, run_windows
     from tinyllava_kit.processing.processor import window_inputs
 
     tower, preprocessor = _tower(config), Wav2Vec2Preprocessor()

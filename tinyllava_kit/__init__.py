@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .inference.replies import reply as reply
     from .model.configuration import TinyLlavaConfig as TinyLlavaConfig
     from .model.modeling import TinyLlavaForConditionalGeneration as TinyLlavaForConditionalGeneration
-    from .model.modeling import TinyLlavaPreTrainedModel as TinyLlavaPreTrainedModel
+    from .model.pretrained import TinyLlavaPreTrainedModel as TinyLlavaPreTrainedModel
     from .plugin.discovery import discover as discover
     from .processing.processor import TinyLlavaProcessor as TinyLlavaProcessor
     from .training.recipe import Recipe as Recipe

@@ -24,7 +24,7 @@ from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, assemble
 from tinyllava_kit.checkpoints.checking import check
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.checkpoints.quantization import Quantization, full_bytes, kept_layers, stored_bytes, table_of
-from tinyllava_kit.model import modeling
+from tinyllava_kit.model import pretrained
 from tinyllava_kit.model.parts import named_parts
 from tinyllava_kit.model.storage.replaced import save_together
 from tinyllava_kit.plugin import extras
@@ -196,8 +196,10 @@ def test_a_part_is_named_as_recipes_name_it(source: Path, part: str) -> None:
 def test_what_is_quantized_is_read_on_its_own(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that the pages behind it go with it; what is kept stays mapped, as in a model that is not quantized."""
     asked = []
-    read = modeling.open_tensors
-    monkeypatch.setattr(modeling, "open_tensors", lambda files, passing: asked.append(passing) or read(files, passing))
+    read = pretrained.open_tensors
+    monkeypatch.setattr(
+        pretrained, "open_tensors", lambda files, passing: asked.append(passing) or read(files, passing)
+    )
     model, _ = load_quantized(source, NF4)
     assert asked == [{f"{name}.weight" for name in quantized(model)}]
     load_pretrained(source)
@@ -359,7 +361,7 @@ def test_without_that_check_other_weights_would_be_saved(
     model, _ = load_quantized(source, replace(NF4, double_quant=double))
     before = dequantized(model.get_submodule(DOWN_PROJ)).clone()
     run_on_the_cpu(model, batch)
-    monkeypatch.setattr(modeling, "_has_repacked_weights", lambda model: False)
+    monkeypatch.setattr(pretrained, "has_repacked_weights", lambda model: False)
     model.save_pretrained(tmp_path / "saved")
     saved = TinyLlavaForConditionalGeneration.from_pretrained(tmp_path / "saved")
     after = dequantized(saved.get_submodule(DOWN_PROJ)).reshape(before.shape)

@@ -19,7 +19,7 @@ from tinyllava_kit.errors import FusionError
 from tinyllava_kit.inference.answering import answer, question
 from tinyllava_kit.inference.chatting import Chat
 from tinyllava_kit.inference.replies import replies
-from tinyllava_kit.model import generation
+from tinyllava_kit.model import prompt
 
 NEW = 6
 GREEDY = {"max_new_tokens": NEW, "do_sample": False, "eos_token_id": -1, "pad_token_id": 0}
@@ -242,9 +242,7 @@ def test_assisted_text_is_greedy_text(made, way):
     ],
 )
 def test_a_cache_that_there_is_not_here_is_refused(made, asked, monkeypatch, options, message, items):
-    monkeypatch.setattr(
-        generation, "_QUANTIZING", {k: (v, lambda: False) for k, (v, _) in generation._QUANTIZING.items()}
-    )
+    monkeypatch.setattr(prompt, "_QUANTIZING", {k: (v, lambda: False) for k, (v, _) in prompt._QUANTIZING.items()})
     model, processor, _ = made
     with pytest.raises(KitError, match=f"cache_implementation={message}"):
         model.generate(**processor([asked[0 if items else 1]]), **GREEDY, **options)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tinyllava_kit.core.interfaces import Features, Preprocessor, Tower
-from tinyllava_kit.model.modeling import run_windows
+from tinyllava_kit.model.windows import run_windows
 
 
 class Doubling(Tower):

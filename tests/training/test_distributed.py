@@ -16,8 +16,9 @@ from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
 from tinyllava_kit.training.batches.dummy_items import WithDummyItems, dummy_items
+from tinyllava_kit.training.batches.epochs import Epochs
 from tinyllava_kit.training.batches.packing import PackedBatches
-from tinyllava_kit.training.batches.sized import Epochs, SizedBatches
+from tinyllava_kit.training.batches.sized import SizedBatches
 from tinyllava_kit.training.output.checkpoints import check_whole
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe

@@ -102,7 +102,7 @@ def test_a_4_bit_model_that_has_run_on_the_cpu_is_not_trained(place):
 def test_without_that_check_the_gradients_would_be_wrong(place, monkeypatch):
     from tinyllava_kit.model import modeling
 
-    monkeypatch.setattr(modeling, "_has_repacked_weights", lambda model: False)
+    monkeypatch.setattr(modeling, "has_repacked_weights", lambda model: False)
     monkeypatch.setattr("tinyllava_kit.training.parts.keep_trainable", lambda model: None)
     batches, found = [], []
     for ran in (False, True):

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from tests import toys
 from tests.training.runs import write_recipe
 from tinyllava_kit import KitError
-from tinyllava_kit.training.batches.sized import Epochs, SizedBatches
+from tinyllava_kit.training.batches.epochs import Epochs
+from tinyllava_kit.training.batches.sized import SizedBatches
 from tinyllava_kit.training.loop import trainer
 from tinyllava_kit.training.loop.clock import Clock
 from tinyllava_kit.training.recipe import Recipe

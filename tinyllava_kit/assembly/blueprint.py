@@ -14,8 +14,8 @@ from ..core.ids import allot, sizes_of
 from ..core.interfaces import LanguageModel, Preprocessor, Tower
 from ..errors import KitError
 from ..files.failures import reading
+from ..model.building import build_connector, build_decoder
 from ..model.configuration import Component, TinyLlavaConfig, as_json
-from ..model.modeling import build_connector, build_decoder
 from ..model.vocabulary.grammar import grammar_of
 from ..plugin.catalog import Catalog
 from ..plugin.discovery import discover

@@ -7,8 +7,9 @@ from transformers import PreTrainedModel
 
 from ..core.decoders import Decoder, TokenDecoder
 from ..core.interfaces import LanguageModel
+from ..model.building import build_connector, build_decoder, build_tower
 from ..model.configuration import TinyLlavaConfig
-from ..model.modeling import TinyLlavaForConditionalGeneration, build_connector, build_decoder, build_tower
+from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..plugin.catalog import Catalog
 from ..plugin.specs import load
 from ..pretrained.generation_settings import GENERATION_FILE, taken

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from ..model.building import build_connector, build_decoder, build_tower
 from ..model.configuration import Component, TinyLlavaConfig
-from ..model.modeling import build_connector, build_decoder, build_tower
 from ..plugin.specs import load
 from ..pretrained.sizes import bounded
 from .assembly import ResolvedPart

@@ -26,6 +26,8 @@ from .conversation import Span, Turn
 
 Grid = tuple[int, int]
 
+Items = Mapping[str, Mapping[str, Tensor]]  # modality -> what its tower takes, by name
+
 
 class Features(NamedTuple):
     """What a tower makes of a batch.

@@ -1,181 +1,213 @@
-"""The prompt of an answer: which ways of generating take one with items, and what logits processors see of it.
+"""Answers: transformers' `generate` with items, a plan and ids of decoders.
 
-Legend: B samples, b rows that are generated (beams and several answers among them), T positions of the prompt, t of the
-prompt and of what is written, V ids in all.
+Legend: B rows of the batch, T positions, D width of the LLM, K parallel ids at a position.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-from transformers import LogitsProcessor, LogitsProcessorList
-from transformers.generation import (
-    EncoderNoRepeatNGramLogitsProcessor,
-    EncoderRepetitionPenaltyLogitsProcessor,
-    GenerationMode,
-    NoRepeatNGramLogitsProcessor,
-    RepetitionPenaltyLogitsProcessor,
-    SequenceBiasLogitsProcessor,
+from transformers import (
+    GenerationMixin,
+    LogitsProcessorList,
 )
-from transformers.utils import is_hqq_available, is_optimum_quanto_available
 
-from ..core.cache_name import CACHE
-from ..core.ids import NO_ID
+from ..core.decoders import (
+    TokenSampler,
+)
+from ..core.fusion import check_inputs
+from ..core.interfaces import Items
+from ..core.moved_batches import join_batches, plan_of_types
 from ..core.plan import Plan
-from ..errors import FusionError, KitError
+from ..errors import KitError
+from .output import TinyLlavaOutput
+from .prompt import PromptText, TextOnly, apart, check_cache, check_cache_kind, check_way, prompt_text, text_by_mask
+from .vocabulary.extension import ParallelWriter, token_sampler
+from .vocabulary.grammar import FollowGrammar
 
-_MODES = (
-    GenerationMode.GREEDY_SEARCH,
-    GenerationMode.SAMPLE,
-    GenerationMode.BEAM_SEARCH,
-    GenerationMode.BEAM_SAMPLE,
-)
-# Those that compare ids with one another, and take any number for one.
-_COMPARING = (
-    RepetitionPenaltyLogitsProcessor,
-    EncoderRepetitionPenaltyLogitsProcessor,
-    NoRepeatNGramLogitsProcessor,
-    EncoderNoRepeatNGramLogitsProcessor,
-    SequenceBiasLogitsProcessor,
-)
-# Backends of quantized caches -> their package, and whether it is installed.
-_QUANTIZING = {"quanto": ("optimum-quanto", is_optimum_quanto_available), "hqq": ("hqq", is_hqq_available)}
+_OURS = ("force", "forbid", "parallel")  # arguments of `generate` that transformers does not know
 
 
-def check_way(settings: Any, options: Mapping[str, Any], *, has_items: bool) -> None:
-    """
-    Args:
-        settings: what `generate` makes of its `options`.
+class Answers(GenerationMixin):
+    """``generate`` of a model with towers, connectors and decoders."""
 
-    Raises:
-        KitError: a way to generate that the model does not know, or one that reads the prompt as ids, of which an item
-            has none.
-    """
-    if settings.assistant_early_exit is not None or settings.cache_implementation == "paged":
-        name = "cache_implementation='paged'" if settings.assistant_early_exit is None else "assistant_early_exit"
-        raise KitError(f"{name} cannot be used with this model: it runs towers and an LLM, not one stack; leave it out")
-    if not has_items:
-        return
-    mode = settings.get_generation_mode(options.get("assistant_model"))
-    found = [name for name in ("prefill_chunk_size", "token_healing") if getattr(settings, name)]
-    found += ["custom_generate"] if options.get("custom_generate") is not None else []
-    found += [str(mode.value).replace("_", " ")] if mode not in _MODES else []
-    if found:
-        raise KitError(
-            f"{found[0]} cannot be used with items: it reads the prompt as ids, and an item has none; leave it out, or "
-            "generate greedily, by sampling or with beams"
-        )
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, inputs_embeds: Any = None, parallel_writer: ParallelWriter | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        # The names stand in the signature because generate looks for them there.
+        inputs = super().prepare_inputs_for_generation(input_ids, inputs_embeds=inputs_embeds, **kwargs)
+        if not kwargs.get("is_first_iteration"):
+            inputs["parallel_ids"] = None if parallel_writer is None else parallel_writer.last(input_ids)  # (B, 1, K)
+        return inputs
 
+    def _update_model_kwargs_for_generation(
+        self, outputs: TinyLlavaOutput, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
+        if (writer := model_kwargs.get("parallel_writer")) is not None:
+            writer.choose(outputs.parallel_logits)
+        return super()._update_model_kwargs_for_generation(outputs, model_kwargs, *args, **kwargs)
 
-def check_cache_kind(settings: Any, device: torch.device) -> None:
-    """
-    Args:
-        settings: as `check_way`. device: of the model.
+    @torch.no_grad()
+    def generate(
+        self,
+        inputs: Tensor | None = None,
+        *,
+        items: Items | None = None,
+        plan: Plan | None = None,
+        mm_token_type_ids: Tensor | None = None,
+        force: Collection[str] = (),
+        forbid: Collection[str] = (),
+        parallel: list[Tensor] | None = None,
+        **kwargs: Any,
+    ):
+        """As in transformers, with `items` and `plan`; returns prompt and new tokens.
 
-    Raises:
-        KitError: a cache of keys and values that needs an accelerator, or a package that is not installed.
-    """
-    kind = settings.cache_implementation
-    if kind is not None and "offloaded" in kind and device.type == "cpu":
-        raise KitError(
-            f"cache_implementation={kind!r} cannot be used on a CPU: it moves the cache from an accelerator to the "
-            "CPU's memory, where it is already; leave it out"
-        )
-    backend = (settings.cache_config or {}).get("backend", "quanto") if kind == "quantized" else None
-    package, there = _QUANTIZING.get(backend, ("", None))
-    if there is not None and not there():
-        raise KitError(
-            f"cache_implementation='quantized' needs {package}, which is not installed: pip install {package}, or "
-            "leave it out"
-        )
+        Ids of decoders come in the order that these state, so that every item is whole but for one that
+        `max_new_tokens` ends. `force` names modalities of which the answer must hold an item, `forbid` those of which
+        it must not.
 
+        Ids of streams are chosen beside the main ones, greedily or, with `do_sample`, at its `temperature`; `top_k` and
+        `top_p` are of the main ids alone. An empty list as `parallel` gets them as they come, (B, K) for each new
+        position, whether they stand there or not: `Grammar.written` says which do.
 
-def check_cache(cache: Any, plan: Plan) -> None:
-    """
-    Raises:
-        FusionError: a cache of keys and values holds all that the plan lays out, or more.
-    """
-    held = 0 if cache is None else int(cache.get_seq_length())
-    length = plan.input_ids.shape[1]
-    if held >= length > 0:
-        raise FusionError(
-            f"{CACHE}: {held} positions are held, and the plan lays out {length}: something must be new; give the "
-            f"batch of the whole conversation, what was answered among it, or leave {CACHE} out"
-        )
+        The items are embedded here, once: what beams and several returned sequences repeat are ordinary tensors.
 
+        A prompt of text alone is given to transformers as ids. `inputs_embeds` beside a plan are the embeddings of what
+        it lays out, in place of `items`. Logits processors see the prompt's text and nothing else, see `TextOnly`.
 
-class PromptText(LogitsProcessor):
-    """The ids (B, T) of a prompt, NO_ID where no text stands; changes no score. the model finds it among others."""
-
-    def __init__(self, ids: Tensor) -> None:
-        self.ids = ids
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        return scores
-
-
-def prompt_text(ids: Tensor | None, plan: Plan | None) -> list[PromptText]:
-    """What of a prompt's ids (B, T) is text, by its plan; nothing where all of it is, or there is no plan."""
-    if ids is None or plan is None or not ids.numel():
-        return []
-    rows = plan.text_positions.to(ids.device)  # (n,)
-    nothing = torch.full_like(ids, NO_ID).flatten()  # (B*T,)
-    text = nothing.index_copy(0, rows, ids.flatten().index_select(0, rows)).view_as(ids)  # (B, T)
-    return [PromptText(text)] if bool((text == NO_ID).any()) else []
-
-
-def text_by_mask(ids: Tensor | None, attention_mask: Any) -> Tensor | None:
-    """A prompt's ids (B, T) with NO_ID at what the mask (b, T) of all its rows hides; None where it hides nothing.
-
-    transformers makes the mask of the padding where none is given.
-    """
-    if ids is None or ids.is_floating_point() or getattr(attention_mask, "ndim", 0) != 2 or not ids.numel():
-        return None
-    mask = attention_mask[:: len(attention_mask) // len(ids), -ids.shape[1] :]  # (B, T)
-    return ids.masked_fill(mask == 0, NO_ID) if bool((mask == 0).any()) else None
-
-
-class TextOnly(LogitsProcessorList):
-    """Logits processors that take nothing for a word but text: not what stands at an item's positions, nor padding.
-
-    Those that compare ids with one another get another id at each such position, behind the vocabulary, whose score
-    is dropped. Others, which may have tables of the vocabulary's length, get the first id of the row's text again.
-
-    Args:
-        text: (B, T), see `PromptText`.
-        num_ids: the model's ids, V.
-    """
-
-    def __init__(self, processors: LogitsProcessorList, text: Tensor, num_ids: int) -> None:
-        super().__init__(processors)
-        self.apart = apart(text, num_ids)  # (B, T)
-        first = (text != NO_ID).int().argmax(1, keepdim=True)  # (B, 1)
-        self.again = torch.where(text == NO_ID, text.gather(1, first).clamp(min=0), text)  # (B, T)
-
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
-        """(b, t), (b, V) -> (b, V)."""
-        length, width = self.apart.shape[1], scores.shape[1]
-        apart, again = (self._followed(each, input_ids) for each in (self.apart, self.again))  # (b, t)
-        for processor in self:
-            alone = LogitsProcessorList([processor])
-            if isinstance(processor, _COMPARING):
-                scores = alone(apart, F.pad(scores, (0, length)), **kwargs)[:, :width]  # (b, V)
+        Raises:
+            KitError: a packed or right-padded batch, or an option that cannot work with embeddings or with streams.
+            FusionError: inputs that do not belong to the plan.
+        """
+        kwargs.setdefault("trust_remote_code", False)  # without a word of it, transformers asks on the terminal
+        ids = kwargs.get("input_ids", inputs)
+        if mm_token_type_ids is not None and ids is not None:
+            if isinstance(plan, list):  # what a pipeline with batch_size collates
+                planned, items = join_batches(plan, items)
             else:
-                scores = alone(again, scores, **kwargs)  # (b, V)
-        return scores
+                planned = () if plan is None else plan.items
+            kwargs.pop("position_ids", None)
+            modalities = sorted(self.config.modalities)
+            plan = plan_of_types(ids, kwargs.get("attention_mask"), mm_token_type_ids, planned, modalities)
+        if plan is not None:
+            inputs, kwargs = None, self._planned(kwargs, ids, plan, items)
+            ids = kwargs["input_ids"]
+        else:
+            check_inputs(None, items, None, input_ids=ids, inputs_embeds=kwargs.get("inputs_embeds"))
+        self._keep_order(kwargs, ids, force, forbid)
+        self._write_parallel(kwargs, forbid, parallel)
+        has_items = plan is not None and bool(
+            plan.item_positions or plan.parallel_ids is not None or "inputs_embeds" in kwargs
+        )
+        check_way(settings := self._settings(kwargs), kwargs, has_items=has_items)
+        check_cache_kind(settings, self.device)
+        if has_items:
+            if "inputs_embeds" not in signature(self.prepare_inputs_for_generation).parameters:
+                raise KitError("prompt and prefix tuning cannot be answered with where there are items; LoRA can")
+            if kwargs.get("inputs_embeds") is None:
+                kwargs["inputs_embeds"] = self.embed(ids, items, plan)  # (B, T, D)
+        if text := prompt_text(ids, plan):
+            kwargs["logits_processor"] = [*text, *(kwargs.get("logits_processor") or ())]
+        return super().generate(inputs, **kwargs)
 
     @staticmethod
-    def _followed(prompt: Tensor, input_ids: Tensor) -> Tensor:
-        """The prompt (B, T) of each row, and what was written behind it in `input_ids`, (b, t)."""
-        repeated = prompt.repeat_interleave(len(input_ids) // len(prompt), 0)  # (b, T)
-        return torch.cat([repeated, input_ids[:, prompt.shape[1] :]], 1)  # (b, t)
+    def _planned(options: dict[str, Any], ids: Tensor | None, plan: Plan, items: Items | None) -> dict[str, Any]:
+        """Generation's options with the ids of the prompt, without what the plan knows better.
 
+        Raises:
+            KitError: a packed or right-padded batch, or inputs that do not belong to the plan.
+        """
+        if plan.is_packed or (plan.padding_side == "right" and len(plan.pad_positions)):
+            raise KitError(
+                "generate wants one sample a row, padded on the left; make the batch with padding_side='left', in a "
+                "pipeline with batch_size by pipe.tokenizer.padding_side = 'left'"
+            )
+        options = {**options, "input_ids": plan.input_ids if ids is None else ids}
+        names = ("input_ids", "inputs_embeds", "attention_mask", "position_ids", "labels")
+        check_inputs(plan, items, None, **{name: options.get(name) for name in names})
+        check_cache(options.get("past_key_values", options.get("cache")), plan)
+        if options.get("attention_mask") is None:
+            options["attention_mask"] = plan.attention_mask.to(options["input_ids"].device)
+        return {name: value for name, value in options.items() if name not in ("position_ids", "labels", "targets")}
 
-def apart(text: Tensor, num_ids: int) -> Tensor:
-    """Ids (B, T), another one behind all `num_ids` at each position that has none."""
-    places = torch.arange(text.shape[1], device=text.device)  # (T,)
-    return torch.where(text == NO_ID, num_ids + places, text)  # (B, T)
+    def _get_logits_processor(
+        self,
+        *args: Any,
+        encoder_input_ids: Tensor | None = None,
+        logits_processor: Any = None,
+        model_kwargs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> LogitsProcessorList:
+        """As in transformers, but what of the prompt is no text is hidden from all of them."""
+        kwargs |= {"logits_processor": logits_processor, "model_kwargs": model_kwargs}
+        build = partial(super()._get_logits_processor, *args, **kwargs)
+        inferred = text_by_mask(encoder_input_ids, (model_kwargs or {}).get("attention_mask"))
+        given = next((each.ids for each in logits_processor or () if isinstance(each, PromptText)), None)
+        text = inferred if given is None else given
+        if text is None:
+            return build(encoder_input_ids=encoder_input_ids)
+        num_ids = self.config.text_config.vocab_size if self.extension is None else self.extension.grammar.size
+        return TextOnly(build(encoder_input_ids=apart(text, num_ids)), text, num_ids)
+
+    def _keep_order(
+        self, options: dict[str, Any], prompt: Tensor | None, force: Collection[str], forbid: Collection[str]
+    ) -> None:
+        """Add to generation's `options` what keeps the ids of decoders in order.
+
+        Raises:
+            KitError: a modality that the model does not write; a repetition penalty, which distorts its ids.
+        """
+        if self.extension is None:
+            if force or forbid:
+                raise KitError(
+                    f"generate writes text only, not {', '.join((*force, *forbid))}; inference.replies gives what "
+                    "decoders make of it"
+                )
+            return
+        grammar = self.extension.grammar
+        if set(forbid) < set(grammar.begin) and options.setdefault("repetition_penalty", 1.0) != 1.0:
+            raise KitError(
+                "repetition_penalty distorts the ids of decoders, which repeat by nature; leave it out, or forbid "
+                + ", ".join(sorted(set(grammar.begin) - set(forbid)))
+            )
+        config = options.get("generation_config") or self.generation_config
+        ends = options.get("eos_token_id", config.eos_token_id)
+        ends = ends.tolist() if isinstance(ends, Tensor) else ends
+        ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+        order = FollowGrammar(grammar, prompt=prompt, ends=ends, force=force, forbid=forbid)
+        options["logits_processor"] = [*(options.get("logits_processor") or ()), order]
+
+    def _write_parallel(self, options: dict[str, Any], forbid: Collection[str], chosen: list[Tensor] | None) -> None:
+        """Add to generation's `options` what chooses the ids beside the main ones, where an answer may have some.
+
+        Raises:
+            KitError: beams, an assistant or no cache, with which they cannot be chosen.
+        """
+        writing = [] if self.extension is None else [m for m, d in self.extension.decoders.items() if d.parallel]
+        if set(writing) <= set(forbid):
+            return
+        config = self._settings(options)
+        guesses = options.get("assistant_model") is not None or config.prompt_lookup_num_tokens is not None
+        if config.num_beams > 1 or guesses or not config.use_cache:
+            what = "num_beams" if config.num_beams > 1 else "assisted generation" if guesses else "use_cache=False"
+            raise KitError(
+                f"{what} cannot be used where an answer may have several ids at a position; leave it out, or forbid "
+                + ", ".join(sorted(writing))
+            )
+        chosen = [] if chosen is None else chosen
+        options["parallel_writer"] = ParallelWriter(self.extension.grammar, self.sample_as(options), chosen)
+
+    def sample_as(self, options: Mapping[str, Any]) -> TokenSampler:
+        """How ids beside the LLM's own are taken under generation's `options`: greedily, or by its `temperature`."""
+        config = self._settings(options)
+        return token_sampler(config.do_sample, config.temperature)
+
+    def _settings(self, options: Mapping[str, Any]) -> Any:
+        """What `generate` makes of its options."""
+        others = {name: value for name, value in options.items() if name not in ("generation_config", *_OURS)}
+        return self._prepare_generation_config(options.get("generation_config"), **others)[0]

@@ -7,28 +7,20 @@ V vocabulary, n positions that have a target.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
-from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import (
     Cache,
-    GenerationConfig,
     GenerationMixin,
-    LogitsProcessorList,
     PreTrainedConfig,
     PreTrainedModel,
 )
-from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils import can_return_tuple
-from typing_extensions import NotRequired, TypedDict
 
 from ..core.cache_name import CACHE
 from ..core.decoders import (
@@ -36,162 +28,40 @@ from ..core.decoders import (
     CodingDecoder,
     Decoder,
     HiddenDecoder,
-    Losses,
     TokenDecoder,
-    TokenEmbeddings,
-    TokenSampler,
 )
-from ..core.fusion import check_features, check_inputs, fuse, gather_features
-from ..core.ids import NO_ID, TEXT
-from ..core.interfaces import Connector, Features, LanguageModel, Tower
-from ..core.moved_batches import join_batches, plan_of_types
-from ..core.plan import GeneratedItems, GeneratedSpan, Plan, TextSpan
+from ..core.fusion import check_inputs
+from ..core.interfaces import Connector, Items, LanguageModel, Tower
+from ..core.moved_batches import plan_of_types
+from ..core.plan import GeneratedSpan, Plan, TextSpan
 from ..errors import FusionError, KitError
-from ..files.atomic import HUB_ARGUMENTS
-from ..files.content import Count, arguments, checked
-from ..files.failures import reading
 from ..plugin.catalog import Catalog
 from ..plugin.discovery import discover
 from ..plugin.specs import load
-from ..pretrained.checkpoint import check_index, check_loaded, find_file, open_tensors
-from ..pretrained.generation_settings import GENERATION_FILE, check_ids, read_generation
 from ..pretrained.sizes import bounded
 from .backbone import Backbone
+from .building import build_connector, build_decoder, build_tower
 from .configuration import TinyLlavaConfig
+from .embedding import Embedder, is_trained
 from .encoders import Encoders
-from .generation import PromptText, TextOnly, apart, check_cache, check_cache_kind, check_way, prompt_text, text_by_mask
-from .memory import trim_memory
+from .generation import Answers
+from .losses import GroupLosses, answer_states_of, mean_loss, target_losses
 from .named_parts import NamedParts
 from .offloading import at_hand
+from .output import TinyLlavaOutput
 from .packed_attention import borders_of
+from .pretrained import TinyLlavaPreTrainedModel
+from .quantized_weights import has_repacked_weights
 from .storage.external import open_if_external
-from .storage.replaced import atomic_weights
-from .vocabulary.extension import ParallelWriter, VocabularyExtension, mean_of_groups, token_sampler
-from .vocabulary.grammar import FollowGrammar, grammar_of
+from .vocabulary.extension import VocabularyExtension
+from .vocabulary.grammar import grammar_of
 
-Items = Mapping[str, Mapping[str, Tensor]]
-_OURS = ("force", "forbid", "parallel")  # arguments of `generate` that transformers does not know
 _EVERYWHERE = ("eager", "sdpa")  # the ways to compute attention that every layer has
 
 
-@dataclass
-class TinyLlavaOutput(CausalLMOutputWithPast):
-    """What `TinyLlavaForConditionalGeneration.forward` returns.
-
-    loss: () mean cross-entropy over the target tokens, where labels were given.
-    logits: (B, T, V); None while training with labels, where only the rows with a target are computed.
-    parallel_logits: of models with streams, the logits of each for the position behind, (B, T, its size), where
-        `logits` are.
-    target_losses: (n,) float32 without a graph, the cross-entropy at each of ``plan.target_positions``, of all ids
-        there.
-    target_logits: (n, V), those rows, in the same order, where they were asked for.
-    target_groups: group -> its losses without a graph, and whether the label was the likeliest id there, (g,) each; of
-        models with decoders that learn.
-    item_features, item_embeddings: modality -> what the tower made, and the connector of it, (N, P', D); where items
-        were given and no text.
-    """
-
-    parallel_logits: tuple[Tensor, ...] | None = None
-    target_losses: Tensor | None = None
-    target_logits: Tensor | None = None
-    target_groups: dict[str, tuple[Tensor, Tensor]] | None = None
-    item_features: dict[str, Features] | None = None
-    item_embeddings: dict[str, Tensor] | None = None
-
-
-class TinyLlavaPreTrainedModel(PreTrainedModel):
-    """Loading, saving and initialisation, as transformers does it."""
-
-    config_class = TinyLlavaConfig
-    base_model_prefix = "model"
-    supports_gradient_checkpointing = True
-    accepts_loss_kwargs = True
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
-    _supports_attention_backend = True
-    _skip_keys_device_placement = ["past_key_values", "cache"]  # noqa: RUF012
-
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        # from_pretrained replaces non-persistent buffers by uninitialised memory; some
-        # towers know how to make theirs again
-        if hasattr(module, "init_non_persistent_buffers"):
-            module.init_non_persistent_buffers()
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
-        """As in transformers; a key that is missing in the file or unknown to the model is an error.
-
-        Raises:
-            KitError: lists the keys.
-        """
-        wants_info = kwargs.pop("output_loading_info", False)
-        kwargs["trust_remote_code"] = False  # code that comes with a checkpoint is never run, whoever asks
-        settings = _generation_settings(pretrained_model_name_or_path, kwargs)
-        check_index(pretrained_model_name_or_path)
-        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
-        check_loaded(
-            str(pretrained_model_name_or_path),
-            missing={*info["missing_keys"], *_missing_scales(model)},
-            unexpected=info["unexpected_keys"],
-        )
-        if settings is not None:
-            vocabulary = model.config.get_text_config().vocab_size
-            check_ids(model.generation_config, vocabulary, f"{str(pretrained_model_name_or_path)!r}: {GENERATION_FILE}")
-        # transformers has replaced non-persistent buffers by uninitialised memory; it makes those of its own
-        # models again, other towers do so when asked
-        for module in model.modules():
-            if hasattr(module, "init_non_persistent_buffers"):
-                module.init_non_persistent_buffers()
-        return (model, info) if wants_info else model
-
-    @staticmethod
-    def _load_pretrained_model(
-        model: PreTrainedModel, state_dict: Any, checkpoint_files: Any, load_config: Any, *args: Any, **kwargs: Any
-    ) -> Any:
-        """As in transformers, but what is quantized while it is read does not stay in memory."""
-        load = partial(PreTrainedModel._load_pretrained_model, model)
-        quantizer = load_config.hf_quantizer
-        if quantizer is None or quantizer.pre_quantized:
-            return load(state_dict, checkpoint_files, load_config, *args, **kwargs)
-        if state_dict is None:
-            names = (name for name, _ in model.named_parameters())
-            passing = {name for name in names if quantizer.param_needs_quantization(model, name)}
-            state_dict = open_tensors(checkpoint_files, passing)
-        loaded = load(state_dict, checkpoint_files, load_config, *args, **kwargs)
-        trim_memory()
-        return loaded
-
-    def _get_dtype_plan(self, dtype: torch.dtype) -> dict[str, torch.dtype]:
-        """As in transformers, but what stays in float32 is what has fractions: whole numbers keep their own type."""
-        whole = {f"^{name}$": each.dtype for name, each in self.named_buffers() if not each.is_floating_point()}
-        plan = super()._get_dtype_plan(dtype)
-        return {**whole, **plan} if plan else plan
-
-    def save_pretrained(
-        self, save_directory: str | os.PathLike[str], *args: Any, push_to_hub: bool = False, **kwargs: Any
-    ) -> None:
-        """As in transformers, but the directory changes as a whole or not at all.
-
-        What it says of other weights that were in it, their history, figures and card, goes with them.
-
-        Raises:
-            KitError: it cannot be written, or its weights are of 4 bits and have changed; the old content is as it was.
-        """
-        if _has_repacked_weights(self):
-            raise KitError(
-                "a 4-bit model that has run on the CPU cannot be saved: running has repacked its weights and rounded "
-                "their scales; load it again and save it before it runs"
-            )
-        hub = {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs}
-        with atomic_weights(save_directory) as stage:
-            super().save_pretrained(stage, *args, **kwargs)
-        if push_to_hub:
-            self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub)
-
-
-class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, GenerationMixin):
+class TinyLlavaForConditionalGeneration(
+    Encoders, Embedder, GroupLosses, Answers, TinyLlavaPreTrainedModel, GenerationMixin
+):
     """Towers, connectors and an LLM as one transformers model.
 
     Items reach it as ``items={modality: {name: tensor}}`` with the `plan` that says where their rows go; both come
@@ -312,90 +182,20 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         Raises:
             KitError: its 4-bit weights have changed, so that no gradient would pass them.
         """
-        if mode and _has_repacked_weights(self):
+        if mode and has_repacked_weights(self):
             raise KitError(
                 "a 4-bit model that has run on the CPU cannot be trained: running has repacked its weights, and no "
                 "gradient passes them; load it again and train it before it runs"
             )
         super().train(mode)
         for part in (*self.towers.values(), *self.connectors.values()):
-            if not _is_trained(part):
+            if not is_trained(part):
                 part.eval()
         for decoder in self.decoders.values():
             decoder.eval()
             for module in decoder.trained_modules():
                 module.train(mode)
         return self
-
-    def encode(self, modality: str, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Items of one modality through tower and connector -> rows for the LLM, (N, P', D).
-
-        A tower of which nothing is trained runs without a graph.
-        """
-        return self.connect(modality, self.encode_features(modality, inputs))
-
-    def connect(self, modality: str, features: Features) -> Tensor:
-        """Features of items through the connector of their modality -> rows for the LLM, (N, P', D)."""
-        with at_hand(self.connectors):
-            return self.connectors(modality, features)
-
-    def encode_features(self, modality: str, inputs: Mapping[str, Tensor]) -> Features:
-        """Items of one modality through the tower, the windows of each joined -> Features of whole items."""
-        if "features" in inputs:
-            return Features(inputs["features"], inputs.get("lengths"), self.towers[modality].grid)
-        tower = self.towers[modality]
-        rows = {name: value for name, value in inputs.items() if not name.startswith("window_")}
-        with torch.set_grad_enabled(torch.is_grad_enabled() and _is_trained(tower)), at_hand(tower):
-            features = run_windows(tower, rows)
-            return join_windows(features, inputs) if "window_rows" in inputs else features
-
-    def embed(
-        self,
-        input_ids: Tensor,
-        items: Items | None = None,
-        plan: Plan | None = None,
-        parallel_ids: Tensor | None = None,
-    ) -> Tensor:
-        """The embeddings of a batch, items in their places: (B, T) -> (B, T, D).
-
-        Args:
-            parallel_ids: (B, T, K) the ids beside `input_ids`; those of the plan, where there is one.
-
-        Raises:
-            FusionError: what the towers and connectors made does not fit the plan.
-        """
-        if plan is None:
-            return self._with_dummy_parts(self._look_up(input_ids, parallel_ids), ())  # (B, T, D)
-        text = self._embed_text(input_ids, plan)  # (n_text, D)
-        rows = {}
-        strays = [] if self.training else sorted(set(items or ()) - set(plan.item_positions))  # idle ones, in training
-        if strays:
-            raise FusionError(f"the batch brings {', '.join(strays)} items, and the plan has no place for them")
-        for modality in plan.item_positions:
-            if modality not in (items or {}):
-                raise KitError(f"the plan has {modality} items, but the batch brings none")
-            encoded = self.encode(modality, items[modality])  # (N, P', D)
-            if not torch.compiler.is_compiling():
-                check_features(plan, modality, encoded.shape)
-            rows[modality] = gather_features(plan, modality, encoded)  # (R, D)
-        return self._with_dummy_parts(fuse(plan, text, rows), rows, items or {})  # (B, T, D)
-
-    def _look_up(self, ids: Tensor, parallel_ids: Tensor | None) -> Tensor:
-        """Ids (...) and those beside them (..., K) -> (..., D)."""
-        table = self.get_input_embeddings()
-        if self.extension is None:
-            return table(ids)
-        with at_hand(self.decoders):
-            return self.extension.embed(table, ids, parallel_ids)
-
-    def _embed_text(self, input_ids: Tensor, plan: Plan) -> Tensor:
-        """The text of a batch, ids (B, T) -> (n_text, D), without the positions of items and padding."""
-        if self.get_input_embeddings()._forward_hooks:  # which expect whole rows, (B, T, D): NEFTune's noise
-            return self._look_up(input_ids, plan.parallel_ids).flatten(0, 1).index_select(0, plan.text_positions)
-        beside = (
-            None if plan.parallel_ids is None else plan.parallel_ids.flatten(0, 1).index_select(0, plan.text_positions)
-        )
-        return self._look_up(input_ids.flatten().index_select(0, plan.text_positions), beside)
 
     def hidden_decoders(self) -> dict[str, HiddenDecoder]:
         """The decoders that make items of words, in order."""
@@ -421,23 +221,6 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
             return GeneratedSpan(modality, ids.tolist())
         whole = self.extension.grammar.enclosed(modality, ids, name or modality)
         return TextSpan(whole, whole, self.extension.grammar.beside(modality, ids))
-
-    def _with_dummy_parts(self, embeds: Tensor, busy: Container[str], items: Items | None = None) -> Tensor:
-        """The same embeddings (B, T, D), in a graph that also holds what is trained of the parts that had no item.
-
-        Their gradient is then zero rather than none: a batch of text alone can be learned from when only a
-        connector is trained, and every rank of a distributed step has the same gradients to reduce. Items that the plan
-        has no place for are run, times zero: parts that are sharded must be called by every rank as often.
-        """
-        dummy_items = {m: inputs for m, inputs in (items or {}).items() if m not in busy}
-        for modality, inputs in dummy_items.items():
-            embeds = embeds + (self.encode(modality, inputs).flatten()[:1].sum() * 0).to(embeds.dtype)
-        if not (self.training and torch.is_grad_enabled()):
-            return embeds
-        alone = [m for m in self.config.connectors if m not in busy and m not in dummy_items]
-        dummy = (getattr(parts, m) for m in alone for parts in (self.towers, self.connectors))  # perhaps PEFT's wrapper
-        zeros = [p.flatten()[:1].sum() * 0 for part in dummy for p in part.parameters() if p.requires_grad]
-        return embeds + torch.stack(zeros).sum().to(embeds.dtype) if zeros else embeds
 
     @can_return_tuple
     def forward(
@@ -583,22 +366,6 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         """transformers finds packs for flash-attention in a batch of one row only; the other ways find them in each."""
         return "flash" in (self.language_model.config._attn_implementation or "")
 
-    def prepare_inputs_for_generation(
-        self, input_ids: Tensor, inputs_embeds: Any = None, parallel_writer: ParallelWriter | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        # The names stand in the signature because generate looks for them there.
-        inputs = super().prepare_inputs_for_generation(input_ids, inputs_embeds=inputs_embeds, **kwargs)
-        if not kwargs.get("is_first_iteration"):
-            inputs["parallel_ids"] = None if parallel_writer is None else parallel_writer.last(input_ids)  # (B, 1, K)
-        return inputs
-
-    def _update_model_kwargs_for_generation(
-        self, outputs: TinyLlavaOutput, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> dict[str, Any]:
-        if (writer := model_kwargs.get("parallel_writer")) is not None:
-            writer.choose(outputs.parallel_logits)
-        return super()._update_model_kwargs_for_generation(outputs, model_kwargs, *args, **kwargs)
-
     def _head(self, hidden: Tensor) -> Tensor:
         """Hidden states (..., D) -> the LLM's own logits (..., V)."""
         return self.llm_interface.logits(self.language_model, hidden)
@@ -608,73 +375,6 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         outputs = self.get_decoder()(**inputs)
         others = {name: outputs.get(name) for name in (CACHE, "hidden_states", "attentions")}
         return outputs.last_hidden_state.view(*shape, -1), TinyLlavaOutput(**others)
-
-    def _learn(
-        self,
-        output: TinyLlavaOutput,
-        hidden: Tensor,
-        embeds: Tensor,
-        labels: Tensor,
-        plan: Plan,
-        targets: Mapping[str, Tensor],
-        num_items: Tensor | int | None,
-        return_target_logits: bool,
-    ) -> None:
-        """Give the output its losses, of a model whose decoders learn: hidden and embeds (B, T, D), labels (B, T)."""
-        rows = plan.target_positions
-        mine = hidden.flatten(0, 1).index_select(0, rows)  # (n, D)
-        following = labels.flatten().index_select(0, rows + 1)  # (n,)
-        losses = self._losses(mine, following, plan, targets)
-        output.target_losses = mine.new_zeros(len(mine), dtype=torch.float32)  # (n,)
-        for group, (each, _) in losses.items():
-            output.target_losses.index_add_(0, targets[group], each.detach())
-        losses |= self._generated_losses(hidden, embeds, plan, targets)
-        in_order = {group: losses[group] for group in targets}
-        output.loss = mean_of_groups(in_order, self.loss_weights(), len(rows), num_items) + self._dummy_decoders(plan)
-        output.target_groups = {group: (each.detach(), hits) for group, (each, hits) in in_order.items()}
-        if return_target_logits:
-            output.target_logits = self._all_logits(mine)  # (n, V)
-
-    def _losses(
-        self, hidden: Tensor, following: Tensor, plan: Plan, targets: Mapping[str, Tensor]
-    ) -> dict[str, tuple[Tensor, Tensor]]:
-        """Those of what the LLM writes: hidden (n, D) of the target rows, following (n,) the ids there."""
-        if self.extension is None:
-            logits = self._head(hidden).float()  # (n, V)
-            return {TEXT: (F.cross_entropy(logits, following, reduction="none"), logits.argmax(-1) == following)}
-        previous = plan.input_ids.flatten().index_select(0, plan.target_positions)  # (n,)
-        mine = {group: targets[group] for group in self.extension.grammar.groups}
-        return dict(self.extension.losses(self._head, hidden, previous, following, plan.target_parallel, mine))
-
-    def _generated_losses(
-        self, hidden: Tensor, embeds: Tensor, plan: Plan, targets: Mapping[str, Tensor]
-    ) -> dict[str, tuple[Tensor, Tensor]]:
-        """Those of the items that decoders make of words: hidden and embeds (B, T, D)."""
-        nothing = hidden.new_zeros(0, dtype=torch.float32)
-        losses = {}
-        for modality, maker in self.hidden_decoders().items():
-            found: Losses = dict.fromkeys(maker.loss_weights, (nothing, nothing.bool()))
-            if modality in plan.generated:
-                items = plan.generated[modality]
-                mine = {group: targets[f"{modality}.{group}"] for group in maker.loss_weights}
-                found = maker.losses(answer_states_of(items, hidden, embeds), items.ids, mine)
-            losses.update({f"{modality}.{group}": each for group, each in found.items()})
-        return losses
-
-    def _dummy_decoders(self, plan: Plan) -> Tensor | float:
-        """Zero, in the graph of the decoders that have no item in the batch while the model is trained."""
-        if not (self.training and torch.is_grad_enabled()):
-            return 0.0
-        return sum(
-            (maker.dummy() for modality, maker in self.hidden_decoders().items() if modality not in plan.generated), 0.0
-        )
-
-    def loss_weights(self) -> dict[str, float]:
-        """What the mean loss of each group of ids counts in the loss, see `targets` in `forward`."""
-        weights = {TEXT: 1.0} if self.extension is None else dict(self.extension.weights)
-        for modality, maker in self.hidden_decoders().items():
-            weights.update({f"{modality}.{group}": weight for group, weight in maker.loss_weights.items()})
-        return weights
 
     @torch.no_grad()
     def words(
@@ -722,306 +422,3 @@ class TinyLlavaForConditionalGeneration(Encoders, TinyLlavaPreTrainedModel, Gene
         if labels is not None and output.loss is None:
             vocab = output.logits.shape[-1]
             output.loss = self.loss_function(output.logits, labels, vocab, **loss_options)
-
-    @torch.no_grad()
-    def generate(
-        self,
-        inputs: Tensor | None = None,
-        *,
-        items: Items | None = None,
-        plan: Plan | None = None,
-        mm_token_type_ids: Tensor | None = None,
-        force: Collection[str] = (),
-        forbid: Collection[str] = (),
-        parallel: list[Tensor] | None = None,
-        **kwargs: Any,
-    ):
-        """As in transformers, with `items` and `plan`; returns prompt and new tokens.
-
-        Ids of decoders come in the order that these state, so that every item is whole but for one that
-        `max_new_tokens` ends. `force` names modalities of which the answer must hold an item, `forbid` those of which
-        it must not.
-
-        Ids of streams are chosen beside the main ones, greedily or, with `do_sample`, at its `temperature`; `top_k` and
-        `top_p` are of the main ids alone. An empty list as `parallel` gets them as they come, (B, K) for each new
-        position, whether they stand there or not: `Grammar.written` says which do.
-
-        The items are embedded here, once: what beams and several returned sequences repeat are ordinary tensors.
-
-        A prompt of text alone is given to transformers as ids. `inputs_embeds` beside a plan are the embeddings of what
-        it lays out, in place of `items`. Logits processors see the prompt's text and nothing else, see `TextOnly`.
-
-        Raises:
-            KitError: a packed or right-padded batch, or an option that cannot work with embeddings or with streams.
-            FusionError: inputs that do not belong to the plan.
-        """
-        kwargs.setdefault("trust_remote_code", False)  # without a word of it, transformers asks on the terminal
-        ids = kwargs.get("input_ids", inputs)
-        if mm_token_type_ids is not None and ids is not None:
-            if isinstance(plan, list):  # what a pipeline with batch_size collates
-                planned, items = join_batches(plan, items)
-            else:
-                planned = () if plan is None else plan.items
-            kwargs.pop("position_ids", None)
-            modalities = sorted(self.config.modalities)
-            plan = plan_of_types(ids, kwargs.get("attention_mask"), mm_token_type_ids, planned, modalities)
-        if plan is not None:
-            inputs, kwargs = None, self._planned(kwargs, ids, plan, items)
-            ids = kwargs["input_ids"]
-        else:
-            check_inputs(None, items, None, input_ids=ids, inputs_embeds=kwargs.get("inputs_embeds"))
-        self._keep_order(kwargs, ids, force, forbid)
-        self._write_parallel(kwargs, forbid, parallel)
-        has_items = plan is not None and bool(
-            plan.item_positions or plan.parallel_ids is not None or "inputs_embeds" in kwargs
-        )
-        check_way(settings := self._settings(kwargs), kwargs, has_items=has_items)
-        check_cache_kind(settings, self.device)
-        if has_items:
-            if "inputs_embeds" not in signature(self.prepare_inputs_for_generation).parameters:
-                raise KitError("prompt and prefix tuning cannot be answered with where there are items; LoRA can")
-            if kwargs.get("inputs_embeds") is None:
-                kwargs["inputs_embeds"] = self.embed(ids, items, plan)  # (B, T, D)
-        if text := prompt_text(ids, plan):
-            kwargs["logits_processor"] = [*text, *(kwargs.get("logits_processor") or ())]
-        return super().generate(inputs, **kwargs)
-
-    @staticmethod
-    def _planned(options: dict[str, Any], ids: Tensor | None, plan: Plan, items: Items | None) -> dict[str, Any]:
-        """Generation's options with the ids of the prompt, without what the plan knows better.
-
-        Raises:
-            KitError: a packed or right-padded batch, or inputs that do not belong to the plan.
-        """
-        if plan.is_packed or (plan.padding_side == "right" and len(plan.pad_positions)):
-            raise KitError(
-                "generate wants one sample a row, padded on the left; make the batch with padding_side='left', in a "
-                "pipeline with batch_size by pipe.tokenizer.padding_side = 'left'"
-            )
-        options = {**options, "input_ids": plan.input_ids if ids is None else ids}
-        names = ("input_ids", "inputs_embeds", "attention_mask", "position_ids", "labels")
-        check_inputs(plan, items, None, **{name: options.get(name) for name in names})
-        check_cache(options.get("past_key_values", options.get("cache")), plan)
-        if options.get("attention_mask") is None:
-            options["attention_mask"] = plan.attention_mask.to(options["input_ids"].device)
-        return {name: value for name, value in options.items() if name not in ("position_ids", "labels", "targets")}
-
-    def _get_logits_processor(
-        self,
-        *args: Any,
-        encoder_input_ids: Tensor | None = None,
-        logits_processor: Any = None,
-        model_kwargs: Mapping[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> LogitsProcessorList:
-        """As in transformers, but what of the prompt is no text is hidden from all of them."""
-        kwargs |= {"logits_processor": logits_processor, "model_kwargs": model_kwargs}
-        build = partial(super()._get_logits_processor, *args, **kwargs)
-        inferred = text_by_mask(encoder_input_ids, (model_kwargs or {}).get("attention_mask"))
-        given = next((each.ids for each in logits_processor or () if isinstance(each, PromptText)), None)
-        text = inferred if given is None else given
-        if text is None:
-            return build(encoder_input_ids=encoder_input_ids)
-        num_ids = self.config.text_config.vocab_size if self.extension is None else self.extension.grammar.size
-        return TextOnly(build(encoder_input_ids=apart(text, num_ids)), text, num_ids)
-
-    def _keep_order(
-        self, options: dict[str, Any], prompt: Tensor | None, force: Collection[str], forbid: Collection[str]
-    ) -> None:
-        """Add to generation's `options` what keeps the ids of decoders in order.
-
-        Raises:
-            KitError: a modality that the model does not write; a repetition penalty, which distorts its ids.
-        """
-        if self.extension is None:
-            if force or forbid:
-                raise KitError(
-                    f"generate writes text only, not {', '.join((*force, *forbid))}; inference.replies gives what "
-                    "decoders make of it"
-                )
-            return
-        grammar = self.extension.grammar
-        if set(forbid) < set(grammar.begin) and options.setdefault("repetition_penalty", 1.0) != 1.0:
-            raise KitError(
-                "repetition_penalty distorts the ids of decoders, which repeat by nature; leave it out, or forbid "
-                + ", ".join(sorted(set(grammar.begin) - set(forbid)))
-            )
-        config = options.get("generation_config") or self.generation_config
-        ends = options.get("eos_token_id", config.eos_token_id)
-        ends = ends.tolist() if isinstance(ends, Tensor) else ends
-        ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
-        order = FollowGrammar(grammar, prompt=prompt, ends=ends, force=force, forbid=forbid)
-        options["logits_processor"] = [*(options.get("logits_processor") or ()), order]
-
-    def _write_parallel(self, options: dict[str, Any], forbid: Collection[str], chosen: list[Tensor] | None) -> None:
-        """Add to generation's `options` what chooses the ids beside the main ones, where an answer may have some.
-
-        Raises:
-            KitError: beams, an assistant or no cache, with which they cannot be chosen.
-        """
-        writing = [] if self.extension is None else [m for m, d in self.extension.decoders.items() if d.parallel]
-        if set(writing) <= set(forbid):
-            return
-        config = self._settings(options)
-        guesses = options.get("assistant_model") is not None or config.prompt_lookup_num_tokens is not None
-        if config.num_beams > 1 or guesses or not config.use_cache:
-            what = "num_beams" if config.num_beams > 1 else "assisted generation" if guesses else "use_cache=False"
-            raise KitError(
-                f"{what} cannot be used where an answer may have several ids at a position; leave it out, or forbid "
-                + ", ".join(sorted(writing))
-            )
-        chosen = [] if chosen is None else chosen
-        options["parallel_writer"] = ParallelWriter(self.extension.grammar, self.sample_as(options), chosen)
-
-    def sample_as(self, options: Mapping[str, Any]) -> TokenSampler:
-        """How ids beside the LLM's own are taken under generation's `options`: greedily, or by its `temperature`."""
-        config = self._settings(options)
-        return token_sampler(config.do_sample, config.temperature)
-
-    def _settings(self, options: Mapping[str, Any]) -> Any:
-        """What `generate` makes of its options."""
-        others = {name: value for name, value in options.items() if name not in ("generation_config", *_OURS)}
-        return self._prepare_generation_config(options.get("generation_config"), **others)[0]
-
-
-def _generation_settings(path: Any, how: dict[str, Any]) -> GenerationConfig | None:
-    """Those of a directory or repository, put among the arguments of ``from_pretrained`` where none are given."""
-    if how.get("generation_config") is not None or not path:
-        return None
-    hub = {key: how[key] for key in ("cache_dir", "revision", "token", "subfolder", "local_files_only") if key in how}
-    file = find_file(str(path), GENERATION_FILE, **hub)
-    how["generation_config"] = None if file is None else read_generation(file)
-    return how["generation_config"]
-
-
-class Joint(TypedDict):
-    """What a connector joins, as ``config.json`` holds it."""
-
-    in_dim: Count
-    out_dim: Count
-    grid: NotRequired[tuple[Count, Count] | None]
-
-
-def build_tower(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> Tower:
-    """The tower of a modality, without weights."""
-    component = config.component("tower", modality)
-    tower = load(component.offer("tower", catalog).spec)
-    where = f"config.json: towers.{modality}.config"
-    with reading(f"{where}: no {component.name!r} can be made of it"), bounded(where):
-        return tower(component.config)
-
-
-def build_connector(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> Connector:
-    """The connector of a modality, without weights.
-
-    Raises:
-        KitError: it cannot join this tower and this LLM.
-    """
-    component = config.component("connector", modality)
-    connector = load(component.offer("connector", catalog).spec)
-    where = f"config.json: connectors.{modality}"
-    joint = checked(Joint, component.config, f"{where}.config")
-    options = arguments(connector, component.options, f"{where}.options", given=tuple(Joint.__annotations__))
-    with reading(f"{where}: no {component.name!r} can be made of it"), bounded(where):
-        return connector(**{"grid": None, **joint}, **options)
-
-
-def build_decoder(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> Decoder:
-    """The decoder of a modality, without weights; where the LLM writes its ids, with rows for these, their two marks
-    and its parallel ids."""
-    component = config.component("decoder", modality)
-    decoder_class: type[Decoder] = load(component.offer("decoder", catalog).spec)
-    where = f"config.json: decoders.{modality}.config"
-    with reading(f"{where}: no {component.name!r} can be made of it"), bounded(where):
-        if issubclass(decoder_class, HiddenDecoder):
-            return decoder_class(component.config, config.text_config.hidden_size)
-        decoder = decoder_class(component.config)
-        if isinstance(decoder, TokenDecoder):
-            beside = sum(side.size for side in decoder.parallel.values())
-            decoder.rows = TokenEmbeddings(2 + sum(decoder.ranges.values()) + beside, config.text_config.hidden_size)
-        return decoder
-
-
-def run_windows(tower: Tower, inputs: Mapping[str, Tensor]) -> Features:
-    """The tower on its rows: without a graph as many at a time as `Tower.rows_at_once` says, and put together again.
-
-    All at once in a distributed run, where each rank must call a sharded tower as often as the others.
-    """
-    number = len(next(iter(inputs.values())))
-    alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
-    step = tower.rows_at_once(inputs) if alone and not torch.is_grad_enabled() else number
-    if step >= number:
-        return tower(**inputs)
-    starts = range(0, number, step)
-    parts = [tower(**{name: value[start : start + step] for name, value in inputs.items()}) for start in starts]
-    lengths = None if parts[0].lengths is None else torch.cat([part.lengths for part in parts])  # (N,)
-    return Features(torch.cat([part.features for part in parts]), lengths, parts[0].grid)  # (N, P, E)
-
-
-def join_windows(features: Features, inputs: Mapping[str, Tensor]) -> Features:
-    """The rows of each item behind one another: (rows, P, E) -> (N, P', E), zero past each item's length.
-
-    ``window_rows`` and ``window_features`` (N, P') say which row and which of its features stand where,
-    ``window_lengths`` (N,) how many are real.
-    """
-    joined = features.features[inputs["window_rows"], inputs["window_features"]]  # (N, P', E)
-    lengths = inputs["window_lengths"]
-    real = torch.arange(joined.shape[1], device=joined.device) < lengths[:, None]  # (N, P')
-    return Features(joined * real[..., None].to(joined.dtype), lengths)
-
-
-def answer_states_of(generated: GeneratedItems, hidden: Tensor, embeds: Tensor) -> AnswerStates:
-    """The words of items in a batch: hidden and embeds (B, T, D) -> (N, P, D) each."""
-    rows = generated.words.clamp(min=0)  # (N, P)
-    return AnswerStates(hidden.flatten(0, 1)[rows], embeds.flatten(0, 1)[rows], generated.words != NO_ID)
-
-
-def target_losses(logits: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-    """Cross-entropy of the logits (n, V) of positions `rows` against the labels (B, T) that follow them -> (n,)."""
-    return F.cross_entropy(logits.float(), labels.flatten().index_select(0, rows + 1), reduction="none")  # (n,)
-
-
-def mean_loss(losses: Tensor, num_items: Tensor | int | None) -> Tensor:
-    """The losses (n,) averaged over `num_items` target tokens, or over themselves.
-
-    Raises:
-        FusionError: there is none to average over.
-    """
-    if num_items is not None:
-        return losses.sum() / (num_items.to(losses.device) if isinstance(num_items, Tensor) else num_items)
-    if not losses.shape[0]:
-        raise FusionError("no position of the batch has a label; there is nothing to learn from it")
-    return losses.mean()
-
-
-def _is_trained(part: nn.Module) -> bool:
-    return any(parameter.requires_grad for parameter in part.parameters())
-
-
-def _missing_scales(model: nn.Module) -> list[str]:
-    """What quantized weights need beside them and did not get; transformers loads them all the same.
-
-    The layers are bitsandbytes', known by name: it need not be installed.
-    """
-    missing = []
-    for name, module in model.named_modules():
-        kind = type(module).__name__
-        if kind == "Linear8bitLt" and getattr(module.weight, "SCB", None) is None:
-            missing.append(f"{name}.SCB")
-        if kind == "Linear4bit":
-            state = getattr(module.weight, "quant_state", None)
-            if state is None:
-                missing.append(f"{name}.weight.absmax")
-            elif not state.nested and not state.absmax.is_floating_point():  # scales that are quantized themselves
-                missing.append(f"{name}.weight.nested_absmax")
-    return missing
-
-
-def _has_repacked_weights(model: nn.Module) -> bool:
-    """Whether bitsandbytes has laid 4-bit weights out for the CPU, as it does on some when they are first used.
-
-    Reading the state dict undoes it but for the scales, which were rounded, and without double quantization are left in
-    another order; the model itself is then wrong, too. What stays is the note of how the weight was before.
-    """
-    states = (getattr(parameter, "quant_state", None) for parameter in model.parameters())
-    return any(hasattr(state, "original_qshape") for state in states)

@@ -24,8 +24,8 @@ from ..files.atomic import HUB_ARGUMENTS, atomic_directory
 from ..files.content import arguments, checked
 from ..files.failures import read_mapping, reading
 from ..files.writing import write_json
+from ..model.building import build_connector, build_decoder
 from ..model.configuration import TinyLlavaConfig
-from ..model.modeling import build_connector, build_decoder
 from ..model.storage.external import open_if_external
 from ..model.vocabulary.grammar import grammar_of
 from ..model.vocabulary.targets import targets_of

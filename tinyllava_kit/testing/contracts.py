@@ -44,7 +44,8 @@ from ..core.interfaces import Features, Modality, Preprocessor, Tower
 from ..core.plan import GeneratedSpan, Plan, TextSpan, plan
 from ..errors import KitError
 from ..model.configuration import TinyLlavaConfig
-from ..model.modeling import TinyLlavaForConditionalGeneration, TinyLlavaPreTrainedModel
+from ..model.modeling import TinyLlavaForConditionalGeneration
+from ..model.pretrained import TinyLlavaPreTrainedModel
 from ..model.vocabulary.extension import token_sampler
 from ..model.vocabulary.grammar import Grammar, Segment
 from ..model.vocabulary.targets import targets_of

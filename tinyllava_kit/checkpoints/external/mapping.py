@@ -19,8 +19,9 @@ from ...components.templates.vicuna import fitting
 from ...core.interfaces import LanguageModel, Preprocessor, Tower
 from ...errors import KitError, MissingPluginError
 from ...files.origins import origin
+from ...model.building import build_connector
 from ...model.configuration import Component, TinyLlavaConfig, as_json
-from ...model.modeling import TinyLlavaForConditionalGeneration, build_connector
+from ...model.modeling import TinyLlavaForConditionalGeneration
 from ...plugin.catalog import Catalog, Offer
 from ...plugin.specs import load
 from ...pretrained.checkpoint import check_loaded, without_reports

@@ -30,8 +30,8 @@ def one_line_for_lost_workers(checkpoints: Path, workers: int) -> Iterator[None]
     """
     try:
         yield
-    except RuntimeError as error:
-        lost = _LOST.search(str(error))
+    except (RuntimeError, ConnectionError) as error:  # a pipe to it may break before torch tells
+        lost = _LOST.search(f"{error} {error.__context__} {error.__cause__}")
         if lost is None:
             raise
         last = last_checkpoint(checkpoints)

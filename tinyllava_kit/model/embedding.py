@@ -1,0 +1,114 @@
+"""Embeddings: items through towers and connectors, text through the table, all in their places.
+
+Legend: B rows of the batch, T positions, N items, P features of an item, E tower width, D width of the LLM,
+K parallel ids at a position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ..core.fusion import check_features, fuse, gather_features
+from ..core.interfaces import Features, Items
+from ..core.plan import Plan
+from ..errors import FusionError, KitError
+from .offloading import at_hand
+from .windows import join_windows, run_windows
+
+
+class Embedder:
+    """``encode`` and ``embed`` of a model with towers and connectors."""
+
+    def encode(self, modality: str, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Items of one modality through tower and connector -> rows for the LLM, (N, P', D).
+
+        A tower of which nothing is trained runs without a graph.
+        """
+        return self.connect(modality, self.encode_features(modality, inputs))
+
+    def connect(self, modality: str, features: Features) -> Tensor:
+        """Features of items through the connector of their modality -> rows for the LLM, (N, P', D)."""
+        with at_hand(self.connectors):
+            return self.connectors(modality, features)
+
+    def encode_features(self, modality: str, inputs: Mapping[str, Tensor]) -> Features:
+        """Items of one modality through the tower, the windows of each joined -> Features of whole items."""
+        if "features" in inputs:
+            return Features(inputs["features"], inputs.get("lengths"), self.towers[modality].grid)
+        tower = self.towers[modality]
+        rows = {name: value for name, value in inputs.items() if not name.startswith("window_")}
+        with torch.set_grad_enabled(torch.is_grad_enabled() and is_trained(tower)), at_hand(tower):
+            features = run_windows(tower, rows)
+            return join_windows(features, inputs) if "window_rows" in inputs else features
+
+    def embed(
+        self,
+        input_ids: Tensor,
+        items: Items | None = None,
+        plan: Plan | None = None,
+        parallel_ids: Tensor | None = None,
+    ) -> Tensor:
+        """The embeddings of a batch, items in their places: (B, T) -> (B, T, D).
+
+        Args:
+            parallel_ids: (B, T, K) the ids beside `input_ids`; those of the plan, where there is one.
+
+        Raises:
+            FusionError: what the towers and connectors made does not fit the plan.
+        """
+        if plan is None:
+            return self._with_dummy_parts(self._look_up(input_ids, parallel_ids), ())  # (B, T, D)
+        text = self._embed_text(input_ids, plan)  # (n_text, D)
+        rows = {}
+        strays = [] if self.training else sorted(set(items or ()) - set(plan.item_positions))  # idle ones, in training
+        if strays:
+            raise FusionError(f"the batch brings {', '.join(strays)} items, and the plan has no place for them")
+        for modality in plan.item_positions:
+            if modality not in (items or {}):
+                raise KitError(f"the plan has {modality} items, but the batch brings none")
+            encoded = self.encode(modality, items[modality])  # (N, P', D)
+            if not torch.compiler.is_compiling():
+                check_features(plan, modality, encoded.shape)
+            rows[modality] = gather_features(plan, modality, encoded)  # (R, D)
+        return self._with_dummy_parts(fuse(plan, text, rows), rows, items or {})  # (B, T, D)
+
+    def _look_up(self, ids: Tensor, parallel_ids: Tensor | None) -> Tensor:
+        """Ids (...) and those beside them (..., K) -> (..., D)."""
+        table = self.get_input_embeddings()
+        if self.extension is None:
+            return table(ids)
+        with at_hand(self.decoders):
+            return self.extension.embed(table, ids, parallel_ids)
+
+    def _embed_text(self, input_ids: Tensor, plan: Plan) -> Tensor:
+        """The text of a batch, ids (B, T) -> (n_text, D), without the positions of items and padding."""
+        if self.get_input_embeddings()._forward_hooks:  # which expect whole rows, (B, T, D): NEFTune's noise
+            return self._look_up(input_ids, plan.parallel_ids).flatten(0, 1).index_select(0, plan.text_positions)
+        beside = (
+            None if plan.parallel_ids is None else plan.parallel_ids.flatten(0, 1).index_select(0, plan.text_positions)
+        )
+        return self._look_up(input_ids.flatten().index_select(0, plan.text_positions), beside)
+
+    def _with_dummy_parts(self, embeds: Tensor, busy: Container[str], items: Items | None = None) -> Tensor:
+        """The same embeddings (B, T, D), in a graph that also holds what is trained of the parts that had no item.
+
+        Their gradient is then zero rather than none: a batch of text alone can be learned from when only a
+        connector is trained, and every rank of a distributed step has the same gradients to reduce. Items that the plan
+        has no place for are run, times zero: parts that are sharded must be called by every rank as often.
+        """
+        dummy_items = {m: inputs for m, inputs in (items or {}).items() if m not in busy}
+        for modality, inputs in dummy_items.items():
+            embeds = embeds + (self.encode(modality, inputs).flatten()[:1].sum() * 0).to(embeds.dtype)
+        if not (self.training and torch.is_grad_enabled()):
+            return embeds
+        alone = [m for m in self.config.connectors if m not in busy and m not in dummy_items]
+        dummy = (getattr(parts, m) for m in alone for parts in (self.towers, self.connectors))  # perhaps PEFT's wrapper
+        zeros = [p.flatten()[:1].sum() * 0 for part in dummy for p in part.parameters() if p.requires_grad]
+        return embeds + torch.stack(zeros).sum().to(embeds.dtype) if zeros else embeds
+
+
+def is_trained(part: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in part.parameters())
