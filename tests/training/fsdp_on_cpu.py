@@ -17,6 +17,7 @@ from transformers import TrainingArguments
 
 from tinyllava_kit.training import run
 from tinyllava_kit.training.loop import arguments, sharding
+from tinyllava_kit.training.output import completion
 from tinyllava_kit_cli.app import main
 
 
@@ -41,6 +42,6 @@ if __name__ == "__main__":
     PartialState._prepare_backend = lambda *_, **__: ("gloo", DistributedType.MULTI_GPU)
     PartialState.set_device = lambda self: setattr(self, "device", torch.device("cpu"))
     arguments.TrainingArguments, run.join = OnCpu, PartialState
-    run.trained_state = trained_state
+    completion.trained_state = trained_state
     sys.argv = ["tinyllava", "train", sys.argv[1]]
     main()

@@ -194,10 +194,10 @@ def test_idle_items_run_the_tower_though_it_is_frozen(place):
     assert calls == [1]
 
 
-def test_a_modality_without_an_idle_item_is_refused(place):
+def test_a_modality_without_a_dummy_item_is_refused(place):
     _, processor = load_pretrained(place / "model")
     dataset = ConversationDataset.from_file(place / "rows.json", processor)
-    with pytest.raises(KitError, match=r"image items come late in the stream, and other ranks cannot wait"):
+    with pytest.raises(KitError, match=r"image items come late in the stream, and the other processes cannot wait"):
         WithDummyItems(Collator(processor), {})([dataset[0]])
 
 

@@ -49,7 +49,7 @@ def test_a_part_that_gets_no_gradient_is_refused(place, monkeypatch, packing):
 
 
 def test_the_check_leaves_random_numbers_and_gradients_as_they_were(place, monkeypatch):
-    from tinyllava_kit.training import run
+    from tinyllava_kit.training.loop import fitting
 
     seen = {}
 
@@ -59,8 +59,8 @@ def test_the_check_leaves_random_numbers_and_gradients_as_they_were(place, monke
         seen["same"] = torch.equal(before, torch.random.get_rng_state())
         seen["gradients"] = [p.grad for p in trainer.model.parameters() if p.grad is not None]
 
-    keep = run.check_gradients
-    monkeypatch.setattr(run, "check_gradients", check)
+    keep = fitting.check_gradients
+    monkeypatch.setattr(fitting, "check_gradients", check)
     train(place, "untouched", max_steps=1)
     assert seen == {"same": True, "gradients": []}
 

@@ -7,7 +7,7 @@ import yaml
 
 from tests import toys
 from tinyllava_kit import KitError
-from tinyllava_kit.training import run
+from tinyllava_kit.training import preparation, run
 from tinyllava_kit.training.recipe import Recipe
 
 
@@ -36,7 +36,7 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_of_the_second_stage_is_found_before_anything_is_loaded(mistake, place, monkeypatch):
     change, message = MISTAKES[mistake]
-    monkeypatch.setattr(run, "load_pretrained", None)
+    monkeypatch.setattr(preparation, "load_pretrained", None)
     with pytest.raises(KitError, match=message):
         run.run_recipe(recipe_of(place, **change))
     assert not (place / "runs").exists()
