@@ -84,21 +84,22 @@ def from_first(value: T) -> T:
     return box[0]
 
 
-def on_first(work: Callable[[], object]) -> None:
-    """Run it on rank 0.
+def on_first(work: Callable[[], T]) -> T | None:
+    """What it returns, on rank 0 alone; None on the others.
 
     Raises:
         KitError: as rank 0; on every rank.
     """
-    failed: KitError | None = None
+    result, failed = None, None
     if rank() == 0:
         try:
-            work()
+            result = work()
         except KitError as error:
             failed = error
     failed = from_first(failed)
     if failed is not None:
         raise failed
+    return result
 
 
 def from_all(value: T) -> list[T]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .core.cache_name import CACHE as CACHE
 from .core.conversation import ITEM as ITEM
 from .core.conversation import Conversation as Conversation
 from .core.conversation import Item as Item
@@ -30,3 +29,4 @@ from .model.vocabulary.codebooks import CODEBOOK_PATTERNS as CODEBOOK_PATTERNS
 from .model.vocabulary.codebooks import CodebookDecoder as CodebookDecoder
 from .model.vocabulary.codebooks import CodebookPattern as CodebookPattern
 from .model.vocabulary.codebooks import DelayPattern as DelayPattern
+from .pretrained.cache_name import CACHE as CACHE

@@ -166,7 +166,7 @@ def test_a_repetition_penalty_is_refused_unless_text_alone_is_written(tmp_path):
 
 def test_a_model_without_decoders_cannot_be_forced(tmp_path):
     model, processor = assemble(Assembly.from_flags(llm=f"llama:{toys.save_llama(tmp_path)}"))
-    with pytest.raises(KitError, match=r"generate writes text only, not drawing; inference\.replies"):
+    with pytest.raises(KitError, match=r"generate writes text only, not drawing; tinyllava_kit\.replies"):
         model.generate(**processor([ask()]), force=["drawing"])
 
 

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from tests import toys
-from tinyllava_kit.core.cache_name import CACHE
 from tinyllava_kit.errors import FusionError
+from tinyllava_kit.pretrained.cache_name import CACHE
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from transformers import DynamicCache, LogitsProcessor
 
 from tests import toys
 from tinyllava_kit import KitError
-from tinyllava_kit.core.cache_name import CACHE
 from tinyllava_kit.core.conversation import Item
 from tinyllava_kit.core.plan import IGNORE_INDEX, plan
 from tinyllava_kit.errors import FusionError
@@ -20,6 +19,7 @@ from tinyllava_kit.inference.answering import answer, question
 from tinyllava_kit.inference.chatting import Chat
 from tinyllava_kit.inference.replies import replies
 from tinyllava_kit.model import prompt
+from tinyllava_kit.pretrained.cache_name import CACHE
 
 NEW = 6
 GREEDY = {"max_new_tokens": NEW, "do_sample": False, "eos_token_id": -1, "pad_token_id": 0}

@@ -29,7 +29,7 @@ from .external.weights import Lazy, open_weights
 class Checked:
     """A directory that fits together.
 
-    tensors: by our names, unread. rows: every key of a foreign checkpoint. notes: what a user should know.
+    tensors: by our names, unread. rows: every key of an external checkpoint. notes: what a user should know.
     """
 
     layout: str

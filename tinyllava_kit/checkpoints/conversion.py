@@ -1,4 +1,4 @@
-"""A foreign checkpoint written as a model directory of this kit, a shard at a time."""
+"""An external checkpoint written as a model directory of this kit, a shard at a time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def convert(
     """Write the model and its processor; memory holds one shard, and `target` appears whole or not at all.
 
     Args:
-        foreign: of `open_external`.
+        external: of `open_external`.
         target: the directory to write.
         dtype: of the weights; as they are, where None.
         shard_bytes: the most weights in a file.

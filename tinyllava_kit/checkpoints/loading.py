@@ -40,8 +40,8 @@ def load_pretrained(
         dtype: of the weights; ``auto``: as they are saved.
         device_map, attn_implementation: as in transformers.
         quantization: to 8 or 4 bits, while the weights are read.
-        names_from: a folder in which a foreign checkpoint's names of other models are looked for first.
-        template: the chat template, in place of the model's own; a foreign checkpoint's is the one that fits its LLM.
+        names_from: a folder in which an external checkpoint's names of other models are looked for first.
+        template: the chat template, in place of the model's own; an external checkpoint's is the one that fits its LLM.
 
     Raises:
         KitError: not a model directory, or its weights do not fit; says what.

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache
 
-from ..core.cache_name import CACHE
 from ..core.plan import IGNORE_INDEX, ItemSpan, Sample, TextSpan
 from ..errors import KitError
 from ..model.modeling import TinyLlavaForConditionalGeneration
+from ..pretrained.cache_name import CACHE
 from ..processing.processor import Encoded, TinyLlavaProcessor
 
 

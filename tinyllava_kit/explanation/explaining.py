@@ -17,13 +17,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import DynamicCache
 
-from ..core.cache_name import CACHE
 from ..core.conversation import ITEM, Conversation, Item
 from ..core.interfaces import Grid, Preprocessor
 from ..core.plan import PlannedItem
 from ..errors import KitError
 from ..inference.answering import options_for
 from ..model.modeling import TinyLlavaForConditionalGeneration
+from ..pretrained.cache_name import CACHE
 from ..processing.processor import Encoded, TinyLlavaProcessor
 
 TOP = 5  # tokens beside the one that was taken, and words beside a row

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, DynamicLayer
 
-from ..core.cache_name import CACHE
 from ..core.conversation import ITEM, Conversation, Item, Turn
 from ..core.plan import ItemSpan, TextSpan, plan
 from ..errors import KitError
 from ..model.modeling import TinyLlavaForConditionalGeneration
+from ..pretrained.cache_name import CACHE
 from ..processing.processor import Encoded, Parts, TinyLlavaProcessor
 from .answering import TextPieces, check_read, options_for, question
 

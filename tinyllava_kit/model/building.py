@@ -57,6 +57,6 @@ def build_decoder(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> D
             return decoder_class(component.config, config.text_config.hidden_size)
         decoder = decoder_class(component.config)
         if isinstance(decoder, TokenDecoder):
-            beside = sum(side.size for side in decoder.parallel.values())
+            beside = sum(stream.size for stream in decoder.parallel.values())
             decoder.rows = TokenEmbeddings(2 + sum(decoder.ranges.values()) + beside, config.text_config.hidden_size)
         return decoder

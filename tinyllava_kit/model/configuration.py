@@ -165,7 +165,7 @@ class TinyLlavaConfig(PreTrainedConfig):
 
     `text_config` is the LLM's own configuration. `llm` and `template` are components; `towers`, `connectors`,
     `modalities` and `decoders` map a modality's name to one. All are stored as plain JSON; `component` reads one.
-    `token_ranges` says which ids belong to which decoder, see `grammar.allot`, `parallel_streams` which stand beside
+    `token_ranges` says which ids belong to which decoder, see `ids.allot`, `parallel_streams` which stand beside
     them.
     `packs_apart` names the ways to compute attention with which training has seen samples that share a row stay apart.
     """

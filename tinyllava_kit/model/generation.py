@@ -12,19 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import (
-    GenerationMixin,
-    LogitsProcessorList,
-)
+from transformers import GenerationMixin, LogitsProcessorList
 
-from ..core.decoders import (
-    TokenSampler,
-)
+from ..core.decoders import TokenSampler
 from ..core.fusion import check_inputs
 from ..core.interfaces import Items
-from ..core.moved_batches import join_batches, plan_of_types
 from ..core.plan import Plan
 from ..errors import KitError
+from .moved_batches import join_batches, plan_of_types
 from .output import TinyLlavaOutput
 from .prompt import PromptText, TextOnly, apart, check_cache, check_cache_kind, check_way, prompt_text, text_by_mask
 from .vocabulary.extension import ParallelWriter, token_sampler
@@ -165,7 +160,7 @@ class Answers(GenerationMixin):
         if self.extension is None:
             if force or forbid:
                 raise KitError(
-                    f"generate writes text only, not {', '.join((*force, *forbid))}; inference.replies gives what "
+                    f"generate writes text only, not {', '.join((*force, *forbid))}; tinyllava_kit.replies gives what "
                     "decoders make of it"
                 )
             return

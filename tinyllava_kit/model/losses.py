@@ -12,10 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.decoders import (
-    AnswerStates,
-    Losses,
-)
+from ..core.decoders import AnswerStates, Losses
 from ..core.ids import NO_ID, TEXT
 from ..core.plan import GeneratedItems, Plan
 from ..errors import FusionError

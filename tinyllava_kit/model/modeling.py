@@ -13,31 +13,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    Cache,
-    GenerationMixin,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import Cache, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils import can_return_tuple
 
-from ..core.cache_name import CACHE
-from ..core.decoders import (
-    AnswerStates,
-    CodingDecoder,
-    Decoder,
-    HiddenDecoder,
-    TokenDecoder,
-)
+from ..core.decoders import AnswerStates, CodingDecoder, Decoder, HiddenDecoder, TokenDecoder
 from ..core.fusion import check_inputs
 from ..core.interfaces import Connector, Items, LanguageModel, Tower
-from ..core.moved_batches import plan_of_types
 from ..core.plan import GeneratedSpan, Plan, TextSpan
 from ..errors import FusionError, KitError
 from ..plugin.catalog import Catalog
 from ..plugin.discovery import discover
 from ..plugin.specs import load
+from ..pretrained.cache_name import CACHE
 from ..pretrained.sizes import bounded
 from .backbone import Backbone
 from .building import build_connector, build_decoder, build_tower
@@ -46,6 +34,7 @@ from .embedding import Embedder, is_trained
 from .encoders import Encoders
 from .generation import Answers
 from .losses import GroupLosses, answer_states_of, mean_loss, target_losses
+from .moved_batches import plan_of_types
 from .named_parts import NamedParts
 from .offloading import at_hand
 from .output import TinyLlavaOutput
@@ -144,10 +133,10 @@ class TinyLlavaForConditionalGeneration(
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
         """See `TinyLlavaPreTrainedModel`; a directory of another project is opened as ``load_pretrained`` opens it."""
-        if pretrained_model_name_or_path and (foreign := open_if_external(pretrained_model_name_or_path)):
+        if pretrained_model_name_or_path and (external := open_if_external(pretrained_model_name_or_path)):
             kwargs.pop("config", None)  # an Auto class has read the directory's own
             kwargs.pop("trust_remote_code", None)
-            return foreign.model(cls, **kwargs)
+            return external.model(cls, **kwargs)
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     def get_input_embeddings(self) -> nn.Module:
@@ -252,9 +241,8 @@ class TinyLlavaForConditionalGeneration(
             items, plan: see the class. Items alone, without `input_ids` and `inputs_embeds`, run towers and
                 connectors only.
             targets: of models with decoders that learn: group -> (g,) which of ``plan.target_positions`` are of it,
-                or what
-                `HiddenDecoder.targets` gave. Losses are then among the ids that may stand at a place, and averaged for
-                each group, see `VocabularyExtension`.
+                or what `HiddenDecoder.targets` gave. Losses are then among the ids that may stand at a place, and
+                averaged for each group, see `VocabularyExtension`.
             parallel_ids: (B, T, K) the ids beside `input_ids` where there is no plan, which has them.
             logits_to_keep: as in transformers, the last so many positions, or an index.
             num_items_in_batch: the number of target tokens of the whole step, over which the loss is averaged; with

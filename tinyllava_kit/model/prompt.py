@@ -23,10 +23,10 @@ from transformers.generation import (
 )
 from transformers.utils import is_hqq_available, is_optimum_quanto_available
 
-from ..core.cache_name import CACHE
 from ..core.ids import NO_ID
 from ..core.plan import Plan
 from ..errors import FusionError, KitError
+from ..pretrained.cache_name import CACHE
 
 _MODES = (
     GenerationMode.GREEDY_SEARCH,

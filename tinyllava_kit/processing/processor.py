@@ -161,7 +161,7 @@ class TinyLlavaProcessor(ChatProcessor):
             self.connectors: dict[str, Connector] = {m: build_connector(config, m, catalog) for m in config.towers}
             self.decoders: dict[str, Decoder] = {m: build_decoder(config, m, catalog) for m in config.decoders}
         self.grammar = grammar_of(config, self.decoders)
-        self.writer: ItemWriter | None = None  # takes the model: `inference.codes.ItemCodes(model, processor)`
+        self.writer: ItemWriter | None = None  # takes the model: `features.item_codes.ItemCodes(model, processor)`
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{m}: {type(p).__name__}" for m, p in self.preprocessors.items())
@@ -401,7 +401,7 @@ class TinyLlavaProcessor(ChatProcessor):
         if writer is None:
             raise KitError(
                 f"{item.name or 'conversation'}: the assistant gives an item of {item.modality!r}, whose ids the model "
-                "makes; set processor.writer = inference.codes.ItemCodes(model, processor)"
+                "makes; set processor.writer = features.item_codes.ItemCodes(model, processor)"
             )
         return writer(item)
 
@@ -496,8 +496,8 @@ class TinyLlavaProcessor(ChatProcessor):
             KitError: not such a directory. MissingPluginError: a component's plugin is not installed.
         """
         path = str(pretrained_model_name_or_path)
-        if foreign := open_if_external(path, catalog=catalog):
-            return foreign.processor()
+        if external := open_if_external(path, catalog=catalog):
+            return external.processor()
         hub = {k: kwargs[k] for k in ("cache_dir", "revision", "token", "subfolder") if k in kwargs}
         config = read_pretrained(TinyLlavaConfig, path, **hub)
         file = find_file(path, SETTINGS_FILE, **hub)

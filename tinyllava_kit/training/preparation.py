@@ -31,7 +31,7 @@ from .parts import OpenParts
 from .stage_run import StageRun
 
 
-@dataclass
+@dataclass(frozen=True)
 class Resumption:
     """The checkpoint that a run resumes from and, in the first process, what it learned from."""
 
@@ -39,7 +39,7 @@ class Resumption:
     learned_from: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Prepared:
     """All that the training of a stage is made of.
 
@@ -93,14 +93,9 @@ def _resumption(checkpoints: Path) -> Resumption:
     Raises:
         KitError: the last checkpoint is damaged; in every process.
     """
-    found = Resumption(from_first(last_checkpoint(checkpoints)))
-
-    def check() -> None:
-        if found.last is not None:
-            found.learned_from = check_whole(found.last)
-
-    on_first(check)
-    return found
+    last = from_first(last_checkpoint(checkpoints))
+    learned_from = None if last is None else on_first(lambda: check_whole(last))
+    return Resumption(last, learned_from or {})
 
 
 def _provenance(source: Path, dataset: ConversationDataset | RowStream, resumption: Resumption) -> dict[str, Any]:
@@ -109,15 +104,14 @@ def _provenance(source: Path, dataset: ConversationDataset | RowStream, resumpti
     Raises:
         KitError: the last checkpoint learned from something else; in every process.
     """
-    provenance: dict[str, Any] = {}
 
-    def find() -> None:
-        provenance.update(provenance_of(source, dataset))
+    def find() -> dict[str, Any]:
+        provenance = provenance_of(source, dataset)
         if resumption.last is not None:
             check_provenance(resumption.learned_from, provenance, resumption.last)
+        return provenance
 
-    on_first(find)
-    return provenance
+    return on_first(find) or {}
 
 
 def _load(run: StageRun) -> tuple[TinyLlavaForConditionalGeneration, TinyLlavaProcessor]:

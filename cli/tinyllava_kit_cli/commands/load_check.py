@@ -13,7 +13,7 @@ from tinyllava_kit_cli.output import say
 
 
 def external_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What a foreign checkpoint may need to be told."""
+    """What an external checkpoint may need to be told."""
     for option in (
         click.option("--template", help="The chat template; default: the one that fits the LLM."),
         click.option(

@@ -1,4 +1,4 @@
-"""What every foreign layout is read into: the parts of an image-text model, under the names of its own classes."""
+"""What every external layout is read into: the parts of an image-text model, under the names of its own classes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def image_processor_of(directory: Path) -> Mapping[str, Any] | None:
 
 @dataclass(frozen=True, kw_only=True)
 class ExternalCheckpoint:
-    """A model of one tower, one connector and one LLM, as a foreign checkpoint describes it.
+    """A model of one tower, one connector and one LLM, as an external checkpoint describes it.
 
     text_config, vision_config: of transformers, with ``model_type``; ``mof`` is CLIP's and DINOv2's together.
     layer: whose hidden states. dropped: how many features are left out in front; None: a class token, where the tower

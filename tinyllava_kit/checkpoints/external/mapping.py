@@ -1,4 +1,4 @@
-"""A foreign model as one of ours: its configuration, and every weight under our name, accounted for."""
+"""An external model as one of ours: its configuration, and every weight under our name, accounted for."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class MappedCheckpoint:
-    """A foreign checkpoint, read but for its weights.
+    """An external checkpoint, read but for its weights.
 
     tensors: our name -> the weight. rows: every key. notes: what a user should know. dtype: the LLM's.
     """

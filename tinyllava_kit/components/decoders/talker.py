@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from transformers import DynamicCache, LlamaConfig, LlamaModel
 from typing_extensions import TypedDict
 
-from ...core.cache_name import CACHE
 from ...core.decoders import (
     AnswerStates,
     GeneratedChunk,
@@ -32,6 +31,7 @@ from ...files.content import Layers, checked
 from ...model.vocabulary.extension import ParallelWriter, VocabularyExtension
 from ...model.vocabulary.grammar import Grammar
 from ...model.vocabulary.item_ids import ItemIds
+from ...pretrained.cache_name import CACHE
 from .talker_spec import TALKER_OPTIONS
 
 _ITEM = "item"  # what its ids are called in a grammar of their own

@@ -49,7 +49,7 @@ def atomic_weights(target: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def save_together(target: str | os.PathLike[str], *parts: Any) -> None:
-    """Write what each part's ``save_pretrained`` writes, a model and its processor, as a `atomic_model`.
+    """Write what each part's ``save_pretrained`` writes, a model and its processor, as an `atomic_model`.
 
     Raises:
         KitError: as `atomic_directory`, or a part that cannot be saved.

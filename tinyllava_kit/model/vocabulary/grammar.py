@@ -48,10 +48,10 @@ class Grammar:
         ranges: as `allot` gives them.
         follows: modality -> `TokenDecoder.follows`.
         num_text: how many ids the LLM has rows for; what is between these and the first range is never written.
-        streams: modality -> `TokenDecoder.parallel`. cuts: modality -> `TokenDecoder.break_points`.
+        parallel: modality -> `TokenDecoder.parallel`. break_points: modality -> `TokenDecoder.break_points`.
 
     Raises:
-        KitError: a decoder's order, streams or cuts name ranges that it does not have, or its order never ends.
+        KitError: a decoder's order, streams or break points name ranges that it does not have, or its order never ends.
     """
 
     def __init__(

@@ -12,8 +12,8 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from ..core.plan import Plan, PlannedItem, PlannedSample, ragged_rows
 from ..errors import FusionError
-from .plan import Plan, PlannedItem, PlannedSample, ragged_rows
 
 
 def plan_of_types(
