@@ -75,7 +75,7 @@ def slow(model, processor, conversation):
     """log p of the last answer from the logits of the whole sequence, a token at a time."""
     batch = processor([conversation], labels=True)
     with torch.no_grad():
-        probabilities = model(**batch, skip_logits=False).logits[0].double().log_softmax(-1)
+        probabilities = model(**batch, logits_to_keep=0).logits[0].double().log_softmax(-1)
     before = processor.encode(replace(conversation, turns=conversation.turns[:-1]), answer=True).num_tokens
     total = 0.0
     for place, label in enumerate(batch["labels"][0].tolist()):

@@ -85,6 +85,8 @@ def test_losses_are_those_of_one_id_after_another_alone(decoder, tmp_path):
     batch = batch_of(model, processor, [drawn("a line", LINE), TEXT_ALONE, drawn("this is a corner", CORNER)])
     with torch.no_grad():
         out = model(**batch)
+        found = model(**{name: value for name, value in batch.items() if name != "targets"})
+    assert torch.equal(found.loss, out.loss)
     talker, layout = model.decoders["drawing"], batch["plan"]
     expected: dict[str, list[float]] = {}
     for row, name, shape in ((0, "a line", LINE), (2, "this is a corner", CORNER)):

@@ -113,7 +113,7 @@ class Grammar:
 
     def _tables(self, device: torch.device) -> tuple[Tensor, ...]:
         if device not in self._devices:
-            tables = (self.state_of, self.allowed, self._opens, self._on, self._delays)
+            tables = (self.state_of, self.allowed, self._opens, self._on, self._delays, self.group_of)
             self._devices[device] = tuple(table.to(device) for table in tables)
         return self._devices[device]
 
@@ -138,7 +138,8 @@ class Grammar:
             previous: (n,) the ids in front of what is learned. beside: (n, K) the parallel ids that are; None: none
                 are.
         """
-        group = self.group_of[self.state_of[previous]]  # (n,)
+        state_of, *_, group_of = self._tables(previous.device)
+        group = group_of[state_of[previous]]  # (n,)
         targets = {name: (group == index).nonzero()[:, 0] for index, name in enumerate(self.groups)}
         if beside is not None:
             targets.update({name: (beside[:, k] != NO_ID).nonzero()[:, 0] for k, name in enumerate(self.parallel)})
@@ -146,7 +147,7 @@ class Grammar:
 
     def standing(self, ids: Tensor) -> Tensor:
         """Main ids (B, t), from the beginning of an item or before -> (B, t, K) bool, the streams that stand there."""
-        state_of, _, opens, on, delays = self._tables(ids.device)
+        state_of, _, opens, on, delays, _ = self._tables(ids.device)
         state = state_of[ids]  # (B, t)
         at = torch.arange(ids.shape[1], device=ids.device)  # (t,)
         begun = torch.where(opens[state], at, 0).cummax(1).values  # (B, t)
