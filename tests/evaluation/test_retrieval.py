@@ -12,7 +12,7 @@ from tests import toys
 from tinyllava_kit import assemble
 from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.core.conversation import ITEM, Conversation, Item, Turn
-from tinyllava_kit.core.plan import IGNORE_INDEX, TextSpan
+from tinyllava_kit.core.spans import IGNORE_INDEX, TextSpan
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.evaluation.controls import CONTROLS
 from tinyllava_kit.evaluation.likelihood import answer_log_probs

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from tests.strokes import CORNER, LINE, drawing, drawing_model, drawn  # noqa: F401 (a fixture)
 from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor, load_pretrained
 from tinyllava_kit.checkpoints.quantization import Quantization
-from tinyllava_kit.core.plan import GeneratedSpan, ItemSpan, TextSpan, plan
+from tinyllava_kit.core.plan import plan
+from tinyllava_kit.core.spans import GeneratedSpan, ItemSpan, TextSpan
 from tinyllava_kit.errors import FusionError
 from tinyllava_kit.features.item_codes import ItemCodes
 from tinyllava_kit.inference.answering import question

@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, Auto
 
 from tests import toys
 from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor
-from tinyllava_kit.core.plan import TextSpan, plan
+from tinyllava_kit.core.plan import plan
+from tinyllava_kit.core.spans import TextSpan
 from tinyllava_kit.errors import FusionError
 
 CONVERSATIONS = [

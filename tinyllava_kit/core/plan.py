@@ -14,56 +14,9 @@ from torch import Tensor
 
 from ..errors import FusionError
 from .ids import NO_ID
-
-IGNORE_INDEX = -100
-
+from .spans import IGNORE_INDEX, AnySpan, GeneratedSpan, ItemSpan, Sample, TextSpan
 
 _PAD, _TEXT = 0, 1  # what stands at a position; modalities count on from 2
-
-
-@dataclass(frozen=True)
-class TextSpan:
-    """Tokens of text. `labels` is as long as `ids`; None: nothing here is learned.
-
-    `parallel` are the K parallel ids at each position, NO_ID where none stands; None: nowhere here.
-    """
-
-    ids: Sequence[int]
-    labels: Sequence[int] | None = None
-    parallel: Sequence[Sequence[int]] | None = None
-
-    def __getitem__(self, places: slice) -> TextSpan:
-        """A part of it."""
-        parts = (self.ids, self.labels, self.parallel)
-        return TextSpan(*(None if part is None else part[places] for part in parts))
-
-
-@dataclass(frozen=True)
-class ItemSpan:
-    """The rows of one item."""
-
-    modality: str
-    num_tokens: int
-
-
-@dataclass(frozen=True)
-class GeneratedSpan:
-    """An item that a decoder makes of the learned text in front of it (`decoders.HiddenDecoder`); it takes no position.
-
-    That text reaches back to what is not learned, or to another such item. `ids` are those that the decoder learns, or
-    rows of them; empty where it shall make the item.
-    """
-
-    modality: str
-    ids: Sequence[Any] = ()
-
-    num_tokens = 0
-
-
-AnySpan = TextSpan | ItemSpan | GeneratedSpan
-
-
-Sample = Sequence[AnySpan]
 
 
 @dataclass(frozen=True)
@@ -249,12 +202,6 @@ def plan(
     return _lay_out(kept, packs or [1] * len(kept), names, tuple(truncations), list(seen), pad_id, padding_side)
 
 
-def without_labels(sample: Sample) -> Sample:
-    """The same where nothing is learned, so that no item is made of it either."""
-    kept = (span for span in sample if not isinstance(span, GeneratedSpan))
-    return [replace(span, labels=None) if isinstance(span, TextSpan) else span for span in kept]
-
-
 def _checked(sample: Sample, number: int) -> Sample:
     for span in sample:
         if isinstance(span, TextSpan):
@@ -274,7 +221,7 @@ def _truncate(
 ) -> tuple[list[tuple[AnySpan, int]], Truncation | None]:
     """The spans that fit, items with their index over the batch; and what was lost. Counts items in `seen`."""
     spans: list[tuple[AnySpan, int]] = []
-    room = max_length if max_length is not None else sum(map(_length, sample))
+    room = max_length if max_length is not None else sum(span.num_tokens for span in sample)
     lost_text, lost_labels, lost_items, full = 0, 0, {}, False
     for span in sample:
         if isinstance(span, GeneratedSpan):
@@ -304,14 +251,6 @@ def _truncate(
     return spans, cut
 
 
-def _has_parallel(span: AnySpan) -> bool:
-    return isinstance(span, TextSpan) and bool(span.parallel)
-
-
-def _length(span: AnySpan) -> int:
-    return len(span.ids) if isinstance(span, TextSpan) else span.num_tokens
-
-
 def _lay_out(
     samples: list[list[tuple[AnySpan, int]]],
     packs: Sequence[int],
@@ -322,14 +261,15 @@ def _lay_out(
     padding_side: str,
 ) -> Plan:
     """Write the spans into (B, T) arrays, then read the rows of each kind off them."""
-    placed = _place_samples([sum(_length(span) for span, _ in spans) for spans in samples], packs, padding_side)
+    placed = _place_samples([sum(span.num_tokens for span, _ in spans) for spans in samples], packs, padding_side)
     placed = [replace(sample, name=name) for sample, name in zip_longest(placed, names, fillvalue="")]
     shape = (len(packs), max((sample.start + sample.num_tokens for sample in placed), default=0))
-    num_parallel = next((len(span.parallel[0]) for spans in samples for span, _ in spans if _has_parallel(span)), 0)
+    texts = [span for spans in samples for span, _ in spans if isinstance(span, TextSpan)]
+    num_parallel = next((len(span.parallel[0]) for span in texts if span.parallel), 0)
     sheet = _Sheet(shape, pad_id, num_parallel, modalities)
     for number, (sample, spans) in enumerate(zip(placed, samples, strict=True)):
         sheet.write(number, sample, spans)
-    learns = any(isinstance(span, TextSpan) and span.labels is not None for spans in samples for span, _ in spans)
+    learns = any(span.labels is not None for span in texts)
     return Plan(
         **sheet.inputs(learns),
         **sheet.positions(),
@@ -373,7 +313,7 @@ class _Sheet:
                 self.items.append(PlannedItem(span.modality, index, number, row, at, span.num_tokens))
             else:
                 self._write_text(row, slice(at, at + len(span.ids)), span)
-            at += _length(span)
+            at += span.num_tokens
         if sample.num_tokens:
             self.labels[row, sample.start] = IGNORE_INDEX
 

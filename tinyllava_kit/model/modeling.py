@@ -20,7 +20,8 @@ from transformers.utils import can_return_tuple
 from ..core.decoders import AnswerStates, CodingDecoder, Decoder, HiddenDecoder, TokenDecoder
 from ..core.fusion import check_inputs
 from ..core.interfaces import Connector, Items, LanguageModel, Tower
-from ..core.plan import GeneratedSpan, Plan, TextSpan
+from ..core.plan import Plan
+from ..core.spans import GeneratedSpan, TextSpan
 from ..errors import FusionError, KitError
 from ..plugin.catalog import Catalog
 from ..plugin.discovery import discover
