@@ -34,7 +34,7 @@ from .configuration import TinyLlavaConfig
 from .embedding import Embedder, is_trained
 from .encoders import Encoders
 from .generation import Answers
-from .logits import Keep, Logits, check_keep
+from .logits import Keep, check_keep
 from .losses import GroupLosses, answer_states_of
 from .moved_batches import plan_of_types
 from .named_parts import NamedParts
@@ -50,7 +50,7 @@ _EVERYWHERE = ("eager", "sdpa")  # the ways to compute attention that every laye
 
 
 class TinyLlavaForConditionalGeneration(
-    Encoders, Embedder, Logits, GroupLosses, Answers, TinyLlavaPreTrainedModel, GenerationMixin
+    Encoders, Embedder, GroupLosses, Answers, TinyLlavaPreTrainedModel, GenerationMixin
 ):
     """Towers, connectors and an LLM as one transformers model.
 
@@ -187,10 +187,6 @@ class TinyLlavaForConditionalGeneration(
                 module.train(mode)
         return self
 
-    def hidden_decoders(self) -> dict[str, HiddenDecoder]:
-        """The decoders that make items of words, in order."""
-        return {m: self.decoders[m] for m in sorted(self.decoders) if isinstance(self.decoders[m], HiddenDecoder)}
-
     def ids_of(self, modality: str, item: Any, name: str = "") -> TextSpan | GeneratedSpan:
         """An item, as its modality reads it, as ids that are learned, all of them.
 
@@ -289,7 +285,7 @@ class TinyLlavaForConditionalGeneration(
         kept = self._kept_logits(hidden, logits_to_keep, plan)
         logits, learned = kept.get("logits"), {}
         if has_targets:
-            known = self._known_at_targets(logits, logits_to_keep, plan)  # (n, V)
+            known = self._known_at_targets(logits, logits_to_keep, plan.target_positions)  # (n, V)
             learned = self._learn(hidden, inputs_embeds, input_ids, labels, plan, targets, num_items_in_batch, known)
         elif labels is not None:
             counts = {"shift_labels": shift_labels, "num_items_in_batch": num_items_in_batch}

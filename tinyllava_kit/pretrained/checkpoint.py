@@ -166,7 +166,8 @@ class Unmapped:
 
     def __getitem__(self, where: Any) -> Tensor:
         with safe_open(self.file, framework="pt") as opened:
-            return opened.get_tensor(self.name)[where]
+            tensor: Tensor = opened.get_tensor(self.name)
+            return tensor[where]
 
 
 def open_tensors(files: Iterable[str | os.PathLike[str]], passing: Container[str]) -> dict[str, Any]:

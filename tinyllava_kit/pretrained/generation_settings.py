@@ -83,7 +83,7 @@ def taken(content: dict[str, Any], where: str) -> GenerationConfig:
     given = {key: kind for key, kind in _READ.items() if not _is_unset(key, content.get(key))}
     known = {key: checked(kind, content[key], f"{where}: {key}") for key, kind in given.items()}
     samples = known.get("do_sample") is True and known.get("temperature") != 0
-    ignored = () if samples else ("do_sample", *_SAMPLING)
+    ignored: tuple[str, ...] = () if samples else ("do_sample", *_SAMPLING)
     ignored += () if known.get("num_beams", 1) > 1 else _BEAMS
     with reading(where):
         return GenerationConfig.from_dict({key: value for key, value in known.items() if key not in ignored})
