@@ -138,6 +138,8 @@ class Stage(Strict):
     `train` maps ``llm``, ``tower.MODALITY`` or ``connector.MODALITY`` to a mode or a mapping, see `PartTraining`.
     `quantization`: hold the LLM in 8 or 4 bits, for adapters on it.
     `data` is a file of rows or a list of them, all used in every epoch: replay of older data stands beside the new.
+    `items`: ``text`` puts each item's text in its place and reads no file, so that an LLM learns in words what it will
+    be asked of pictures or sounds; every item needs its text.
     `batch_size` is the most samples of a batch; with `packing`, its rows. `batch_budget` maps a modality to the most of
     it that a batch may hold, padding included, in the modality's unit (``{audio: 60}``: seconds); `group_by_size` alone
     puts samples of like size together. `distill`: learn from the LLM reading the items' texts. `match_words`: learn
@@ -149,6 +151,7 @@ class Stage(Strict):
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    items: Literal["files", "text"] = "files"
     data: Annotated[tuple[Source, ...], BeforeValidator(_many), Field(min_length=1)]
     train: dict[str, Annotated[PartTraining, BeforeValidator(_mode_alone)]] = Field(min_length=1)
     quantization: Quantized | None = None
@@ -236,6 +239,21 @@ class Recipe(Strict):
             for name, value in wanted.items():
                 if value:
                     raise ValueError(f"stage {stage.name}: {name} wants to see all rows before; take out it or stream")
+        return self
+
+    @model_validator(mode="after")
+    def _words_are_for_the_llm(self) -> Recipe:
+        for stage in self.stages:
+            if stage.items == "files":
+                continue
+            others = [part for part in stage.trained if part != "llm"]
+            if others:
+                raise ValueError(f"stage {stage.name}: items: text trains the LLM alone; take {others[0]} out of train")
+            wanted = {name: getattr(stage, name) for name in OBJECTIVES}
+            wanted["cache_features"] = stage.cache_features.mode
+            for name, value in wanted.items():
+                if value:
+                    raise ValueError(f"stage {stage.name}: {name} needs the items' files; take it or items: text out")
         return self
 
     @model_validator(mode="after")

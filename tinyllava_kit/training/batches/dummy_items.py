@@ -75,7 +75,7 @@ def dummy_items(data: ConversationDataset | RowStream) -> dict[str, dict[str, Te
 def _items(data: ConversationDataset | RowStream) -> Iterable[Item]:
     if isinstance(data, RowStream):
         for rows, source, number in islice(data.rows(), LOOKED_AT):
-            for _, make in conversations_of(rows, source, data.processor, first=number):
+            for _, make in conversations_of(rows, source, data.processor, first=number, in_words=data.in_words):
                 try:
                     yield from data.processor.heard(make())
                 except KitError:
