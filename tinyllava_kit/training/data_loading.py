@@ -38,6 +38,19 @@ def read_data(
     )
 
 
+def read_held_out(stage: Stage, processor: TinyLlavaProcessor, *, seed: int) -> ConversationDataset | None:
+    """The rows of the stage's `validation`; None without one.
+
+    Raises:
+        KitError: as `read_data`.
+    """
+    if stage.validation is None:
+        return None
+    return ConversationDataset.from_sources(
+        stage.validation.data, processor, seed=seed, decode=True, in_words=stage.items == "text"
+    )
+
+
 def stream_loader(
     stream: RowStream, collate: Callable[..., Any], accelerator: Accelerator, *, workers: int, pin_memory: bool
 ) -> DataLoader:
