@@ -67,7 +67,7 @@ demo-speech: install
 bench-quick: install
 	$(BIN)/python -m benchmarks
 
-# The pages as a site, in site/; a link or an anchor that leads nowhere is an error.
+# The pages and the Python reference as a site, in site/; a link or an anchor that leads nowhere is an error.
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
