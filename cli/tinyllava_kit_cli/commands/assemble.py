@@ -15,7 +15,7 @@ from tinyllava_kit_cli.output import refuse_taken, say
 from tinyllava_kit_cli.table import align
 
 
-@click.command(short_help="Put towers, connectors and an LLM together as one model.")
+@click.command
 @click.argument("file", required=False, type=click.Path())
 @click.option(
     "--llm", shell_complete=parts("llm", with_modality=False), metavar="NAME[:CHECKPOINT]", help="The language model."

@@ -13,7 +13,7 @@ from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import refuse_taken, say
 
 
-@click.command(short_help="Write another project's checkpoint as a model of this kit.")
+@click.command
 @click.argument("source", type=click.Path(), shell_complete=directories)
 @click.argument("target", type=click.Path(), shell_complete=directories)
 @click.option("--dtype", type=click.Choice(DTYPES), help="Default: as the weights are.")

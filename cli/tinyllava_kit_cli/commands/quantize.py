@@ -11,7 +11,7 @@ from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import refuse_taken, say
 
 
-@click.command(short_help="Write a model with 8- or 4-bit weights.")
+@click.command
 @click.argument("source", type=click.Path(), shell_complete=directories)
 @click.argument("target", type=click.Path(), shell_complete=directories)
 @click.option("--bits", type=click.Choice(["8", "4"]), required=True, help="Of a weight.")
