@@ -22,7 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tinyllava_kit.core.fusion import fuse
-from tinyllava_kit.core.plan import IGNORE_INDEX, ItemSpan, Plan, TextSpan, plan
+from tinyllava_kit.core.plan import Plan, plan
+from tinyllava_kit.core.spans import IGNORE_INDEX, ItemSpan, TextSpan
 from tinyllava_kit.model.memory import trim_memory
 
 from .clock import Work, one_thread, ratios

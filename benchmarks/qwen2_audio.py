@@ -27,7 +27,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.models.qwen2_audio import modeling_qwen2_audio as qwen2_audio
 
 from tinyllava_kit.core.fusion import fuse, gather_features
-from tinyllava_kit.core.plan import ItemSpan, Plan, TextSpan, plan
+from tinyllava_kit.core.plan import Plan, plan
+from tinyllava_kit.core.spans import ItemSpan, TextSpan
 from tinyllava_kit.model.memory import trim_memory
 
 from .clock import Work, one_thread, ratios

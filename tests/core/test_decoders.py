@@ -73,6 +73,7 @@ def test_the_loss_is_that_of_the_ids_that_may_stand_there_averaged_over_each_ran
     batch = batch_of(model, processor, samples)
     with torch.no_grad():
         out = model(**batch)
+        found = model(**{name: value for name, value in batch.items() if name != "targets"})
         learned = model.train()(**batch)
     plan, grammar = batch["plan"], processor.grammar
     rows = plan.target_positions
@@ -94,6 +95,7 @@ def test_the_loss_is_that_of_the_ids_that_may_stand_there_averaged_over_each_ran
     assert float(out.loss) == pytest.approx(mean, rel=1e-5)
     assert torch.allclose(learned.loss, out.loss)
     assert learned.logits is None
+    assert torch.equal(found.loss, out.loss)
 
 
 def slow_group(grammar, previous, label):

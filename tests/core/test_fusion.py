@@ -10,7 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.core import slow_fusion
 from tinyllava_kit.core.fusion import check_features, fuse, gather_features
-from tinyllava_kit.core.plan import IGNORE_INDEX, ItemSpan, TextSpan, plan
+from tinyllava_kit.core.plan import plan
+from tinyllava_kit.core.spans import IGNORE_INDEX, ItemSpan, TextSpan
 from tinyllava_kit.errors import FusionError
 
 VOCAB, PAD = 23, 3

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from tinyllava_kit import KitError
 from tinyllava_kit.core.ids import BEGIN, END, ParallelStream, allot, check_parallel, sizes_of
 from tinyllava_kit.core.interfaces import Modality
-from tinyllava_kit.core.plan import TextSpan, plan
+from tinyllava_kit.core.plan import plan
+from tinyllava_kit.core.spans import TextSpan
 from tinyllava_kit.model.vocabulary.codebooks import (
     CodebookDecoder,
     CodebookPattern,

@@ -15,7 +15,8 @@ from tests.fakes import install
 from tinyllava_kit import assemble
 from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.core.fusion import fuse, gather_features
-from tinyllava_kit.core.plan import ItemSpan, TextSpan, plan
+from tinyllava_kit.core.plan import plan
+from tinyllava_kit.core.spans import ItemSpan, TextSpan
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
 from tinyllava_kit.features.item_codes import ItemCodes
 

@@ -13,7 +13,8 @@ from transformers import DynamicCache, LogitsProcessor
 from tests import toys
 from tinyllava_kit import KitError
 from tinyllava_kit.core.conversation import Item
-from tinyllava_kit.core.plan import IGNORE_INDEX, plan
+from tinyllava_kit.core.plan import plan
+from tinyllava_kit.core.spans import IGNORE_INDEX
 from tinyllava_kit.errors import FusionError
 from tinyllava_kit.inference.answering import answer, question
 from tinyllava_kit.inference.chatting import Chat

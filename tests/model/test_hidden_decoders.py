@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from tests.strokes import CORNER, LINE, drawing, drawing_model, drawn  # noqa: F401 (a fixture)
 from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor, load_pretrained
 from tinyllava_kit.checkpoints.quantization import Quantization
-from tinyllava_kit.core.plan import GeneratedSpan, ItemSpan, TextSpan, plan
+from tinyllava_kit.core.plan import plan
+from tinyllava_kit.core.spans import GeneratedSpan, ItemSpan, TextSpan
 from tinyllava_kit.errors import FusionError
 from tinyllava_kit.features.item_codes import ItemCodes
 from tinyllava_kit.inference.answering import question
@@ -85,6 +86,8 @@ def test_losses_are_those_of_one_id_after_another_alone(decoder, tmp_path):
     batch = batch_of(model, processor, [drawn("a line", LINE), TEXT_ALONE, drawn("this is a corner", CORNER)])
     with torch.no_grad():
         out = model(**batch)
+        found = model(**{name: value for name, value in batch.items() if name != "targets"})
+    assert torch.equal(found.loss, out.loss)
     talker, layout = model.decoders["drawing"], batch["plan"]
     expected: dict[str, list[float]] = {}
     for row, name, shape in ((0, "a line", LINE), (2, "this is a corner", CORNER)):

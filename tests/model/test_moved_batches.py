@@ -8,7 +8,8 @@ from PIL import Image
 from torch.nn import functional as F
 
 from tests import toys
-from tinyllava_kit.core.plan import IGNORE_INDEX, ItemSpan, TextSpan, plan
+from tinyllava_kit.core.plan import plan
+from tinyllava_kit.core.spans import IGNORE_INDEX, ItemSpan, TextSpan
 from tinyllava_kit.errors import FusionError, KitError
 from tinyllava_kit.model.moved_batches import join_batches, plan_of_types
 

@@ -74,7 +74,7 @@ def test_packs_in_one_row_give_the_logits_of_packs_in_several(made, encoded, mon
     monkeypatch.setattr(model.language_model.config, "_attn_implementation", "eager")
     with torch.no_grad():
         expected = model(**batch).logits
-        monkeypatch.setattr(TinyLlavaForConditionalGeneration, "_wants_packs_in_one_row", True)
+        monkeypatch.setattr(packed_attention, "needs_one_row", lambda _: True)
         got = model(**batch).logits
     real = batch["plan"].attention_mask.bool()
     assert got.shape == expected.shape

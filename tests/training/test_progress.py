@@ -14,7 +14,8 @@ from transformers import TrainerState
 
 from tests import toys
 from tinyllava_kit import KitError, load_pretrained
-from tinyllava_kit.core.plan import ItemSpan, TextSpan, plan
+from tinyllava_kit.core.plan import plan
+from tinyllava_kit.core.spans import ItemSpan, TextSpan
 from tinyllava_kit.training.loop.clock import Clock
 from tinyllava_kit.training.loop.meter import Meter, kinds_of
 from tinyllava_kit.training.loop.progress import Progress, progress_line

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.plan import IGNORE_INDEX, ItemSpan, Plan, Sample, TextSpan, plan
+from ..core.plan import Plan, plan
+from ..core.spans import IGNORE_INDEX, ItemSpan, Sample, TextSpan
 from ..errors import KitError
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from .external.mapping import IMAGE

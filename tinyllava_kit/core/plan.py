@@ -14,56 +14,9 @@ from torch import Tensor
 
 from ..errors import FusionError
 from .ids import NO_ID
-
-IGNORE_INDEX = -100
-
+from .spans import IGNORE_INDEX, AnySpan, GeneratedSpan, ItemSpan, Sample, TextSpan
 
 _PAD, _TEXT = 0, 1  # what stands at a position; modalities count on from 2
-
-
-@dataclass(frozen=True)
-class TextSpan:
-    """Tokens of text. `labels` is as long as `ids`; None: nothing here is learned.
-
-    `parallel` are the K parallel ids at each position, NO_ID where none stands; None: nowhere here.
-    """
-
-    ids: Sequence[int]
-    labels: Sequence[int] | None = None
-    parallel: Sequence[Sequence[int]] | None = None
-
-    def __getitem__(self, places: slice) -> TextSpan:
-        """A part of it."""
-        parts = (self.ids, self.labels, self.parallel)
-        return TextSpan(*(None if part is None else part[places] for part in parts))
-
-
-@dataclass(frozen=True)
-class ItemSpan:
-    """The rows of one item."""
-
-    modality: str
-    num_tokens: int
-
-
-@dataclass(frozen=True)
-class GeneratedSpan:
-    """An item that a decoder makes of the learned text in front of it (`decoders.HiddenDecoder`); it takes no position.
-
-    That text reaches back to what is not learned, or to another such item. `ids` are those that the decoder learns, or
-    rows of them; empty where it shall make the item.
-    """
-
-    modality: str
-    ids: Sequence[Any] = ()
-
-    num_tokens = 0
-
-
-AnySpan = TextSpan | ItemSpan | GeneratedSpan
-
-
-Sample = Sequence[AnySpan]
 
 
 @dataclass(frozen=True)
@@ -249,12 +202,6 @@ def plan(
     return _lay_out(kept, packs or [1] * len(kept), names, tuple(truncations), list(seen), pad_id, padding_side)
 
 
-def without_labels(sample: Sample) -> Sample:
-    """The same where nothing is learned, so that no item is made of it either."""
-    kept = (span for span in sample if not isinstance(span, GeneratedSpan))
-    return [replace(span, labels=None) if isinstance(span, TextSpan) else span for span in kept]
-
-
 def _checked(sample: Sample, number: int) -> Sample:
     for span in sample:
         if isinstance(span, TextSpan):
@@ -274,7 +221,7 @@ def _truncate(
 ) -> tuple[list[tuple[AnySpan, int]], Truncation | None]:
     """The spans that fit, items with their index over the batch; and what was lost. Counts items in `seen`."""
     spans: list[tuple[AnySpan, int]] = []
-    room = max_length if max_length is not None else sum(map(_length, sample))
+    room = max_length if max_length is not None else sum(span.num_tokens for span in sample)
     lost_text, lost_labels, lost_items, full = 0, 0, {}, False
     for span in sample:
         if isinstance(span, GeneratedSpan):
@@ -304,14 +251,6 @@ def _truncate(
     return spans, cut
 
 
-def _has_parallel(span: AnySpan) -> bool:
-    return isinstance(span, TextSpan) and bool(span.parallel)
-
-
-def _length(span: AnySpan) -> int:
-    return len(span.ids) if isinstance(span, TextSpan) else span.num_tokens
-
-
 def _lay_out(
     samples: list[list[tuple[AnySpan, int]]],
     packs: Sequence[int],
@@ -322,66 +261,102 @@ def _lay_out(
     padding_side: str,
 ) -> Plan:
     """Write the spans into (B, T) arrays, then read the rows of each kind off them."""
-    placed = _place_samples([sum(_length(span) for span, _ in spans) for spans in samples], packs, padding_side)
+    placed = _place_samples([sum(span.num_tokens for span, _ in spans) for spans in samples], packs, padding_side)
+    placed = [replace(sample, name=name) for sample, name in zip_longest(placed, names, fillvalue="")]
     shape = (len(packs), max((sample.start + sample.num_tokens for sample in placed), default=0))
-    ids = np.full(shape, pad_id, np.int64)
-    kinds = np.full(shape, _PAD, np.int64)
-    positions = np.zeros(shape, np.int64)
-    numbers = np.zeros(shape, np.int64)  # of the samples
-    labels = np.full(shape, IGNORE_INDEX, np.int64)
-    num_parallel = next((len(span.parallel[0]) for spans in samples for span, _ in spans if _has_parallel(span)), 0)
-    parallel = np.full((*shape, num_parallel), NO_ID, np.int64)
-    codes = {modality: code for code, modality in enumerate(modalities, _TEXT + 1)}
-    items: list[PlannedItem] = []
-    generated: dict[str, list[tuple[np.ndarray, Sequence[Any]]]] = {}
-    labelled = False
+    texts = [span for spans in samples for span, _ in spans if isinstance(span, TextSpan)]
+    num_parallel = next((len(span.parallel[0]) for span in texts if span.parallel), 0)
+    sheet = _Sheet(shape, pad_id, num_parallel, modalities)
     for number, (sample, spans) in enumerate(zip(placed, samples, strict=True)):
-        row, at = sample.row, sample.start
-        free = at  # where no word of a made item stands yet
-        positions[row, at : at + sample.num_tokens] = np.arange(sample.num_tokens)
-        numbers[row, at : at + sample.num_tokens] = number
-        for span, index in spans:
-            end = at + _length(span)
-            if isinstance(span, GeneratedSpan):
-                called = names[number] if number < len(names) else f"sample {number}"
-                words = _words(labels[row, free:at], called, span.modality) + row * shape[1] + free  # (P,)
-                generated.setdefault(span.modality, []).append((words, span.ids))
-                free = at
-            elif isinstance(span, ItemSpan):
-                kinds[row, at:end] = codes[span.modality]
-                items.append(PlannedItem(span.modality, index, number, row, at, span.num_tokens))
-            else:
-                kinds[row, at:end] = _TEXT
-                ids[row, at:end] = span.ids
-                if _has_parallel(span):
-                    parallel[row, at:end] = span.parallel
-                if span.labels is not None:
-                    labelled = True
-                    labels[row, at:end] = span.labels
-            at = end
-        if sample.num_tokens:
-            labels[row, sample.start] = IGNORE_INDEX
-    flat = kinds.ravel()
-    targets = np.zeros(shape, bool)
-    targets[:, :-1] = labels[:, 1:] != IGNORE_INDEX
+        sheet.write(number, sample, spans)
+    learns = any(span.labels is not None for span in texts)
     return Plan(
-        input_ids=torch.from_numpy(ids),
-        attention_mask=torch.from_numpy((kinds != _PAD).astype(np.int64)),
-        position_ids=torch.from_numpy(positions),
-        labels=torch.from_numpy(labels) if labelled else None,
-        text_positions=_where(flat == _TEXT),
-        pad_positions=_where(flat == _PAD),
-        item_positions={m: _where(flat == code) for m, code in codes.items() if (flat == code).any()},
-        ragged=ragged_rows(items),
-        target_positions=_where(targets.ravel()) if labelled else None,
-        target_samples=torch.from_numpy(numbers[targets]) if labelled else None,
-        parallel_ids=torch.from_numpy(parallel) if num_parallel else None,
-        generated={modality: _generated_items(each) for modality, each in sorted(generated.items())},
-        samples=tuple(replace(each, name=name) for each, name in zip_longest(placed, names, fillvalue="")),
-        items=tuple(items),
+        **sheet.inputs(learns),
+        **sheet.positions(),
+        **(sheet.targets() if learns else {"target_positions": None, "target_samples": None}),
+        parallel_ids=torch.from_numpy(sheet.parallel) if num_parallel else None,
+        ragged=ragged_rows(sheet.items),
+        generated={modality: _generated_items(each) for modality, each in sorted(sheet.generated.items())},
+        samples=tuple(placed),
+        items=tuple(sheet.items),
         truncations=truncations,
         padding_side=padding_side,
     )
+
+
+class _Sheet:
+    """The (B, T) arrays that spans are written into, padding where nothing is, and what does not fit into arrays."""
+
+    def __init__(self, shape: tuple[int, int], pad_id: int, num_parallel: int, modalities: Sequence[str]) -> None:
+        self.codes = {modality: code for code, modality in enumerate(modalities, _TEXT + 1)}
+        self.ids = np.full(shape, pad_id, np.int64)
+        self.kinds = np.full(shape, _PAD, np.int64)
+        self.position_ids = np.zeros(shape, np.int64)
+        self.numbers = np.zeros(shape, np.int64)  # of the samples
+        self.labels = np.full(shape, IGNORE_INDEX, np.int64)
+        self.parallel = np.full((*shape, num_parallel), NO_ID, np.int64)
+        self.items: list[PlannedItem] = []
+        self.generated: dict[str, list[tuple[np.ndarray, Sequence[Any]]]] = {}
+
+    def write(self, number: int, sample: PlannedSample, spans: Sequence[tuple[AnySpan, int]]) -> None:
+        """The spans of a sample at their places; nothing predicts its first position."""
+        row, at = sample.row, sample.start
+        self.position_ids[row, at : at + sample.num_tokens] = np.arange(sample.num_tokens)
+        self.numbers[row, at : at + sample.num_tokens] = number
+        free = at  # where no word of a generated item stands yet
+        for span, index in spans:
+            if isinstance(span, GeneratedSpan):
+                self._write_generated(row, slice(free, at), span, sample.name or f"sample {number}")
+                free = at
+            elif isinstance(span, ItemSpan):
+                self.kinds[row, at : at + span.num_tokens] = self.codes[span.modality]
+                self.items.append(PlannedItem(span.modality, index, number, row, at, span.num_tokens))
+            else:
+                self._write_text(row, slice(at, at + len(span.ids)), span)
+            at += span.num_tokens
+        if sample.num_tokens:
+            self.labels[row, sample.start] = IGNORE_INDEX
+
+    def _write_text(self, row: int, places: slice, span: TextSpan) -> None:
+        self.kinds[row, places] = _TEXT
+        self.ids[row, places] = span.ids
+        if span.parallel:
+            self.parallel[row, places] = span.parallel
+        if span.labels is not None:
+            self.labels[row, places] = span.labels
+
+    def _write_generated(self, row: int, places: slice, span: GeneratedSpan, name: str) -> None:
+        """An item of the words that end these places."""
+        first = row * self.ids.shape[1] + places.start
+        words = first + _words(self.labels[row, places], name, span.modality)  # (P,)
+        self.generated.setdefault(span.modality, []).append((words, span.ids))
+
+    def inputs(self, learns: bool) -> dict[str, Tensor | None]:
+        """What the model takes by position, (B, T) each; labels where some are learned."""
+        return {
+            "input_ids": torch.from_numpy(self.ids),
+            "attention_mask": torch.from_numpy((self.kinds != _PAD).astype(np.int64)),
+            "position_ids": torch.from_numpy(self.position_ids),
+            "labels": torch.from_numpy(self.labels) if learns else None,
+        }
+
+    def positions(self) -> dict[str, Any]:
+        """The flat positions of each kind."""
+        flat = self.kinds.ravel()
+        return {
+            "text_positions": _where(flat == _TEXT),
+            "pad_positions": _where(flat == _PAD),
+            "item_positions": {m: _where(flat == code) for m, code in self.codes.items() if (flat == code).any()},
+        }
+
+    def targets(self) -> dict[str, Tensor]:
+        """The flat positions whose next position has a label, and of which sample each is."""
+        targets = np.zeros(self.ids.shape, bool)
+        targets[:, :-1] = self.labels[:, 1:] != IGNORE_INDEX
+        return {
+            "target_positions": _where(targets.ravel()),
+            "target_samples": torch.from_numpy(self.numbers[targets]),
+        }
 
 
 def _place_samples(lengths: Sequence[int], packs: Sequence[int], padding_side: str) -> list[PlannedSample]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.conversation import Conversation, Item
-from ..core.plan import GeneratedSpan, TextSpan
+from ..core.spans import GeneratedSpan, TextSpan
 from ..errors import KitError
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..processing.processor import EncodedItem, TinyLlavaProcessor

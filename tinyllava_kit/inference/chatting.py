@@ -13,7 +13,8 @@ from torch import Tensor
 from transformers import DynamicCache, DynamicLayer
 
 from ..core.conversation import ITEM, Conversation, Item, Turn
-from ..core.plan import ItemSpan, TextSpan, plan
+from ..core.plan import plan
+from ..core.spans import ItemSpan, TextSpan
 from ..errors import KitError
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..pretrained.cache_name import CACHE

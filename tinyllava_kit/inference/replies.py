@@ -13,7 +13,7 @@ from transformers.generation.streamers import BaseStreamer
 from ..core.conversation import Conversation
 from ..core.decoders import AnswerStates, GeneratedChunk, HiddenDecoder, TextDecoder
 from ..core.ids import TEXT
-from ..core.plan import GeneratedSpan, TextSpan, without_labels
+from ..core.spans import GeneratedSpan, TextSpan, without_labels
 from ..errors import KitError, near
 from ..features.item_codes import ItemCodes
 from ..model.modeling import TinyLlavaForConditionalGeneration

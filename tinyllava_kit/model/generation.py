@@ -23,7 +23,7 @@ from .moved_batches import join_batches, plan_of_types
 from .output import TinyLlavaOutput
 from .prompt import PromptText, TextOnly, apart, check_cache, check_cache_kind, check_way, prompt_text, text_by_mask
 from .vocabulary.extension import ParallelWriter, token_sampler
-from .vocabulary.grammar import FollowGrammar
+from .vocabulary.following import FollowGrammar
 
 _OURS = ("force", "forbid", "parallel")  # arguments of `generate` that transformers does not know
 

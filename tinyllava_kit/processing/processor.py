@@ -18,7 +18,8 @@ from ..core.conversation import ITEM, Conversation, Item, Span, Turn, from_messa
 from ..core.decoders import Decoder, HiddenDecoder
 from ..core.ids import NO_ID
 from ..core.interfaces import ChatTemplate, Connector, Modality, Preprocessor
-from ..core.plan import IGNORE_INDEX, AnySpan, GeneratedSpan, ItemSpan, Plan, Sample, TextSpan, plan, without_labels
+from ..core.plan import Plan, plan
+from ..core.spans import IGNORE_INDEX, AnySpan, GeneratedSpan, ItemSpan, Sample, TextSpan, without_labels
 from ..errors import KitError
 from ..files.atomic import HUB_ARGUMENTS, atomic_directory
 from ..files.content import arguments, checked

@@ -41,7 +41,8 @@ from ..components.modalities.audio import AudioModality, Waveform
 from ..core.decoders import Decoder, HiddenDecoder, TokenDecoder
 from ..core.ids import NO_ID, allot, sizes_of
 from ..core.interfaces import Features, Modality, Preprocessor, Tower
-from ..core.plan import GeneratedSpan, Plan, TextSpan, plan
+from ..core.plan import Plan, plan
+from ..core.spans import GeneratedSpan, TextSpan
 from ..errors import KitError
 from ..model.configuration import TinyLlavaConfig
 from ..model.modeling import TinyLlavaForConditionalGeneration

@@ -13,7 +13,8 @@ from tinyllava_kit.components.connectors.conv import ConvMLP
 from tinyllava_kit.components.connectors.stack import StackMLP
 from tinyllava_kit.components.connectors.window_qformer import WindowQFormer
 from tinyllava_kit.core.interfaces import Features
-from tinyllava_kit.core.plan import ItemSpan, TextSpan, plan
+from tinyllava_kit.core.plan import plan
+from tinyllava_kit.core.spans import ItemSpan, TextSpan
 from tinyllava_kit.errors import KitError
 
 E, D = 7, 11

@@ -21,15 +21,17 @@ def targets_of(
     Args:
         layout: of the batch, with labels.
         grammar: of the ids that the LLM writes; None: text alone.
-        makers: modality -> decoder that makes items of words.
+        hidden_decoders: modality -> decoder that makes items of words.
     """
     rows = layout.target_positions
     if grammar is None:
-        targets = {TEXT: torch.arange(len(rows))}
+        targets = {TEXT: torch.arange(len(rows), device=rows.device)}
     else:
         targets = grammar.targets(layout.input_ids.flatten()[rows], layout.target_parallel)
     for modality, maker in hidden_decoders.items():
-        found: Mapping[str, Tensor] = {group: torch.empty(0, dtype=torch.int64) for group in maker.loss_weights}
+        found: Mapping[str, Tensor] = {
+            group: torch.empty(0, dtype=torch.int64, device=rows.device) for group in maker.loss_weights
+        }
         if modality in layout.generated and (layout.generated[modality].ids != NO_ID).any():  # not so in an outline
             found = maker.targets(layout.generated[modality].ids)
         targets |= {f"{modality}.{group}": found[group] for group in maker.loss_weights}

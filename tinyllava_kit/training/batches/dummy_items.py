@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ...core.conversation import Item
-from ...core.plan import ItemSpan
+from ...core.spans import ItemSpan
 from ...data.dataset import ConversationDataset, conversations_of
 from ...data.stream import RowStream
 from ...errors import KitError

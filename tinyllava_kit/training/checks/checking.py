@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...core.conversation import Conversation, Item
-from ...core.plan import IGNORE_INDEX, GeneratedSpan, Sample, TextSpan, Truncation, plan
+from ...core.plan import Truncation, plan
+from ...core.spans import IGNORE_INDEX, GeneratedSpan, Sample, TextSpan
 from ...data.dataset import conversations_of, mixed
 from ...data.sources import Source
 from ...errors import KitError

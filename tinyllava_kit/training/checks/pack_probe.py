@@ -14,7 +14,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ...core.plan import Plan, TextSpan, plan
+from ...core.plan import Plan, plan
+from ...core.spans import TextSpan
 from ...errors import KitError
 from ...model.modeling import TinyLlavaForConditionalGeneration
 

@@ -10,7 +10,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ...core.plan import IGNORE_INDEX, Plan, PlannedSample
+from ...core.plan import Plan, PlannedSample
+from ...core.spans import IGNORE_INDEX
 from ...data.dataset import Collator, ConversationDataset
 from ...data.skipping import SkippedRows
 from ...errors import KitError
