@@ -30,7 +30,7 @@ from ..model.storage.external import open_if_external
 from ..model.vocabulary.grammar import grammar_of
 from ..model.vocabulary.targets import targets_of
 from ..plugin.catalog import Catalog
-from ..plugin.discovery import discover
+from ..plugin.discovery import installed_catalog
 from ..plugin.specs import load
 from ..pretrained.checkpoint import find_file, read_pretrained, read_tokenizer
 from .chat import ChatProcessor
@@ -142,7 +142,7 @@ class TinyLlavaProcessor(ChatProcessor):
         preprocessors: Mapping[str, Preprocessor],
         catalog: Catalog | None = None,
     ) -> None:
-        catalog = catalog or discover()
+        catalog = catalog or installed_catalog()
         self.tokenizer = tokenizer
         self.config = config
         self.preprocessors = dict(preprocessors)
@@ -499,17 +499,31 @@ class TinyLlavaProcessor(ChatProcessor):
         if external := open_if_external(path, catalog=catalog):
             return external.processor()
         hub = {k: kwargs[k] for k in ("cache_dir", "revision", "token", "subfolder") if k in kwargs}
-        config = read_pretrained(TinyLlavaConfig, path, **hub)
+        return cls.of_config(path, read_pretrained(TinyLlavaConfig, path, **hub), catalog=catalog, **hub)
+
+    @classmethod
+    def of_config(
+        cls, path: str, config: TinyLlavaConfig, *, catalog: Catalog | None = None, **hub: Any
+    ) -> TinyLlavaProcessor:
+        """From a directory or hub name of this kit whose configuration is known.
+
+        Args:
+            hub: where and how a hub name is looked up, as in transformers.
+
+        Raises:
+            KitError: tokenizer or settings are not there. MissingPluginError: a component's plugin is not installed.
+        """
         file = find_file(path, SETTINGS_FILE, **hub)
         if file is None:
             raise KitError(f"{path!r} has no {SETTINGS_FILE} of this kit; assemble or convert the model again")
-        catalog = catalog or discover()
+        catalog = catalog or installed_catalog()
+        settings = read_mapping(file)
         preprocessors = {}
         for modality in config.towers:
             tower = load(config.component("tower", modality).offer("tower", catalog).spec)
-            preprocessors[modality] = read_preprocessor(file, modality, tower.preprocessor_class)
+            preprocessors[modality] = preprocessor_of(settings, file, modality, tower.preprocessor_class)
         tokenizer = read_tokenizer(path, config=config.text_config, **hub)  # or it wants to know ours
-        restore_template(tokenizer, read_mapping(file), path)
+        restore_template(tokenizer, settings, path)
         return cls(tokenizer, config, preprocessors, catalog)
 
     def _with_markers(self, spans: Sequence[Span], conversation: Conversation) -> list[Span]:
@@ -543,14 +557,17 @@ class TinyLlavaProcessor(ChatProcessor):
         return {**inputs, **window_inputs([item.num_features for item in items])}
 
 
-def read_preprocessor(file: Path, modality: str, kind: type[Preprocessor]) -> Preprocessor:
+def preprocessor_of(settings: Mapping[str, Any], file: Path, modality: str, kind: type[Preprocessor]) -> Preprocessor:
     """The preprocessor of a modality from the settings of a processor.
 
+    Args:
+        file: where they are from, for messages.
+
     Raises:
-        KitError: there is none of it in the file, or its settings are of another kind.
+        KitError: there is none of it in them, or it is of another kind.
     """
     where = f"{file}: preprocessors"
-    groups = checked(dict[str, dict[str, Any]], read_mapping(file).get("preprocessors"), where)
+    groups = checked(dict[str, dict[str, Any]], settings.get("preprocessors"), where)
     if modality not in groups:
         raise KitError(f"{where}: none of {modality!r}; assemble or convert the model again")
     with reading(f"{where}.{modality}"):
