@@ -139,7 +139,7 @@ def conversations_of(
         for row in list(rows) * source.repeat:
             yield row.label, partial(_conversation, row, processor)
         return
-    check_pairs(source.pairs, processor.specs)
+    check_pairs(source.pairs, processor.specs, reads=processor.reads, gives=processor.gives)
     for together, number in grouped(rows, source.pairs, source.repeat):
         yield together[0].label, partial(_asked, together, source.pairs, processor, first + number)
 

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, DynamicLayer
 
-from ..core.conversation import ITEM, Conversation, Item, Turn
+from ..core.conversation import ITEM, Conversation, Item, Turn, check_reads
 from ..core.plan import ItemSpan, TextSpan, plan
 from ..errors import KitError
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..pretrained.cache_name import CACHE
 from ..processing.processor import Encoded, Parts, TinyLlavaProcessor
-from .answering import TextPieces, check_read, options_for, question
+from .answering import TextPieces, options_for, question
 
 Show = Callable[[str], None]
 
@@ -73,7 +73,7 @@ class Chat:
         Raises:
             KitError: the model does not read its modality, or it cannot be read.
         """
-        check_read(item, self.processor)
+        check_reads(item.modality, self.processor.reads)
         self._parts[id(item)] = self.processor.read_item(item)
         self.waiting.append(item)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import BatchFeature, PreTrainedTokenizerBase
 
-from ..core.conversation import ITEM, Conversation, Item, Span, Turn, from_messages, from_row
+from ..core.conversation import ITEM, Conversation, Item, Span, Turn, check_reads, from_messages, from_row
 from ..core.decoders import Decoder, HiddenDecoder
 from ..core.ids import NO_ID
 from ..core.interfaces import ChatTemplate, Connector, Modality, Preprocessor
@@ -254,8 +254,13 @@ class TinyLlavaProcessor(ChatProcessor):
         if isinstance(source, Conversation):
             return source
         if isinstance(source, Mapping):
-            return from_row(source, self.specs, name=name or "row", unread=self.unread)
+            return from_row(source, self.specs, name=name or "row", unread=self.unread, reads=self.reads)
         return from_messages(source, self.specs, name=name or "messages")
+
+    @property
+    def reads(self) -> list[str]:
+        """The modalities of which a tower reads items, in the model's order."""
+        return list(self.preprocessors)
 
     @property
     def writes(self) -> set[str]:
@@ -334,11 +339,7 @@ class TinyLlavaProcessor(ChatProcessor):
                 if not (answer and item.modality in self.makes):  # of which nobody reads what was said before
                     sample.append(self._written(item, writer or self.writer, sample))
                 continue
-            if item.modality not in self.preprocessors:
-                reads = ", ".join(self.preprocessors) or "text only"
-                raise KitError(
-                    f"{conversation.name}: the model writes {item.modality!r} and does not read it; it reads {reads}"
-                )
+            check_reads(item.modality, self.reads, conversation.name)
             for part in (reader or self.read_item)(item):
                 if isinstance(part, str):
                     sample += encode_spans([Span(part)], self.tokenizer, add_bos=False)
@@ -355,7 +356,7 @@ class TinyLlavaProcessor(ChatProcessor):
         """
         return self.encode(conversation, reader=self.outline_item, writer=self.outline_ids)
 
-    def heard(self, conversation: Conversation) -> list[Item]:
+    def input_items(self, conversation: Conversation) -> list[Item]:
         """The items of a conversation that towers read: all but those that the assistant learns to give."""
         answered = conversation.answered(self.gives)
         return [item for item, given in zip(conversation.items, answered, strict=True) if not given]

@@ -54,7 +54,7 @@ def cache_features(
     if trained:
         raise KitError(f"cache_features: {trained[0]} is trained, so its features change; take one of them out")
     cache = FeatureCache(model, dataset.processor, how.dir or folder, how.max_gb)
-    items = [item for conversation in dataset.conversations for item in dataset.processor.heard(conversation)]
+    items = [item for conversation in dataset.conversations for item in dataset.processor.input_items(conversation)]
     home = model.device
     model.towers.to(device)
     kept = how.mode is True

@@ -73,7 +73,7 @@ def command(
 
 def _introduction(directory: str, model: Any, processor: Any) -> str:
     """The first line: which model this is, what it reads, and how to leave."""
-    reads = " and ".join(["text", *processor.specs])
+    reads = " and ".join(["text", *processor.reads])
     llm = model.config.component("llm").name
     where = f"on {model.device} in {str(model.dtype).removeprefix('torch.')}"
     return f"{directory}: {llm}, reads {reads}, {where}; /quit or Ctrl-D ends"
@@ -84,7 +84,7 @@ class Terminal:
 
     def __init__(self, chat: Chat) -> None:
         self.chat = chat
-        self.placeholders = {name: spec.token.placeholder for name, spec in chat.processor.specs.items()}
+        self.placeholders = {name: chat.processor.specs[name].token.placeholder for name in chat.processor.reads}
         modalities = [offer.spec.name for offer in installed_catalog().of_kind("modality")]
         self.commands: dict[str, tuple[str, Callable[[str], None]]] = {
             **{name: (f"/{name} FILE", self._attaching(name)) for name in modalities},

@@ -77,13 +77,13 @@ def _items(data: ConversationDataset | RowStream) -> Iterable[Item]:
         for rows, source, number in islice(data.rows(), LOOKED_AT):
             for _, make in conversations_of(rows, source, data.processor, first=number):
                 try:
-                    yield from data.processor.heard(make())
+                    yield from data.processor.input_items(make())
                 except KitError:
                     if source.on_error == "error":
                         raise
         return
     for conversation in data.conversations:
-        yield from data.processor.heard(conversation)
+        yield from data.processor.input_items(conversation)
 
 
 def _inputs(item: Item, processor: TinyLlavaProcessor, reader: ItemReader) -> dict[str, Tensor]:
