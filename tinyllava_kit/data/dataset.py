@@ -12,7 +12,9 @@ from torch.utils.data import Dataset
 
 from ..core.conversation import Conversation
 from ..errors import KitError
-from ..processing.processor import Batch, Encoded, ItemReader, TinyLlavaProcessor
+from ..processing.batch import Batch
+from ..processing.encoded import Encoded, ItemReader
+from ..processing.processor import TinyLlavaProcessor
 from .rows import Row, with_root
 from .skipping import OptionalConversation, SkippedRow, SkippedRows
 from .sources import Pairs, Source, asked, check_pairs, drawn, grouped, shares

@@ -17,7 +17,8 @@ from ..core.plan import ItemSpan, TextSpan, plan
 from ..errors import KitError
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..pretrained.cache_name import CACHE
-from ..processing.processor import Encoded, Parts, TinyLlavaProcessor
+from ..processing.encoded import Encoded, Parts
+from ..processing.processor import TinyLlavaProcessor
 from .answering import TextPieces, options_for, question
 
 Show = Callable[[str], None]

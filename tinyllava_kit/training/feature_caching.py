@@ -17,7 +17,7 @@ from ..features.cache import FeatureCache, item_key
 from ..features.store import GB
 from ..files.writing import write_json
 from ..model.modeling import TinyLlavaForConditionalGeneration
-from ..processing.processor import EncodedItem, Parts
+from ..processing.encoded import EncodedItem, Parts
 from .batches.epochs import Epochs
 from .recipe import FeatureCaching, Stage
 

@@ -17,7 +17,9 @@ from ...core.plan import ItemSpan
 from ...data.dataset import ConversationDataset, conversations_of
 from ...data.stream import RowStream
 from ...errors import KitError
-from ...processing.processor import Batch, Encoded, EncodedItem, ItemReader, TinyLlavaProcessor
+from ...processing.batch import Batch
+from ...processing.encoded import Encoded, EncodedItem, ItemReader
+from ...processing.processor import TinyLlavaProcessor
 
 LOOKED_AT = 1000  # rows of a stream among which each modality is looked for
 COMPARED = 32  # items of a modality, of which the smallest is taken
