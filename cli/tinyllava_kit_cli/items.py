@@ -11,7 +11,7 @@ import click
 from tinyllava_kit.assembly.flags import split_word
 from tinyllava_kit.core.conversation import Item
 from tinyllava_kit.errors import KitError
-from tinyllava_kit.plugin.discovery import discover
+from tinyllava_kit.plugin.discovery import installed_catalog
 from tinyllava_kit.plugin.extras import need
 
 _ANSWERS = "tinyllava_kit_cli.answers"
@@ -23,7 +23,7 @@ class ItemsCommand(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         params = super().get_params(ctx)
         taken = {option for param in params for option in param.opts}
-        for offer in discover().of_kind("modality"):
+        for offer in installed_catalog().of_kind("modality"):
             flag = f"--{offer.spec.name.replace('_', '-')}"
             if flag not in taken:
                 taken.add(flag)
@@ -54,7 +54,7 @@ def need_packages(modalities: Iterable[str]) -> None:
         KitError: a package that files of one of these modalities need is not installed.
     """
     named = set(modalities)
-    for offer in discover().of_kind("modality"):
+    for offer in installed_catalog().of_kind("modality"):
         if offer.spec.name in named:
             for package in offer.spec.packages:
                 need(package, f"a file of {offer.spec.name}")
@@ -78,7 +78,7 @@ class AnswersCommand(ItemsCommand):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         params = super().get_params(ctx)
         taken = {option for param in params for option in param.opts}
-        for offer in discover().of_kind("modality"):
+        for offer in installed_catalog().of_kind("modality"):
             spec = offer.spec
             flag = f"--{spec.verb.replace('_', '-')}"
             if spec.verb and flag not in taken:

@@ -127,7 +127,7 @@ def test_rows_that_cannot_be_asked_are_told_before_the_model_is_read(place, capf
     )
     (place / "heard.jsonl").write_text(json.dumps({"audio": "a.wav", "question": "What?", "answer": "a"}) + "\n")
     said = tinyllava("model", "heard.jsonl", *EXACT, "-o", "out", capfd=capfd).stderr
-    assert "has 'audio', which the model does not read; it reads image" in said
+    assert "column 'audio': the model does not read 'audio'; it reads image" in said
 
 
 def test_rows_are_drawn_with_the_seed(place, capfd):

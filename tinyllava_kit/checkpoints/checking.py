@@ -15,7 +15,7 @@ from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..model.parts import part_prefixes
 from ..model.storage.external import is_kit_model
 from ..plugin.catalog import Catalog
-from ..plugin.discovery import discover
+from ..plugin.discovery import installed_catalog
 from ..pretrained.checkpoint import check_loaded
 from ..pretrained.generation_settings import GENERATION_FILE, check_ids, read_generation
 from ..processing.processor import TinyLlavaProcessor
@@ -64,7 +64,7 @@ def check(
         KitError: missing, surplus or wrongly shaped weights, a damaged file, a part that is not there.
         MissingPluginError: a part is of a plugin that is not installed.
     """
-    directory, catalog = Path(directory), catalog or discover()
+    directory, catalog = Path(directory), catalog or installed_catalog()
     if not is_kit_model(read_config(directory)):
         external = open_external(directory, names_from=names_from, template=template, catalog=catalog)
         external.generation_config()

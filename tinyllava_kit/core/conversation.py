@@ -98,6 +98,19 @@ class Conversation:
         return f"{CUT}{item.text}{CUT}"  # no control token is found across its borders
 
 
+def check_reads(modality: str, reads: Collection[str], where: str = "") -> None:
+    """
+    Args:
+        reads: the modalities that the model reads; where: of the item, for the message.
+
+    Raises:
+        KitError: the model does not read items of this modality. That it writes them is not enough.
+    """
+    if modality not in reads:
+        front = f"{where}: " if where else ""
+        raise KitError(f"{front}the model does not read {modality!r}; it reads {', '.join(reads) or 'text only'}")
+
+
 def from_messages(
     messages: Sequence[Mapping[str, Any]], modalities: Mapping[str, ModalitySpec], *, name: str = "messages"
 ) -> Conversation:
@@ -121,6 +134,7 @@ def from_row(
     *,
     name: str = "row",
     unread: Collection[str] = (),
+    reads: Collection[str] | None = None,
 ) -> Conversation:
     """A row -> a conversation.
 
@@ -131,6 +145,7 @@ def from_row(
 
     Args:
         unread: other modalities; an item of one of them is not left out without a word.
+        reads: those of `modalities` that the model reads, for messages; None: all.
 
     Raises:
         KitError: as many placeholders as sources are expected; names the row, the modality and both numbers. An item
@@ -138,11 +153,11 @@ def from_row(
     """
     row = present(row)
     name = f"{name} {shown(row['id'])}" if "id" in row else name
-    for column in columns_of(unread):
+    reads = modalities if reads is None else reads
+    for column, modality in columns_of(unread).items():
         if column in row and as_list(row[column]):
-            reads = ", ".join(modalities) or "text only"
-            raise KitError(f"{name}: has {column!r}, which the model does not read; it reads {reads}")
-    turns = _Turns(_columns(row, modalities, name), modalities, name, _other_marks(row, modalities))
+            check_reads(modality, reads, f"{name}: column {column!r}")
+    turns = _Turns(_columns(row, modalities, name), modalities, name, _other_marks(row, modalities), reads)
     if "messages" in row:
         return turns.of_messages(_with_system(row, "messages", "role", "content", name))
     if "conversations" not in row:
@@ -193,8 +208,10 @@ class _Turns:
         modalities: Mapping[str, ModalitySpec],
         name: str,
         other_marks: Mapping[str, str] = MappingProxyType({}),
+        reads: Collection[str] = (),
     ) -> None:
-        self.columns, self.modalities, self.name, self.other_marks = columns, modalities, name, other_marks
+        self.columns, self.modalities, self.name = columns, modalities, name
+        self.other_marks, self.reads = other_marks, reads
         self.asked: dict[str, int] = dict.fromkeys(columns, 0)  # how many items of a column the text takes
         self.unused = {modality: set(range(len(given))) for modality, given in columns.items()}
         self.types = part_types(modalities)
@@ -256,9 +273,7 @@ class _Turns:
         text, pieces = clean(text, where), []
         for mark in self.other_marks:
             if mark in text:
-                reads = ", ".join(self.modalities) or "text only"
-                what = f"has {self.other_marks[mark]!r} and {mark}, which the model does not read"
-                raise KitError(f"{self.name}: {what}; it reads {reads}")
+                check_reads(mark[1:-1], self.reads, f"{self.name}: column {self.other_marks[mark]!r} with {mark}")
         for piece in split_placeholders(text, placeholders):
             if piece in placeholders:
                 self._take(placeholders[piece], where)

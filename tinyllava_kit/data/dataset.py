@@ -12,7 +12,9 @@ from torch.utils.data import Dataset
 
 from ..core.conversation import Conversation
 from ..errors import KitError
-from ..processing.processor import Batch, Encoded, ItemReader, TinyLlavaProcessor
+from ..processing.batch import Batch
+from ..processing.encoded import Encoded, ItemReader
+from ..processing.processor import TinyLlavaProcessor
 from .rows import Row, with_root
 from .skipping import OptionalConversation, SkippedRow, SkippedRows
 from .sources import Pairs, Source, asked, check_pairs, drawn, grouped, shares
@@ -142,7 +144,7 @@ def conversations_of(
         for row in list(rows) * source.repeat:
             yield row.label, partial(_conversation, row, processor, in_words)
         return
-    check_pairs(source.pairs, processor.specs)
+    check_pairs(source.pairs, processor.specs, reads=processor.reads, gives=processor.gives)
     for together, number in grouped(rows, source.pairs, source.repeat):
         yield together[0].label, partial(_asked, together, source.pairs, processor, first + number, in_words)
 

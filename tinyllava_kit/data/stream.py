@@ -13,7 +13,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from ..core.conversation import Conversation
 from ..errors import KitError
-from ..processing.processor import Encoded, TinyLlavaProcessor
+from ..processing.encoded import Encoded
+from ..processing.processor import TinyLlavaProcessor
 from .dataset import conversations_of, encode_or_skip
 from .rows import Row
 from .skipping import OptionalConversation, SkippedRow, SkippedRows

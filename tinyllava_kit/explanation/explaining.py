@@ -24,7 +24,8 @@ from ..errors import KitError
 from ..inference.answering import options_for
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..pretrained.cache_name import CACHE
-from ..processing.processor import Encoded, TinyLlavaProcessor
+from ..processing.encoded import Encoded
+from ..processing.processor import TinyLlavaProcessor
 
 TOP = 5  # tokens beside the one that was taken, and words beside a row
 AT_ONCE = 16  # positions whose attention is held of all layers and heads

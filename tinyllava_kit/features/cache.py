@@ -17,7 +17,9 @@ from torch import Tensor
 from ..core.conversation import Item
 from ..distributed import rank, wait_for_all, world_size
 from ..model.modeling import TinyLlavaForConditionalGeneration
-from ..processing.processor import EncodedItem, Parts, TinyLlavaProcessor, window_inputs
+from ..processing.encoded import EncodedItem, Parts
+from ..processing.item_tensors import window_inputs
+from ..processing.processor import TinyLlavaProcessor
 from .digests import parts_digest, source_digest, tower_digest
 from .store import GB, FeatureStore
 

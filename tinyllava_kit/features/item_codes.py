@@ -12,7 +12,8 @@ from ..core.conversation import Conversation, Item
 from ..core.spans import GeneratedSpan, TextSpan
 from ..errors import KitError
 from ..model.modeling import TinyLlavaForConditionalGeneration
-from ..processing.processor import EncodedItem, TinyLlavaProcessor
+from ..processing.encoded import EncodedItem
+from ..processing.processor import TinyLlavaProcessor
 from .digests import decoder_digest, source_digest
 from .store import FeatureStore
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, TextStreamer
 
-from ..core.conversation import ITEM, Conversation, Item, Turn, split_placeholders
+from ..core.conversation import ITEM, Conversation, Item, Turn, check_reads, split_placeholders
 from ..errors import KitError
 from ..files.printable import printable
 from ..model.modeling import TinyLlavaForConditionalGeneration
@@ -30,10 +30,12 @@ def question(text: str, items: Sequence[Item], processor: TinyLlavaProcessor) ->
     """
     text = text.replace(ITEM, "")
     for item in items:
-        check_read(item, processor)
+        check_reads(item.modality, processor.reads)
     placeholders = {spec.token.placeholder: modality for modality, spec in processor.specs.items()}
     pieces = list(split_placeholders(text, placeholders))
     wanted = [placeholders[piece] for piece in pieces if piece in placeholders]
+    for modality in wanted:
+        check_reads(modality, processor.reads)
     if not wanted:
         front = "".join(f"{ITEM}\n" for _ in items)
         return Conversation((Turn("user", front + text),), tuple(items), "question")
@@ -58,16 +60,6 @@ def with_items_read(conversation: Conversation, processor: TinyLlavaProcessor) -
     """
     read = (replace(item, source=processor.modalities[item.modality].read(item.source)) for item in conversation.items)
     return replace(conversation, items=tuple(read))
-
-
-def check_read(item: Item, processor: TinyLlavaProcessor) -> None:
-    """
-    Raises:
-        KitError: the model does not read items of this modality.
-    """
-    if item.modality not in processor.preprocessors:
-        reads = ", ".join(processor.preprocessors) or "text only"
-        raise KitError(f"the model does not read {item.modality!r}; it reads {reads}")
 
 
 @torch.no_grad()

@@ -12,14 +12,15 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, DynamicLayer
 
-from ..core.conversation import ITEM, Conversation, Item, Turn
+from ..core.conversation import ITEM, Conversation, Item, Turn, check_reads
 from ..core.plan import plan
 from ..core.spans import ItemSpan, TextSpan
 from ..errors import KitError
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..pretrained.cache_name import CACHE
-from ..processing.processor import Encoded, Parts, TinyLlavaProcessor
-from .answering import TextPieces, check_read, options_for, question
+from ..processing.encoded import Encoded, Parts
+from ..processing.processor import TinyLlavaProcessor
+from .answering import TextPieces, options_for, question
 
 Show = Callable[[str], None]
 
@@ -74,7 +75,7 @@ class Chat:
         Raises:
             KitError: the model does not read its modality, or it cannot be read.
         """
-        check_read(item, self.processor)
+        check_reads(item.modality, self.processor.reads)
         self._parts[id(item)] = self.processor.read_item(item)
         self.waiting.append(item)
 

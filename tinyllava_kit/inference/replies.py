@@ -19,7 +19,8 @@ from ..features.item_codes import ItemCodes
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..model.vocabulary.grammar import Segment
 from ..model.vocabulary.item_ids import ItemIds
-from ..processing.processor import Encoded, TinyLlavaProcessor
+from ..processing.encoded import Encoded
+from ..processing.processor import TinyLlavaProcessor
 from .answering import TextPieces, options_for
 
 

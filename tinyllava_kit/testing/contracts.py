@@ -52,7 +52,8 @@ from ..model.vocabulary.grammar import Grammar, Segment
 from ..model.vocabulary.targets import targets_of
 from ..plugin.catalog import Catalog, Offer
 from ..plugin.specs import DecoderSpec, LanguageModelSpec
-from ..processing.processor import Batch, TinyLlavaProcessor
+from ..processing.batch import Batch
+from ..processing.processor import TinyLlavaProcessor
 
 # Rows of a batch, by their index among the items: alone and beside others, in both orders.
 _COMPANY = ((0, 1), (1, 0), (0, 1, 2), (2, 1, 0))

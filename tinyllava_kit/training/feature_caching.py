@@ -17,7 +17,7 @@ from ..features.cache import FeatureCache, item_key
 from ..features.store import GB
 from ..files.writing import write_json
 from ..model.modeling import TinyLlavaForConditionalGeneration
-from ..processing.processor import EncodedItem, Parts
+from ..processing.encoded import EncodedItem, Parts
 from .batches.epochs import Epochs
 from .recipe import FeatureCaching, Stage
 
@@ -54,7 +54,7 @@ def cache_features(
     if trained:
         raise KitError(f"cache_features: {trained[0]} is trained, so its features change; take one of them out")
     cache = FeatureCache(model, dataset.processor, how.dir or folder, how.max_gb)
-    items = [item for conversation in dataset.conversations for item in dataset.processor.heard(conversation)]
+    items = [item for conversation in dataset.conversations for item in dataset.processor.input_items(conversation)]
     home = model.device
     model.towers.to(device)
     kept = how.mode is True

@@ -115,20 +115,22 @@ def command(
 
     import random
 
-    from tinyllava_kit.checkpoints.loading import load_processor
+    from tinyllava_kit.checkpoints.loading import open_checkpoint
     from tinyllava_kit.evaluation.record import fingerprint
     from tinyllava_kit.evaluation.rows import read_questions
     from tinyllava_kit.evaluation.run import Evaluation, plain
     from tinyllava_kit.evaluation.tables import table
     from tinyllava_kit_cli.table import align
 
+    opened = open_checkpoint(directory)
+    processor = opened.processor()
     if questions is None:
-        questions = read_questions(data, load_processor(directory), root=root, prompt=prompt, text=text)
+        questions = read_questions(data, processor, root=root, prompt=prompt, text=text)
     limited = limit is not None and limit < len(questions)
     if limited:
         questions = random.Random(seed).sample(questions, limit)
     need_packages(_modalities(questions))
-    model, processor = load_to_run(directory, where)
+    model = load_to_run(opened, where)
     weights = fingerprint(directory)
     evaluation = Evaluation(
         model,

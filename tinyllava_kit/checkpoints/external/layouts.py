@@ -10,7 +10,7 @@ from typing import Any
 from ...errors import KitError
 from ...files.failures import first_line
 from ...plugin.catalog import Catalog
-from ...plugin.discovery import discover
+from ...plugin.discovery import installed_catalog
 from .checkpoint import ExternalCheckpoint
 from .factory import read_factory
 from .legacy import read_legacy
@@ -52,7 +52,7 @@ def open_external(
     names = Names(directory, names_from)
     read = _READERS[external_layout(directory, config, layout)]
     try:
-        return map_checkpoint(read(directory, config, names), catalog or discover(), names, template=template)
+        return map_checkpoint(read(directory, config, names), catalog or installed_catalog(), names, template=template)
     except (KeyError, TypeError, AttributeError, ValueError) as error:  # what a broken config.json leads to
         what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) and error.args else first_line(error)
         raise KitError(f"{directory / 'config.json'}: cannot be read as a model: {what}") from error

@@ -108,8 +108,8 @@ def check_budget(key: str, budget: Mapping[str, float], modalities: Mapping[str,
         key: of the recipe, where the budget stands.
 
     Raises:
-        KitError: a budget for a modality that the model does not read.
+        KitError: a budget for a modality that the model does not have.
     """
     for name in budget:
         if name not in modalities:
-            raise KitError(f"{key}.{name}: the model does not read it; {near(name, list(modalities))}")
+            raise KitError(f"{key}.{name}: the model has no such modality; {near(name, list(modalities))}")

@@ -16,7 +16,8 @@ from ...data.dataset import conversations_of, mixed
 from ...data.sources import Source
 from ...errors import KitError
 from ...features.cache import item_key
-from ...processing.processor import Encoded, TinyLlavaProcessor
+from ...processing.encoded import Encoded
+from ...processing.processor import TinyLlavaProcessor
 from ..batches.batching import batches_of
 from ..batches.packing import PackedBatches
 from ..recipe import Recipe, Stage

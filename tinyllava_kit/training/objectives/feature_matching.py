@@ -22,7 +22,9 @@ from ...core.conversation import Conversation
 from ...data.dataset import ConversationDataset
 from ...errors import KitError
 from ...features.cache import FeatureCache, item_key
-from ...processing.processor import Batch, Encoded, EncodedItem, TinyLlavaProcessor
+from ...processing.batch import Batch
+from ...processing.encoded import Encoded, EncodedItem
+from ...processing.processor import TinyLlavaProcessor
 
 SLACK = 2, 0.02  # how many features, and what share, an item may have more or fewer of than the teacher's
 
