@@ -333,6 +333,10 @@ class Recipe(Strict):
                 return stage
         raise KitError(f"the recipe has no stage {name!r}; it has {', '.join(s.name for s in self.stages)}")
 
+    def directory(self, stage: Stage) -> Path:
+        """Where a stage writes its model."""
+        return Path(self.output) / stage.name
+
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str]) -> Recipe:
         """Read and check a recipe; relative paths in it are taken from the folder one stands in.

@@ -11,6 +11,7 @@ import click
 from tinyllava_kit.files.writing import check_writable
 from tinyllava_kit_cli.completion import names, parts
 from tinyllava_kit_cli.generation import DTYPES
+from tinyllava_kit_cli.models import check_checkpoints
 from tinyllava_kit_cli.output import refuse_taken, say
 from tinyllava_kit_cli.table import align
 
@@ -104,6 +105,8 @@ def command(
             template=template,
             settings=settings,
         )
+
+    check_checkpoints(assembly)
 
     import torch
 

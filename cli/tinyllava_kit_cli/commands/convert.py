@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from tinyllava_kit.checkpoints.external.recognition import AUTO, FOREIGN, read_config
+from tinyllava_kit.errors import KitError
 from tinyllava_kit.model.storage.external import is_kit_model
 from tinyllava_kit_cli.commands.load_check import external_options, print_parity
 from tinyllava_kit_cli.completion import directories
@@ -43,18 +46,16 @@ def command(
     A table accounts for every weight. With --reference the written model is run on another program's inputs and its
     outputs are compared; the exit code is 1 when they differ.
     """
-    from pathlib import Path
-
-    from tinyllava_kit.checkpoints.conversion import convert, table_of
-    from tinyllava_kit.checkpoints.external.layouts import open_external
-    from tinyllava_kit.checkpoints.parity import open_reference
-    from tinyllava_kit.errors import KitError
-    from tinyllava_kit_cli.table import align
-
     check_model(source)
     refuse_taken(target)
     if is_kit_model(read_config(Path(source))):
         raise KitError(f"{source!r} is a model directory of this kit already; there is nothing to convert")
+
+    from tinyllava_kit.checkpoints.conversion import convert, table_of
+    from tinyllava_kit.checkpoints.external.layouts import open_external
+    from tinyllava_kit.checkpoints.parity import open_reference
+    from tinyllava_kit_cli.table import align
+
     if reference:
         open_reference(reference)
     external = open_external(source, layout=layout, names_from=names_from, template=template)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from tinyllava_kit.errors import KitError
 from tinyllava_kit.plugin.extras import need
 from tinyllava_kit_cli.completion import directories
 from tinyllava_kit_cli.generation import DTYPES
@@ -47,16 +48,15 @@ def command(
     """
     need("bitsandbytes", "quantize")
     check_model(source)
-
-    from tinyllava_kit import load_pretrained
-    from tinyllava_kit.checkpoints.quantization import Quantization, kept_layers, table_of
-    from tinyllava_kit.errors import KitError
-    from tinyllava_kit.model.storage.replaced import save_together
-    from tinyllava_kit_cli.table import align
-
     refuse_taken(target)
     if bits == "8" and (kind or no_double_quant or compute_dtype):
         raise KitError("--type, --no-double-quant and --compute-dtype are of 4 bits; leave them out, or say --bits 4")
+
+    from tinyllava_kit import load_pretrained
+    from tinyllava_kit.checkpoints.quantization import Quantization, kept_layers, table_of
+    from tinyllava_kit.model.storage.replaced import save_together
+    from tinyllava_kit_cli.table import align
+
     how = Quantization(
         bits=int(bits),
         type=kind or "nf4",
