@@ -187,11 +187,31 @@ def test_logits_that_a_step_needs_cannot_be_left_out(made):
         model(input_ids=ids, labels=ids, logits_to_keep="none")
 
 
+def test_a_plan_is_nothing_without_the_ids_that_it_lays_out(made, asked):
+    model, processor, _ = made
+    batch = dict(processor(asked, padding_side="left"))
+    del batch["input_ids"]
+    with pytest.raises(FusionError, match="a plan comes without the input_ids that it lays out"):
+        model(**batch)
+    with pytest.raises(KitError, match="generate needs the input_ids that the plan lays out"):
+        model.generate(**batch, max_new_tokens=1)
+
+
+def test_mask_and_positions_that_are_left_out_are_as_the_plan_says(made, asked):
+    model, processor, _ = made
+    batch = processor(asked, padding_side="left")
+    real = batch["attention_mask"].bool()
+    with torch.no_grad():
+        expected = model(**batch).logits[real]
+        found = model(input_ids=batch["input_ids"], items=batch["items"], plan=batch["plan"]).logits[real]
+    assert torch.equal(found, expected)
+
+
 def test_a_batch_without_a_target_has_no_loss_but_where_the_step_has_some(made):
     model, processor, _ = made
     batch = processor([[{"role": "user", "content": "what?"}, {"role": "assistant", "content": "a cat"}]], labels=True)
-    layout = plan([[TextSpan([1, 2, 3], labels=[-100] * 3)]])
-    nothing = {"input_ids": layout.input_ids, "labels": layout.labels, "plan": layout}
+    inputs, layout = plan([[TextSpan([1, 2, 3], labels=[-100] * 3)]])
+    nothing = {**inputs, "plan": layout}
     with pytest.raises(FusionError, match="no position of the batch has a label"):
         model(**nothing)
     assert model(**nothing, num_items_in_batch=5).loss == 0

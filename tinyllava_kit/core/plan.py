@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice, zip_longest
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -70,26 +70,42 @@ class Truncation:
     items: Mapping[str, int]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """The layout of a batch. Tensors are int64; positions are flat, ``sample * T + t``.
+class _Inputs(TypedDict):
+    input_ids: Tensor
+    position_ids: Tensor
 
-    input_ids: (B, T), the padding id where no text token stands.
-    attention_mask: (B, T), 1 = keep. position_ids: (B, T), 0..len-1 on each sample's own rows, 0 on padding.
-    labels: (B, T) with IGNORE_INDEX on items, padding, each sample's first position, which nothing predicts, and what
-        is not learned; None without labels.
-    text_positions: (n,), pad_positions: (m,), item_positions: modality -> (R,), in batch order.
-    ragged: modality -> ((R,) item, (R,) feature), where items of a modality differ in length.
-    target_positions: (n,), positions whose *next* position has a label: the only ones whose logits the loss needs.
-    target_samples: (n,), which sample each of them is of.
-    parallel_ids: (B, T, K), NO_ID where none stands; None where nothing of the batch has any.
-    made: modality -> the items that its decoder makes of words.
+
+class ModelInputs(_Inputs, total=False):
+    """What the model takes by position, (B, T) int64 each.
+
+    input_ids: the padding id where no text token stands.
+    attention_mask: 1 = keep; not there where samples are packed, which `position_ids` keep apart.
+    position_ids: 0..len-1 on each sample's own positions, 0 on padding.
+    labels: IGNORE_INDEX on items, padding, each sample's first position, which nothing predicts, and what is not
+        learned; not there without labels.
     """
 
-    input_ids: Tensor
     attention_mask: Tensor
-    position_ids: Tensor
-    labels: Tensor | None
+    labels: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The layout of a batch: what the kernel needs to know of it. Tensors are int64.
+
+    Positions are flat, ``row * T + t``.
+
+    shape: (B, T).
+    text_positions: (n,), pad_positions: (m,), item_positions: modality -> (R,), in batch order.
+    ragged: modality -> ((R,) item, (R,) feature), where items of a modality differ in length.
+    target_positions: (n,), positions whose *next* position has a label: the only ones whose logits the loss needs;
+        None without labels.
+    target_samples: (n,), which sample each of them is of.
+    parallel_ids: (B, T, K), NO_ID where none stands; None where nothing of the batch has any.
+    generated: modality -> the items that its decoder makes of words.
+    """
+
+    shape: tuple[int, int]
     text_positions: Tensor
     pad_positions: Tensor
     item_positions: Mapping[str, Tensor]
@@ -104,9 +120,26 @@ class Plan:
     padding_side: str = field(default="right")
 
     @property
+    def attention_mask(self) -> Tensor:
+        """(B, T), 1 = keep: all but padding."""
+        kept = torch.ones(self.shape, dtype=torch.int64, device=self.pad_positions.device)
+        return kept.flatten().index_fill(0, self.pad_positions, 0).view(self.shape)  # (B, T)
+
+    @property
+    def position_ids(self) -> Tensor:
+        """(B, T), 0..len-1 on each sample's own positions, 0 on padding."""
+        mask = self.attention_mask
+        positions = (mask.cumsum(1) - 1) * mask  # (B, T)
+        for sample in self.samples:
+            if sample.start and sample.num_tokens:
+                mine = positions[sample.row, sample.start : sample.start + sample.num_tokens]  # (t,)
+                mine -= mine[0].clone()
+        return positions
+
+    @property
     def is_packed(self) -> bool:
         """Whether samples share rows: attention must then be kept within each, by `position_ids`, not by the mask."""
-        return len(self.samples) > len(self.input_ids)
+        return len(self.samples) > self.shape[0]
 
     def without_items(self, labels: Tensor) -> Tensor:
         """The labels (B, T) of this batch, IGNORE_INDEX where an item stands."""
@@ -117,7 +150,7 @@ class Plan:
 
     def types(self, modalities: Sequence[str]) -> Tensor:
         """(B, T) int64, transformers' `mm_token_type_ids`: n where an item of the n-th modality stands, 0 elsewhere."""
-        types = torch.zeros_like(self.input_ids)
+        types = torch.zeros(self.shape, dtype=torch.int64, device=self.text_positions.device)
         for modality, rows in self.item_positions.items():
             types.view(-1)[rows] = 1 + modalities.index(modality)
         return types
@@ -136,18 +169,10 @@ class Plan:
     def to(self, *args: object, **kwargs: object) -> Plan:
         """The same plan with its tensors moved, as ``Tensor.to`` does; dtypes stay."""
         moved = lambda t: t.to(*args, **kwargs) if t is not None else None  # noqa: E731
-        names = (
-            "input_ids",
-            "attention_mask",
-            "position_ids",
-            "labels",
-            "parallel_ids",
-            "text_positions",
-            "pad_positions",
-        )
+        names = ("text_positions", "pad_positions", "target_positions", "target_samples", "parallel_ids")
         return replace(
             self,
-            **{name: moved(getattr(self, name)) for name in (*names, "target_positions", "target_samples")},
+            **{name: moved(getattr(self, name)) for name in names},
             item_positions={m: moved(rows) for m, rows in self.item_positions.items()},
             ragged={m: (moved(a), moved(b)) for m, (a, b) in self.ragged.items()},
             generated={m: items.to(*args, **kwargs) for m, items in self.generated.items()},
@@ -162,12 +187,12 @@ def plan(
     max_length: int | None = None,
     packs: Sequence[int] | None = None,
     names: Sequence[str] = (),
-) -> Plan:
-    """Lay out a batch.
+) -> tuple[ModelInputs, Plan]:
+    """Lay out a batch: what the model takes by position, and the plan.
 
     Example:
-        >>> p = plan([[TextSpan([1, 5]), ItemSpan("image", 3), TextSpan([6], labels=[6])]])
-        >>> p.input_ids.tolist(), p.item_positions["image"].tolist()
+        >>> inputs, layout = plan([[TextSpan([1, 5]), ItemSpan("image", 3), TextSpan([6], labels=[6])]])
+        >>> inputs["input_ids"].tolist(), layout.item_positions["image"].tolist()
         ([[1, 5, 0, 0, 0, 6]], [2, 3, 4])
 
     Args:
@@ -199,7 +224,11 @@ def plan(
         kept.append(spans)
         if cut is not None:
             truncations.append(cut)
-    return _lay_out(kept, packs or [1] * len(kept), names, tuple(truncations), list(seen), pad_id, padding_side)
+    sizes = packs or [1] * len(kept)
+    inputs, layout = _lay_out(kept, sizes, names, tuple(truncations), list(seen), pad_id, padding_side)
+    if packs is not None:
+        del inputs["attention_mask"]
+    return inputs, layout
 
 
 def _checked(sample: Sample, number: int) -> Sample:
@@ -259,7 +288,7 @@ def _lay_out(
     modalities: list[str],
     pad_id: int,
     padding_side: str,
-) -> Plan:
+) -> tuple[ModelInputs, Plan]:
     """Write the spans into (B, T) arrays, then read the rows of each kind off them."""
     placed = _place_samples([sum(span.num_tokens for span, _ in spans) for spans in samples], packs, padding_side)
     placed = [replace(sample, name=name) for sample, name in zip_longest(placed, names, fillvalue="")]
@@ -270,8 +299,8 @@ def _lay_out(
     for number, (sample, spans) in enumerate(zip(placed, samples, strict=True)):
         sheet.write(number, sample, spans)
     learns = any(span.labels is not None for span in texts)
-    return Plan(
-        **sheet.inputs(learns),
+    layout = Plan(
+        shape=shape,
         **sheet.positions(),
         **(sheet.targets() if learns else {"target_positions": None, "target_samples": None}),
         parallel_ids=torch.from_numpy(sheet.parallel) if num_parallel else None,
@@ -282,6 +311,7 @@ def _lay_out(
         truncations=truncations,
         padding_side=padding_side,
     )
+    return sheet.inputs(learns), layout
 
 
 class _Sheet:
@@ -331,14 +361,16 @@ class _Sheet:
         words = first + _words(self.labels[row, places], name, span.modality)  # (P,)
         self.generated.setdefault(span.modality, []).append((words, span.ids))
 
-    def inputs(self, learns: bool) -> dict[str, Tensor | None]:
-        """What the model takes by position, (B, T) each; labels where some are learned."""
-        return {
+    def inputs(self, learns: bool) -> ModelInputs:
+        """What the model takes by position; labels where some are learned."""
+        inputs: ModelInputs = {
             "input_ids": torch.from_numpy(self.ids),
             "attention_mask": torch.from_numpy((self.kinds != _PAD).astype(np.int64)),
             "position_ids": torch.from_numpy(self.position_ids),
-            "labels": torch.from_numpy(self.labels) if learns else None,
         }
+        if learns:
+            inputs["labels"] = torch.from_numpy(self.labels)
+        return inputs
 
     def positions(self) -> dict[str, Any]:
         """The flat positions of each kind."""

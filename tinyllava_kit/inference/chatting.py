@@ -110,8 +110,8 @@ class Chat:
     @torch.no_grad()
     def _generate(self, prompt: Encoded, streamer: _Streamer) -> None:
         """Run the prompt's new positions and generate; what then is in the cache is written down."""
-        layout = plan([prompt.spans], pad_id=self.processor.pad_id)
-        length = layout.input_ids.shape[1]
+        inputs, layout = plan([prompt.spans], pad_id=self.processor.pad_id)
+        _, length = layout.shape
         try:
             options = options_for(self.model, self.processor, length, self.max_new_tokens, **self.generation)
         except KitError as error:
@@ -121,7 +121,7 @@ class Chat:
         cache = self._cache
         self._forget()  # a cache whose filling is interrupted is of no use
         self.model.generate(
-            input_ids=layout.input_ids.to(self.model.device),
+            input_ids=inputs["input_ids"].to(self.model.device),
             plan=layout,
             inputs_embeds=self._embed(prompt, run),
             streamer=streamer,

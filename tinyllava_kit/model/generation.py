@@ -122,7 +122,9 @@ class Answers(GenerationMixin):
                 "generate wants one sample a row, padded on the left; make the batch with padding_side='left', in a "
                 "pipeline with batch_size by pipe.tokenizer.padding_side = 'left'"
             )
-        options = {**options, "input_ids": plan.input_ids if ids is None else ids}
+        if ids is None:
+            raise KitError("generate needs the input_ids that the plan lays out; give it the batch as it was made")
+        options = {**options, "input_ids": ids}
         names = ("input_ids", "inputs_embeds", "attention_mask", "position_ids", "labels")
         check_inputs(plan, items, None, **{name: options.get(name) for name in names})
         check_cache(options.get("past_key_values", options.get("cache")), plan)

@@ -27,22 +27,30 @@ class GroupLosses:
         self,
         hidden: Tensor,
         embeds: Tensor,
+        input_ids: Tensor | None,
         labels: Tensor,
         plan: Plan,
         targets: Mapping[str, Tensor] | None,
         num_items: Tensor | int | None,
         text_logits: Tensor | None = None,
     ) -> dict[str, Any]:
-        """The fields of the output that hold losses: hidden and embeds (B, T, D), labels (B, T).
+        """The fields of the output that hold losses: hidden and embeds (B, T, D), ids and labels (B, T).
 
         Args:
+            input_ids: of models whose decoders have ids.
             targets: as `targets_of` gives them, which finds them when not given.
             text_logits: (n, V) of the target positions, where they are there already; of models of text alone.
+
+        Raises:
+            FusionError: there are none; or no target is in the batch, and the step does not say how many it has.
         """
         rows = plan.target_positions
+        if self.extension is not None and input_ids is None:
+            raise FusionError("a model whose decoders have ids learns from input_ids; give them in place of embeddings")
+        previous = None if self.extension is None else input_ids.flatten().index_select(0, rows)  # (n,)
         if targets is None:
-            targets = targets_of(plan, self.extension and self.extension.grammar, self.hidden_decoders())
-        losses = self._written_losses(hidden.flatten(0, 1), labels.flatten(), plan, targets, text_logits)
+            targets = targets_of(plan, previous, self.extension and self.extension.grammar, self.hidden_decoders())
+        losses = self._written_losses(hidden.flatten(0, 1), previous, labels.flatten(), plan, targets, text_logits)
         at_positions = hidden.new_zeros(len(rows), dtype=torch.float32)  # (n,)
         for group, (each, _) in losses.items():
             at_positions.index_add_(0, targets[group], each.detach())
@@ -56,9 +64,15 @@ class GroupLosses:
         return fields
 
     def _written_losses(
-        self, hidden: Tensor, labels: Tensor, plan: Plan, targets: Mapping[str, Tensor], text_logits: Tensor | None
+        self,
+        hidden: Tensor,
+        previous: Tensor | None,
+        labels: Tensor,
+        plan: Plan,
+        targets: Mapping[str, Tensor],
+        text_logits: Tensor | None,
     ) -> dict[str, tuple[Tensor, Tensor | None]]:
-        """Those of what the LLM writes: hidden (B*T, D), labels (B*T,)."""
+        """Those of what the LLM writes: hidden (B*T, D), labels (B*T,), previous (n,)."""
         rows = plan.target_positions
         following = labels.index_select(0, rows + 1)  # (n,)
         if self.extension is None:
@@ -66,7 +80,6 @@ class GroupLosses:
             logits = logits.float()
             hits = logits.argmax(-1) == following if len(targets) > 1 else None
             return {TEXT: (F.cross_entropy(logits, following, reduction="none"), hits)}
-        previous = plan.input_ids.flatten().index_select(0, rows)  # (n,)
         mine = {group: targets[group] for group in self.extension.grammar.groups}
         states = hidden.index_select(0, rows)  # (n, D)
         return dict(self.extension.losses(self._head, states, previous, following, plan.target_parallel, mine))

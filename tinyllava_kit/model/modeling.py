@@ -271,12 +271,11 @@ class TinyLlavaForConditionalGeneration(
         beside = {"attention_mask": attention_mask, "position_ids": position_ids, "labels": labels}
         check_inputs(plan, items, cache, input_ids=input_ids, inputs_embeds=inputs_embeds, **beside)
         if plan is not None and cache is None:  # what is left out is as the plan says
-            input_ids = plan.input_ids if input_ids is None and inputs_embeds is None else input_ids
             position_ids = plan.position_ids if position_ids is None else position_ids
             padded = not plan.is_packed and plan.pad_positions.shape[0] > 0
             attention_mask = plan.attention_mask if attention_mask is None and padded else attention_mask
         if input_ids is None and inputs_embeds is None:
-            return self._of_items_alone(items or {})
+            return self._of_items_alone(items or {}, plan)
         shift_labels = kwargs.pop("shift_labels", None)  # not in the signature, where Trainer looks for labels
         if plan is not None and shift_labels is not None:
             raise FusionError("a batch with a plan takes no shift_labels: the plan says what each position predicts")
@@ -296,14 +295,20 @@ class TinyLlavaForConditionalGeneration(
         logits, learned = kept.get("logits"), {}
         if has_targets:
             known = self._known_at_targets(logits, logits_to_keep, plan)  # (n, V)
-            learned = self._learn(hidden, inputs_embeds, labels, plan, targets, num_items_in_batch, known)
+            learned = self._learn(hidden, inputs_embeds, input_ids, labels, plan, targets, num_items_in_batch, known)
         elif labels is not None:
             counts = {"shift_labels": shift_labels, "num_items_in_batch": num_items_in_batch}
             learned = {"loss": self.loss_function(logits, labels, logits.shape[-1], **counts)}
         return TinyLlavaOutput(**learned, **kept, **others)
 
-    def _of_items_alone(self, items: Items) -> TinyLlavaOutput:
-        """What towers and connectors make of items, without the LLM."""
+    def _of_items_alone(self, items: Items, plan: Plan | None) -> TinyLlavaOutput:
+        """What towers and connectors make of items, without the LLM.
+
+        Raises:
+            FusionError: there is a plan, which says where they stand among ids.
+        """
+        if plan is not None:
+            raise FusionError("a plan comes without the input_ids that it lays out; give the batch as it was made")
         features = {m: self.encode_features(m, inputs) for m, inputs in items.items()}
         rows = {m: self.connect(m, each) for m, each in features.items()}  # each (N, P', D)
         return TinyLlavaOutput(item_features=features, item_embeddings=rows)

@@ -50,7 +50,7 @@ def needs_one_row(attention: str | None) -> bool:
 
 def borders_of(plan: Plan) -> Borders:
     """Where the samples of a plan lie."""
-    rows: list[list[tuple[int, int]]] = [[] for _ in range(len(plan.input_ids))]
+    rows: list[list[tuple[int, int]]] = [[] for _ in range(plan.shape[0])]
     for sample in plan.samples:
         if sample.num_tokens:
             rows[sample.row].append((sample.start, sample.start + sample.num_tokens))

@@ -242,10 +242,12 @@ def test_sizes_that_cannot_be_are_refused(name, options, said):
 def logits(model, features):
     """Of a model that is given the features of one item in each sample; by sample, padding left out."""
     connector, lengths = model.connectors["image"], features.lengths.tolist()
-    planned = plan([[TextSpan([1, 5]), ItemSpan("image", connector.num_tokens(n)), TextSpan([6])] for n in lengths])
+    inputs, planned = plan(
+        [[TextSpan([1, 5]), ItemSpan("image", connector.num_tokens(n)), TextSpan([6])] for n in lengths]
+    )
     items = {"image": {"features": features.features, "lengths": features.lengths}}
     with torch.no_grad():
-        found = model(planned.input_ids, planned.attention_mask, planned.position_ids, items=items, plan=planned).logits
+        found = model(**inputs, items=items, plan=planned).logits
     return [rows[mask] for rows, mask in zip(found, planned.attention_mask.bool(), strict=True)]
 
 

@@ -234,7 +234,7 @@ def _learned(spans: Sample) -> int:
 
 def _cut(spans: Sample, max_length: int | None) -> Truncation | None:
     """What truncation takes, as the plan of a batch says."""
-    truncations = plan([spans], max_length=max_length).truncations if max_length is not None else ()
+    truncations = plan([spans], max_length=max_length)[1].truncations if max_length is not None else ()
     return truncations[0] if truncations else None
 
 
