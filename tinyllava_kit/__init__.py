@@ -35,10 +35,12 @@ if TYPE_CHECKING:
     from .inference.answering import question as question
     from .inference.answering import without_defaults as without_defaults
     from .inference.chatting import Chat as Chat
-    from .inference.replies import GeneratedItem as GeneratedItem
-    from .inference.replies import Reply as Reply
     from .inference.replies import replies as replies
     from .inference.replies import reply as reply
+    from .inference.replies import stream_answer as stream_answer
+    from .inference.reply import Reply as Reply
+    from .inference.segments import GeneratedItem as GeneratedItem
+    from .inference.streaming import AnswerStream as AnswerStream
     from .model.configuration import TinyLlavaConfig as TinyLlavaConfig
     from .model.modeling import TinyLlavaForConditionalGeneration as TinyLlavaForConditionalGeneration
     from .model.pretrained import TinyLlavaPreTrainedModel as TinyLlavaPreTrainedModel
@@ -68,10 +70,12 @@ _get, _dir = lazy(
         "question": ".inference.answering",
         "without_defaults": ".inference.answering",
         "Chat": ".inference.chatting",
-        "GeneratedItem": ".inference.replies",
-        "Reply": ".inference.replies",
+        "GeneratedItem": ".inference.segments",
+        "Reply": ".inference.reply",
         "replies": ".inference.replies",
         "reply": ".inference.replies",
+        "stream_answer": ".inference.replies",
+        "AnswerStream": ".inference.streaming",
         "TinyLlavaConfig": ".model.configuration",
         "TinyLlavaForConditionalGeneration": ".model.modeling",
         "TinyLlavaPreTrainedModel": ".model.modeling",
