@@ -302,7 +302,7 @@ def _items(
 def _parts(processor: TinyLlavaProcessor, item: Item) -> list[Any]:
     """What an item is expanded to, without the text between."""
     modality = processor.modalities[item.modality]
-    parts = modality.expand(modality.read(item.source), processor.preprocessors[item.modality])
+    parts = modality.expand(processor.read_source(item), processor.preprocessors[item.modality])
     return [part for part in parts if not isinstance(part, str)]
 
 

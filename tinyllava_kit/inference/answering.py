@@ -57,7 +57,7 @@ def with_items_read(conversation: Conversation, processor: TinyLlavaProcessor) -
     Raises:
         KitError: an item is missing, corrupt or of the wrong shape.
     """
-    read = (replace(item, source=processor.modalities[item.modality].read(item.source)) for item in conversation.items)
+    read = (replace(item, source=processor.read_source(item)) for item in conversation.items)
     return replace(conversation, items=tuple(read))
 
 
