@@ -21,7 +21,7 @@ from ..plugin.discovery import installed_catalog
 from ..plugin.specs import load
 from ..pretrained.sizes import bounded
 from .assembly import Assembly, Resolved, ResolvedPart
-from .sources import Source, Sources
+from .sources import PartSource, Sources
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ def read_blueprint(assembly: Assembly, catalog: Catalog | None = None) -> Bluepr
     """
     catalog = catalog or installed_catalog()
     resolved = assembly.resolve(catalog)
-    sources = Sources()
+    sources = Sources(catalog)
     llm = sources.of(resolved.llm)
     text_config = llm.read_text_config(resolved.llm)
     towers, connectors, preprocessors = {}, {}, {}
@@ -82,7 +82,7 @@ def read_blueprint(assembly: Assembly, catalog: Catalog | None = None) -> Bluepr
     return Blueprint(resolved=resolved, config=config, preprocessors=preprocessors, catalog=catalog, sources=sources)
 
 
-def _read_decoder(part: ResolvedPart, modality: str, source: Source) -> dict[str, object]:
+def _read_decoder(part: ResolvedPart, modality: str, source: PartSource) -> dict[str, object]:
     """The component of a decoder, from its checkpoint's configuration.
 
     Raises:
@@ -94,7 +94,7 @@ def _read_decoder(part: ResolvedPart, modality: str, source: Source) -> dict[str
     return _component(part, config=config, licence=source.licence("decoder", modality))
 
 
-def _allot_ids(config: TinyLlavaConfig, resolved: Resolved, llm: Source, catalog: Catalog) -> None:
+def _allot_ids(config: TinyLlavaConfig, resolved: Resolved, llm: PartSource, catalog: Catalog) -> None:
     """Give each decoder its ids, behind those of the tokenizer and behind the LLM's rows.
 
     Raises:

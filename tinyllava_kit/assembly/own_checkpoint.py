@@ -20,7 +20,7 @@ from .licence import read_licence
 
 
 class OwnCheckpoint:
-    """A `Source` that a part's own class reads.
+    """A `PartSource` that a part's own class reads.
 
     Args:
         checkpoint: a directory or a hub name; empty: the part is new.

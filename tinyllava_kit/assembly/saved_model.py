@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping
 from functools import cache, cached_property
 from pathlib import Path
@@ -18,7 +17,7 @@ from ..core.decoders import Decoder
 from ..core.interfaces import LanguageModel, Preprocessor, Tower
 from ..errors import KitError
 from ..files.failures import read_mapping, reading
-from ..files.opening import check_directory, open_file
+from ..files.opening import check_directory
 from ..model.configuration import Component, TinyLlavaConfig
 from ..plugin.specs import load
 from ..pretrained.checkpoint import INDEX, load_state, read_index, without_reports
@@ -30,10 +29,10 @@ from .licence import read_licence
 
 
 class SavedModel:
-    """A `Source`: a local model directory of this kit, opened for its parts.
+    """A `PartSource`: a local model directory of this kit, opened for its parts.
 
     Args:
-        directory: see `is_saved_model`.
+        directory: of a model of this kit, see `recognize`.
     """
 
     def __init__(self, directory: str) -> None:
@@ -148,16 +147,6 @@ class SavedModel:
         if not index.exists():
             return [self.directory / "model.safetensors"]
         return read_index(index)
-
-
-def is_saved_model(checkpoint: str) -> bool:
-    """Whether a checkpoint argument is a local model directory of this kit."""
-    try:
-        with open_file(Path(checkpoint) / "config.json") as file:
-            config = json.loads(file.read())
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(config, Mapping) and config.get("model_type") == TinyLlavaConfig.model_type
 
 
 def _tied(state: Mapping[str, Any]) -> dict[str, str]:

@@ -11,13 +11,16 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from ..core.decoders import Decoder
 from ..core.interfaces import Preprocessor, Tower
+from ..errors import KitError
 from ..model.configuration import TinyLlavaConfig
+from ..model.storage.recognition import recognize
+from ..plugin.catalog import Catalog
 from .assembly import ResolvedPart
 from .own_checkpoint import OwnCheckpoint
-from .saved_model import SavedModel, is_saved_model
+from .saved_model import SavedModel
 
 
-class Source(Protocol):
+class PartSource(Protocol):
     """What a part's configuration, and then its weights, are read from.
 
     A part that does not fit raises a `KitError`, from each of these.
@@ -65,19 +68,36 @@ class Source(Protocol):
 
 
 class Sources:
-    """The sources of an assembly's parts, by their checkpoints."""
+    """The sources of an assembly's parts, by their checkpoints.
 
-    def __init__(self) -> None:
-        self._opened: dict[str, Source] = {}
+    Args:
+        catalog: the installed plugins, whose layouts of checkpoints are recognised.
+    """
 
-    def of(self, part: ResolvedPart) -> Source:
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self._opened: dict[str, PartSource] = {}
+
+    def of(self, part: ResolvedPart) -> PartSource:
         """The source of a part.
 
         Raises:
-            KitError: its checkpoint is a saved model that is damaged.
+            KitError: its checkpoint is a saved model that is damaged, or a model of another project.
         """
-        checkpoint = part.checkpoint
-        if checkpoint not in self._opened:
-            saved = bool(checkpoint) and is_saved_model(checkpoint)
-            self._opened[checkpoint] = SavedModel(checkpoint) if saved else OwnCheckpoint(checkpoint)
-        return self._opened[checkpoint]
+        if part.checkpoint not in self._opened:
+            self._opened[part.checkpoint] = self._open(part)
+        return self._opened[part.checkpoint]
+
+    def _open(self, part: ResolvedPart) -> PartSource:
+        checkpoint, spec = part.checkpoint, part.offer.spec
+        found = recognize(checkpoint, self.catalog) if checkpoint else None
+        if found is None or (not found.is_ours and not found.layouts):
+            return OwnCheckpoint(checkpoint)
+        if found.is_ours:
+            return SavedModel(checkpoint)
+        if found.content.get("model_type") in getattr(spec, "model_types", ()):
+            return OwnCheckpoint(checkpoint)  # the part's own class reads such a directory
+        raise KitError(
+            f"{spec.kind} {part.part.name!r}: {checkpoint!r} is a checkpoint of {found.project}; "
+            "'tinyllava convert' makes it one of this kit, whose parts can be taken"
+        )

@@ -12,12 +12,10 @@ import torch
 from ..files.paths import is_there, refuse_mistyped
 from ..model.configuration import TinyLlavaConfig
 from ..model.modeling import TinyLlavaForConditionalGeneration
-from ..model.storage.external import is_kit_model
+from ..model.storage.recognition import open_external, recognize_model
 from ..pretrained.checkpoint import read_pretrained
 from ..processing.processor import TinyLlavaProcessor
-from .external.layouts import open_external
 from .external.mapping import MappedCheckpoint
-from .external.recognition import read_config
 from .quantization import Quantization
 
 
@@ -62,10 +60,11 @@ def open_checkpoint(
         refuse_mistyped(str(path), "model directory", with_org=True)
     if not os.path.isdir(directory):
         config = read_pretrained(TinyLlavaConfig, str(path))
-    elif is_kit_model(content := read_config(directory)):
-        config = TinyLlavaConfig.from_dict(content)
+    elif (found := recognize_model(directory)).is_ours:
+        config = TinyLlavaConfig.from_dict(dict(found.content))
     else:
-        return open_external(directory, names_from=names_from, template=template)
+        external: MappedCheckpoint = open_external(found, names_from=names_from, template=template)
+        return external
     return SavedCheckpoint(path=str(path), config=config, template=template)
 
 

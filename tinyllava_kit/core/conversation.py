@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -35,6 +37,27 @@ class Item:
     source: Any
     text: str | None = None
     name: str = field(default="", compare=False)
+
+    @property
+    def key(self) -> tuple[str, object]:
+        """What tells it from others: its modality, and its file's name or which object its source is."""
+        source = self.source
+        return self.modality, os.fspath(source) if isinstance(source, (str, os.PathLike)) else id(source)
+
+
+@contextmanager
+def naming(item: Item) -> Iterator[None]:
+    """Puts the row in which an item stands in front of what is wrong with it.
+
+    Raises:
+        KitError: as the body raises it.
+    """
+    try:
+        yield
+    except KitError as error:
+        if not item.name:
+            raise
+        raise KitError(f"{item.name}: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -85,14 +85,14 @@ def _shuffled(conversations: Sequence[Conversation], seed: int) -> Iterator[Conv
     order = _order(item for conversation in conversations for item in conversation.items)
     for items in order.values():
         random.Random(seed).shuffle(items)
-    places = {_key(item): place for items in order.values() for place, item in enumerate(items)}
+    places = {item.key: place for items in order.values() for place, item in enumerate(items)}
     for conversation in conversations:
-        own = {_key(item) for item in conversation.items}
+        own = {item.key for item in conversation.items}
         others = []
         for item in conversation.items:
-            known, place = order[item.modality], places[_key(item)]
+            known, place = order[item.modality], places[item.key]
             following = (known[(place + step) % len(known)] for step in range(1, len(known)))
-            other = next((candidate for candidate in following if _key(candidate) not in own), None)
+            other = next((candidate for candidate in following if candidate.key not in own), None)
             if other is None:
                 raise KitError(
                     f"{conversation.name}: every {item.modality} item of the data is its own, there is none to "
@@ -106,7 +106,7 @@ def _order(items: Iterable[Item]) -> dict[str, list[Item]]:
     """The items of each modality, one of each source, in order."""
     found: dict[str, dict[tuple[str, object], Item]] = {}
     for item in items:
-        found.setdefault(item.modality, {}).setdefault(_key(item), item)
+        found.setdefault(item.modality, {}).setdefault(item.key, item)
     return {modality: list(known.values()) for modality, known in found.items()}
 
 
@@ -116,12 +116,6 @@ def _blank(conversation: Conversation, modalities: Mapping[str, Modality]) -> Co
         modality = modalities[item.modality]
         items.append(Item(item.modality, modality.blank(modality.read(item.source))))
     return replace(conversation, items=tuple(items))
-
-
-def _key(item: Item) -> tuple[str, object]:
-    """What two items of one source have in common: a file's name; anything else is only itself."""
-    is_file = isinstance(item.source, (str, os.PathLike))
-    return (item.modality, os.fspath(item.source) if is_file else id(item.source))
 
 
 def _content(source: object) -> Hashable:

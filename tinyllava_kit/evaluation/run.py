@@ -221,16 +221,11 @@ class Evaluation:
         log.add(control, lines)
 
     def _check_items(self) -> None:
-        known: set[str] = set()
+        known: set[object] = set()
         for item in (item for question in self.questions for item in question.conversation.items):
-            if isinstance(item.source, str):
-                if item.source in known:
-                    continue
-                known.add(item.source)
-            try:
-                self.processor.modalities[item.modality].read(item.source)
-            except KitError as error:
-                raise KitError(f"{item.name}: {error}" if item.name else str(error)) from error
+            if item.key not in known:
+                known.add(item.key)
+                self.processor.read_source(item)
 
 
 def read_results(folder: str | os.PathLike[str]) -> Results:

@@ -21,7 +21,7 @@ from ..core.conversation import ITEM, Conversation, Item
 from ..core.interfaces import Grid, Preprocessor
 from ..core.plan import PlannedItem
 from ..errors import KitError
-from ..inference.answering import options_for
+from ..inference.options import options_for
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..pretrained.cache_name import CACHE
 from ..processing.encoded import Encoded
@@ -302,7 +302,7 @@ def _items(
 def _parts(processor: TinyLlavaProcessor, item: Item) -> list[Any]:
     """What an item is expanded to, without the text between."""
     modality = processor.modalities[item.modality]
-    parts = modality.expand(modality.read(item.source), processor.preprocessors[item.modality])
+    parts = modality.expand(processor.read_source(item), processor.preprocessors[item.modality])
     return [part for part in parts if not isinstance(part, str)]
 
 

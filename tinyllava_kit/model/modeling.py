@@ -43,7 +43,7 @@ from .output import TinyLlavaOutput
 from .packed_attention import packed_inputs
 from .pretrained import TinyLlavaPreTrainedModel
 from .quantized_weights import has_repacked_weights
-from .storage.external import open_if_external
+from .storage.recognition import open_if_external
 from .vocabulary.extension import VocabularyExtension
 from .vocabulary.grammar import grammar_of
 

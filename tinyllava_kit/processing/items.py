@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..core.conversation import Conversation, Item
+from ..core.conversation import Conversation, Item, naming
 from ..core.decoders import Decoder, HiddenDecoder
 from ..core.ids import NO_ID
 from ..core.interfaces import Modality, Preprocessor
@@ -54,13 +54,31 @@ class ItemProcessor:
         answered = conversation.answered(self.gives)
         return [item for item, given in zip(conversation.items, answered, strict=True) if not given]
 
+    def read_source(self, item: Item) -> Any:
+        """What its modality reads of an item's source.
+
+        Raises:
+            KitError: it is missing, corrupt or of the wrong shape; names its row, too, where it has one.
+        """
+        with naming(item):
+            return self.modalities[item.modality].read(item.source)
+
+    def probe_source(self, item: Item) -> Any:
+        """The same from a header alone, see `Modality.probe`.
+
+        Raises:
+            KitError: as `read_source`, as far as that is seen without decoding.
+        """
+        with naming(item):
+            return self.modalities[item.modality].probe(item.source)
+
     def read_item(self, item: Item) -> Parts:
         """Read one item: what stands at its placeholder, each part ready for the tower.
 
         Raises:
             KitError: it cannot be read; names its row, too, where it has one.
         """
-        return self._parts(item, self.modalities[item.modality].read, self.preprocessors[item.modality])
+        return self._parts(item, self.read_source, self.preprocessors[item.modality])
 
     def outline_item(self, item: Item) -> Parts:
         """What `read_item` gives, without rows.
@@ -68,7 +86,7 @@ class ItemProcessor:
         Raises:
             KitError: as `read_item`, as far as that is seen without decoding.
         """
-        return self._parts(item, self.modalities[item.modality].probe, lambda part: [])
+        return self._parts(item, self.probe_source, lambda part: [])
 
     def outline_ids(self, item: Item) -> TextSpan | GeneratedSpan:
         """As many ids as are learned for an item: marks included, all the begin mark, and nothing beside it.
@@ -78,7 +96,7 @@ class ItemProcessor:
         Raises:
             KitError: as far as it is seen without decoding, the item cannot be written.
         """
-        count = self.decoders[item.modality].num_ids(self.modalities[item.modality].probe(item.source))
+        count = self.decoders[item.modality].num_ids(self.probe_source(item))
         if item.modality in self.makes:
             return GeneratedSpan(item.modality, [NO_ID] * count)
         ids = [self.grammar.begin[item.modality]] * (count + 2)
@@ -108,19 +126,16 @@ class ItemProcessor:
         return writer(item)
 
     def _parts(
-        self, item: Item, read: Callable[[Any], Any], prepare: Callable[[Any], Sequence[Mapping[str, Tensor]]]
+        self, item: Item, read: Callable[[Item], Any], prepare: Callable[[Any], Sequence[Mapping[str, Tensor]]]
     ) -> Parts:
         preprocessor = self.preprocessors[item.modality]
-        try:
+        source = read(item)
+        with naming(item):
             return [
                 part
                 if isinstance(part, str)
                 else EncodedItem(
                     modality=item.modality, num_features=preprocessor.num_features(part), rows=prepare(part)
                 )
-                for part in self.modalities[item.modality].expand(read(item.source), preprocessor)
+                for part in self.modalities[item.modality].expand(source, preprocessor)
             ]
-        except KitError as error:
-            if not item.name:
-                raise
-            raise KitError(f"{item.name}: {error}") from error

@@ -24,7 +24,7 @@ from ..files.failures import read_mapping, reading
 from ..files.writing import write_json
 from ..model.building import build_connector, build_decoder
 from ..model.configuration import TinyLlavaConfig
-from ..model.storage.external import open_if_external
+from ..model.storage.recognition import open_if_external
 from ..model.vocabulary.grammar import grammar_of
 from ..model.vocabulary.targets import targets_of
 from ..plugin.catalog import Catalog

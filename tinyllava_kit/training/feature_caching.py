@@ -13,7 +13,7 @@ from ..data.dataset import ConversationDataset
 from ..data.stream import RowStream
 from ..distributed import from_first, rank, say, wait_for_all, world_size
 from ..errors import KitError
-from ..features.cache import FeatureCache, item_key
+from ..features.cache import FeatureCache
 from ..features.store import GB
 from ..files.writing import write_json
 from ..model.modeling import TinyLlavaForConditionalGeneration
@@ -85,7 +85,7 @@ def _decided(checkpoints: Path, decide: Callable[[], bool]) -> bool:
 
 def _wins(cache: FeatureCache, items: Sequence[Item], stage: Stage, how: FeatureCaching, passes: float) -> bool:
     """Whether the stage takes less time with the cache, filling it included, judged by a few items; rank 0 decides."""
-    different = list({item_key(item): item for item in items}.values())
+    different = list({item.key: item for item in items}.values())
     step = -(-len(different) // TRIED)
     tried, others = different[::step], different[step // 2 :: step]  # what an earlier try has filled says nothing
     missing = sum(not cache.has(item) for item in others) / len(others)

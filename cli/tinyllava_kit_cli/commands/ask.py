@@ -103,7 +103,8 @@ def _give(
         KitError: the answer holds no item of a modality that is wanted.
     """
     from tinyllava_kit.errors import KitError
-    from tinyllava_kit.inference.replies import GeneratedItem, reply
+    from tinyllava_kit.inference.replies import reply
+    from tinyllava_kit.inference.segments import GeneratedItem
 
     start = time.monotonic()
     began: dict[str, float] = {}

@@ -193,11 +193,11 @@ def _record(
     from pathlib import Path
 
     from tinyllava_kit.checkpoints.card import write_card
-    from tinyllava_kit.checkpoints.external.recognition import read_config
     from tinyllava_kit.evaluation.record import RECORD_FILE, lines_of, read_record, record
-    from tinyllava_kit.model.storage.external import is_kit_model
+    from tinyllava_kit.model.storage.recognition import recognize
 
-    if Path(directory).is_dir() and is_kit_model(read_config(Path(directory))) and os.access(directory, os.W_OK):
+    found = recognize(directory)
+    if found is not None and found.is_ours and os.access(directory, os.W_OK):
         names = [scorer.name for scorer in evaluation.scorers]
         why_not = record(
             directory,

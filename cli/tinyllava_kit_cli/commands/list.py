@@ -20,7 +20,7 @@ def command(kind: str | None, as_json: bool) -> None:
 
     On a terminal that is too narrow for it, a description stands beneath its component.
 
-    KIND is one of modality, tower, connector, llm, decoder, template, command.
+    KIND is one of modality, tower, connector, llm, decoder, template, checkpoint, command.
     """
     catalog = installed_catalog()
     offers = [offer for each in ([kind] if kind else KINDS) for offer in catalog.of_kind(each)]

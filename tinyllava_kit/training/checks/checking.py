@@ -15,7 +15,6 @@ from ...core.spans import IGNORE_INDEX, GeneratedSpan, Sample, TextSpan
 from ...data.dataset import conversations_of, mixed
 from ...data.sources import Source
 from ...errors import KitError
-from ...features.cache import item_key
 from ...processing.encoded import Encoded
 from ...processing.processor import TinyLlavaProcessor
 from ..batches.batching import batches_of
@@ -184,17 +183,16 @@ class _Items:
         nameless = Item(item.modality, item.source)
         if not isinstance(item.source, str):
             return self._problem(nameless)
-        key = item_key(item)
+        key = item.key
         if key not in self.known:
             self.known[key] = self._problem(nameless)
         return self.known[key]
 
     def _problem(self, item: Item) -> str:
         try:
-            modality = self.processor.modalities[item.modality]
-            modality.probe(item.source)
+            self.processor.probe_source(item)
             if self.decode:
-                modality.read(item.source)
+                self.processor.read_source(item)
         except KitError as error:
             return str(error)
         return ""
