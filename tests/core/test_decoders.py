@@ -13,8 +13,11 @@ from tests.strokes import CORNER, LINE, drawing, drawing_model, drawn  # noqa: F
 from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor, assemble, load_pretrained
 from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.checkpoints.quantization import Quantization
+from tinyllava_kit.core.conversation import Item
+from tinyllava_kit.data.sources import Pairs, check_pairs
 from tinyllava_kit.errors import FusionError
 from tinyllava_kit.features.item_codes import ItemCodes
+from tinyllava_kit.inference.answering import question
 
 pytestmark = pytest.mark.usefixtures("drawing")
 ROWS = {"decoders.drawing.rows.embedding", "decoders.drawing.rows.head"}
@@ -240,8 +243,28 @@ def test_an_item_without_a_writer_or_in_a_question_is_refused(tmp_path):
     with pytest.raises(KitError, match="the assistant gives an item of 'drawing', whose ids the model makes"):
         processor([drawn("a line", LINE)], labels=True)
     asked = [{"role": "user", "content": [{"type": "drawing", "drawing": LINE}, "what is it?"]}]
-    with pytest.raises(KitError, match="the model writes 'drawing' and does not read it; it reads text only"):
+    with pytest.raises(KitError, match="the model does not read 'drawing'; it reads text only"):
         processor([asked])
+
+
+def test_a_model_that_only_writes_items_does_not_pass_as_one_that_reads_them(tmp_path):
+    _, processor = drawing_model(tmp_path)
+    assert (processor.reads, processor.writes, list(processor.specs)) == ([], {"drawing"}, ["drawing"])
+    none, item = "does not read 'drawing'; it reads text only", Item("drawing", LINE)
+    with pytest.raises(KitError, match=none):
+        question("what is it?", [item], processor)
+    with pytest.raises(KitError, match=none):
+        question("what is <drawing>?", [], processor)
+    with pytest.raises(KitError, match=none):
+        check_pairs(pairs("text"), processor.specs, reads=processor.reads, gives=processor.gives)
+    check_pairs(pairs("item"), processor.specs, reads=processor.reads, gives=processor.gives)
+    row = {"image": "a.png", "conversations": [{"from": "human", "value": "<image>?"}]}
+    with pytest.raises(KitError, match=r"row: column 'image': the model does not read 'image'; it reads text only"):
+        processor.conversation(row)
+
+
+def pairs(answer):
+    return Pairs(modality="drawing", prompts=("p",), answer=answer)
 
 
 def test_an_item_that_cannot_be_written_is_refused_by_name(tmp_path):

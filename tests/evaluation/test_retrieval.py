@@ -19,7 +19,7 @@ from tinyllava_kit.evaluation.likelihood import answer_log_probs
 from tinyllava_kit.evaluation.question import Question
 from tinyllava_kit.evaluation.retrieval import Retrieval, retrieve
 from tinyllava_kit.features.cache import FeatureCache
-from tinyllava_kit.processing.processor import Encoded
+from tinyllava_kit.processing.encoded import Encoded
 
 TEMPLATES = ["auto", "pretrain", "llama"]
 

@@ -17,7 +17,8 @@ from tinyllava_kit.core.spans import GeneratedSpan, ItemSpan, TextSpan
 from tinyllava_kit.errors import FusionError
 from tinyllava_kit.features.item_codes import ItemCodes
 from tinyllava_kit.inference.answering import question
-from tinyllava_kit.inference.replies import GeneratedItem, replies, reply
+from tinyllava_kit.inference.replies import replies, reply
+from tinyllava_kit.inference.segments import GeneratedItem
 from tinyllava_kit.testing import check_packing
 from tinyllava_kit.training.checks.checking import check_data
 from tinyllava_kit.training.checks.preview import first_batch, shown_rows

@@ -19,7 +19,8 @@ from ..core.spans import IGNORE_INDEX, ItemSpan, Sample, TextSpan
 from ..errors import KitError
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..pretrained.cache_name import CACHE
-from ..processing.processor import Encoded, TinyLlavaProcessor
+from ..processing.encoded import Encoded
+from ..processing.processor import TinyLlavaProcessor
 
 
 class _Prompt(NamedTuple):

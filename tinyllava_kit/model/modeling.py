@@ -23,8 +23,9 @@ from ..core.interfaces import Connector, Items, LanguageModel, Tower
 from ..core.plan import Plan
 from ..core.spans import GeneratedSpan, TextSpan
 from ..errors import FusionError, KitError
+from ..files.opening import check_directory
 from ..plugin.catalog import Catalog
-from ..plugin.discovery import discover
+from ..plugin.discovery import installed_catalog
 from ..plugin.specs import load
 from ..pretrained.cache_name import CACHE
 from ..pretrained.sizes import bounded
@@ -42,7 +43,7 @@ from .output import TinyLlavaOutput
 from .packed_attention import packed_inputs
 from .pretrained import TinyLlavaPreTrainedModel
 from .quantized_weights import has_repacked_weights
-from .storage.external import open_if_external
+from .storage.recognition import open_if_external
 from .vocabulary.extension import VocabularyExtension
 from .vocabulary.grammar import grammar_of
 
@@ -81,7 +82,7 @@ class TinyLlavaForConditionalGeneration(
     ) -> None:
         attention = getattr(config, "_attn_implementation_internal", None)  # as asked for; set by the next line if not
         super().__init__(config)
-        catalog = catalog or discover()
+        catalog = catalog or installed_catalog()
         if not isinstance(config.text_config, PreTrainedConfig):
             raise KitError("config.json: the model has no text_config, the configuration of its LLM")
         self.llm_interface: type[LanguageModel] = load(config.component("llm").offer("llm", catalog).spec)
@@ -134,7 +135,11 @@ class TinyLlavaForConditionalGeneration(
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
         """See `TinyLlavaPreTrainedModel`; a directory of another project is opened as ``load_pretrained`` opens it."""
-        if pretrained_model_name_or_path and (external := open_if_external(pretrained_model_name_or_path)):
+        config = kwargs.get("config")
+        is_known = isinstance(config, TinyLlavaConfig) and config.llm is not None
+        if is_known and pretrained_model_name_or_path:
+            check_directory(pretrained_model_name_or_path)
+        elif pretrained_model_name_or_path and (external := open_if_external(pretrained_model_name_or_path)):
             kwargs.pop("config", None)  # an Auto class has read the directory's own
             kwargs.pop("trust_remote_code", None)
             return external.model(cls, **kwargs)

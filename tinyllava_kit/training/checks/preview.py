@@ -16,7 +16,8 @@ from ...data.dataset import Collator, ConversationDataset
 from ...data.skipping import SkippedRows
 from ...errors import KitError
 from ...pages.html import document
-from ...processing.processor import Batch, TinyLlavaProcessor
+from ...processing.batch import Batch
+from ...processing.processor import TinyLlavaProcessor
 from ..batches.batching import batches_of
 from ..batches.packing import PackedCollator, PackedDataset, token_counts
 from ..data_loading import read_data

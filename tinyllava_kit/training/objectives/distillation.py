@@ -20,7 +20,8 @@ from torch.utils.data import Dataset
 from ...core.conversation import Item
 from ...data.dataset import Collator, ConversationDataset
 from ...errors import KitError
-from ...processing.processor import Batch, Encoded, Parts
+from ...processing.batch import Batch
+from ...processing.encoded import Encoded, Parts
 from ..recipe import Distill
 
 
