@@ -91,7 +91,8 @@ class Names:
                     config = read_pretrained(AutoConfig, candidate)
             except KitError:
                 continue
-            return getattr(config, "vision_config", config).to_dict()
+            vision: dict[str, Any] = getattr(config, "vision_config", config).to_dict()
+            return vision
         if name in KNOWN:
             return dict(KNOWN[name])
         raise KitError(
