@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -142,7 +142,7 @@ def _is_noted(what: str, seconds: float) -> bool:
     return True
 
 
-def _store() -> torch.distributed.Store:
+def _store() -> Any:
     return torch.distributed.distributed_c10d._get_default_store()
 
 
