@@ -15,7 +15,7 @@ AUTO = "auto"
 DTYPES = ("float32", "bfloat16", "float16")
 
 
-class Device(click.ParamType):
+class Device(click.ParamType):  # type: ignore[type-arg]  # older versions of click take none
     """``auto``, ``cpu``, ``mps``, ``cuda`` or one of several, ``cuda:1``; whether it is there is `placed`'s to say."""
 
     name = "device"

@@ -85,7 +85,7 @@ def command(
     else:
         said, written = answer(model, processor, [conversation], stream=not as_json, **how)[0], []
     if as_json:
-        facts = {"model": directory, "question": question}
+        facts: dict[str, Any] = {"model": directory, "question": question}
         facts |= {"items": [{"modality": item.modality, "file": item.source} for item in given]}
         facts |= {"answer": said, "written": [{"modality": modality, "file": file} for modality, file in written]}
         say(json.dumps(facts, indent=2))

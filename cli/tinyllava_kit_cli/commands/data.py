@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 WRONG = 2  # the exit code of a check that found something
 _BAR = 40  # the widest bar of a histogram
-_COLOURS = {"learned": {"fg": "green", "bold": True}, "item": {"fg": "cyan"}, "made": {"fg": "cyan"}}
+_COLOURS: dict[str, dict[str, Any]] = {
+    "learned": {"fg": "green", "bold": True},
+    "item": {"fg": "cyan"},
+    "made": {"fg": "cyan"},
+}
 
 
 @click.group

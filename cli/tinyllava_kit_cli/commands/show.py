@@ -72,7 +72,7 @@ def command(
     for file in files:
         say(f"wrote {file}", err=True)
     if as_json:
-        facts = {"model": directory, "question": question}
+        facts: dict[str, Any] = {"model": directory, "question": question}
         facts |= {"items": [{"modality": item.modality, "file": item.source} for item in given]}
         say(json.dumps({**facts, **_told(explanation), "files": [str(file) for file in files]}, indent=2))
     else:

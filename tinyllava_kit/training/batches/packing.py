@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -99,7 +100,7 @@ class PackedBatches(Sampler[list[Pack]]):
             yield tuple(window[i] for i in row)
 
 
-class PackedDataset(Dataset):
+class PackedDataset(Dataset[Any]):
     """The samples of a row, given their indices."""
 
     def __init__(self, samples: ConversationDataset) -> None:
@@ -144,7 +145,7 @@ def token_counts(dataset: ConversationDataset, max_length: int | None = None, *,
     return [count if max_length is None else min(count, max_length) for count in loader]
 
 
-class _Probes(Dataset):
+class _Probes(Dataset[Any]):
     """The positions that each sample takes."""
 
     def __init__(self, dataset: ConversationDataset) -> None:
