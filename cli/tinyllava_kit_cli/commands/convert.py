@@ -16,14 +16,14 @@ from tinyllava_kit_cli.output import refuse_taken, say
 @click.command(short_help="Write another project's checkpoint as a model of this kit.")
 @click.argument("source", type=click.Path(), shell_complete=directories)
 @click.argument("target", type=click.Path(), shell_complete=directories)
-@click.option("--dtype", type=click.Choice(DTYPES), help="Default: as the weights are.")
+@click.option("--dtype", type=click.Choice(DTYPES), help="The dtype of the weights; default: as they are.")
 @click.option(
     "--from",
     "layout",
     type=click.Choice([AUTO, *FOREIGN]),
     default=AUTO,
     show_default=True,
-    help="Whose SOURCE is; found from what is inside.",
+    help="The layout of SOURCE; auto: by its content.",
 )
 @external_options
 def command(
