@@ -12,7 +12,16 @@ from collections.abc import Iterable
 
 import pluggy
 
-from .specs import ChatTemplateSpec, CommandSpec, ConnectorSpec, DecoderSpec, LanguageModelSpec, ModalitySpec, TowerSpec
+from .specs import (
+    ChatTemplateSpec,
+    CheckpointSpec,
+    CommandSpec,
+    ConnectorSpec,
+    DecoderSpec,
+    LanguageModelSpec,
+    ModalitySpec,
+    TowerSpec,
+)
 
 PROJECT = "tinyllava_kit"
 GROUP_STEM = "tinyllava_kit.plugins.v"
@@ -60,6 +69,12 @@ def tinyllava_chat_templates() -> Iterable[ChatTemplateSpec]:
 
 
 @hookspec
+def tinyllava_checkpoints() -> Iterable[CheckpointSpec]:
+    """Layouts of other projects' checkpoints; asked for when a directory is not of this kit."""
+    return ()
+
+
+@hookspec
 def tinyllava_commands() -> Iterable[CommandSpec]:
     """Return commands of ``tinyllava``; called when help is shown or an unknown command is typed."""
     return ()
@@ -73,5 +88,6 @@ HOOKS: dict[str, str] = {
     "tinyllava_llms": "llm",
     "tinyllava_decoders": "decoder",
     "tinyllava_chat_templates": "template",
+    "tinyllava_checkpoints": "checkpoint",
     "tinyllava_commands": "command",
 }
