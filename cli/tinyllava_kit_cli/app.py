@@ -29,7 +29,7 @@ from tinyllava_kit_cli.streams import standard_streams
 # there), light to import, with a click command `command`.
 COMMANDS = {
     "list": "List the installed components.",
-    "info": "Show what a component is, takes and belongs to.",
+    "info": "Show a component, its options and its plugin.",
     "doctor": "Check the environment and the installed plugins.",
     "assemble": "Put towers, connectors and an LLM together as one model.",
     "data": "Check and show the data of a recipe.",
