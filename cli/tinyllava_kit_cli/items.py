@@ -10,7 +10,9 @@ import click
 
 from tinyllava_kit.assembly.flags import split_word
 from tinyllava_kit.core.conversation import Item
-from tinyllava_kit.errors import KitError
+from tinyllava_kit.errors import KitError, shown
+from tinyllava_kit.files.item_sources import is_name
+from tinyllava_kit.files.paths import meant
 from tinyllava_kit.plugin.discovery import installed_catalog
 from tinyllava_kit.plugin.extras import need
 
@@ -64,11 +66,23 @@ def items_of(ctx: click.Context, words: tuple[str, ...]) -> list[Item]:
     """The items of a command line: those of its flags, then those of ``--item``.
 
     Raises:
-        KitError: a word is not MODALITY=FILE, or what reads such files is not installed.
+        KitError: a word is not MODALITY=FILE, what reads such files is not installed, or a file is not there.
     """
     given = [*ctx.ensure_object(list), *(split_word(word, "--item", "MODALITY=FILE") for word in words)]
     need_packages(modality for modality, _ in given)
+    for _, file in given:
+        _check_there(file)
     return [Item(modality, file) for modality, file in given]
+
+
+def _check_there(file: str) -> None:
+    """
+    Raises:
+        KitError: it is the name of a file, and there is none.
+    """
+    if is_name(file) and "\0" not in file and not os.path.lexists(file):
+        advice = meant(file, files=True)
+        raise KitError(f"cannot open {shown(file)}: No such file or directory{'; ' * bool(advice)}{advice}")
 
 
 class AnswersCommand(ItemsCommand):

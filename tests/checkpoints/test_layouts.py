@@ -72,10 +72,10 @@ def test_a_legacy_checkpoint_gives_the_outputs_of_the_legacy_code(name):
 
 
 @torch.no_grad()
-def logits_of(model, inputs):
-    layout, images = lay_out(model, inputs, "right")
+def logits_of(model, theirs):
+    inputs, layout, images = lay_out(model, theirs, "right")
     items = {"image": {"pixel_values": images}}
-    output = model(layout.input_ids, layout.attention_mask, layout.position_ids, items=items, plan=layout)
+    output = model(**inputs, items=items, plan=layout)
     return output.logits, layout.attention_mask.bool()
 
 

@@ -55,7 +55,7 @@ def test_a_table_has_every_control_and_the_model_keeps_a_line(place, capfd):
     done = tinyllava("model", "rows.json", *EXACT, "--scorer", "anls", "-o", "out", capfd=capfd)
     assert done.returncode == 0, done.stderr
     rows = [line.split("  ")[0] for line in done.stdout.splitlines()]
-    assert rows == ["rows.json", "as given", "without items", "shuffled items", "silent items"]
+    assert rows == ["rows.json", "as given", "without items", "shuffled items", "blank items"]
     assert done.stdout.splitlines()[0].split() == ["rows.json", "accuracy", "ANLS"]
     assert "recorded in model/evaluations.json" in done.stderr
     (entry,) = json.loads((place / "model" / "evaluations.json").read_text())

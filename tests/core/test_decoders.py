@@ -15,6 +15,7 @@ from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.checkpoints.quantization import Quantization
 from tinyllava_kit.core.conversation import Item
 from tinyllava_kit.data.sources import Pairs, check_pairs
+from tinyllava_kit.errors import FusionError
 from tinyllava_kit.features.item_codes import ItemCodes
 from tinyllava_kit.inference.answering import question
 
@@ -76,19 +77,20 @@ def test_the_loss_is_that_of_the_ids_that_may_stand_there_averaged_over_each_ran
     batch = batch_of(model, processor, samples)
     with torch.no_grad():
         out = model(**batch)
+        found = model(**{name: value for name, value in batch.items() if name != "targets"})
         learned = model.train()(**batch)
     plan, grammar = batch["plan"], processor.grammar
     rows = plan.target_positions
-    fits = grammar.allowed[grammar.state_of[plan.input_ids.flatten()[rows]]]
+    fits = grammar.allowed[grammar.state_of[batch["input_ids"].flatten()[rows]]]
     logits = out.logits.flatten(0, 1)[rows].masked_fill(~fits, -torch.inf)
-    labels = plan.labels.flatten()[rows + 1]
+    labels = batch["labels"].flatten()[rows + 1]
     expected = F.cross_entropy(logits, labels, reduction="none")
     assert torch.allclose(out.target_losses, expected, atol=1e-5)
     for group, (_, hits) in out.target_groups.items():
         assert torch.equal(hits, (logits.argmax(-1) == labels)[batch["targets"][group]])
     groups = {}
     for loss, label, previous in zip(
-        expected.tolist(), labels.tolist(), plan.input_ids.flatten()[rows].tolist(), strict=True
+        expected.tolist(), labels.tolist(), batch["input_ids"].flatten()[rows].tolist(), strict=True
     ):
         groups.setdefault(slow_group(grammar, previous, label), []).append(loss)
     weights = {"text": 1.0, **dict.fromkeys(("drawing.move", "drawing.draw", "drawing.x", "drawing.y"), 0.25)}
@@ -97,6 +99,10 @@ def test_the_loss_is_that_of_the_ids_that_may_stand_there_averaged_over_each_ran
     assert float(out.loss) == pytest.approx(mean, rel=1e-5)
     assert torch.allclose(learned.loss, out.loss)
     assert learned.logits is None
+    assert torch.equal(found.loss, out.loss)
+    embeds = {"inputs_embeds": torch.zeros(*batch["input_ids"].shape, 24), "labels": batch["labels"]}
+    with pytest.raises(FusionError, match="a model whose decoders have ids learns from input_ids"):
+        model(**embeds, plan=batch["plan"])
 
 
 def slow_group(grammar, previous, label):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -90,6 +90,35 @@ class Conversation:
         return [
             role == "assistant" and item.modality in modalities for role, item in zip(roles, self.items, strict=True)
         ]
+
+    def in_words(self, written: Collection[str] = ()) -> Conversation:
+        """The same conversation with each item's text in its place.
+
+        Args:
+            written: modalities that the model writes; items of these that the assistant gives stay.
+
+        Raises:
+            KitError: an item has no text; names the conversation.
+        """
+        waiting = iter(zip(self.items, self.answered(written), strict=True))
+        turns, kept = [], []
+        for turn in self.turns:
+            first, *rest = turn.text.split(ITEM)
+            text = first
+            for following in rest:
+                item, answered = next(waiting)
+                kept += [item] * answered
+                text += f"{ITEM if answered else self._words_of(item)}{following}"
+            turns.append(Turn(turn.role, text))
+        return replace(self, turns=tuple(turns), items=tuple(kept))
+
+    def _words_of(self, item: Item) -> str:
+        if item.text is None:
+            raise KitError(
+                f"{self.name}: an item of {item.modality!r} has no text to read in its place; use 'pairs', or write a "
+                "part as {'type': ..., 'path': ..., 'text': ...}"
+            )
+        return f"{CUT}{item.text}{CUT}"  # no control token is found across its borders
 
 
 def check_reads(modality: str, reads: Collection[str], where: str = "") -> None:

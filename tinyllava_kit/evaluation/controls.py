@@ -19,8 +19,8 @@ from ..core.conversation import ITEM, Conversation, Item, Turn
 from ..core.interfaces import Modality
 from ..errors import KitError, near
 
-Control = Literal["as given", "without items", "shuffled items", "silent items"]
-CONTROLS: tuple[Control, ...] = ("as given", "without items", "shuffled items", "silent items")
+Control = Literal["as given", "without items", "shuffled items", "blank items"]
+CONTROLS: tuple[Control, ...] = ("as given", "without items", "shuffled items", "blank items")
 
 
 def controlled(
@@ -32,7 +32,7 @@ def controlled(
         conversations: as they are; they are not changed.
         control: ``as given``: no change. ``without items``: every item is taken out, and its place in the text with
             it. ``shuffled items``: every item becomes another of its modality, from a source that the conversation
-            does not have; equal sources become the same other one. ``silent items``: every item becomes the
+            does not have; equal sources become the same other one. ``blank items``: every item becomes the
             modality's `blank` of the same size.
         modalities: name -> modality; those of the processor.
         seed: of the shuffle.
@@ -46,8 +46,8 @@ def controlled(
         return map(_without_items, conversations)
     if control == "shuffled items":
         return _shuffled(conversations, seed)
-    if control == "silent items":
-        return (_silent(conversation, modalities) for conversation in conversations)
+    if control == "blank items":
+        return (_blank(conversation, modalities) for conversation in conversations)
     raise KitError(f"unknown control {control!r}; {near(control, CONTROLS)}")
 
 
@@ -70,7 +70,7 @@ def refused(conversations: Sequence[Conversation], modalities: Mapping[str, Moda
         reasons["shuffled items"] = str(error).partition(";")[0]
     without = sorted({item.modality for item in items if type(modalities[item.modality]).blank is Modality.blank})
     if without:
-        reasons["silent items"] = f"{' and '.join(without)} has no blank item"
+        reasons["blank items"] = f"{' and '.join(without)} has no blank item"
     return reasons
 
 
@@ -110,7 +110,7 @@ def _order(items: Iterable[Item]) -> dict[str, list[Item]]:
     return {modality: list(known.values()) for modality, known in found.items()}
 
 
-def _silent(conversation: Conversation, modalities: Mapping[str, Modality]) -> Conversation:
+def _blank(conversation: Conversation, modalities: Mapping[str, Modality]) -> Conversation:
     items = []
     for item in conversation.items:
         modality = modalities[item.modality]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.conversation import Conversation, Item, naming
-from ..core.plan import GeneratedSpan, TextSpan
+from ..core.spans import GeneratedSpan, TextSpan
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..processing.encoded import EncodedItem
 from ..processing.processor import TinyLlavaProcessor

@@ -13,7 +13,8 @@ from torch import Tensor
 from transformers import DynamicCache, DynamicLayer
 
 from ..core.conversation import ITEM, Conversation, Item, Turn, check_reads
-from ..core.plan import AnySpan, ItemSpan, TextSpan, plan
+from ..core.plan import plan
+from ..core.spans import AnySpan, ItemSpan, TextSpan
 from ..errors import KitError
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..pretrained.cache_name import CACHE
@@ -111,14 +112,14 @@ class Chat:
     @torch.no_grad()
     def _stream(self, prompt: Encoded) -> AnswerStream:
         """The answer to a prompt, of which only the positions that are new are run."""
-        layout = plan([prompt.spans], pad_id=self.processor.pad_id)
-        length = layout.input_ids.shape[1]
+        laid_out, layout = plan([prompt.spans], pad_id=self.processor.pad_id)
+        _, length = layout.shape
         try:
             options = options_for(self.model, self.processor, length, self.max_new_tokens, **self.generation)
         except KitError as error:
             raise KitError(f"{error}, or clear the conversation") from error
         run = self._run_before(_positions(prompt))
-        inputs = {"input_ids": layout.input_ids.to(self.model.device), "plan": layout, CACHE: self._cache}
+        inputs = {"input_ids": laid_out["input_ids"].to(self.model.device), "plan": layout, CACHE: self._cache}
         self._forget()  # a cache whose filling is interrupted is of no use
         inputs["inputs_embeds"] = self._embed(prompt, run)
         return AnswerStream(self.model, self.processor, prompt, inputs, {"use_cache": True, **options})

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from ..core.decoders import AnswerStates, GeneratedChunk, HiddenDecoder, TextDecoder
-from ..core.plan import GeneratedSpan, TextSpan, without_labels
+from ..core.spans import GeneratedSpan, TextSpan, without_labels
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..processing.encoded import Encoded
 from ..processing.processor import TinyLlavaProcessor

@@ -269,14 +269,12 @@ class DecoderSpec(Spec):
             raise ValueError(f"reads must be 'tokens', 'hidden' or 'text', got {self.reads!r}")
 
 
-@dataclass(frozen=True, kw_only=True)
 class ChatTemplateSpec(Spec):
     """Messages to text with role borders. Target: a `core.interfaces.ChatTemplate` class."""
 
     kind: ClassVar[str] = "template"
 
 
-@dataclass(frozen=True, kw_only=True)
 class CommandSpec(Spec):
     """A command added to ``tinyllava``. Target: a click command."""
 

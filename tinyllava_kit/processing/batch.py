@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from transformers import BatchFeature
 
-from ..core.plan import IGNORE_INDEX, Plan
+from ..core.plan import Plan
+from ..core.spans import IGNORE_INDEX
 
 
 class Batch(BatchFeature):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..core.conversation import Item
-from ..core.plan import GeneratedSpan, Sample, TextSpan
+from ..core.spans import GeneratedSpan, Sample, TextSpan
 
 
 @dataclass(frozen=True, kw_only=True)

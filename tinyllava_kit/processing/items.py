@@ -11,7 +11,7 @@ from ..core.conversation import Conversation, Item, naming
 from ..core.decoders import Decoder, HiddenDecoder
 from ..core.ids import NO_ID
 from ..core.interfaces import Modality, Preprocessor
-from ..core.plan import IGNORE_INDEX, AnySpan, GeneratedSpan, TextSpan
+from ..core.spans import IGNORE_INDEX, AnySpan, GeneratedSpan, TextSpan
 from ..errors import KitError
 from ..model.vocabulary.grammar import Grammar
 from .encoded import EncodedItem, ItemWriter, Parts

@@ -15,7 +15,8 @@ from transformers import PreTrainedTokenizerBase
 from ..core.conversation import ITEM, Conversation, Span, check_reads, from_messages, from_row
 from ..core.decoders import Decoder
 from ..core.interfaces import ChatTemplate, Connector, Modality, Preprocessor
-from ..core.plan import AnySpan, ItemSpan, Plan, TextSpan, plan, without_labels
+from ..core.plan import Plan, plan
+from ..core.spans import AnySpan, ItemSpan, TextSpan, without_labels
 from ..errors import KitError
 from ..files.atomic import HUB_ARGUMENTS, atomic_directory
 from ..files.content import arguments
@@ -283,7 +284,7 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
             packs: how many of them share each row, in order. Such a batch has no mask: the restarting positions keep
                 attention within each.
         """
-        layout = plan(
+        inputs, layout = plan(
             [e.spans if labels else without_labels(e.spans) for e in encoded],
             pad_id=self.pad_id,
             padding_side=padding_side or ("right" if labels else "left"),
@@ -291,13 +292,11 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
             packs=packs,
             names=[e.name for e in encoded],
         )
-        data: dict[str, Any] = {"input_ids": layout.input_ids, "position_ids": layout.position_ids}
-        if packs is None:
-            data["attention_mask"] = layout.attention_mask
-        if layout.labels is not None:
-            data["labels"] = layout.labels
-            if self.gives:
-                data["targets"] = targets_of(layout, self.grammar, {m: self.decoders[m] for m in sorted(self.makes)})
+        data: dict[str, Any] = dict(inputs)
+        if layout.target_positions is not None and self.gives:
+            previous = inputs["input_ids"].flatten()[layout.target_positions]  # (n,)
+            makers = {m: self.decoders[m] for m in sorted(self.makes)}
+            data["targets"] = targets_of(layout, previous, self.grammar, makers)
         items = {m: self._collate_items(m, encoded, layout) for m in layout.item_positions}
         if items:
             data["items"] = items

@@ -18,7 +18,7 @@ from tinyllava_kit_cli.output import say
 from tinyllava_kit_cli.question import asked
 
 
-@click.command(cls=AnswersCommand, short_help="Ask a model one question, about items if you like.")
+@click.command(cls=AnswersCommand)
 @click.argument("directory", type=click.Path(), shell_complete=directories)
 @click.argument("question")
 @click.option(

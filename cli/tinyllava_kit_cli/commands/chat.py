@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 NO_TEXT = "the line is not UTF-8 text; convert it"
 
 
-@click.command(short_help="Talk with a model, about items if you like.")
+@click.command
 @click.argument("directory", type=click.Path(), shell_complete=directories)
 @click.option(
     "--template",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from tinyllava_kit.model.storage.recognition import AUTO
+from tinyllava_kit.errors import KitError
+from tinyllava_kit.model.storage.recognition import AUTO, open_external, recognize_model
 from tinyllava_kit_cli.commands.load_check import external_options, print_parity
 from tinyllava_kit_cli.completion import directories, names
 from tinyllava_kit_cli.generation import DTYPES
@@ -12,7 +13,7 @@ from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import refuse_taken, say
 
 
-@click.command(short_help="Write another project's checkpoint as a model of this kit.")
+@click.command
 @click.argument("source", type=click.Path(), shell_complete=directories)
 @click.argument("target", type=click.Path(), shell_complete=directories)
 @click.option("--dtype", type=click.Choice(DTYPES), help="Default: as the weights are.")
@@ -43,17 +44,16 @@ def command(
     A table accounts for every weight. With --reference the written model is run on another program's inputs and its
     outputs are compared; the exit code is 1 when they differ.
     """
-    from tinyllava_kit.checkpoints.conversion import convert, table_of
-    from tinyllava_kit.checkpoints.parity import open_reference
-    from tinyllava_kit.errors import KitError
-    from tinyllava_kit.model.storage.recognition import open_external, recognize_model
-    from tinyllava_kit_cli.table import align
-
     check_model(source)
     refuse_taken(target)
     found = recognize_model(source)
     if found.is_ours:
         raise KitError(f"{source!r} is a model directory of this kit already; there is nothing to convert")
+
+    from tinyllava_kit.checkpoints.conversion import convert, table_of
+    from tinyllava_kit.checkpoints.parity import open_reference
+    from tinyllava_kit_cli.table import align
+
     if reference:
         open_reference(reference)
     external = open_external(found, layout=layout, names_from=names_from, template=template)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NEW_TOKENS = 64  # of an answer to a row, where nobody says how many
 
 
-@click.command(short_help="Judge a model on rows with answers, or on a benchmark.")
+@click.command
 @click.argument("directory", type=click.Path(), shell_complete=directories)
 @click.argument("data", metavar="TASK|DATA", shell_complete=tasks_and_files)
 @click.option("-o", "--output", required=True, type=click.Path(), help="The folder that keeps answers and figures.")

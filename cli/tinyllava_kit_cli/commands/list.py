@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from tinyllava_kit.plugin.catalog import Catalog, Offer
@@ -27,6 +25,8 @@ def command(kind: str | None, as_json: bool) -> None:
     catalog = installed_catalog()
     offers = [offer for each in ([kind] if kind else KINDS) for offer in catalog.of_kind(each)]
     if as_json:
+        import json
+
         say(json.dumps([_fields(offer, _owners(catalog, offer)) for offer in offers], indent=2))
     elif offers:
         say("\n".join(fit(_rows(catalog, offers), terminal_width())))

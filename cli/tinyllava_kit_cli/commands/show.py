@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tinyllava_kit.explanation.explaining import Explanation
 
 
-@click.command(cls=ItemsCommand, short_help="Show why a model answers as it does.")
+@click.command(cls=ItemsCommand)
 @click.argument("directory", type=click.Path(), shell_complete=directories)
 @click.argument("question")
 @click.option("-o", "--output", type=click.Path(), required=True, help="The directory to write.")

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ...core.conversation import Item
-from ...core.plan import ItemSpan
+from ...core.spans import ItemSpan
 from ...data.dataset import ConversationDataset, conversations_of
 from ...data.stream import RowStream
 from ...errors import KitError
@@ -77,7 +77,7 @@ def dummy_items(data: ConversationDataset | RowStream) -> dict[str, dict[str, Te
 def _items(data: ConversationDataset | RowStream) -> Iterable[Item]:
     if isinstance(data, RowStream):
         for rows, source, number in islice(data.rows(), LOOKED_AT):
-            for _, make in conversations_of(rows, source, data.processor, first=number):
+            for _, make in conversations_of(rows, source, data.processor, first=number, in_words=data.in_words):
                 try:
                     yield from data.processor.input_items(make())
                 except KitError:
