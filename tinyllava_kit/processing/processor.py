@@ -496,7 +496,7 @@ class TinyLlavaProcessor(ChatProcessor):
             KitError: not such a directory. MissingPluginError: a component's plugin is not installed.
         """
         path = str(pretrained_model_name_or_path)
-        if external := open_if_external(path, catalog=catalog):
+        if external := open_if_external(path, kwargs.get("cache_dir"), catalog=catalog):
             return external.processor()
         hub = {k: kwargs[k] for k in ("cache_dir", "revision", "token", "subfolder") if k in kwargs}
         config = read_pretrained(TinyLlavaConfig, path, **hub)

@@ -15,18 +15,21 @@ from ...plugin.specs import import_target
 _OPENER = "tinyllava_kit.checkpoints.external.layouts:open_external"
 
 
-def open_if_external(path: str | os.PathLike[str], **how: Any) -> Any:
+def open_if_external(path: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None = None, **how: Any) -> Any:
     """Another project's checkpoint, where `path` is a directory of one, opened.
 
     The package knows other projects, the core does not. None for a directory of this kit, one without ``config.json``,
     and a hub name.
+
+    Args:
+        cache_dir: where downloads lie; None: the hub's own place. how: for the layout that opens it.
 
     Raises:
         KitError: of no layout that is read, or damaged, or with a pipe, a socket or a device among its files; or no
             directory, and no name that a hub may know, or nearly that of one that is here.
     """
     if not Path(path).expanduser().exists():
-        refuse_mistyped(str(path), "model directory", with_org=True)
+        refuse_mistyped(str(path), "model directory", with_org=True, cache=cache_dir)
     check_directory(path)
     try:
         with open_file(Path(path) / "config.json") as file:
