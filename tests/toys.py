@@ -9,41 +9,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer
 
 from tinyllava_kit import assemble
 from tinyllava_kit.assembly.assembly import Assembly
+from tinyllava_kit.testing.toys import CHAT_TEMPLATE, save_toy_llm
 
 ASSETS = Path(__file__).parent / "golden" / "assets"
 CLIP = ASSETS / "clip-tiny"
-CHAT_TEMPLATE = (
-    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}</s>{% endfor %}"
-    "{% if add_generation_prompt %}<assistant>{% endif %}"
-)
 
 
 def save_llama(folder: Path, *, tied: bool = False, hidden: int = 24, seed: int = 0) -> Path:
     """A two-layer Llama with the golden tokenizer and a chat template."""
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=320,
-        hidden_size=hidden,
-        intermediate_size=44,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        tie_word_embeddings=tied,
-        initializer_range=0.3,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=0,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(ASSETS / "tinyllama-tiny")
     tokenizer.chat_template = CHAT_TEMPLATE
-    tokenizer.save_pretrained(folder)
-    return folder
+    return save_toy_llm(folder, tokenizer=tokenizer, tied=tied, hidden=hidden, seed=seed)
 
 
 def save_pictures(folder: Path, count: int = 4) -> list[str]:

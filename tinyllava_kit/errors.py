@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import reprlib
 from collections.abc import Iterable
@@ -40,6 +39,8 @@ def near(name: str, known: Iterable[str]) -> str:
         >>> near("mlp2x_gellu", ["mlp2x_gelu", "linear"])
         "did you mean 'mlp2x_gelu'?"
     """
+    import difflib
+
     known = sorted(set(known))
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     if close:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import importlib
-import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -19,18 +18,33 @@ from tinyllava_kit import KitError, __version__
 from tinyllava_kit.errors import MissingPluginError, near, shown
 from tinyllava_kit.files.printable import one_line
 from tinyllava_kit.plugin.catalog import Catalog, Offer
-from tinyllava_kit.plugin.discovery import discover
+from tinyllava_kit.plugin.discovery import installed_catalog
 from tinyllava_kit.plugin.specs import load
 from tinyllava_kit_cli.completion import VARIABLE
 from tinyllava_kit_cli.messages import printable_messages
 from tinyllava_kit_cli.output import say
 from tinyllava_kit_cli.streams import standard_streams
 
-# Each is the module `commands.NAME` (a dash is an underscore there), light to import, with a click command `command`.
-COMMANDS = (
-    *("list", "info", "doctor", "assemble", "data", "train", "ask", "eval", "chat", "show"),
-    *("load-check", "convert", "merge", "quantize", "export", "help"),
-)
+# Each with its line in the help, which imports none of them. It is the module `commands.NAME` (a dash is an underscore
+# there), light to import, with a click command `command`.
+COMMANDS = {
+    "list": "List the installed components.",
+    "info": "Show what a component is, takes and belongs to.",
+    "doctor": "Check the environment and the installed plugins.",
+    "assemble": "Put towers, connectors and an LLM together as one model.",
+    "data": "Check and show the data of a recipe.",
+    "train": "Train a model as a recipe says.",
+    "ask": "Ask a model one question, about items if you like.",
+    "eval": "Judge a model on rows with answers, or on a benchmark.",
+    "chat": "Talk with a model, about items if you like.",
+    "show": "Show why a model answers as it does.",
+    "load-check": "Say what a checkpoint is and whether it can be loaded.",
+    "convert": "Write another project's checkpoint as a model of this kit.",
+    "merge": "Add kept adapters to a model's weights.",
+    "quantize": "Write a model with 8- or 4-bit weights.",
+    "export": "Write a model as other programs read it.",
+    "help": "Show the help of a command.",
+}
 
 INTERRUPTED = 130  # as a shell reports SIGINT
 
@@ -48,7 +62,7 @@ class Commands(click.Group):
     """The kit's commands, then those of plugins. What is wrong with a plugin is the doctor's to tell."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*COMMANDS, *(name for name, _ in _plugin_commands(discover()))]
+        return [*COMMANDS, *(name for name, _ in _plugin_commands(installed_catalog()))]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """The command of that name; None where a shell completes and there is none.
@@ -58,7 +72,7 @@ class Commands(click.Group):
         """
         if name in COMMANDS:
             return _own(name)
-        catalog = discover()
+        catalog = installed_catalog()
         try:
             return _load(catalog.find("command", name))
         except KitError as error:
@@ -70,17 +84,20 @@ class Commands(click.Group):
             raise KitError(f"no command is called {name!r}; {near(name, known)}") from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The commands with their summaries; those of plugins are not imported for it."""
+        """The commands with their summaries; none is imported for it."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, _own(name).get_short_help_str(formatter.width)) for name in COMMANDS])
-        if added := _plugin_commands(discover()):
+            formatter.write_dl(list(COMMANDS.items()))
+        if added := _plugin_commands(installed_catalog()):
             with formatter.section("Commands of plugins"):
                 formatter.write_dl(added)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
-        """The commands that begin so; those of plugins are not imported for it."""
-        own = [(name, _own(name).get_short_help_str()) for name in COMMANDS if name.startswith(incomplete)]
-        known = [*own, *(pair for pair in _plugin_commands(discover()) if pair[0].startswith(incomplete))]
+        """The commands that begin so; none is imported for it."""
+        known = [
+            pair
+            for pair in (*COMMANDS.items(), *_plugin_commands(installed_catalog()))
+            if pair[0].startswith(incomplete)
+        ]
         options = click.Command.shell_complete(self, ctx, incomplete)
         return [*(CompletionItem(name, help=summary or None) for name, summary in known), *options]
 
@@ -166,8 +183,6 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _run(args: list[str] | None) -> int:
-    # peft imports bitsandbytes, which recommends a package for 4-bit weights to everybody
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if not sys.stderr.isatty():  # transformers reads it when it is imported
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     if os.environ.get(VARIABLE, "").startswith("bash"):

@@ -10,8 +10,10 @@ import click
 
 from tinyllava_kit.assembly.flags import split_word
 from tinyllava_kit.core.conversation import Item
-from tinyllava_kit.errors import KitError
-from tinyllava_kit.plugin.discovery import discover
+from tinyllava_kit.errors import KitError, shown
+from tinyllava_kit.files.item_sources import is_name
+from tinyllava_kit.files.paths import meant
+from tinyllava_kit.plugin.discovery import installed_catalog
 from tinyllava_kit.plugin.extras import need
 
 _ANSWERS = "tinyllava_kit_cli.answers"
@@ -23,7 +25,7 @@ class ItemsCommand(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         params = super().get_params(ctx)
         taken = {option for param in params for option in param.opts}
-        for offer in discover().of_kind("modality"):
+        for offer in installed_catalog().of_kind("modality"):
             flag = f"--{offer.spec.name.replace('_', '-')}"
             if flag not in taken:
                 taken.add(flag)
@@ -54,7 +56,7 @@ def need_packages(modalities: Iterable[str]) -> None:
         KitError: a package that files of one of these modalities need is not installed.
     """
     named = set(modalities)
-    for offer in discover().of_kind("modality"):
+    for offer in installed_catalog().of_kind("modality"):
         if offer.spec.name in named:
             for package in offer.spec.packages:
                 need(package, f"a file of {offer.spec.name}")
@@ -64,11 +66,23 @@ def items_of(ctx: click.Context, words: tuple[str, ...]) -> list[Item]:
     """The items of a command line: those of its flags, then those of ``--item``.
 
     Raises:
-        KitError: a word is not MODALITY=FILE, or what reads such files is not installed.
+        KitError: a word is not MODALITY=FILE, what reads such files is not installed, or a file is not there.
     """
     given = [*ctx.ensure_object(list), *(split_word(word, "--item", "MODALITY=FILE") for word in words)]
     need_packages(modality for modality, _ in given)
+    for _, file in given:
+        _check_there(file)
     return [Item(modality, file) for modality, file in given]
+
+
+def _check_there(file: str) -> None:
+    """
+    Raises:
+        KitError: it is the name of a file, and there is none.
+    """
+    if is_name(file) and "\0" not in file and not os.path.lexists(file):
+        advice = meant(file, files=True)
+        raise KitError(f"cannot open {shown(file)}: No such file or directory{'; ' * bool(advice)}{advice}")
 
 
 class AnswersCommand(ItemsCommand):
@@ -78,7 +92,7 @@ class AnswersCommand(ItemsCommand):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         params = super().get_params(ctx)
         taken = {option for param in params for option in param.opts}
-        for offer in discover().of_kind("modality"):
+        for offer in installed_catalog().of_kind("modality"):
             spec = offer.spec
             flag = f"--{spec.verb.replace('_', '-')}"
             if spec.verb and flag not in taken:

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
 from tinyllava_kit.files.printable import printable
+from tinyllava_kit.model.when_imported import when_imported
 
 
 @contextmanager
 def printable_messages() -> Iterator[None]:
     """Nothing in a warning or a log is a command to the terminal; nor in a traceback, which is shown at the end."""
-    before = warnings.formatwarning, logging.getLogRecordFactory()
+    before = warnings.formatwarning
     sys.excepthook = _show_exception  # stays: it is called when all is left
-    warnings.formatwarning = lambda *args, **kwargs: printable(before[0](*args, **kwargs))
-    logging.setLogRecordFactory(_Record)
+    warnings.formatwarning = lambda *args, **kwargs: printable(before(*args, **kwargs))
+    when_imported("logging", _make_logs_printable)  # stays as well: `list` and help need no logs
     try:
         yield
     finally:
-        warnings.formatwarning = before[0]
-        logging.setLogRecordFactory(before[1])
+        warnings.formatwarning = before
 
 
-class _Record(logging.LogRecord):
-    def getMessage(self) -> str:
-        return printable(super().getMessage())
+def _make_logs_printable() -> None:
+    import logging
+
+    class Record(logging.LogRecord):
+        def getMessage(self) -> str:
+            return printable(super().getMessage())
+
+    logging.setLogRecordFactory(Record)
+    # peft imports bitsandbytes, which recommends a package for 4-bit weights to everybody
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def _show_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    import traceback
+
     sys.stderr.write(printable("".join(traceback.format_exception(kind, error, trace))))

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinyllava_kit.errors import KitError
-from tinyllava_kit.files.paths import refuse_mistyped
+from tinyllava_kit.files.paths import is_there, refuse_mistyped
+from tinyllava_kit.plugin.discovery import installed_catalog
 from tinyllava_kit.plugin.extras import need
+
+if TYPE_CHECKING:
+    from tinyllava_kit.assembly.assembly import Assembly
 
 
 def check_model(directory: str) -> None:
@@ -17,7 +23,7 @@ def check_model(directory: str) -> None:
         KitError: neither a directory with a ``config.json`` nor a name that a hub may know, or weights of 8 or 4 bits
             where the package that reads them is not installed.
     """
-    path = Path(directory)
+    path = Path(os.path.expanduser(directory))
     if not path.exists():
         refuse_mistyped(directory, "model directory", with_org=True)
         return
@@ -25,6 +31,18 @@ def check_model(directory: str) -> None:
         raise KitError(f"{directory!r} is not a model directory: it has no config.json{_inside(path)}")
     if _is_quantized(path):
         need("bitsandbytes", f"{directory!r} has weights of 8 or 4 bits, and")
+
+
+def check_checkpoints(assembly: Assembly) -> None:
+    """
+    Raises:
+        KitError: an unknown part; or a checkpoint that is neither here nor a name that a hub may know.
+    """
+    resolved = assembly.resolve(installed_catalog())
+    parts = (resolved.llm, *resolved.towers.values(), *resolved.decoders.values(), *resolved.connectors.values())
+    for part in parts:
+        if part.checkpoint and not is_there(part.checkpoint):
+            refuse_mistyped(part.checkpoint, "checkpoint directory")
 
 
 def _inside(path: Path) -> str:

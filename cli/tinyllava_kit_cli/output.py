@@ -9,7 +9,6 @@ import click
 
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.files.printable import printable
-from tinyllava_kit.files.writing import check_writable
 
 
 def say(text: str = "", *, err: bool = False, nl: bool = True, **style: Any) -> None:
@@ -29,6 +28,8 @@ def refuse_taken(output: str, advice: str = "choose another one") -> None:
     Raises:
         KitError: `output` is a file, a directory with something in it, or a place that cannot be written to.
     """
+    from tinyllava_kit.files.writing import check_writable
+
     path = Path(output)
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise KitError(f"{output!r} exists and is not empty; {advice}")

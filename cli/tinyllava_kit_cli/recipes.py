@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tinyllava_kit.plugin.extras import need
 from tinyllava_kit_cli.items import need_packages
+from tinyllava_kit_cli.models import check_model
 
 if TYPE_CHECKING:
     from tinyllava_kit.data.sources import Source
-    from tinyllava_kit.training.recipe import Recipe
+    from tinyllava_kit.training.recipe import Recipe, Stage
 
 
 def read_recipe(path: str, stage: str | None) -> Recipe:
@@ -20,18 +22,38 @@ def read_recipe(path: str, stage: str | None) -> Recipe:
         stage: the one that is run alone, whose packages alone are asked for.
 
     Raises:
-        KitError: as `Recipe.from_yaml`; or a package that a stage needs is not installed.
+        KitError: as `Recipe.from_yaml`; there is no such stage; a package that a stage needs is not installed; the
+            model or a file of data is not there.
     """
     from tinyllava_kit.training.recipe import Recipe
 
     recipe = Recipe.from_yaml(path)
-    for each in recipe.stages:
-        if stage in (None, each.name):
-            if each.quantization is not None:
-                need("bitsandbytes", f"stage {each.name!r}: quantization")
-            for source in each.data:
-                _need_of(source, f"stage {each.name!r}: data {source.dataset or source.path!r}")
+    stages = recipe.stages if stage is None else [recipe.stage(stage)]
+    for each in stages:
+        if each.quantization is not None:
+            need("bitsandbytes", f"stage {each.name!r}: quantization")
+        for source in each.data:
+            _need_of(source, f"stage {each.name!r}: data {source.dataset or source.path!r}")
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:  # several processes meet first, and one of them tells it
+        _check_paths(recipe, stages)
     return recipe
+
+
+def _check_paths(recipe: Recipe, stages: Sequence[Stage]) -> None:
+    """A stage that is complete needs neither its data nor, as those behind it, the model that the recipe begins with.
+
+    Raises:
+        KitError: what a recipe names is not there.
+    """
+    from tinyllava_kit.training.stages import in_stage, is_complete
+
+    if not any(is_complete(recipe.directory(each)) for each in recipe.stages):
+        check_model(recipe.model)
+    for each in stages:
+        if not is_complete(recipe.directory(each)):
+            with in_stage(each.name):
+                for source in each.data:
+                    source.check_there()
 
 
 def _need_of(source: Source, where: str) -> None:

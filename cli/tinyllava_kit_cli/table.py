@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import textwrap
 from collections.abc import Iterator, Sequence
 
 from tinyllava_kit.files.printable import one_line
@@ -51,6 +50,8 @@ def fit(rows: Sequence[Sequence[str]], width: int | None) -> Iterator[str]:
 
 def _beneath(cell: str, width: int) -> list[str]:
     """A cell that has no room in its row, wrapped and indented; a long word stays whole, to be copied."""
+    import textwrap
+
     indent = " " * INDENT
     return textwrap.wrap(
         one_line(cell),

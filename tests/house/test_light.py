@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tinyllava_kit_cli.app import COMMANDS
+
 HEAVY = {"torch", "transformers", "numpy"}
 # What `list` and help have no use for either; each costs more than they do.
 SLOW = HEAVY | {"packaging", "pydantic", "rich", "yaml", "PIL", "accelerate", "peft", "safetensors"}
@@ -48,10 +50,6 @@ LIGHT = {
     "show --help": (HEAVY, 0),
     "help": (SLOW, 0),
     "help train": (HEAVY, 0),
-    "ask no_such_model what": (HEAVY, 2),
-    "chat no/such/model": (HEAVY, 2),
-    "eval no_such_model rows.json -o out": (HEAVY, 2),
-    "show no_such_model what -o out": (HEAVY, 2),
 }
 
 
@@ -61,6 +59,61 @@ def test_a_light_command_imports_nothing_heavy(line: str) -> None:
     said, modules = run(RUN.format(args=line.split()))
     assert modules & unwanted == set()
     assert f"\nexit {code}\n" in said, said
+
+
+RECIPE = "{model: %s, output: out, stages: [{name: one, data: %s, train: {llm: full}}]}"
+FILES = {
+    "model/config.json": '{"model_type": "tinyllava", "llm": {}}',
+    "rows.json": "[]",
+    "no_model.yaml": RECIPE % ("no/such/model", "rows.json"),
+    "no_rows.yaml": RECIPE % ("model", "nope.json"),
+}
+# Each names something that is not there, or a place that is taken.
+WRONG = [
+    *("ask nope what", "ask model what --image nope.png", "ask model what --item audio=nope.wav"),
+    *("ask model what --write image=nope/x.png", "chat nope", "chat no/such/model"),
+    *("show nope what -o out", "show model what --image nope.png -o out", "show model what -o rows.json"),
+    *("eval nope rows.json -o out --scorer exact_match", "eval model nope.json -o out --scorer exact_match"),
+    *("eval model gqa -o out", "eval model gqa --root nope -o out", "eval model nope -o out"),
+    *("train nope.yaml", "train model", "train no_model.yaml", "train no_rows.yaml", "train no_rows.yaml --stage two"),
+    *("data check nope.yaml", "data show nope.yaml", "data check no_rows.yaml", "data show no_model.yaml"),
+    *("assemble nope.yaml -o out", "assemble --llm nope -o out", "assemble --llm causal_lm:no/such/one -o out"),
+    *("assemble --llm causal_lm:a/b --connector image=linear:./nope -o out", "assemble --llm causal_lm:a/b -o model"),
+    *("load-check nope", "load-check model --reference nope", "load-check model --names-from nope"),
+    *("convert nope out", "convert model rows.json", "convert model out --reference nope", "convert model out"),
+    *("merge nope out --adapters rows", "merge model model --adapters rows", "merge model out --adapters nope"),
+    *("quantize nope out --bits 4", "quantize model rows.json --bits 4"),
+    *("export nope --to hf-llava -o out", "export model --to hf-llava -o rows.json"),
+    *("info nope", "nope"),
+]
+HAS_NO_PATH = {"list", "info", "doctor", "help"}
+
+RUN_WRONG = """
+import sys
+from tinyllava_kit_cli.app import main
+for line in {lines!r}:
+    try:
+        main(line.split())
+    except SystemExit as ended:
+        print(f"\\n{{line}}: exit {{ended.code}}", *{{"torch", "transformers"}} & set(sys.modules), file=sys.stderr)
+print("\\nmodules", file=sys.stderr)
+"""
+
+
+def test_what_is_not_there_is_reported_before_anything_heavy_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    said, _ = run(RUN_WRONG.format(lines=WRONG))  # one process for all: what the first imports, the next ones have
+    assert [line for line in WRONG if f"\n{line}: exit 2\n" not in said] == [], said
+    assert said.count("error: ") == len(WRONG), said
+
+
+def test_every_command_is_given_a_wrong_path() -> None:
+    assert set(COMMANDS) - HAS_NO_PATH == {line.partition(" ")[0] for line in WRONG} & set(COMMANDS) - HAS_NO_PATH
 
 
 @pytest.mark.parametrize("words", ["assemble --tower image=", "eval model --scorer ", "ask model --im", "inf"])

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from importlib import metadata
+from types import ModuleType
 
 import pluggy
 
@@ -22,6 +23,8 @@ from .specs import KINDS, Spec, plain
 
 MAX_SPECS = 1000  # of one hook of one plugin: a generator need not end
 DISABLE = "TINYLLAVA_DISABLED_PLUGINS"
+_SPECIFICATIONS = ModuleType("hooks")  # those of `hookspecs` alone: pluggy looks at each name of what it is given
+vars(_SPECIFICATIONS).update({name: getattr(hookspecs, name) for name in HOOKS})
 
 
 def discover(disabled: Iterable[str] = ()) -> Catalog:
@@ -42,6 +45,28 @@ def discover(disabled: Iterable[str] = ()) -> Catalog:
             offers += [Offer(spec=spec, **owner) for spec in specs]
         plugins.append(plugin)
     return Catalog(plugins=tuple(plugins), offers=tuple(offers))
+
+
+def installed_catalog() -> Catalog:
+    """What `discover()` finds, found once for each state of the installation.
+
+    A distribution that is installed while the process runs changes a folder of ``sys.path``, and is found.
+    """
+    return _discovered(os.environ.get(DISABLE, ""), tuple(map(_state, sys.path)))
+
+
+@lru_cache(maxsize=1)
+def _discovered(disabled: str, folders: tuple[tuple[str, int], ...]) -> Catalog:
+    """The arguments are what the catalog depends on."""
+    return discover()
+
+
+def _state(folder: str) -> tuple[str, int]:
+    """A folder of ``sys.path`` and when an entry was last added to it or removed."""
+    try:
+        return folder, os.stat(folder or ".").st_mtime_ns
+    except OSError:
+        return folder, 0
 
 
 def find_plugins(disabled: Iterable[str] = ()) -> Iterator[tuple[metadata.EntryPoint, Plugin]]:
@@ -87,7 +112,7 @@ def collect(entry: metadata.EntryPoint) -> list[Spec]:
 
 def _collect(entry: metadata.EntryPoint) -> list[Spec]:
     manager = pluggy.PluginManager(PROJECT)  # its own: what a plugin is compared with may be another's object
-    manager.add_hookspecs(hookspecs)
+    manager.add_hookspecs(_SPECIFICATIONS)
     module = entry.load()
     hooks_of(module)  # a misspelled hook, or one that is not marked, is an error and not a silence
     manager.register(module, name=entry.name)
@@ -171,6 +196,8 @@ def advice(error: BaseException | None, target: str, distribution: str) -> str:
 
 def _line_in(error: BaseException | None, module: str) -> str:
     """The last line of the module's own package that an error came through; empty where there is none."""
+    import traceback
+
     top = module.partition(".")[0]
     if isinstance(error, SyntaxError) and type(error) in (SyntaxError, IndentationError, TabError):
         return f"line {error.lineno} of {error.filename}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Iterator
 from typing import Any
@@ -50,6 +49,8 @@ def _functions(plugin: object) -> Iterator[tuple[str, Any]]:
 
 def _checked(hook: str, function: Any) -> str:
     if hook not in HOOKS:
+        import difflib
+
         raise PluginError(
             f"unknown hook {hook!r}; {near(hook, difflib.get_close_matches(hook, HOOKS, n=1) or HOOKS)}",
             f"rename it in {place_of(function)}; hooks are called {', '.join(HOOKS)}",
@@ -66,4 +67,6 @@ def _meant(name: str, function: Any) -> str:
     """The hook that a function without a mark was to be; empty where it is another function."""
     if hasattr(function, _SPEC) or not name.startswith(f"{PROJECT.partition('_')[0]}_"):
         return ""
+    import difflib
+
     return next(iter(difflib.get_close_matches(name, HOOKS, n=1, cutoff=0.8)), "")

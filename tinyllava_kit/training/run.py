@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,13 +13,14 @@ from ..errors import KitError
 from ..files.locks import only_writer
 from ..files.paths import is_there
 from ..files.writing import remove_abandoned
-from .checks.preflight import check_stages, in_stage
+from .checks.preflight import check_stages
 from .loop.fitting import fit
 from .output.completion import complete
 from .output.settings import check_complete, check_same
 from .preparation import prepare
 from .recipe import Recipe, Stage
 from .stage_run import StageRun
+from .stages import in_stage, is_complete
 
 
 def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
@@ -42,7 +42,7 @@ def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
     _preflight(recipe, recipe.stages if only is None else [recipe.stage(only)])
     source = Path(recipe.model)
     for stage in recipe.stages:
-        run = StageRun(stage, source, Path(recipe.output) / stage.name, recipe.seed, recipe.report_to)
+        run = StageRun(stage, source, recipe.directory(stage), recipe.seed, recipe.report_to)
         if only in (None, stage.name):
             with in_stage(stage.name):
                 _run_unless_complete(run)
@@ -54,22 +54,18 @@ def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
 
 def _preflight(recipe: Recipe, stages: Sequence[Stage]) -> None:
     """Check those that are not complete; the parts are those of any model that is there to begin from."""
-    todo = [stage for stage in stages if not _is_complete(Path(recipe.output) / stage.name)]
-    done = [Path(recipe.output) / stage.name for stage in recipe.stages]
+    todo = [stage for stage in stages if not is_complete(recipe.directory(stage))]
+    done = [recipe.directory(stage) for stage in recipe.stages]
     if todo:
-        check_stages(next((str(each) for each in done if _is_complete(each)), recipe.model), todo)
+        check_stages(next((str(each) for each in done if is_complete(each)), recipe.model), todo)
 
 
 def _run_unless_complete(run: StageRun) -> None:
-    if _is_complete(run.target):
+    if is_complete(run.target):
         check_complete(run.settings, run.stage, run.target)
         say(f"stage {run.stage.name} is complete: {run.target}")
     else:
         run_stage(run)
-
-
-def _is_complete(target: Path) -> bool:
-    return os.path.exists(target / "config.json")
 
 
 def run_stage(run: StageRun) -> None:

@@ -11,11 +11,12 @@ import click
 from tinyllava_kit.files.writing import check_writable
 from tinyllava_kit_cli.completion import names, parts
 from tinyllava_kit_cli.generation import DTYPES
+from tinyllava_kit_cli.models import check_checkpoints
 from tinyllava_kit_cli.output import refuse_taken, say
 from tinyllava_kit_cli.table import align
 
 
-@click.command(short_help="Put towers, connectors and an LLM together as one model.")
+@click.command
 @click.argument("file", required=False, type=click.Path())
 @click.option(
     "--llm", shell_complete=parts("llm", with_modality=False), metavar="NAME[:CHECKPOINT]", help="The language model."
@@ -104,6 +105,8 @@ def command(
             template=template,
             settings=settings,
         )
+
+    check_checkpoints(assembly)
 
     import torch
 

@@ -20,7 +20,7 @@ _BAR = 40  # the widest bar of a histogram
 _COLOURS = {"learned": {"fg": "green", "bold": True}, "item": {"fg": "cyan"}, "made": {"fg": "cyan"}}
 
 
-@click.group(short_help="Check and show the data of a recipe.")
+@click.group
 def command() -> None:
     """Check and show the data of a recipe, before any training."""
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NEW_TOKENS = 64  # of an answer to a row, where nobody says how many
 
 
-@click.command(short_help="Judge a model on rows with answers, or on a benchmark.")
+@click.command
 @click.argument("directory", type=click.Path(), shell_complete=directories)
 @click.argument("data", metavar="TASK|DATA", shell_complete=tasks_and_files)
 @click.option("-o", "--output", required=True, type=click.Path(), help="The folder that keeps answers and figures.")
@@ -115,20 +115,22 @@ def command(
 
     import random
 
-    from tinyllava_kit.checkpoints.loading import load_processor
+    from tinyllava_kit.checkpoints.loading import open_checkpoint
     from tinyllava_kit.evaluation.record import fingerprint
     from tinyllava_kit.evaluation.rows import read_questions
     from tinyllava_kit.evaluation.run import Evaluation, plain
     from tinyllava_kit.evaluation.tables import table
     from tinyllava_kit_cli.table import align
 
+    opened = open_checkpoint(directory)
+    processor = opened.processor()
     if questions is None:
-        questions = read_questions(data, load_processor(directory), root=root, prompt=prompt, text=text)
+        questions = read_questions(data, processor, root=root, prompt=prompt, text=text)
     limited = limit is not None and limit < len(questions)
     if limited:
         questions = random.Random(seed).sample(questions, limit)
     need_packages(_modalities(questions))
-    model, processor = load_to_run(directory, where)
+    model = load_to_run(opened, where)
     weights = fingerprint(directory)
     evaluation = Evaluation(
         model,
@@ -191,11 +193,11 @@ def _record(
     from pathlib import Path
 
     from tinyllava_kit.checkpoints.card import write_card
-    from tinyllava_kit.checkpoints.external.recognition import read_config
     from tinyllava_kit.evaluation.record import RECORD_FILE, lines_of, read_record, record
-    from tinyllava_kit.model.storage.external import is_kit_model
+    from tinyllava_kit.model.storage.recognition import recognize
 
-    if Path(directory).is_dir() and is_kit_model(read_config(Path(directory))) and os.access(directory, os.W_OK):
+    found = recognize(directory)
+    if found is not None and found.is_ours and os.access(directory, os.W_OK):
         names = [scorer.name for scorer in evaluation.scorers]
         why_not = record(
             directory,

@@ -11,7 +11,7 @@ from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import refuse_taken, say
 
 
-@click.command(short_help="Write a model as other programs read it.")
+@click.command
 @click.argument("directory", type=click.Path(), shell_complete=directories)
 @click.option("--to", "target", type=click.Choice(TARGETS), help="As what.")
 @click.option("-o", "--output", type=click.Path(), help="The directory to write.")

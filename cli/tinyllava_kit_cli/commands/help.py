@@ -13,7 +13,7 @@ def _commands(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     return [item for item in root.command.shell_complete(root, incomplete) if not item.value.startswith("-")]
 
 
-@click.command(short_help="Show the help of a command.")
+@click.command
 @click.argument("words", nargs=-1, metavar="[COMMAND]...", shell_complete=_commands)
 @click.pass_context
 def command(ctx: click.Context, words: tuple[str, ...]) -> None:

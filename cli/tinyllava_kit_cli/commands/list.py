@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from tinyllava_kit.plugin.catalog import Catalog, Offer
-from tinyllava_kit.plugin.discovery import discover
+from tinyllava_kit.plugin.discovery import installed_catalog
 from tinyllava_kit.plugin.specs import KINDS
 from tinyllava_kit_cli.completion import kinds
 from tinyllava_kit_cli.output import say
@@ -22,11 +20,13 @@ def command(kind: str | None, as_json: bool) -> None:
 
     On a terminal that is too narrow for it, a description stands beneath its component.
 
-    KIND is one of modality, tower, connector, llm, decoder, template, command.
+    KIND is one of modality, tower, connector, llm, decoder, template, checkpoint, command.
     """
-    catalog = discover()
+    catalog = installed_catalog()
     offers = [offer for each in ([kind] if kind else KINDS) for offer in catalog.of_kind(each)]
     if as_json:
+        import json
+
         say(json.dumps([_fields(offer, _owners(catalog, offer)) for offer in offers], indent=2))
     elif offers:
         say("\n".join(fit(_rows(catalog, offers), terminal_width())))

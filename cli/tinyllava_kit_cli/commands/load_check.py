@@ -45,7 +45,7 @@ def print_parity(directory: str, reference: str, **how: Any) -> bool:
     return all(row.equal for row in compared)
 
 
-@click.command("load-check", short_help="Say what a checkpoint is and whether it can be loaded.")
+@click.command("load-check")
 @click.argument("directory", type=click.Path(), shell_complete=directories)
 @external_options
 def command(directory: str, reference: str | None, names_from: str | None, template: str | None) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
+from tinyllava_kit.errors import KitError, shown
+from tinyllava_kit.files.paths import meant
 from tinyllava_kit_cli.completion import directories
 from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import refuse_taken, say
 
 
-@click.command(short_help="Add kept adapters to a model's weights.")
+@click.command
 @click.argument("source", type=click.Path(), shell_complete=directories)
 @click.argument("target", type=click.Path(), shell_complete=directories)
 @click.option(
@@ -27,13 +31,16 @@ def command(source: str, target: str, adapters: tuple[str, ...]) -> None:
     A stage keeps its adapters where the recipe says lora: {keep: true}; several may be of different parts.
     """
     check_model(source)
+    refuse_taken(target)
+    for directory in adapters:
+        if not os.path.isdir(directory):
+            raise KitError(f"no directory {shown(directory)}; {meant(directory) or 'give one of a stage'}")
 
     from tinyllava_kit import load_pretrained
     from tinyllava_kit.checkpoints.adapters import merge_adapters
     from tinyllava_kit.checkpoints.card import read_history, write_card, write_history
     from tinyllava_kit.model.storage.replaced import atomic_model, save_together
 
-    refuse_taken(target)
     model, processor = load_pretrained(source)
     history = read_history(source)
     for directory in adapters:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from tinyllava_kit.errors import KitError
 from tinyllava_kit.plugin.extras import need
 from tinyllava_kit_cli.completion import directories
 from tinyllava_kit_cli.generation import DTYPES
@@ -11,7 +12,7 @@ from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import refuse_taken, say
 
 
-@click.command(short_help="Write a model with 8- or 4-bit weights.")
+@click.command
 @click.argument("source", type=click.Path(), shell_complete=directories)
 @click.argument("target", type=click.Path(), shell_complete=directories)
 @click.option("--bits", type=click.Choice(["8", "4"]), required=True, help="Of a weight.")
@@ -47,16 +48,15 @@ def command(
     """
     need("bitsandbytes", "quantize")
     check_model(source)
-
-    from tinyllava_kit import load_pretrained
-    from tinyllava_kit.checkpoints.quantization import Quantization, kept_layers, table_of
-    from tinyllava_kit.errors import KitError
-    from tinyllava_kit.model.storage.replaced import save_together
-    from tinyllava_kit_cli.table import align
-
     refuse_taken(target)
     if bits == "8" and (kind or no_double_quant or compute_dtype):
         raise KitError("--type, --no-double-quant and --compute-dtype are of 4 bits; leave them out, or say --bits 4")
+
+    from tinyllava_kit import load_pretrained
+    from tinyllava_kit.checkpoints.quantization import Quantization, kept_layers, table_of
+    from tinyllava_kit.model.storage.replaced import save_together
+    from tinyllava_kit_cli.table import align
+
     how = Quantization(
         bits=int(bits),
         type=kind or "nf4",

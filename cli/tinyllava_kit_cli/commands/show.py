@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tinyllava_kit.explanation.explaining import Explanation
 
 
-@click.command(cls=ItemsCommand, short_help="Show why a model answers as it does.")
+@click.command(cls=ItemsCommand)
 @click.argument("directory", type=click.Path(), shell_complete=directories)
 @click.argument("question")
 @click.option("-o", "--output", type=click.Path(), required=True, help="The directory to write.")
@@ -58,11 +58,15 @@ def command(
     refuse_taken(output)
     question = asked(question)
 
+    from tinyllava_kit.checkpoints.loading import open_checkpoint
     from tinyllava_kit.explanation.explaining import explain
     from tinyllava_kit.explanation.page import write_page
     from tinyllava_kit.inference.answering import question as ask
 
-    model, processor = load_to_run(directory, placed(device, dtype))
+    where = placed(device, dtype)
+    opened = open_checkpoint(directory)
+    processor = opened.processor()
+    model = load_to_run(opened, where)
     explanation = explain(model, processor, ask(question, given, processor), max_new_tokens=max_new_tokens)
     files = write_page(explanation, processor, output)
     for file in files:

@@ -8,7 +8,7 @@ from tinyllava_kit_cli.output import say
 from tinyllava_kit_cli.recipes import read_recipe
 
 
-@click.command(short_help="Train a model as a recipe says.")
+@click.command
 @click.argument("recipe", type=click.Path())
 @click.option("--stage", help="Run this stage alone.")
 def command(recipe: str, stage: str | None) -> None:

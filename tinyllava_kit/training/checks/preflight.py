@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from ...checkpoints.loading import load_config
 from ...core.conversation import Conversation
@@ -13,6 +12,7 @@ from ...files.item_sources import is_address
 from ...model.parts import part_prefixes
 from ..parts import check_parts
 from ..recipe import Stage
+from ..stages import in_stage
 
 
 def check_stages(model: str, stages: Sequence[Stage]) -> None:
@@ -29,19 +29,8 @@ def check_stages(model: str, stages: Sequence[Stage]) -> None:
     for stage in stages:
         with in_stage(stage.name):
             check_parts(stage.train, parts)
-            for source in stage.data:
+            for source in (*stage.data, *(stage.validation.data if stage.validation else ())):
                 source.check_there()
-
-
-@contextmanager
-def in_stage(name: str) -> Iterator[None]:
-    """Where a KitError is raised: it names the stage, if it does not yet."""
-    try:
-        yield
-    except KitError as error:
-        if not str(error).startswith("stage "):
-            error.args = (f"stage {name!r}: {error}", *error.args[1:])
-        raise
 
 
 def check_item_files(conversations: Sequence[Conversation]) -> None:

@@ -1,0 +1,59 @@
+"""What contracts compare: features, items, what went through JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.interfaces import Features, Preprocessor, Tower
+
+
+def encode(tower: Tower, preprocessor: Preprocessor, items: Sequence[Any]) -> Features:
+    """The features of items, without a graph."""
+    with torch.no_grad():
+        return tower(**preprocessor.collate([row for item in items for row in preprocessor(item)]))
+
+
+def distance(got: Tensor, expected: Tensor) -> float:
+    """Relative, L2."""
+    return float((got - expected).norm() / expected.norm())
+
+
+def check_close(got: Tensor, expected: Tensor, tolerance: float, what: str) -> None:
+    """
+    Raises:
+        AssertionError: `what` differs in shape, or by more than `tolerance`.
+    """
+    assert got.shape == expected.shape, f"{what}: shapes {tuple(got.shape)} and {tuple(expected.shape)}"
+    apart = distance(got, expected)
+    assert apart < tolerance, f"{what}: features differ by {apart:.2g}, expected less than {tolerance:g}"
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two items are equal, arrays and tensors to the bit."""
+    if isinstance(one, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other)
+    if is_dataclass(one):
+        return all(same(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
+    return bool(one == other)
+
+
+def through_json(value: Any) -> Any:
+    """A value as JSON gives it back.
+
+    Raises:
+        AssertionError: it comes back as another.
+    """
+    again = json.loads(json.dumps(value))
+    assert again == value, f"not plain JSON: {value} comes back as {again}"
+    return again
