@@ -11,7 +11,7 @@ from tinyllava_kit.errors import KitError
 from tinyllava_kit.model.storage.external import is_kit_model
 from tinyllava_kit_cli.commands.load_check import external_options, print_parity
 from tinyllava_kit_cli.completion import directories
-from tinyllava_kit_cli.generation import DTYPES
+from tinyllava_kit_cli.generation import FLOAT_DTYPES
 from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import refuse_taken, say
 
@@ -19,7 +19,7 @@ from tinyllava_kit_cli.output import refuse_taken, say
 @click.command
 @click.argument("source", type=click.Path(), shell_complete=directories)
 @click.argument("target", type=click.Path(), shell_complete=directories)
-@click.option("--dtype", type=click.Choice(DTYPES), help="Default: as the weights are.")
+@click.option("--dtype", type=click.Choice(FLOAT_DTYPES), help="Default: as the weights are.")
 @click.option(
     "--from",
     "layout",

@@ -11,7 +11,7 @@ from ...core.conversation import Conversation, Item
 from ...core.interfaces import Modality
 from ...errors import KitError, near
 from ...features.cache import item_key
-from .size import Size, sample_order
+from .size import Measures, sample_order
 
 if TYPE_CHECKING:
     pass
@@ -35,7 +35,7 @@ class SizedBatches(Sampler[list[int]]):
 
     def __init__(
         self,
-        sizes: Sequence[Size],
+        sizes: Sequence[Measures],
         text_sizes: Sequence[int],
         *,
         batch_size: int,
@@ -76,14 +76,14 @@ class SizedBatches(Sampler[list[int]]):
         return sum(self.sizes[index].values()), self.text_sizes[index]
 
 
-def sizes_of(conversations: Sequence[Conversation], modalities: Mapping[str, Modality]) -> list[Size]:
+def sizes_of(conversations: Sequence[Conversation], modalities: Mapping[str, Modality]) -> list[Measures]:
     """How large each conversation's items are, modality by modality, without decoding them.
 
     Raises:
         KitError: a file is missing or of the wrong kind; names the row, too.
     """
     known: dict[Any, float] = {}
-    sizes: list[Size] = []
+    sizes: list[Measures] = []
     for conversation in conversations:
         size: dict[str, float] = {}
         for item in conversation.items:
