@@ -11,8 +11,8 @@ import click
 from tinyllava_kit.errors import KitError
 
 Decorator = Callable[[Any], Any]
-AUTO = "auto"
-DTYPES = ("float32", "bfloat16", "float16")
+AUTOMATIC = "auto"
+FLOAT_DTYPES = ("float32", "bfloat16", "float16")
 
 
 class Device(click.ParamType):  # type: ignore[type-arg]  # older versions of click take none
@@ -30,15 +30,15 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # older versions of cl
         """The words that need no number."""
         from click.shell_completion import CompletionItem
 
-        return [CompletionItem(word) for word in (AUTO, "cpu", "cuda", "mps") if word.startswith(incomplete)]
+        return [CompletionItem(word) for word in (AUTOMATIC, "cpu", "cuda", "mps") if word.startswith(incomplete)]
 
 
 def placement(command: Any) -> Any:
     """``--device`` and ``--dtype``, for `placed`."""
     command = click.option(
         "--dtype",
-        type=click.Choice([AUTO, *DTYPES]),
-        default=AUTO,
+        type=click.Choice([AUTOMATIC, *FLOAT_DTYPES]),
+        default=AUTOMATIC,
         show_default=True,
         help="The dtype of the weights in memory; auto: as they are saved.",
     )(command)
@@ -46,14 +46,14 @@ def placement(command: Any) -> Any:
         "--device",
         type=Device(),
         metavar="DEVICE",
-        default=AUTO,
+        default=AUTOMATIC,
         show_default=True,
         help="cpu, cuda, cuda:N or mps; auto: the first CUDA GPU where there is one, else cpu.",
     )(command)
 
 
-def placed(device: str = AUTO, dtype: str = AUTO) -> dict[str, Any]:
-    """What `load_model` is told for a model on this device, in this dtype.
+def placed(device: str = AUTOMATIC, dtype: str = AUTOMATIC) -> dict[str, Any]:
+    """What `load_pretrained` is told for a model on this device, in this dtype.
 
     Raises:
         KitError: the device is not there.
@@ -62,12 +62,12 @@ def placed(device: str = AUTO, dtype: str = AUTO) -> dict[str, Any]:
 
     gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     there = ["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]
-    if device not in (AUTO, *there, *(["cuda"] if gpus else [])):
+    if device not in (AUTOMATIC, *there, *(["cuda"] if gpus else [])):
         raise KitError(f"--device {device} is not there; torch {torch.__version__} finds {', '.join(there)}")
-    if device == AUTO:
+    if device == AUTOMATIC:
         device = "cuda" if gpus else "cpu"
     how: dict[str, Any] = {"device_map": None if device == "cpu" else device}
-    return how if dtype == AUTO else {**how, "dtype": getattr(torch, dtype)}
+    return how if dtype == AUTOMATIC else {**how, "dtype": getattr(torch, dtype)}
 
 
 def load_to_run(opened: Any, where: Mapping[str, Any] | None = None) -> Any:

@@ -11,7 +11,7 @@ import click
 from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.files.writing import check_writable
 from tinyllava_kit_cli.completion import names, parts
-from tinyllava_kit_cli.generation import DTYPES
+from tinyllava_kit_cli.generation import FLOAT_DTYPES
 from tinyllava_kit_cli.models import check_checkpoints
 from tinyllava_kit_cli.output import refuse_taken, say
 from tinyllava_kit_cli.table import align
@@ -53,7 +53,7 @@ from tinyllava_kit_cli.table import align
     "--set", "settings", multiple=True, metavar="PART.OPTION=VALUE", help="As in tower.image.layer=-2; see 'info'."
 )
 @click.option("-o", "--output", type=click.Path(), help="The model directory to write.")
-@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
+@click.option("--dtype", type=click.Choice(FLOAT_DTYPES), default="float32", show_default=True)
 @click.option(
     "--seed", default=0, show_default=True, help="The seed of new weights: connectors, embeddings of decoders."
 )

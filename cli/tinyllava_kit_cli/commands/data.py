@@ -12,7 +12,7 @@ from tinyllava_kit_cli.recipes import read_recipe
 from tinyllava_kit_cli.table import align
 
 if TYPE_CHECKING:
-    from tinyllava_kit.training.checks.checking import StageReport
+    from tinyllava_kit.training.checks.data_check import StageReport
     from tinyllava_kit.training.checks.preview import PreviewToken, ShownRow
 
 WRONG = 2  # the exit code of a check that found something
@@ -42,7 +42,7 @@ def check(recipe: str, stage: str | None, headers: bool, as_json: bool) -> None:
     """
     checked = read_recipe(recipe, stage)
 
-    from tinyllava_kit.training.checks.checking import check_data
+    from tinyllava_kit.training.checks.data_check import check_data
 
     reports = check_data(checked, only=stage, decode=not headers, progress=lambda said: say(said, err=True))
     if as_json:
@@ -57,13 +57,13 @@ def check(recipe: str, stage: str | None, headers: bool, as_json: bool) -> None:
 
 
 def _show_report(report: StageReport) -> None:
-    from tinyllava_kit.training.checks.checking import KINDS
+    from tinyllava_kit.training.checks.data_check import PROBLEMS
 
     for finding in report.findings:
         say(f"{finding.row}: {finding.reason}")
     say(f"stage {report.stage}")
     rows = [("rows", f"{report.rows:,}")]
-    for kind, meaning in KINDS.items():
+    for kind, meaning in PROBLEMS.items():
         count = sum(finding.kind == kind for finding in report.findings)
         rows += [(meaning, f"{count:,}")] if count else []
     rows += [(f"positions of {name}", f"{count:,}") for name, count in sorted(report.tokens.items())]

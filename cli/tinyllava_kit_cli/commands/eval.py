@@ -21,7 +21,7 @@ from tinyllava_kit.files.paths import meant
 from tinyllava_kit.files.writing import check_writable
 from tinyllava_kit.plugin.extras import need
 from tinyllava_kit_cli.completion import directories, scorers, tasks_and_files
-from tinyllava_kit_cli.generation import AUTO, load_to_run, placed, placement
+from tinyllava_kit_cli.generation import AUTOMATIC, load_to_run, placed, placement
 from tinyllava_kit_cli.items import need_packages
 from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import say
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tinyllava_kit.evaluation.run import Evaluation, Results
     from tinyllava_kit.evaluation.scorers import Scorer
 
-NEW_TOKENS = 64  # of an answer to a row, where nobody says how many
+ROW_TOKENS = 64  # of an answer to a row, where nobody says how many
 
 
 @click.command
@@ -57,7 +57,7 @@ NEW_TOKENS = 64  # of an answer to a row, where nobody says how many
 @click.option(
     "--max-new-tokens",
     type=click.IntRange(min=1),
-    show_default=f"{NEW_TOKENS}, or the number of the task",
+    show_default=f"{ROW_TOKENS}, or the number of the task",
     help="The length of an answer; a longer one is cut.",
 )
 @click.option("--write-answers", metavar="FILE", type=click.Path(), help="Write the answers for another scorer, too.")
@@ -119,9 +119,9 @@ def command(
         questions,
         chosen if task is None else task.scorers,
         output,
-        weights=weights if dtype == AUTO else f"{weights} in {dtype}",
+        weights=weights if dtype == AUTOMATIC else f"{weights} in {dtype}",
         batch_size=batch_size,
-        max_new_tokens=max_new_tokens or (NEW_TOKENS if task is None else task.max_new_tokens),
+        max_new_tokens=max_new_tokens or (ROW_TOKENS if task is None else task.max_new_tokens),
         seed=seed,
     )
     results = _run(evaluation)
@@ -137,7 +137,7 @@ def command(
     facts |= {"output": output, "dtype": dtype, "left_out": evaluation.left_out, "line": results.line}
     _show(facts, results, as_json=as_json)
     asked = {"prompt": prompt, "text": text, "max_new_tokens": evaluation.max_new_tokens if evaluation.writes else None}
-    if dtype != AUTO:
+    if dtype != AUTOMATIC:
         asked["dtype"] = dtype
     if results.figures:
         _record(directory, weights, data, evaluation, results, limited=limited, settings=asked)

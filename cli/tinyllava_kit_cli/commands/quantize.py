@@ -7,7 +7,7 @@ import click
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.plugin.extras import need
 from tinyllava_kit_cli.completion import directories
-from tinyllava_kit_cli.generation import DTYPES
+from tinyllava_kit_cli.generation import FLOAT_DTYPES
 from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import refuse_taken, say
 
@@ -20,7 +20,7 @@ from tinyllava_kit_cli.output import refuse_taken, say
 @click.option("--no-double-quant", is_flag=True, help="With 4 bits: do not quantize the scales.")
 @click.option(
     "--compute-dtype",
-    type=click.Choice(DTYPES),
+    type=click.Choice(FLOAT_DTYPES),
     help="With 4 bits: the dtype of multiplications; default: the model's.",
 )
 @click.option(

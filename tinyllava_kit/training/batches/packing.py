@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ...data.dataset import Collator, ConversationDataset
 from ...processing.batch import Batch
 from ...processing.encoded import Encoded
-from .size import Size, sample_order
+from .size import Measures, sample_order
 
 WINDOW = 2000  # samples that are packed together: enough of every length to fill rows, few enough to stay random
 
@@ -19,7 +19,7 @@ Pack = tuple[int, ...]  # indices of the samples of one row
 
 
 def pack(
-    tokens: Sequence[int], length: int, *, sizes: Sequence[Size] = (), limits: Mapping[str, float] | None = None
+    tokens: Sequence[int], length: int, *, sizes: Sequence[Measures] = (), limits: Mapping[str, float] | None = None
 ) -> list[Pack]:
     """Samples into rows: the longest first, each where the least room stays (best fit decreasing, Johnson 1973).
 
@@ -70,7 +70,7 @@ class PackedBatches(Sampler[list[Pack]]):
         length: int,
         *,
         batch_size: int,
-        sizes: Sequence[Size] = (),
+        sizes: Sequence[Measures] = (),
         limits: Mapping[str, float] | None = None,
         seed: int = 0,
     ) -> None:
