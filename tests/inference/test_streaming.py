@@ -27,7 +27,7 @@ def steps(pair, monkeypatch):
     """How often the LLM has run."""
     model, _ = pair
     ran = []
-    hook = model.language_model.register_forward_hook(lambda *args: ran.append(1))
+    hook = model.get_decoder().register_forward_hook(lambda *args: ran.append(1))
     yield ran
     hook.remove()
 
@@ -105,7 +105,7 @@ def test_what_the_model_raises_the_reader_gets(pair):
     def broken(*args):
         raise RuntimeError("no memory")
 
-    hook = model.language_model.register_forward_pre_hook(broken)
+    hook = model.get_decoder().register_forward_pre_hook(broken)
     try:
         with pytest.raises(RuntimeError, match="no memory"):
             list(stream(pair))
