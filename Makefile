@@ -71,8 +71,9 @@ demo-speech: install
 bench-quick: install
 	$(BIN)/python -m benchmarks
 
-# The pages as a site, in site/; a link or an anchor that leads nowhere is an error.
+# The pages and the Python reference as a site, in site/; a link or an anchor that leads nowhere is an error.
 docs: install
+	$(BIN)/python docs/files.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 wheels: install

@@ -86,7 +86,7 @@ def windows(config: Mapping[str, Any]) -> Run:
 
     from tinyllava_kit.components.modalities.audio import Waveform
     from tinyllava_kit.model.windows import join_windows, run_windows
-    from tinyllava_kit.processing.processor import window_inputs
+    from tinyllava_kit.processing.item_tensors import window_inputs
 
     tower, preprocessor = _tower(config), Wav2Vec2Preprocessor()
 

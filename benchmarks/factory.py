@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from tinyllava_kit import KitError
-from tinyllava_kit.core.plan import IGNORE_INDEX, TextSpan
+from tinyllava_kit.core.spans import IGNORE_INDEX, TextSpan
 from tinyllava_kit.model.memory import trim_memory
 
 from . import fuse

@@ -22,7 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tinyllava_kit.core.fusion import fuse
-from tinyllava_kit.core.plan import IGNORE_INDEX, ItemSpan, Plan, TextSpan, plan
+from tinyllava_kit.core.plan import Plan, plan
+from tinyllava_kit.core.spans import IGNORE_INDEX, ItemSpan, TextSpan
 from tinyllava_kit.model.memory import trim_memory
 
 from .clock import Work, one_thread, ratios
@@ -83,11 +84,13 @@ def make_samples(sizes: Sizes, batch: int) -> Samples:
 class Batch:
     """The tensors of a case, and the ways to fuse them.
 
+    input_ids: (B, T).
     table: (V, D), the embedding. features: (R, D), with a gradient. grad: (B, T, D), that of the output.
     placeholders: (B, T), the input ids with an id of their own where features go, as transformers has them.
     """
 
     plan: Plan
+    input_ids: Tensor
     table: Tensor
     features: Tensor
     grad: Tensor
@@ -95,19 +98,21 @@ class Batch:
 
     @classmethod
     def of(cls, samples: Samples, sizes: Sizes, dtype: torch.dtype) -> Batch:
-        layout = plan(samples)
+        inputs, layout = plan(samples)
+        ids = inputs["input_ids"]
         places = layout.item_positions[MODALITY]
         make = partial(torch.rand, generator=torch.Generator().manual_seed(0))
         return cls(
             plan=layout,
+            input_ids=ids,
             table=make(sizes.vocab, sizes.width).to(dtype),
             features=make(len(places), sizes.width).to(dtype).requires_grad_(),
-            grad=make(*layout.input_ids.shape, sizes.width).to(dtype),
-            placeholders=layout.input_ids.flatten().index_fill(0, places, sizes.vocab - 1).view_as(layout.input_ids),
+            grad=make(*layout.shape, sizes.width).to(dtype),
+            placeholders=ids.flatten().index_fill(0, places, sizes.vocab - 1).view_as(ids),
         )
 
     def look_up(self, table: Tensor) -> Tensor:
-        return F.embedding(self.plan.input_ids.flatten().index_select(0, self.plan.text_positions), table)  # (n, D)
+        return F.embedding(self.input_ids.flatten().index_select(0, self.plan.text_positions), table)  # (n, D)
 
     def fused(self, table: Tensor, features: Tensor) -> Tensor:
         return fuse(self.plan, self.look_up(table), {MODALITY: features})  # (B, T, D)

@@ -105,7 +105,7 @@ def save_llava(target: Path) -> None:
 def convert_llava(source: Path, target: Path) -> None:
     """The same weights as a model directory of this kit."""
     from tinyllava_kit.checkpoints.conversion import convert
-    from tinyllava_kit.checkpoints.external.layouts import open_external
+    from tinyllava_kit.model.storage.recognition import open_external
 
     convert(open_external(source), target)
 

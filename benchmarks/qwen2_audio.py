@@ -27,7 +27,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.models.qwen2_audio import modeling_qwen2_audio as qwen2_audio
 
 from tinyllava_kit.core.fusion import fuse, gather_features
-from tinyllava_kit.core.plan import ItemSpan, Plan, TextSpan, plan
+from tinyllava_kit.core.plan import Plan, plan
+from tinyllava_kit.core.spans import ItemSpan, TextSpan
 from tinyllava_kit.model.memory import trim_memory
 
 from .clock import Work, one_thread, ratios
@@ -73,11 +74,14 @@ def figures(sizes: Sizes | None = None, *, seconds: float = 0.0, rounds: int = 9
 class Batch:
     """The tensors of a case, and the ways to put them together.
 
+    input_ids, mask: (B, T).
     table: (V, D), the embedding, frozen. features: (B, P, D), with a gradient. lengths: (B,). grad: (B, T, D), that of
     the output. short_ids: (B, t), with one placeholder for a sound. theirs: their model around stubs.
     """
 
     plan: Plan
+    input_ids: Tensor
+    mask: Tensor
     table: Tensor
     features: Tensor
     lengths: Tensor
@@ -94,29 +98,32 @@ class Batch:
             [TextSpan(text[:half]), ItemSpan(MODALITY, count), TextSpan(text[half:])]
             for text, count in zip(texts, sizes.features, strict=True)
         ]
-        layout = plan(samples)
+        inputs, layout = plan(samples)
+        mask = inputs["attention_mask"]
         make = partial(torch.rand, generator=torch.Generator().manual_seed(0))
         table = make(sizes.vocab, sizes.width).to(dtype)
         features = make(len(samples), max(sizes.features), sizes.width).to(dtype).requires_grad_()
         return cls(
             plan=layout,
+            input_ids=inputs["input_ids"],
+            mask=mask,
             table=table,
             features=features,
             lengths=torch.tensor(sizes.features),
-            grad=make(*layout.input_ids.shape, sizes.width).to(dtype) * layout.attention_mask[..., None].to(dtype),
+            grad=make(*layout.shape, sizes.width).to(dtype) * mask[..., None].to(dtype),
             short_ids=torch.tensor([[*text[:half], sound, *text[half:]] for text in texts]),
             theirs=_around_stubs(table, features, sound),
         )
 
     def ours(self) -> Tensor:
-        ids = self.plan.input_ids.flatten().index_select(0, self.plan.text_positions)
+        ids = self.input_ids.flatten().index_select(0, self.plan.text_positions)
         rows = gather_features(self.plan, MODALITY, self.features)  # (R, D)
         return fuse(self.plan, F.embedding(ids, self.table), {MODALITY: rows})  # (B, T, D)
 
     def expanded(self) -> Tensor:
         places = self.plan.item_positions[MODALITY]
-        ids = self.plan.input_ids.flatten().index_fill(0, places, self.theirs.config.audio_token_id)
-        return self._run(ids.view_as(self.plan.input_ids), self.plan.attention_mask)  # (B, T, D)
+        ids = self.input_ids.flatten().index_fill(0, places, self.theirs.config.audio_token_id)
+        return self._run(ids.view_as(self.input_ids), self.mask)  # (B, T, D)
 
     def spread(self) -> Tensor:
         return self._run(self.short_ids, torch.ones_like(self.short_ids))  # (B, T, D)

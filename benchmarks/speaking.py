@@ -24,7 +24,8 @@ from tinyllava_kit import TinyLlavaForConditionalGeneration, TinyLlavaProcessor,
 from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.components.modalities.audio import Waveform
 from tinyllava_kit.inference.answering import question
-from tinyllava_kit.inference.replies import GeneratedItem, reply
+from tinyllava_kit.inference.replies import reply
+from tinyllava_kit.inference.segments import GeneratedItem
 
 from .clock import one_thread, ratios
 from .figure import Figure

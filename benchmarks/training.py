@@ -244,7 +244,7 @@ def train_llava(place: Path, task: str, sizes: Sizes) -> dict[str, float]:
 def _sequences(place: Path, task: str) -> Iterator[dict[str, Any]]:
     """The rows as our processor makes them: ids with as many placeholders as a picture has rows, labels, pixels."""
     from tinyllava_kit import TinyLlavaProcessor
-    from tinyllava_kit.core.plan import IGNORE_INDEX, ItemSpan
+    from tinyllava_kit.core.spans import IGNORE_INDEX, ItemSpan
     from tinyllava_kit.data.dataset import ConversationDataset
 
     dataset = ConversationDataset.from_file(place / f"{task}.json", TinyLlavaProcessor.from_pretrained(place / "model"))

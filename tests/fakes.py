@@ -7,11 +7,13 @@ import json
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+from tinyllava_kit.plugin import discovery
 from tinyllava_kit.plugin.hookspecs import GROUP
 
 if sys.version_info >= (3, 11):
@@ -28,6 +30,8 @@ class FakeSite:
         self.folder = folder
         self._monkeypatch = monkeypatch
         monkeypatch.syspath_prepend(folder)
+        # the test's own memory of what is installed; the process has its own back afterwards
+        monkeypatch.setattr(discovery, "_discovered", lru_cache(maxsize=1)(discovery._discovered.__wrapped__))
 
     def alone(self) -> FakeSite:
         """Show `importlib.metadata` this folder and no other: nothing of the developer's venv is found.
@@ -35,6 +39,7 @@ class FakeSite:
         Modules are still imported from wherever they are.
         """
         self._monkeypatch.setattr(metadata.DistributionFinder.Context, "path", property(lambda _: [str(self.folder)]))
+        self._changed()
         return self
 
     def module(self, name: str, source: str) -> None:
@@ -49,7 +54,12 @@ class FakeSite:
         for name in names:
             self._monkeypatch.setitem(sys.modules, name, None)  # what the test's end restores: absence
             del sys.modules[name]
+        self._changed()
+
+    def _changed(self) -> None:
+        """Nothing that was found before is remembered."""
         importlib.invalidate_caches()
+        discovery._discovered.cache_clear()
 
     def distribution(
         self,
@@ -72,7 +82,7 @@ class FakeSite:
         if project is not None:
             origin = {"url": project.as_uri(), "dir_info": {"editable": True}}
             (info / "direct_url.json").write_text(json.dumps(origin), encoding="utf-8")
-        importlib.invalidate_caches()
+        self._changed()
         return info
 
     def plugin(

@@ -1,8 +1,8 @@
 """tinyllava_kit: small multimodal language models from plugins.
 
 The public face is the names of this module and of `tinyllava_kit.specs`, `tinyllava_kit.interfaces`,
-`tinyllava_kit.components`, `tinyllava_kit.pretrained`, `tinyllava_kit.files`, `tinyllava_kit.evaluation` and
-`tinyllava_kit.testing`: these stay where they are, what is deeper may move.
+`tinyllava_kit.components`, `tinyllava_kit.checkpoints`, `tinyllava_kit.pretrained`, `tinyllava_kit.files`,
+`tinyllava_kit.evaluation` and `tinyllava_kit.testing`: these stay where they are, what is deeper may move.
 
 The public classes are imported when they are first touched; importing the package alone loads no torch. Where a program
 imports transformers, its Auto classes know this package's.
@@ -35,10 +35,12 @@ if TYPE_CHECKING:
     from .inference.answering import question as question
     from .inference.answering import without_defaults as without_defaults
     from .inference.chatting import Chat as Chat
-    from .inference.replies import GeneratedItem as GeneratedItem
-    from .inference.replies import Reply as Reply
     from .inference.replies import replies as replies
     from .inference.replies import reply as reply
+    from .inference.replies import stream_answer as stream_answer
+    from .inference.reply import Reply as Reply
+    from .inference.segments import GeneratedItem as GeneratedItem
+    from .inference.streaming import AnswerStream as AnswerStream
     from .model.configuration import TinyLlavaConfig as TinyLlavaConfig
     from .model.modeling import TinyLlavaForConditionalGeneration as TinyLlavaForConditionalGeneration
     from .model.pretrained import TinyLlavaPreTrainedModel as TinyLlavaPreTrainedModel
@@ -68,10 +70,12 @@ _get, _dir = lazy(
         "question": ".inference.answering",
         "without_defaults": ".inference.answering",
         "Chat": ".inference.chatting",
-        "GeneratedItem": ".inference.replies",
-        "Reply": ".inference.replies",
+        "GeneratedItem": ".inference.segments",
+        "Reply": ".inference.reply",
         "replies": ".inference.replies",
         "reply": ".inference.replies",
+        "stream_answer": ".inference.replies",
+        "AnswerStream": ".inference.streaming",
         "TinyLlavaConfig": ".model.configuration",
         "TinyLlavaForConditionalGeneration": ".model.modeling",
         "TinyLlavaPreTrainedModel": ".model.modeling",

@@ -22,9 +22,9 @@ from .core.interfaces import LanguageModel as LanguageModel
 from .core.interfaces import Modality as Modality
 from .core.interfaces import Preprocessor as Preprocessor
 from .core.interfaces import Tower as Tower
-from .core.plan import IGNORE_INDEX as IGNORE_INDEX
-from .core.plan import ItemSpan as ItemSpan
-from .core.plan import TextSpan as TextSpan
+from .core.spans import IGNORE_INDEX as IGNORE_INDEX
+from .core.spans import ItemSpan as ItemSpan
+from .core.spans import TextSpan as TextSpan
 from .model.vocabulary.codebooks import CODEBOOK_PATTERNS as CODEBOOK_PATTERNS
 from .model.vocabulary.codebooks import CodebookDecoder as CodebookDecoder
 from .model.vocabulary.codebooks import CodebookPattern as CodebookPattern

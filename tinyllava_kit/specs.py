@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .plugin.specs import ChatTemplateSpec as ChatTemplateSpec
+from .plugin.specs import CheckpointSpec as CheckpointSpec
 from .plugin.specs import CommandSpec as CommandSpec
 from .plugin.specs import ConnectorSpec as ConnectorSpec
 from .plugin.specs import DecoderSpec as DecoderSpec

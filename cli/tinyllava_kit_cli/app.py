@@ -18,7 +18,7 @@ from tinyllava_kit import KitError, __version__
 from tinyllava_kit.errors import MissingPluginError, near, shown
 from tinyllava_kit.files.printable import one_line
 from tinyllava_kit.plugin.catalog import Catalog, Offer
-from tinyllava_kit.plugin.discovery import discover
+from tinyllava_kit.plugin.discovery import installed_catalog
 from tinyllava_kit.plugin.specs import load
 from tinyllava_kit_cli.completion import VARIABLE
 from tinyllava_kit_cli.messages import printable_messages
@@ -62,7 +62,7 @@ class Commands(click.Group):
     """The kit's commands, then those of plugins. What is wrong with a plugin is the doctor's to tell."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*COMMANDS, *(name for name, _ in _plugin_commands(discover()))]
+        return [*COMMANDS, *(name for name, _ in _plugin_commands(installed_catalog()))]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """The command of that name; None where a shell completes and there is none.
@@ -72,7 +72,7 @@ class Commands(click.Group):
         """
         if name in COMMANDS:
             return _own(name)
-        catalog = discover()
+        catalog = installed_catalog()
         try:
             return _load(catalog.find("command", name))
         except KitError as error:
@@ -87,13 +87,17 @@ class Commands(click.Group):
         """The commands with their summaries; none is imported for it."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
-        if added := _plugin_commands(discover()):
+        if added := _plugin_commands(installed_catalog()):
             with formatter.section("Commands of plugins"):
                 formatter.write_dl(added)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         """The commands that begin so; none is imported for it."""
-        known = [pair for pair in (*COMMANDS.items(), *_plugin_commands(discover())) if pair[0].startswith(incomplete)]
+        known = [
+            pair
+            for pair in (*COMMANDS.items(), *_plugin_commands(installed_catalog()))
+            if pair[0].startswith(incomplete)
+        ]
         options = click.Command.shell_complete(self, ctx, incomplete)
         return [*(CompletionItem(name, help=summary or None) for name, summary in known), *options]
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tinyllava_kit.plugin.discovery import discover
+from tinyllava_kit.plugin.discovery import installed_catalog
 from tinyllava_kit.plugin.specs import KINDS
 
 VARIABLE = "_TINYLLAVA_COMPLETE"  # what the shell's function sets, to ``bash_complete`` and its like
@@ -26,7 +26,7 @@ def names(*of: str) -> Complete:
     """Names of components: of these kinds, or of all."""
 
     def complete(ctx: Any, param: Any, incomplete: str) -> list[Any]:
-        catalog = discover()
+        catalog = installed_catalog()
         found = {offer.spec.name: offer.spec.summary for kind in of or KINDS for offer in catalog.of_kind(kind)}
         return _described(found, incomplete)
 
@@ -37,7 +37,7 @@ def parts(kind: str, *, with_modality: bool = True) -> Complete:
     """``MODALITY=NAME[:CHECKPOINT]``, or ``NAME[:CHECKPOINT]``; a connector is of every modality."""
 
     def complete(ctx: Any, param: Any, incomplete: str) -> list[Any]:
-        catalog = discover()
+        catalog = installed_catalog()
         modality, equals, rest = incomplete.partition("=") if with_modality else ("", "", incomplete)
         if with_modality and not equals:
             return _words([f"{offer.spec.name}=" for offer in catalog.of_kind("modality")], incomplete)
@@ -56,7 +56,7 @@ def item_words(ctx: Any, param: Any, incomplete: str) -> list[Any]:
     modality, equals, file = incomplete.partition("=")
     if equals:
         return _paths(f"{modality}=", file)
-    return _words([f"{offer.spec.name}=" for offer in discover().of_kind("modality")], incomplete)
+    return _words([f"{offer.spec.name}=" for offer in installed_catalog().of_kind("modality")], incomplete)
 
 
 def directories(ctx: Any, param: Any, incomplete: str) -> list[Any]:

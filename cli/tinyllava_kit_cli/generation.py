@@ -53,7 +53,7 @@ def placement(command: Any) -> Any:
 
 
 def placed(device: str = AUTOMATIC, dtype: str = AUTOMATIC) -> dict[str, Any]:
-    """What `load_pretrained` is told for a model on this device, in this dtype.
+    """What `load_model` is told for a model on this device, in this dtype.
 
     Raises:
         KitError: the device is not there.
@@ -70,11 +70,11 @@ def placed(device: str = AUTOMATIC, dtype: str = AUTOMATIC) -> dict[str, Any]:
     return how if dtype == AUTOMATIC else {**how, "dtype": getattr(torch, dtype)}
 
 
-def load_to_run(directory: str, where: Mapping[str, Any] | None = None, **options: Any) -> tuple[Any, Any]:
-    """The model and its processor, as `load_pretrained` with `options` gives them, `where` as `placed` says."""
-    from tinyllava_kit import load_pretrained
+def load_to_run(opened: Any, where: Mapping[str, Any] | None = None) -> Any:
+    """The model of a checkpoint that `open_checkpoint` has opened, `where` as `placed` says."""
+    from tinyllava_kit.checkpoints.loading import load_model
 
-    return load_pretrained(directory, **(placed() if where is None else where), **options)
+    return load_model(opened, **(placed() if where is None else where))
 
 
 def answer_length(whose: str = "Of the answer") -> Decorator:

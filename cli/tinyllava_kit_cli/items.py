@@ -13,7 +13,7 @@ from tinyllava_kit.core.conversation import Item
 from tinyllava_kit.errors import KitError, shown
 from tinyllava_kit.files.item_sources import is_name
 from tinyllava_kit.files.paths import meant
-from tinyllava_kit.plugin.discovery import discover
+from tinyllava_kit.plugin.discovery import installed_catalog
 from tinyllava_kit.plugin.extras import need
 from tinyllava_kit.plugin.specs import ModalitySpec
 
@@ -22,7 +22,7 @@ _ANSWERS = "tinyllava_kit_cli.answers"
 
 def _modalities() -> Iterator[ModalitySpec]:
     """Those that are installed."""
-    return (offer.spec for offer in discover().of_kind("modality") if isinstance(offer.spec, ModalitySpec))
+    return (offer.spec for offer in installed_catalog().of_kind("modality") if isinstance(offer.spec, ModalitySpec))
 
 
 class ItemsCommand(click.Command):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.files.paths import is_there, refuse_mistyped
-from tinyllava_kit.plugin.discovery import discover
+from tinyllava_kit.plugin.discovery import installed_catalog
 from tinyllava_kit.plugin.extras import need
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def check_checkpoints(assembly: Assembly) -> None:
     Raises:
         KitError: an unknown part; or a checkpoint that is neither here nor a name that a hub may know.
     """
-    resolved = assembly.resolve(discover())
+    resolved = assembly.resolve(installed_catalog())
     parts = (resolved.llm, *resolved.towers.values(), *resolved.decoders.values(), *resolved.connectors.values())
     for part in parts:
         if part.checkpoint and not is_there(part.checkpoint):

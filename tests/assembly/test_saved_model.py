@@ -141,7 +141,7 @@ def test_a_connector_for_other_widths_is_refused(saved, tmp_path):
         towers=[f"image=clip:{toys.CLIP}"],
         connectors=[f"image=mlp2x_gelu:{folder / 'model'}"],
     )
-    with pytest.raises(KitError, match=r"connectors\.image: the connector in .* joins .*'out_dim': 24.* wants .*32"):
+    with pytest.raises(KitError, match=r"connectors\.image: the connector in .* joins .*'out_dim': 24.* needs .*32"):
         read_blueprint(assembly)
 
 

@@ -15,9 +15,9 @@ from tests.limits import FULL_DISK, run_limited
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints import conversion
 from tinyllava_kit.checkpoints.conversion import convert, table_of
-from tinyllava_kit.checkpoints.external.layouts import open_external
 from tinyllava_kit.checkpoints.external.mapping import Row
 from tinyllava_kit.checkpoints.loading import load_pretrained
+from tinyllava_kit.model.storage.recognition import open_external
 
 CASE = GOLDEN / "tinyllama_clip_qformer"
 

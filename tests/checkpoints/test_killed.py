@@ -22,7 +22,7 @@ SAVE = """
 import sys, time
 from tinyllava_kit import load_pretrained
 import tinyllava_kit.checkpoints.conversion as conversion
-from tinyllava_kit.checkpoints.external.layouts import open_external
+from tinyllava_kit.model.storage.recognition import open_external
 source, target, when = sys.argv[1:]
 save = conversion.save_file
 def stop(*args, **kwargs):

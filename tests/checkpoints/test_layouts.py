@@ -27,10 +27,10 @@ from tests.golden_models import GOLDEN, largest
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.checking import check
 from tinyllava_kit.checkpoints.conversion import convert
-from tinyllava_kit.checkpoints.external.layouts import open_external
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.checkpoints.parity import compare, lay_out
 from tinyllava_kit.checkpoints.quantization import Quantization
+from tinyllava_kit.model.storage.recognition import open_external
 
 CASE = GOLDEN / "tinyllama_clip_mlp2x_gelu"
 LEGACY = GOLDEN / "legacy"
@@ -72,10 +72,10 @@ def test_a_legacy_checkpoint_gives_the_outputs_of_the_legacy_code(name):
 
 
 @torch.no_grad()
-def logits_of(model, inputs):
-    layout, images = lay_out(model, inputs, "right")
+def logits_of(model, theirs):
+    inputs, layout, images = lay_out(model, theirs, "right")
     items = {"image": {"pixel_values": images}}
-    output = model(layout.input_ids, layout.attention_mask, layout.position_ids, items=items, plan=layout)
+    output = model(**inputs, items=items, plan=layout)
     return output.logits, layout.attention_mask.bool()
 
 
@@ -471,12 +471,12 @@ def test_gemma_of_transformers_4_scaled_the_rows_of_a_mixture_too(mixture, tmp_p
     [
         (CASE, "factory"),
         (PARTS / "tiny-finetune-lora", "factory"),
-        (LEGACY / "legacy_llama_clip_mlp2x_gelu", "llava-legacy"),
+        (LEGACY / "legacy_llama_clip_mlp2x_gelu", "llava_legacy"),
     ],
 )
 def test_a_layout_can_be_asked_for(folder, layout):
     assert open_external(folder, layout=layout).rows
     with pytest.raises(
-        KitError, match=rf"is not of 'llava-hf' .*: its config.json is of '{layout}' .* --from {layout}"
+        KitError, match=rf"is not of 'llava_hf' .*: its config.json is of '{layout}' .* --from {layout}"
     ):
-        open_external(folder, layout="llava-hf")
+        open_external(folder, layout="llava_hf")

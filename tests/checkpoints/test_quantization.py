@@ -89,7 +89,7 @@ def batch(source: Path, tmp_path_factory: pytest.TempPathFactory):
 
 @torch.no_grad()
 def logits(model: nn.Module, batch) -> torch.Tensor:
-    return model(**batch, skip_logits=False).logits
+    return model(**batch, logits_to_keep=0).logits
 
 
 def quantized(model: nn.Module) -> dict[str, nn.Module]:
@@ -477,7 +477,7 @@ def lora_gradients(model: nn.Module, batch) -> dict[str, torch.Tensor]:
             parameter.data = torch.randn(parameter.shape, generator=generator) * 0.05
     assert opened.adapters
     ids = batch["input_ids"]
-    model.train()(**batch, skip_logits=False).logits[:, -3:].log_softmax(-1)[..., ids.max()].sum().backward()
+    model.train()(**batch, logits_to_keep=0).logits[:, -3:].log_softmax(-1)[..., ids.max()].sum().backward()
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 

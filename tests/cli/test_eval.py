@@ -57,7 +57,7 @@ def test_a_table_has_every_control_and_the_model_keeps_a_line(place, capfd):
     done = tinyllava("model", "rows.json", *EXACT, "--scorer", "anls", "-o", "out", capfd=capfd)
     assert done.returncode == 0, done.stderr
     rows = [line.split("  ")[0] for line in done.stdout.splitlines()]
-    assert rows == ["rows.json", "as given", "without items", "shuffled items", "silent items"]
+    assert rows == ["rows.json", "as given", "without items", "shuffled items", "blank items"]
     assert done.stdout.splitlines()[0].split() == ["rows.json", "accuracy", "ANLS"]
     assert "recorded in model/evaluations.json" in done.stderr
     (entry,) = json.loads((place / "model" / "evaluations.json").read_text())
@@ -129,7 +129,7 @@ def test_rows_that_cannot_be_asked_are_told_before_the_model_is_read(place, capf
     )
     (place / "heard.jsonl").write_text(json.dumps({"audio": "a.wav", "question": "What?", "answer": "a"}) + "\n")
     said = tinyllava("model", "heard.jsonl", *EXACT, "-o", "out", capfd=capfd).stderr
-    assert "has 'audio', which the model does not read; it reads image" in said
+    assert "column 'audio': the model does not read 'audio'; it reads image" in said
 
 
 def test_rows_are_drawn_with_the_seed(place, capfd):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-import tinyllava_kit
+from tinyllava_kit.checkpoints import loading
 from tinyllava_kit.errors import KitError
 from tinyllava_kit_cli import app
 from tinyllava_kit_cli.commands import ask, chat, eval, show
@@ -17,8 +17,8 @@ from tinyllava_kit_cli.generation import load_to_run, placed
 def test_a_model_is_loaded_onto_the_gpu_where_there_is_one(monkeypatch, has_gpu, device_map):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: int(has_gpu))
-    monkeypatch.setattr(tinyllava_kit, "load_pretrained", lambda directory, **how: (directory, how))
-    assert load_to_run("model", template="llama") == ("model", {"device_map": device_map, "template": "llama"})
+    monkeypatch.setattr(loading, "load_model", lambda opened, **how: (opened, how))
+    assert load_to_run("opened") == ("opened", {"device_map": device_map})
 
 
 def test_every_command_that_generates_loads_so():

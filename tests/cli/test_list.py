@@ -465,7 +465,7 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
 
 def test_ctrl_c_ends_quietly_with_130() -> None:
     waits = "import tinyllava_kit_cli.commands.list as it, time, sys\n"
-    waits += "it.discover = lambda: (print('here', flush=True), time.sleep(60))"
+    waits += "it.installed_catalog = lambda: (print('here', flush=True), time.sleep(60))"
     with spawn("list", setup=waits) as process:
         assert process.stdout.readline() == "here\n"
         process.send_signal(signal.SIGINT)

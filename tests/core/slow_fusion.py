@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tinyllava_kit.core.plan import IGNORE_INDEX, ItemSpan, TextSpan
+from tinyllava_kit.core.spans import IGNORE_INDEX, ItemSpan, TextSpan
 
 
 def slow_rows(sample, counters, features, table, max_length):

@@ -13,7 +13,11 @@ from tests.strokes import CORNER, LINE, drawing, drawing_model, drawn  # noqa: F
 from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor, assemble, load_pretrained
 from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.checkpoints.quantization import Quantization
+from tinyllava_kit.core.conversation import Item
+from tinyllava_kit.data.sources import Pairs, check_pairs
+from tinyllava_kit.errors import FusionError
 from tinyllava_kit.features.item_codes import ItemCodes
+from tinyllava_kit.inference.answering import question
 
 pytestmark = pytest.mark.usefixtures("drawing")
 ROWS = {"decoders.drawing.rows.embedding", "decoders.drawing.rows.head"}
@@ -73,19 +77,20 @@ def test_the_loss_is_that_of_the_ids_that_may_stand_there_averaged_over_each_ran
     batch = batch_of(model, processor, samples)
     with torch.no_grad():
         out = model(**batch)
+        found = model(**{name: value for name, value in batch.items() if name != "targets"})
         learned = model.train()(**batch)
     plan, grammar = batch["plan"], processor.grammar
     rows = plan.target_positions
-    fits = grammar.allowed[grammar.state_of[plan.input_ids.flatten()[rows]]]
+    fits = grammar.allowed[grammar.state_of[batch["input_ids"].flatten()[rows]]]
     logits = out.logits.flatten(0, 1)[rows].masked_fill(~fits, -torch.inf)
-    labels = plan.labels.flatten()[rows + 1]
+    labels = batch["labels"].flatten()[rows + 1]
     expected = F.cross_entropy(logits, labels, reduction="none")
     assert torch.allclose(out.target_losses, expected, atol=1e-5)
     for group, (_, hits) in out.target_groups.items():
         assert torch.equal(hits, (logits.argmax(-1) == labels)[batch["targets"][group]])
     groups = {}
     for loss, label, previous in zip(
-        expected.tolist(), labels.tolist(), plan.input_ids.flatten()[rows].tolist(), strict=True
+        expected.tolist(), labels.tolist(), batch["input_ids"].flatten()[rows].tolist(), strict=True
     ):
         groups.setdefault(slow_group(grammar, previous, label), []).append(loss)
     weights = {"text": 1.0, **dict.fromkeys(("drawing.move", "drawing.draw", "drawing.x", "drawing.y"), 0.25)}
@@ -94,6 +99,10 @@ def test_the_loss_is_that_of_the_ids_that_may_stand_there_averaged_over_each_ran
     assert float(out.loss) == pytest.approx(mean, rel=1e-5)
     assert torch.allclose(learned.loss, out.loss)
     assert learned.logits is None
+    assert torch.equal(found.loss, out.loss)
+    embeds = {"inputs_embeds": torch.zeros(*batch["input_ids"].shape, 24), "labels": batch["labels"]}
+    with pytest.raises(FusionError, match="a model whose decoders have ids learns from input_ids"):
+        model(**embeds, plan=batch["plan"])
 
 
 def slow_group(grammar, previous, label):
@@ -234,8 +243,28 @@ def test_an_item_without_a_writer_or_in_a_question_is_refused(tmp_path):
     with pytest.raises(KitError, match="the assistant gives an item of 'drawing', whose ids the model makes"):
         processor([drawn("a line", LINE)], labels=True)
     asked = [{"role": "user", "content": [{"type": "drawing", "drawing": LINE}, "what is it?"]}]
-    with pytest.raises(KitError, match="the model writes 'drawing' and does not read it; it reads text only"):
+    with pytest.raises(KitError, match="the model does not read 'drawing'; it reads text only"):
         processor([asked])
+
+
+def test_a_model_that_only_writes_items_does_not_pass_as_one_that_reads_them(tmp_path):
+    _, processor = drawing_model(tmp_path)
+    assert (processor.reads, processor.writes, list(processor.specs)) == ([], {"drawing"}, ["drawing"])
+    none, item = "does not read 'drawing'; it reads text only", Item("drawing", LINE)
+    with pytest.raises(KitError, match=none):
+        question("what is it?", [item], processor)
+    with pytest.raises(KitError, match=none):
+        question("what is <drawing>?", [], processor)
+    with pytest.raises(KitError, match=none):
+        check_pairs(pairs("text"), processor.specs, reads=processor.reads, gives=processor.gives)
+    check_pairs(pairs("item"), processor.specs, reads=processor.reads, gives=processor.gives)
+    row = {"image": "a.png", "conversations": [{"from": "human", "value": "<image>?"}]}
+    with pytest.raises(KitError, match=r"row: column 'image': the model does not read 'image'; it reads text only"):
+        processor.conversation(row)
+
+
+def pairs(answer):
+    return Pairs(modality="drawing", prompts=("p",), answer=answer)
 
 
 def test_an_item_that_cannot_be_written_is_refused_by_name(tmp_path):

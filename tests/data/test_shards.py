@@ -167,7 +167,9 @@ def test_pictures_and_sounds_in_a_parquet_file_are_read(tmp_path, processor):
     rows = [{"conversations": said(3), "images": [{"bytes": picture(3), "path": None}], "audio": sound.getvalue()}]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
     source = Source(path=str(tmp_path / "*.parquet"), columns={"image": "images"})
-    with pytest.raises(KitError, match=r"a\.parquet\[0\]: has 'audio', which the model does not read; it reads image"):
+    with pytest.raises(
+        KitError, match=r"a\.parquet\[0\]: column 'audio': the model does not read 'audio'; it reads image"
+    ):
         ConversationDataset.from_sources([source], processor)
     source = source.model_copy(update={"columns": {"image": "images", "unused": "audio"}})
     dataset = ConversationDataset.from_sources([source], processor)

@@ -84,12 +84,13 @@ def test_what_is_no_pair_is_refused(row, changes, message):
     ("changes", "message"),
     [
         ({"modality": "smell"}, "does not read 'smell'; it reads audio"),
+        ({"answer": "item"}, "does not answer with 'audio'; it answers with text only"),
         ({"prompts": ["<audio> <audio>"]}, "has <audio> more than once"),
     ],
 )
 def test_pairs_that_the_model_cannot_be_asked_about_are_refused(changes, message):
     with pytest.raises(KitError, match=message):
-        check_pairs(pairs(**changes), MODALITIES)
+        check_pairs(pairs(**changes), MODALITIES, reads=["audio"], gives=())
 
 
 def test_no_prompts_are_refused():

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import click
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner
 
@@ -39,14 +40,15 @@ from tests.docs.markdown import (
     prose,
     tinyllava_lines,
 )
-from tests.fakes import install
+from tests.fakes import FakeSite, install
 from tests.house.test_import_rule import FLOORS
 from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.core.conversation import from_row
 from tinyllava_kit.data.sources import Pairs, Source
+from tinyllava_kit.interfaces import Features
 from tinyllava_kit.plugin.discovery import discover
 from tinyllava_kit.plugin.hookspecs import HOOKS
-from tinyllava_kit.plugin.specs import KINDS
+from tinyllava_kit.plugin.specs import KINDS, load
 from tinyllava_kit.training.recipe import Distill, FeatureCaching, Lora, Packing, PartTraining, Quantized, Recipe, Stage
 from tinyllava_kit_cli import app
 
@@ -58,8 +60,9 @@ PAIR = ROOT / "docs" / "how-a-pair-is-trained.md"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")])
 PLUGIN_PAGES = sorted([*ROOT.glob("plugins/*/README.md"), SENSOR / "README.md"])
 README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
-PLUGIN_GUIDE, ARCHITECTURE, CLI, AUDIO = (
-    ROOT / "docs" / f"{name}.md" for name in ("writing-a-plugin", "architecture", "cli", "audio")
+PLUGIN_GUIDE, ARCHITECTURE, CLI, AUDIO, FIRST_STEPS, RESULTS = (
+    ROOT / "docs" / f"{name}.md"
+    for name in ("writing-a-plugin", "architecture", "cli", "audio", "first-steps", "results")
 )
 
 LANGUAGES = {"bash", "console", "json", "python", "text", "toml", "yaml"}
@@ -212,7 +215,7 @@ def test_every_command_line_is_one_that_the_kit_understands(page: Path) -> None:
             pytest.fail(f"{page_name(page)}: {' '.join(words)}: {error.format_message()}")
         if words[1] == "assemble" and parsed.params["llm"]:
             resolve(parsed.params)
-    if page in (README, CLI, PLUGIN_GUIDE, AUDIO):
+    if page in (README, FIRST_STEPS, CLI, PLUGIN_GUIDE, AUDIO):
         assert len(lines) >= 5
 
 
@@ -375,5 +378,27 @@ def test_no_page_names_a_path_of_a_machine_or_a_registry(page: Path) -> None:
         assert not pattern.search(said), f"{page_name(page)}: {pattern.search(said)}"
 
 
-def test_the_readme_has_the_place_of_the_demos_table() -> None:
+def test_the_readme_and_the_results_show_the_same_table_of_the_demo() -> None:
+    readme, results = (tables(page) for page in (README, RESULTS))
     assert "## What the demo prints\n" in README.read_text(encoding="utf-8")
+    assert len(readme) == 1
+    assert readme[0] == results[0]
+
+
+def tables(page: Path) -> list[str]:
+    """The blocks of a page that show figures with their controls."""
+    return [block.text for block in blocks(page) if block.language == "text" and "\nwithout items" in block.text]
+
+
+def test_the_plugin_of_the_readme_is_found_and_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = next(block.text for block in blocks(README) if "hookimpl" in block.text)
+    modules = re.split(r"^# ([\w/]+)\.py\n", shown, flags=re.MULTILINE)[1:]
+    site = FakeSite(tmp_path, monkeypatch)
+    for path, source in zip(modules[::2], modules[1::2], strict=True):
+        site.module(path.replace("/", "."), source)
+    entry = re.search(r'entry-points\."([\w.]+)"\.(\w+) = "([\w.]+)"', README.read_text(encoding="utf-8"))
+    assert entry is not None
+    site.distribution("tinyllava-kit-normed", group=entry[1], plugins={entry[2]: entry[3]})
+    spec = discover().find("connector", "normed").spec
+    connector = load(spec)(in_dim=5, out_dim=7)
+    assert connector(Features(torch.randn(2, 11, 5))).shape == (2, connector.num_tokens(11), 7)

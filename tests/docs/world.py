@@ -20,18 +20,20 @@ from transformers import (
 )
 
 from tests import toys
+from tinyllava_kit import Assembly, assemble
 
 QUESTION, ANSWERS = "what shape is in the image?", ("circle", "triangle")
 CARD = "---\nlicense: apache-2.0\n---\n"
 
 
 def build(folder: Path) -> None:
-    """What the `prepare.py` of the examples make, toy-sized, in ``.demo``; and an encoder as the hub holds it."""
+    """What the examples leave in ``.demo``, toy-sized: weights, data, a model; and an encoder as the hub holds it."""
     demo = folder / ".demo"
     _language_model(demo / "smollm2-135m-instruct")
     _tower(demo / "efficientnet-lite0")
     for split in ("train", "test"):
         _pictures(demo / "easy-vqa", split)
+    _trained(demo)
     _prompts(demo / "asterisk")
     _synthetic_speech(demo / "voices")
     _spoken_captions(demo / "tuxpaint")
@@ -61,6 +63,17 @@ def _pictures(folder: Path, split: str, count: int = 3) -> None:
         turns = [{"from": who, "value": text} for who, text in said]
         rows.append({"id": f"{split}-{number}", "image": name, "conversations": turns})
     (folder / f"{split}.json").write_text(json.dumps(rows), encoding="utf-8")
+
+
+def _trained(demo: Path) -> None:
+    """Where the demo leaves its model."""
+    parts = Assembly.from_flags(
+        llm=f"llama:{demo / 'smollm2-135m-instruct'}",
+        towers=[f"image=timm:{demo / 'efficientnet-lite0'}"],
+        connectors=["image=linear"],
+    )
+    for part in assemble(parts):
+        part.save_pretrained(demo / "runs" / "lora")
 
 
 def _wav2vec2(folder: Path) -> None:

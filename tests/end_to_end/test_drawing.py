@@ -12,8 +12,10 @@ from tests.strokes import drawing, drawing_model  # noqa: F401 (a fixture)
 from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor, load_pretrained
 from tinyllava_kit.core.ids import TEXT
 from tinyllava_kit.inference.answering import question
-from tinyllava_kit.inference.replies import GeneratedItem, Reply, replies
+from tinyllava_kit.inference.replies import replies
 from tinyllava_kit.inference.replies import reply as streamed
+from tinyllava_kit.inference.reply import Reply
+from tinyllava_kit.inference.segments import GeneratedItem
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 

@@ -11,7 +11,8 @@ from tests.strokes import CORNER, LINE, drawing, drawing_model, drawn  # noqa: F
 from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor
 from tinyllava_kit.features.item_codes import ItemCodes
 from tinyllava_kit.inference.answering import question
-from tinyllava_kit.inference.replies import GeneratedItem, replies, reply
+from tinyllava_kit.inference.replies import replies, reply
+from tinyllava_kit.inference.segments import GeneratedItem
 from tinyllava_kit.testing import check_packing
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("drawing")]

@@ -116,32 +116,32 @@ def test_an_item_that_has_no_other_names_its_row_and_modality():
         run(conversations, "shuffled items")
 
 
-def test_silent_items_say_nothing_and_are_as_large():
+def test_blank_items_say_nothing_and_are_as_large():
     conversations = [row(Item("alpha", "abc"), Item("alpha", "de")), row()]
-    after = run(conversations, "silent items")
+    after = run(conversations, "blank items")
     assert after[0].items == (Item("alpha", ("", 3)), Item("alpha", ("", 2)))
     assert [c.turns for c in after] == [c.turns for c in conversations]
     assert after[1] == conversations[1]
 
 
 def test_the_modality_reads_its_blank_item_again():
-    (after,) = run([row(Item("alpha", "abc"))], "silent items")
+    (after,) = run([row(Item("alpha", "abc"))], "blank items")
     assert Words().read(after.items[0].source) == ("", 3)
 
 
 def test_a_modality_without_a_blank_item_says_so():
     with pytest.raises(KitError, match="Loud has no blank item"):
-        run([row(Item("beta", "a"))], "silent items")
+        run([row(Item("beta", "a"))], "blank items")
 
 
-def test_silent_items_are_made_one_conversation_at_a_time():
-    made = controlled([row(Item("alpha", "abc")), row(Item("beta", "a"))], "silent items", {"alpha": Words()})
+def test_blank_items_are_made_one_conversation_at_a_time():
+    made = controlled([row(Item("alpha", "abc")), row(Item("beta", "a"))], "blank items", {"alpha": Words()})
     assert next(made).items == (Item("alpha", ("", 3)),)
 
 
 def test_an_unknown_control_names_the_near_one():
-    with pytest.raises(KitError, match="unknown control 'silent item'; did you mean 'silent items'"):
-        run([], "silent item")
+    with pytest.raises(KitError, match="unknown control 'blank item'; did you mean 'blank items'"):
+        run([], "blank item")
 
 
 @pytest.mark.parametrize("control", CONTROLS)

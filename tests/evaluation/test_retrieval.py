@@ -12,14 +12,14 @@ from tests import toys
 from tinyllava_kit import assemble
 from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.core.conversation import ITEM, Conversation, Item, Turn
-from tinyllava_kit.core.plan import IGNORE_INDEX, TextSpan
+from tinyllava_kit.core.spans import IGNORE_INDEX, TextSpan
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.evaluation.controls import CONTROLS
 from tinyllava_kit.evaluation.likelihood import answer_log_probs
 from tinyllava_kit.evaluation.question import Question
 from tinyllava_kit.evaluation.retrieval import Retrieval, retrieve
 from tinyllava_kit.features.cache import FeatureCache
-from tinyllava_kit.processing.processor import Encoded
+from tinyllava_kit.processing.encoded import Encoded
 
 TEMPLATES = ["auto", "pretrain", "llama"]
 
@@ -75,7 +75,7 @@ def slow(model, processor, conversation):
     """log p of the last answer from the logits of the whole sequence, a token at a time."""
     batch = processor([conversation], labels=True)
     with torch.no_grad():
-        probabilities = model(**batch, skip_logits=False).logits[0].double().log_softmax(-1)
+        probabilities = model(**batch, logits_to_keep=0).logits[0].double().log_softmax(-1)
     before = processor.encode(replace(conversation, turns=conversation.turns[:-1]), answer=True).num_tokens
     total = 0.0
     for place, label in enumerate(batch["labels"][0].tolist()):

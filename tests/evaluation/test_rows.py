@@ -145,6 +145,6 @@ def test_an_item_that_the_model_does_not_read_is_not_passed_over(processor, tmp_
     ]
     (tmp_path / "rows.json").write_text(json.dumps(rows))
     with pytest.raises(
-        KitError, match=r"rows\.json\[1\] 'x': has 'audio', which the model does not read; it reads image"
+        KitError, match=r"rows\.json\[1\] 'x': column 'audio': the model does not read 'audio'; it reads image"
     ):
         read_questions(tmp_path / "rows.json", processor)

@@ -82,7 +82,7 @@ def test_the_figures_of_every_control_are_those_of_asking_under_it(seeing, tmp_p
         said = answers(model, processor, questions, control=control, max_new_tokens=NEW, batch_size=5)
         assert results.answers[control] == said
         assert results.figures[control]["accuracy"] == exact_match(said)["accuracy"]
-    assert results.figures["as given"]["accuracy"].value > results.figures["silent items"]["accuracy"].value
+    assert results.figures["as given"]["accuracy"].value > results.figures["blank items"]["accuracy"].value
     assert [(line["control"], line["row"]) for line in lines(tmp_path / "out")] == [
         (control, row) for control in CONTROLS for row in range(len(questions))
     ]
@@ -138,9 +138,9 @@ def test_results_are_read_back_from_the_folder(seeing, tmp_path):
     assert again.figures == results.figures
     assert again.answers == results.answers
     kept = json.loads((tmp_path / "out" / "results.json").read_text())
-    given, silent = (results.figures[c]["accuracy"].value for c in ("as given", "silent items"))
+    given, blank = (results.figures[c]["accuracy"].value for c in ("as given", "blank items"))
     assert kept["line"].startswith(f"accuracy {given:.3f} (6), without items ")
-    assert kept["line"].endswith(f"silent items {silent:.3f}")
+    assert kept["line"].endswith(f"blank items {blank:.3f}")
 
 
 def test_a_scorer_that_ranks_writes_no_answer_and_is_read_back_to_the_bit(seeing, tmp_path):
@@ -242,7 +242,7 @@ def test_a_control_that_the_rows_cannot_have_is_left_out_with_its_reason(seeing,
     one = evaluation(seeing, tmp_path / "out", questions=questions[:1])
     assert one.controls == ("as given", "without items")
     assert "every image item of the data is its own" in one.left_out["shuffled items"]
-    assert one.left_out["silent items"] == "image has no blank item"
+    assert one.left_out["blank items"] == "image has no blank item"
 
 
 def test_without_a_scorer_the_answers_alone_are_kept(seeing, tmp_path):
@@ -396,7 +396,7 @@ def test_a_record_that_is_none_is_named(tmp_path):
         read_record(tmp_path)
 
 
-@pytest.mark.parametrize("control", ["as given", "without items", "silent items"])
+@pytest.mark.parametrize("control", ["as given", "without items", "blank items"])
 def test_the_same_about_the_same_is_asked_once(seeing, monkeypatch, control):
     """Other places of one question get its answer."""
     model, processor, questions = seeing
@@ -425,7 +425,7 @@ def test_the_same_about_the_same_is_asked_once(seeing, monkeypatch, control):
 def test_blank_pictures_of_two_sizes_are_asked_about_twice(seeing):
     _, processor, questions = seeing
     seen = [q.conversation for q in questions if q.conversation.items]
-    silent = list(controlled(seen, "silent items", processor.modalities))
-    sizes = {tuple(item.source.size for item in conversation.items) for conversation in silent}
-    keys = {content_key(replace(conversation, turns=silent[0].turns)) for conversation in silent}
+    blank = list(controlled(seen, "blank items", processor.modalities))
+    sizes = {tuple(item.source.size for item in conversation.items) for conversation in blank}
+    keys = {content_key(replace(conversation, turns=blank[0].turns)) for conversation in blank}
     assert len(keys) == len(sizes)

@@ -21,7 +21,7 @@ from tinyllava_kit.core.conversation import Item
 from tinyllava_kit.features import cache as module
 from tinyllava_kit.features.cache import FeatureCache
 from tinyllava_kit.features.store import FeatureStore
-from tinyllava_kit.processing.processor import EncodedItem
+from tinyllava_kit.processing.encoded import EncodedItem
 
 pytestmark = pytest.mark.slow
 

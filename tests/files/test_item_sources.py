@@ -97,7 +97,7 @@ def test_what_nothing_takes_or_nobody_reads_is_refused_by_name(row, message):
 
 def test_an_item_that_the_model_does_not_read_is_refused_by_name():
     row = {"id": 4, "audios": ["a.wav"], "messages": user("hi")}
-    with pytest.raises(KitError, match=r"f\[3\] 4: has 'audios', which the model does not read; it reads image"):
+    with pytest.raises(KitError, match=r"f\[3\] 4: column 'audios': the model does not read 'audio'; it reads image"):
         from_row(row, {"image": IMAGE}, name="f[3]", unread=["audio"])
     assert not from_row({**row, "audios": []}, {"image": IMAGE}, unread=["audio"]).items
 
@@ -166,14 +166,14 @@ def test_what_is_no_name_is_not(source):
     [
         (
             {"video": "x.mp4", "messages": user("<video>what?")},
-            "has 'video' and <video>, which the model does not read",
+            "column 'video' with <video>: the model does not read 'video'",
         ),
         (
             {
                 "videos": ["x.mp4"],
                 "conversations": [{"from": "human", "value": "<video>?"}, {"from": "gpt", "value": "a"}],
             },
-            "has 'videos' and <video>",
+            "column 'videos' with <video>: the model does not read 'video'",
         ),
         ({"messages": user({"type": "text", "text": "x", "image": "a"})}, "a part of type 'text' has 'image', too"),
         ({"messages": user({"type": "image", "image": "a", "url": "b"})}, "names 2 sources; give each a part"),

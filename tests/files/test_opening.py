@@ -20,7 +20,7 @@ from tinyllava_kit.errors import shown
 from tinyllava_kit.evaluation.benchmarks.benchmark import read_json_lines
 from tinyllava_kit.features.digests import source_digest
 from tinyllava_kit.files.opening import check_directory, open_file, read_json, read_text
-from tinyllava_kit.model.storage.external import open_if_external
+from tinyllava_kit.model.storage.recognition import open_if_external
 from tinyllava_kit.plugin.discovery import MAX_SPECS, _checked
 from tinyllava_kit.plugin.specs import ConnectorSpec
 from tinyllava_kit.pretrained import sizes

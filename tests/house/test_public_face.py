@@ -12,8 +12,19 @@ import pytest
 
 from tests.house.imports import PACKAGE, ROOT, imported
 
-FACE = ("", ".specs", ".interfaces", ".components", ".pretrained", ".files", ".evaluation", ".pages", ".testing")
-LAZY = ("", ".components", ".files", ".evaluation")
+FACE = (
+    "",
+    ".specs",
+    ".interfaces",
+    ".components",
+    ".checkpoints",
+    ".pretrained",
+    ".files",
+    ".evaluation",
+    ".pages",
+    ".testing",
+)
+LAZY = ("", ".components", ".checkpoints", ".files", ".evaluation")
 
 
 def sources(file: Path) -> list[str]:

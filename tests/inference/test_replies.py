@@ -11,7 +11,8 @@ from tests.strokes import LINE, drawing, drawing_model, drawn  # noqa: F401 (a f
 from tinyllava_kit import KitError
 from tinyllava_kit.core.decoders import TokenDecoder
 from tinyllava_kit.inference.answering import answer, question
-from tinyllava_kit.inference.replies import GeneratedItem, replies, reply
+from tinyllava_kit.inference.replies import replies, reply
+from tinyllava_kit.inference.segments import GeneratedItem
 
 pytestmark = pytest.mark.usefixtures("drawing")
 

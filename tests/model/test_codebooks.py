@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from tinyllava_kit import KitError
 from tinyllava_kit.core.ids import BEGIN, END, ParallelStream, allot, check_parallel, sizes_of
 from tinyllava_kit.core.interfaces import Modality
-from tinyllava_kit.core.plan import TextSpan, plan
+from tinyllava_kit.core.plan import plan
+from tinyllava_kit.core.spans import TextSpan
 from tinyllava_kit.model.vocabulary.codebooks import (
     CodebookDecoder,
     CodebookPattern,
@@ -216,15 +217,11 @@ def hidden_of(model, ids, parallel):
 def batch_of(model, items, packs=None, max_length=None, first=0):
     numbered = enumerate(items, 3 + first)
     spans = [[TextSpan([1, n]), model.ids_of("it", item), TextSpan([2], [2])] for n, item in numbered]
-    layout = plan(spans, packs=packs, max_length=max_length)
+    inputs, layout = plan(spans, packs=packs, max_length=max_length)
     targets = model.extension.grammar.targets(
-        layout.input_ids.flatten()[layout.target_positions], layout.target_parallel
+        inputs["input_ids"].flatten()[layout.target_positions], layout.target_parallel
     )
-    mask = {} if packs else {"attention_mask": layout.attention_mask}
-    return {
-        "input_ids": layout.input_ids, "position_ids": layout.position_ids, "labels": layout.labels,
-        "plan": layout, "targets": targets, **mask,
-    }  # fmt: skip
+    return {**inputs, "plan": layout, "targets": targets}
 
 
 def slow_group(grammar, label):
@@ -338,7 +335,7 @@ def test_what_is_generated_with_a_cache_is_what_a_loop_without_one_gives(history
             model.decoders["it"].rows.head[2 + SIZE] += tail * model.decoders["it"].rows.head[2:4].mean(0)
             expected_ids, expected_parallel = slow_answer(model, ids, parallel, 20)
         chosen: list[torch.Tensor] = []
-        layout = plan([[TextSpan(ids, None, parallel)]], padding_side="left")
+        inputs, layout = plan([[TextSpan(ids, None, parallel)]], padding_side="left")
         how = {
             "do_sample": False,
             "max_new_tokens": 20,
@@ -346,7 +343,7 @@ def test_what_is_generated_with_a_cache_is_what_a_loop_without_one_gives(history
             "pad_token_id": 0,
             "force": ["it"],
         }
-        made = model.generate(input_ids=layout.input_ids, plan=layout, parallel=chosen, **how)
+        made = model.generate(input_ids=inputs["input_ids"], plan=layout, parallel=chosen, **how)
         new = made[:, len(ids) :]
         stop = next((n for n, each in enumerate(new[0].tolist()) if each < 11), new.shape[1])
         assert stop > 3

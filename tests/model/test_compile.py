@@ -15,7 +15,8 @@ from tests.fakes import install
 from tinyllava_kit import assemble
 from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.core.fusion import fuse, gather_features
-from tinyllava_kit.core.plan import ItemSpan, TextSpan, plan
+from tinyllava_kit.core.plan import plan
+from tinyllava_kit.core.spans import ItemSpan, TextSpan
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
 from tinyllava_kit.features.item_codes import ItemCodes
 
@@ -39,9 +40,9 @@ def test_a_compiled_kernel_has_the_values_and_gradients_of_the_other(backend, pa
         [TextSpan([5])],
         [ItemSpan("beta", 4), TextSpan([6, 1])],
     ]
-    layout = plan(samples, packs=packs)
+    inputs, layout = plan(samples, packs=packs)
     sources = [torch.randn(*shape, WIDTH, requires_grad=True) for shape in ((6,), (1, 3), (2, 4))]
-    weight = torch.randn(*layout.input_ids.shape, WIDTH)
+    weight = torch.randn(*inputs["input_ids"].shape, WIDTH)
 
     def place(text, alpha, beta):
         rows = {"alpha": gather_features(layout, "alpha", alpha), "beta": gather_features(layout, "beta", beta)}

@@ -13,7 +13,8 @@ from transformers import DynamicCache, LogitsProcessor
 from tests import toys
 from tinyllava_kit import KitError
 from tinyllava_kit.core.conversation import Item
-from tinyllava_kit.core.plan import IGNORE_INDEX, plan
+from tinyllava_kit.core.plan import plan
+from tinyllava_kit.core.spans import IGNORE_INDEX
 from tinyllava_kit.errors import FusionError
 from tinyllava_kit.inference.answering import answer, question
 from tinyllava_kit.inference.chatting import Chat
@@ -45,8 +46,8 @@ def with_filler(processor, conversations, filler):
     """A batch padded on the left whose positions without text hold the id `filler`."""
     batch = processor(conversations)
     encoded = [processor.encode(processor.conversation(each), answer=True) for each in conversations]
-    layout = plan([each.spans for each in encoded], pad_id=filler, padding_side="left")
-    batch["plan"], batch["input_ids"] = layout, layout.input_ids
+    inputs, layout = plan([each.spans for each in encoded], pad_id=filler, padding_side="left")
+    batch["plan"], batch["input_ids"] = layout, inputs["input_ids"]
     return batch
 
 
@@ -314,7 +315,7 @@ def test_inputs_of_another_shape_than_the_plan_are_refused(made, asked, name):
     batch = processor(asked, padding_side="left")
     batch["labels"] = torch.full_like(batch["input_ids"], IGNORE_INDEX)
     batch[name] = longer(batch[name])
-    batch_size, length = batch["plan"].input_ids.shape
+    batch_size, length = batch["plan"].shape
     message = rf"{name} \({batch_size}, {length + 2}\) does not belong to the plan, which lays out \(3, {length}\)"
     for call in (model, lambda **inputs: model.generate(**inputs, **GREEDY)):
         with pytest.raises(FusionError, match=message):

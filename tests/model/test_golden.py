@@ -50,24 +50,17 @@ def num_image_tokens(model):
 
 
 def layout_of(model, tensors, meta, *, side=None):
-    """The plan of a scenario, and the images that it uses."""
+    """The inputs and the plan of a scenario, and the images that it uses."""
     overrides = meta.get("config_overrides", {})
     side = side or overrides.get("tokenizer_padding_side", "right")
     return lay_out(model, tensors, side, overrides.get("tokenizer_model_max_length", 2048))
 
 
 @torch.no_grad()
-def run(model, layout, images):
+def run(model, inputs, layout, images):
     items = {"image": {"pixel_values": images}} if images is not None else {}
-    inputs = {
-        "attention_mask": layout.attention_mask,
-        "position_ids": layout.position_ids,
-        "plan": layout,
-        "items": items,
-        "labels": layout.labels,
-    }
-    embeds = model.embed(layout.input_ids, items, layout)
-    return embeds, model(layout.input_ids, **inputs)
+    embeds = model.embed(inputs["input_ids"], items, layout)
+    return embeds, model(**inputs, plan=layout, items=items)
 
 
 @pytest.mark.parametrize("name", FORWARD)
@@ -75,12 +68,12 @@ def run(model, layout, images):
 def test_forward_equals_the_factorys(case, name):
     model = model_of(case)
     tensors, meta = scenario(case, name)
-    layout, images = layout_of(model, tensors, meta)
+    inputs, layout, images = layout_of(model, tensors, meta)
     has_targets = layout.target_positions is not None and len(layout.target_positions)
-    embeds, output = run(model, layout, images)
+    embeds, output = run(model, inputs, layout, images)
     assert largest(embeds, tensors["out.inputs_embeds"]) < TOLERANCE
     if "out.labels" in tensors:
-        ours = torch.full_like(layout.input_ids, -100) if layout.labels is None else layout.labels
+        ours = inputs.get("labels", torch.full_like(inputs["input_ids"], -100))
         assert torch.equal(ours, tensors["out.labels"])
     if "out.attention_mask" in tensors:
         assert torch.equal(layout.attention_mask.bool(), tensors["out.attention_mask"].bool())
@@ -97,13 +90,13 @@ def test_forward_equals_the_factorys(case, name):
 def test_greedy_ids_equal_the_factorys(case, name):
     model = model_of(case)
     tensors, meta = scenario(case, name)
-    layout, images = layout_of(model, tensors, meta, side="left")
+    inputs, layout, images = layout_of(model, tensors, meta, side="left")
     items = {"image": {"pixel_values": images}} if images is not None else {}
     options = {k: v for k, v in meta["generate_kwargs"].items() if k != "use_cache"}
     ids = model.generate(
-        input_ids=layout.input_ids, attention_mask=layout.attention_mask, items=items, plan=layout, **options
+        input_ids=inputs["input_ids"], attention_mask=layout.attention_mask, items=items, plan=layout, **options
     )
-    assert ids[:, layout.input_ids.shape[1] :].tolist() == tensors["gen.ids"].tolist()
+    assert ids[:, inputs["input_ids"].shape[1] :].tolist() == tensors["gen.ids"].tolist()
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -119,10 +112,10 @@ def test_defect_a_cut_inside_an_image_leaves_it_out_whole_and_is_reported():
     """The Factory keeps the first part of a picture's features (PEER.md 2.1, 6)."""
     model = model_of(CASE)
     tensors, meta = scenario(CASE, "truncate_inside_image")
-    layout, _ = layout_of(model, tensors, meta)
+    _, layout, _ = layout_of(model, tensors, meta)
     assert layout.items == ()
     assert layout.truncations[0].items == {"image": 1}
-    assert layout.input_ids.shape[1] < tensors["out.inputs_embeds"].shape[1]
+    assert layout.shape[1] < tensors["out.inputs_embeds"].shape[1]
 
 
 @pytest.mark.parametrize(("name", "have", "want"), [("too_few_images", 1, 2), ("too_many_images", 3, 1)])
@@ -130,9 +123,11 @@ def test_defect_images_that_are_not_as_many_as_placeholders_are_an_error(name, h
     """The Factory dies with an IndexError, or ignores the surplus (PEER.md 2.1, 5)."""
     model = model_of(CASE)
     tensors, _ = scenario(CASE, name)
-    layout = plan([spans_of(tensors["in.input_ids"][0], tensors["in.labels"][0], None, num_image_tokens(model))])
+    inputs, layout = plan(
+        [spans_of(tensors["in.input_ids"][0], tensors["in.labels"][0], None, num_image_tokens(model))]
+    )
     with pytest.raises(FusionError, match=rf"the plan has {want} image item\(s\), {have} came with the batch"):
-        run(model, layout, tensors["in.images"])
+        run(model, inputs, layout, tensors["in.images"])
 
 
 def test_defect_a_text_row_takes_no_image():
@@ -146,8 +141,8 @@ def test_defect_a_text_row_takes_no_image():
             *(tensors[f"in.{n}"] for n in ("input_ids", "labels", "attention_mask")), strict=True
         )
     ]
-    layout = plan(samples)
-    embeds, _ = run(model, layout, tensors["in.images"])
+    inputs, layout = plan(samples)
+    embeds, _ = run(model, inputs, layout, tensors["in.images"])
     assert largest(embeds.flatten(0, 1)[layout.item_positions["image"]], tensors["out.image_features"][0]) < TOLERANCE
 
 
@@ -157,8 +152,8 @@ def test_defect_a_prompt_that_is_one_image_is_fused():
     tensors, _ = scenario(CASE, "only_image_token")
     assert (tensors["in.input_ids"] == IMAGE_TOKEN).all()
     samples = [spans_of(row, None, None, num_image_tokens(model)) for row in tensors["in.input_ids"]]
-    layout = plan(samples)
-    embeds, _ = run(model, layout, tensors["in.images"])
+    inputs, layout = plan(samples)
+    embeds, _ = run(model, inputs, layout, tensors["in.images"])
     assert largest(embeds, image_rows(model, tensors["in.images"])) == 0.0
 
 
@@ -166,9 +161,9 @@ def test_defect_rows_of_uneven_length_are_masked_though_no_mask_was_given():
     """The Factory gives no mask back, so its padding is attended (PEER.md 2.1, 8: `no_mask_uneven_rows`)."""
     model = model_of(CASE)
     tensors, meta = scenario(CASE, "no_mask_uneven_rows")
-    layout, images = layout_of(model, tensors, meta)
-    assert layout.attention_mask.sum(1).tolist() != [layout.input_ids.shape[1]] * 2
-    embeds, _ = run(model, layout, images)
+    inputs, layout, images = layout_of(model, tensors, meta)
+    assert layout.attention_mask.sum(1).tolist() != [inputs["input_ids"].shape[1]] * 2
+    embeds, _ = run(model, inputs, layout, images)
     assert largest(embeds, tensors["out.inputs_embeds"]) < TOLERANCE
 
 
@@ -176,19 +171,19 @@ def test_defect_a_row_without_a_label_is_an_error_not_nan():
     """The Factory's loss is NaN, which its log shows as 0.0 (PEER.md 2.1, 6)."""
     model = model_of(CASE)
     tensors, meta = scenario(CASE, "labels_all_ignored")
-    layout, images = layout_of(model, tensors, meta)
+    inputs, layout, images = layout_of(model, tensors, meta)
     assert meta["fwd.loss"] == "nan"
     with pytest.raises(KitError, match="no position of the batch has a label"):
-        run(model, layout, images)
+        run(model, inputs, layout, images)
 
 
 def test_defect_generation_of_a_right_padded_batch_is_refused():
     """The Factory's default side; its answers for the padded rows are wrong (PEER.md 2.1, 9)."""
     model = model_of(CASE)
     tensors, meta = scenario(CASE, "gen_batch_right_pad")
-    layout, images = layout_of(model, tensors, meta)
+    inputs, layout, images = layout_of(model, tensors, meta)
     with pytest.raises(KitError, match="generate wants one sample a row, padded on the left"):
-        model.generate(input_ids=layout.input_ids, items={"image": {"pixel_values": images}}, plan=layout)
+        model.generate(input_ids=inputs["input_ids"], items={"image": {"pixel_values": images}}, plan=layout)
 
 
 def test_the_siglip_tower_that_the_kit_makes_keeps_the_patch_that_the_factory_drops():

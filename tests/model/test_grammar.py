@@ -10,7 +10,8 @@ import torch
 from tinyllava_kit import KitError
 from tinyllava_kit.core.decoders import TokenDecoder
 from tinyllava_kit.core.ids import BEGIN, END, TEXT, allot, check_ranges
-from tinyllava_kit.model.vocabulary.grammar import FollowGrammar, Grammar, Segment
+from tinyllava_kit.model.vocabulary.following import FollowGrammar
+from tinyllava_kit.model.vocabulary.grammar import Grammar, Segment
 
 NUM_TEXT, FIRST = 11, 13  # two ids between them belong to nobody
 WANTED = {"song": {"a": 3, "b": 2}, "dance": {"step": 4, "turn": 1}}

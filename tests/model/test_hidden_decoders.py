@@ -12,11 +12,13 @@ from torch.nn import functional as F
 from tests.strokes import CORNER, LINE, drawing, drawing_model, drawn  # noqa: F401 (a fixture)
 from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor, load_pretrained
 from tinyllava_kit.checkpoints.quantization import Quantization
-from tinyllava_kit.core.plan import GeneratedSpan, ItemSpan, TextSpan, plan
+from tinyllava_kit.core.plan import plan
+from tinyllava_kit.core.spans import GeneratedSpan, ItemSpan, TextSpan
 from tinyllava_kit.errors import FusionError
 from tinyllava_kit.features.item_codes import ItemCodes
 from tinyllava_kit.inference.answering import question
-from tinyllava_kit.inference.replies import GeneratedItem, replies, reply
+from tinyllava_kit.inference.replies import replies, reply
+from tinyllava_kit.inference.segments import GeneratedItem
 from tinyllava_kit.testing import check_packing
 from tinyllava_kit.training.checks.data_check import check_data
 from tinyllava_kit.training.checks.preview import first_batch, shown_rows
@@ -55,19 +57,19 @@ def test_words_are_what_is_learned_in_front_of_an_item():
         ],
         [TextSpan([1]), learned([3])],
     ]
-    layout = plan(samples)
-    assert layout.input_ids.shape == (3, 6)
+    inputs, layout = plan(samples)
+    assert inputs["input_ids"].shape == (3, 6)
     made = layout.generated["m"]
     assert made.words.tolist() == [[2, 3], [9, -1], [10, 11]]
     assert made.ids.tolist() == [[7, 8, 9], [7, -1, -1], [7, 8, -1]]
-    packed = plan(samples, packs=[2, 1])
+    _, packed = plan(samples, packs=[2, 1])
     assert packed.generated["m"].words.tolist() == [[2, 3], [8, -1], [9, 10]]
-    assert plan([samples[2]]).generated == {}
+    assert plan([samples[2]])[1].generated == {}
 
 
 def test_an_item_whose_words_are_cut_is_left_out_and_said():
     sample = [TextSpan([1, 2]), learned([3, 4]), GeneratedSpan("m", [7]), learned([5])]
-    whole, cut = plan([sample], max_length=4), plan([sample], max_length=3)
+    whole, cut = (plan([sample], max_length=length)[1] for length in (4, 3))
     assert whole.generated["m"].words.tolist() == [[2, 3]]
     assert (cut.generated, cut.truncations[0].items) == ({}, {"m": 1})
 
@@ -85,14 +87,16 @@ def test_losses_are_those_of_one_id_after_another_alone(decoder, tmp_path):
     batch = batch_of(model, processor, [drawn("a line", LINE), TEXT_ALONE, drawn("this is a corner", CORNER)])
     with torch.no_grad():
         out = model(**batch)
+        found = model(**{name: value for name, value in batch.items() if name != "targets"})
+    assert torch.equal(found.loss, out.loss)
     talker, layout = model.decoders["drawing"], batch["plan"]
     expected: dict[str, list[float]] = {}
     for row, name, shape in ((0, "a line", LINE), (2, "this is a corner", CORNER)):
         length = int(layout.attention_mask[row].sum())
         with torch.no_grad():
-            embeds = model.embed(layout.input_ids[row : row + 1, :length])
+            embeds = model.embed(batch["input_ids"][row : row + 1, :length])
             hidden = model.get_decoder()(inputs_embeds=embeds).last_hidden_state
-        start = int((layout.labels[row] != -100).nonzero()[0])
+        start = int((batch["labels"][row] != -100).nonzero()[0])
         stop = start + len(processor.tokenizer(name, add_special_tokens=False)["input_ids"])
         words = [each[:, start:stop] for each in (hidden, embeds)]
         for group, loss in slow_losses(talker, *words, talker.encode(shape)):
@@ -317,7 +321,7 @@ def test_every_item_has_its_own_words_in_front_of_it(made):
         model, processor, [[{"role": "user", "content": "draw"}, {"role": "assistant", "content": content}]]
     )
     plan_ = batch["plan"]
-    said = [processor.decode(plan_.input_ids.flatten()[row[row >= 0]]) for row in plan_.generated["drawing"].words]
+    said = [processor.decode(batch["input_ids"].flatten()[row[row >= 0]]) for row in plan_.generated["drawing"].words]
     assert [text.strip() for text in said] == ["one", "two"]
 
 

@@ -10,6 +10,9 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, Auto
 
 from tests import toys
 from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor
+from tinyllava_kit.core.plan import plan
+from tinyllava_kit.core.spans import TextSpan
+from tinyllava_kit.errors import FusionError
 
 CONVERSATIONS = [
     [{"role": "user", "content": [{"type": "image", "image": "0.png"}, "what is it?"]}],
@@ -150,18 +153,71 @@ def labelled(processor, folder):
     return processor.collate([dataset[i] for i in range(len(dataset))], labels=True)
 
 
-def test_the_loss_of_target_rows_alone_is_the_loss_over_all_logits(made, tmp_path):
+@pytest.mark.parametrize("training", [False, True])
+def test_the_loss_is_the_same_whichever_logits_are_kept(made, tmp_path, training):
     model, processor, _ = made
     batch = labelled(processor, tmp_path)
+    length, rows = batch["input_ids"].shape[1], batch["plan"].target_positions
+    model.train(training)
     with torch.no_grad():
-        whole = model(**batch, skip_logits=False)
-        rows = model(**batch, skip_logits=True)
-        shifted = torch.nn.functional.cross_entropy(
-            whole.logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten()
-        )
-    assert rows.logits is None
-    assert torch.allclose(whole.loss, rows.loss, atol=1e-6)
+        whole, default = model(**batch, logits_to_keep=0), model(**batch)
+        last, some = model(**batch, logits_to_keep=3), model(**batch, logits_to_keep=torch.tensor([4, 1]))
+        targets, none = model(**batch, logits_to_keep="targets"), model(**batch, logits_to_keep="none")
+    model.eval()
+    shifted = torch.nn.functional.cross_entropy(whole.logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten())
     assert torch.allclose(whole.loss, shifted, atol=1e-6)
+    for each in (default, last, some, targets, none):
+        assert torch.allclose(each.loss, whole.loss, atol=1e-6)
+        assert torch.allclose(each.target_losses, whole.target_losses, atol=1e-5)
+        assert each.target_groups is None
+    assert whole.logits.shape[1] == length
+    assert torch.allclose(last.logits, whole.logits[:, -3:], atol=1e-5)
+    assert torch.allclose(some.logits, whole.logits[:, [4, 1]], atol=1e-5)
+    assert torch.allclose(targets.logits, whole.logits.flatten(0, 1)[rows], atol=1e-5)
+    assert none.logits is None
+    assert (default.logits is None) == training
+
+
+def test_logits_that_a_step_needs_cannot_be_left_out(made):
+    model, _, _ = made
+    ids = torch.tensor([[5, 7, 9]])
+    with pytest.raises(FusionError, match="logits_to_keep='targets' needs a plan that says where targets are"):
+        model(input_ids=ids, logits_to_keep="targets")
+    with pytest.raises(FusionError, match="logits_to_keep='none' needs a plan"):
+        model(input_ids=ids, labels=ids, logits_to_keep="none")
+
+
+def test_a_plan_is_nothing_without_the_ids_that_it_lays_out(made, asked):
+    model, processor, _ = made
+    batch = dict(processor(asked, padding_side="left"))
+    del batch["input_ids"]
+    with pytest.raises(FusionError, match="a plan comes without the input_ids that it lays out"):
+        model(**batch)
+    with pytest.raises(KitError, match="generate needs the input_ids that the plan lays out"):
+        model.generate(**batch, max_new_tokens=1)
+
+
+def test_mask_and_positions_that_are_left_out_are_as_the_plan_says(made, asked):
+    model, processor, _ = made
+    batch = processor(asked, padding_side="left")
+    real = batch["attention_mask"].bool()
+    with torch.no_grad():
+        expected = model(**batch).logits[real]
+        found = model(input_ids=batch["input_ids"], items=batch["items"], plan=batch["plan"]).logits[real]
+    assert torch.equal(found, expected)
+
+
+def test_a_batch_without_a_target_has_no_loss_but_where_the_step_has_some(made):
+    model, processor, _ = made
+    batch = processor([[{"role": "user", "content": "what?"}, {"role": "assistant", "content": "a cat"}]], labels=True)
+    inputs, layout = plan([[TextSpan([1, 2, 3], labels=[-100] * 3)]])
+    nothing = {**inputs, "plan": layout}
+    with pytest.raises(FusionError, match="no position of the batch has a label"):
+        model(**nothing)
+    assert model(**nothing, num_items_in_batch=5).loss == 0
+    with torch.no_grad():
+        count = len(batch["plan"].target_positions)
+        assert torch.allclose(model(**batch, num_items_in_batch=2 * count).loss * 2, model(**batch).loss, atol=1e-6)
 
 
 def test_a_frozen_tower_stays_in_eval_and_leaves_no_graph(made, tmp_path):

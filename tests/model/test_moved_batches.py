@@ -8,7 +8,8 @@ from PIL import Image
 from torch.nn import functional as F
 
 from tests import toys
-from tinyllava_kit.core.plan import IGNORE_INDEX, ItemSpan, TextSpan, plan
+from tinyllava_kit.core.plan import plan
+from tinyllava_kit.core.spans import IGNORE_INDEX, ItemSpan, TextSpan
 from tinyllava_kit.errors import FusionError, KitError
 from tinyllava_kit.model.moved_batches import join_batches, plan_of_types
 
@@ -127,10 +128,10 @@ def test_the_plan_of_types_is_that_of_the_spans():
         [ItemSpan("audio", 1), ItemSpan("image", 0), TextSpan([8])],
     ]
     for side in ("left", "right"):
-        exact = plan(samples, padding_side=side, pad_id=9)
-        ids, mask = exact.input_ids, exact.attention_mask
+        inputs, exact = plan(samples, padding_side=side, pad_id=9)
+        ids, mask = inputs["input_ids"], inputs["attention_mask"]
         found = plan_of_types(ids, mask, exact.types(MODALITIES), exact.items, MODALITIES)
-        for name in ("input_ids", "attention_mask", "position_ids", "text_positions", "pad_positions"):
+        for name in ("attention_mask", "position_ids", "text_positions", "pad_positions"):
             assert torch.equal(getattr(found, name), getattr(exact, name)), name
         assert {m: r.tolist() for m, r in found.item_positions.items()} == {
             m: r.tolist() for m, r in exact.item_positions.items()
@@ -146,8 +147,8 @@ def test_the_plan_of_types_is_that_of_the_spans():
 
 
 def test_batches_in_a_list_are_joined_in_order():
-    first = plan([[ItemSpan("image", 3), TextSpan([5])], [ItemSpan("image", 3), ItemSpan("audio", 2)]])
-    second = plan([[ItemSpan("image", 3)]])
+    _, first = plan([[ItemSpan("image", 3), TextSpan([5])], [ItemSpan("image", 3), ItemSpan("audio", 2)]])
+    _, second = plan([[ItemSpan("image", 3)]])
     items = [{"image": {"x": torch.zeros(2, 5)}, "audio": {"y": torch.ones(1, 2)}}, {"image": {"x": torch.ones(1, 5)}}]
     planned, joined = join_batches([first, second], items)
     assert [(i.modality, i.index, i.sample) for i in planned] == [

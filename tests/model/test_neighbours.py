@@ -108,7 +108,7 @@ def test_noise_of_neftune_is_on_the_text_and_as_large_as_its_rows_say(made):
     hook = table.register_forward_hook(noisy)
     found = model.embed(batch["input_ids"], batch["items"], plan) - plain
     hook.remove()
-    rows, length = plan.input_ids.shape
+    rows, length = plan.shape
     expected = torch.zeros(rows * length, plain.shape[-1])
     expected[plan.text_positions] = alpha / math.sqrt(length * plain.shape[-1])
     assert torch.allclose(found.flatten(0, 1), expected, atol=1e-6)

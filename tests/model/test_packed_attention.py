@@ -44,15 +44,14 @@ def test_samples_learn_in_a_pack_what_they_learn_alone(made, attention):
 
 def test_the_check_sees_samples_that_attend_to_each_other(made, monkeypatch):
     model, processor, conversations = made
-    keep = TinyLlavaForConditionalGeneration.embed
+    keep = TinyLlavaForConditionalGeneration._hidden
 
-    def one_long_sample(self, input_ids, items=None, plan=None, parallel_ids=None):
-        embeds = keep(self, input_ids, items, plan, parallel_ids)
+    def one_long_sample(self, embeds, plan, inputs):
         if plan.is_packed:  # what a forgotten restart of the positions does
-            plan.position_ids.copy_(torch.arange(embeds.shape[1]))
-        return embeds
+            inputs = {**inputs, "position_ids": torch.arange(embeds.shape[1]).expand(embeds.shape[:2])}
+        return keep(self, embeds, plan, inputs)
 
-    monkeypatch.setattr(TinyLlavaForConditionalGeneration, "embed", one_long_sample)
+    monkeypatch.setattr(TinyLlavaForConditionalGeneration, "_hidden", one_long_sample)
     model.set_attn_implementation("eager")  # sdpa is told where samples begin
     try:
         with pytest.raises(AssertionError, match="the losses in packs of"):
@@ -74,7 +73,7 @@ def test_packs_in_one_row_give_the_logits_of_packs_in_several(made, encoded, mon
     monkeypatch.setattr(model.language_model.config, "_attn_implementation", "eager")
     with torch.no_grad():
         expected = model(**batch).logits
-        monkeypatch.setattr(TinyLlavaForConditionalGeneration, "_wants_packs_in_one_row", True)
+        monkeypatch.setattr(packed_attention, "needs_one_row", lambda _: True)
         got = model(**batch).logits
     real = batch["plan"].attention_mask.bool()
     assert got.shape == expected.shape

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import textwrap
 
 import pytest
 
-from tests.fakes import FakeSite, offering, tower
+from tests.fakes import PREAMBLE, FakeSite, offering, tower
 from tinyllava_kit.errors import KitError, MissingPluginError
 from tinyllava_kit.plugin.catalog import Catalog, Plugin
-from tinyllava_kit.plugin.discovery import DISABLE, discover
+from tinyllava_kit.plugin.discovery import DISABLE, discover, installed_catalog
+from tinyllava_kit.plugin.hookspecs import GROUP
 from tinyllava_kit.plugin.specs import TowerSpec
 
 BROKEN = {
@@ -343,3 +345,27 @@ def test_an_exact_name_goes_before_a_family(site: FakeSite) -> None:
     catalog = discover()
     assert catalog.find("connector", "mlp3x").plugin == "exact"
     assert catalog.find("connector", "mlp7x").plugin == "family"
+
+
+def test_what_is_installed_is_found_once(site: FakeSite) -> None:
+    site.plugin("one", tower("nose"))
+    assert installed_catalog() is installed_catalog()
+    assert installed_catalog() == discover()
+
+
+def test_a_plugin_that_is_installed_or_disabled_while_the_process_runs_is_seen(
+    site: FakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.plugin("one", tower("nose"))
+    before = installed_catalog()
+    site.module("fake_two", PREAMBLE + tower("ear"))
+    again = installed_catalog()
+    info = site.folder / "two-1.dist-info"
+    info.mkdir()  # as pip does it, with no word to this process
+    (info / "METADATA").write_text("Name: two\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(f"[{GROUP}]\ntwo = fake_two\n")
+    os.utime(site.folder, (2e9, 2e9))  # the clock of a file system may be coarse
+    assert [o.spec.name for o in installed_catalog().of_kind("tower")] == ["ear", "nose"]
+    assert before == again
+    monkeypatch.setenv(DISABLE, "one")
+    assert [o.spec.name for o in installed_catalog().of_kind("tower")] == ["ear"]

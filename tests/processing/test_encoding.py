@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 from transformers.utils import logging
 
 from tinyllava_kit.core.conversation import ITEM, Span
-from tinyllava_kit.core.plan import IGNORE_INDEX, TextSpan
+from tinyllava_kit.core.spans import IGNORE_INDEX, TextSpan
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.processing.encoding import encode_spans
 

@@ -10,7 +10,7 @@ import torch
 from tests import toys
 from tinyllava_kit import KitError
 from tinyllava_kit.core.conversation import Item
-from tinyllava_kit.core.plan import IGNORE_INDEX
+from tinyllava_kit.core.spans import IGNORE_INDEX
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import yaml
 
 from tests import toys
 from tinyllava_kit import KitError, TinyLlavaProcessor
-from tinyllava_kit.core.plan import TextSpan
+from tinyllava_kit.core.spans import TextSpan
 from tinyllava_kit.data.dataset import ConversationDataset
 from tinyllava_kit.training.checks.data_check import StageReport, check_data
 from tinyllava_kit.training.recipe import Recipe

@@ -75,7 +75,7 @@ def test_the_loss_compares_position_by_position(taught):
     read = dict(batch["teacher"])
     heard = {key: value for key, value in batch.items() if key != "teacher"}
     with torch.no_grad():
-        mine, theirs = model(**heard, skip_logits=False), model(**read, skip_logits=False)
+        mine, theirs = model(**heard, logits_to_keep=0), model(**read, logits_to_keep=0)
         loss = distillation_loss(model, dict(batch), None, how=how)
     rows = [one.logits.flatten(0, 1)[b["plan"].target_positions] for one, b in ((mine, heard), (theirs, read))]
     divergence = soft_divergence(*rows, 1.5) / len(rows[0])

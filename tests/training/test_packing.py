@@ -131,7 +131,7 @@ def test_what_does_not_go_together_is_refused(stage, message):
 
 
 def test_a_limit_names_a_modality_of_the_model(place):
-    with pytest.raises(KitError, match=r"packing\.limits\.imag: the model does not read it; did you mean 'image'"):
+    with pytest.raises(KitError, match=r"packing\.limits\.imag: the model has no such modality; did you mean 'image'"):
         train(place, "limits", packing={"limits": {"imag": 1}})
 
 

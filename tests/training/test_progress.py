@@ -14,7 +14,8 @@ from transformers import TrainerState
 
 from tests import toys
 from tinyllava_kit import KitError, load_pretrained
-from tinyllava_kit.core.plan import ItemSpan, TextSpan, plan
+from tinyllava_kit.core.plan import plan
+from tinyllava_kit.core.spans import ItemSpan, TextSpan
 from tinyllava_kit.training.loop.clock import Clock
 from tinyllava_kit.training.loop.meter import Meter, kinds_of
 from tinyllava_kit.training.loop.progress import Progress, progress_line
@@ -33,7 +34,7 @@ SAMPLES = [
 
 
 def test_losses_are_averaged_by_what_their_sample_holds():
-    layout = plan(SAMPLES, packs=[2, 2])
+    _, layout = plan(SAMPLES, packs=[2, 2])
     assert kinds_of(layout) == ["text", "image", "audio+image", "text"]
     meter = Meter()
     for _ in range(2):
@@ -70,10 +71,10 @@ def test_a_step_counts_by_its_targets_and_an_empty_one_nothing():
 def test_a_kind_of_which_nothing_is_learned_has_no_loss():
     skipped = [TextSpan([0], labels=[-100])]
     meter = Meter()
-    meter.add(plan([SAMPLES[1], skipped]), torch.tensor([1.0, 2.0]))
-    meter.add(plan([skipped]), torch.tensor([]))
+    meter.add(plan([SAMPLES[1], skipped])[1], torch.tensor([1.0, 2.0]))
+    meter.add(plan([skipped])[1], torch.tensor([]))
     assert not [key for key in meter.take() if key.startswith("loss")]
-    meter.add(plan([SAMPLES[1], SAMPLES[2], skipped]), torch.tensor([1.0, 2.0, 4.0]))
+    meter.add(plan([SAMPLES[1], SAMPLES[2], skipped])[1], torch.tensor([1.0, 2.0, 4.0]))
     taken = meter.take()
     assert {key: taken[key] for key in taken if "loss" in key} == {"loss_image": 1.5, "loss_audio+image": 4.0}
 
@@ -98,7 +99,7 @@ def test_groups_are_averaged_over_the_batches_that_have_them():
 
 def test_one_kind_of_sample_has_no_line_of_its_own():
     meter = Meter()
-    meter.add(plan(SAMPLES[:1]), torch.tensor([1.0]))
+    meter.add(plan(SAMPLES[:1])[1], torch.tensor([1.0]))
     assert set(meter.take()) == {"tokens_per_second", "fill"}
 
 

@@ -82,5 +82,5 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_a_budget_names_a_modality_of_the_model():
-    with pytest.raises(KitError, match=r"batch_budget\.audi: the model does not read it; did you mean 'audio'"):
+    with pytest.raises(KitError, match=r"batch_budget\.audi: the model has no such modality; did you mean 'audio'"):
         check_budget("batch_budget", {"audi": 3.0}, {"audio": AudioModality()})

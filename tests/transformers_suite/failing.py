@@ -17,6 +17,11 @@ ITEMS = {
     "test_inputs_embeds": _EMBEDDED,
 }
 
+# Of text and of items alike, and of tests that transformers has since 5.24.
+SINCE_5_24 = {
+    "test_bc_cache_name_forward": "past_key_values, the cache's name before 5.24, is taken in all versions, unwarned",
+}
+
 # Of the tests of generation, which a checkout has and the source distribution lacks.
 GENERATION = {
     "test_assisted_decoding_matches_greedy_search_0_random": _NO_GUESSES,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import sys
 import tarfile
 from importlib.machinery import ModuleSpec
@@ -26,14 +27,11 @@ from tinyllava_kit import KitError
 VARIABLE = "TRANSFORMERS_TESTS"
 NAME = "tests_of_transformers"  # of the package that the folder becomes; `tests` is this project's
 
-SDIST = Package(
-    name="transformers",
-    version="5.23.0",
-    file="transformers-5.23.0.tar.gz",
-    sha256="19d647a4d5d903a7c644ca5cde2d86efc3dde7d8c687ae7988806ff2205efa71",
-    licence="Apache-2.0",
-    what="transformers with its tests",
-)
+# Of the versions that the lists in `failing` were made with: version -> SHA-256.
+PINNED = {
+    "5.23.0": "19d647a4d5d903a7c644ca5cde2d86efc3dde7d8c687ae7988806ff2205efa71",
+    "5.24.0": "906cb8c3cb2123575e263962586a4d21a979ce97feeb95fe6aaf66fe6ae88bf3",
+}
 
 # What the tests of models build upon, and the source distribution lacks: module -> class.
 _LACKING = {"exporters.test_export": "ExportTesterMixin", "generation.test_utils": "GenerationTesterMixin"}
@@ -44,9 +42,28 @@ def missing() -> str | None:
     folder = os.environ.get(VARIABLE)
     if folder is None:
         return f"{VARIABLE} names no folder with transformers' own tests; make test-transformers gets them"
-    if not Path(folder, "test_modeling_common.py").is_file() and version("transformers") != SDIST.version:
-        return f"transformers {version('transformers')} is installed; the tests are pinned for {SDIST.version}"
+    if not Path(folder, "test_modeling_common.py").is_file() and sdist() is None:
+        return _not_pinned()
     return None
+
+
+def sdist() -> Package | None:
+    """The source distribution of the version that is installed, where it is pinned."""
+    installed = version("transformers")
+    if installed not in PINNED:
+        return None
+    return Package(
+        name="transformers",
+        version=installed,
+        file=f"transformers-{installed}.tar.gz",
+        sha256=PINNED[installed],
+        licence="Apache-2.0",
+        what="transformers with its tests",
+    )
+
+
+def _not_pinned() -> str:
+    return f"transformers {version('transformers')} is installed; the tests are pinned for {', '.join(PINNED)}"
 
 
 def common() -> ModuleType:
@@ -77,16 +94,18 @@ def _package(name: str, folder: Path) -> ModuleType:
 
 
 def unpack_tests(out: Path) -> None:
-    """The tests of the pinned version as ``out/tests``, where that version is installed."""
-    if (installed := version("transformers")) != SDIST.version:
-        print(f"transformers {installed} is installed; the tests are pinned for {SDIST.version}: nothing to do")
+    """The tests of the version that is installed as ``out/tests``, where it is pinned."""
+    package = sdist()
+    if package is None:
+        print(f"{_not_pinned()}: nothing to do")
         return
-    root = f"{SDIST.name}-{SDIST.version}/"
-    with tarfile.open(fetch(SDIST, out)) as archive:
+    root = f"{package.name}-{package.version}/"
+    with tarfile.open(fetch(package, out)) as archive:
         tests = [each for each in archive if each.isfile() and each.name.startswith(f"{root}tests/")]
         for each in tests:
             each.name = each.name.removeprefix(root)
         archive.extraction_filter = getattr(tarfile, "data_filter", lambda info, _: info)
+        shutil.rmtree(out / "tests", ignore_errors=True)  # those of another version
         archive.extractall(out, members=tests)
     print(f"{out / 'tests'}: {len(tests)} files")
 

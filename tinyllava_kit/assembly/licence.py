@@ -4,19 +4,6 @@ from __future__ import annotations
 
 import os
 
-from .assembly import ResolvedPart
-from .saved_model import SavedModel, is_saved_model
-
-
-def licence_of(part: ResolvedPart, kind: str, modality: str = "") -> str:
-    """Under which a part's weights come: what a saved model notes of it, or else the checkpoint's model card."""
-    if not part.checkpoint:
-        return ""
-    noted = (
-        SavedModel(part.checkpoint).config.component(kind, modality).licence if is_saved_model(part.checkpoint) else ""
-    )
-    return noted or read_licence(part.checkpoint)
-
 
 def read_licence(checkpoint: str) -> str:
     """The ``license:`` line of a local model card, or nothing; of a file, that of its folder."""

@@ -13,15 +13,13 @@ from ..errors import KitError
 from ..model.configuration import TinyLlavaConfig
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..model.parts import part_prefixes
-from ..model.storage.external import is_kit_model
+from ..model.storage.recognition import OURS, open_external, recognize_model
 from ..plugin.catalog import Catalog
-from ..plugin.discovery import discover
+from ..plugin.discovery import installed_catalog
 from ..pretrained.checkpoint import check_loaded
 from ..pretrained.generation_settings import GENERATION_FILE, check_ids, read_generation
 from ..processing.processor import TinyLlavaProcessor
-from .external.layouts import open_external
 from .external.mapping import Row
-from .external.recognition import OURS, read_config
 from .external.weights import Lazy, open_weights
 
 
@@ -64,9 +62,10 @@ def check(
         KitError: missing, surplus or wrongly shaped weights, a damaged file, a part that is not there.
         MissingPluginError: a part is of a plugin that is not installed.
     """
-    directory, catalog = Path(directory), catalog or discover()
-    if not is_kit_model(read_config(directory)):
-        external = open_external(directory, names_from=names_from, template=template, catalog=catalog)
+    directory, catalog = Path(directory), catalog or installed_catalog()
+    found = recognize_model(directory, catalog)
+    if not found.is_ours:
+        external = open_external(found, names_from=names_from, template=template, catalog=catalog)
         external.generation_config()
         return Checked(
             layout=external.layout,

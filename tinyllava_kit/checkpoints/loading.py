@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,60 @@ import torch
 from ..files.paths import is_there, refuse_mistyped
 from ..model.configuration import TinyLlavaConfig
 from ..model.modeling import TinyLlavaForConditionalGeneration
-from ..model.storage.external import is_kit_model
+from ..model.storage.recognition import open_external, recognize_model
 from ..pretrained.checkpoint import read_pretrained
 from ..processing.processor import TinyLlavaProcessor
-from .external.layouts import open_external
 from .external.mapping import MappedCheckpoint
-from .external.recognition import read_config
 from .quantization import Quantization
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedCheckpoint:
+    """A model of this kit, its configuration read and its weights not; see `MappedCheckpoint` for another project's.
+
+    template: the chat template, in place of the model's own.
+    """
+
+    path: str
+    config: TinyLlavaConfig
+    template: str | None = None
+
+    def processor(self) -> TinyLlavaProcessor:
+        """Its processor."""
+        processor = TinyLlavaProcessor.of_config(self.path, self.config)
+        return processor if self.template is None else processor.with_template(self.template)
+
+    def model(self, **how: Any) -> TinyLlavaForConditionalGeneration:
+        """The model; `how` is what ``from_pretrained`` takes besides a configuration."""
+        return read_pretrained(TinyLlavaForConditionalGeneration, self.path, config=self.config, **how)
+
+
+OpenedCheckpoint = SavedCheckpoint | MappedCheckpoint
+
+
+def open_checkpoint(
+    path: str | os.PathLike[str], *, names_from: str | None = None, template: str | None = None
+) -> OpenedCheckpoint:
+    """A directory or a hub name, recognised and read but for its weights: its configuration, and then what is asked
+    of it, ``processor()`` and ``model()``.
+
+    Args:
+        path, names_from, template: see `load_pretrained`.
+
+    Raises:
+        KitError: as `load_pretrained`, as far as that is seen without weights.
+    """
+    directory = Path(path)
+    if not is_there(directory):
+        refuse_mistyped(str(path), "model directory", with_org=True)
+    if not os.path.isdir(directory):
+        config = read_pretrained(TinyLlavaConfig, str(path))
+    elif (found := recognize_model(directory)).is_ours:
+        config = TinyLlavaConfig.from_dict(dict(found.content))
+    else:
+        external: MappedCheckpoint = open_external(found, names_from=names_from, template=template)
+        return external
+    return SavedCheckpoint(path=str(path), config=config, template=template)
 
 
 def load_pretrained(
@@ -47,15 +95,30 @@ def load_pretrained(
         KitError: not a model directory, or its weights do not fit; says what.
         MissingPluginError: a part is of a plugin that is not installed.
     """
-    how = {"dtype": dtype, "device_map": device_map, "attn_implementation": attn_implementation}
-    how = {key: value for key, value in how.items() if value is not None}
-    external = _open_if_external(path, names_from, template)
+    opened = open_checkpoint(path, names_from=names_from, template=template)
+    processor = opened.processor()
+    model = load_model(
+        opened,
+        dtype=dtype,
+        device_map=device_map,
+        attn_implementation=attn_implementation,
+        quantization=quantization,
+    )
+    return model, processor
+
+
+def load_model(
+    opened: OpenedCheckpoint, *, quantization: Quantization | None = None, **how: Any
+) -> TinyLlavaForConditionalGeneration:
+    """The model of a checkpoint that is open.
+
+    Args:
+        how: see `load_pretrained`; what is None is left out.
+    """
+    given = {key: value for key, value in how.items() if value is not None}
     if quantization is not None:
-        how["quantization_config"] = quantization.config(_config(path, external))
-    if external:
-        return external.model(**how), external.processor()
-    processor = _read_processor(path, template)
-    return read_pretrained(TinyLlavaForConditionalGeneration, str(path), **how), processor
+        given["quantization_config"] = quantization.config(opened.config)
+    return opened.model(**given)
 
 
 def load_config(path: str | os.PathLike[str]) -> TinyLlavaConfig:
@@ -64,7 +127,7 @@ def load_config(path: str | os.PathLike[str]) -> TinyLlavaConfig:
     Raises:
         KitError: as `load_pretrained`, as far as that is seen in it.
     """
-    return _config(path, _open_if_external(path, None, None))
+    return open_checkpoint(path).config
 
 
 def load_processor(path: str | os.PathLike[str], *, template: str | None = None) -> TinyLlavaProcessor:
@@ -73,25 +136,4 @@ def load_processor(path: str | os.PathLike[str], *, template: str | None = None)
     Raises:
         KitError: as `load_pretrained`.
     """
-    external = _open_if_external(path, None, template)
-    return external.processor() if external else _read_processor(path, template)
-
-
-def _config(path: str | os.PathLike[str], external: MappedCheckpoint | None) -> TinyLlavaConfig:
-    return external.config if external else read_pretrained(TinyLlavaConfig, str(path))
-
-
-def _open_if_external(
-    path: str | os.PathLike[str], names_from: str | None, template: str | None
-) -> MappedCheckpoint | None:
-    directory = Path(path)
-    if not is_there(directory):
-        refuse_mistyped(str(path), "model directory", with_org=True)
-    if not os.path.isdir(directory) or is_kit_model(read_config(directory)):
-        return None
-    return open_external(directory, names_from=names_from, template=template)
-
-
-def _read_processor(path: str | os.PathLike[str], template: str | None) -> TinyLlavaProcessor:
-    processor = TinyLlavaProcessor.from_pretrained(str(path))
-    return processor if template is None else processor.with_template(template)
+    return open_checkpoint(path, template=template).processor()

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.plan import IGNORE_INDEX, ItemSpan, Plan, Sample, TextSpan, plan
+from ..core.plan import ModelInputs, Plan, plan
+from ..core.spans import IGNORE_INDEX, ItemSpan, Sample, TextSpan
 from ..errors import KitError
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from .external.mapping import IMAGE
@@ -60,16 +61,16 @@ def compare(
     wanted = {name: value for name, value in ((_output(key), value) for key, value in stored.items()) if name}
     if "labels" in wanted:  # nothing predicts a first position, whatever its label
         wanted["labels"] = F.pad(wanted["labels"][:, 1:], (1, 0), value=IGNORE_INDEX)
-    layout, images = lay_out(model, stored, "right", max_length)
+    inputs, layout, images = lay_out(model, stored, "right", max_length)
     found: dict[str, Tensor] = {}
     if "in.images" in stored:
         found["image_features"] = model.encode(IMAGE, {"pixel_values": stored["in.images"]})
     items = {IMAGE: {"pixel_values": images}} if images is not None else {}
-    embeds = model.embed(layout.input_ids, items, layout)
+    embeds = model.embed(inputs["input_ids"], items, layout)
     found["inputs_embeds"] = embeds
-    found["labels"] = torch.full_like(layout.input_ids, IGNORE_INDEX) if layout.labels is None else layout.labels
+    found["labels"] = inputs.get("labels", torch.full_like(inputs["input_ids"], IGNORE_INDEX))
     found["logits"] = model(
-        inputs_embeds=embeds, attention_mask=layout.attention_mask, position_ids=layout.position_ids
+        inputs_embeds=embeds, attention_mask=inputs["attention_mask"], position_ids=inputs["position_ids"]
     ).logits
     if "ids" in wanted:
         found["ids"] = _greedy(model, stored, wanted["ids"].shape[1])
@@ -90,8 +91,8 @@ def open_reference(file: str | os.PathLike[str]) -> dict[str, Lazy]:
 
 def lay_out(
     model: TinyLlavaForConditionalGeneration, inputs: Mapping[str, Tensor], side: str, max_length: int | None = None
-) -> tuple[Plan, Tensor | None]:
-    """The plan of LLaVA's inputs, and the pictures that it has places for.
+) -> tuple[ModelInputs, Plan, Tensor | None]:
+    """LLaVA's inputs laid out, and the pictures that it has places for.
 
     LLaVA takes pictures in the order of the batch and one, unused, for each row without any.
     """
@@ -109,11 +110,11 @@ def lay_out(
         samples.append(sample)
         used += range(at, at + count)
         at += max(count, 1)
-    layout = plan(samples, padding_side=side, max_length=max_length)
+    laid_out, layout = plan(samples, padding_side=side, max_length=max_length)
     kept = [used[item.index] for item in layout.kept(IMAGE)]
     if kept and (images is None or max(kept) >= len(images)):
         raise KitError(f"the reference has {0 if images is None else len(images)} picture(s), its ids ask for more")
-    return layout, images[kept] if kept else None
+    return laid_out, layout, images[kept] if kept else None
 
 
 def spans_of(ids: Tensor, labels: Tensor | None, mask: Tensor | None, num_tokens: int) -> Sample:
@@ -157,13 +158,17 @@ def _output(key: str) -> str:
 
 
 def _greedy(model: TinyLlavaForConditionalGeneration, inputs: Mapping[str, Tensor], count: int) -> Tensor:
-    layout, images = lay_out(model, inputs, "left")
+    laid_out, layout, images = lay_out(model, inputs, "left")
     items = {IMAGE: {"pixel_values": images}} if images is not None else {}
     how = {"do_sample": False, "max_new_tokens": count}
     ids = model.generate(
-        input_ids=layout.input_ids, attention_mask=layout.attention_mask, items=items, plan=layout, **how
+        input_ids=laid_out["input_ids"],
+        attention_mask=laid_out["attention_mask"],
+        items=items,
+        plan=layout,
+        **how,
     )
-    return ids[:, layout.input_ids.shape[1] :]
+    return ids[:, layout.shape[1] :]
 
 
 def _compare(name: str, ours: Tensor, theirs: Tensor, layout: Plan) -> Compared:

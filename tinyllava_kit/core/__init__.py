@@ -1,0 +1,1 @@
+"""What a component implements, and the kernel: six files, in one evening."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -35,6 +37,27 @@ class Item:
     source: Any
     text: str | None = None
     name: str = field(default="", compare=False)
+
+    @property
+    def key(self) -> tuple[str, object]:
+        """What tells it from others: its modality, and its file's name or which object its source is."""
+        source = self.source
+        return self.modality, os.fspath(source) if isinstance(source, (str, os.PathLike)) else id(source)
+
+
+@contextmanager
+def naming(item: Item) -> Iterator[None]:
+    """Puts the row in which an item stands in front of what is wrong with it.
+
+    Raises:
+        KitError: as the body raises it.
+    """
+    try:
+        yield
+    except KitError as error:
+        if not item.name:
+            raise
+        raise KitError(f"{item.name}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -68,6 +91,48 @@ class Conversation:
             role == "assistant" and item.modality in modalities for role, item in zip(roles, self.items, strict=True)
         ]
 
+    def in_words(self, written: Collection[str] = ()) -> Conversation:
+        """The same conversation with each item's text in its place.
+
+        Args:
+            written: modalities that the model writes; items of these that the assistant gives stay.
+
+        Raises:
+            KitError: an item has no text; names the conversation.
+        """
+        waiting = iter(zip(self.items, self.answered(written), strict=True))
+        turns, kept = [], []
+        for turn in self.turns:
+            first, *rest = turn.text.split(ITEM)
+            text = first
+            for following in rest:
+                item, answered = next(waiting)
+                kept += [item] * answered
+                text += f"{ITEM if answered else self._words_of(item)}{following}"
+            turns.append(Turn(turn.role, text))
+        return replace(self, turns=tuple(turns), items=tuple(kept))
+
+    def _words_of(self, item: Item) -> str:
+        if item.text is None:
+            raise KitError(
+                f"{self.name}: an item of {item.modality!r} has no text to read in its place; use 'pairs', or write a "
+                "part as {'type': ..., 'path': ..., 'text': ...}"
+            )
+        return f"{CUT}{item.text}{CUT}"  # no control token is found across its borders
+
+
+def check_reads(modality: str, reads: Collection[str], where: str = "") -> None:
+    """
+    Args:
+        reads: the modalities that the model reads; where: of the item, for the message.
+
+    Raises:
+        KitError: the model does not read items of this modality. That it writes them is not enough.
+    """
+    if modality not in reads:
+        front = f"{where}: " if where else ""
+        raise KitError(f"{front}the model does not read {modality!r}; it reads {', '.join(reads) or 'text only'}")
+
 
 def from_messages(
     messages: Sequence[Mapping[str, Any]], modalities: Mapping[str, ModalitySpec], *, name: str = "messages"
@@ -92,6 +157,7 @@ def from_row(
     *,
     name: str = "row",
     unread: Collection[str] = (),
+    reads: Collection[str] | None = None,
 ) -> Conversation:
     """A row -> a conversation.
 
@@ -102,6 +168,7 @@ def from_row(
 
     Args:
         unread: other modalities; an item of one of them is not left out without a word.
+        reads: those of `modalities` that the model reads, for messages; None: all.
 
     Raises:
         KitError: as many placeholders as sources are expected; names the row, the modality and both numbers. An item
@@ -109,11 +176,11 @@ def from_row(
     """
     row = present(row)
     name = f"{name} {shown(row['id'])}" if "id" in row else name
-    for column in columns_of(unread):
+    reads = modalities if reads is None else reads
+    for column, modality in columns_of(unread).items():
         if column in row and as_list(row[column]):
-            reads = ", ".join(modalities) or "text only"
-            raise KitError(f"{name}: has {column!r}, which the model does not read; it reads {reads}")
-    turns = _Turns(_columns(row, modalities, name), modalities, name, _other_marks(row, modalities))
+            check_reads(modality, reads, f"{name}: column {column!r}")
+    turns = _Turns(_columns(row, modalities, name), modalities, name, _other_marks(row, modalities), reads)
     if "messages" in row:
         return turns.of_messages(_with_system(row, "messages", "role", "content", name))
     if "conversations" not in row:
@@ -164,8 +231,10 @@ class _Turns:
         modalities: Mapping[str, ModalitySpec],
         name: str,
         other_marks: Mapping[str, str] = MappingProxyType({}),
+        reads: Collection[str] = (),
     ) -> None:
-        self.columns, self.modalities, self.name, self.other_marks = columns, modalities, name, other_marks
+        self.columns, self.modalities, self.name = columns, modalities, name
+        self.other_marks, self.reads = other_marks, reads
         self.asked: dict[str, int] = dict.fromkeys(columns, 0)  # how many items of a column the text takes
         self.unused = {modality: set(range(len(given))) for modality, given in columns.items()}
         self.types = part_types(modalities)
@@ -227,9 +296,7 @@ class _Turns:
         text, pieces = clean(text, where), []
         for mark in self.other_marks:
             if mark in text:
-                reads = ", ".join(self.modalities) or "text only"
-                what = f"has {self.other_marks[mark]!r} and {mark}, which the model does not read"
-                raise KitError(f"{self.name}: {what}; it reads {reads}")
+                check_reads(mark[1:-1], self.reads, f"{self.name}: column {self.other_marks[mark]!r} with {mark}")
         for piece in split_placeholders(text, placeholders):
             if piece in placeholders:
                 self._take(placeholders[piece], where)

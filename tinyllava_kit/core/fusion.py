@@ -25,13 +25,13 @@ def fuse(plan: Plan, text: Tensor, features: Mapping[str, Tensor]) -> Tensor:
     Pure, differentiable in `text` and `features`, without a host sync; device and dtype are those of `text`.
 
     Args:
-        text: (n, D), the embeddings of ``plan.input_ids`` at ``plan.text_positions``.
+        text: (n, D), the embeddings of the ids at ``plan.text_positions``.
         features: modality -> (R, D), what `gather_features` makes of a connector's output.
 
     Returns:
         (B, T, D)
     """
-    batch, length = plan.input_ids.shape
+    batch, length = plan.shape
     places, sources = [plan.text_positions], [text]
     for modality, rows in plan.item_positions.items():
         places.append(rows)
@@ -146,7 +146,7 @@ def _check_shape(plan: Plan, name: str, shape: tuple[int, ...], cache: Any) -> N
     Raises:
         FusionError: see `check_inputs`.
     """
-    batch, length = plan.input_ids.shape
+    batch, length = plan.shape
     if shape == (batch, length):
         return
     past = int(cache.get_seq_length()) if name == "attention_mask" and cache is not None else 0

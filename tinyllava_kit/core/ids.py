@@ -9,7 +9,8 @@ from typing import Any
 from ..errors import KitError
 
 # The marks around an item's ids; each is a range of one id, in front of the decoder's own.
-BEGIN, END = "begin", "end"
+BEGIN = "begin"
+END = "end"
 
 
 TEXT = "text"

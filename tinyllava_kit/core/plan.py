@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice, zip_longest
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -14,56 +14,9 @@ from torch import Tensor
 
 from ..errors import FusionError
 from .ids import NO_ID
-
-IGNORE_INDEX = -100
-
+from .spans import IGNORE_INDEX, AnySpan, GeneratedSpan, ItemSpan, Sample, TextSpan
 
 _PAD, _TEXT = 0, 1  # what stands at a position; modalities count on from 2
-
-
-@dataclass(frozen=True)
-class TextSpan:
-    """Tokens of text. `labels` is as long as `ids`; None: nothing here is learned.
-
-    `parallel` are the K parallel ids at each position, NO_ID where none stands; None: nowhere here.
-    """
-
-    ids: Sequence[int]
-    labels: Sequence[int] | None = None
-    parallel: Sequence[Sequence[int]] | None = None
-
-    def __getitem__(self, places: slice) -> TextSpan:
-        """A part of it."""
-        parts = (self.ids, self.labels, self.parallel)
-        return TextSpan(*(None if part is None else part[places] for part in parts))
-
-
-@dataclass(frozen=True)
-class ItemSpan:
-    """The rows of one item."""
-
-    modality: str
-    num_tokens: int
-
-
-@dataclass(frozen=True)
-class GeneratedSpan:
-    """An item that a decoder makes of the learned text in front of it (`decoders.HiddenDecoder`); it takes no position.
-
-    That text reaches back to what is not learned, or to another such item. `ids` are those that the decoder learns, or
-    rows of them; empty where it shall make the item.
-    """
-
-    modality: str
-    ids: Sequence[Any] = ()
-
-    num_tokens = 0
-
-
-AnySpan = TextSpan | ItemSpan | GeneratedSpan
-
-
-Sample = Sequence[AnySpan]
 
 
 @dataclass(frozen=True)
@@ -117,26 +70,42 @@ class Truncation:
     items: Mapping[str, int]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """The layout of a batch. Tensors are int64; positions are flat, ``sample * T + t``.
+class _Inputs(TypedDict):
+    input_ids: Tensor
+    position_ids: Tensor
 
-    input_ids: (B, T), the padding id where no text token stands.
-    attention_mask: (B, T), 1 = keep. position_ids: (B, T), 0..len-1 on each sample's own rows, 0 on padding.
-    labels: (B, T) with IGNORE_INDEX on items, padding, each sample's first position, which nothing predicts, and what
-        is not learned; None without labels.
-    text_positions: (n,), pad_positions: (m,), item_positions: modality -> (R,), in batch order.
-    ragged: modality -> ((R,) item, (R,) feature), where items of a modality differ in length.
-    target_positions: (n,), positions whose *next* position has a label: the only ones whose logits the loss needs.
-    target_samples: (n,), which sample each of them is of.
-    parallel_ids: (B, T, K), NO_ID where none stands; None where nothing of the batch has any.
-    made: modality -> the items that its decoder makes of words.
+
+class ModelInputs(_Inputs, total=False):
+    """What the model takes by position, (B, T) int64 each.
+
+    input_ids: the padding id where no text token stands.
+    attention_mask: 1 = keep; not there where samples are packed, which `position_ids` keep apart.
+    position_ids: 0..len-1 on each sample's own positions, 0 on padding.
+    labels: IGNORE_INDEX on items, padding, each sample's first position, which nothing predicts, and what is not
+        learned; not there without labels.
     """
 
-    input_ids: Tensor
     attention_mask: Tensor
-    position_ids: Tensor
-    labels: Tensor | None
+    labels: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The layout of a batch: what the kernel needs to know of it. Tensors are int64.
+
+    Positions are flat, ``row * T + t``.
+
+    shape: (B, T).
+    text_positions: (n,), pad_positions: (m,), item_positions: modality -> (R,), in batch order.
+    ragged: modality -> ((R,) item, (R,) feature), where items of a modality differ in length.
+    target_positions: (n,), positions whose *next* position has a label: the only ones whose logits the loss needs;
+        None without labels.
+    target_samples: (n,), which sample each of them is of.
+    parallel_ids: (B, T, K), NO_ID where none stands; None where nothing of the batch has any.
+    generated: modality -> the items that its decoder makes of words.
+    """
+
+    shape: tuple[int, int]
     text_positions: Tensor
     pad_positions: Tensor
     item_positions: Mapping[str, Tensor]
@@ -151,9 +120,26 @@ class Plan:
     padding_side: str = field(default="right")
 
     @property
+    def attention_mask(self) -> Tensor:
+        """(B, T), 1 = keep: all but padding."""
+        kept = torch.ones(self.shape, dtype=torch.int64, device=self.pad_positions.device)
+        return kept.flatten().index_fill(0, self.pad_positions, 0).view(self.shape)  # (B, T)
+
+    @property
+    def position_ids(self) -> Tensor:
+        """(B, T), 0..len-1 on each sample's own positions, 0 on padding."""
+        mask = self.attention_mask
+        positions = (mask.cumsum(1) - 1) * mask  # (B, T)
+        for sample in self.samples:
+            if sample.start and sample.num_tokens:
+                mine = positions[sample.row, sample.start : sample.start + sample.num_tokens]  # (t,)
+                mine -= mine[0].clone()
+        return positions
+
+    @property
     def is_packed(self) -> bool:
         """Whether samples share rows: attention must then be kept within each, by `position_ids`, not by the mask."""
-        return len(self.samples) > len(self.input_ids)
+        return len(self.samples) > self.shape[0]
 
     def without_items(self, labels: Tensor) -> Tensor:
         """The labels (B, T) of this batch, IGNORE_INDEX where an item stands."""
@@ -164,7 +150,7 @@ class Plan:
 
     def types(self, modalities: Sequence[str]) -> Tensor:
         """(B, T) int64, transformers' `mm_token_type_ids`: n where an item of the n-th modality stands, 0 elsewhere."""
-        types = torch.zeros_like(self.input_ids)
+        types = torch.zeros(self.shape, dtype=torch.int64, device=self.text_positions.device)
         for modality, rows in self.item_positions.items():
             types.view(-1)[rows] = 1 + modalities.index(modality)
         return types
@@ -183,18 +169,10 @@ class Plan:
     def to(self, *args: object, **kwargs: object) -> Plan:
         """The same plan with its tensors moved, as ``Tensor.to`` does; dtypes stay."""
         moved = lambda t: t.to(*args, **kwargs) if t is not None else None  # noqa: E731
-        names = (
-            "input_ids",
-            "attention_mask",
-            "position_ids",
-            "labels",
-            "parallel_ids",
-            "text_positions",
-            "pad_positions",
-        )
+        names = ("text_positions", "pad_positions", "target_positions", "target_samples", "parallel_ids")
         return replace(
             self,
-            **{name: moved(getattr(self, name)) for name in (*names, "target_positions", "target_samples")},
+            **{name: moved(getattr(self, name)) for name in names},
             item_positions={m: moved(rows) for m, rows in self.item_positions.items()},
             ragged={m: (moved(a), moved(b)) for m, (a, b) in self.ragged.items()},
             generated={m: items.to(*args, **kwargs) for m, items in self.generated.items()},
@@ -209,12 +187,12 @@ def plan(
     max_length: int | None = None,
     packs: Sequence[int] | None = None,
     names: Sequence[str] = (),
-) -> Plan:
-    """Lay out a batch.
+) -> tuple[ModelInputs, Plan]:
+    """Lay out a batch: what the model takes by position, and the plan.
 
     Example:
-        >>> p = plan([[TextSpan([1, 5]), ItemSpan("image", 3), TextSpan([6], labels=[6])]])
-        >>> p.input_ids.tolist(), p.item_positions["image"].tolist()
+        >>> inputs, layout = plan([[TextSpan([1, 5]), ItemSpan("image", 3), TextSpan([6], labels=[6])]])
+        >>> inputs["input_ids"].tolist(), layout.item_positions["image"].tolist()
         ([[1, 5, 0, 0, 0, 6]], [2, 3, 4])
 
     Args:
@@ -246,13 +224,11 @@ def plan(
         kept.append(spans)
         if cut is not None:
             truncations.append(cut)
-    return _lay_out(kept, packs or [1] * len(kept), names, tuple(truncations), list(seen), pad_id, padding_side)
-
-
-def without_labels(sample: Sample) -> Sample:
-    """The same where nothing is learned, so that no item is made of it either."""
-    kept = (span for span in sample if not isinstance(span, GeneratedSpan))
-    return [replace(span, labels=None) if isinstance(span, TextSpan) else span for span in kept]
+    sizes = packs or [1] * len(kept)
+    inputs, layout = _lay_out(kept, sizes, names, tuple(truncations), list(seen), pad_id, padding_side)
+    if packs is not None:
+        del inputs["attention_mask"]
+    return inputs, layout
 
 
 def _checked(sample: Sample, number: int) -> Sample:
@@ -274,7 +250,7 @@ def _truncate(
 ) -> tuple[list[tuple[AnySpan, int]], Truncation | None]:
     """The spans that fit, items with their index over the batch; and what was lost. Counts items in `seen`."""
     spans: list[tuple[AnySpan, int]] = []
-    room = max_length if max_length is not None else sum(map(_length, sample))
+    room = max_length if max_length is not None else sum(span.num_tokens for span in sample)
     lost_text, lost_labels, lost_items, full = 0, 0, {}, False
     for span in sample:
         if isinstance(span, GeneratedSpan):
@@ -304,14 +280,6 @@ def _truncate(
     return spans, cut
 
 
-def _has_parallel(span: AnySpan) -> bool:
-    return isinstance(span, TextSpan) and bool(span.parallel)
-
-
-def _length(span: AnySpan) -> int:
-    return len(span.ids) if isinstance(span, TextSpan) else span.num_tokens
-
-
 def _lay_out(
     samples: list[list[tuple[AnySpan, int]]],
     packs: Sequence[int],
@@ -320,68 +288,107 @@ def _lay_out(
     modalities: list[str],
     pad_id: int,
     padding_side: str,
-) -> Plan:
+) -> tuple[ModelInputs, Plan]:
     """Write the spans into (B, T) arrays, then read the rows of each kind off them."""
-    placed = _place_samples([sum(_length(span) for span, _ in spans) for spans in samples], packs, padding_side)
+    placed = _place_samples([sum(span.num_tokens for span, _ in spans) for spans in samples], packs, padding_side)
+    placed = [replace(sample, name=name) for sample, name in zip_longest(placed, names, fillvalue="")]
     shape = (len(packs), max((sample.start + sample.num_tokens for sample in placed), default=0))
-    ids = np.full(shape, pad_id, np.int64)
-    kinds = np.full(shape, _PAD, np.int64)
-    positions = np.zeros(shape, np.int64)
-    numbers = np.zeros(shape, np.int64)  # of the samples
-    labels = np.full(shape, IGNORE_INDEX, np.int64)
-    num_parallel = next((len(span.parallel[0]) for spans in samples for span, _ in spans if _has_parallel(span)), 0)
-    parallel = np.full((*shape, num_parallel), NO_ID, np.int64)
-    codes = {modality: code for code, modality in enumerate(modalities, _TEXT + 1)}
-    items: list[PlannedItem] = []
-    generated: dict[str, list[tuple[np.ndarray, Sequence[Any]]]] = {}
-    labelled = False
+    texts = [span for spans in samples for span, _ in spans if isinstance(span, TextSpan)]
+    num_parallel = next((len(span.parallel[0]) for span in texts if span.parallel), 0)
+    sheet = _Sheet(shape, pad_id, num_parallel, modalities)
     for number, (sample, spans) in enumerate(zip(placed, samples, strict=True)):
-        row, at = sample.row, sample.start
-        free = at  # where no word of a made item stands yet
-        positions[row, at : at + sample.num_tokens] = np.arange(sample.num_tokens)
-        numbers[row, at : at + sample.num_tokens] = number
-        for span, index in spans:
-            end = at + _length(span)
-            if isinstance(span, GeneratedSpan):
-                called = names[number] if number < len(names) else f"sample {number}"
-                words = _words(labels[row, free:at], called, span.modality) + row * shape[1] + free  # (P,)
-                generated.setdefault(span.modality, []).append((words, span.ids))
-                free = at
-            elif isinstance(span, ItemSpan):
-                kinds[row, at:end] = codes[span.modality]
-                items.append(PlannedItem(span.modality, index, number, row, at, span.num_tokens))
-            else:
-                kinds[row, at:end] = _TEXT
-                ids[row, at:end] = span.ids
-                if _has_parallel(span):
-                    parallel[row, at:end] = span.parallel
-                if span.labels is not None:
-                    labelled = True
-                    labels[row, at:end] = span.labels
-            at = end
-        if sample.num_tokens:
-            labels[row, sample.start] = IGNORE_INDEX
-    flat = kinds.ravel()
-    targets = np.zeros(shape, bool)
-    targets[:, :-1] = labels[:, 1:] != IGNORE_INDEX
-    return Plan(
-        input_ids=torch.from_numpy(ids),
-        attention_mask=torch.from_numpy((kinds != _PAD).astype(np.int64)),
-        position_ids=torch.from_numpy(positions),
-        labels=torch.from_numpy(labels) if labelled else None,
-        text_positions=_where(flat == _TEXT),
-        pad_positions=_where(flat == _PAD),
-        item_positions={m: _where(flat == code) for m, code in codes.items() if (flat == code).any()},
-        ragged=ragged_rows(items),
-        target_positions=_where(targets.ravel()) if labelled else None,
-        target_samples=torch.from_numpy(numbers[targets]) if labelled else None,
-        parallel_ids=torch.from_numpy(parallel) if num_parallel else None,
-        generated={modality: _generated_items(each) for modality, each in sorted(generated.items())},
-        samples=tuple(replace(each, name=name) for each, name in zip_longest(placed, names, fillvalue="")),
-        items=tuple(items),
+        sheet.write(number, sample, spans)
+    learns = any(span.labels is not None for span in texts)
+    layout = Plan(
+        shape=shape,
+        **sheet.positions(),
+        **(sheet.targets() if learns else {"target_positions": None, "target_samples": None}),
+        parallel_ids=torch.from_numpy(sheet.parallel) if num_parallel else None,
+        ragged=ragged_rows(sheet.items),
+        generated={modality: _generated_items(each) for modality, each in sorted(sheet.generated.items())},
+        samples=tuple(placed),
+        items=tuple(sheet.items),
         truncations=truncations,
         padding_side=padding_side,
     )
+    return sheet.inputs(learns), layout
+
+
+class _Sheet:
+    """The (B, T) arrays that spans are written into, padding where nothing is, and what does not fit into arrays."""
+
+    def __init__(self, shape: tuple[int, int], pad_id: int, num_parallel: int, modalities: Sequence[str]) -> None:
+        self.codes = {modality: code for code, modality in enumerate(modalities, _TEXT + 1)}
+        self.ids = np.full(shape, pad_id, np.int64)
+        self.kinds = np.full(shape, _PAD, np.int64)
+        self.position_ids = np.zeros(shape, np.int64)
+        self.numbers = np.zeros(shape, np.int64)  # of the samples
+        self.labels = np.full(shape, IGNORE_INDEX, np.int64)
+        self.parallel = np.full((*shape, num_parallel), NO_ID, np.int64)
+        self.items: list[PlannedItem] = []
+        self.generated: dict[str, list[tuple[np.ndarray, Sequence[Any]]]] = {}
+
+    def write(self, number: int, sample: PlannedSample, spans: Sequence[tuple[AnySpan, int]]) -> None:
+        """The spans of a sample at their places; nothing predicts its first position."""
+        row, at = sample.row, sample.start
+        self.position_ids[row, at : at + sample.num_tokens] = np.arange(sample.num_tokens)
+        self.numbers[row, at : at + sample.num_tokens] = number
+        free = at  # where no word of a generated item stands yet
+        for span, index in spans:
+            if isinstance(span, GeneratedSpan):
+                self._write_generated(row, slice(free, at), span, sample.name or f"sample {number}")
+                free = at
+            elif isinstance(span, ItemSpan):
+                self.kinds[row, at : at + span.num_tokens] = self.codes[span.modality]
+                self.items.append(PlannedItem(span.modality, index, number, row, at, span.num_tokens))
+            else:
+                self._write_text(row, slice(at, at + len(span.ids)), span)
+            at += span.num_tokens
+        if sample.num_tokens:
+            self.labels[row, sample.start] = IGNORE_INDEX
+
+    def _write_text(self, row: int, places: slice, span: TextSpan) -> None:
+        self.kinds[row, places] = _TEXT
+        self.ids[row, places] = span.ids
+        if span.parallel:
+            self.parallel[row, places] = span.parallel
+        if span.labels is not None:
+            self.labels[row, places] = span.labels
+
+    def _write_generated(self, row: int, places: slice, span: GeneratedSpan, name: str) -> None:
+        """An item of the words that end these places."""
+        first = row * self.ids.shape[1] + places.start
+        words = first + _words(self.labels[row, places], name, span.modality)  # (P,)
+        self.generated.setdefault(span.modality, []).append((words, span.ids))
+
+    def inputs(self, learns: bool) -> ModelInputs:
+        """What the model takes by position; labels where some are learned."""
+        inputs: ModelInputs = {
+            "input_ids": torch.from_numpy(self.ids),
+            "attention_mask": torch.from_numpy((self.kinds != _PAD).astype(np.int64)),
+            "position_ids": torch.from_numpy(self.position_ids),
+        }
+        if learns:
+            inputs["labels"] = torch.from_numpy(self.labels)
+        return inputs
+
+    def positions(self) -> dict[str, Any]:
+        """The flat positions of each kind."""
+        flat = self.kinds.ravel()
+        return {
+            "text_positions": _where(flat == _TEXT),
+            "pad_positions": _where(flat == _PAD),
+            "item_positions": {m: _where(flat == code) for m, code in self.codes.items() if (flat == code).any()},
+        }
+
+    def targets(self) -> dict[str, Tensor]:
+        """The flat positions whose next position has a label, and of which sample each is."""
+        targets = np.zeros(self.ids.shape, bool)
+        targets[:, :-1] = self.labels[:, 1:] != IGNORE_INDEX
+        return {
+            "target_positions": _where(targets.ravel()),
+            "target_samples": torch.from_numpy(self.numbers[targets]),
+        }
 
 
 def _place_samples(lengths: Sequence[int], packs: Sequence[int], padding_side: str) -> list[PlannedSample]:

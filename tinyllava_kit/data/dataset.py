@@ -12,7 +12,9 @@ from torch.utils.data import Dataset
 
 from ..core.conversation import Conversation
 from ..errors import KitError
-from ..processing.processor import Batch, Encoded, ItemReader, TinyLlavaProcessor
+from ..processing.batch import Batch
+from ..processing.encoded import Encoded, ItemReader
+from ..processing.processor import TinyLlavaProcessor
 from .rows import Row, with_root
 from .skipping import OptionalConversation, SkippedRow, SkippedRows
 from .sources import Pairs, Source, asked, check_pairs, drawn, grouped, shares
@@ -64,6 +66,7 @@ class ConversationDataset(Dataset[Any]):
         seed: int = 0,
         skipped: SkippedRows | None = None,
         decode: bool = False,
+        in_words: bool = False,
     ) -> ConversationDataset:
         """From the rows of several sources, behind one another.
 
@@ -73,21 +76,22 @@ class ConversationDataset(Dataset[Any]):
             seed: of the rows that a share takes once more than others.
             skipped: gets the rows that sources with ``on_error: skip`` leave out.
             decode: read the items of such sources to find those rows, not the headers of their files alone.
+            in_words: put each item's text in its place.
 
         Raises:
             KitError: a file that cannot be read, a row that cannot be used, some sources with weights and some without.
         """
         dataset = cls([], processor)
         dataset.skipped = dataset.skipped if skipped is None else skipped
-        parts = [list(dataset._conversations(source, decode)) for source in sources]
+        parts = [list(dataset._conversations(source, decode, in_words)) for source in sources]
         for source, part in zip(sources, parts, strict=True):
             if not part:
                 raise KitError(f"{source.name}: no row of it can be used; see {dataset.skipped.file or 'the list'}")
         dataset.conversations = mixed(parts, sources, seed)
         return dataset
 
-    def _conversations(self, source: Source, decode: bool) -> Iterator[Conversation]:
-        for label, make in conversations_of(source.rows(), source, self.processor):
+    def _conversations(self, source: Source, decode: bool, in_words: bool) -> Iterator[Conversation]:
+        for label, make in conversations_of(source.rows(), source, self.processor, in_words=in_words):
             if source.on_error == "error":
                 yield make()
                 continue
@@ -125,31 +129,35 @@ def mixed(parts: Sequence[Sequence[T]], sources: Sequence[Source], seed: int) ->
 
 
 def conversations_of(
-    rows: Sequence[Row], source: Source, processor: TinyLlavaProcessor, *, first: int = 0
+    rows: Sequence[Row], source: Source, processor: TinyLlavaProcessor, *, first: int = 0, in_words: bool = False
 ) -> Iterator[tuple[str, Callable[[], Conversation]]]:
     """What each conversation of a source's rows is called, and what makes it.
 
     Args:
         first: the number of the first row, by which the prompts of `pairs` take turns.
+        in_words: put each item's text in its place.
 
     Raises:
         KitError: `pairs` of a modality that the model does not read; and when made, a row that is no conversation.
     """
     if source.pairs is None:
         for row in list(rows) * source.repeat:
-            yield row.label, partial(_conversation, row, processor)
+            yield row.label, partial(_conversation, row, processor, in_words)
         return
-    check_pairs(source.pairs, processor.specs)
+    check_pairs(source.pairs, processor.specs, reads=processor.reads, gives=processor.gives)
     for together, number in grouped(rows, source.pairs, source.repeat):
-        yield together[0].label, partial(_asked, together, source.pairs, processor, first + number)
+        yield together[0].label, partial(_asked, together, source.pairs, processor, first + number, in_words)
 
 
-def _conversation(row: Row, processor: TinyLlavaProcessor) -> Conversation:
-    return processor.conversation(with_root(row.values, processor.specs, row.root), name=row.name)
+def _conversation(row: Row, processor: TinyLlavaProcessor, in_words: bool) -> Conversation:
+    conversation = processor.conversation(with_root(row.values, processor.specs, row.root), name=row.name)
+    return conversation.in_words(processor.gives) if in_words else conversation
 
 
-def _asked(rows: Sequence[Row], pairs: Pairs, processor: TinyLlavaProcessor, first: int) -> Conversation:
-    return _conversation(asked(rows, pairs, processor.specs, first=first), processor)
+def _asked(
+    rows: Sequence[Row], pairs: Pairs, processor: TinyLlavaProcessor, first: int, in_words: bool
+) -> Conversation:
+    return _conversation(asked(rows, pairs, processor.specs, first=first), processor, in_words)
 
 
 def encode_or_skip(

@@ -11,11 +11,11 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from ..core.conversation import Conversation
-from ..core.plan import IGNORE_INDEX, TextSpan
+from ..core.spans import IGNORE_INDEX, TextSpan
 from ..errors import KitError
 from ..files.origins import digest_of, folder_of, row_of, said_of
 from ..files.writing import write_file
-from ..processing.processor import Encoded
+from ..processing.encoded import Encoded
 
 
 class OptionalConversation(Conversation):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ..core.conversation import split_placeholders
+from ..core.conversation import check_reads, split_placeholders
 from ..errors import KitError, shown
 from ..files.absence import absent
 from ..plugin.specs import ModalitySpec
@@ -174,13 +174,19 @@ def drawn(size: int, share: int, draw: random.Random) -> list[int]:
     return [*list(range(size)) * times, *sorted(draw.sample(range(size), rest))]
 
 
-def check_pairs(pairs: Pairs, modalities: Mapping[str, ModalitySpec]) -> None:
+def check_pairs(
+    pairs: Pairs, modalities: Mapping[str, ModalitySpec], *, reads: Collection[str], gives: Collection[str]
+) -> None:
     """
     Raises:
-        KitError: the modality is unknown, or a prompt has its placeholder twice.
+        KitError: the model does not read the modality, or does not learn to give it where it is the answer; a prompt
+            has its placeholder twice.
     """
-    if pairs.modality not in modalities:
-        raise KitError(f"pairs.modality: the model does not read {pairs.modality!r}; it reads {', '.join(modalities)}")
+    if pairs.answer == "text":
+        check_reads(pairs.modality, reads, "pairs.modality")
+    elif pairs.modality not in gives:
+        known = ", ".join(sorted(gives)) or "text only"
+        raise KitError(f"pairs.modality: the model does not answer with {pairs.modality!r}; it answers with {known}")
     placeholder = modalities[pairs.modality].token.placeholder
     for prompt in pairs.prompts:
         if prompt.count(placeholder) > 1:

@@ -13,7 +13,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from ..core.conversation import Conversation
 from ..errors import KitError
-from ..processing.processor import Encoded, TinyLlavaProcessor
+from ..processing.encoded import Encoded
+from ..processing.processor import TinyLlavaProcessor
 from .dataset import conversations_of, encode_or_skip
 from .rows import Row
 from .skipping import OptionalConversation, SkippedRow, SkippedRows
@@ -37,6 +38,7 @@ class RowStream(IterableDataset[Any]):
         batch_size: rows of a batch.
         seed: of the order and of the draws.
         skipped: gets the rows that sources with ``on_error: skip`` leave out.
+        in_words: put each item's text in its place.
         rank: of this process among `ranks`.
 
     Raises:
@@ -51,6 +53,7 @@ class RowStream(IterableDataset[Any]):
         batch_size: int,
         seed: int = 0,
         skipped: SkippedRows | None = None,
+        in_words: bool = False,
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
@@ -59,7 +62,7 @@ class RowStream(IterableDataset[Any]):
                 raise KitError(f"{source.name}: a stream has no epochs that repeat could count; give it a weight")
         self.sources, self.processor, self.batch_size, self.seed = sources, processor, batch_size, seed
         self.skipped = SkippedRows() if skipped is None else skipped
-        self.rank, self.ranks = rank, ranks
+        self.in_words, self.rank, self.ranks = in_words, rank, ranks
         self.start = 0  # how many batches this rank has used up, before the run that goes on
 
     def __iter__(self) -> Iterator[list[Encoded]]:
@@ -90,7 +93,7 @@ class RowStream(IterableDataset[Any]):
             limit = shard.source.limit
             with suppress(KitError):  # a file that is damaged
                 for row in itertools.islice(shard, each if limit is None else min(each, limit)):
-                    ((_, make),) = conversations_of([row], shard.source, self.processor)
+                    ((_, make),) = conversations_of([row], shard.source, self.processor, in_words=self.in_words)
                     with suppress(KitError):
                         yield make()
 
@@ -108,7 +111,7 @@ class RowStream(IterableDataset[Any]):
                 raise KitError(f"{source.name}: has no rows")
 
     def _encoded(self, rows: list[Row], source: Source, number: int) -> Encoded:
-        ((label, make),) = conversations_of(rows, source, self.processor, first=number)
+        ((label, make),) = conversations_of(rows, source, self.processor, first=number, in_words=self.in_words)
         if source.on_error == "error":
             return self.processor.encode(make())
         conversation: Conversation | None = None

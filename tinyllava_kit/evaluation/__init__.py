@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .asking import answers as answers
     from .exact_match import accuracy as accuracy
     from .exact_match import is_right as is_right
+    from .figures import Figure as Figure
     from .judged import Judged as Judged
     from .likelihood import answer_log_probs as answer_log_probs
     from .question import Question as Question
@@ -26,6 +27,7 @@ __getattr__, __dir__ = lazy(
         "answers": ".asking",
         "accuracy": ".exact_match",
         "is_right": ".exact_match",
+        "Figure": ".figures",
         "Judged": ".judged",
         "answer_log_probs": ".likelihood",
         "Question": ".question",

@@ -19,8 +19,8 @@ from ..core.conversation import ITEM, Conversation, Item, Turn
 from ..core.interfaces import Modality
 from ..errors import KitError, near
 
-Control = Literal["as given", "without items", "shuffled items", "silent items"]
-CONTROLS: tuple[Control, ...] = ("as given", "without items", "shuffled items", "silent items")
+Control = Literal["as given", "without items", "shuffled items", "blank items"]
+CONTROLS: tuple[Control, ...] = ("as given", "without items", "shuffled items", "blank items")
 
 
 def controlled(
@@ -32,7 +32,7 @@ def controlled(
         conversations: as they are; they are not changed.
         control: ``as given``: no change. ``without items``: every item is taken out, and its place in the text with
             it. ``shuffled items``: every item becomes another of its modality, from a source that the conversation
-            does not have; equal sources become the same other one. ``silent items``: every item becomes the
+            does not have; equal sources become the same other one. ``blank items``: every item becomes the
             modality's `blank` of the same size.
         modalities: name -> modality; those of the processor.
         seed: of the shuffle.
@@ -46,8 +46,8 @@ def controlled(
         return map(_without_items, conversations)
     if control == "shuffled items":
         return _shuffled(conversations, seed)
-    if control == "silent items":
-        return (_silent(conversation, modalities) for conversation in conversations)
+    if control == "blank items":
+        return (_blank(conversation, modalities) for conversation in conversations)
     raise KitError(f"unknown control {control!r}; {near(control, CONTROLS)}")
 
 
@@ -70,7 +70,7 @@ def refused(conversations: Sequence[Conversation], modalities: Mapping[str, Moda
         reasons["shuffled items"] = str(error).partition(";")[0]
     without = sorted({item.modality for item in items if type(modalities[item.modality]).blank is Modality.blank})
     if without:
-        reasons["silent items"] = f"{' and '.join(without)} has no blank item"
+        reasons["blank items"] = f"{' and '.join(without)} has no blank item"
     return reasons
 
 
@@ -85,14 +85,14 @@ def _shuffled(conversations: Sequence[Conversation], seed: int) -> Iterator[Conv
     order = _order(item for conversation in conversations for item in conversation.items)
     for items in order.values():
         random.Random(seed).shuffle(items)
-    places = {_key(item): place for items in order.values() for place, item in enumerate(items)}
+    places = {item.key: place for items in order.values() for place, item in enumerate(items)}
     for conversation in conversations:
-        own = {_key(item) for item in conversation.items}
+        own = {item.key for item in conversation.items}
         others = []
         for item in conversation.items:
-            known, place = order[item.modality], places[_key(item)]
+            known, place = order[item.modality], places[item.key]
             following = (known[(place + step) % len(known)] for step in range(1, len(known)))
-            other = next((candidate for candidate in following if _key(candidate) not in own), None)
+            other = next((candidate for candidate in following if candidate.key not in own), None)
             if other is None:
                 raise KitError(
                     f"{conversation.name}: every {item.modality} item of the data is its own, there is none to "
@@ -106,22 +106,16 @@ def _order(items: Iterable[Item]) -> dict[str, list[Item]]:
     """The items of each modality, one of each source, in order."""
     found: dict[str, dict[tuple[str, object], Item]] = {}
     for item in items:
-        found.setdefault(item.modality, {}).setdefault(_key(item), item)
+        found.setdefault(item.modality, {}).setdefault(item.key, item)
     return {modality: list(known.values()) for modality, known in found.items()}
 
 
-def _silent(conversation: Conversation, modalities: Mapping[str, Modality]) -> Conversation:
+def _blank(conversation: Conversation, modalities: Mapping[str, Modality]) -> Conversation:
     items = []
     for item in conversation.items:
         modality = modalities[item.modality]
         items.append(Item(item.modality, modality.blank(modality.read(item.source))))
     return replace(conversation, items=tuple(items))
-
-
-def _key(item: Item) -> tuple[str, object]:
-    """What two items of one source have in common: a file's name; anything else is only itself."""
-    is_file = isinstance(item.source, (str, os.PathLike))
-    return (item.modality, os.fspath(item.source) if is_file else id(item.source))
 
 
 def _content(source: object) -> Hashable:

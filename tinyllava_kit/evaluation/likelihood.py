@@ -15,11 +15,12 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache
 
-from ..core.plan import IGNORE_INDEX, ItemSpan, Sample, TextSpan
+from ..core.spans import IGNORE_INDEX, ItemSpan, Sample, TextSpan
 from ..errors import KitError
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..pretrained.cache_name import CACHE
-from ..processing.processor import Encoded, TinyLlavaProcessor
+from ..processing.encoded import Encoded
+from ..processing.processor import TinyLlavaProcessor
 
 
 class _Prompt(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from ..core.conversation import check_reads
 from ..errors import KitError
 from ..features.cache import FeatureCache
 from ..files.content import read_as, said
@@ -220,16 +221,11 @@ class Evaluation:
         log.add(control, lines)
 
     def _check_items(self) -> None:
-        known: set[str] = set()
+        known: set[object] = set()
         for item in (item for question in self.questions for item in question.conversation.items):
-            if isinstance(item.source, str):
-                if item.source in known:
-                    continue
-                known.add(item.source)
-            try:
-                self.processor.modalities[item.modality].read(item.source)
-            except KitError as error:
-                raise KitError(f"{item.name}: {error}" if item.name else str(error)) from error
+            if item.key not in known:
+                known.add(item.key)
+                self.processor.read_source(item)
 
 
 def read_results(folder: str | os.PathLike[str]) -> Results:
@@ -287,12 +283,8 @@ def _answers_in(file: Path) -> list[_SavedAnswer]:
 
 def _check_modalities(questions: Sequence[Question], processor: TinyLlavaProcessor) -> None:
     for question in questions:
-        for item in question.conversation.items:
-            if item.modality not in processor.modalities:
-                reads = ", ".join(processor.modalities) or "text only"
-                raise KitError(
-                    f"{question.conversation.name}: the model does not read {item.modality!r}; it reads {reads}"
-                )
+        for item in processor.input_items(question.conversation):
+            check_reads(item.modality, processor.reads, question.conversation.name)
 
 
 def _check_folder(folder: Path, settings: Mapping[str, Any]) -> None:

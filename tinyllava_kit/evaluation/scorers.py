@@ -31,6 +31,7 @@ class Scorer:
         score: the figures of a sequence of `Judged`; of a `Retrieval` where `ranks` is true, because then nothing is
             generated and every row's answer is scored as every row's.
         package: a module that it needs and that may be absent, see `extras.need`.
+        lower_is_better: of the first figure: it is an error rate.
         grouped: the first figure is given again for each category of rows, where there are several.
     """
 
@@ -40,6 +41,7 @@ class Scorer:
     fits: Callable[[Question], bool]
     score: Callable[[Any], Figures]
     ranks: bool = False
+    lower_is_better: bool = False
     grouped: bool = True
     package: str = ""
 
@@ -121,6 +123,7 @@ SCORERS: Mapping[str, Scorer] = {
             wants=_ANSWER,
             fits=_has_answer,
             score=wer,
+            lower_is_better=True,
             package="jiwer",
         ),
         Scorer(
@@ -129,6 +132,7 @@ SCORERS: Mapping[str, Scorer] = {
             wants=_ANSWER,
             fits=_has_answer,
             score=cer,
+            lower_is_better=True,
             package="jiwer",
         ),
         Scorer(

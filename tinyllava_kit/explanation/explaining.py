@@ -21,10 +21,11 @@ from ..core.conversation import ITEM, Conversation, Item
 from ..core.interfaces import Grid, Preprocessor
 from ..core.plan import PlannedItem
 from ..errors import KitError
-from ..inference.answering import options_for
+from ..inference.options import options_for
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..pretrained.cache_name import CACHE
-from ..processing.processor import Encoded, TinyLlavaProcessor
+from ..processing.encoded import Encoded
+from ..processing.processor import TinyLlavaProcessor
 
 TOP = 5  # tokens beside the one that was taken, and words beside a row
 AT_ONCE = 16  # positions whose attention is held of all layers and heads
@@ -301,7 +302,7 @@ def _items(
 def _parts(processor: TinyLlavaProcessor, item: Item) -> list[Any]:
     """What an item is expanded to, without the text between."""
     modality = processor.modalities[item.modality]
-    parts = modality.expand(modality.read(item.source), processor.preprocessors[item.modality])
+    parts = modality.expand(processor.read_source(item), processor.preprocessors[item.modality])
     return [part for part in parts if not isinstance(part, str)]
 
 

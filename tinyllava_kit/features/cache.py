@@ -17,7 +17,9 @@ from torch import Tensor
 from ..core.conversation import Item
 from ..distributed import rank, wait_for_all, world_size
 from ..model.modeling import TinyLlavaForConditionalGeneration
-from ..processing.processor import EncodedItem, Parts, TinyLlavaProcessor, window_inputs
+from ..processing.encoded import EncodedItem, Parts
+from ..processing.item_tensors import window_inputs
+from ..processing.processor import TinyLlavaProcessor
 from .digests import parts_digest, source_digest, tower_digest
 from .store import GB, FeatureStore
 
@@ -95,10 +97,10 @@ class FeatureCache:
         if item.modality not in self._spaces:
             self._spaces[item.modality] = tower_digest(item.modality, self.model, self.processor)
             self.store.find(self._spaces[item.modality])
-        known = self._places.get(item_key(item))
+        known = self._places.get(item.key)
         if known is None:
             content = source_digest(item.source) or parts_digest(self.processor.read_item(item))
-            known = self._places[item_key(item)] = item.source, (self._spaces[item.modality], content)
+            known = self._places[item.key] = item.source, (self._spaces[item.modality], content)
         return known[1]
 
     @torch.no_grad()
@@ -138,11 +140,6 @@ class FeatureCache:
     def __getstate__(self) -> dict[str, Any]:
         """Without the model: for processes that read features."""
         return {**self.__dict__, "model": None}
-
-
-def item_key(item: Item) -> tuple[str, object]:
-    """What tells an item from others: its modality, and its file's name or which object its source is."""
-    return (item.modality, item.source if isinstance(item.source, str) else id(item.source))
 
 
 def _with_features(part: EncodedItem, features: Tensor) -> EncodedItem:

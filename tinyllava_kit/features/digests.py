@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from ..files.opening import open_file
 from ..model.modeling import TinyLlavaForConditionalGeneration
-from ..processing.processor import EncodedItem, Parts, TinyLlavaProcessor
+from ..processing.encoded import EncodedItem, Parts
+from ..processing.processor import TinyLlavaProcessor
 
 FORMAT = 1  # of the features and their keys; a new number makes all new
 _BYTES = 20

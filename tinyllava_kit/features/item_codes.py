@@ -8,11 +8,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from ..core.conversation import Conversation, Item
-from ..core.plan import GeneratedSpan, TextSpan
-from ..errors import KitError
+from ..core.conversation import Conversation, Item, naming
+from ..core.spans import GeneratedSpan, TextSpan
 from ..model.modeling import TinyLlavaForConditionalGeneration
-from ..processing.processor import EncodedItem, TinyLlavaProcessor
+from ..processing.encoded import EncodedItem
+from ..processing.processor import TinyLlavaProcessor
 from .digests import decoder_digest, source_digest
 from .store import FeatureStore
 
@@ -48,7 +48,7 @@ class ItemCodes:
         Raises:
             KitError: it cannot be read or written; names its row, too, where it has one.
         """
-        key = _key(item)
+        key = item.key
         return self._kept[key][1] if key in self._kept else self._encode(item)
 
     def fill(self, conversations: Iterable[Conversation]) -> int:
@@ -56,7 +56,7 @@ class ItemCodes:
         wanted: dict[tuple[str, object], Item] = {}
         for conversation in conversations:
             answered = conversation.answered(self.processor.gives)
-            wanted.update({_key(i): i for i, given in zip(conversation.items, answered, strict=True) if given})
+            wanted.update({i.key: i for i, given in zip(conversation.items, answered, strict=True) if given})
         encoded = 0
         for modality in sorted({modality for modality, _ in wanted}):
             encoded += self._fill(modality, [item for (m, _), item in wanted.items() if m == modality])
@@ -69,7 +69,7 @@ class ItemCodes:
         if self.store is not None:
             self.store.find(space)
         for item in items:
-            if _key(item) in self._kept:
+            if item.key in self._kept:
                 continue
             digest = None if self.store is None else source_digest(item.source)
             if digest is not None and self.store.has(space, digest):
@@ -81,17 +81,15 @@ class ItemCodes:
                 if digest is not None:
                     ids = _as_tensor(span)
                     new[digest] = [EncodedItem(modality=modality, num_features=[len(ids)], features=ids)]
-            self._kept[_key(item)] = (item.source, span)
+            self._kept[item.key] = (item.source, span)
         if new:
             self.store.write(space, new)
         return encoded
 
     def _encode(self, item: Item) -> TextSpan | GeneratedSpan:
-        try:
-            read = self.processor.modalities[item.modality].read(item.source)
+        read = self.processor.read_source(item)
+        with naming(item):
             return self.model.ids_of(item.modality, read, item.source if isinstance(item.source, str) else "")
-        except KitError as error:
-            raise KitError(f"{item.name}: {error}" if item.name else str(error)) from error
 
 
 def _as_tensor(span: TextSpan | GeneratedSpan) -> Tensor:
@@ -108,7 +106,3 @@ def _as_span(modality: str, ids: Tensor, *, made: bool) -> TextSpan | GeneratedS
         return GeneratedSpan(modality, ids.tolist())
     main, parallel = (ids, None) if ids.ndim == 1 else (ids[:, 0], ids[:, 1:].tolist())
     return TextSpan(main.tolist(), main.tolist(), parallel)
-
-
-def _key(item: Item) -> tuple[str, object]:
-    return (item.modality, item.source if isinstance(item.source, str) else id(item.source))

@@ -24,7 +24,7 @@ from ..errors import KitError
 from ..files.failures import first_line
 from ..files.printable import printable
 from ..files.writing import to_disk
-from ..processing.processor import EncodedItem, Parts
+from ..processing.encoded import EncodedItem, Parts
 
 GB = 1e9
 _SUFFIX = ".safetensors"

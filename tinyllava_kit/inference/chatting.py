@@ -5,22 +5,25 @@ Legend: T positions of the prompt, n of them that have been run before, D width 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, DynamicLayer
 
-from ..core.conversation import ITEM, Conversation, Item, Turn
-from ..core.plan import ItemSpan, TextSpan, plan
+from ..core.conversation import ITEM, Conversation, Item, Turn, check_reads
+from ..core.plan import plan
+from ..core.spans import ItemSpan, TextSpan
 from ..errors import KitError
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..pretrained.cache_name import CACHE
-from ..processing.processor import Encoded, Parts, TinyLlavaProcessor
-from .answering import TextPieces, check_read, options_for, question
-
-Show = Callable[[str], None]
+from ..processing.encoded import Encoded, Parts
+from ..processing.processor import TinyLlavaProcessor
+from .answering import question
+from .options import options_for
+from .segments import Show, nothing
+from .streaming import AnswerStream
 
 # What stands at a position of the prompt: a token's id, or which row of which item.
 Position = int | tuple[int, int]
@@ -53,6 +56,8 @@ class Chat:
         self.model, self.processor = model, processor
         self.max_new_tokens, self.generation = max_new_tokens, generation
         self.system: tuple[Turn, ...] = ()
+        self._held: list[Position] = []  # what stands at the positions that the cache holds
+        self._cache: Any = None
         self.clear()
 
     def instruct(self, text: str) -> None:
@@ -73,7 +78,7 @@ class Chat:
         Raises:
             KitError: the model does not read its modality, or it cannot be read.
         """
-        check_read(item, self.processor)
+        check_reads(item.modality, self.processor.reads)
         self._parts[id(item)] = self.processor.read_item(item)
         self.waiting.append(item)
 
@@ -89,15 +94,14 @@ class Chat:
         asked = question(text, self.waiting, self.processor)
         turns, items = self.history.turns + asked.turns, self.history.items + asked.items
         prompt = self._encode(Conversation((*self.system, *turns), items, "chat"))
-        streamer = _Streamer(self.processor.tokenizer, show or (lambda piece: None))
+        stream, said = self._stream(prompt), ""
         try:
-            self._generate(prompt, streamer)
-        except KeyboardInterrupt:
-            streamer.end()
-            raise
+            stream.run(show or nothing)
+            self._cache = stream.inputs[CACHE]
+            self._held = [*_positions(prompt), *stream.ids[:-1]]  # the last token is chosen, and not run
         finally:
-            said = self.processor.decode(streamer.ids, skip_special_tokens=True).replace(ITEM, "").strip()
-            if streamer.ids:
+            if stream.ids:
+                said = stream.reply.text.replace(ITEM, "").strip()
                 self.history = Conversation((*turns, Turn("assistant", said)), items, "chat")
                 self.waiting = []
         return said
@@ -106,27 +110,19 @@ class Chat:
         return self.processor.encode(conversation, answer=True, reader=lambda item: self._parts[id(item)])
 
     @torch.no_grad()
-    def _generate(self, prompt: Encoded, streamer: _Streamer) -> None:
-        """Run the prompt's new positions and generate; what then is in the cache is written down."""
-        layout = plan([prompt.spans], pad_id=self.processor.pad_id)
-        length = layout.input_ids.shape[1]
+    def _stream(self, prompt: Encoded) -> AnswerStream:
+        """The answer to a prompt, of which only the positions that are new are run."""
+        laid_out, layout = plan([prompt.spans], pad_id=self.processor.pad_id)
+        _, length = layout.shape
         try:
             options = options_for(self.model, self.processor, length, self.max_new_tokens, **self.generation)
         except KitError as error:
             raise KitError(f"{error}, or clear the conversation") from error
-        wanted = _positions(prompt)
-        run = self._run_before(wanted)
-        cache = self._cache
+        run = self._run_before(_positions(prompt))
+        inputs = {"input_ids": laid_out["input_ids"].to(self.model.device), "plan": layout, CACHE: self._cache}
         self._forget()  # a cache whose filling is interrupted is of no use
-        self.model.generate(
-            input_ids=layout.input_ids.to(self.model.device),
-            plan=layout,
-            inputs_embeds=self._embed(prompt, run),
-            streamer=streamer,
-            **{CACHE: cache, "use_cache": True, **options},
-        )
-        self._cache = cache
-        self._held = wanted + streamer.ids[:-1]  # the last token is chosen, and not run
+        inputs["inputs_embeds"] = self._embed(prompt, run)
+        return AnswerStream(self.model, self.processor, prompt, inputs, {"use_cache": True, **options})
 
     def _run_before(self, wanted: Sequence[Position]) -> int:
         """How many of the wanted positions, from the first, the cache holds; it is cut to them, or made anew."""
@@ -153,21 +149,8 @@ class Chat:
         return torch.cat([new.new_zeros(1, run, new.shape[-1]), new], dim=1)  # (1, T, D)
 
     def _forget(self) -> None:
-        self._held: list[Position] = []
+        self._held = []
         self._cache = DynamicCache(config=self.model.config.text_config)
-
-
-class _Streamer(TextPieces):
-    """Keeps the ids of the answer, too."""
-
-    def __init__(self, tokenizer: Any, show: Show) -> None:
-        super().__init__(tokenizer, show, skip_prompt=True)
-        self.ids: list[int] = []
-
-    def put(self, value: Tensor) -> None:
-        if not self.next_tokens_are_prompt:
-            self.ids += value.flatten().tolist()
-        super().put(value)
 
 
 def _positions(encoded: Encoded) -> list[Position]:

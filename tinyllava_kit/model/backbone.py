@@ -15,7 +15,7 @@ class Backbone:
         vars(self)["_whole"] = model
 
     def __call__(self, *args: Any, **inputs: Any) -> Any:
-        return self._whole(*args, **inputs, skip_logits=True)
+        return self._whole(*args, **inputs, logits_to_keep="none")
 
     def __getattr__(self, name: str) -> Any:
         if name == "_whole":  # of one that is being copied

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import can_return_tuple
 
+from ..core.conversation import check_reads
 from ..errors import KitError
 
 
@@ -25,9 +26,7 @@ class Encoders:
         setattr(self.towers, self._read_modality(modality), encoder)
 
     def _read_modality(self, modality: str | None) -> str:
-        if modality not in self.config.towers:
-            reads = ", ".join(self.config.towers) or "text only"
-            raise KitError(f"the model has no tower for {modality!r}; it reads {reads}")
+        check_reads(modality, self.config.towers)
         return modality
 
     def __getattr__(self, name: str) -> Any:

@@ -23,7 +23,7 @@ from .moved_batches import join_batches, plan_of_types
 from .output import TinyLlavaOutput
 from .prompt import PromptText, TextOnly, apart, check_cache, check_cache_kind, check_way, prompt_text, text_by_mask
 from .vocabulary.extension import ParallelWriter, token_sampler
-from .vocabulary.grammar import FollowGrammar
+from .vocabulary.following import FollowGrammar
 
 _OURS = ("force", "forbid", "parallel")  # arguments of `generate` that transformers does not know
 
@@ -122,7 +122,9 @@ class Answers(GenerationMixin):
                 "generate wants one sample a row, padded on the left; make the batch with padding_side='left', in a "
                 "pipeline with batch_size by pipe.tokenizer.padding_side = 'left'"
             )
-        options = {**options, "input_ids": plan.input_ids if ids is None else ids}
+        if ids is None:
+            raise KitError("generate needs the input_ids that the plan lays out; give it the batch as it was made")
+        options = {**options, "input_ids": ids}
         names = ("input_ids", "inputs_embeds", "attention_mask", "position_ids", "labels")
         check_inputs(plan, items, None, **{name: options.get(name) for name in names})
         check_cache(options.get("past_key_values", options.get("cache")), plan)

@@ -7,6 +7,7 @@ n positions that have a target, g of them in a group.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,49 +17,72 @@ from ..core.decoders import AnswerStates, Losses
 from ..core.ids import NO_ID, TEXT
 from ..core.plan import GeneratedItems, Plan
 from ..errors import FusionError
-from .output import TinyLlavaOutput
-from .vocabulary.extension import mean_of_groups
+from .vocabulary.targets import targets_of
 
 
 class GroupLosses:
-    """The losses of a model whose decoders learn, group by group."""
+    """The losses of a model, group by group: the text, and what its decoders learn."""
 
     def _learn(
         self,
-        output: TinyLlavaOutput,
         hidden: Tensor,
         embeds: Tensor,
+        input_ids: Tensor | None,
+        labels: Tensor,
+        plan: Plan,
+        targets: Mapping[str, Tensor] | None,
+        num_items: Tensor | int | None,
+        text_logits: Tensor | None = None,
+    ) -> dict[str, Any]:
+        """The fields of the output that hold losses: hidden and embeds (B, T, D), ids and labels (B, T).
+
+        Args:
+            input_ids: of models whose decoders have ids.
+            targets: as `targets_of` gives them, which finds them when not given.
+            text_logits: (n, V) of the target positions, where they are there already; of models of text alone.
+
+        Raises:
+            FusionError: there are none; or no target is in the batch, and the step does not say how many it has.
+        """
+        rows = plan.target_positions
+        if self.extension is not None and input_ids is None:
+            raise FusionError("a model whose decoders have ids learns from input_ids; give them in place of embeddings")
+        previous = None if self.extension is None else input_ids.flatten().index_select(0, rows)  # (n,)
+        if targets is None:
+            targets = targets_of(plan, previous, self.extension and self.extension.grammar, self.hidden_decoders())
+        losses = self._written_losses(hidden.flatten(0, 1), previous, labels.flatten(), plan, targets, text_logits)
+        at_positions = hidden.new_zeros(len(rows), dtype=torch.float32)  # (n,)
+        for group, (each, _) in losses.items():
+            at_positions.index_add_(0, targets[group], each.detach())
+        losses |= self._generated_losses(hidden, embeds, plan, targets)
+        in_order = {group: losses[group] for group in targets}
+        fields: dict[str, Any] = {"target_losses": at_positions}
+        fields["loss"] = mean_of_groups(in_order, self.loss_weights(), len(rows), num_items)
+        if len(in_order) > 1:
+            fields["loss"] = fields["loss"] + self._dummy_decoders(plan)
+            fields["target_groups"] = {group: (each.detach(), hits) for group, (each, hits) in in_order.items()}
+        return fields
+
+    def _written_losses(
+        self,
+        hidden: Tensor,
+        previous: Tensor | None,
         labels: Tensor,
         plan: Plan,
         targets: Mapping[str, Tensor],
-        num_items: Tensor | int | None,
-        return_target_logits: bool,
-    ) -> None:
-        """Give the output its losses, of a model whose decoders learn: hidden and embeds (B, T, D), labels (B, T)."""
+        text_logits: Tensor | None,
+    ) -> dict[str, tuple[Tensor, Tensor | None]]:
+        """Those of what the LLM writes: hidden (B*T, D), labels (B*T,), previous (n,)."""
         rows = plan.target_positions
-        mine = hidden.flatten(0, 1).index_select(0, rows)  # (n, D)
-        following = labels.flatten().index_select(0, rows + 1)  # (n,)
-        losses = self._losses(mine, following, plan, targets)
-        output.target_losses = mine.new_zeros(len(mine), dtype=torch.float32)  # (n,)
-        for group, (each, _) in losses.items():
-            output.target_losses.index_add_(0, targets[group], each.detach())
-        losses |= self._generated_losses(hidden, embeds, plan, targets)
-        in_order = {group: losses[group] for group in targets}
-        output.loss = mean_of_groups(in_order, self.loss_weights(), len(rows), num_items) + self._dummy_decoders(plan)
-        output.target_groups = {group: (each.detach(), hits) for group, (each, hits) in in_order.items()}
-        if return_target_logits:
-            output.target_logits = self._all_logits(mine)  # (n, V)
-
-    def _losses(
-        self, hidden: Tensor, following: Tensor, plan: Plan, targets: Mapping[str, Tensor]
-    ) -> dict[str, tuple[Tensor, Tensor]]:
-        """Those of what the LLM writes: hidden (n, D) of the target rows, following (n,) the ids there."""
+        following = labels.index_select(0, rows + 1)  # (n,)
         if self.extension is None:
-            logits = self._head(hidden).float()  # (n, V)
-            return {TEXT: (F.cross_entropy(logits, following, reduction="none"), logits.argmax(-1) == following)}
-        previous = plan.input_ids.flatten().index_select(0, plan.target_positions)  # (n,)
+            logits = self._head(hidden.index_select(0, rows)) if text_logits is None else text_logits  # (n, V)
+            logits = logits.float()
+            hits = logits.argmax(-1) == following if len(targets) > 1 else None
+            return {TEXT: (F.cross_entropy(logits, following, reduction="none"), hits)}
         mine = {group: targets[group] for group in self.extension.grammar.groups}
-        return dict(self.extension.losses(self._head, hidden, previous, following, plan.target_parallel, mine))
+        states = hidden.index_select(0, rows)  # (n, D)
+        return dict(self.extension.losses(self._head, states, previous, following, plan.target_parallel, mine))
 
     def _generated_losses(
         self, hidden: Tensor, embeds: Tensor, plan: Plan, targets: Mapping[str, Tensor]
@@ -91,22 +115,32 @@ class GroupLosses:
         return weights
 
 
-def target_losses(logits: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-    """Cross-entropy of the logits (n, V) of positions `rows` against the labels (B, T) that follow them -> (n,)."""
-    return F.cross_entropy(logits.float(), labels.flatten().index_select(0, rows + 1), reduction="none")  # (n,)
+def mean_of_groups(
+    losses: Losses, weights: Mapping[str, float], num_positions: int, num_items: Tensor | int | None
+) -> Tensor:
+    """The mean loss of each group, weighted and added, ().
 
-
-def mean_loss(losses: Tensor, num_items: Tensor | int | None) -> Tensor:
-    """The losses (n,) averaged over `num_items` target tokens, or over themselves.
+    Args:
+        losses: of all groups.
+        num_positions: how many of the batch have a target.
+        num_items: how many targets the whole step has, of each group in the order of `losses`; a single number is of
+            the positions that have a target, and each of several groups is then averaged over the batch; None: over
+            the batch.
 
     Raises:
         FusionError: there is none to average over.
     """
-    if num_items is not None:
-        return losses.sum() / (num_items.to(losses.device) if isinstance(num_items, Tensor) else num_items)
-    if not losses.shape[0]:
+    if num_items is None and not num_positions:
         raise FusionError("no position of the batch has a label; there is nothing to learn from it")
-    return losses.mean()
+    by_group = isinstance(num_items, Tensor) and num_items.ndim > 0
+    alone = len(losses) == 1 and num_items is not None
+    means = []
+    for index, (group, (mine, _)) in enumerate(losses.items()):
+        whole = num_items[index] if by_group else num_items if alone else len(mine)
+        whole = whole.to(mine.device).clamp(min=1) if isinstance(whole, Tensor) else max(whole, 1)
+        means.append(weights[group] * mine.sum() / whole)
+    loss = torch.stack(means).sum()
+    return loss if num_items is None or by_group or alone else loss * num_positions / num_items
 
 
 def answer_states_of(generated: GeneratedItems, hidden: Tensor, embeds: Tensor) -> AnswerStates:

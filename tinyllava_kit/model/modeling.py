@@ -20,10 +20,12 @@ from transformers.utils import can_return_tuple
 from ..core.decoders import AnswerStates, CodingDecoder, Decoder, HiddenDecoder, TokenDecoder
 from ..core.fusion import check_inputs
 from ..core.interfaces import Connector, Items, LanguageModel, Tower
-from ..core.plan import GeneratedSpan, Plan, TextSpan
+from ..core.plan import Plan
+from ..core.spans import GeneratedSpan, TextSpan
 from ..errors import FusionError, KitError
+from ..files.opening import check_directory
 from ..plugin.catalog import Catalog
-from ..plugin.discovery import discover
+from ..plugin.discovery import installed_catalog
 from ..plugin.specs import load
 from ..pretrained.cache_name import CACHE
 from ..pretrained.sizes import bounded
@@ -33,15 +35,15 @@ from .configuration import TinyLlavaConfig
 from .embedding import Embedder, is_trained
 from .encoders import Encoders
 from .generation import Answers
-from .losses import GroupLosses, answer_states_of, mean_loss, target_losses
+from .logits import Keep, Logits, check_keep
+from .losses import GroupLosses, answer_states_of
 from .moved_batches import plan_of_types
 from .named_parts import NamedParts
-from .offloading import at_hand
 from .output import TinyLlavaOutput
-from .packed_attention import borders_of
+from .packed_attention import packed_inputs
 from .pretrained import TinyLlavaPreTrainedModel
 from .quantized_weights import has_repacked_weights
-from .storage.external import open_if_external
+from .storage.recognition import open_if_external
 from .vocabulary.extension import VocabularyExtension
 from .vocabulary.grammar import grammar_of
 
@@ -49,7 +51,7 @@ _EVERYWHERE = ("eager", "sdpa")  # the ways to compute attention that every laye
 
 
 class TinyLlavaForConditionalGeneration(
-    Encoders, Embedder, GroupLosses, Answers, TinyLlavaPreTrainedModel, GenerationMixin
+    Encoders, Embedder, Logits, GroupLosses, Answers, TinyLlavaPreTrainedModel, GenerationMixin
 ):
     """Towers, connectors and an LLM as one transformers model.
 
@@ -80,7 +82,7 @@ class TinyLlavaForConditionalGeneration(
     ) -> None:
         attention = getattr(config, "_attn_implementation_internal", None)  # as asked for; set by the next line if not
         super().__init__(config)
-        catalog = catalog or discover()
+        catalog = catalog or installed_catalog()
         if not isinstance(config.text_config, PreTrainedConfig):
             raise KitError("config.json: the model has no text_config, the configuration of its LLM")
         self.llm_interface: type[LanguageModel] = load(config.component("llm").offer("llm", catalog).spec)
@@ -133,7 +135,11 @@ class TinyLlavaForConditionalGeneration(
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
         """See `TinyLlavaPreTrainedModel`; a directory of another project is opened as ``load_pretrained`` opens it."""
-        if pretrained_model_name_or_path and (external := open_if_external(pretrained_model_name_or_path)):
+        config = kwargs.get("config")
+        is_known = isinstance(config, TinyLlavaConfig) and config.llm is not None
+        if is_known and pretrained_model_name_or_path:
+            check_directory(pretrained_model_name_or_path)
+        elif pretrained_model_name_or_path and (external := open_if_external(pretrained_model_name_or_path)):
             kwargs.pop("config", None)  # an Auto class has read the directory's own
             kwargs.pop("trust_remote_code", None)
             return external.model(cls, **kwargs)
@@ -224,15 +230,13 @@ class TinyLlavaForConditionalGeneration(
         plan: Plan | None = None,
         targets: Mapping[str, Tensor] | None = None,
         parallel_ids: Tensor | None = None,
-        logits_to_keep: int | Tensor = 0,
+        logits_to_keep: Keep | None = None,
         num_items_in_batch: Tensor | int | None = None,
-        skip_logits: bool | None = None,
-        return_target_logits: bool = False,
         cache: Cache | None = None,
         mm_token_type_ids: Tensor | None = None,
         **kwargs: Any,
     ) -> TinyLlavaOutput | BaseModelOutputWithPast:
-        """One step of the model.
+        """One step of the model: embeddings, hidden states, the logits that are asked for, the loss.
 
         Args:
             input_ids: (B, T) int64. attention_mask: (B, T), 1 = keep. position_ids: (B, T).
@@ -240,16 +244,15 @@ class TinyLlavaForConditionalGeneration(
             labels: (B, T) int64, IGNORE_INDEX where nothing is learned; those of the plan, where there is one.
             items, plan: see the class. Items alone, without `input_ids` and `inputs_embeds`, run towers and
                 connectors only.
-            targets: of models with decoders that learn: group -> (g,) which of ``plan.target_positions`` are of it,
-                or what `HiddenDecoder.targets` gave. Losses are then among the ids that may stand at a place, and
-                averaged for each group, see `VocabularyExtension`.
+            targets: group -> (g,) which of ``plan.target_positions`` are of it, or what `HiddenDecoder.targets` gave;
+                found from the plan when not given. Losses are among the ids that may stand at a place, and averaged
+                for each group, see `VocabularyExtension`.
             parallel_ids: (B, T, K) the ids beside `input_ids` where there is no plan, which has them.
-            logits_to_keep: as in transformers, the last so many positions, or an index.
-            num_items_in_batch: the number of target tokens of the whole step, over which the loss is averaged; with
-                `targets`, perhaps that of each group.
-            skip_logits: compute the head only where a label is, and return no logits; without labels, the final
-                hidden states. Default: while training with labels and a plan.
-            return_target_logits: with `skip_logits`, return the logits of those rows.
+            logits_to_keep: as in transformers, the last so many positions (0: all) or an index; "targets": the
+                positions that have a target; "none": without labels, the final hidden states are then returned.
+                Default: all, and none while training with labels and a plan.
+            num_items_in_batch: the number of target tokens of the whole step, over which the loss is averaged; where
+                there are several groups, perhaps that of each.
             mm_token_type_ids: (B, T) as the processor made them of prompts, or moved with `input_ids`: what stands
                 where is then read off them, positions off the mask, and no label is learned where an item stands.
             past_key_values, cache: the cache of keys and values, under the older or the newer name of transformers.
@@ -260,109 +263,71 @@ class TinyLlavaForConditionalGeneration(
             FusionError: a packed plan with an attention mask or a cache, under which samples would attend to each
                 other; inputs of another shape than the plan's; items or `shift_labels` that would be ignored.
         """
-        beside = {"attention_mask": attention_mask, "position_ids": position_ids, "labels": labels}
         cache = past_key_values if cache is None else cache
         if mm_token_type_ids is not None and input_ids is not None:
             planned = () if plan is None else plan.items
             plan = plan_of_types(input_ids, attention_mask, mm_token_type_ids, planned, sorted(self.config.modalities))
             position_ids, labels = plan.position_ids, None if labels is None else plan.without_items(labels)
-            beside |= {"position_ids": position_ids, "labels": labels}
+        beside = {"attention_mask": attention_mask, "position_ids": position_ids, "labels": labels}
         check_inputs(plan, items, cache, input_ids=input_ids, inputs_embeds=inputs_embeds, **beside)
         if plan is not None and cache is None:  # what is left out is as the plan says
-            input_ids = plan.input_ids if input_ids is None and inputs_embeds is None else input_ids
             position_ids = plan.position_ids if position_ids is None else position_ids
             padded = not plan.is_packed and plan.pad_positions.shape[0] > 0
             attention_mask = plan.attention_mask if attention_mask is None and padded else attention_mask
         if input_ids is None and inputs_embeds is None:
-            features = {m: self.encode_features(m, inputs) for m, inputs in (items or {}).items()}
-            rows = {m: self.connect(m, each) for m, each in features.items()}  # each (N, P', D)
-            return TinyLlavaOutput(item_features=features, item_embeddings=rows)
-        if inputs_embeds is None:
-            inputs_embeds = self.embed(input_ids, items, plan, parallel_ids)  # (B, T, D)
-        packed = plan is not None and plan.is_packed
-        if packed and (attention_mask is not None or cache is not None):
-            name = "attention_mask" if attention_mask is not None else CACHE
-            raise FusionError(f"a packed batch takes no {name}: its position_ids keep samples apart; leave it out")
+            return self._of_items_alone(items or {}, plan)
         shift_labels = kwargs.pop("shift_labels", None)  # not in the signature, where Trainer looks for labels
         if plan is not None and shift_labels is not None:
             raise FusionError("a batch with a plan takes no shift_labels: the plan says what each position predicts")
-        loss_options = {"shift_labels": shift_labels, "num_items_in_batch": num_items_in_batch}
-        if labels is not None or packed:  # with a cache, transformers does not look for packs
+        has_targets = labels is not None and plan is not None and plan.target_positions is not None
+        if logits_to_keep is None:
+            logits_to_keep = "none" if self.training and has_targets else 0
+        check_keep(logits_to_keep, labels, plan)
+        if inputs_embeds is None:
+            inputs_embeds = self.embed(input_ids, items, plan, parallel_ids)  # (B, T, D)
+        if labels is not None:
             kwargs["use_cache"] = False
-        for name in ("output_hidden_states", "output_attentions"):
-            if kwargs.get(name) is None and getattr(self.config, name, False):
-                kwargs[name] = True
-        if packed and self.language_model.config._attn_implementation == "sdpa":
-            kwargs["pack_borders"] = borders_of(plan)
-        shape = inputs_embeds.shape[:2]
-        if packed and self._wants_packs_in_one_row:
-            inputs_embeds, position_ids = inputs_embeds.flatten(0, 1)[None], position_ids.flatten()[None]  # (1, B*T, D)
-        inputs = {
-            "inputs_embeds": inputs_embeds,
-            "attention_mask": attention_mask,
-            "position_ids": position_ids,
-            CACHE: cache,
-            **kwargs,
-        }
-        target_positions = None if plan is None else plan.target_positions
-        if skip_logits is None:
-            skip_logits = self.training and labels is not None and target_positions is not None
-        if skip_logits and labels is None:
-            hidden, output = self._hidden(inputs, shape)  # (B, T, D)
-            return BaseModelOutputWithPast(hidden, **output)
-        groups = targets if labels is not None and target_positions is not None else None
-        if self.extension is not None or groups is not None:
-            embeds = inputs_embeds.view(*shape, -1)
-            hidden, output = self._hidden(inputs, shape)  # (B, T, D)
-            if groups is not None:
-                self._learn(output, hidden, embeds, labels, plan, groups, num_items_in_batch, return_target_logits)
-            if not (skip_logits and groups is not None):
-                self._add_logits(output, hidden, labels, logits_to_keep, **loss_options)
-            return output
-        if skip_logits:
-            outputs = self.get_decoder()(**inputs)
-            hidden = outputs.last_hidden_state.flatten(0, 1)  # (B*T, D)
-            logits = self.llm_interface.logits(self.language_model, hidden.index_select(0, target_positions))  # (n, V)
-            losses = target_losses(logits, labels, target_positions)  # (n,)
-            return TinyLlavaOutput(
-                loss=mean_loss(losses, num_items_in_batch),
-                target_losses=losses.detach(),
-                target_logits=logits if return_target_logits else None,
-                hidden_states=outputs.hidden_states,
-                attentions=outputs.attentions,
-            )
-        outputs = self.language_model(**inputs, logits_to_keep=logits_to_keep)
-        loss, losses = None, None
-        if labels is not None and target_positions is not None:
-            logits = outputs.logits.flatten(0, 1).index_select(0, target_positions)  # (n, V)
-            losses = target_losses(logits, labels, target_positions)  # (n,)
-            loss = mean_loss(losses, num_items_in_batch)
+        inputs = {"attention_mask": attention_mask, "position_ids": position_ids, CACHE: cache, **kwargs}
+        hidden, others = self._hidden(inputs_embeds, plan, inputs)  # (B, T, D)
+        if labels is None and isinstance(logits_to_keep, str) and logits_to_keep == "none":
+            return BaseModelOutputWithPast(hidden, **others)
+        kept = self._kept_logits(hidden, logits_to_keep, plan)
+        logits, learned = kept.get("logits"), {}
+        if has_targets:
+            known = self._known_at_targets(logits, logits_to_keep, plan)  # (n, V)
+            learned = self._learn(hidden, inputs_embeds, input_ids, labels, plan, targets, num_items_in_batch, known)
         elif labels is not None:
-            vocab = outputs.logits.shape[-1]
-            loss = self.loss_function(outputs.logits, labels, vocab, **loss_options)
-        return TinyLlavaOutput(
-            loss=loss,
-            target_losses=None if losses is None else losses.detach(),
-            logits=outputs.logits.view(*shape, -1) if packed else outputs.logits,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-            **{CACHE: outputs.get(CACHE)},
-        )
+            counts = {"shift_labels": shift_labels, "num_items_in_batch": num_items_in_batch}
+            learned = {"loss": self.loss_function(logits, labels, logits.shape[-1], **counts)}
+        return TinyLlavaOutput(**learned, **kept, **others)
 
-    @property
-    def _wants_packs_in_one_row(self) -> bool:
-        """transformers finds packs for flash-attention in a batch of one row only; the other ways find them in each."""
-        return "flash" in (self.language_model.config._attn_implementation or "")
+    def _of_items_alone(self, items: Items, plan: Plan | None) -> TinyLlavaOutput:
+        """What towers and connectors make of items, without the LLM.
 
-    def _head(self, hidden: Tensor) -> Tensor:
-        """Hidden states (..., D) -> the LLM's own logits (..., V)."""
-        return self.llm_interface.logits(self.language_model, hidden)
+        Raises:
+            FusionError: there is a plan, which says where they stand among ids.
+        """
+        if plan is not None:
+            raise FusionError("a plan comes without the input_ids that it lays out; give the batch as it was made")
+        features = {m: self.encode_features(m, inputs) for m, inputs in items.items()}
+        rows = {m: self.connect(m, each) for m, each in features.items()}  # each (N, P', D)
+        return TinyLlavaOutput(item_features=features, item_embeddings=rows)
 
-    def _hidden(self, inputs: Mapping[str, Any], shape: torch.Size) -> tuple[Tensor, TinyLlavaOutput]:
-        """The LLM without its head: final hidden states (B, T, D), and an output that has the rest."""
+    def _hidden(self, embeds: Tensor, plan: Plan | None, inputs: Mapping[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """The LLM without its head: embeddings (B, T, D) -> final hidden states (B, T, D), and the rest of its output.
+
+        Raises:
+            FusionError: see `forward`, of a packed plan.
+        """
+        shape, inputs = embeds.shape, {"inputs_embeds": embeds, **inputs}
+        for name in ("output_hidden_states", "output_attentions"):
+            if inputs.get(name) is None and getattr(self.config, name, False):
+                inputs[name] = True
+        if plan is not None and plan.is_packed:
+            inputs = packed_inputs(inputs, plan, self.language_model.config._attn_implementation)
         outputs = self.get_decoder()(**inputs)
         others = {name: outputs.get(name) for name in (CACHE, "hidden_states", "attentions")}
-        return outputs.last_hidden_state.view(*shape, -1), TinyLlavaOutput(**others)
+        return outputs.last_hidden_state.view(*shape[:2], -1), others
 
     @torch.no_grad()
     def words(
@@ -385,28 +350,6 @@ class TinyLlavaForConditionalGeneration(
                 "stands behind learned text"
             )
         embeds = self.embed(input_ids, items, plan)  # (B, T, D)
-        inputs = {"inputs_embeds": embeds, "attention_mask": attention_mask, "position_ids": position_ids}
-        hidden, _ = self._hidden({**inputs, "use_cache": False}, embeds.shape[:2])
+        inputs = {"attention_mask": attention_mask, "position_ids": position_ids, "use_cache": False}
+        hidden, _ = self._hidden(embeds, plan, inputs)
         return answer_states_of(plan.generated[modality], hidden, embeds)
-
-    def _all_logits(self, hidden: Tensor) -> Tensor:
-        """Hidden states (..., D) -> (..., V), those of decoders behind the LLM's own."""
-        return self._head(hidden) if self.extension is None else self.extension.logits(self._head, hidden)
-
-    def _add_logits(
-        self,
-        output: TinyLlavaOutput,
-        hidden: Tensor,
-        labels: Tensor | None,
-        logits_to_keep: int | Tensor,
-        **loss_options: Any,
-    ) -> None:
-        """Give the output its logits, those of decoders behind the LLM's own, and a loss where labels have none yet."""
-        keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        with at_hand(self.decoders):
-            output.logits = self._all_logits(hidden[:, keep])  # (B, T, V)
-            if self.extension is not None and self.extension.grammar.parallel:
-                output.parallel_logits = self.extension.parallel_logits(hidden[:, keep])
-        if labels is not None and output.loss is None:
-            vocab = output.logits.shape[-1]
-            output.loss = self.loss_function(output.logits, labels, vocab, **loss_options)

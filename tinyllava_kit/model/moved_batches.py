@@ -45,10 +45,7 @@ def plan_of_types(
     }
     starts, lengths = mask.int().argmax(1).tolist(), mask.sum(1).tolist()
     return Plan(
-        input_ids=input_ids,
-        attention_mask=mask,
-        position_ids=(mask.cumsum(1) - 1).masked_fill(mask == 0, 0),
-        labels=None,
+        shape=(input_ids.shape[0], input_ids.shape[1]),
         text_positions=(kept & (flat == 0)).nonzero()[:, 0],
         pad_positions=(~kept).nonzero()[:, 0],
         item_positions={m: found for m, found in rows.items() if len(found)},

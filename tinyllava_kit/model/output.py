@@ -19,12 +19,12 @@ class TinyLlavaOutput(CausalLMOutputWithPast):
     """What `TinyLlavaForConditionalGeneration.forward` returns.
 
     loss: () mean cross-entropy over the target tokens, where labels were given.
-    logits: (B, T, V); None while training with labels, where only the rows with a target are computed.
+    logits: (B, T, V), or what `logits_to_keep` says; with "targets" (n, V), those at ``plan.target_positions``. None
+        while training with labels, where only the rows with a target are computed.
     parallel_logits: of models with streams, the logits of each for the position behind, (B, T, its size), where
         `logits` are.
     target_losses: (n,) float32 without a graph, the cross-entropy at each of ``plan.target_positions``, of all ids
         there.
-    target_logits: (n, V), those rows, in the same order, where they were asked for.
     target_groups: group -> its losses without a graph, and whether the label was the likeliest id there, (g,) each; of
         models with decoders that learn.
     item_features, item_embeddings: modality -> what the tower made, and the connector of it, (N, P', D); where items
@@ -33,7 +33,6 @@ class TinyLlavaOutput(CausalLMOutputWithPast):
 
     parallel_logits: tuple[Tensor, ...] | None = None
     target_losses: Tensor | None = None
-    target_logits: Tensor | None = None
     target_groups: dict[str, tuple[Tensor, Tensor]] | None = None
     item_features: dict[str, Features] | None = None
     item_embeddings: dict[str, Tensor] | None = None

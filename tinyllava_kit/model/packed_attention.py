@@ -7,7 +7,7 @@ Flash-attention (``varlen``) and flex attention have ways of their own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,8 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ..core.plan import Plan
+from ..errors import FusionError
+from ..pretrained.cache_name import CACHE
 
 Borders = Sequence[Sequence[tuple[int, int]]]  # of each row, where each of its samples begins and ends
 
@@ -23,9 +25,32 @@ Borders = Sequence[Sequence[tuple[int, int]]]  # of each row, where each of its 
 _NEEDS_MASK = ("sliding_window", "position_bias")
 
 
+def packed_inputs(inputs: Mapping[str, Any], plan: Plan, attention: str | None) -> dict[str, Any]:
+    """What an LLM takes of a packed batch, `inputs` as it takes them of others, under this way to compute attention.
+
+    Raises:
+        FusionError: a mask or a cache, under which samples would attend to each other.
+    """
+    for name in ("attention_mask", CACHE):
+        if inputs.get(name) is not None:
+            raise FusionError(f"a packed batch takes no {name}: its position_ids keep samples apart; leave it out")
+    packed = {**inputs, "use_cache": False}  # with a cache, transformers does not look for packs
+    if attention == "sdpa":
+        packed["pack_borders"] = borders_of(plan)
+    if needs_one_row(attention):
+        packed["inputs_embeds"] = inputs["inputs_embeds"].flatten(0, 1)[None]  # (1, B*T, D)
+        packed["position_ids"] = inputs["position_ids"].flatten()[None]  # (1, B*T)
+    return packed
+
+
+def needs_one_row(attention: str | None) -> bool:
+    """Whether packs must be in one row: transformers finds them so for flash-attention, and in each row for others."""
+    return "flash" in (attention or "")
+
+
 def borders_of(plan: Plan) -> Borders:
     """Where the samples of a plan lie."""
-    rows: list[list[tuple[int, int]]] = [[] for _ in range(len(plan.input_ids))]
+    rows: list[list[tuple[int, int]]] = [[] for _ in range(plan.shape[0])]
     for sample in plan.samples:
         if sample.num_tokens:
             rows[sample.row].append((sample.start, sample.start + sample.num_tokens))

@@ -1,5 +1,7 @@
-"""The parts of a model by the names that recipes use: ``llm``, ``tower.MODALITY``, ``connector.MODALITY``,
-``decoder.MODALITY``."""
+"""The parts of a model by the names that recipes use.
+
+They are ``llm``, ``tower.MODALITY``, ``connector.MODALITY`` and ``decoder.MODALITY``.
+"""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def check_cache(cache: Any, plan: Plan) -> None:
         FusionError: a cache of keys and values holds all that the plan lays out, or more.
     """
     held = 0 if cache is None else int(cache.get_seq_length())
-    length = plan.input_ids.shape[1]
+    _, length = plan.shape
     if held >= length > 0:
         raise FusionError(
             f"{CACHE}: {held} positions are held, and the plan lays out {length}: something must be new; give the "

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 STYLE = """
-body { font: 16px/1.45 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+:root { color-scheme: light dark; --line: light-dark(#ccc, #444); --mark: light-dark(#2563a8, #7db4f0) }
+body { font: 16px/1.45 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+  color: light-dark(#222, #ddd); background: light-dark(#fff, #181a1b) }
 table { border-collapse: collapse; margin: .6rem 0 }
-td, th { padding: .2rem .8rem; border-bottom: 1px solid #ccc; text-align: left }
+td, th { padding: .2rem .8rem; border-bottom: 1px solid var(--line); text-align: left }
 """
 
 

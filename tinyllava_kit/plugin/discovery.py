@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from importlib import metadata
 from types import ModuleType
 
@@ -44,6 +45,28 @@ def discover(disabled: Iterable[str] = ()) -> Catalog:
             offers += [Offer(spec=spec, **owner) for spec in specs]
         plugins.append(plugin)
     return Catalog(plugins=tuple(plugins), offers=tuple(offers))
+
+
+def installed_catalog() -> Catalog:
+    """What `discover()` finds, found once for each state of the installation.
+
+    A distribution that is installed while the process runs changes a folder of ``sys.path``, and is found.
+    """
+    return _discovered(os.environ.get(DISABLE, ""), tuple(map(_state, sys.path)))
+
+
+@lru_cache(maxsize=1)
+def _discovered(disabled: str, folders: tuple[tuple[str, int], ...]) -> Catalog:
+    """The arguments are what the catalog depends on."""
+    return discover()
+
+
+def _state(folder: str) -> tuple[str, int]:
+    """A folder of ``sys.path`` and when an entry was last added to it or removed."""
+    try:
+        return folder, os.stat(folder or ".").st_mtime_ns
+    except OSError:
+        return folder, 0
 
 
 def find_plugins(disabled: Iterable[str] = ()) -> Iterator[tuple[metadata.EntryPoint, Plugin]]:

@@ -337,14 +337,15 @@ def _probe(catalog: Catalog) -> Iterator[Finding]:
             yield _about(offer, "failed", detail, fix)
 
 
-# The class that a component of each kind extends; a command is of the command line, not of the core.
+# The class that a component of each kind extends; a command is of the command line.
 _INTERFACES = {
-    "modality": "interfaces.Modality",
-    "tower": "interfaces.Tower",
-    "connector": "interfaces.Connector",
-    "llm": "interfaces.LanguageModel",
-    "decoder": "decoders.Decoder",
-    "template": "interfaces.ChatTemplate",
+    "modality": "core.interfaces.Modality",
+    "tower": "core.interfaces.Tower",
+    "connector": "core.interfaces.Connector",
+    "llm": "core.interfaces.LanguageModel",
+    "decoder": "core.decoders.Decoder",
+    "template": "core.interfaces.ChatTemplate",
+    "checkpoint": "checkpoints.CheckpointReader",
 }
 
 
@@ -369,10 +370,10 @@ def _check_component(kind: str, component: object) -> None:
 
 
 def _check_class(component: object, wanted: str) -> None:
-    module, _, name = wanted.partition(".")
-    interface = getattr(importlib.import_module(f"tinyllava_kit.core.{module}"), name)
+    module, _, name = wanted.rpartition(".")
+    interface = getattr(importlib.import_module(f"tinyllava_kit.{module}"), name)
     if not (inspect.isclass(component) and issubclass(component, interface)):
-        raise TypeError(f"must be a class that extends core.{wanted}")
+        raise TypeError(f"must be a class that extends {wanted}")
     missing: Iterable[str] = sorted(getattr(component, "__abstractmethods__", ()))
     if missing:
         raise TypeError(f"does not define {', '.join(missing)}")

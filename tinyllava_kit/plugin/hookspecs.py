@@ -13,7 +13,16 @@ from collections.abc import Iterable
 
 import pluggy
 
-from .specs import ChatTemplateSpec, CommandSpec, ConnectorSpec, DecoderSpec, LanguageModelSpec, ModalitySpec, TowerSpec
+from .specs import (
+    ChatTemplateSpec,
+    CheckpointSpec,
+    CommandSpec,
+    ConnectorSpec,
+    DecoderSpec,
+    LanguageModelSpec,
+    ModalitySpec,
+    TowerSpec,
+)
 
 PROJECT = "tinyllava_kit"
 GROUP_STEM = "tinyllava_kit.plugins.v"
@@ -61,6 +70,12 @@ def tinyllava_chat_templates() -> Iterable[ChatTemplateSpec]:
 
 
 @hookspec
+def tinyllava_checkpoints() -> Iterable[CheckpointSpec]:
+    """Layouts of other projects' checkpoints; asked for when a directory is not of this kit."""
+    return ()
+
+
+@hookspec
 def tinyllava_commands() -> Iterable[CommandSpec]:
     """Commands added to the ``tinyllava`` command line; read when an unknown command is typed or help is shown."""
     return ()
@@ -74,5 +89,6 @@ HOOKS: dict[str, str] = {
     "tinyllava_llms": "llm",
     "tinyllava_decoders": "decoder",
     "tinyllava_chat_templates": "template",
+    "tinyllava_checkpoints": "checkpoint",
     "tinyllava_commands": "command",
 }

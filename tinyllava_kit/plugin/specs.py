@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
@@ -280,7 +281,40 @@ class CommandSpec(Spec):
     kind: ClassVar[str] = "command"
 
 
-AnySpec = ModalitySpec | TowerSpec | ConnectorSpec | LanguageModelSpec | DecoderSpec | ChatTemplateSpec | CommandSpec
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSpec(Spec):
+    """A layout of another project's checkpoints. Target: a `checkpoints.CheckpointReader` class.
+
+    A directory is of it where its ``config.json`` has one of these `model_types`, where any are given, and all of these
+    `keys`. `project` is whose it is, as messages say it.
+    """
+
+    kind: ClassVar[str] = "checkpoint"
+    project: str
+    model_types: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.model_types or self.keys):
+            raise ValueError(f"{self.kind} {self.name!r}: give model_types or keys that tell its config.json")
+
+    def recognizes(self, config: Mapping[str, Any]) -> bool:
+        """Whether a ``config.json`` is of this layout."""
+        of_type = not self.model_types or config.get("model_type") in self.model_types
+        return of_type and all(key in config for key in self.keys)
+
+
+AnySpec = (
+    ModalitySpec
+    | TowerSpec
+    | ConnectorSpec
+    | LanguageModelSpec
+    | DecoderSpec
+    | ChatTemplateSpec
+    | CheckpointSpec
+    | CommandSpec
+)
 KINDS: dict[str, type[Spec]] = {
     spec.kind: spec
     for spec in (
@@ -290,6 +324,7 @@ KINDS: dict[str, type[Spec]] = {
         LanguageModelSpec,
         DecoderSpec,
         ChatTemplateSpec,
+        CheckpointSpec,
         CommandSpec,
     )
 }

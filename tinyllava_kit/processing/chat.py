@@ -11,7 +11,7 @@ from transformers import ProcessorMixin
 
 from ..core.conversation import ITEM, Conversation, Span, Turn
 from ..core.interfaces import ChatTemplate
-from ..core.plan import IGNORE_INDEX
+from ..core.spans import IGNORE_INDEX
 from ..errors import KitError
 from ..plugin.specs import ModalitySpec
 from .jinja import begin_text

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from transformers import PreTrainedTokenizerBase
 
 from ..core.conversation import CUT, ITEM, Span, check_text
-from ..core.plan import IGNORE_INDEX, TextSpan
+from ..core.spans import IGNORE_INDEX, TextSpan
 from ..errors import KitError
 
 Offset = tuple[int, int]  # first character of a token and the one after its last, in its piece

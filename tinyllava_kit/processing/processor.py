@@ -4,38 +4,41 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from transformers import BatchFeature, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from ..core.conversation import ITEM, Conversation, Item, Span, Turn, from_messages, from_row
-from ..core.decoders import Decoder, HiddenDecoder
-from ..core.ids import NO_ID
+from ..core.conversation import ITEM, Conversation, Span, check_reads, from_messages, from_row
+from ..core.decoders import Decoder
 from ..core.interfaces import ChatTemplate, Connector, Modality, Preprocessor
-from ..core.plan import IGNORE_INDEX, AnySpan, GeneratedSpan, ItemSpan, Plan, Sample, TextSpan, plan, without_labels
+from ..core.plan import Plan, plan
+from ..core.spans import AnySpan, ItemSpan, TextSpan, without_labels
 from ..errors import KitError
 from ..files.atomic import HUB_ARGUMENTS, atomic_directory
-from ..files.content import arguments, checked
+from ..files.content import arguments
 from ..files.failures import read_mapping, reading
 from ..files.writing import write_json
 from ..model.building import build_connector, build_decoder
 from ..model.configuration import TinyLlavaConfig
-from ..model.storage.external import open_if_external
+from ..model.storage.recognition import open_if_external
 from ..model.vocabulary.grammar import grammar_of
 from ..model.vocabulary.targets import targets_of
 from ..plugin.catalog import Catalog
-from ..plugin.discovery import discover
+from ..plugin.discovery import installed_catalog
 from ..plugin.specs import load
 from ..pretrained.checkpoint import find_file, read_pretrained, read_tokenizer
+from .answer_words import add_words_first, add_words_of_each
+from .batch import Batch
 from .chat import ChatProcessor
 from .control_tokens import as_text
+from .encoded import Encoded, EncodedItem, ItemReader, ItemWriter
 from .encoding import encode_spans
+from .item_tensors import pad_features, window_inputs
+from .items import ItemProcessor
 from .jinja import (
     LEARNING_IS_KNOWN,
     OWN_TEMPLATE,
@@ -47,81 +50,10 @@ from .jinja import (
     save_tokenizer,
 )
 from .prompting import Arguments, as_many, fill_parts, from_prompts, is_text, read_arguments
-
-SETTINGS_FILE = "processor_config.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncodedItem:
-    """An item ready for its tower: its `rows` of tensors and how many features each gives.
-
-    `features` (P, E) in place of `rows` where the tower has run before; neither in an outline.
-    """
-
-    modality: str
-    num_features: Sequence[int]
-    rows: Sequence[Mapping[str, Tensor]] = ()
-    features: Tensor | None = None
+from .settings import SETTINGS_FILE, preprocessor_of
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """A conversation as spans of a sample, with its items in order."""
-
-    spans: Sample
-    items: Sequence[EncodedItem] = ()
-    name: str = ""
-
-    @property
-    def num_tokens(self) -> int:
-        """The length of the sample in positions of the LLM, items included."""
-        return sum(len(s.ids) if isinstance(s, TextSpan) else s.num_tokens for s in self.spans)
-
-
-class Batch(BatchFeature):
-    """What the model takes: ``model(**batch)``, ``model.generate(**batch)``.
-
-    Labels that a collator makes of ``input_ids`` and sets are of text: where an item stands, nothing is learned.
-    """
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if name == "labels" and isinstance(value, Tensor) and isinstance(self.data.get("plan"), Plan):
-            value = self.data["plan"].without_items(value) if self._is_as_planned else value
-        if name == "mm_token_type_ids" and isinstance(self.data.get("labels"), Tensor):
-            self.data["labels"] = self.data["labels"].masked_fill(value != 0, IGNORE_INDEX)
-        super().__setitem__(name, value)
-
-    @property
-    def _is_as_planned(self) -> bool:
-        """Whether nothing was put behind the prompts since they were laid out, or moved."""
-        mask = self.data.get("attention_mask")
-        return mask is None or mask.equal(self.data["plan"].attention_mask)
-
-    def by_types(self, modalities: Sequence[str]) -> Batch:
-        """The same as transformers' processors make it: `mm_token_type_ids` say where items stand.
-
-        So it may be put together with others and padded anew. Without items it has no plan.
-        """
-        layout = self.data["plan"]
-        self.data["mm_token_type_ids"] = layout.types(modalities)
-        if not layout.item_positions:
-            del self.data["plan"]
-        return self
-
-    def to(self, *args: Any, **kwargs: Any) -> Batch:
-        """Moves every tensor and the plan; a dtype is given to floating-point tensors only."""
-        self.data = _move(self.data, *args, **kwargs)
-        return self
-
-
-# What stands at an item's placeholder: items ready for the tower, and text between them.
-Parts = list[EncodedItem | str]
-ItemReader = Callable[[Item], Parts]
-# An item that the assistant gives -> the ids that are learned for it: the LLM's, marks included, or its decoder's own.
-ItemWriter = Callable[[Item], TextSpan | GeneratedSpan]
-
-
-class TinyLlavaProcessor(ChatProcessor):
+class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
     """Tokenizer, chat template, modalities and the towers' preprocessors of one model.
 
     Example:
@@ -142,7 +74,7 @@ class TinyLlavaProcessor(ChatProcessor):
         preprocessors: Mapping[str, Preprocessor],
         catalog: Catalog | None = None,
     ) -> None:
-        catalog = catalog or discover()
+        catalog = catalog or installed_catalog()
         self.tokenizer = tokenizer
         self.config = config
         self.preprocessors = dict(preprocessors)
@@ -254,23 +186,8 @@ class TinyLlavaProcessor(ChatProcessor):
         if isinstance(source, Conversation):
             return source
         if isinstance(source, Mapping):
-            return from_row(source, self.specs, name=name or "row", unread=self.unread)
+            return from_row(source, self.specs, name=name or "row", unread=self.unread, reads=self.reads)
         return from_messages(source, self.specs, name=name or "messages")
-
-    @property
-    def writes(self) -> set[str]:
-        """The modalities of which the LLM writes items, in ids."""
-        return set(self.grammar.begin) if self.grammar else set()
-
-    @property
-    def makes(self) -> set[str]:
-        """The modalities of which a decoder makes items of the words of an answer, and learns to."""
-        return {modality for modality, decoder in self.decoders.items() if isinstance(decoder, HiddenDecoder)}
-
-    @property
-    def gives(self) -> set[str]:
-        """The modalities of which it is learned to give items."""
-        return self.writes | self.makes
 
     def encode(
         self,
@@ -298,7 +215,7 @@ class TinyLlavaProcessor(ChatProcessor):
             KitError: a turn that the template cannot write, an item that the model does not read, such items without
                 a writer, or without words that they can be made of.
         """
-        conversation = _words_first(_words_of_each(conversation, self.makes), self.gives)
+        conversation = add_words_first(add_words_of_each(conversation, self.makes), self.gives)
         conversation = as_text(conversation, self.tokenizer) if sanitize else conversation
         spans = self.render(conversation, answer=answer, continued=continued)
         return self._encode_rendered(
@@ -321,32 +238,29 @@ class TinyLlavaProcessor(ChatProcessor):
         writer: ItemWriter | None = None,
     ) -> Encoded:
         """What the chat template wrote, tokenized, its items read."""
-        answered = iter(conversation.answered(self.gives))
-        waiting = iter(conversation.items)
-        text = encode_spans(spans, self.tokenizer, add_bos=add_bos)
-        sample, items = [], []
-        for span in text:
+        places = iter(zip(conversation.items, conversation.answered(self.gives), strict=True))
+        sample: list[AnySpan] = []
+        items: list[EncodedItem] = []
+        for span in encode_spans(spans, self.tokenizer, add_bos=add_bos):
             if span is not None:
                 sample.append(span)
                 continue
-            item = next(waiting)
-            if next(answered):
-                if not (answer and item.modality in self.makes):  # of which nobody reads what was said before
-                    sample.append(self._written(item, writer or self.writer, sample))
-                continue
-            if item.modality not in self.preprocessors:
-                reads = ", ".join(self.preprocessors) or "text only"
-                raise KitError(
-                    f"{conversation.name}: the model writes {item.modality!r} and does not read it; it reads {reads}"
-                )
-            for part in (reader or self.read_item)(item):
-                if isinstance(part, str):
-                    sample += encode_spans([Span(part)], self.tokenizer, add_bos=False)
-                    continue
-                tokens = self.connectors[part.modality].num_tokens(sum(part.num_features))
-                sample.append(ItemSpan(part.modality, tokens))
-                items.append(part)
+            item, given = next(places)
+            if not given:
+                check_reads(item.modality, self.reads, conversation.name)
+                parts = (reader or self.read_item)(item)
+                sample += [each for part in parts for each in self._spans_of(part)]
+                items += [part for part in parts if not isinstance(part, str)]
+            elif not (answer and item.modality in self.makes):  # of which nobody reads what was said before
+                sample.append(self.written(item, writer or self.writer, sample))
         return Encoded(sample, items, conversation.name)
+
+    def _spans_of(self, part: EncodedItem | str) -> Sequence[TextSpan | ItemSpan]:
+        """A part of what stands at an item's place: text, or an item with as many tokens as its connector makes."""
+        if isinstance(part, str):
+            return [span for span in encode_spans([Span(part)], self.tokenizer, add_bos=False) if span is not None]
+        tokens = self.connectors[part.modality].num_tokens(sum(part.num_features))
+        return [ItemSpan(part.modality, tokens)]
 
     def probe(self, conversation: Conversation) -> Encoded:
         """What `encode` gives with labels, its spans and their token counts exact, its items without their rows.
@@ -354,74 +268,6 @@ class TinyLlavaProcessor(ChatProcessor):
         No item is decoded where its header says how large it is (`Modality.probe`). It cannot be collated.
         """
         return self.encode(conversation, reader=self.outline_item, writer=self.outline_ids)
-
-    def heard(self, conversation: Conversation) -> list[Item]:
-        """The items of a conversation that towers read: all but those that the assistant learns to give."""
-        answered = conversation.answered(self.gives)
-        return [item for item, given in zip(conversation.items, answered, strict=True) if not given]
-
-    def read_item(self, item: Item) -> Parts:
-        """Read one item: what stands at its placeholder, each part ready for the tower.
-
-        Raises:
-            KitError: it cannot be read; names its row, too, where it has one.
-        """
-        return self._parts(item, self.modalities[item.modality].read, self.preprocessors[item.modality])
-
-    def outline_item(self, item: Item) -> Parts:
-        """What `read_item` gives, without rows.
-
-        Raises:
-            KitError: as `read_item`, as far as that is seen without decoding.
-        """
-        return self._parts(item, self.modalities[item.modality].probe, lambda part: [])
-
-    def outline_ids(self, item: Item) -> TextSpan | GeneratedSpan:
-        """As many ids as are learned for an item: marks included, all the begin mark, and nothing beside it.
-
-        Those of a decoder that makes it of words are NO_ID.
-
-        Raises:
-            KitError: as far as it is seen without decoding, the item cannot be written.
-        """
-        count = self.decoders[item.modality].num_ids(self.modalities[item.modality].probe(item.source))
-        if item.modality in self.makes:
-            return GeneratedSpan(item.modality, [NO_ID] * count)
-        ids = [self.grammar.begin[item.modality]] * (count + 2)
-        return TextSpan(ids, ids)
-
-    def _written(self, item: Item, writer: ItemWriter | None, before: Sequence[AnySpan]) -> TextSpan | GeneratedSpan:
-        words = before[-1] if before else None
-        learned = isinstance(words, TextSpan) and words.labels and words.labels[-1] != IGNORE_INDEX
-        if item.modality in self.makes and not learned:
-            raise KitError(
-                f"{item.name or 'conversation'}: the assistant gives an item of {item.modality!r}, which its decoder "
-                "makes of the words in front of it, and there are none; write them, or give the item's 'text'"
-            )
-        if writer is None:
-            raise KitError(
-                f"{item.name or 'conversation'}: the assistant gives an item of {item.modality!r}, whose ids the model "
-                "makes; set processor.writer = features.item_codes.ItemCodes(model, processor)"
-            )
-        return writer(item)
-
-    def _parts(
-        self, item: Item, read: Callable[[Any], Any], prepare: Callable[[Any], Sequence[Mapping[str, Tensor]]]
-    ) -> Parts:
-        preprocessor = self.preprocessors[item.modality]
-        try:
-            return [
-                part
-                if isinstance(part, str)
-                else EncodedItem(
-                    modality=item.modality, num_features=preprocessor.num_features(part), rows=prepare(part)
-                )
-                for part in self.modalities[item.modality].expand(read(item.source), preprocessor)
-            ]
-        except KitError as error:
-            if not item.name:
-                raise
-            raise KitError(f"{item.name}: {error}") from error
 
     def collate(
         self,
@@ -438,7 +284,7 @@ class TinyLlavaProcessor(ChatProcessor):
             packs: how many of them share each row, in order. Such a batch has no mask: the restarting positions keep
                 attention within each.
         """
-        layout = plan(
+        inputs, layout = plan(
             [e.spans if labels else without_labels(e.spans) for e in encoded],
             pad_id=self.pad_id,
             padding_side=padding_side or ("right" if labels else "left"),
@@ -446,13 +292,11 @@ class TinyLlavaProcessor(ChatProcessor):
             packs=packs,
             names=[e.name for e in encoded],
         )
-        data: dict[str, Any] = {"input_ids": layout.input_ids, "position_ids": layout.position_ids}
-        if packs is None:
-            data["attention_mask"] = layout.attention_mask
-        if layout.labels is not None:
-            data["labels"] = layout.labels
-            if self.gives:
-                data["targets"] = targets_of(layout, self.grammar, {m: self.decoders[m] for m in sorted(self.makes)})
+        data: dict[str, Any] = dict(inputs)
+        if layout.target_positions is not None and self.gives:
+            previous = inputs["input_ids"].flatten()[layout.target_positions]  # (n,)
+            makers = {m: self.decoders[m] for m in sorted(self.makes)}
+            data["targets"] = targets_of(layout, previous, self.grammar, makers)
         items = {m: self._collate_items(m, encoded, layout) for m in layout.item_positions}
         if items:
             data["items"] = items
@@ -499,17 +343,31 @@ class TinyLlavaProcessor(ChatProcessor):
         if external := open_if_external(path, catalog=catalog):
             return external.processor()
         hub = {k: kwargs[k] for k in ("cache_dir", "revision", "token", "subfolder") if k in kwargs}
-        config = read_pretrained(TinyLlavaConfig, path, **hub)
+        return cls.of_config(path, read_pretrained(TinyLlavaConfig, path, **hub), catalog=catalog, **hub)
+
+    @classmethod
+    def of_config(
+        cls, path: str, config: TinyLlavaConfig, *, catalog: Catalog | None = None, **hub: Any
+    ) -> TinyLlavaProcessor:
+        """From a directory or hub name of this kit whose configuration is known.
+
+        Args:
+            hub: where and how a hub name is looked up, as in transformers.
+
+        Raises:
+            KitError: tokenizer or settings are not there. MissingPluginError: a component's plugin is not installed.
+        """
         file = find_file(path, SETTINGS_FILE, **hub)
         if file is None:
             raise KitError(f"{path!r} has no {SETTINGS_FILE} of this kit; assemble or convert the model again")
-        catalog = catalog or discover()
+        catalog = catalog or installed_catalog()
+        settings = read_mapping(file)
         preprocessors = {}
         for modality in config.towers:
             tower = load(config.component("tower", modality).offer("tower", catalog).spec)
-            preprocessors[modality] = read_preprocessor(file, modality, tower.preprocessor_class)
+            preprocessors[modality] = preprocessor_of(settings, file, modality, tower.preprocessor_class)
         tokenizer = read_tokenizer(path, config=config.text_config, **hub)  # or it wants to know ours
-        restore_template(tokenizer, read_mapping(file), path)
+        restore_template(tokenizer, settings, path)
         return cls(tokenizer, config, preprocessors, catalog)
 
     def _with_markers(self, spans: Sequence[Span], conversation: Conversation) -> list[Span]:
@@ -538,23 +396,9 @@ class TinyLlavaProcessor(ChatProcessor):
         every = [item for e in encoded for item in e.items if item.modality == modality]
         items = [every[planned.index] for planned in layout.kept(modality)]
         if all(item.features is not None for item in items):
-            return _pad_features([item.features for item in items])
+            return pad_features([item.features for item in items])
         inputs = self.preprocessors[modality].collate([row for item in items for row in item.rows])
         return {**inputs, **window_inputs([item.num_features for item in items])}
-
-
-def read_preprocessor(file: Path, modality: str, kind: type[Preprocessor]) -> Preprocessor:
-    """The preprocessor of a modality from the settings of a processor.
-
-    Raises:
-        KitError: there is none of it in the file, or its settings are of another kind.
-    """
-    where = f"{file}: preprocessors"
-    groups = checked(dict[str, dict[str, Any]], read_mapping(file).get("preprocessors"), where)
-    if modality not in groups:
-        raise KitError(f"{where}: none of {modality!r}; assemble or convert the model again")
-    with reading(f"{where}.{modality}"):
-        return kind.from_settings(groups[modality])
 
 
 def _modality(kind: type[Modality], name: str, options: Mapping[str, Any]) -> Modality:
@@ -566,74 +410,3 @@ def _modality(kind: type[Modality], name: str, options: Mapping[str, Any]) -> Mo
     taken = arguments(kind, options, where)
     with reading(where):
         return kind(**taken)
-
-
-def window_inputs(num_features: Sequence[Sequence[int]]) -> dict[str, Tensor]:
-    """For items of several rows: which row and which of its features stand where in the joined item.
-
-    Empty where every item is one row.
-    """
-    if all(len(counts) == 1 for counts in num_features):
-        return {}
-    lengths = [sum(counts) for counts in num_features]
-    rows = np.zeros((len(lengths), max(lengths)), np.int64)
-    within = np.zeros_like(rows)
-    first = 0
-    for number, counts in enumerate(num_features):
-        rows[number, : lengths[number]] = first + np.repeat(np.arange(len(counts)), counts)
-        within[number, : lengths[number]] = np.concatenate([np.arange(count) for count in counts])
-        first += len(counts)
-    return {
-        "window_rows": torch.from_numpy(rows),
-        "window_features": torch.from_numpy(within),
-        "window_lengths": torch.tensor(lengths),
-    }
-
-
-def _pad_features(features: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Features (P_i, E) of several items -> ``features`` (N, P, E), with ``lengths`` (N,) where they differ."""
-    lengths = [len(f) for f in features]
-    if len(set(lengths)) == 1:
-        return {"features": torch.stack(list(features))}
-    return {
-        "features": torch.nn.utils.rnn.pad_sequence(list(features), batch_first=True),
-        "lengths": torch.tensor(lengths),
-    }
-
-
-def _words_of_each(conversation: Conversation, modalities: Collection[str]) -> Conversation:
-    """The same, with the text of every item that is made of words in front of it, where nothing else stands there."""
-    answered = iter(zip(conversation.items, conversation.answered(modalities), strict=True))
-    turns = []
-    for turn in conversation.turns:
-        *before, rest = turn.text.split(ITEM)
-        text = ""
-        for words in before:
-            item, made = next(answered)
-            text += f"{(item.text or words) if made and not words.strip() else words}{ITEM}"
-        turns.append(Turn(turn.role, text + rest))
-    return replace(conversation, turns=tuple(turns))
-
-
-def _words_first(conversation: Conversation, modalities: Collection[str]) -> Conversation:
-    """The same, with the text of an item that the assistant gives in front of it, where its turn has no words."""
-    answered = iter(zip(conversation.items, conversation.answered(modalities), strict=True))
-    turns = []
-    for turn in conversation.turns:
-        mine = [next(answered) for _ in range(turn.text.count(ITEM))]
-        has_words = bool(turn.text.replace(ITEM, "").strip())
-        words = "" if has_words else " ".join(item.text for item, given in mine if given and item.text)
-        turns.append(Turn(turn.role, f"{words}{turn.text}"))
-    return replace(conversation, turns=tuple(turns))
-
-
-def _move(value: Any, *args: Any, **kwargs: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _move(inner, *args, **kwargs) for key, inner in value.items()}
-    if isinstance(value, Tensor) and not value.is_floating_point():
-        device = kwargs.get("device", next((a for a in args if not isinstance(a, torch.dtype)), None))
-        return value if device is None else value.to(device)
-    if isinstance(value, Plan):
-        device = kwargs.get("device", next((a for a in args if not isinstance(a, torch.dtype)), None))
-        return value if device is None else value.to(device)
-    return value.to(*args, **kwargs) if isinstance(value, Tensor) else value

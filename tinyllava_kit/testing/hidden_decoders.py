@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..core.decoders import HiddenDecoder
 from ..core.interfaces import Modality
-from ..core.plan import GeneratedSpan, Plan, TextSpan, plan
+from ..core.plan import ModelInputs, Plan, plan
+from ..core.spans import GeneratedSpan, TextSpan
 from ..errors import KitError
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..model.vocabulary.extension import token_sampler
@@ -55,10 +56,10 @@ class HiddenDecoderContract:
         """Also where one word stands for a long item: a target that cannot be learned is refused, and not free."""
         model = self._toy(checkpoint)
         decoder, item = model.decoders["it"], max(self.items(), key=model.decoders["it"].num_ids)
-        layout, targets = self._layout(model, [([1, 3], [4], item)])
+        inputs, layout, targets = self._layout(model, [([1, 3], [4], item)])
         assert list(targets) == ["text", *(f"it.{name}" for name in decoder.loss_weights)], "groups without a weight"
         try:
-            found = model(layout.input_ids, layout.attention_mask, labels=layout.labels, plan=layout, targets=targets)
+            found = model(**inputs, plan=layout)
         except KitError:
             return
         made = {group: each for group, each in found.target_groups.items() if group != "text"}
@@ -73,7 +74,7 @@ class HiddenDecoderContract:
         """Losses and gradients of items together are those of each alone."""
         model = self._toy(checkpoint)
         samples = [([1, 3], [5, 4, 6, 4][: 1 + number], item) for number, item in enumerate(self.items()[:4])]
-        totals = torch.stack([torch.tensor([len(t) for t in self._layout(model, [s])[1].values()]) for s in samples])
+        totals = torch.stack([torch.tensor([len(t) for t in self._layout(model, [s])[2].values()]) for s in samples])
         alone, gradients = self._losses(model, [[sample] for sample in samples], totals.sum(0))
         together, others = self._losses(model, [samples], totals.sum(0))
         assert alone.keys() == together.keys()
@@ -87,8 +88,8 @@ class HiddenDecoderContract:
         model = self._toy(checkpoint).train()
         model.requires_grad_(False)
         decoder = model.decoders["it"].requires_grad_(True)
-        layout, targets = self._layout(model, [([1, 3], [4], None)])
-        out = model(layout.input_ids, layout.attention_mask, labels=layout.labels, plan=layout, targets=targets)
+        inputs, layout, _targets = self._layout(model, [([1, 3], [4], None)])
+        out = model(**inputs, plan=layout)
         out.loss.backward()
         for name, parameter in decoder.named_parameters():
             if parameter.requires_grad:
@@ -114,8 +115,8 @@ class HiddenDecoderContract:
         self._learn(model, samples, steps=self.max_steps)
         decoder = model.decoders["it"]
         for number, (prompt, words, item) in enumerate(samples):
-            layout = plan([[TextSpan(prompt), TextSpan(words, words), GeneratedSpan("it")]])
-            made = list(decoder.make(model.words("it", layout.input_ids, layout), token_sampler(False, None)))
+            inputs, layout = plan([[TextSpan(prompt), TextSpan(words, words), GeneratedSpan("it")]])
+            made = list(decoder.make(model.words("it", inputs["input_ids"], layout), token_sampler(False, None)))
             assert made[-1].closed, f"item {number} is not ended"
             got = modality.join([piece.item for piece in made if piece.item is not None])
             assert same(got, decoder.decode(decoder.encode(item))), f"item {number} is not learned"
@@ -128,7 +129,7 @@ class HiddenDecoderContract:
 
     def _layout(
         self, model: TinyLlavaForConditionalGeneration, samples: Sequence[tuple[list[int], list[int], Any]]
-    ) -> tuple[Plan, dict[str, Tensor]]:
+    ) -> tuple[ModelInputs, Plan, dict[str, Tensor]]:
         """Prompts, words and items, as a processor lays them out."""
         decoder = model.decoders["it"]
         rows: list[list[TextSpan | GeneratedSpan]] = []
@@ -137,8 +138,8 @@ class HiddenDecoderContract:
             if item is not None:
                 rows[-1].append(GeneratedSpan("it", decoder.encode(item).tolist()))
             rows[-1].append(TextSpan([END_ID], [END_ID]))
-        layout = plan(rows)
-        return layout, targets_of(layout, None, {"it": decoder})
+        inputs, layout = plan(rows)
+        return inputs, layout, targets_of(layout, None, None, {"it": decoder})
 
     def _losses(
         self, model: TinyLlavaForConditionalGeneration, batches: Sequence[Any], total: Tensor
@@ -149,9 +150,8 @@ class HiddenDecoderContract:
         model.zero_grad()
         losses: dict[str, list[Tensor]] = {}
         for batch in batches:
-            layout, targets = self._layout(model, batch)
-            inputs = {"labels": layout.labels, "plan": layout, "targets": targets, "num_items_in_batch": total}
-            out = model(layout.input_ids, layout.attention_mask, **inputs)
+            inputs, layout, targets = self._layout(model, batch)
+            out = model(**inputs, plan=layout, targets=targets, num_items_in_batch=total)
             out.loss.backward()
             for group, (each, _) in out.target_groups.items():
                 losses.setdefault(group, []).append(each)
@@ -170,13 +170,13 @@ class HiddenDecoderContract:
         steps: int,
     ) -> None:
         """Until every id is the likeliest at its place with some to spare, or the steps are over."""
-        layout, targets = self._layout(model, samples)
+        inputs, layout, _targets = self._layout(model, samples)
         model.requires_grad_(False)
         decoder = model.decoders["it"].requires_grad_(True)
         optimizer = torch.optim.Adam([p for p in decoder.parameters() if p.requires_grad], lr=3e-3)
         model.train()
         for _ in range(steps):
-            out = model(layout.input_ids, layout.attention_mask, labels=layout.labels, plan=layout, targets=targets)
+            out = model(**inputs, plan=layout)
             if max(float(e.max()) for g, (e, _) in out.target_groups.items() if g != "text" and len(e)) < 0.1:
                 break
             optimizer.zero_grad()

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..model.modeling import TinyLlavaForConditionalGeneration
-from ..processing.processor import Batch, TinyLlavaProcessor
+from ..processing.batch import Batch
+from ..processing.processor import TinyLlavaProcessor
 
 
 def check_packing(

@@ -11,10 +11,10 @@ from torch import Tensor
 from ..core.decoders import TokenDecoder
 from ..core.ids import NO_ID, allot, sizes_of
 from ..core.interfaces import Modality
-from ..core.plan import TextSpan, plan
+from ..core.plan import plan
+from ..core.spans import TextSpan
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..model.vocabulary.grammar import Grammar, Segment
-from ..model.vocabulary.targets import targets_of
 from .comparing import same, through_json
 from .decoder_models import END_ID, TEXT_IDS, model_with
 
@@ -177,15 +177,14 @@ class TokenDecoderContract:
     ) -> None:
         """Until every id is the likeliest at its place with some to spare, or the steps are over."""
         end = TextSpan([END_ID], [END_ID])
-        layout = plan([[TextSpan(prompt), answer, end] for prompt, answer in samples])
-        targets = targets_of(layout, model.extension.grammar, {})
+        inputs, layout = plan([[TextSpan(prompt), answer, end] for prompt, answer in samples])
         model.requires_grad_(False)
         model.decoders["it"].requires_grad_(True)
         model.language_model.requires_grad_(not rows_alone)
         optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=3e-3)
         model.train()
         for _ in range(steps):
-            out = model(layout.input_ids, layout.attention_mask, labels=layout.labels, plan=layout, targets=targets)
+            out = model(**inputs, plan=layout)
             if float(out.target_losses.max()) < 0.1:
                 break
             optimizer.zero_grad()

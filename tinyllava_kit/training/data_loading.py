@@ -27,10 +27,28 @@ def read_data(
     Raises:
         KitError: a source that cannot be read, a row that cannot be used and is not to be skipped.
     """
+    in_words = stage.items == "text"
     if stage.is_streamed:
-        return RowStream(stage.data, processor, batch_size=stage.batch_size, seed=seed, skipped=skipped)
+        return RowStream(
+            stage.data, processor, batch_size=stage.batch_size, seed=seed, skipped=skipped, in_words=in_words
+        )
     decode = bool(stage.cache_features.mode) or any(getattr(stage, name) for name in OBJECTIVES)
-    return ConversationDataset.from_sources(stage.data, processor, seed=seed, skipped=skipped, decode=decode)
+    return ConversationDataset.from_sources(
+        stage.data, processor, seed=seed, skipped=skipped, decode=decode, in_words=in_words
+    )
+
+
+def read_held_out(stage: Stage, processor: TinyLlavaProcessor, *, seed: int) -> ConversationDataset | None:
+    """The rows of the stage's `validation`; None without one.
+
+    Raises:
+        KitError: as `read_data`.
+    """
+    if stage.validation is None:
+        return None
+    return ConversationDataset.from_sources(
+        stage.validation.data, processor, seed=seed, decode=True, in_words=stage.items == "text"
+    )
 
 
 def stream_loader(

@@ -13,11 +13,11 @@ from ..data.dataset import ConversationDataset
 from ..data.stream import RowStream
 from ..distributed import from_first, rank, say, wait_for_all, world_size
 from ..errors import KitError
-from ..features.cache import FeatureCache, item_key
+from ..features.cache import FeatureCache
 from ..features.store import GB
 from ..files.writing import write_json
 from ..model.modeling import TinyLlavaForConditionalGeneration
-from ..processing.processor import EncodedItem, Parts
+from ..processing.encoded import EncodedItem, Parts
 from .batches.epochs import Epochs
 from .recipe import FeatureCaching, Stage
 
@@ -54,7 +54,7 @@ def cache_features(
     if trained:
         raise KitError(f"cache_features: {trained[0]} is trained, so its features change; take one of them out")
     cache = FeatureCache(model, dataset.processor, how.dir or folder, how.max_gb)
-    items = [item for conversation in dataset.conversations for item in dataset.processor.heard(conversation)]
+    items = [item for conversation in dataset.conversations for item in dataset.processor.input_items(conversation)]
     home = model.device
     model.towers.to(device)
     kept = how.mode is True
@@ -85,7 +85,7 @@ def _decided(checkpoints: Path, decide: Callable[[], bool]) -> bool:
 
 def _wins(cache: FeatureCache, items: Sequence[Item], stage: Stage, how: FeatureCaching, passes: float) -> bool:
     """Whether the stage takes less time with the cache, filling it included, judged by a few items; rank 0 decides."""
-    different = list({item_key(item): item for item in items}.values())
+    different = list({item.key: item for item in items}.values())
     step = -(-len(different) // TRIED)
     tried, others = different[::step], different[step // 2 :: step]  # what an earlier try has filled says nothing
     missing = sum(not cache.has(item) for item in others) / len(others)

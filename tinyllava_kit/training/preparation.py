@@ -23,7 +23,7 @@ from .batches.batching import stage_batches
 from .batches.epochs import Epochs
 from .checks.gradient_check import samples_for_parts
 from .checks.preflight import check_item_files
-from .data_loading import read_data
+from .data_loading import read_data, read_held_out
 from .loop.lost_workers import one_line_for_lost_workers
 from .output.checkpoints import check_whole, last_checkpoint
 from .output.provenance import check_provenance, provenance_of
@@ -43,6 +43,7 @@ class Resumption:
 class Prepared:
     """All that the training of a stage is made of.
 
+    held_out: the rows of the stage's validation.
     samples_of_parts: for each trained part a sample that uses it; empty where the data are streamed.
     batches: None where samples are drawn one after another.
     """
@@ -50,6 +51,7 @@ class Prepared:
     model: TinyLlavaForConditionalGeneration
     processor: TinyLlavaProcessor
     dataset: ConversationDataset | RowStream
+    held_out: ConversationDataset | None
     parts: OpenParts
     skipped: SkippedRows
     provenance: Mapping[str, Any]
@@ -78,14 +80,17 @@ def prepare(run: StageRun) -> Prepared:
     dataset = read_data(run.stage, processor, seed=run.seed, skipped=skipped)
     if isinstance(dataset, ConversationDataset):
         check_item_files(dataset.conversations)
-    provenance = _provenance(run.source, dataset, resumption)
+    held_out = _held_out(run, processor)
+    provenance = _provenance(run.source, dataset, held_out, resumption)
     _encode_answers(model, processor, dataset, run.cache_folder)
     parts = OpenParts(model, run.stage.train)
     held = dataset if isinstance(dataset, ConversationDataset) and dataset.conversations else None
     samples_of_parts = samples_for_parts(held, list(parts.trained)) if held is not None else {}
     with one_line_for_lost_workers(run.checkpoints, run.stage.workers):
         batches = stage_batches(run.stage, dataset, run.seed) if isinstance(dataset, ConversationDataset) else None
-    return Prepared(model, processor, dataset, parts, skipped, provenance, resumption.last, samples_of_parts, batches)
+    return Prepared(
+        model, processor, dataset, held_out, parts, skipped, provenance, resumption.last, samples_of_parts, batches
+    )
 
 
 def _resumption(checkpoints: Path) -> Resumption:
@@ -98,7 +103,23 @@ def _resumption(checkpoints: Path) -> Resumption:
     return Resumption(last, learned_from or {})
 
 
-def _provenance(source: Path, dataset: ConversationDataset | RowStream, resumption: Resumption) -> dict[str, Any]:
+def _held_out(run: StageRun, processor: TinyLlavaProcessor) -> ConversationDataset | None:
+    """
+    Raises:
+        KitError: a row of the stage's validation cannot be used.
+    """
+    held_out = read_held_out(run.stage, processor, seed=run.seed)
+    if held_out is not None:
+        check_item_files(held_out.conversations)
+    return held_out
+
+
+def _provenance(
+    source: Path,
+    dataset: ConversationDataset | RowStream,
+    held_out: ConversationDataset | None,
+    resumption: Resumption,
+) -> dict[str, Any]:
     """What the stage learns from, in the first process, which writes it down.
 
     Raises:
@@ -106,7 +127,7 @@ def _provenance(source: Path, dataset: ConversationDataset | RowStream, resumpti
     """
 
     def find() -> dict[str, Any]:
-        provenance = provenance_of(source, dataset)
+        provenance = provenance_of(source, dataset, held_out)
         if resumption.last is not None:
             check_provenance(resumption.learned_from, provenance, resumption.last)
         return provenance

@@ -8,10 +8,11 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from ..data.sources import Source, Strict
 from ..errors import KitError, near, shown
+from ..evaluation.scorers import find_scorer
 from ..files.yaml_files import read_yaml
 
 # A stage has one of these, or the model's own loss.
@@ -108,6 +109,47 @@ class Packing(Strict):
     limits: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
 
 
+def _many(value: Any) -> Any:
+    """A path, a mapping or a list of these, as a list of mappings."""
+    listed = value if isinstance(value, (list, tuple)) else [value]
+    return [{"path": each} if isinstance(each, str) else each for each in listed]
+
+
+class Validation(Strict):
+    """Judge the model on held-out rows while it trains.
+
+    `data`: as of a stage, and read whole. `every_steps`: how often; behind the last step, too. `scorer`: of the
+    answers, whose first figure decides; the loss, where none is given. `max_new_tokens`: of an answer. `keep`: the
+    weights that the stage leaves, the ``best`` or the ``last``. `patience`: so many times without a new best end the
+    stage.
+    """
+
+    data: Annotated[tuple[Source, ...], BeforeValidator(_many), Field(min_length=1)]
+    every_steps: int = Field(100, ge=1)
+    scorer: str | None = None
+    max_new_tokens: int = Field(64, ge=1)
+    keep: Literal["best", "last"] = "best"
+    patience: int | None = Field(None, ge=1)
+
+    @field_validator("scorer")
+    @classmethod
+    def _writes_answers(cls, scorer: str | None) -> str | None:
+        if scorer is not None:
+            try:
+                found = find_scorer(scorer)
+            except KitError as error:
+                raise ValueError(str(error)) from error
+            if found.ranks:
+                raise ValueError(f"scorer {scorer} ranks all rows and takes too long; give one that judges answers")
+        return scorer
+
+    @model_validator(mode="after")
+    def _is_read_whole(self) -> Validation:
+        if any(source.stream for source in self.data):
+            raise ValueError("held-out rows are read whole; take stream out")
+        return self
+
+
 class Quantized(Strict):
     """The LLM is held in 8 or 4 bits while adapters on it are trained (QLoRA, Dettmers et al. 2023).
 
@@ -126,29 +168,27 @@ def _packing(value: Any) -> Any:
     return ({} if value else None) if isinstance(value, bool) else value
 
 
-def _many(value: Any) -> Any:
-    """A path, a mapping or a list of these, as a list of mappings."""
-    listed = value if isinstance(value, (list, tuple)) else [value]
-    return [{"path": each} if isinstance(each, str) else each for each in listed]
-
-
 class Stage(Strict):
     """One run of the Trainer. Parts that `train` does not name are frozen.
 
     `train` maps ``llm``, ``tower.MODALITY`` or ``connector.MODALITY`` to a mode or a mapping, see `PartTraining`.
     `quantization`: hold the LLM in 8 or 4 bits, for adapters on it.
     `data` is a file of rows or a list of them, all used in every epoch: replay of older data stands beside the new.
+    `items`: ``text`` puts each item's text in its place and reads no file, so that an LLM learns in words what it will
+    be asked of pictures or sounds; every item needs its text.
     `batch_size` is the most samples of a batch; with `packing`, its rows. `batch_budget` maps a modality to the most of
     it that a batch may hold, padding included, in the modality's unit (``{audio: 60}``: seconds); `group_by_size` alone
     puts samples of like size together. `distill`: learn from the LLM reading the items' texts. `match_words`: learn
     rows like the texts' words, without the LLM. Both want items with texts, and the LLM frozen. `match_features`: learn
     the features of another model's tower; trains towers alone.
+    `validation`: judge the model on held-out rows while it trains.
     `cache_features` runs each frozen tower once over all items before training; ``auto`` where that wins. `bf16`:
     compute in bfloat16 under autocast, the weights stay as they are; ``auto``: where the processor has instructions for
     it.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    items: Literal["files", "text"] = "files"
     data: Annotated[tuple[Source, ...], BeforeValidator(_many), Field(min_length=1)]
     train: dict[str, Annotated[PartTraining, BeforeValidator(_mode_alone)]] = Field(min_length=1)
     quantization: Quantized | None = None
@@ -162,6 +202,7 @@ class Stage(Strict):
     distill: Distill | None = None
     match_words: MatchWords | None = None
     match_features: MatchFeatures | None = None
+    validation: Validation | None = None
     gradient_accumulation: int = Field(1, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
@@ -236,6 +277,21 @@ class Recipe(Strict):
             for name, value in wanted.items():
                 if value:
                     raise ValueError(f"stage {stage.name}: {name} wants to see all rows before; take out it or stream")
+        return self
+
+    @model_validator(mode="after")
+    def _words_are_for_the_llm(self) -> Recipe:
+        for stage in self.stages:
+            if stage.items == "files":
+                continue
+            others = [part for part in stage.trained if part != "llm"]
+            if others:
+                raise ValueError(f"stage {stage.name}: items: text trains the LLM alone; take {others[0]} out of train")
+            wanted = {name: getattr(stage, name) for name in OBJECTIVES}
+            wanted["cache_features"] = stage.cache_features.mode
+            for name, value in wanted.items():
+                if value:
+                    raise ValueError(f"stage {stage.name}: {name} needs the items' files; take it or items: text out")
         return self
 
     @model_validator(mode="after")

@@ -65,19 +65,20 @@ def command(
     given, wanted = items_of(ctx, items), answers_of(ctx, writes)
     question = asked(question)
 
-    from tinyllava_kit.checkpoints.loading import load_processor
+    from tinyllava_kit.checkpoints.loading import open_checkpoint
     from tinyllava_kit.inference.answering import answer, with_items_read
     from tinyllava_kit.inference.answering import question as ask
     from tinyllava_kit.inference.replies import check_generated
 
     where = placed(device, dtype)
     how = sampled(temperature, seed)
-    processor = load_processor(directory)
+    opened = open_checkpoint(directory)
+    processor = opened.processor()
     check_generated(wanted, processor.decoders)
     for modality, file in wanted.items():
         processor.modalities[modality].check_name(file)
     conversation = with_items_read(ask(question, given, processor), processor)
-    model, processor = load_to_run(directory, where)
+    model = load_to_run(opened, where)
     how["max_new_tokens"] = max_new_tokens
     if wanted:
         said, written = _give(model, processor, conversation, wanted, quiet=as_json, **how)
@@ -102,7 +103,8 @@ def _give(
         KitError: the answer holds no item of a modality that is wanted.
     """
     from tinyllava_kit.errors import KitError
-    from tinyllava_kit.inference.replies import GeneratedItem, reply
+    from tinyllava_kit.inference.replies import reply
+    from tinyllava_kit.inference.segments import GeneratedItem
 
     start = time.monotonic()
     began: dict[str, float] = {}

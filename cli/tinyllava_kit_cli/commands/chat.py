@@ -14,7 +14,7 @@ import click
 from tinyllava_kit.core.conversation import ITEM, Item
 from tinyllava_kit.errors import KitError, near
 from tinyllava_kit.files.printable import one_line
-from tinyllava_kit.plugin.discovery import discover
+from tinyllava_kit.plugin.discovery import installed_catalog
 from tinyllava_kit_cli.completion import directories, names
 from tinyllava_kit_cli.generation import answer_length, load_to_run, placed, placement, sampled, sampling
 from tinyllava_kit_cli.items import need_packages
@@ -54,11 +54,14 @@ def command(
     """
     check_model(directory)
 
+    from tinyllava_kit.checkpoints.loading import open_checkpoint
     from tinyllava_kit.inference.chatting import Chat
 
     where = placed(device, dtype)
     how = sampled(temperature, seed)
-    model, processor = load_to_run(directory, where, template=template)
+    opened = open_checkpoint(directory, template=template)
+    processor = opened.processor()
+    model = load_to_run(opened, where)
     terminal = Terminal(Chat(model, processor, max_new_tokens=max_new_tokens, **how))
     if sys.stdin.isatty():
         say(_introduction(directory, model, processor), err=True)
@@ -70,7 +73,7 @@ def command(
 
 def _introduction(directory: str, model: Any, processor: Any) -> str:
     """The first line: which model this is, what it reads, and how to leave."""
-    reads = " and ".join(["text", *processor.specs])
+    reads = " and ".join(["text", *processor.reads])
     llm = model.config.component("llm").name
     where = f"on {model.device} in {str(model.dtype).removeprefix('torch.')}"
     return f"{directory}: {llm}, reads {reads}, {where}; /quit or Ctrl-D ends"
@@ -81,8 +84,8 @@ class Terminal:
 
     def __init__(self, chat: Chat) -> None:
         self.chat = chat
-        self.placeholders = {name: spec.token.placeholder for name, spec in chat.processor.specs.items()}
-        modalities = [offer.spec.name for offer in discover().of_kind("modality")]
+        self.placeholders = {name: chat.processor.specs[name].token.placeholder for name in chat.processor.reads}
+        modalities = [offer.spec.name for offer in installed_catalog().of_kind("modality")]
         self.commands: dict[str, tuple[str, Callable[[str], None]]] = {
             **{name: (f"/{name} FILE", self._attaching(name)) for name in modalities},
             "clear": ("/clear", lambda rest: self.chat.clear()),
@@ -147,7 +150,7 @@ class Terminal:
         if word.startswith("/") and "/" not in word[1:]:
             self._run(word[1:], rest.strip())
             return
-        self.chat.say(line.strip(), lambda piece: say(piece, nl=False))
+        self.chat.say(line.strip(), _print)
         say()
 
     def _run(self, name: str, rest: str) -> None:
@@ -186,6 +189,12 @@ class Terminal:
 
     def _end(self) -> None:
         raise EOFError
+
+
+def _print(piece: object) -> None:
+    """The words of an answer as they come; in a conversation it holds no items."""
+    if isinstance(piece, str):
+        say(piece, nl=False)
 
 
 def _unquoted(file: str) -> str:

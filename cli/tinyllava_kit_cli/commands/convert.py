@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from tinyllava_kit.checkpoints.external.recognition import AUTO, FOREIGN, read_config
 from tinyllava_kit.errors import KitError
-from tinyllava_kit.model.storage.external import is_kit_model
+from tinyllava_kit.model.storage.recognition import AUTO, open_external, recognize_model
 from tinyllava_kit_cli.commands.load_check import external_options, print_parity
-from tinyllava_kit_cli.completion import directories
+from tinyllava_kit_cli.completion import directories, names
 from tinyllava_kit_cli.generation import FLOAT_DTYPES
 from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import refuse_taken, say
@@ -23,10 +20,11 @@ from tinyllava_kit_cli.output import refuse_taken, say
 @click.option(
     "--from",
     "layout",
-    type=click.Choice([AUTO, *FOREIGN]),
+    metavar="LAYOUT",
     default=AUTO,
     show_default=True,
-    help="Whose SOURCE is; found from what is inside.",
+    shell_complete=names("checkpoint"),
+    help="What SOURCE is, one of 'tinyllava list checkpoint'; found from what is inside.",
 )
 @external_options
 def command(
@@ -40,25 +38,25 @@ def command(
 ) -> None:
     """Write the checkpoint in SOURCE as a model directory of this kit, TARGET.
 
-    SOURCE is of TinyLLaVA_Factory (factory; any of its three layouts), of TinyLLaVABench or LLaVA-1.5 (llava-legacy),
-    or of transformers' Llava (llava-hf). With --from one of them, another is refused.
+    SOURCE is of TinyLLaVA_Factory (factory; any of its three layouts), of TinyLLaVABench or LLaVA-1.5 (llava_legacy),
+    of transformers' Llava (llava_hf), or of a layout that a plugin reads. With --from one of them, another is refused.
 
     A table accounts for every weight. With --reference the written model is run on another program's inputs and its
     outputs are compared; the exit code is 1 when they differ.
     """
     check_model(source)
     refuse_taken(target)
-    if is_kit_model(read_config(Path(source))):
+    found = recognize_model(source)
+    if found.is_ours:
         raise KitError(f"{source!r} is a model directory of this kit already; there is nothing to convert")
 
     from tinyllava_kit.checkpoints.conversion import convert, table_of
-    from tinyllava_kit.checkpoints.external.layouts import open_external
     from tinyllava_kit.checkpoints.parity import open_reference
     from tinyllava_kit_cli.table import align
 
     if reference:
         open_reference(reference)
-    external = open_external(source, layout=layout, names_from=names_from, template=template)
+    external = open_external(found, layout=layout, names_from=names_from, template=template)
 
     import torch
 

@@ -98,18 +98,20 @@ def command(
         check_writable(place)
     where = placed(device, dtype)
 
-    from tinyllava_kit.checkpoints.loading import load_processor
+    from tinyllava_kit.checkpoints.loading import open_checkpoint
     from tinyllava_kit.evaluation.record import fingerprint
     from tinyllava_kit.evaluation.rows import read_questions
     from tinyllava_kit.evaluation.run import Evaluation
 
+    opened = open_checkpoint(directory)
+    processor = opened.processor()
     if questions is None:
-        questions = read_questions(data, load_processor(directory), root=root, prompt=prompt, text=text)
+        questions = read_questions(data, processor, root=root, prompt=prompt, text=text)
     limited = limit is not None and limit < len(questions)
     if limit is not None and limited:
         questions = random.Random(seed).sample(questions, limit)
     need_packages({item.modality for question in questions for item in question.conversation.items})
-    model, processor = load_to_run(directory, where)
+    model = load_to_run(opened, where)
     weights = fingerprint(directory)
     evaluation = Evaluation(
         model,
@@ -219,11 +221,11 @@ def _record(
 ) -> None:
     """Into the model's own directory, where it is one of this kit that can be written."""
     from tinyllava_kit.checkpoints.card import write_card
-    from tinyllava_kit.checkpoints.external.recognition import read_config
     from tinyllava_kit.evaluation.record import RECORD_FILE, lines_of, read_record, record
-    from tinyllava_kit.model.storage.external import is_kit_model
+    from tinyllava_kit.model.storage.recognition import recognize
 
-    if Path(directory).is_dir() and is_kit_model(read_config(Path(directory))) and os.access(directory, os.W_OK):
+    found = recognize(directory)
+    if found is not None and found.is_ours and os.access(directory, os.W_OK):
         names = [scorer.name for scorer in evaluation.scorers]
         why_not = record(
             directory,

@@ -10,7 +10,7 @@ import click
 
 from tinyllava_kit.errors import MissingPluginError, near
 from tinyllava_kit.plugin.catalog import Catalog, Offer
-from tinyllava_kit.plugin.discovery import discover
+from tinyllava_kit.plugin.discovery import installed_catalog
 from tinyllava_kit.plugin.specs import Option, TokenType
 from tinyllava_kit_cli.completion import names
 from tinyllava_kit_cli.output import say
@@ -25,7 +25,7 @@ def command(name: str, as_json: bool) -> None:
 
     NAME is a component's name, of any kind, or DISTRIBUTION/NAME.
     """
-    offers = _matching(discover(), name)
+    offers = _matching(installed_catalog(), name)
     if as_json:
         say(json.dumps([_facts(offer, name) for offer in offers], indent=2))
     else:

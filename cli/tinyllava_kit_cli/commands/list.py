@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from tinyllava_kit.plugin.catalog import Catalog, Offer
-from tinyllava_kit.plugin.discovery import discover
+from tinyllava_kit.plugin.discovery import installed_catalog
 from tinyllava_kit.plugin.specs import KINDS
 from tinyllava_kit_cli.completion import kinds
 from tinyllava_kit_cli.output import say
@@ -20,9 +20,9 @@ def command(kind: str | None, as_json: bool) -> None:
 
     On a terminal that is too narrow for it, a description stands beneath its component.
 
-    KIND is one of modality, tower, connector, llm, decoder, template, command.
+    KIND is one of modality, tower, connector, llm, decoder, template, checkpoint, command.
     """
-    catalog = discover()
+    catalog = installed_catalog()
     offers = [offer for each in ([kind] if kind else KINDS) for offer in catalog.of_kind(each)]
     if as_json:
         import json

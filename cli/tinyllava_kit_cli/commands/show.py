@@ -58,11 +58,15 @@ def command(
     refuse_taken(output)
     question = asked(question)
 
+    from tinyllava_kit.checkpoints.loading import open_checkpoint
     from tinyllava_kit.explanation.explaining import explain
     from tinyllava_kit.explanation.page import write_page
     from tinyllava_kit.inference.answering import question as ask
 
-    model, processor = load_to_run(directory, placed(device, dtype))
+    where = placed(device, dtype)
+    opened = open_checkpoint(directory)
+    processor = opened.processor()
+    model = load_to_run(opened, where)
     explanation = explain(model, processor, ask(question, given, processor), max_new_tokens=max_new_tokens)
     files = write_page(explanation, processor, output)
     for file in files:

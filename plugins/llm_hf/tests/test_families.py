@@ -199,10 +199,11 @@ def test_the_loss_at_target_rows_is_that_of_all_logits(assembled):
     said = [{"role": "user", "content": "what"}, {"role": "assistant", "content": "a thing"}]
     batch = processor([said], labels=True, padding_side="right")
     with torch.no_grad():
-        whole, rows = model(**batch), model(**batch, skip_logits=True, return_target_logits=True)
-    assert torch.allclose(whole.loss, rows.loss)
-    targets = whole.logits.flatten(0, 1)[batch["plan"].target_positions]
-    assert torch.allclose(rows.target_logits, targets, atol=1e-5)
+        rows = model(**batch, logits_to_keep="targets")
+        logits = model.language_model(batch["input_ids"]).logits[0]  # (T, V), by the LLM's own forward
+    assert torch.allclose(rows.logits, logits[batch["plan"].target_positions], atol=1e-5)
+    expected = torch.nn.functional.cross_entropy(logits[:-1], batch["labels"][0, 1:])
+    assert torch.allclose(rows.loss, expected)
 
 
 def test_a_saved_model_comes_back_as_it_was(assembled, tmp_path):

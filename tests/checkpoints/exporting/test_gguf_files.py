@@ -29,7 +29,7 @@ from tests import toys
 from tests.golden_models import GOLDEN
 from tinyllava_kit import KitError, assemble, load_pretrained
 from tinyllava_kit.assembly.assembly import Assembly
-from tinyllava_kit.checkpoints.exporting import gguf_files
+from tinyllava_kit.checkpoints.exporting import gguf_files, gguf_writing
 
 pytestmark = pytest.mark.slow
 
@@ -383,6 +383,14 @@ def test_a_llama_unlike_llama_cpps_is_refused(field, value, reason):
     assert any(reason in fault for fault in gguf_files.faults(model, processor))
 
 
+def test_a_head_of_its_own_is_refused_before_anything_is_written_where_llama_cpp_has_none(tmp_path):
+    model, processor = llm_model(tmp_path / "llm", GemmaConfig, GemmaForCausalLM, "gemma", head_dim=8)
+    reason = "llama.cpp has no name for the weight 'lm_head.weight'"
+    assert gguf_files.faults(model, processor, llm_only=True) == [reason]
+    with pytest.raises(KitError, match=f"cannot be a gguf: {reason}"):
+        gguf_files.export(model, processor, tmp_path / "out")
+
+
 def test_what_a_picture_is_to_llama_cpp_is_said():
     model, processor = golden(CLIP)
 
@@ -423,18 +431,18 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch):
 def test_rows_are_paired_as_a_rotation_of_neighbours_wants_them():
     """Row i of a head's first half is followed by row i of its second half."""
     rows = torch.arange(2 * 6 * 5).reshape(12, 5)
-    paired = gguf_files.paired(rows, 2)
+    paired = gguf_writing.paired(rows, 2)
     order = [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]
     assert torch.equal(paired, rows[order])
-    assert torch.equal(gguf_files.unpaired(paired, 2), rows)
+    assert torch.equal(gguf_writing.unpaired(paired, 2), rows)
 
 
 @torch.no_grad()
 def test_without_the_order_of_rows_transformers_would_compute_something_else(tmp_path, monkeypatch):
     """The control of the logits: they see the order."""
     model, processor = toys.picture_model(tmp_path / "llm")
-    monkeypatch.setattr(gguf_files, "paired", lambda rows, heads: rows)
-    monkeypatch.setattr(gguf_files, "unpaired", lambda rows, heads: rows)
+    monkeypatch.setattr(gguf_writing, "paired", lambda rows, heads: rows)
+    monkeypatch.setattr(gguf_writing, "unpaired", lambda rows, heads: rows)
     gguf_files.export(model, processor, tmp_path / "out")
     llm, _ = as_transformers_reads(tmp_path / "out")
     assert (llm(IDS).logits - model.language_model(IDS).logits).abs().max() > 1e-2
@@ -445,10 +453,10 @@ def test_a_file_that_holds_something_else_is_not_published(tmp_path, monkeypatch
     """The control of the comparison."""
     model, processor = golden(CLIP)
     if what == "order":
-        monkeypatch.setattr(gguf_files, "paired", lambda rows, heads: rows)
+        monkeypatch.setattr(gguf_writing, "paired", lambda rows, heads: rows)
     else:
-        values = gguf_files.Entry.values
-        monkeypatch.setattr(gguf_files.Entry, "values", lambda self, dtype: values(self, dtype) * np.float32(1.001))
+        values = gguf_writing.Entry.values
+        monkeypatch.setattr(gguf_writing.Entry, "values", lambda self, dtype: values(self, dtype) * np.float32(1.001))
     with pytest.raises(KitError, match=r"model\.gguf: .* is read back as something else than the model has"):
         gguf_files.export(model, processor, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
@@ -459,7 +467,7 @@ def test_a_file_with_other_tensors_is_found_out(tmp_path):
     gguf_files.export(model, processor, tmp_path / "out")
     entries = list(gguf_files._vision_entries(model))
     with pytest.raises(KitError, match=r"read back with other tensors than were written: \{'mm\.2\.bias'\}"):
-        gguf_files.check_written(tmp_path / "out" / "mmproj.gguf", entries[:-1], torch.float32)
+        gguf_writing.check_written(tmp_path / "out" / "mmproj.gguf", entries[:-1], torch.float32)
 
 
 def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):

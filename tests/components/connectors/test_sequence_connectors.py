@@ -13,7 +13,8 @@ from tinyllava_kit.components.connectors.conv import ConvMLP
 from tinyllava_kit.components.connectors.stack import StackMLP
 from tinyllava_kit.components.connectors.window_qformer import WindowQFormer
 from tinyllava_kit.core.interfaces import Features
-from tinyllava_kit.core.plan import ItemSpan, TextSpan, plan
+from tinyllava_kit.core.plan import plan
+from tinyllava_kit.core.spans import ItemSpan, TextSpan
 from tinyllava_kit.errors import KitError
 
 E, D = 7, 11
@@ -241,10 +242,12 @@ def test_sizes_that_cannot_be_are_refused(name, options, said):
 def logits(model, features):
     """Of a model that is given the features of one item in each sample; by sample, padding left out."""
     connector, lengths = model.connectors["image"], features.lengths.tolist()
-    planned = plan([[TextSpan([1, 5]), ItemSpan("image", connector.num_tokens(n)), TextSpan([6])] for n in lengths])
+    inputs, planned = plan(
+        [[TextSpan([1, 5]), ItemSpan("image", connector.num_tokens(n)), TextSpan([6])] for n in lengths]
+    )
     items = {"image": {"features": features.features, "lengths": features.lengths}}
     with torch.no_grad():
-        found = model(planned.input_ids, planned.attention_mask, planned.position_ids, items=items, plan=planned).logits
+        found = model(**inputs, items=items, plan=planned).logits
     return [rows[mask] for rows, mask in zip(found, planned.attention_mask.bool(), strict=True)]
 
 

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from tinyllava_kit.components.templates.plugin import tinyllava_chat_templates
 from tinyllava_kit.core.conversation import ITEM, Conversation, Span, Turn, from_messages, from_row
-from tinyllava_kit.core.plan import IGNORE_INDEX
+from tinyllava_kit.core.spans import IGNORE_INDEX
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.plugin.specs import ModalitySpec, TokenType, load
 from tinyllava_kit.processing.encoding import encode_spans

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from tinyllava_kit.components.templates.tokenizer import TokenizerTemplate
 from tinyllava_kit.core.conversation import ITEM, Turn
-from tinyllava_kit.core.plan import IGNORE_INDEX
+from tinyllava_kit.core.spans import IGNORE_INDEX
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.processing.encoding import encode_spans
 

@@ -39,7 +39,7 @@ from ...files.writing import write_file, write_json
 from ...model.configuration import Component, as_json
 from ...model.modeling import TinyLlavaForConditionalGeneration
 from ...plugin.catalog import Catalog
-from ...plugin.discovery import discover
+from ...plugin.discovery import installed_catalog
 from ...plugin.specs import load
 from ...pretrained.checkpoint import check_loaded, load_state, without_reports
 from ...processing.jinja import begin_in_jinja, jinja_of, save_tokenizer
@@ -333,7 +333,7 @@ def load_connector(folder: str | os.PathLike[str], *, catalog: Catalog | None = 
     described.pop("class", None)  # for people; what is imported is what an installed plugin offers
     component = Component.of(described, CONNECTOR)
     grid = component.config.get("grid")
-    connector: Connector = load(component.offer("connector", catalog or discover()).spec)(
+    connector: Connector = load(component.offer("connector", catalog or installed_catalog()).spec)(
         in_dim=component.config["in_dim"],
         out_dim=component.config["out_dim"],
         grid=tuple(grid) if grid else None,

@@ -1,9 +1,11 @@
 """A model as the files that llama.cpp reads: ``model.gguf``, and ``mmproj.gguf`` where it sees.
 
 Names and keys are those of the ``gguf`` package. llama.cpp is not run: what is written is read again and compared, each
-tensor with the model's. What llama.cpp does with the files was taken from its source (2026): its projector ``mlp`` runs
-as many blocks as ``clip.vision.feature_layer`` says, drops the class token where there is one, and pads a picture to a
-square of CLIP's mean colour.
+tensor with the model's. What llama.cpp does with the files was taken from its source (2026) and compared with toy
+models by ``examples/gguf/compare.py``. Its projector ``mlp`` runs as many blocks as ``clip.vision.feature_layer`` says,
+and pads a picture to a square of CLIP's mean colour. With a class token its rows are the patches' and then the class
+token's, and it reads all but the first. No file changes that: the class token alone decides which rows are read, and
+a row holds the patch of its own place.
 
 Legend: D width of the LLM, E tower width.
 """
@@ -11,15 +13,12 @@ Legend: D width of the LLM, E tower width.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ...core.conversation import Span
@@ -32,6 +31,7 @@ from ...processing.jinja import jinja_of
 from ...processing.processor import TinyLlavaProcessor
 from ..external.mapping import IMAGE
 from .gguf_vocabulary import Vocabulary, read_vocabulary
+from .gguf_writing import Entry, Written, open_writer, write_entries
 from .parts import (
     aspect,
     decoder_notes,
@@ -43,10 +43,8 @@ from .parts import (
 )
 
 MODEL, MMPROJ = "model.gguf", "mmproj.gguf"
-DTYPES = {"float32": torch.float32, "float16": torch.float16}
 MARKER = "<__media__>"  # where llama.cpp puts a picture
 CLIP_COLOUR = (122, 116, 104)  # with which it pads
-_HALF_MAX = 65504.0
 # An activation of transformers -> whether llama.cpp's GELU is used, which is that of tanh, or its quick one.
 _GELU = {"quick_gelu": False, "gelu": True, "gelu_pytorch_tanh": True, "gelu_new": True}
 # Configurations that llama.cpp's architectures do not have.
@@ -55,7 +53,6 @@ _LLM_FAULTS = {
     "mlp_bias": "its MLP has biases",
     "qk_layernorm": "it normalises queries and keys",
 }
-_NEVER_HALF = ("v.position_embd.", "v.class_embd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,41 +86,6 @@ LLMS = {
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One tensor of a file: its name there and ours; of `heads` heads whose rows llama.cpp wants in pairs, or 0.
-
-    plus: what is added to it.
-    """
-
-    name: str
-    tensor: Tensor
-    heads: int = 0
-    plus: float = 0.0
-
-    def values(self, dtype: torch.dtype) -> np.ndarray:
-        """As it is written."""
-        tensor = self.tensor.detach().cpu().float() + self.plus
-        if self.heads:
-            tensor = paired(tensor, self.heads)
-        return tensor.to(self.dtype(dtype)).contiguous().numpy()
-
-    def dtype(self, wanted: torch.dtype) -> torch.dtype:
-        """That of the file; llama.cpp wants norms, biases and positions in float32."""
-        alone = self.tensor.ndim == 1 or self.name.startswith(_NEVER_HALF)
-        return torch.float32 if alone else wanted
-
-
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """A file whose tensors were read again and are the model's."""
-
-    file: str
-    num_tensors: int
-    num_bytes: int
-    dtype: str
-
-
-@dataclass(frozen=True)
 class Report:
     """All files, and what to know of them."""
 
@@ -152,6 +114,8 @@ def faults(
     try:
         need("gguf", "a gguf file")
         read_vocabulary(processor.tokenizer, _num_rows(model))
+        if not found:
+            list(_llm_entries(model))  # each has a name
     except KitError as error:
         found.append(str(error))
     if not llm_only and model.config.towers:
@@ -172,7 +136,9 @@ def notes(
         return found
     if model.towers[IMAGE].num_prefix:
         found.append(
-            "llama.cpp gives CLIP's rows one place early: that of the first patch is missing, the class token's is last"
+            "llama.cpp gives CLIP's rows one place early: that of the first patch is missing, the class token's is "
+            "last (its models/llava.cpp puts the class token behind the patches and reads from the second row on; "
+            "SigLIP's rows are right)"
         )
     colour = tuple(int(channel * 255) for channel in processor.preprocessors[IMAGE].mean)
     if aspect(model) == "square":
@@ -218,21 +184,6 @@ def export(
         if model.config.towers and not llm_only:
             files.append(_write_vision(model, processor, stage, dtype, Path(target).name))
     return Report(tuple(files), tuple(notes(model, processor, llm_only=llm_only)))
-
-
-def paired(rows: Tensor, heads: int) -> Tensor:
-    """The rows (heads * d, ...) of each head's two halves in turns: how llama.cpp's rotation wants queries and keys.
-
-    transformers rotates row i of a head with row i + d/2, llama.cpp row 2i with row 2i + 1.
-    """
-    halves = rows.unflatten(0, (heads, 2, -1))  # (heads, 2, d/2, ...)
-    return halves.transpose(1, 2).flatten(0, 2)  # (heads * d, ...)
-
-
-def unpaired(rows: Tensor, heads: int) -> Tensor:
-    """The inverse of `paired`."""
-    turns = rows.unflatten(0, (heads, -1, 2))  # (heads, d/2, 2, ...)
-    return turns.transpose(1, 2).flatten(0, 2)  # (heads * d, ...)
 
 
 def _num_rows(model: TinyLlavaForConditionalGeneration) -> int:
@@ -286,7 +237,7 @@ def _write_llm(
 
     config = model.config
     arch = LLMS[config.text_config.model_type]
-    writer = _writer(stage / MODEL, arch.name, gguf.GGUFType.MODEL, name, dtype)
+    writer = open_writer(stage / MODEL, arch.name, gguf.GGUFType.MODEL, name, dtype)
     heads = config.text_config.num_attention_heads
     head_dim = text_option(config, "head_dim", config.text_config.hidden_size // heads)
     writer.add_vocab_size(_num_rows(model))
@@ -310,7 +261,7 @@ def _write_llm(
     _add_vocabulary(writer, vocabulary, adds_bos=_adds_bos(processor))
     if (template := jinja_of(processor.template, {IMAGE: MARKER}, parts=False, in_strings=True)) is not None:
         writer.add_chat_template(template)
-    return _finish(writer, stage / MODEL, list(_llm_entries(model)), dtype)
+    return write_entries(writer, stage / MODEL, list(_llm_entries(model)), dtype)
 
 
 def _llm_entries(model: TinyLlavaForConditionalGeneration) -> Iterator[Entry]:
@@ -347,7 +298,7 @@ def _write_vision(
     vision = tower.vision_config
     image_processor = processor.preprocessors[IMAGE]._processor
     arch = gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.MMPROJ]
-    writer = _writer(stage / MMPROJ, arch, gguf.GGUFType.MMPROJ, name, dtype)
+    writer = open_writer(stage / MMPROJ, arch, gguf.GGUFType.MMPROJ, name, dtype)
     writer.add_clip_has_vision_encoder(True)
     writer.add_clip_projector_type("mlp")
     writer.add_vision_image_size(vision.image_size)
@@ -363,7 +314,7 @@ def _write_vision(
     writer.add_vision_use_gelu(_GELU[vision.hidden_act])
     # without it the last of the blocks would not be run
     writer.add_array("clip.vision.feature_layer", [vision.num_hidden_layers])
-    return _finish(writer, stage / MMPROJ, list(_vision_entries(model)), dtype)
+    return write_entries(writer, stage / MMPROJ, list(_vision_entries(model)), dtype)
 
 
 def _vision_entries(model: TinyLlavaForConditionalGeneration) -> Iterator[Entry]:
@@ -380,13 +331,14 @@ def _vision_entries(model: TinyLlavaForConditionalGeneration) -> Iterator[Entry]
 
 
 def _renamed(names: Any, theirs: str, ours: str) -> str:
-    """
+    """llama.cpp's name of a weight.
+
     Raises:
         KitError: llama.cpp has no such weight.
     """
     found = names.get_name(theirs, try_suffixes=(".weight", ".bias"))
     if found is None:
-        raise KitError(f"cannot be a gguf: llama.cpp has no name for the weight {ours!r}")
+        raise KitError(f"llama.cpp has no name for the weight {ours!r}")
     return str(found)
 
 
@@ -411,59 +363,3 @@ def _add_vocabulary(writer: Any, vocabulary: Vocabulary, *, adds_bos: bool) -> N
     writer.add_add_eos_token(False)
     for role, number in vocabulary.special.items():
         getattr(writer, f"add_{role}_token_id")(number)
-
-
-def _writer(path: Path, arch: str, kind: str, name: str, dtype: str) -> Any:
-    import gguf
-
-    writer = gguf.GGUFWriter(path, arch)
-    writer.add_type(kind)
-    writer.add_name(name)
-    half = dtype == "float16"
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16 if half else gguf.LlamaFileType.ALL_F32)
-    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    return writer
-
-
-def _finish(writer: Any, path: Path, entries: Sequence[Entry], dtype: str) -> Written:
-    """Write the tensors, one in memory at a time, read them again and compare.
-
-    Raises:
-        KitError: a weight is too large for float16.
-    """
-    wanted = DTYPES[dtype]
-    for entry in entries:
-        made = entry.dtype(wanted)
-        if made == torch.float16 and float(entry.tensor.abs().max()) > _HALF_MAX:
-            raise KitError(f"{entry.name}: has weights beyond {_HALF_MAX:.0f}, float16's largest; use --dtype float32")
-        shape = tuple(entry.tensor.shape)
-        kind = np.dtype(np.float16 if made == torch.float16 else np.float32)
-        writer.add_tensor_info(entry.name, shape, kind, entry.tensor.numel() * kind.itemsize)
-    with closing(writer):
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_ti_data_to_file()
-        for entry in entries:
-            writer.write_tensor_data(entry.values(wanted))
-    check_written(path, entries, wanted)
-    return Written(file=path.name, num_tensors=len(entries), num_bytes=path.stat().st_size, dtype=dtype)
-
-
-def check_written(path: Path, entries: Sequence[Entry], dtype: torch.dtype) -> None:
-    """Compare every tensor of a file with the model's, the order of rows undone.
-
-    Raises:
-        KitError: one is missing, surplus or differs.
-    """
-    import gguf
-
-    found = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
-    wanted: Mapping[str, Entry] = {entry.name: entry for entry in entries}
-    if found.keys() != wanted.keys() or len(wanted) != len(entries):
-        raise KitError(f"{path.name}: read back with other tensors than were written: {found.keys() ^ wanted.keys()}")
-    for name, entry in wanted.items():
-        read = torch.from_numpy(np.array(found[name].data))
-        read = unpaired(read, entry.heads) if entry.heads else read
-        ours = (entry.tensor.detach().cpu().float() + entry.plus).to(entry.dtype(dtype))
-        if not torch.equal(read, ours):
-            raise KitError(f"{path.name}: {name} is read back as something else than the model has")

@@ -13,14 +13,14 @@ from .weights import Lazy
 
 
 @dataclass(frozen=True)
-class Source:
+class KeyedTensor:
     """A tensor and the key under which the checkpoint has it."""
 
     key: str
     tensor: Lazy
 
 
-Part = dict[str, Source]
+Weights = dict[str, KeyedTensor]
 
 
 def row_scale_in_transformers_4(text_config: Mapping[str, Any]) -> float:
@@ -65,8 +65,8 @@ class ExternalCheckpoint:
     connector_options: Mapping[str, Any] = field(default_factory=dict)
     aspect: str = "square"
     vision_names: tuple[str, ...] = ()
-    llm: Part
-    tower: Part
-    joint: Part
+    llm: Weights
+    tower: Weights
+    joint: Weights
     row_scale: float = 1.0
     strays: tuple[str, ...] = ()

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from ...errors import KitError
 from ..adapters import SETTINGS, lora_settings
-from .checkpoint import ExternalCheckpoint, Part, Source, row_scale_in_transformers_4
+from .checkpoint import ExternalCheckpoint, KeyedTensor, Weights, row_scale_in_transformers_4
 from .names import Names
+from .reader import CheckpointReader
 from .weights import Lazy, open_file, open_weights
 
 # A folder of the component layout -> the prefix that its keys have in the layout of one directory.
@@ -30,7 +31,14 @@ _MOF = ("clip.", "dinov2.")  # the weights of its mixture of two towers
 _NOT_VISION = ("model_name_or_path", "model_name_or_path2", "torch_dtype", "_name_or_path")
 
 
-def read_factory(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalCheckpoint:
+class FactoryReader(CheckpointReader):
+    """Its `CheckpointReader`."""
+
+    def read(self, directory: Path, config: Mapping[str, Any], names: Names) -> ExternalCheckpoint:
+        return _read(directory, config, names)
+
+
+def _read(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalCheckpoint:
     """
     Raises:
         KitError: a part of it is missing or damaged; an adapter that cannot be merged.
@@ -43,8 +51,8 @@ def read_factory(directory: Path, config: Mapping[str, Any], names: Names) -> Ex
             tensors = _merged(tensors, directory)
     else:
         layout = "TinyLLaVA_Factory"
-        tensors = {key: Source(key, tensor) for key, tensor in open_weights(directory).items()}
-    parts: dict[str, Part] = {_LLM: {}, _TOWER: {}, _JOINT: {}}
+        tensors = {key: KeyedTensor(key, tensor) for key, tensor in open_weights(directory).items()}
+    parts: dict[str, Weights] = {_LLM: {}, _TOWER: {}, _JOINT: {}}
     strays = []
     for key, source in tensors.items():
         prefix = next((prefix for prefix in parts if key.startswith(prefix)), None)
@@ -95,7 +103,7 @@ def _mixture(
     return {"model_type": "mof", "clip": clip, "dinov2": names.vision_config(vision_names[1])}
 
 
-def _open_parts(directory: Path) -> dict[str, Source]:
+def _open_parts(directory: Path) -> dict[str, KeyedTensor]:
     """The three folders' tensors under the keys of the layout of one directory."""
     tensors = {}
     for folder, prefix in _FOLDERS.items():
@@ -104,11 +112,11 @@ def _open_parts(directory: Path) -> dict[str, Source]:
                 f"{str(directory)!r} has no folder {folder!r}; a directory of parts has {', '.join(_FOLDERS)}"
             )
         for key, tensor in open_weights(directory / folder).items():
-            tensors[prefix + key] = Source(f"{folder}/{key}", tensor)
+            tensors[prefix + key] = KeyedTensor(f"{folder}/{key}", tensor)
     return tensors
 
 
-def _merged(tensors: Mapping[str, Source], directory: Path) -> dict[str, Source]:
+def _merged(tensors: Mapping[str, KeyedTensor], directory: Path) -> dict[str, KeyedTensor]:
     """The base weights with the adapter's added to them: W + alpha / r * B A (Hu et al. 2021).
 
     Raises:
@@ -127,7 +135,7 @@ def _merged(tensors: Mapping[str, Source], directory: Path) -> dict[str, Source]
         if f"{module}.weight" not in merged:
             raise KitError(f"{file}: {key!r} adapts {module!r}, which the checkpoint does not have")
         base, high = merged[f"{module}.weight"], adapter[key.replace(".lora_A.", ".lora_B.")]
-        merged[f"{module}.weight"] = Source(
+        merged[f"{module}.weight"] = KeyedTensor(
             f"{base.key} + adapter", _add(base.tensor, low, high, _scale(settings, module))
         )
     return merged

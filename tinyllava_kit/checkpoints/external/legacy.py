@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import KitError
-from .checkpoint import ExternalCheckpoint, Part, Source, row_scale_in_transformers_4
+from .checkpoint import ExternalCheckpoint, KeyedTensor, Weights, row_scale_in_transformers_4
 from .names import Names
+from .reader import CheckpointReader
 from .weights import open_weights
 
 # What the class's name in `architectures` holds -> the LLM's model type. The longer names first.
@@ -36,7 +37,14 @@ _NOT_TEXT = (
 )
 
 
-def read_legacy(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalCheckpoint:
+class LegacyReader(CheckpointReader):
+    """Its `CheckpointReader`."""
+
+    def read(self, directory: Path, config: Mapping[str, Any], names: Names) -> ExternalCheckpoint:
+        return _read(directory, config, names)
+
+
+def _read(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalCheckpoint:
     """
     Raises:
         KitError: an LLM or an option that is not known; damaged weights.
@@ -47,17 +55,17 @@ def read_legacy(directory: Path, config: Mapping[str, Any], names: Names) -> Ext
     if config.get("mm_use_im_start_end"):
         raise KitError(f"{directory / 'config.json'}: mm_use_im_start_end adds tokens that are not read")
     text_type = _llm_type(directory, config)
-    llm: Part = {}
-    tower: Part = {}
-    joint: Part = {}
+    llm: Weights = {}
+    tower: Weights = {}
+    joint: Weights = {}
     strays = []
     for key, tensor in open_weights(directory).items():
         if key.startswith(_TOWER):
-            tower[key.removeprefix(_TOWER)] = Source(key, tensor)
+            tower[key.removeprefix(_TOWER)] = KeyedTensor(key, tensor)
         elif key.startswith(_JOINT):
-            joint[key.removeprefix(_JOINT)] = Source(key, tensor)
+            joint[key.removeprefix(_JOINT)] = KeyedTensor(key, tensor)
         elif key.startswith(_LLM):
-            llm[key] = Source(key, tensor)
+            llm[key] = KeyedTensor(key, tensor)
         else:
             strays.append(key)
     text = {key: value for key, value in config.items() if not key.startswith(_NOT_TEXT)}

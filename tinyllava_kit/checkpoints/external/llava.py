@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import KitError
-from .checkpoint import ExternalCheckpoint, Part, Source, image_processor_of
+from .checkpoint import ExternalCheckpoint, KeyedTensor, Weights, image_processor_of
 from .names import Names
+from .reader import CheckpointReader
 from .weights import open_weights
 
 # The connector's layers here and, in a Sequential with the activation between, in LLaVA.
@@ -16,7 +17,14 @@ _JOINT = {"linear_1": "0", "linear_2": "2"}
 _PARTS = ("language_model.", "vision_tower.", "multi_modal_projector.")
 
 
-def read_llava(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalCheckpoint:
+class LlavaReader(CheckpointReader):
+    """Its `CheckpointReader`."""
+
+    def read(self, directory: Path, config: Mapping[str, Any], names: Names) -> ExternalCheckpoint:
+        return _read(directory, config, names)
+
+
+def _read(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalCheckpoint:
     """
     Raises:
         KitError: an option that has no counterpart here; damaged weights.
@@ -27,15 +35,15 @@ def read_llava(directory: Path, config: Mapping[str, Any], names: Names) -> Exte
     for key, wanted in (("projector_hidden_act", "gelu"), ("multimodal_projector_bias", True)):
         if config.get(key, wanted) != wanted:
             raise KitError(f"{directory / 'config.json'}: {key} {config[key]!r} is not read; {wanted!r} is")
-    parts: dict[str, Part] = {prefix: {} for prefix in _PARTS}
+    parts: dict[str, Weights] = {prefix: {} for prefix in _PARTS}
     strays = []
     for key, tensor in open_weights(directory).items():
         name = key.removeprefix("model.")
         prefix = next((prefix for prefix in _PARTS if name.startswith(prefix)), None)
         if prefix is not None:
-            parts[prefix][_own_name(name.removeprefix(prefix), prefix, key)] = Source(key, tensor)
+            parts[prefix][_own_name(name.removeprefix(prefix), prefix, key)] = KeyedTensor(key, tensor)
         elif key.startswith("lm_head."):
-            parts["language_model."][key] = Source(key, tensor)
+            parts["language_model."][key] = KeyedTensor(key, tensor)
         else:
             strays.append(key)
     return ExternalCheckpoint(

@@ -28,7 +28,7 @@ from ...pretrained.checkpoint import check_loaded, without_reports
 from ...pretrained.generation_settings import GENERATION_FILE, check_ids, read_generation
 from ...pretrained.saved_config import kind_of, network
 from ...processing.processor import TinyLlavaProcessor
-from .checkpoint import ExternalCheckpoint, Part, image_processor_of
+from .checkpoint import ExternalCheckpoint, Weights, image_processor_of
 from .names import Names
 from .weights import Lazy
 
@@ -269,7 +269,7 @@ class _Ledger:
             self._add("", f"towers.{IMAGE}.{name}", Lazy.of(tensor), f"from {candidates[0]}")
 
     def _check(
-        self, wanted: set[str], own: Mapping[str, tuple[int, ...]], part: Part, *, surplus: set[str] = frozenset()
+        self, wanted: set[str], own: Mapping[str, tuple[int, ...]], part: Weights, *, surplus: set[str] = frozenset()
     ) -> None:
         theirs = {name: source.key for name, source in part.items()}
         wrong = [name for name in own.keys() & part.keys() if own[name] != part[name].tensor.shape]

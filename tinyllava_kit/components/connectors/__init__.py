@@ -1,0 +1,1 @@
+"""Connectors, a file each."""

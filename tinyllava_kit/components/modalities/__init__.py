@@ -1,0 +1,1 @@
+"""Pictures and sounds: files that may be anything, read and checked."""

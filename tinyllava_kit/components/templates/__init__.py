@@ -1,0 +1,1 @@
+"""Chat templates, a file each family."""

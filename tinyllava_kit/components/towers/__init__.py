@@ -1,0 +1,1 @@
+"""What towers around encoders of transformers share."""

@@ -153,27 +153,6 @@ class VocabularyExtension:
         return F.linear(hidden.to(rows.dtype), rows)
 
 
-def mean_of_groups(
-    losses: Losses, weights: Mapping[str, float], num_positions: int, num_items: Tensor | int | None
-) -> Tensor:
-    """The mean loss of each group, weighted and added, ().
-
-    Args:
-        losses: of all groups.
-        num_positions: how many of the batch have a target.
-        num_items: how many targets of each group the whole step has, in the order of `losses`; a single number is of
-            the positions that have a target, and each group is then averaged over the batch; None: over the batch.
-    """
-    by_group = isinstance(num_items, Tensor) and num_items.ndim > 0
-    means = []
-    for index, (group, (mine, _)) in enumerate(losses.items()):
-        whole = num_items[index] if by_group else len(mine)
-        whole = whole.to(mine.device).clamp(min=1) if isinstance(whole, Tensor) else max(whole, 1)
-        means.append(weights[group] * mine.sum() / whole)
-    loss = torch.stack(means).sum()
-    return loss if num_items is None or by_group else loss * num_positions / num_items
-
-
 def token_sampler(do_sample: bool, temperature: float | None) -> TokenSampler:
     """How ids are taken: the likeliest, or by chance."""
     return partial(_sampled, temperature=temperature or 1.0) if do_sample else partial(torch.argmax, dim=-1)

@@ -8,7 +8,7 @@ Legend: B samples, t ids so far, S states, n target positions, V ids in all, K s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...core.ids import BEGIN, END, NO_ID, TEXT, ParallelStream, TokenRanges, check_parallel, check_ranges
-from ...errors import KitError, near
+from ...errors import KitError
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,9 @@ class Segment:
     ids: list[int] | list[list[int]]
     closed: bool = True
     dropped: int = 0
+
+
+Follows = Mapping[str, Mapping[str, Sequence[str]]]  # modality -> `TokenDecoder.follows`
 
 
 class Grammar:
@@ -57,55 +60,70 @@ class Grammar:
     def __init__(
         self,
         ranges: TokenRanges,
-        follows: Mapping[str, Mapping[str, Sequence[str]]],
+        follows: Follows,
         num_text: int,
         *,
         parallel: Mapping[str, Mapping[str, ParallelStream]] | None = None,
         break_points: Mapping[str, Mapping[str, int]] | None = None,
     ) -> None:
         self.ranges = {m: {name: (start, size) for name, start, size in ranges[m]} for m in sorted(ranges)}
+        streams = {m: (parallel or {}).get(m, {}) for m in self.ranges}
+        breaks = {m: (break_points or {}).get(m, {}) for m in self.ranges}
+        for modality, each in self.ranges.items():
+            _check_order(modality, list(each), follows[modality])
+            _check_parallel(modality, list(each), streams[modality], breaks[modality])
         self.num_text = num_text
         self.first = min(start for each in self.ranges.values() for start, _ in each.values())
         self.size = max(start + size for each in self.ranges.values() for start, size in each.values())
         self.begin = {m: each[BEGIN][0] for m, each in self.ranges.items()}
         self.end = {m: each[END][0] for m, each in self.ranges.items()}
-        states = [(TEXT, "")]
-        self.groups = [TEXT]
-        self.parallel: dict[str, ParallelStream] = {}
-        self._columns_of: dict[str, slice] = {}  # of each modality's streams
-        for modality, each in self.ranges.items():
-            _check_order(modality, list(each), follows[modality])
-            states += [(modality, name) for name in each if name != END]
-            self.groups += [f"{modality}.{name}" for name in each if name not in (BEGIN, END)]
-            mine = (parallel or {}).get(modality, {})
-            _check_parallel(modality, list(each), mine, (break_points or {}).get(modality, {}))
-            self._columns_of[modality] = slice(len(self.parallel), len(self.parallel) + len(mine))
-            self.parallel.update({f"{modality}.{name}": stream for name, stream in mine.items()})
-        self.groups += list(self.parallel)
-        self.state_of = torch.zeros(self.size, dtype=torch.int64, device="cpu")  # also while the model is built on meta
-        self.allowed = torch.zeros(len(states), self.size, dtype=torch.bool, device="cpu")
-        self.allowed[0, :num_text] = True
-        self.allowed[0, list(self.begin.values())] = True
-        self.group_of = torch.zeros(len(states), dtype=torch.int64, device="cpu")
-        self._least = torch.zeros(len(states), dtype=torch.int64, device="cpu")  # ids of an item that is cut; 0: never
-        self._opens = torch.tensor([name == BEGIN for _, name in states], device="cpu")
-        stands = [[_stands(stream, *each) for stream in self.parallel.items()] for each in states]
-        self._on = torch.tensor(stands, dtype=torch.bool, device="cpu")  # (S, K)
-        self._delays = torch.tensor(
-            [stream.delay for stream in self.parallel.values()], dtype=torch.int64, device="cpu"
-        )
-        for state, (modality, name) in enumerate(states[1:], 1):
-            self.state_of[self._ids(modality, name)] = state
-            after = follows[modality][name]
-            for following in after:
-                self.allowed[state, self._ids(modality, following)] = True
-            expected = next((following for following in after if following != END), name)
-            self.group_of[state] = self.groups.index(f"{modality}.{expected}")
-            places = (break_points or {}).get(modality) or {
-                each: 1 for each, after in follows[modality].items() if END in after
-            }
-            self._least[state] = places.get(name, 0)
+        self.parallel = {f"{m}.{name}": stream for m, each in streams.items() for name, stream in each.items()}
+        self._columns_of = _columns_of(streams)
+        own = [f"{m}.{name}" for m, each in self.ranges.items() for name in each if name not in (BEGIN, END)]
+        self.groups = [TEXT, *own, *self.parallel]
+        self._states = [(TEXT, ""), *((m, name) for m, each in self.ranges.items() for name in each if name != END)]
+        with torch.device("cpu"):  # also while the model is built on meta
+            self.state_of = self._number_ids()
+            self.allowed = self._allow(follows)
+            self.group_of = self._group_states(follows)
+            self._least = self._least_ids(follows, breaks)
+            self._opens = torch.tensor([name == BEGIN for _, name in self._states])  # (S,)
+            stands = [[_stands(stream, *state) for stream in self.parallel.items()] for state in self._states]
+            self._on = torch.tensor(stands, dtype=torch.bool)  # (S, K)
+            self._delays = torch.tensor([stream.delay for stream in self.parallel.values()], dtype=torch.int64)  # (K,)
         self._devices: dict[torch.device, tuple[Tensor, ...]] = {}
+
+    def _number_ids(self) -> Tensor:
+        """(V,), the state that each id is."""
+        state_of = torch.zeros(self.size, dtype=torch.int64)
+        for state, (modality, name) in enumerate(self._states[1:], 1):
+            state_of[self._ids(modality, name)] = state
+        return state_of
+
+    def _allow(self, follows: Follows) -> Tensor:
+        """(S, V), whether an id may follow on a state."""
+        allowed = torch.zeros(len(self._states), self.size, dtype=torch.bool)
+        allowed[0, : self.num_text] = True
+        allowed[0, list(self.begin.values())] = True
+        for state, (modality, name) in enumerate(self._states[1:], 1):
+            for following in follows[modality][name]:
+                allowed[state, self._ids(modality, following)] = True
+        return allowed
+
+    def _group_states(self, follows: Follows) -> Tensor:
+        """(S,), the group of what follows on a state: the first range that may, or the end's own where nothing else."""
+        expected = [
+            f"{m}.{next((each for each in follows[m][name] if each != END), name)}" for m, name in self._states[1:]
+        ]
+        return torch.tensor([0, *(self.groups.index(group) for group in expected)])
+
+    def _least_ids(self, follows: Follows, breaks: Mapping[str, Mapping[str, int]]) -> Tensor:
+        """(S,), how many ids an item has at least that is cut behind such an id; 0: it is never cut there."""
+        places = {}
+        for modality, each in follows.items():
+            may_end = {name: 1 for name, after in each.items() if END in after}
+            places[modality] = breaks.get(modality) or may_end
+        return torch.tensor([0, *(places[m].get(name, 0) for m, name in self._states[1:])])
 
     def tables(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """`state_of` and `allowed` on a device."""
@@ -113,7 +131,7 @@ class Grammar:
 
     def _tables(self, device: torch.device) -> tuple[Tensor, ...]:
         if device not in self._devices:
-            tables = (self.state_of, self.allowed, self._opens, self._on, self._delays)
+            tables = (self.state_of, self.allowed, self._opens, self._on, self._delays, self.group_of)
             self._devices[device] = tuple(table.to(device) for table in tables)
         return self._devices[device]
 
@@ -138,7 +156,8 @@ class Grammar:
             previous: (n,) the ids in front of what is learned. beside: (n, K) the parallel ids that are; None: none
                 are.
         """
-        group = self.group_of[self.state_of[previous]]  # (n,)
+        state_of, *_, group_of = self._tables(previous.device)
+        group = group_of[state_of[previous]]  # (n,)
         targets = {name: (group == index).nonzero()[:, 0] for index, name in enumerate(self.groups)}
         if beside is not None:
             targets.update({name: (beside[:, k] != NO_ID).nonzero()[:, 0] for k, name in enumerate(self.parallel)})
@@ -146,7 +165,7 @@ class Grammar:
 
     def standing(self, ids: Tensor) -> Tensor:
         """Main ids (B, t), from the beginning of an item or before -> (B, t, K) bool, the streams that stand there."""
-        state_of, _, opens, on, delays = self._tables(ids.device)
+        state_of, _, opens, on, delays, _ = self._tables(ids.device)
         state = state_of[ids]  # (B, t)
         at = torch.arange(ids.shape[1], device=ids.device)  # (t,)
         begun = torch.where(opens[state], at, 0).cummax(1).values  # (B, t)
@@ -259,58 +278,6 @@ class Grammar:
         return slice(start, start + size)
 
 
-class FollowGrammar:
-    """A logits processor of transformers: only what may follow on the last id keeps its score.
-
-    Args:
-        grammar: of the model.
-        prompt: (B, t) ids in front of the answer; what is written counts from there.
-        ends: ids that end an answer.
-        force: modalities of which an answer must hold an item: where it would end without, the item begins instead.
-        forbid: modalities that an answer must not hold.
-
-    Raises:
-        KitError: a modality that the model does not write, or one that is in both.
-    """
-
-    def __init__(
-        self,
-        grammar: Grammar,
-        *,
-        prompt: Tensor | None,
-        ends: Sequence[int],
-        force: Collection[str] = (),
-        forbid: Collection[str] = (),
-    ) -> None:
-        for modality in (*force, *forbid):
-            if modality not in grammar.begin:
-                raise KitError(f"the model does not write {modality!r} in ids; {near(modality, grammar.begin)}")
-            if modality in force and modality in forbid:
-                raise KitError(f"{modality!r} cannot be forced and forbidden; leave one of them out")
-        self.grammar, self.prompt, self.ends, self.force = grammar, prompt, list(ends), list(force)
-        self.closed = [grammar.begin[modality] for modality in forbid]
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """(B, t) or, where generation began from embeddings, (B, new); (B, V) -> (B, V)."""
-        state_of, allowed = self.grammar.tables(scores.device)
-        has_prompt = self.prompt is not None and input_ids.shape[1] >= self.prompt.shape[1]
-        new = input_ids[:, self.prompt.shape[1] :] if has_prompt else input_ids  # (B, new)
-        if input_ids.shape[1]:
-            state = state_of[input_ids[:, -1]]  # (B,)
-        else:
-            state = torch.zeros(len(scores), dtype=torch.int64, device=scores.device)
-        scores = scores.clone()
-        in_text = state == 0  # (B,)
-        for modality in self.force:
-            begin = self.grammar.begin[modality]
-            waits = in_text & ~(new == begin).any(1)  # (B,)
-            wish = scores[:, [begin, *self.ends]].amax(1)  # (B,)
-            scores[:, begin] = torch.where(waits, wish, scores[:, begin])
-            scores[:, self.ends] = scores[:, self.ends].masked_fill(waits[:, None], -torch.inf)
-        scores[:, self.closed] = -torch.inf
-        return scores.masked_fill(~allowed[state], -torch.inf)  # (B, V)
-
-
 def _check_order(modality: str, names: Sequence[str], follows: Mapping[str, Sequence[str]]) -> None:
     """
     Raises:
@@ -341,6 +308,15 @@ def _check_parallel(
         wrong = [each for each in stream.on if each not in names or each in (BEGIN, END)]
         if name in names or wrong or not stream.on or stream.size < 1 or stream.delay < 0:
             raise KitError(f"the decoder of {modality!r}: {name!r} cannot stand beside its ids: {stream}")
+
+
+def _columns_of(streams: Mapping[str, Mapping[str, ParallelStream]]) -> dict[str, slice]:
+    """Which of a position's parallel ids are of each modality."""
+    columns, start = {}, 0
+    for modality, mine in streams.items():
+        columns[modality] = slice(start, start + len(mine))
+        start += len(mine)
+    return columns
 
 
 def _stands(stream: tuple[str, ParallelStream], modality: str, name: str) -> bool:

@@ -14,22 +14,25 @@ from .grammar import Grammar
 
 
 def targets_of(
-    layout: Plan, grammar: Grammar | None, hidden_decoders: Mapping[str, HiddenDecoder]
+    layout: Plan, previous: Tensor | None, grammar: Grammar | None, hidden_decoders: Mapping[str, HiddenDecoder]
 ) -> dict[str, Tensor]:
     """Every group, in order, with what of it is in a batch, as the model takes it: (g,) int64 each.
 
     Args:
         layout: of the batch, with labels.
+        previous: (n,) the ids at its target positions; None: the grammar is None, too.
         grammar: of the ids that the LLM writes; None: text alone.
-        makers: modality -> decoder that makes items of words.
+        hidden_decoders: modality -> decoder that makes items of words.
     """
     rows = layout.target_positions
     if grammar is None:
-        targets = {TEXT: torch.arange(len(rows))}
+        targets = {TEXT: torch.arange(len(rows), device=rows.device)}
     else:
-        targets = grammar.targets(layout.input_ids.flatten()[rows], layout.target_parallel)
+        targets = grammar.targets(previous, layout.target_parallel)
     for modality, maker in hidden_decoders.items():
-        found: Mapping[str, Tensor] = {group: torch.empty(0, dtype=torch.int64) for group in maker.loss_weights}
+        found: Mapping[str, Tensor] = {
+            group: torch.empty(0, dtype=torch.int64, device=rows.device) for group in maker.loss_weights
+        }
         if modality in layout.generated and (layout.generated[modality].ids != NO_ID).any():  # not so in an outline
             found = maker.targets(layout.generated[modality].ids)
         targets |= {f"{modality}.{group}": found[group] for group in maker.loss_weights}

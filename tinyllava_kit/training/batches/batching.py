@@ -48,7 +48,7 @@ def batches_of(
         tokens: the positions that each conversation takes; called where it is asked for.
 
     Raises:
-        KitError: a limit for a modality that the model does not read; a file that cannot be measured.
+        KitError: a limit for a modality that the model does not have; a file that cannot be measured.
     """
     if stage.packing:
         check_budget("packing.limits", stage.packing.limits, modalities)

@@ -13,11 +13,13 @@ from typing import Any
 from torch import Tensor
 
 from ...core.conversation import Item
-from ...core.plan import ItemSpan
+from ...core.spans import ItemSpan
 from ...data.dataset import ConversationDataset, conversations_of
 from ...data.stream import RowStream
 from ...errors import KitError
-from ...processing.processor import Batch, Encoded, EncodedItem, ItemReader, TinyLlavaProcessor
+from ...processing.batch import Batch
+from ...processing.encoded import Encoded, EncodedItem, ItemReader
+from ...processing.processor import TinyLlavaProcessor
 
 LOOKED_AT = 1000  # rows of a stream among which each modality is looked for
 COMPARED = 32  # items of a modality, of which the smallest is taken
@@ -75,15 +77,15 @@ def dummy_items(data: ConversationDataset | RowStream) -> dict[str, dict[str, Te
 def _items(data: ConversationDataset | RowStream) -> Iterable[Item]:
     if isinstance(data, RowStream):
         for rows, source, number in islice(data.rows(), LOOKED_AT):
-            for _, make in conversations_of(rows, source, data.processor, first=number):
+            for _, make in conversations_of(rows, source, data.processor, first=number, in_words=data.in_words):
                 try:
-                    yield from data.processor.heard(make())
+                    yield from data.processor.input_items(make())
                 except KitError:
                     if source.on_error == "error":
                         raise
         return
     for conversation in data.conversations:
-        yield from data.processor.heard(conversation)
+        yield from data.processor.input_items(conversation)
 
 
 def _inputs(item: Item, processor: TinyLlavaProcessor, reader: ItemReader) -> dict[str, Tensor]:

@@ -9,7 +9,8 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ...data.dataset import Collator, ConversationDataset
-from ...processing.processor import Batch, Encoded
+from ...processing.batch import Batch
+from ...processing.encoded import Encoded
 from .size import Measures, sample_order
 
 WINDOW = 2000  # samples that are packed together: enough of every length to fill rows, few enough to stay random

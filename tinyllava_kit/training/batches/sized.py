@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import Sampler
 
-from ...core.conversation import Conversation, Item
+from ...core.conversation import Conversation, naming
 from ...core.interfaces import Modality
 from ...errors import KitError, near
-from ...features.cache import item_key
 from .size import Measures, sample_order
 
 if TYPE_CHECKING:
@@ -87,19 +86,13 @@ def sizes_of(conversations: Sequence[Conversation], modalities: Mapping[str, Mod
     for conversation in conversations:
         size: dict[str, float] = {}
         for item in conversation.items:
-            key = item_key(item)
+            key = item.key
             if key not in known:
-                known[key] = _measured(item, modalities[item.modality])
+                with naming(item):
+                    known[key] = modalities[item.modality].measure(item.source)
             size[item.modality] = size.get(item.modality, 0.0) + known[key]
         sizes.append(size)
     return sizes
-
-
-def _measured(item: Item, modality: Modality) -> float:
-    try:
-        return modality.measure(item.source)
-    except KitError as error:
-        raise KitError(f"{item.name}: {error}" if item.name else str(error)) from error
 
 
 def check_budget(key: str, budget: Mapping[str, float], modalities: Mapping[str, Modality]) -> None:
@@ -108,8 +101,8 @@ def check_budget(key: str, budget: Mapping[str, float], modalities: Mapping[str,
         key: of the recipe, where the budget stands.
 
     Raises:
-        KitError: a budget for a modality that the model does not read.
+        KitError: a budget for a modality that the model does not have.
     """
     for name in budget:
         if name not in modalities:
-            raise KitError(f"{key}.{name}: the model does not read it; {near(name, list(modalities))}")
+            raise KitError(f"{key}.{name}: the model has no such modality; {near(name, list(modalities))}")

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...core.conversation import Conversation, Item
-from ...core.plan import IGNORE_INDEX, GeneratedSpan, Sample, TextSpan, Truncation, plan
+from ...core.plan import Truncation, plan
+from ...core.spans import IGNORE_INDEX, GeneratedSpan, Sample, TextSpan
 from ...data.dataset import conversations_of, mixed
 from ...data.sources import Source
 from ...errors import KitError
-from ...features.cache import item_key
-from ...processing.processor import Encoded, TinyLlavaProcessor
+from ...processing.encoded import Encoded
+from ...processing.processor import TinyLlavaProcessor
 from ..batches.batching import batches_of
 from ..batches.packing import PackedBatches
 from ..recipe import Recipe, Stage
@@ -115,7 +116,7 @@ def _check_stage(
     for source in stage.data:
         parts.append([])
         try:
-            for label, make in _conversations(source, processor):
+            for label, make in _conversations(source, processor, in_words=stage.items == "text"):
                 report.rows += 1
                 if report.rows % 1000 == 0:
                     progress(f"{stage.name}: {report.rows} rows")
@@ -131,16 +132,18 @@ def _check_stage(
     return report
 
 
-def _conversations(source: Source, processor: TinyLlavaProcessor) -> Iterator[tuple[str, Callable[[], Conversation]]]:
+def _conversations(
+    source: Source, processor: TinyLlavaProcessor, *, in_words: bool
+) -> Iterator[tuple[str, Callable[[], Conversation]]]:
     """Those of one pass; a stream's are not held."""
     if not source.stream:
-        yield from conversations_of(source.rows(), source, processor)
+        yield from conversations_of(source.rows(), source, processor, in_words=in_words)
         return
     rows = itertools.islice(itertools.chain.from_iterable(source.shards()), source.limit)
     turns = 1 if source.pairs is None else source.pairs.turns
     at = 0
     while together := list(itertools.islice(rows, turns)):
-        yield from conversations_of(together, source, processor, first=at)
+        yield from conversations_of(together, source, processor, first=at, in_words=in_words)
         at += len(together)
 
 
@@ -180,17 +183,16 @@ class _Items:
         nameless = Item(item.modality, item.source)
         if not isinstance(item.source, str):
             return self._problem(nameless)
-        key = item_key(item)
+        key = item.key
         if key not in self.known:
             self.known[key] = self._problem(nameless)
         return self.known[key]
 
     def _problem(self, item: Item) -> str:
         try:
-            modality = self.processor.modalities[item.modality]
-            modality.probe(item.source)
+            self.processor.probe_source(item)
             if self.decode:
-                modality.read(item.source)
+                self.processor.read_source(item)
         except KitError as error:
             return str(error)
         return ""
@@ -230,7 +232,7 @@ def _learned(spans: Sample) -> int:
 
 def _cut(spans: Sample, max_length: int | None) -> Truncation | None:
     """What truncation takes, as the plan of a batch says."""
-    truncations = plan([spans], max_length=max_length).truncations if max_length is not None else ()
+    truncations = plan([spans], max_length=max_length)[1].truncations if max_length is not None else ()
     return truncations[0] if truncations else None
 
 

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ...core.plan import Plan, TextSpan, plan
+from ...core.plan import ModelInputs, Plan, plan
+from ...core.spans import TextSpan
 from ...errors import KitError
 from ...model.modeling import TinyLlavaForConditionalGeneration
 
@@ -39,7 +40,7 @@ def check_packs_apart(runs: nn.Module, model: TinyLlavaForConditionalGeneration,
     samples = [[TextSpan(each)] for front in fronts for each in (front, second)]
     with _in_peace(model, device):
         packed, joined, alone = (
-            _run(runs, each.to(device))[..., :vocab]  # (2, SECOND, V); behind them, ids of decoders
+            _run(runs, each, device)[..., :vocab]  # (2, SECOND, V); behind them, ids of decoders
             for each in (
                 plan(samples, packs=[2, 2]),
                 plan([[TextSpan(front + second)] for front in fronts]),
@@ -58,11 +59,11 @@ def check_packs_apart(runs: nn.Module, model: TinyLlavaForConditionalGeneration,
         )
 
 
-def _run(runs: nn.Module, layout: Plan) -> Tensor:
+def _run(runs: nn.Module, laid_out: tuple[ModelInputs, Plan], device: torch.device) -> Tensor:
     """The logits of the last `SECOND` positions of each row, float32."""
-    mask = None if layout.is_packed else layout.attention_mask
-    inputs = {"input_ids": layout.input_ids, "attention_mask": mask, "position_ids": layout.position_ids}
-    return runs(**inputs, plan=layout, use_cache=False).logits[:, -SECOND:].float()
+    inputs, layout = laid_out
+    moved = {name: value.to(device) for name, value in inputs.items()}
+    return runs(**moved, plan=layout.to(device), use_cache=False).logits[:, -SECOND:].float()
 
 
 def _apart(one: Tensor, other: Tensor) -> float:

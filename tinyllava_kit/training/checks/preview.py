@@ -10,12 +10,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ...core.plan import IGNORE_INDEX, Plan, PlannedSample
+from ...core.plan import Plan, PlannedSample
+from ...core.spans import IGNORE_INDEX
 from ...data.dataset import Collator, ConversationDataset
 from ...data.skipping import SkippedRows
 from ...errors import KitError
 from ...pages.html import document
-from ...processing.processor import Batch, TinyLlavaProcessor
+from ...processing.batch import Batch
+from ...processing.processor import TinyLlavaProcessor
 from ..batches.batching import batches_of
 from ..batches.packing import PackedCollator, PackedDataset, token_counts
 from ..data_loading import read_data
@@ -90,21 +92,23 @@ def shown_rows(batch: Batch, processor: TinyLlavaProcessor) -> list[ShownRow]:
     """The rows of a batch with labels, as text."""
     plan: Plan = batch["plan"]
     rows = []
-    for number in range(len(plan.input_ids)):
+    count, length = plan.shape
+    for number in range(count):
         samples = tuple(
-            ShownSample(sample.name, sample.start, tuple(_pieces(plan, index, processor)))
+            ShownSample(sample.name, sample.start, tuple(_pieces(batch, index, processor)))
             for index, sample in enumerate(plan.samples)
             if sample.row == number
         )
         used = sum(piece.count for sample in samples for piece in sample.pieces)
-        rows.append(ShownRow(samples, plan.input_ids.shape[1] - used))
+        rows.append(ShownRow(samples, length - used))
     return rows
 
 
-def _pieces(plan: Plan, index: int, processor: TinyLlavaProcessor) -> Iterator[PreviewToken]:
+def _pieces(batch: Batch, index: int, processor: TinyLlavaProcessor) -> Iterator[PreviewToken]:
     """Of one sample: each item, and the text between them, cut where what is learned begins and ends."""
+    plan: Plan = batch["plan"]
     sample = plan.samples[index]
-    ids, labels = plan.input_ids[sample.row].tolist(), plan.labels[sample.row].tolist()
+    ids, labels = batch["input_ids"][sample.row].tolist(), batch["labels"][sample.row].tolist()
     marks = [
         (item.start, PreviewToken("item", item.modality, item.num_tokens))
         for item in plan.items
@@ -126,7 +130,7 @@ def _made(plan: Plan, sample: PlannedSample) -> Iterator[tuple[str, int]]:
     """The items of a sample that are made of words, and where these end in its row."""
     for modality, items in plan.generated.items():
         for last in items.words.max(1).values.tolist():
-            row, at = divmod(last, plan.input_ids.shape[1])
+            row, at = divmod(last, plan.shape[1])
             if row == sample.row and sample.start <= at < sample.start + sample.num_tokens:
                 yield modality, at + 1
 

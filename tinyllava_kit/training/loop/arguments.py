@@ -12,8 +12,10 @@ import torch
 from transformers import TrainingArguments
 
 from ...errors import KitError
+from ...evaluation.scorers import find_scorer
 from ..output.checkpoints import KEPT
 from ..recipe import Stage
+from .validation import LOSS, SCORE
 
 # Its name in transformers 5.23, or else its older one, which that warns of.
 _CHECKPOINTING = next(
@@ -51,6 +53,7 @@ def training_arguments(
         logging_steps=stage.logging_steps,
         save_steps=stage.save_steps,
         save_total_limit=KEPT,
+        **_validation(stage),
         logging_nan_inf_filter=False,
         disable_tqdm=True,
         dataloader_num_workers=stage.workers,
@@ -61,6 +64,20 @@ def training_arguments(
         remove_unused_columns=False,
         label_names=["labels"],
     )
+
+
+def _validation(stage: Stage) -> dict[str, Any]:
+    """How often held-out rows are judged, and which of their figures says what is best."""
+    how = stage.validation
+    if how is None:
+        return {}
+    lower = how.scorer is None or find_scorer(how.scorer).lower_is_better
+    return {
+        "eval_strategy": "steps",
+        "eval_steps": how.every_steps,
+        "metric_for_best_model": LOSS if how.scorer is None else SCORE,
+        "greater_is_better": not lower,
+    }
 
 
 def _has_bf16() -> bool:

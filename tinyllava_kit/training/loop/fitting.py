@@ -25,6 +25,7 @@ from .lost_workers import one_line_for_lost_workers
 from .progress import Progress
 from .stopping import Stopper
 from .trainer import KitTrainer
+from .validation import EarlyStopping, HeldOut
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ def fit(run: StageRun, prepared: Prepared) -> Fitted:
         StoppedError: a signal came.
     """
     clock, stopper = Clock(run.stage.max_minutes), Stopper()
-    trainer = _trainer(run, prepared, [clock, stopper, Progress(run.stage.name, clock)])
+    stopping = [] if run.stage.validation is None else [EarlyStopping(run.stage.validation.patience)]
+    trainer = _trainer(run, prepared, [clock, *stopping, stopper, Progress(run.stage.name, clock)])
+    _check_can_keep_best(trainer)
     with _clean_failure(trainer, run.checkpoints), one_line_for_lost_workers(run.checkpoints, run.stage.workers):
         if prepared.samples_of_parts and world_size() == 1:
             check_gradients(trainer, prepared.parts.trained, prepared.samples_of_parts)
@@ -76,9 +79,22 @@ def _trainer(run: StageRun, prepared: Prepared, callbacks: list[Any]) -> KitTrai
         training=[(module, stage.train[name]) for name, module in parts.trained.items()],
         batches=batches,
         loss=loss,
+        held_out=None if prepared.held_out is None else HeldOut.of(stage, prepared.held_out, model),
         provenance=prepared.provenance,
         packed=stage.packing is not None,
     )
+
+
+def _check_can_keep_best(trainer: KitTrainer) -> None:
+    """
+    Raises:
+        KitError: the best weights are to be kept, and are spread over processes.
+    """
+    spread = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    if trainer.held_out is not None and trainer.held_out.how.keep == "best" and spread:
+        raise KitError(
+            "validation.keep: the best weights are not kept of a model that is spread over processes; write keep: last"
+        )
 
 
 def _report_truncations(collator: Any, stage: Stage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 
@@ -57,7 +58,7 @@ class Meter:
         for number, name in enumerate(names):
             self._add(("kind", name), sums[number])
         tokens = sum(sample.num_tokens for sample in plan.samples)
-        self._add(_POSITIONS, torch.tensor([tokens, plan.input_ids.numel()], dtype=torch.float64))
+        self._add(_POSITIONS, torch.tensor([tokens, math.prod(plan.shape)], dtype=torch.float64))
 
     def add_groups(self, groups: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         """Count the groups of ids of a batch: the losses of each, (g,), and which of them were right, (g,)."""

@@ -32,16 +32,37 @@ class Progress(TrainerCallback):
         logs: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        if not state.is_world_process_zero or not logs or not logs.keys() & {"loss", "learning_rate"}:
-            return  # the summary at the end
-        seconds = self.clock.seconds_left(state)
-        line = one_line(progress_line(self.name, state.global_step, state.max_steps, logs, seconds))
-        self.out.write(f"\r\033[K{line}" if self.out.isatty() else f"{line}\n")
+        if not state.is_world_process_zero or not logs:
+            return
+        if any(key.startswith("eval_") for key in logs):
+            self._write(validation_line(self.name, state.global_step, state.max_steps, logs), stays=True)
+        elif logs.keys() & {"loss", "learning_rate"}:  # not the summary at the end
+            seconds = self.clock.seconds_left(state)
+            self._write(progress_line(self.name, state.global_step, state.max_steps, logs, seconds))
+
+    def _write(self, line: str, *, stays: bool = False) -> None:
+        """A line; on a terminal over the last one, which it leaves where it `stays`."""
+        on_terminal = self.out.isatty()
+        self.out.write(
+            ("\r\033[K" if on_terminal else "") + one_line(line) + ("\n" if stays or not on_terminal else "")
+        )
         self.out.flush()
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.is_world_process_zero and self.out.isatty():
             self.out.write("\n")
+
+
+def validation_line(name: str, step: int, steps: int, logs: Mapping[str, float]) -> str:
+    """A line of what held-out rows said.
+
+    Example:
+        >>> validation_line("align", 20, 480, {"eval_loss": 0.412, "eval_accuracy": 0.87, "eval_score": 0.87})
+        'align 20/480  held-out rows: loss 0.412, accuracy 0.87'
+    """
+    kept = (key for key in logs if key.startswith("eval_") and key != "eval_score")
+    figures = {key.removeprefix("eval_"): logs[key] for key in kept}
+    return f"{name} {step}/{steps}  held-out rows: " + ", ".join(f"{key} {v:.4g}" for key, v in figures.items())
 
 
 def progress_line(name: str, step: int, steps: int, logs: Mapping[str, float], seconds: float) -> str:

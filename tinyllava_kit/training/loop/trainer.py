@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -27,12 +28,12 @@ from ...files.writing import to_disk
 from ..batches.epochs import Epochs
 from ..checks.pack_probe import check_packs_apart
 from ..data_loading import stream_loader
-from ..output.checkpoints import last_checkpoint, seal
+from ..objectives.objective import Loss
+from ..output.checkpoints import check_whole, last_checkpoint, seal
 from ..recipe import PartTraining
 from .lost_workers import is_lost_worker
 from .meter import Meter
-
-Loss = Callable[[Any, Any, Any], torch.Tensor]
+from .validation import LOSS, HeldOut
 
 TRAINED_FILE = "trained.safetensors"
 UNFINISHED = ".unfinished"  # where a checkpoint is written before it gets its name
@@ -49,6 +50,7 @@ class KitTrainer(Trainer):
         batches: which samples make a batch, through all epochs; None: the Trainer's own, for one epoch after another.
         loss: model, batch, number of target tokens -> loss; None: the model's own.
         provenance: of what is learned from, kept with each checkpoint; see `provenance_of`.
+        held_out: rows that the model is judged on while it trains.
         packed: samples share rows; before the first step, the LLM is seen to keep them apart.
     """
 
@@ -58,17 +60,18 @@ class KitTrainer(Trainer):
         training: Sequence[tuple[torch.nn.Module, PartTraining]],
         batches: Epochs | None = None,
         loss: Loss | None = None,
+        held_out: HeldOut | None = None,
         provenance: Mapping[str, Any] = MappingProxyType({}),
         packed: bool = False,
         **kwargs: Any,
     ) -> None:
         self.training_of_parts = training
         self.batches, self.loss, self.provenance = batches, loss, provenance
-        self.packs_unseen = packed
+        self.held_out, self.packs_unseen = held_out, packed
         self.meter = Meter(kwargs["model"].loss_weights())
         self.names_of_step: list[str] = []
         with _as_with_adapters(kwargs["model"]):
-            super().__init__(**kwargs)
+            super().__init__(eval_dataset=held_out, **kwargs)
         self.remove_callback(PrinterCallback)
         self.add_callback(LogWithCheckpoint())
 
@@ -154,6 +157,57 @@ class KitTrainer(Trainer):
             "nothing was changed by this step, and the last checkpoint is as it was"
         )
 
+    @torch.no_grad()
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """The loss and the figures of the held-out rows, logged; dropout is off, and no random number is drawn."""
+        assert self.held_out is not None
+        started, training = time.monotonic(), self.model.training
+        self.model.eval()
+        with self.compute_loss_context_manager():
+            found = {**self._held_out_loss(self.held_out), **self.held_out.figures(self.model)}
+        self.model.train(training)
+        metrics = {f"eval_{name}": value for name, value in found.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.meter.start += time.monotonic() - started  # tokens a second are of training
+        return metrics
+
+    def _held_out_loss(self, held_out: HeldOut) -> dict[str, float]:
+        """The mean over target tokens, as of training; by kind of sample, too."""
+        kept = self.meter, self.loss
+        self.meter, self.loss = Meter(self.model.loss_weights()), held_out.objective.loss
+        try:
+            for batch in held_out.batches():
+                inputs = self._prepare_inputs(batch)
+                targets = self._get_num_items_in_batch([inputs], self.args.device)
+                self.meter.add_step(targets)
+                self.meter.add_loss(self.compute_loss(self.model, inputs, num_items_in_batch=targets), targets)
+            return {name: value for name, value in self.meter.take().items() if name.startswith(LOSS)}
+        finally:
+            self.meter, self.loss = kept
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """A new best gets a checkpoint, which stays while nothing is better."""
+        best = super()._determine_best_metric(metrics, trial)
+        if best and self.held_out is not None and self.held_out.how.keep == "best":
+            self.control.should_save = True
+        return best
+
+    def best_weights(self) -> dict[str, torch.Tensor]:
+        """The trained weights of the step that was best on the held-out rows; empty where the last are to be kept.
+
+        Raises:
+            KitError: its checkpoint is gone or damaged.
+        """
+        step = self.state.best_global_step
+        if self.held_out is None or self.held_out.how.keep == "last" or not step or step == self.state.global_step:
+            return {}
+        checkpoint = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+        if not checkpoint.is_dir():
+            raise KitError(f"{str(checkpoint)!r} holds the best weights and is gone; write validation.keep: last")
+        check_whole(checkpoint)
+        return load_file(checkpoint / TRAINED_FILE)
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """As the Trainer's, with what the meter counted, and epochs of the data where `batches` holds several.
 
@@ -238,7 +292,11 @@ class KitTrainer(Trainer):
             os.rename(unfinished / name, folder / name)
             to_disk(folder)
             shutil.rmtree(unfinished)
-            rotate_checkpoints(output_dir=str(folder), save_total_limit=self.args.save_total_limit)
+            rotate_checkpoints(
+                output_dir=str(folder),
+                save_total_limit=self.args.save_total_limit,
+                best_model_checkpoint=str(folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"),
+            )
         wait_for_all()
 
 
@@ -253,10 +311,10 @@ def _as_with_adapters(model: torch.nn.Module) -> Iterator[None]:
 
 
 class LogWithCheckpoint(TrainerCallback):
-    """Logs whenever a checkpoint is written: a run that goes on from there means the losses over the same steps."""
+    """Logs whenever a checkpoint may be written: a run that resumes from there means the losses over the same steps."""
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        control.should_log = control.should_log or control.should_save
+        control.should_log = control.should_log or control.should_save or control.should_evaluate
 
 
 def names_of(batch: Any) -> list[str]:

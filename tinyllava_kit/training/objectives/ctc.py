@@ -24,7 +24,9 @@ from transformers import PreTrainedTokenizerBase
 
 from ...data.dataset import ConversationDataset
 from ...errors import KitError
-from ...processing.processor import Batch, Encoded, TinyLlavaProcessor
+from ...processing.batch import Batch
+from ...processing.encoded import Encoded
+from ...processing.processor import TinyLlavaProcessor
 
 OTHERS = 2000  # classes beside the words of the data, so that rows do not come near what nobody says
 

@@ -20,7 +20,8 @@ from torch.utils.data import Dataset
 from ...core.conversation import Item
 from ...data.dataset import Collator, ConversationDataset
 from ...errors import KitError
-from ...processing.processor import Batch, Encoded, Parts
+from ...processing.batch import Batch
+from ...processing.encoded import Encoded, Parts
 from ..recipe import Distill
 
 
@@ -88,9 +89,9 @@ def distillation_loss(model: Any, batch: dict[str, Any], num_items: Tensor | int
     """
     teacher = batch.pop("teacher")
     with torch.no_grad():
-        taught = model(**teacher, skip_logits=True, return_target_logits=True).target_logits  # (n, V)
-    output = model(**batch, skip_logits=True, return_target_logits=True, num_items_in_batch=num_items)
-    divergence = soft_divergence(output.target_logits, taught, how.temperature)
+        taught = model(**teacher, logits_to_keep="targets").logits  # (n, V)
+    output = model(**batch, logits_to_keep="targets", num_items_in_batch=num_items)
+    divergence = soft_divergence(output.logits, taught, how.temperature)
     count = len(taught) if num_items is None else num_items
     return how.weight * divergence / count + (1 - how.weight) * output.loss
 

@@ -21,8 +21,10 @@ from ...checkpoints.loading import load_pretrained
 from ...core.conversation import Conversation
 from ...data.dataset import ConversationDataset
 from ...errors import KitError
-from ...features.cache import FeatureCache, item_key
-from ...processing.processor import Batch, Encoded, EncodedItem, TinyLlavaProcessor
+from ...features.cache import FeatureCache
+from ...processing.batch import Batch
+from ...processing.encoded import Encoded, EncodedItem
+from ...processing.processor import TinyLlavaProcessor
 
 SLACK = 2, 0.02  # how many features, and what share, an item may have more or fewer of than the teacher's
 
@@ -73,7 +75,7 @@ class FeatureMatchingDataset(Dataset[Any]):
     def spread(self) -> dict[str, Tensor]:
         """The standard deviation of each of the teacher's features over all items, modality -> (E,)."""
         every: dict[str, list[Tensor]] = {modality: [] for modality in self.modalities}
-        items = {item_key(item): item for c in self.dataset.conversations for item in c.items}
+        items = {item.key: item for c in self.dataset.conversations for item in c.items}
         for item in items.values():
             if item.modality in self.modalities:
                 every[item.modality] += [p.features for p in self.teacher(item) if isinstance(p, EncodedItem)]

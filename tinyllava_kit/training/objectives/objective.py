@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from ...data.dataset import Collator, ConversationDataset
@@ -12,11 +14,12 @@ from ...data.stream import RowStream
 from ...errors import KitError
 from ...model.modeling import TinyLlavaForConditionalGeneration
 from ..batches.packing import PackedCollator, PackedDataset
-from ..loop.trainer import Loss
 from ..recipe import Stage
 from .ctc import CTCCollator, CTCDataset, matcher
 from .distillation import DistillationCollator, DistillationDataset, distillation_loss
 from .feature_matching import FeatureMatcher, FeatureMatchingCollator, FeatureMatchingDataset
+
+Loss = Callable[[Any, Any, Any], Tensor]  # of a model, a batch and the number of its step's target tokens
 
 
 class Objective(NamedTuple):

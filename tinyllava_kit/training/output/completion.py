@@ -28,6 +28,7 @@ def complete(run: StageRun, prepared: Prepared, fitted: Fitted) -> None:
     attention = prepared.model.language_model.config._attn_implementation  # with which packs were seen to stay apart
     learned = trained_state(prepared.model)
     if rank() == 0:
+        learned = {**learned, **_best(fitted)}
         _write(run, prepared, fitted, learned, attention)
         rotate_checkpoints(str(run.checkpoints), save_total_limit=1)
 
@@ -53,6 +54,21 @@ def _write(
     write_outcome(run.target, run.source, model, prepared.processor, parts, run.settings, record, log, shown)
 
 
+def _best(fitted: Fitted) -> dict[str, torch.Tensor]:
+    """The weights of the best step, where these are kept and are not the last; says so.
+
+    Raises:
+        KitError: they are gone.
+    """
+    best = fitted.trainer.best_weights()
+    if best:
+        state = fitted.trainer.state
+        say(
+            f"kept the weights of step {state.best_global_step}, the best on the held-out rows: {state.best_metric:.4g}"
+        )
+    return best
+
+
 def _count_skipped(run: StageRun, prepared: Prepared) -> int:
     """How many rows were left out; says where they are listed."""
     count = prepared.skipped.tidy()
@@ -69,6 +85,7 @@ def _in_own_weights(
     Of a quantized one, the model that it was quantized from; of one that is spread over processes, a whole one.
     """
     if not run.stage.quantization and not is_sharded(prepared.model):
+        prepared.model.load_state_dict(learned, strict=False)
         return prepared.model, prepared.parts
     model, _ = load_pretrained(run.source)
     parts = OpenParts(model, run.stage.train)

@@ -23,10 +23,13 @@ _KINDS = {
     "texts": "a text of its data",
     "items": "an item of its data",
     "files": "a file of its data",
+    "held_out": "the held-out data of its validation",
 }
 
 
-def provenance_of(source: Path, dataset: ConversationDataset | RowStream) -> dict[str, Any]:
+def provenance_of(
+    source: Path, dataset: ConversationDataset | RowStream, held_out: ConversationDataset | None = None
+) -> dict[str, Any]:
     """Of the model directory that a stage begins with, and its data, as JSON.
 
     Samples that are held in memory: their texts, items that lie in their rows, the name and size of each file that is
@@ -35,9 +38,12 @@ def provenance_of(source: Path, dataset: ConversationDataset | RowStream) -> dic
     its size and pieces, and the files of items that some 1000 of the rows name (`rows_looked_at`), the first of each
     file: what the others name is not known before they are read.
     """
+    found: dict[str, Any] = {"model": fingerprint(source)}
+    if held_out is not None:
+        found["held_out"] = _samples(held_out.conversations)
     if isinstance(dataset, RowStream):
-        return {"model": fingerprint(source), "files": dict(_files(dataset)), "rows_looked_at": CONTENTS}
-    return {"model": fingerprint(source), **_samples(dataset.conversations)}
+        return {**found, "files": dict(_files(dataset)), "rows_looked_at": CONTENTS}
+    return {**found, **_samples(dataset.conversations)}
 
 
 def check_provenance(was: Mapping[str, Any], now: Mapping[str, Any], checkpoint: Path) -> None:

@@ -39,15 +39,22 @@ def report(record: StageRecord, log: Sequence[Mapping[str, Any]], answered: Sequ
     Args:
         log: the Trainer's.
     """
-    logged = [entry for entry in log if "loss" in entry]
-    losses = sorted({key for entry in logged for key in entry if key == "loss" or key.startswith("loss_")})
+    logged = [entry for entry in log if {"loss", "eval_loss"} & entry.keys()]
+    keys = {key for entry in logged for key in entry}
+    losses = sorted(key for key in keys if key in ("loss", "eval_loss") or key.startswith("loss_"))
+    figures = sorted(key for key in keys if key.startswith("eval_") and not key.startswith(("eval_loss", "eval_score")))
+    charts = {
+        "loss": losses,
+        "held-out rows": figures,
+        "learning rate": ["learning_rate"],
+        "tokens/s": ["tokens_per_second"],
+    }
     body = [
         f"<h1>stage {html.escape(record.name)}</h1>",
         f"<p>{record.steps} steps, {timedelta(seconds=round(record.seconds))} on {record.device}, "
         f"{last_loss(record.loss)}</p><pre>{html.escape(record.command)}</pre>",
         "<h2>Curves</h2>",
-        *(_curves(logged, keys, name) for keys, name in ((losses, "loss"), (["learning_rate"], "learning rate"))),
-        *([_curves(logged, ["tokens_per_second"], "tokens/s")] if "tokens_per_second" in (logged or [{}])[-1] else []),
+        *(_curves(logged, columns, name) for name, columns in charts.items()),
         "<h2>Parts that learned</h2>",
         text_table(
             ["part", "mode", "parameters", "trained", "learning rate", "weight decay"],

@@ -1,0 +1,71 @@
+"""The pages of the reference show every public name, and what docstrings say of parameters is of parameters."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.house.imports import PACKAGE, ROOT
+from tests.house.test_public_face import FACE
+
+REFERENCE = ROOT / "docs" / "api"
+every_room = pytest.mark.parametrize("room", [f"{PACKAGE}{room}" for room in FACE])
+
+
+def public_names(room: str) -> set[str]:
+    """What a room imports as itself; where it imports nothing, its modules."""
+    file = Path(import_module(room).__file__)  # type: ignore[arg-type]
+    nodes = [node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)]
+    names = {alias.name for node in nodes for alias in node.names if alias.name == alias.asname}
+    return names or {each.stem for each in file.parent.glob("[!_]*.py")}
+
+
+@every_room
+def test_the_page_of_a_room_shows_its_public_names_and_no_others(room: str) -> None:
+    page = REFERENCE / f"{room.removeprefix(f'{PACKAGE}.')}.md"
+    shown = re.findall(rf"^::: {re.escape(room)}\.(\w+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert sorted(shown) == sorted(public_names(room))
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert {f"docs/api/{page.name}" for page in REFERENCE.iterdir()} == set(re.findall(r"docs/api/\w+\.md", settings))
+
+
+@every_room
+def test_the_arguments_that_docstrings_describe_are_parameters(room: str) -> None:
+    wrong = []
+    for name in sorted(public_names(room)):
+        for owner, described, taken in documented(name, getattr(import_module(room), name, None)):
+            wrong += [f"{owner}: {each}" for each in described if each not in taken]
+    assert wrong == []
+
+
+def documented(name: str, thing: Any) -> Iterator[tuple[str, list[str], set[str]]]:
+    """(name, arguments that its docstring describes, parameters) of a function; of a class, of its methods, too."""
+    if inspect.isclass(thing) and thing.__module__.startswith(PACKAGE):
+        yield name, described(thing), parameters(thing.__init__)
+        for key, value in vars(thing).items():
+            yield from documented(f"{name}.{key}", value)
+    function = thing.__func__ if isinstance(thing, (classmethod, staticmethod)) else thing
+    if inspect.isfunction(function):
+        yield name, described(function), parameters(function)
+
+
+def described(thing: Any) -> list[str]:
+    """The names in the section of arguments; a line may describe several."""
+    text = inspect.cleandoc(thing.__doc__ or "")
+    section = re.search(r"^Args:\n((?: +.*\n|\n)+)", text + "\n", flags=re.MULTILINE)
+    heads = re.findall(r"^ {4}([\w*]+(?:, [\w*]+)*): ", section[1], flags=re.MULTILINE) if section else []
+    return [name.lstrip("*") for head in heads for name in head.split(", ")]
+
+
+def parameters(function: Any) -> set[str]:
+    return set(inspect.signature(function).parameters)

@@ -1,0 +1,151 @@
+"""An answer while it is generated: segments that add up to the whole, read and stopped from other threads."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import pytest
+from transformers import AutoTokenizer
+
+from tests import toys
+from tinyllava_kit import KitError
+from tinyllava_kit.inference.answering import answer, question
+from tinyllava_kit.inference.replies import reply, stream_answer
+from tinyllava_kit.inference.segments import TextSegments
+
+HOW = {"max_new_tokens": 40, "eos_token_id": []}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    return toys.picture_model(tmp_path_factory.mktemp("toy") / "llm")
+
+
+@pytest.fixture
+def steps(pair, monkeypatch):
+    """How often the LLM has run."""
+    model, _ = pair
+    ran = []
+    hook = model.language_model.register_forward_hook(lambda *args: ran.append(1))
+    yield ran
+    hook.remove()
+
+
+def stream(pair, **how):
+    model, processor = pair
+    return stream_answer(model, processor, question("hello?", [], processor), **{**HOW, **how})
+
+
+def test_what_is_iterated_is_what_is_shown_and_the_whole_answer(pair):
+    model, processor = pair
+    asked = question("hello?", [], processor)
+    shown = []
+    said = reply(model, processor, asked, shown.append, **HOW)
+    reading = stream(pair)
+    assert list(reading) == shown
+    assert reading.reply == said
+    assert [said.text] == answer(model, processor, [asked], **HOW)
+    assert len(shown) > 3
+    assert len(reading.ids) == 40
+
+
+def test_a_loop_that_is_left_stops_the_model(pair, steps):
+    reading = stream(pair, max_new_tokens=400)
+    for number, _ in enumerate(reading):
+        if number == 2:
+            break
+    del _
+    count = len(steps)
+    assert count < 400
+    assert not [each for each in threading.enumerate() if each is not threading.main_thread() and each.name == "answer"]
+    assert reading.reply.text
+    assert len(steps) == count
+
+
+def test_a_reader_that_raises_stops_the_model_and_keeps_what_there_is(pair, steps):
+    reading, seen = stream(pair, max_new_tokens=400), []
+
+    def show(part):
+        seen.append(part)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reading.run(show)
+    assert reading.reply.parts == ("".join(seen),)
+    assert len(steps) < 400
+
+
+def test_it_is_stopped_from_another_thread(pair, steps):
+    reading, third = stream(pair, max_new_tokens=400), threading.Event()
+    stopper = threading.Thread(target=lambda: (third.wait(60), reading.stop()))
+    stopper.start()
+    seen = []
+    for part in reading:
+        seen.append(part)
+        if len(seen) == 3:
+            third.set()
+            stopper.join()
+    assert "".join(seen) == "".join(reading.reply.parts)
+    assert len(steps) < 400
+
+
+def test_one_that_is_stopped_before_it_begins_is_empty(pair, steps):
+    reading = stream(pair)
+    reading.stop()
+    assert list(reading) == []
+    assert reading.reply.parts == ()
+    assert steps == []
+
+
+def test_what_the_model_raises_the_reader_gets(pair):
+    model, _ = pair
+
+    def broken(*args):
+        raise RuntimeError("no memory")
+
+    hook = model.language_model.register_forward_pre_hook(broken)
+    try:
+        with pytest.raises(RuntimeError, match="no memory"):
+            list(stream(pair))
+    finally:
+        hook.remove()
+
+
+def test_an_answer_is_generated_once(pair):
+    reading = stream(pair, max_new_tokens=2)
+    with pytest.raises(KitError, match="is not generated yet; run the stream"):
+        _ = reading.reply
+    assert list(reading)
+    with pytest.raises(KitError, match="an answer is generated once; make another stream"):
+        reading.run(print)
+    with pytest.raises(KitError, match="an answer is generated once"):
+        list(reading)
+
+
+def test_segments_of_any_ids_are_the_text_of_all(pair):
+    tokenizer = pair[1].tokenizer
+    draw = random.Random(0)
+    for length in range(1, 60):
+        ids = [draw.randrange(320) for _ in range(length)]
+        assert joined(tokenizer, ids) == tokenizer.decode(ids, skip_special_tokens=True)
+
+
+def joined(tokenizer, ids):
+    shown = []
+    segments = TextSegments(tokenizer, shown.append)
+    for each in ids:
+        segments.put(each)
+    segments.end()
+    assert "" not in shown
+    return "".join(shown)
+
+
+@pytest.mark.parametrize(
+    "text", ["def f():\n    return 1\n\n  # two", "a  b\tc", "日本語 naïve 🙂🙂 end", "", " leading", "one\n", "�x"]
+)
+def test_segments_of_text_are_the_text_of_all_ids(text):
+    tokenizer = AutoTokenizer.from_pretrained(toys.ASSETS / "tinyllama-tiny")
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert joined(tokenizer, ids) == tokenizer.decode(ids, skip_special_tokens=True)

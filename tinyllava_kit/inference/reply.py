@@ -1,0 +1,69 @@
+"""A whole answer: its text and its items, from the ids that were generated."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..core.ids import TEXT
+from ..model.modeling import TinyLlavaForConditionalGeneration
+from ..model.vocabulary.grammar import Segment
+from ..processing.processor import TinyLlavaProcessor
+from .segments import GeneratedItem, Part
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model answers: text and items in the order in which it gave them."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def text(self) -> str:
+        """Its words."""
+        return "".join(part for part in self.parts if isinstance(part, str)).strip()
+
+    def items(self, modality: str) -> list[GeneratedItem]:
+        """Its items of a modality."""
+        return [part for part in self.parts if isinstance(part, GeneratedItem) and part.modality == modality]
+
+
+def whole_reply(
+    model: TinyLlavaForConditionalGeneration,
+    processor: TinyLlavaProcessor,
+    words: list[int],
+    parallel: list[list[int]] | None,
+) -> Reply:
+    """The answer that ids say, each item decoded at once.
+
+    Args:
+        words: (n,) without the id that ends them. parallel: what stands beside them, see `parallel_ids`.
+    """
+    pieces = [Segment(TEXT, words)] if processor.grammar is None else processor.grammar.pieces(words, parallel)
+    parts = [_part(piece, model, processor) for piece in pieces]
+    return Reply(tuple(part for part in parts if part is not None))
+
+
+def _part(piece: Segment, model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> Part | None:
+    if piece.modality == TEXT:
+        return processor.decode(piece.ids, skip_special_tokens=True) or None
+    if not piece.ids:  # ended before its first step was whole
+        return None
+    item = model.decoders[piece.modality].decode(torch.tensor(piece.ids))
+    return GeneratedItem(piece.modality, item, piece.closed, piece.dropped)
+
+
+def until_end(row: list[int], ends: Collection[int]) -> list[int]:
+    """A row of a batch without its end and the padding behind it."""
+    at = next((place for place, each in enumerate(row) if each in ends), len(row))
+    return row[:at]
+
+
+def parallel_ids(processor: TinyLlavaProcessor, ids: Tensor, chosen: list[Tensor]) -> list[list[list[int]] | None]:
+    """What stands beside new ids (B, n), of what was chosen there."""
+    if not chosen:
+        return [None] * len(ids)
+    return processor.grammar.written(ids, [each.to(ids.device) for each in chosen]).tolist()
