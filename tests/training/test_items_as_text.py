@@ -7,7 +7,7 @@ import json
 
 import pytest
 import yaml
-from tinyllava_kit.training.checks.checking import check_data
+from tinyllava_kit.training.checks.data_check import check_data
 
 from tests import toys
 from tests.training.runs import losses, write_recipe
