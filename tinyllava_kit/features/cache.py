@@ -25,7 +25,7 @@ from .store import GB, FeatureStore
 
 BATCH = 32
 # When a shard is written: what is not, a killed process loses.
-SHARD_BYTES = 128_000_000
+CACHE_BYTES = 128_000_000
 SHARD_SECONDS = 60.0
 
 Place = tuple[str, str]  # space and key of a `FeatureStore`
@@ -131,7 +131,7 @@ class FeatureCache:
                 if batch:
                     encoded = self.encode([missing[place] for place in batch])
                     shard.update(zip([key for _, key in batch], encoded, strict=True))
-                full = _size(shard) > SHARD_BYTES or time.monotonic() - start > SHARD_SECONDS
+                full = _size(shard) > CACHE_BYTES or time.monotonic() - start > SHARD_SECONDS
                 if shard and (full or not waiting):
                     self.store.write(space, shard)
                     self.store.find(space)

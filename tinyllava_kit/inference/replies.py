@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.conversation import Conversation
 from ..errors import KitError, near
@@ -89,7 +89,7 @@ def stream_answer(
     return AnswerStream(model, processor, prompt, batch, options, force=force)
 
 
-def check_generated(modalities: Iterable[str], decoders: Mapping[str, Any]) -> None:
+def check_generated(modalities: Iterable[str], decoders: Mapping[str, Any] | nn.ModuleDict) -> None:
     """
     Raises:
         KitError: one of them is not what a model with these decoders makes.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.ids import TEXT
 from ..model.vocabulary.grammar import Grammar
@@ -96,7 +96,7 @@ class Segments:
     """
 
     def __init__(
-        self, decoders: Mapping[str, Any], processor: TinyLlavaProcessor, ends: Collection[int], show: Show
+        self, decoders: nn.ModuleDict, processor: TinyLlavaProcessor, ends: Collection[int], show: Show
     ) -> None:
         self.decoders, self.processor, self.ends, self.show = decoders, processor, ends, show
         self.grammar: Grammar | None = processor.grammar
@@ -107,14 +107,15 @@ class Segments:
 
     def take(self, token: int, beside: list[Tensor]) -> None:
         """The next id, and what was chosen beside it, (1, K); nothing of a model without streams."""
-        if self.modality == TEXT and token in self.begins:
+        if self.modality == TEXT and token in self.begins and self.grammar is not None:
             self.text.end()
             self.modality = self.begins[token]
-            self.item = ItemIds(self.decoders[self.modality].stream(), self.grammar, self.modality, beside)
+            decoder: Any = self.decoders[self.modality]
+            self.item = ItemIds(decoder.stream(), self.grammar, self.modality, beside)
         elif self.modality == TEXT:
             if token not in self.ends:
                 self.text.put(token)
-        elif token == self.grammar.end[self.modality]:
+        elif self.grammar is not None and token == self.grammar.end[self.modality]:
             self._close(closed=True)
         else:
             self._keep_item(self.item.push(token, beside))

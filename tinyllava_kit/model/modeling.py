@@ -135,15 +135,16 @@ class TinyLlavaForConditionalGeneration(
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
         """See `TinyLlavaPreTrainedModel`; a directory of another project is opened as ``load_pretrained`` opens it."""
+        path = pretrained_model_name_or_path
         config = kwargs.get("config")
         is_known = isinstance(config, TinyLlavaConfig) and config.llm is not None
-        if is_known and pretrained_model_name_or_path:
-            check_directory(pretrained_model_name_or_path)
-        elif pretrained_model_name_or_path and (external := open_if_external(pretrained_model_name_or_path)):
+        if is_known and path:
+            check_directory(path)
+        elif path and (external := open_if_external(path, kwargs.get("cache_dir"))):
             kwargs.pop("config", None)  # an Auto class has read the directory's own
             kwargs.pop("trust_remote_code", None)
             return external.model(cls, **kwargs)
-        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        return super().from_pretrained(path, *args, **kwargs)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.get_input_embeddings()

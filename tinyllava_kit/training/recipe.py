@@ -309,7 +309,7 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _packs_fit(self) -> Recipe:
         for stage in self.stages:
-            if stage.packing is None:
+            if stage.packing is None or stage.pack_length is None:
                 continue
             for other in ("batch_budget", "group_by_size", *OBJECTIVES):
                 if getattr(stage, other):

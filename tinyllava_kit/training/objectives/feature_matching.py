@@ -31,7 +31,7 @@ SLACK = 2, 0.02  # how many features, and what share, an item may have more or f
 Taught = Mapping[str, Sequence[Tensor]]  # modality -> the teacher's features of each item, (P, E)
 
 
-class FeatureMatchingDataset(Dataset):
+class FeatureMatchingDataset(Dataset[Any]):
     """Each sample with what the teacher's towers make of its items.
 
     Args:
