@@ -7,7 +7,6 @@ import json
 
 import pytest
 import yaml
-from tinyllava_kit.training.checks.data_check import check_data
 
 from tests import toys
 from tests.training.runs import losses, write_recipe
@@ -16,8 +15,11 @@ from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.data.dataset import ConversationDataset
 from tinyllava_kit.data.sources import Source
 from tinyllava_kit.data.stream import RowStream
+from tinyllava_kit.training.checks.data_check import check_data
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
+
+pytestmark = pytest.mark.slow
 
 CAPTIONS = ["a red hen", "two blue pigs", "a green cow"]
 PAIRS = {"modality": "image", "text": "caption", "prompts": ["Repeat <image> now."]}
