@@ -40,7 +40,7 @@ def placement(command: Any) -> Any:
         type=click.Choice([AUTOMATIC, *FLOAT_DTYPES]),
         default=AUTOMATIC,
         show_default=True,
-        help="Of the weights in memory; auto: as they are saved.",
+        help="The dtype of the weights in memory; auto: as they are saved.",
     )(command)
     return click.option(
         "--device",
@@ -77,13 +77,13 @@ def load_to_run(opened: Any, where: Mapping[str, Any] | None = None) -> Any:
     return load_model(opened, **(placed() if where is None else where))
 
 
-def answer_length(whose: str = "Of the answer") -> Decorator:
+def answer_length(whose: str = "the answer") -> Decorator:
     """``--max-new-tokens`` of a command that says how much room there is."""
     return click.option(
         "--max-new-tokens",
         type=click.IntRange(min=1),
         show_default="256, or what the LLM has room for",
-        help=f"{whose}; refused where the LLM has no room for them.",
+        help=f"The length of {whose} in tokens; refused if the LLM has no room for it.",
     )
 
 
@@ -95,12 +95,12 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
 
 def sampling(command: Any) -> Any:
     """``--temperature`` and ``--seed``, for `sampled`."""
-    command = click.option("--seed", default=0, show_default=True, help="Of the sampling.")(command)
+    command = click.option("--seed", default=0, show_default=True, help="The seed of the sampling.")(command)
     return click.option(
         "--temperature",
         type=click.FloatRange(min=0, min_open=True, max=1e6),
         callback=_finite,
-        help="Sample at this temperature; greedy when not given.",
+        help="Sample at this temperature; default: greedy.",
     )(command)
 
 

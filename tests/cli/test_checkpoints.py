@@ -70,8 +70,8 @@ def test_a_broken_generation_config_is_one_line(model, capfd) -> None:
         (["--reference", "gone"], "'gone' does not exist"),
         (["--reference", CASE / "model.safetensors"], "not a reference: it has no in.input_ids"),
         (["--names-from", "gone"], "'gone' does not exist"),
-        (["--from", "llava-hf"], "its config.json is of 'factory'"),
-        (["--from", "others"], "'others' is not one of 'auto', 'factory', 'llava-legacy', 'llava-hf'"),
+        (["--from", "llava_hf"], "its config.json is of 'factory'"),
+        (["--from", "others"], "no checkpoint is called 'others'; known: factory, llava_hf, llava_legacy"),
         (["--template", "nothing"], "no template is called 'nothing'"),
     ],
 )

@@ -53,11 +53,10 @@ class Watched:
             return ids
 
         def run(module, args, kwargs):
-            given = kwargs["input_ids"] if kwargs.get("inputs_embeds") is None else kwargs["inputs_embeds"]
-            self.runs[-1].append(given.shape[1])
+            self.runs[-1].append(kwargs["inputs_embeds"].shape[1])
 
         monkeypatch.setattr(model, "generate", watched)
-        model.language_model.register_forward_pre_hook(run, with_kwargs=True)
+        model.get_decoder().register_forward_pre_hook(run, with_kwargs=True)
         model.towers["image"].register_forward_hook(self._count)
 
     def _count(self, module, args, output):

@@ -68,8 +68,8 @@ def table_of(rows: Sequence[Row]) -> list[list[str]]:
     """Every key, theirs and ours, with what was done; those that differ in a layer's number alone share a line."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:
-        pattern = tuple(re.sub(r"(?<=\.)\d+(?=\.)", "*", key) for key in (row.theirs, row.ours))
-        groups.setdefault((*pattern, row.note), []).append(row.theirs or row.ours)
+        theirs, ours = (re.sub(r"(?<=\.)\d+(?=\.)", "*", key) for key in (row.theirs, row.ours))
+        groups.setdefault((theirs, ours, row.note), []).append(row.theirs or row.ours)
     table = [["CHECKPOINT", "HERE", "KEYS", "NOTE"]]
     for (theirs, ours, note), keys in groups.items():
         table.append([theirs or "-", ours or "-", str(len(keys)), note])

@@ -37,7 +37,10 @@ class SavedCheckpoint:
 
     def model(self, **how: Any) -> TinyLlavaForConditionalGeneration:
         """The model; `how` is what ``from_pretrained`` takes besides a configuration."""
-        return read_pretrained(TinyLlavaForConditionalGeneration, self.path, config=self.config, **how)
+        model: TinyLlavaForConditionalGeneration = read_pretrained(
+            TinyLlavaForConditionalGeneration, self.path, config=self.config, **how
+        )
+        return model
 
 
 OpenedCheckpoint = SavedCheckpoint | MappedCheckpoint

@@ -105,7 +105,8 @@ def without_defaults(model: TinyLlavaForConditionalGeneration) -> Iterator[None]
     would differ in what is measured of them. The tokens that end an answer stay.
     """
     own = model.generation_config
-    model.generation_config = GenerationConfig(**{name: getattr(own, name, None) for name in _NEEDED})
+    needed = {name: getattr(own, name, None) for name in _NEEDED}
+    model.generation_config = GenerationConfig(**needed)  # type: ignore[no-untyped-call]
     try:
         yield
     finally:

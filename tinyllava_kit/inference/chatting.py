@@ -14,7 +14,7 @@ from transformers import DynamicCache, DynamicLayer
 
 from ..core.conversation import ITEM, Conversation, Item, Turn, check_reads
 from ..core.plan import plan
-from ..core.spans import ItemSpan, TextSpan
+from ..core.spans import AnySpan, ItemSpan, TextSpan
 from ..errors import KitError
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..pretrained.cache_name import CACHE
@@ -132,7 +132,7 @@ class Chat:
                 break
             common += 1
         common = min(common, len(wanted) - 1)  # something must be run to be answered
-        while common and isinstance(wanted[common], tuple) and wanted[common][1]:
+        while common and _is_inside(wanted[common]):
             common -= 1  # to the border of an item, which is embedded whole
         surplus = len(self._held) - common
         if surplus and not all(type(layer) is DynamicLayer for layer in self._cache.layers):
@@ -153,6 +153,11 @@ class Chat:
         self._cache = DynamicCache(config=self.model.config.text_config)
 
 
+def _is_inside(position: Position) -> bool:
+    """Whether it is a row of an item, and not its first."""
+    return isinstance(position, tuple) and position[1] > 0
+
+
 def _positions(encoded: Encoded) -> list[Position]:
     """What stands at each position; items count from 0."""
     out: list[Position] = []
@@ -168,7 +173,7 @@ def _positions(encoded: Encoded) -> list[Position]:
 
 def _tail(encoded: Encoded, start: int) -> Encoded:
     """What stands from position `start` on, which lies in a text or at the border of an item."""
-    spans: list[TextSpan | ItemSpan] = []
+    spans: list[AnySpan] = []
     items = list(encoded.items)
     at = 0
     for span in encoded.spans:
@@ -177,7 +182,7 @@ def _tail(encoded: Encoded, start: int) -> Encoded:
             spans.append(span)
         elif isinstance(span, ItemSpan):
             items.pop(0)
-        elif at + length > start:
+        elif isinstance(span, TextSpan) and at + length > start:
             spans.append(span[start - at :])
         at += length
     return Encoded(spans, items, encoded.name)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.conversation import Conversation
 from ..errors import KitError, near
@@ -51,7 +51,7 @@ def replies(
     prompts = [prompt for prompt in encoded for _ in range(len(ids) // len(encoded))]  # several answers to each
     for prompt, row, parallel in zip(prompts, ids.tolist(), parallel_ids(processor, ids, chosen), strict=True):
         words = until_end(row, ends)
-        said = whole_reply(model, processor, words, parallel)
+        said = whole_reply(model, processor, row[: len(words) + 1], parallel)
         made = ItemsOfWords(model, processor, prompt, words, parallel, options)
         generated.append(Reply((*said.parts, *made.items(force, said.text))))
     return generated
@@ -89,7 +89,7 @@ def stream_answer(
     return AnswerStream(model, processor, prompt, batch, options, force=force)
 
 
-def check_generated(modalities: Iterable[str], decoders: Mapping[str, Any]) -> None:
+def check_generated(modalities: Iterable[str], decoders: Mapping[str, Any] | nn.ModuleDict) -> None:
     """
     Raises:
         KitError: one of them is not what a model with these decoders makes.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,15 +35,16 @@ class Reply:
 def whole_reply(
     model: TinyLlavaForConditionalGeneration,
     processor: TinyLlavaProcessor,
-    words: list[int],
+    ids: list[int],
     parallel: list[list[int]] | None,
 ) -> Reply:
     """The answer that ids say, each item decoded at once.
 
     Args:
-        words: (n,) without the id that ends them. parallel: what stands beside them, see `parallel_ids`.
+        ids: (n,) the id that ends them included: it is text where it is no special token. parallel: what stands beside
+            them, see `parallel_ids`.
     """
-    pieces = [Segment(TEXT, words)] if processor.grammar is None else processor.grammar.pieces(words, parallel)
+    pieces = [Segment(TEXT, ids)] if processor.grammar is None else processor.grammar.pieces(ids, parallel)
     parts = [_part(piece, model, processor) for piece in pieces]
     return Reply(tuple(part for part in parts if part is not None))
 
@@ -52,7 +54,8 @@ def _part(piece: Segment, model: TinyLlavaForConditionalGeneration, processor: T
         return processor.decode(piece.ids, skip_special_tokens=True) or None
     if not piece.ids:  # ended before its first step was whole
         return None
-    item = model.decoders[piece.modality].decode(torch.tensor(piece.ids))
+    decoder: Any = model.decoders[piece.modality]
+    item = decoder.decode(torch.tensor(piece.ids))
     return GeneratedItem(piece.modality, item, piece.closed, piece.dropped)
 
 
@@ -64,6 +67,6 @@ def until_end(row: list[int], ends: Collection[int]) -> list[int]:
 
 def parallel_ids(processor: TinyLlavaProcessor, ids: Tensor, chosen: list[Tensor]) -> list[list[list[int]] | None]:
     """What stands beside new ids (B, n), of what was chosen there."""
-    if not chosen:
+    if not chosen or processor.grammar is None:
         return [None] * len(ids)
     return processor.grammar.written(ids, [each.to(ids.device) for each in chosen]).tolist()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.ids import TEXT
 from ..model.vocabulary.grammar import Grammar
@@ -91,14 +91,12 @@ class Segments:
     """Takes ids, and shows text and pieces of items as far as they are certain.
 
     Args:
-        decoders: of the model. ends: the ids that end an answer.
+        decoders: of the model.
         show: gets each segment.
     """
 
-    def __init__(
-        self, decoders: Mapping[str, Any], processor: TinyLlavaProcessor, ends: Collection[int], show: Show
-    ) -> None:
-        self.decoders, self.processor, self.ends, self.show = decoders, processor, ends, show
+    def __init__(self, decoders: nn.ModuleDict, processor: TinyLlavaProcessor, show: Show) -> None:
+        self.decoders, self.processor, self.show = decoders, processor, show
         self.grammar: Grammar | None = processor.grammar
         self.begins = {} if self.grammar is None else {begin: m for m, begin in self.grammar.begin.items()}
         self.text = TextSegments(processor.tokenizer, self._keep_text)
@@ -107,14 +105,14 @@ class Segments:
 
     def take(self, token: int, beside: list[Tensor]) -> None:
         """The next id, and what was chosen beside it, (1, K); nothing of a model without streams."""
-        if self.modality == TEXT and token in self.begins:
+        if self.modality == TEXT and token in self.begins and self.grammar is not None:
             self.text.end()
             self.modality = self.begins[token]
-            self.item = ItemIds(self.decoders[self.modality].stream(), self.grammar, self.modality, beside)
+            decoder: Any = self.decoders[self.modality]
+            self.item = ItemIds(decoder.stream(), self.grammar, self.modality, beside)
         elif self.modality == TEXT:
-            if token not in self.ends:
-                self.text.put(token)
-        elif token == self.grammar.end[self.modality]:
+            self.text.put(token)
+        elif self.grammar is not None and token == self.grammar.end[self.modality]:
             self._close(closed=True)
         else:
             self._keep_item(self.item.push(token, beside))

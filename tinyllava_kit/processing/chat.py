@@ -14,6 +14,8 @@ from ..core.interfaces import ChatTemplate
 from ..core.spans import IGNORE_INDEX
 from ..errors import KitError
 from ..plugin.specs import ModalitySpec
+from .batch import Batch
+from .encoded import Encoded
 from .jinja import begin_text
 from .prompting import are_several, as_many, fill_parts, read_arguments
 
@@ -40,6 +42,27 @@ class ChatProcessor(ProcessorMixin):
     def settings(self) -> dict[str, Any]:
         """What ``processor_config.json`` holds."""
 
+    @abstractmethod
+    def conversation(self, source: Any, *, name: str = "") -> Conversation:
+        """Messages as a conversation."""
+
+    @abstractmethod
+    def encode(
+        self, conversation: Conversation, *, answer: bool = False, continued: bool = False, sanitize: bool = False
+    ) -> Encoded:
+        """A conversation as spans."""
+
+    @abstractmethod
+    def collate(
+        self,
+        encoded: Sequence[Encoded],
+        *,
+        labels: bool = False,
+        padding_side: str | None = None,
+        max_length: int | None = None,
+    ) -> Batch:
+        """Encoded conversations as a batch."""
+
     def to_dict(self) -> dict[str, Any]:
         """What ``processor_config.json`` holds."""
         return self.settings()
@@ -50,13 +73,15 @@ class ChatProcessor(ProcessorMixin):
 
     def decode(self, *args: Any, **kwargs: Any) -> str:
         """The tokenizer's."""
-        return self.tokenizer.decode(*args, **kwargs)
+        text: str = self.tokenizer.decode(*args, **kwargs)
+        return text
 
     def batch_decode(self, *args: Any, **kwargs: Any) -> list[str]:
         """The tokenizer's."""
-        return self.tokenizer.batch_decode(*args, **kwargs)
+        texts: list[str] = self.tokenizer.batch_decode(*args, **kwargs)
+        return texts
 
-    def apply_chat_template(
+    def apply_chat_template(  # type: ignore[override]  # transformers has the names that this kit refuses
         self,
         conversation: Any,
         chat_template: None = None,

@@ -96,8 +96,9 @@ class ItemProcessor:
         Raises:
             KitError: as far as it is seen without decoding, the item cannot be written.
         """
-        count = self.decoders[item.modality].num_ids(self.probe_source(item))
-        if item.modality in self.makes:
+        decoder: Any = self.decoders[item.modality]
+        count: int = decoder.num_ids(self.probe_source(item))
+        if item.modality in self.makes or self.grammar is None:
             return GeneratedSpan(item.modality, [NO_ID] * count)
         ids = [self.grammar.begin[item.modality]] * (count + 2)
         return TextSpan(ids, ids)

@@ -57,9 +57,8 @@ def command(
 ) -> None:
     """Ask the model in DIRECTORY one QUESTION; with - it is read from standard input.
 
-    Placeholders in the question (<image>) say where the items stand; without any they stand in front. The
-    answer is printed as it is generated. With --write it also holds an item of that modality, where the model
-    has a decoder of it.
+    Placeholders in the question (<image>) give the places of the items; without any the items come first. The answer is
+    printed as it is generated. With --write it also holds an item of that modality, if the model has a decoder for it.
     """
     check_model(directory)
     given, wanted = items_of(ctx, items), answers_of(ctx, writes)

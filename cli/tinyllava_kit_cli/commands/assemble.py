@@ -36,7 +36,7 @@ from tinyllava_kit_cli.table import align
     multiple=True,
     shell_complete=parts("connector"),
     metavar="MODALITY=NAME[:MODEL]",
-    help="Its joint to the LLM.",
+    help="Its connection to the LLM.",
 )
 @click.option(
     "--decoder",
@@ -44,7 +44,7 @@ from tinyllava_kit_cli.table import align
     multiple=True,
     shell_complete=parts("decoder"),
     metavar="MODALITY=NAME[:CHECKPOINT]",
-    help="A way out; one per modality.",
+    help="An output decoder; one per modality.",
 )
 @click.option(
     "--template", default="auto", shell_complete=names("template"), show_default=True, help="The chat template."
@@ -54,7 +54,9 @@ from tinyllava_kit_cli.table import align
 )
 @click.option("-o", "--output", type=click.Path(), help="The model directory to write.")
 @click.option("--dtype", type=click.Choice(FLOAT_DTYPES), default="float32", show_default=True)
-@click.option("--seed", default=0, show_default=True, help="Of new weights: connectors, rows of decoders.")
+@click.option(
+    "--seed", default=0, show_default=True, help="The seed of new weights: connectors, embeddings of decoders."
+)
 @click.option("--dry-run", is_flag=True, help="Read configurations only and print what the model would cost.")
 @click.option("--json", "as_json", is_flag=True, help="Print what the model would cost as a JSON object.")
 @click.option("--force", is_flag=True, help="Replace the output directory's model.")
@@ -75,10 +77,9 @@ def command(
 ) -> None:
     """Put towers, connectors, decoders and an LLM together as one model.
 
-    The parts come from options, or from a YAML FILE with llm, towers, connectors, modalities, decoders and template.
-    A CHECKPOINT is a hub name, a directory as transformers or timm save one, or a model directory of this kit,
-    which gives the part it has. Connectors, and what the LLM knows of a decoder's ids, are new, unless a MODEL
-    gives them: train them next.
+    The parts come from options, or from a YAML FILE with llm, towers, connectors, modalities, decoders and template. A
+    CHECKPOINT is a hub name, a directory as transformers or timm save one, or a model directory of this kit, whose part
+    is used. Connectors and the embeddings of a decoder's ids are new unless a MODEL provides them: train them next.
     """
     if bool(file) == bool(llm):
         raise click.UsageError("give either a YAML FILE or --llm with --tower and --connector, or --decoder")

@@ -29,16 +29,16 @@ def command() -> None:
     """Check and show the data of a recipe, before any training."""
 
 
-@command.command(short_help="Say what is wrong with the data of a recipe.")
+@command.command(short_help="Report what is wrong with the data of a recipe.")
 @click.argument("recipe", type=click.Path())
-@click.option("--stage", help="Check the data of this stage alone.")
-@click.option("--headers", is_flag=True, help="Read the headers of items alone: faster, and finds fewer damaged ones.")
+@click.option("--stage", help="Check the data of this stage only.")
+@click.option("--headers", is_flag=True, help="Read only the headers of items: faster, but finds fewer damaged ones.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, an object for each stage.")
 def check(recipe: str, stage: str | None, headers: bool, as_json: bool) -> None:
-    """Read all data that RECIPE names, and say what is wrong with them.
+    """Read all data that RECIPE names, and report what is wrong.
 
-    A line for each row that cannot be used, whose answer is cut, or that teaches nothing; then what each stage reads,
-    and how many steps it takes. Exits with 2 when something is wrong.
+    Print a line for each row that cannot be used, whose answer is cut, or that teaches nothing; then the data and the
+    number of steps of each stage. The exit code is 2 if something is wrong.
     """
     checked = read_recipe(recipe, stage)
 
@@ -89,14 +89,14 @@ def _range(low: int, high: int) -> str:
 
 @command.command(short_help="Show a batch as the model sees it.")
 @click.argument("recipe", type=click.Path())
-@click.option("--stage", help="Of this stage; default: the first.")
-@click.option("-n", "--rows", type=click.IntRange(min=1), default=3, show_default=True, help="Rows of the batch.")
+@click.option("--stage", help="The stage whose data is shown; default: the first.")
+@click.option("-n", "--rows", type=click.IntRange(min=1), default=3, show_default=True, help="The number of rows.")
 @click.option("--html", type=click.Path(dir_okay=False), help="Write a page in place of printing.")
 def show(recipe: str, stage: str | None, rows: int, html: str | None) -> None:
     """Show the first rows of a batch of RECIPE as the model sees them.
 
-    The text of each row with what is learned in colour, how many positions each item takes, where one sample of a
-    packed row ends and the next begins, and how much is padding.
+    Each row is printed with what is learned in colour, the number of positions of each item, the borders between the
+    samples of a packed row, and the amount of padding.
     """
     checked = read_recipe(recipe, stage)
 

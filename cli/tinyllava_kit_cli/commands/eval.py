@@ -49,16 +49,16 @@ ROW_TOKENS = 64  # of an answer to a row, where nobody says how many
     help=f"One or more of: {', '.join(SCORERS)}.",
 )
 @click.option("--root", type=click.Path(), help="The folder of the rows' files; of a task, of all benchmarks.")
-@click.option("--prompt", metavar="TEXT", help="For rows of an item and its text: what is asked, with a placeholder.")
+@click.option("--prompt", metavar="TEXT", help="The question for rows of an item and its text, with a placeholder.")
 @click.option("--text", metavar="COLUMN", show_default="text", help="The column of their texts.")
-@click.option("--limit", type=click.IntRange(min=1), help="Ask so many rows only, drawn at random.")
-@click.option("--seed", default=0, show_default=True, help="Of --limit, and of what shuffled items are exchanged for.")
+@click.option("--limit", type=click.IntRange(min=1), help="The number of rows to ask, drawn at random.")
+@click.option("--seed", default=0, show_default=True, help="The seed of --limit and of the shuffled items.")
 @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(min=1), help="Rows asked at a time.")
 @click.option(
     "--max-new-tokens",
     type=click.IntRange(min=1),
-    show_default=f"{ROW_TOKENS}, or as the task wants",
-    help="Of an answer; a longer one is cut.",
+    show_default=f"{ROW_TOKENS}, or the number of the task",
+    help="The length of an answer; a longer one is cut.",
 )
 @click.option("--write-answers", metavar="FILE", type=click.Path(), help="Write the answers for another scorer, too.")
 @placement
@@ -82,8 +82,8 @@ def command(
 ) -> None:
     """Judge the model in DIRECTORY on DATA, a file of rows with answers, or on a TASK.
 
-    Every figure stands beside the same figure without the items, with other rows' items, and with items that say
-    nothing. An evaluation that was stopped goes on from the answers in its output folder.
+    Every figure is printed alongside the same figure without the items, with other rows' items, and with blank items.
+    An evaluation that was stopped resumes from the answers in its output folder.
 
     Tasks, in TinyLLaVA_Factory's layout: gqa, pope, scienceqa, textvqa, mmmu, mmvet, mme, vqav2.
     """

@@ -35,7 +35,8 @@ def image_processor_of(directory: Path) -> Mapping[str, Any] | None:
         KitError: the file is not a mapping in JSON; names it.
     """
     today, older = directory / "processor_config.json", directory / "preprocessor_config.json"
-    if today.is_file() and (settings := read_mapping(today).get("image_processor")) is not None:
+    settings: Mapping[str, Any] | None = read_mapping(today).get("image_processor") if today.is_file() else None
+    if settings is not None:
         return settings
     return read_mapping(older) if older.is_file() else None
 

@@ -100,7 +100,8 @@ def _mixture(
             f"{directory / 'config.json'}: the weights are of CLIP and DINOv2; vision_model_name_or_path2 must name "
             "the latter"
         )
-    return {"model_type": "mof", "clip": clip, "dinov2": names.vision_config(vision_names[1])}
+    mixture: dict[str, Any] = {"model_type": "mof", "clip": clip, "dinov2": names.vision_config(vision_names[1])}
+    return mixture
 
 
 def _open_parts(directory: Path) -> dict[str, KeyedTensor]:
@@ -148,7 +149,8 @@ def _scale(settings: Mapping[str, Any], module: str) -> float:
         rank = value if module.endswith(pattern) else rank
     for pattern, value in (settings.get("alpha_pattern") or {}).items():
         alpha = value if module.endswith(pattern) else alpha
-    return alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)
+    scale: float = alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)
+    return scale
 
 
 def _add(base: Lazy, low: Lazy, high: Lazy, scale: float) -> Lazy:

@@ -86,7 +86,8 @@ def _open_safetensors(file: Path) -> dict[str, Lazy]:
 
 def _read(file: Path, name: str) -> Tensor:
     with safe_open(file, framework="pt") as tensors:
-        return tensors.get_tensor(name)
+        tensor: Tensor = tensors.get_tensor(name)
+        return tensor
 
 
 _DTYPES = {

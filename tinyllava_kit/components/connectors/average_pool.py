@@ -39,4 +39,5 @@ class AveragePoolMLP(Connector):
     def forward(self, features: Features) -> Tensor:
         total = group(features, self.factor).sum(2)  # (N, G, E)
         count = group_lengths(features, self.factor).clamp(min=1)  # (N, G)
-        return self.mlp(total / count[..., None].to(total.dtype))  # (N, G, D)
+        rows: Tensor = self.mlp(total / count[..., None].to(total.dtype))  # (N, G, D)
+        return rows

@@ -58,7 +58,8 @@ class ConvMLP(Connector):
             rows = F.gelu(conv(rows)).transpose(1, 2)  # (N, P', E)
             lengths = None if features.lengths is None else _halved(features.lengths)
             features = Features(rows, lengths)
-        return self.mlp(features.features)  # (N, P', D)
+        out: Tensor = self.mlp(features.features)  # (N, P', D)
+        return out
 
 
 def _halved(count: Count) -> Count:

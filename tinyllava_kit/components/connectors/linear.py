@@ -20,7 +20,8 @@ class Linear(Connector):
         return [[feature] for feature in range(num_features)]
 
     def forward(self, features: Features) -> Tensor:
-        return self.linear(features.features)  # (N, P, D)
+        rows: Tensor = self.linear(features.features)  # (N, P, D)
+        return rows
 
     @classmethod
     def from_factory_keys(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

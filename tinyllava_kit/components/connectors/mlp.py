@@ -24,7 +24,8 @@ class MLP(Connector):
         return [[feature] for feature in range(num_features)]
 
     def forward(self, features: Features) -> Tensor:
-        return self.layers(features.features)  # (N, P, D)
+        rows: Tensor = self.layers(features.features)  # (N, P, D)
+        return rows
 
     @classmethod
     def from_factory_keys(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,32 +14,39 @@ _QFORMER_SIZES = (
 )
 
 
+_HERE = "tinyllava_kit.components.connectors"
+
+
 @hookimpl
 def tinyllava_connectors() -> list[ConnectorSpec]:
     """Those of TinyLLaVA_Factory for one tower, pixel shuffle, and four for long sequences."""
-    here = "tinyllava_kit.components.connectors"
+    return [*_for_items(), *_for_sequences()]
+
+
+def _for_items() -> list[ConnectorSpec]:
+    """TinyLLaVA_Factory's, and pixel shuffle."""
     return [
         ConnectorSpec(
             name="identity",
-            target=f"{here}.identity:Identity",
+            target=f"{_HERE}.identity:Identity",
             summary="features as they are; equal widths only",
         ),
-        ConnectorSpec(name="linear", target=f"{here}.linear:Linear", summary="one linear layer"),
+        ConnectorSpec(name="linear", target=f"{_HERE}.linear:Linear", summary="one linear layer"),
         ConnectorSpec(
             name="mlp2x_gelu",
             pattern=r"mlp(?P<depth>[1-9]\d*)x_gelu",
-            target=f"{here}.mlp:MLP",
+            target=f"{_HERE}.mlp:MLP",
             summary="linear layers with GELU between; the number in the name says how many",
         ),
         ConnectorSpec(
             name="resampler",
-            target=f"{here}.resampler:Resampler",
+            target=f"{_HERE}.resampler:Resampler",
             summary="perceiver: learned rows that look at the features",
             options=(_NUM_QUERIES, Option(name="num_layers", type=int, default=3)),
         ),
         ConnectorSpec(
             name="qformer",
-            target=f"{here}.qformer:QFormer",
+            target=f"{_HERE}.qformer:QFormer",
             summary="BLIP-2's Q-Former: learned rows that look at each other and at the features",
             options=(
                 _NUM_QUERIES,
@@ -49,32 +56,38 @@ def tinyllava_connectors() -> list[ConnectorSpec]:
         ),
         ConnectorSpec(
             name="pixel_shuffle_mlp",
-            target=f"{here}.pixel_shuffle:PixelShuffleMLP",
+            target=f"{_HERE}.pixel_shuffle:PixelShuffleMLP",
             summary="squares of patches folded to one row each, then two linear layers",
             needs_grid=True,
             options=(Option(name="factor", type=int, default=2, help="the side of a square, in patches"),),
         ),
+    ]
+
+
+def _for_sequences() -> list[ConnectorSpec]:
+    """Those that make a long sequence shorter."""
+    return [
         ConnectorSpec(
             name="stack_mlp",
-            target=f"{here}.stack:StackMLP",
+            target=f"{_HERE}.stack:StackMLP",
             summary="neighbours of a long sequence side by side in one row each, then two linear layers",
             options=(Option(name="factor", type=int, default=5, help="features that become one row"), _HIDDEN_DIM),
         ),
         ConnectorSpec(
             name="conv_mlp",
-            target=f"{here}.conv:ConvMLP",
+            target=f"{_HERE}.conv:ConvMLP",
             summary="convolutions of stride 2 along a long sequence, then two linear layers",
             options=(Option(name="num_layers", type=int, default=2, help="each halves the sequence"), _HIDDEN_DIM),
         ),
         ConnectorSpec(
             name="avgpool_mlp",
-            target=f"{here}.average_pool:AveragePoolMLP",
+            target=f"{_HERE}.average_pool:AveragePoolMLP",
             summary="the mean of neighbours of a long sequence, then two linear layers",
             options=(Option(name="factor", type=int, default=5, help="features that become one row"), _HIDDEN_DIM),
         ),
         ConnectorSpec(
             name="window_qformer",
-            target=f"{here}.window_qformer:WindowQFormer",
+            target=f"{_HERE}.window_qformer:WindowQFormer",
             summary="a Q-Former that looks at one window of a long sequence at a time",
             options=(
                 Option(name="window", type=int, default=15, help="features that it sees at a time"),

@@ -65,7 +65,8 @@ class QFormer(Connector):
             encoder_hidden_states=features.features,
             encoder_attention_mask=self._key_mask(features),
         ).last_hidden_state  # (N, Q, W)
-        return self.projector(found)  # (N, Q, D)
+        rows: Tensor = self.projector(found)  # (N, Q, D)
+        return rows
 
     def _key_mask(self, features: Features) -> Tensor | None:
         """(N, 1, Q, P), added to the scores; None where all features are real.

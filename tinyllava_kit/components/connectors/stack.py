@@ -40,4 +40,5 @@ class StackMLP(Connector):
 
     def forward(self, features: Features) -> Tensor:
         stacked = group(features, self.factor).flatten(2)  # (N, G, k * E)
-        return self.mlp(stacked)  # (N, G, D)
+        rows: Tensor = self.mlp(stacked)  # (N, G, D)
+        return rows

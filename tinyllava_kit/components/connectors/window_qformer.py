@@ -63,7 +63,8 @@ class WindowQFormer(Connector):
         if not windows.numel():  # transformers' attention takes no empty batch
             return windows.new_zeros(len(windows), windows.shape[1] * self.num_queries, self.out_dim)  # (N, G * Q, D)
         found = self.qformer(Features(windows.flatten(0, 1), self._lengths(features)))  # (N * G, Q, D)
-        return found.unflatten(0, windows.shape[:2]).flatten(1, 2)  # (N, G * Q, D)
+        rows: Tensor = found.unflatten(0, windows.shape[:2]).flatten(1, 2)  # (N, G * Q, D)
+        return rows
 
     def _lengths(self, features: Features) -> Tensor | None:
         """(N * G,), how many features of each window are real; None where all are, and no mask is needed."""

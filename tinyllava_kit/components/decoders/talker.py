@@ -212,7 +212,8 @@ class Talker(HiddenDecoder):
         word = AnswerStates(nothing, nothing, torch.ones_like(begin, dtype=torch.bool))
         embeds = torch.cat([self._embed_words(word), self._embed(begin)], 1)  # (1, 2, W)
         hidden = self.transformer(inputs_embeds=embeds, use_cache=False).last_hidden_state  # (1, 2, W)
-        return (hidden.sum() + self.codec.rows.head.sum()) * 0
+        zero: Tensor = (hidden.sum() + self.codec.rows.head.sum()) * 0
+        return zero
 
     def _run(self, words: AnswerStates, ids: Tensor) -> Tensor:
         """Words and ids (N, n) or (N, n, 1 + K) behind them -> (N, P + n, W)."""
@@ -226,13 +227,15 @@ class Talker(HiddenDecoder):
         out = self.transformer(
             inputs_embeds=embeds, attention_mask=mask.long(), position_ids=positions, use_cache=False
         )
-        return out.last_hidden_state
+        hidden: Tensor = out.last_hidden_state
+        return hidden
 
     def _embed_words(self, words: AnswerStates) -> Tensor:
         """(N, P, W)."""
         dtype = self.join.weight.dtype
         hidden, embeddings = self.hidden_norm(words.hidden.to(dtype)), self.embedding_norm(words.embeddings.to(dtype))
-        return self.join(torch.cat([hidden, embeddings], -1))
+        joined: Tensor = self.join(torch.cat([hidden, embeddings], -1))
+        return joined
 
     def _embed(self, ids: Tensor, parallel: Tensor | None = None) -> Tensor:
         """(N, n) and (N, n, K) -> (N, n, W)."""

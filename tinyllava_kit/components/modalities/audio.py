@@ -93,7 +93,7 @@ class AudioModality(Modality):
         if isinstance(source, Mapping) and {"array", "sampling_rate"} <= source.keys():
             return _from_array(source["array"], source["sampling_rate"], str(source.get("path") or "audio array"))
         if isinstance(source, (tuple, list)) and len(source) == 2:
-            return _from_array(*source, "audio array")
+            return _from_array(source[0], source[1], "audio array")
         with _opened(source) as (file, name):
             return _read_file(file, name)
 
@@ -213,7 +213,8 @@ def _reaches_end(sound: Any) -> bool:
     if sound.seekable():
         sound.seek(sound.frames - 1)
         return len(sound.read(1)) == 1
-    return sum(map(len, _blocks(sound))) >= sound.frames
+    promised: int = sound.frames
+    return sum(map(len, _blocks(sound))) >= promised
 
 
 def _blocks(sound: Any) -> Iterator[np.ndarray]:

@@ -13,11 +13,10 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 from torch import Tensor
 
@@ -26,6 +25,8 @@ from tinyllava_kit.errors import KitError, near, shown
 from tinyllava_kit.files.failures import first_line
 from tinyllava_kit.files.item_sources import decoded, is_address
 from tinyllava_kit.files.opening import open_file, reason
+
+from .colours import scale_transparent_value, to_rgb
 
 ASPECTS = ("square", "pad", "tiles")
 
@@ -39,9 +40,6 @@ MAX_PADDED_SIDE = 4096  # a longer picture is reduced before it is padded: 50 MB
 TILE_GRIDS = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
 
 _PNG_SIGNATURE, _PNG_CHECKSUM = 8, 4  # bytes
-
-_GREY_STEPS = {"L;2": 85, "L;4": 17}  # between levels of grey of 2 and 4 bits, in 8 bits
-_SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 class ImagePreprocessor(Preprocessor):
@@ -130,9 +128,9 @@ class ImageModality(Modality):
             KitError: missing, damaged, too large, of a format or mode that cannot be read; names the file.
         """
         with _opened(source) as (image, name):
-            _scale_transparent_value(image, name)
+            scale_transparent_value(image, name)
             image.load()
-            return _to_rgb(_upright(image), name)
+            return to_rgb(_upright(image), name)
 
     def probe(self, source: Any) -> ImageInfo:
         """The size of what `read` gives, from the file's header.
@@ -409,58 +407,3 @@ def _says_more_behind(image: PngImageFile) -> bool:
         return False
     finally:
         file.seek(start)
-
-
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    if image.mode in _SIXTEEN_BITS:
-        return _from_sixteen_bits(image, name)
-    if image.mode == "F":
-        raise KitError(f"image {name} holds floating-point values of unknown range; save it with 8 or 16 bits")
-    if image.mode == "LAB":
-        return ImageCms.applyTransform(image, _from_lab())
-    if image.mode == "La":  # PIL takes its premultiplied grey no further than this
-        image = image.convert("LA")
-    if image.has_transparency_data:
-        picture = image.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture).convert("RGB")
-    return image.convert("RGB")
-
-
-def _scale_transparent_value(image: Image.Image, name: str) -> None:
-    """A PNG writes its transparent value at the file's depth; PIL compares it with values that it has scaled to 8 bits.
-
-    Raises:
-        KitError: a colour of 16 bits a channel, whose lower halves PIL drops.
-    """
-    clear = image.info.get("transparency")
-    if image.format != "PNG" or clear is None or not image.tile:
-        return
-    stored = image.tile[0][3]
-    stored = stored if isinstance(stored, str) else stored[0]
-    if stored in _GREY_STEPS and isinstance(clear, int):
-        image.info["transparency"] = clear * _GREY_STEPS[stored]
-    if stored == "RGB;16B":
-        raise KitError(
-            f"image {name} has 16 bits a channel and a transparent colour, which cannot be told from its neighbours; "
-            "save it with 8 bits a channel, or with an alpha channel"
-        )
-
-
-def _from_sixteen_bits(image: Image.Image, name: str) -> Image.Image:
-    """16-bit grey to 8 bits, where one value may mean transparent; PIL's own conversion clips at 255 instead."""
-    values = np.asarray(image)  # (H, W)
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65535:
-        raise KitError(f"image {name} holds grey values from {low} to {high}; save it with 8 or 16 bits")
-    grey = np.rint(values / 257).astype(np.uint8)
-    clear = image.info.get("transparency")
-    if isinstance(clear, int):
-        grey[values == clear] = 255
-    return Image.fromarray(grey).convert("RGB")
-
-
-@lru_cache(maxsize=1)
-def _from_lab() -> ImageCms.ImageCmsTransform:
-    lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    return ImageCms.buildTransform(lab, rgb, "LAB", "RGB")

@@ -44,4 +44,5 @@ def resample(item: Waveform, rate_hz: int) -> np.ndarray:
     samples = torch.tensor(item.samples)
     spare = 1 + len(samples) // 2**20
     padded = torch.nn.functional.pad(samples, (0, spare))
-    return torchaudio.functional.resample(padded, item.rate_hz, rate_hz)[:length].numpy()  # (n',)
+    resampled: np.ndarray = torchaudio.functional.resample(padded, item.rate_hz, rate_hz)[:length].numpy()  # (n',)
+    return resampled
