@@ -19,6 +19,8 @@ from tinyllava_kit.training.checks.data_check import check_data
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
+pytestmark = pytest.mark.slow
+
 CAPTIONS = ["a red hen", "two blue pigs", "a green cow"]
 PAIRS = {"modality": "image", "text": "caption", "prompts": ["Repeat <image> now."]}
 STAGE = {"items": "text", "train": {"llm": "full"}, "batch_size": 2, "learning_rate": 1e-2, "logging_steps": 1}
