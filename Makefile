@@ -6,7 +6,7 @@ LMMS   := $(VENV)-lmms
 BIN    := $(VENV)/bin
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 
-.PHONY: install test test-transformers test-lmms check demo demo-audio demo-more-audio demo-speech bench-quick docs \
+.PHONY: install test test-fast test-transformers test-lmms check demo demo-audio demo-more-audio demo-speech bench-quick docs \
 	wheels clean
 
 install: $(VENV)/.installed
@@ -21,6 +21,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt $(PLUGINS:%=%/pyproject.toml)
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4
+
+# While one works: without the plugins' own tests, and without what is marked slow.
+test-fast: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m 'not slow' tests
 
 # transformers' own tests of models, from the source distribution of the version that is pinned. By itself: it downloads.
 THEIRS ?= .transformers

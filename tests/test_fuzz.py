@@ -6,8 +6,12 @@ import json
 import time
 from typing import Any
 
+import pytest
+
 from tests.fuzz import REFUSED, SUCCESS, changes, documents, examples, failures, outcome
 from tinyllava_kit import KitError
+
+pytestmark = pytest.mark.slow
 
 CONTENT = {"a": 1, "b": {"c": [1, 2, 3], "d": "text"}, "e": True}
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -18,7 +18,7 @@ from .files.printable import printable
 
 T = TypeVar("T")
 
-PATIENCE = 5.0  # seconds that a rank waits with its error, for rank 0 to meet the same
+PEERS_PATIENCE = 5.0  # seconds that a rank waits with its error, for rank 0 to meet the same
 _TOLD = "tinyllava_kit/told"
 _CUT_OFF = (
     *("Connection closed by peer", "Connection reset by peer", "Connection was likely closed"),
@@ -60,7 +60,7 @@ def one_telling() -> Iterator[None]:
         if rank() == 0:
             _note(_TOLD)
             raise
-        if _is_noted(_TOLD, PATIENCE):
+        if _is_noted(_TOLD, PEERS_PATIENCE):
             raise SystemExit(2) from error
         raise type(error)(f"rank {rank()}: {error}") from error
     except RuntimeError as error:
@@ -142,7 +142,7 @@ def _is_noted(what: str, seconds: float) -> bool:
     return True
 
 
-def _store() -> torch.distributed.Store:
+def _store() -> Any:
     return torch.distributed.distributed_c10d._get_default_store()
 
 

@@ -29,7 +29,7 @@ from tinyllava_kit_cli.streams import standard_streams
 # there), light to import, with a click command `command`.
 COMMANDS = {
     "list": "List the installed components.",
-    "info": "Show what a component is, takes and belongs to.",
+    "info": "Show a component, its options and its plugin.",
     "doctor": "Check the environment and the installed plugins.",
     "assemble": "Put towers, connectors and an LLM together as one model.",
     "data": "Check and show the data of a recipe.",
@@ -38,7 +38,7 @@ COMMANDS = {
     "eval": "Judge a model on rows with answers, or on a benchmark.",
     "chat": "Talk with a model, about items if you like.",
     "show": "Show why a model answers as it does.",
-    "load-check": "Say what a checkpoint is and whether it can be loaded.",
+    "load-check": "Report the layout of a checkpoint and whether it can be loaded.",
     "convert": "Write another project's checkpoint as a model of this kit.",
     "merge": "Add kept adapters to a model's weights.",
     "quantize": "Write a model with 8- or 4-bit weights.",

@@ -11,11 +11,11 @@ import click
 from tinyllava_kit.errors import KitError
 
 Decorator = Callable[[Any], Any]
-AUTO = "auto"
-DTYPES = ("float32", "bfloat16", "float16")
+AUTOMATIC = "auto"
+FLOAT_DTYPES = ("float32", "bfloat16", "float16")
 
 
-class Device(click.ParamType):
+class Device(click.ParamType):  # type: ignore[type-arg]  # older versions of click take none
     """``auto``, ``cpu``, ``mps``, ``cuda`` or one of several, ``cuda:1``; whether it is there is `placed`'s to say."""
 
     name = "device"
@@ -30,29 +30,29 @@ class Device(click.ParamType):
         """The words that need no number."""
         from click.shell_completion import CompletionItem
 
-        return [CompletionItem(word) for word in (AUTO, "cpu", "cuda", "mps") if word.startswith(incomplete)]
+        return [CompletionItem(word) for word in (AUTOMATIC, "cpu", "cuda", "mps") if word.startswith(incomplete)]
 
 
 def placement(command: Any) -> Any:
     """``--device`` and ``--dtype``, for `placed`."""
     command = click.option(
         "--dtype",
-        type=click.Choice([AUTO, *DTYPES]),
-        default=AUTO,
+        type=click.Choice([AUTOMATIC, *FLOAT_DTYPES]),
+        default=AUTOMATIC,
         show_default=True,
-        help="Of the weights in memory; auto: as they are saved.",
+        help="The dtype of the weights in memory; auto: as they are saved.",
     )(command)
     return click.option(
         "--device",
         type=Device(),
         metavar="DEVICE",
-        default=AUTO,
+        default=AUTOMATIC,
         show_default=True,
         help="cpu, cuda, cuda:N or mps; auto: the first CUDA GPU where there is one, else cpu.",
     )(command)
 
 
-def placed(device: str = AUTO, dtype: str = AUTO) -> dict[str, Any]:
+def placed(device: str = AUTOMATIC, dtype: str = AUTOMATIC) -> dict[str, Any]:
     """What `load_model` is told for a model on this device, in this dtype.
 
     Raises:
@@ -62,12 +62,12 @@ def placed(device: str = AUTO, dtype: str = AUTO) -> dict[str, Any]:
 
     gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     there = ["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]
-    if device not in (AUTO, *there, *(["cuda"] if gpus else [])):
+    if device not in (AUTOMATIC, *there, *(["cuda"] if gpus else [])):
         raise KitError(f"--device {device} is not there; torch {torch.__version__} finds {', '.join(there)}")
-    if device == AUTO:
+    if device == AUTOMATIC:
         device = "cuda" if gpus else "cpu"
     how: dict[str, Any] = {"device_map": None if device == "cpu" else device}
-    return how if dtype == AUTO else {**how, "dtype": getattr(torch, dtype)}
+    return how if dtype == AUTOMATIC else {**how, "dtype": getattr(torch, dtype)}
 
 
 def load_to_run(opened: Any, where: Mapping[str, Any] | None = None) -> Any:
@@ -77,13 +77,13 @@ def load_to_run(opened: Any, where: Mapping[str, Any] | None = None) -> Any:
     return load_model(opened, **(placed() if where is None else where))
 
 
-def answer_length(whose: str = "Of the answer") -> Decorator:
+def answer_length(whose: str = "the answer") -> Decorator:
     """``--max-new-tokens`` of a command that says how much room there is."""
     return click.option(
         "--max-new-tokens",
         type=click.IntRange(min=1),
         show_default="256, or what the LLM has room for",
-        help=f"{whose}; refused where the LLM has no room for them.",
+        help=f"The length of {whose} in tokens; refused if the LLM has no room for it.",
     )
 
 
@@ -95,12 +95,12 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
 
 def sampling(command: Any) -> Any:
     """``--temperature`` and ``--seed``, for `sampled`."""
-    command = click.option("--seed", default=0, show_default=True, help="Of the sampling.")(command)
+    command = click.option("--seed", default=0, show_default=True, help="The seed of the sampling.")(command)
     return click.option(
         "--temperature",
         type=click.FloatRange(min=0, min_open=True, max=1e6),
         callback=_finite,
-        help="Sample at this temperature; greedy when not given.",
+        help="Sample at this temperature; default: greedy.",
     )(command)
 
 

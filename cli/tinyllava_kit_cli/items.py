@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import click
 
@@ -15,8 +15,14 @@ from tinyllava_kit.files.item_sources import is_name
 from tinyllava_kit.files.paths import meant
 from tinyllava_kit.plugin.discovery import installed_catalog
 from tinyllava_kit.plugin.extras import need
+from tinyllava_kit.plugin.specs import ModalitySpec
 
 _ANSWERS = "tinyllava_kit_cli.answers"
+
+
+def _modalities() -> Iterator[ModalitySpec]:
+    """Those that are installed."""
+    return (offer.spec for offer in installed_catalog().of_kind("modality") if isinstance(offer.spec, ModalitySpec))
 
 
 class ItemsCommand(click.Command):
@@ -25,25 +31,25 @@ class ItemsCommand(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         params = super().get_params(ctx)
         taken = {option for param in params for option in param.opts}
-        for offer in installed_catalog().of_kind("modality"):
-            flag = f"--{offer.spec.name.replace('_', '-')}"
+        for spec in _modalities():
+            flag = f"--{spec.name.replace('_', '-')}"
             if flag not in taken:
                 taken.add(flag)
                 params.append(
                     click.Option(
-                        [flag, f"item_{offer.spec.name}"],
+                        [flag, f"item_{spec.name}"],
                         multiple=True,
                         type=click.Path(),
                         metavar="FILE",
-                        help=f"The same as --item {offer.spec.name}=FILE.",
+                        help=f"The same as --item {spec.name}=FILE.",
                         expose_value=False,
-                        callback=_as_item(offer.spec.name),
+                        callback=_as_item(spec.name),
                     )
                 )
         return params
 
 
-def _as_item(modality: str):
+def _as_item(modality: str) -> Callable[..., None]:
     def keep(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> None:
         ctx.ensure_object(list).extend((modality, file) for file in value)
 
@@ -56,10 +62,10 @@ def need_packages(modalities: Iterable[str]) -> None:
         KitError: a package that files of one of these modalities need is not installed.
     """
     named = set(modalities)
-    for offer in installed_catalog().of_kind("modality"):
-        if offer.spec.name in named:
-            for package in offer.spec.packages:
-                need(package, f"a file of {offer.spec.name}")
+    for spec in _modalities():
+        if spec.name in named:
+            for package in spec.packages:
+                need(package, f"a file of {spec.name}")
 
 
 def items_of(ctx: click.Context, words: tuple[str, ...]) -> list[Item]:
@@ -92,8 +98,7 @@ class AnswersCommand(ItemsCommand):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         params = super().get_params(ctx)
         taken = {option for param in params for option in param.opts}
-        for offer in installed_catalog().of_kind("modality"):
-            spec = offer.spec
+        for spec in _modalities():
             flag = f"--{spec.verb.replace('_', '-')}"
             if spec.verb and flag not in taken:
                 taken.add(flag)
@@ -110,7 +115,7 @@ class AnswersCommand(ItemsCommand):
         return params
 
 
-def _as_answer(modality: str):
+def _as_answer(modality: str) -> Callable[..., None]:
     def keep(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
         if value is not None:
             ctx.meta.setdefault(_ANSWERS, {})[modality] = value

@@ -21,6 +21,8 @@ from tinyllava_kit.assembly.blueprint import read_blueprint
 from tinyllava_kit.assembly.building import assemble
 from tinyllava_kit.plugin.discovery import discover
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:

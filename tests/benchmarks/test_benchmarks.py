@@ -29,6 +29,8 @@ from tinyllava_kit import KitError, TinyLlavaProcessor
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
 from tinyllava_kit.inference.replies import reply
 
+pytestmark = pytest.mark.slow
+
 TOY_SOUNDS = qwen2_audio.Sizes(width=8, vocab=53, features=(7, 2, 5), text=5)
 TOY_ENCODER = {
     "hidden_size": 22,

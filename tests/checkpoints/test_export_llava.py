@@ -12,6 +12,8 @@ from tests.golden_models import GOLDEN
 from tinyllava_kit import KitError, load_pretrained
 from tinyllava_kit.checkpoints.exporting import llava
 
+pytestmark = pytest.mark.slow
+
 CLIP = "tinyllama_clip_mlp2x_gelu"
 FITTING = [CLIP, "tinyllama_siglip_mlp2x_gelu", "tinyllama_siglip_mlp2x_gelu_cls_patch"]
 

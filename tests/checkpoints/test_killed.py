@@ -14,6 +14,8 @@ import torch
 from tests.golden_models import GOLDEN
 from tinyllava_kit import load_pretrained
 
+pytestmark = pytest.mark.slow
+
 CASE = GOLDEN / "tinyllama_clip_linear"
 # Saves, and stops for good before the file of weights is there, or behind it.
 SAVE = """

@@ -32,6 +32,8 @@ from tinyllava_kit.pretrained.checkpoint import read_pretrained
 from tinyllava_kit.training.parts import OpenParts
 from tinyllava_kit.training.recipe import PartTraining
 
+pytestmark = pytest.mark.slow
+
 EIGHT = Quantization(bits=8)
 NF4 = Quantization(bits=4)
 WAYS = {

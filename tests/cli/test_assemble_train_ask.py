@@ -21,6 +21,8 @@ from tests import toys
 from tinyllava_kit.checkpoints import loading
 from tinyllava_kit_cli import app
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'cli'}", "HF_HUB_OFFLINE": "1"}
 

@@ -10,6 +10,8 @@ import yaml
 from tests import toys
 from tinyllava_kit_cli import app
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):

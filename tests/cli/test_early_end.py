@@ -7,6 +7,8 @@ import pytest
 
 from tinyllava_kit_cli import app
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_file_that_ends_too_early_does_not_end_the_command_without_a_word(monkeypatch):
     @click.command()

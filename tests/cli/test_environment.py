@@ -15,6 +15,8 @@ from tinyllava_kit.plugin.doctor import Finding
 from tinyllava_kit_cli import environment
 from tinyllava_kit_cli.environment import EXTRAS
 
+pytestmark = pytest.mark.slow
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:

@@ -17,6 +17,8 @@ from tinyllava_kit.evaluation.scorers import SCORERS
 from tinyllava_kit_cli import app
 from tinyllava_kit_cli.commands import eval as eval_command
 
+pytestmark = pytest.mark.slow
+
 SHORT = ["--max-new-tokens", "3"]
 EXACT = ["--scorer", "exact_match", *SHORT]
 

@@ -11,6 +11,8 @@ from tests.cli.test_assemble_train_ask import PARTS, refused, tinyllava
 from tests.house.test_light import HEAVY, RUN, run
 from tinyllava_kit_cli.app import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):

@@ -12,6 +12,8 @@ from tests import toys
 from tests.cli.test_assemble_train_ask import PARTS, refused, tinyllava
 from tinyllava_kit_cli.app import main
 
+pytestmark = pytest.mark.slow
+
 PICTURE = ["--image", "images/0.png", "what?", "--max-new-tokens", "5"]
 
 

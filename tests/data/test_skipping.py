@@ -17,6 +17,8 @@ from tinyllava_kit.data.skipping import SkippedRow, SkippedRows
 from tinyllava_kit.data.sources import Source
 from tinyllava_kit.data.stream import RowStream
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def place(tmp_path):

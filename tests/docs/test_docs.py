@@ -52,6 +52,8 @@ from tinyllava_kit.plugin.specs import KINDS, load
 from tinyllava_kit.training.recipe import Distill, FeatureCaching, Lora, Packing, PartTraining, Quantized, Recipe, Stage
 from tinyllava_kit_cli import app
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SENSOR = ROOT / "tests" / "plugins" / "sensor"
 PAIR = ROOT / "docs" / "how-a-pair-is-trained.md"

@@ -19,7 +19,7 @@ from tinyllava_kit.inference.segments import GeneratedItem
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
-pytestmark = pytest.mark.usefixtures("drawing")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("drawing")]
 
 # Points on the grid of the toys, so that what is drawn is what was given.
 SHAPES = {

@@ -15,7 +15,7 @@ from tinyllava_kit.inference.replies import replies, reply
 from tinyllava_kit.inference.segments import GeneratedItem
 from tinyllava_kit.testing import check_packing
 
-pytestmark = pytest.mark.usefixtures("drawing")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("drawing")]
 
 AT_ONCE = {"force": ["drawing"], "eos_token_id": list(range(320)), "max_new_tokens": 24}
 

@@ -17,6 +17,8 @@ from tinyllava_kit import TinyLlavaForConditionalGeneration, TinyLlavaProcessor,
 from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit_cli import app
 
+pytestmark = pytest.mark.slow
+
 SENSOR = Path(__file__).parents[1] / "plugins" / "sensor"
 PATCH = 4
 SHORT, LONG = 7, 53  # samples; a window holds 5 patches, so the long one is three rows of the tower

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 
 from tests.fuzz import documents, failures
@@ -14,6 +15,8 @@ from tinyllava_kit.evaluation.answer_log import AnswerLog
 from tinyllava_kit.evaluation.figures import Figure
 from tinyllava_kit.evaluation.record import read_record, record
 from tinyllava_kit.evaluation.run import _check_folder, read_results
+
+pytestmark = pytest.mark.slow
 
 LINE = {"id": "1", "question": "a?", "truths": ["b"], "choices": [], "said": "b", "category": ""}
 LOG = [{"control": control, "row": row, **LINE} for control in ("as given", "without items") for row in range(2)]

@@ -32,6 +32,8 @@ from tinyllava_kit.evaluation.run import Evaluation, read_results
 from tinyllava_kit.evaluation.scorers import SCORERS
 from tinyllava_kit.inference.answering import answer
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 NEW = 4
 EXACT = [SCORERS["exact_match"]]

@@ -18,6 +18,8 @@ from examples import assets
 from tests.examples.debs import write_deb
 from tinyllava_kit import KitError
 
+pytestmark = pytest.mark.slow
+
 CONTENT = b"a wheel"
 PACKAGE = assets.Package(
     name="toy-data",

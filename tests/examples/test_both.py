@@ -9,6 +9,8 @@ import pytest
 from examples.speech import both
 from tinyllava_kit.evaluation.judged import Judged
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def assets(tmp_path):

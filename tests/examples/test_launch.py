@@ -9,6 +9,8 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.utils import DistributedType
 
+pytestmark = pytest.mark.slow
+
 LAUNCH = Path(__file__).parents[2] / "examples" / "launch"
 KINDS = {"ddp": "MULTI_GPU", "fsdp2": "FSDP", "zero2": "DEEPSPEED", "zero3": "DEEPSPEED"}
 

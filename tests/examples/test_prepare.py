@@ -14,6 +14,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from examples.easy_vqa import prepare
 from tinyllava_kit import KitError
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_script_ends_with_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1, "", "no network\n"))

@@ -28,6 +28,8 @@ from examples.speech import ct2, prepare, recordings, texts, voices
 from tests.examples.debs import write_deb
 from tinyllava_kit import KitError
 
+pytestmark = pytest.mark.slow
+
 
 def wav(count: int, rate_hz: int = 8000) -> bytes:
     """A WAV file of `count` samples, as bytes."""

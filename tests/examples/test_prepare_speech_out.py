@@ -12,6 +12,8 @@ import pytest
 from examples.speech.texts import read_rows
 from examples.speech_out import demo, prepare
 
+pytestmark = pytest.mark.slow
+
 
 def prompts(folder: Path) -> Path:
     """Recordings under the exchange's names: a tone each, in silence."""

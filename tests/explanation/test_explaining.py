@@ -14,6 +14,8 @@ from tinyllava_kit.core.conversation import Item
 from tinyllava_kit.explanation.explaining import answer_run, explain, nearest_words, split_words
 from tinyllava_kit.inference.answering import answer, question
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(7)
 TOKENS = 6
 

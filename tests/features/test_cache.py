@@ -23,6 +23,8 @@ from tinyllava_kit.features.cache import FeatureCache
 from tinyllava_kit.features.store import FeatureStore
 from tinyllava_kit.processing.encoded import EncodedItem
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -213,7 +215,7 @@ from tinyllava_kit.features.cache import FeatureCache
 from tinyllava_kit.core.conversation import Item
 
 place, folder, how = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-features.BATCH = features.SHARD_BYTES = 1  # a shard an item
+features.BATCH = features.CACHE_BYTES = 1  # a shard an item
 if how == "stop while writing the third":
     save, written = feature_store.save_file, []
 
@@ -276,7 +278,7 @@ def test_two_processes_fill_one_folder_at_once(place, tmp_path):
 
 def test_what_another_process_has_encoded_in_the_meantime_is_taken(place, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "BATCH", 1)
-    monkeypatch.setattr(module, "SHARD_BYTES", 1)
+    monkeypatch.setattr(module, "CACHE_BYTES", 1)
     late, early = FeatureCache(*load(place), tmp_path), FeatureCache(*load(place), tmp_path)
     write = late.store.write
 
@@ -295,7 +297,7 @@ def sized(folder: Path) -> int:
 
 def test_the_bound_holds_and_what_was_used_last_stays(place, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "BATCH", 1)
-    monkeypatch.setattr(module, "SHARD_BYTES", 1)
+    monkeypatch.setattr(module, "CACHE_BYTES", 1)
     items = pictures(place)
     FeatureCache(*load(place), tmp_path).fill(items[:1])
     one = sized(tmp_path)
@@ -324,7 +326,7 @@ def test_a_cache_reads_what_it_uses_though_another_process_has_removed_it(place,
 
 def test_features_that_one_run_needs_and_that_have_no_room_are_refused(place, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "BATCH", 1)
-    monkeypatch.setattr(module, "SHARD_BYTES", 1)
+    monkeypatch.setattr(module, "CACHE_BYTES", 1)
     FeatureCache(*load(place), tmp_path / "one").fill(pictures(place)[:1])
     bound = 2.5 * sized(tmp_path / "one") / 1e9
     with pytest.raises(KitError, match=r"cache_features: the features take more than max_gb .* in '.*'; raise it, or"):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
-import huggingface_hub
 import pytest
+from huggingface_hub import constants
+from transformers import AutoConfig
 
+from tinyllava_kit import TinyLlavaForConditionalGeneration
 from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.assembly.blueprint import read_blueprint
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.files.paths import could_be_on_a_hub, meant, refuse_mistyped
-from tinyllava_kit.pretrained.checkpoint import INDEX, looks_local, read_index, read_pretrained
+from tinyllava_kit.pretrained.checkpoint import INDEX, find_file, looks_local, read_index, read_pretrained
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +83,9 @@ def test_a_whole_path_is_meant_as_one(place: Path) -> None:
     assert meant("my-runs/../recpe.yaml", files=True) == "did you mean 'my-runs/../recipe.yaml'?"
 
 
-def test_what_is_nearly_here_is_refused_and_what_a_hub_may_know_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_nearly_here_is_refused_and_what_a_hub_may_know_is_not(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(KitError, match=r"no checkpoint 'smolm2-135m-instruct'; did you mean 'smollm2-135m-instruct'\?"):
         refuse_mistyped("smolm2-135m-instruct", "checkpoint")
     with pytest.raises(
@@ -93,8 +98,64 @@ def test_what_is_nearly_here_is_refused_and_what_a_hub_may_know_is_not(monkeypat
         refuse_mistyped("gpt2", "model", with_org=True)
     refuse_mistyped("openai/clip-vit-base-patch16", "checkpoint")
     refuse_mistyped("gpt2", "checkpoint")
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda name, file: f"cache/{name}/{file}")
-    refuse_mistyped("my-runs/conector", "model")  # downloaded, so it is meant
+    downloaded(place, "my-runs/conector", monkeypatch)
+    refuse_mistyped("my-runs/conector", "model")  # it is meant
+
+
+def downloaded(cache: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the hub's library keeps what it has downloaded."""
+    (cache / f"models--{name.replace('/', '--')}" / "snapshots").mkdir(parents=True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+
+
+@pytest.fixture
+def without_network(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """No host has an address; those that were asked for."""
+    asked: list[str] = []
+
+    def look_up(host: str, *_: object) -> None:
+        asked.append(host)
+        raise socket.gaierror(-2, "Name or service not known")
+
+    for name in ("HF_HUB_OFFLINE", "HF_ENDPOINT", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    return asked
+
+
+def test_without_a_network_one_look_for_the_hubs_address_is_enough(
+    without_network: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = r"no checkpoint directory 'org/name' here, and it cannot be downloaded: huggingface\.co has no address"
+    for read in (lambda: read_pretrained(AutoConfig, "org/name"), lambda: find_file("org/name", "config.json")):
+        with pytest.raises(KitError, match=said):
+            read()
+    assert without_network == ["huggingface.co"] * 2
+    for load in (load_pretrained, TinyLlavaForConditionalGeneration.from_pretrained):
+        with pytest.raises(KitError, match=r"no model directory 'org/name' here, .* huggingface\.co has no address"):
+            load("org/name")
+    monkeypatch.setenv("HF_ENDPOINT", "http://mirror.example:8080")
+    with pytest.raises(KitError, match=r"mirror\.example has no address"):
+        refuse_mistyped("org/name", "model")
+
+
+def test_what_was_downloaded_or_a_proxy_brings_is_asked_for_all_the_same(
+    without_network: list[str], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    downloaded(place / "own", "org/name", monkeypatch)
+    refuse_mistyped("org/name", "model")
+    downloaded(place / "other", "org/other", monkeypatch)
+    with pytest.raises(KitError, match=r"huggingface\.co has no address"):
+        refuse_mistyped("org/name", "model")
+    refuse_mistyped("org/name", "model", cache=place / "own")
+    without_network.clear()
+    with monkeypatch.context() as with_proxy:
+        with_proxy.setenv("https_proxy", "http://proxy.example:3128")
+        refuse_mistyped("org/third", "model")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    refuse_mistyped("org/third", "model")  # the hub's library says so at once
+    assert without_network == []
 
 
 NO_FILE_HAS = [

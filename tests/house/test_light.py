@@ -10,6 +10,8 @@ import pytest
 
 from tinyllava_kit_cli.app import COMMANDS
 
+pytestmark = pytest.mark.slow
+
 HEAVY = {"torch", "transformers", "numpy"}
 # What `list` and help have no use for either; each costs more than they do.
 SLOW = HEAVY | {"packaging", "pydantic", "rich", "yaml", "PIL", "accelerate", "peft", "safetensors"}

@@ -21,6 +21,8 @@ from tinyllava_kit.checkpoints.loading import load_pretrained, load_processor
 from tinyllava_kit.model.configuration import saved
 from tinyllava_kit.pretrained.saved_config import described
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:

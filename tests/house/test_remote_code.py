@@ -20,6 +20,8 @@ from tinyllava_kit.assembly.building import assemble
 from tinyllava_kit.checkpoints.checking import check
 from tinyllava_kit.checkpoints.loading import load_pretrained
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SOURCES = ("tinyllava_kit", "cli", "plugins", "examples", "benchmarks")
 READERS = ("from_pretrained", "from_config")

@@ -24,6 +24,8 @@ from tinyllava_kit.model.vocabulary.codebooks import (
 from tinyllava_kit.model.vocabulary.grammar import Grammar
 from tinyllava_kit.testing import TokenDecoderContract
 
+pytestmark = pytest.mark.slow
+
 CODEBOOKS, SIZE, FIRST = 3, 5, 13
 
 

@@ -20,6 +20,8 @@ from tinyllava_kit.core.spans import ItemSpan, TextSpan
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
 from tinyllava_kit.features.item_codes import ItemCodes
 
+pytestmark = pytest.mark.slow
+
 WIDTH = 8  # rows that are copied as wider numbers where nothing is compiled
 
 

@@ -16,6 +16,8 @@ from tinyllava_kit.checkpoints.parity import IMAGE_TOKEN, lay_out, spans_of
 from tinyllava_kit.core.plan import plan
 from tinyllava_kit.errors import FusionError, KitError
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-4
 FORWARD = [
     "all_masked_row",

@@ -20,11 +20,11 @@ from tinyllava_kit.inference.answering import question
 from tinyllava_kit.inference.replies import replies, reply
 from tinyllava_kit.inference.segments import GeneratedItem
 from tinyllava_kit.testing import check_packing
-from tinyllava_kit.training.checks.checking import check_data
+from tinyllava_kit.training.checks.data_check import check_data
 from tinyllava_kit.training.checks.preview import first_batch, shown_rows
 from tinyllava_kit.training.recipe import Recipe
 
-pytestmark = pytest.mark.usefixtures("drawing")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("drawing")]
 TEXT_ALONE = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
 both = pytest.mark.parametrize("decoder", ["strokes_talker", "points_talker"])
 

@@ -9,6 +9,8 @@ import pytest
 
 from tests import toys
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):

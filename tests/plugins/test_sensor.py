@@ -16,6 +16,8 @@ from tests.fakes import install
 from tinyllava_kit import KitError, discover
 from tinyllava_kit.specs import load
 
+pytestmark = pytest.mark.slow
+
 SENSOR = Path(__file__).parent / "sensor"
 
 

@@ -18,6 +18,8 @@ from tinyllava_kit.components.modalities.resampling import num_resampled, resamp
 from tinyllava_kit.core.interfaces import Features, Preprocessor, Tower
 from tinyllava_kit.testing import AudioTowerContract
 
+pytestmark = pytest.mark.slow
+
 RATE, FRAME, HOP, WINDOW = 8_000, 10, 5, 23  # samples, samples, features
 
 

@@ -11,7 +11,7 @@ import torch
 from tests.strokes import CORNER, LINE, drawing  # noqa: F401 (a fixture)
 from tinyllava_kit.testing import HiddenDecoderContract, TokenDecoderContract
 
-pytestmark = pytest.mark.usefixtures("drawing")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("drawing")]
 
 ITEMS = [LINE, CORNER, [[(0.5, 0.0)], [(0.5, 1.0), (0.0, 0.5)]], [[(0.0, 1.0)]], [[(1.0, 0.5), (0.5, 0.5)]]]
 NAMES = [name for name in dir(TokenDecoderContract) if name.startswith("test_")]

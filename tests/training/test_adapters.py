@@ -19,6 +19,8 @@ from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 from tinyllava_kit_cli import app
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):

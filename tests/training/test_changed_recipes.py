@@ -20,6 +20,8 @@ from tinyllava_kit.checkpoints.card import read_history, write_card
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
+pytestmark = pytest.mark.slow
+
 SOURCE = {
     "path": "rows.json",
     "limit": 3,

@@ -22,6 +22,8 @@ from tinyllava_kit.training.output.provenance import check_provenance, provenanc
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):

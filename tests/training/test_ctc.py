@@ -25,6 +25,8 @@ from tinyllava_kit.training.objectives.ctc import (
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
+pytestmark = pytest.mark.slow
+
 CAPTIONS = ("ab", "to", "c")  # short: a toy picture has four rows
 PAIRS = {"modality": "image", "text": "caption", "prompts": ["What?"]}
 

@@ -22,6 +22,8 @@ from tinyllava_kit.training.objectives.distillation import (
 from tinyllava_kit.training.recipe import Distill, Recipe
 from tinyllava_kit.training.run import run_recipe
 
+pytestmark = pytest.mark.slow
+
 CAPTIONS = ("a red hen", "two blue pigs", "old grey mice and cats")
 PAIRS = {"modality": "image", "text": "caption", "prompts": ["Repeat <image> now.", "Again?"]}
 

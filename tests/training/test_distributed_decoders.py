@@ -15,6 +15,8 @@ from tests.training.runs import losses, weights, write_recipe
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def place(installed, tmp_path, monkeypatch) -> Path:  # noqa: F811

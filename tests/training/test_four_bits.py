@@ -18,6 +18,8 @@ from tinyllava_kit.data.dataset import Collator, ConversationDataset
 from tinyllava_kit.training.parts import OpenParts
 from tinyllava_kit.training.recipe import PartTraining
 
+pytestmark = pytest.mark.slow
+
 NF4 = Quantization(bits=4)
 
 

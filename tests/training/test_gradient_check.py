@@ -12,6 +12,8 @@ from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):

@@ -13,6 +13,8 @@ from tinyllava_kit.training.parts import OpenParts
 from tinyllava_kit.training.recipe import PartTraining, Recipe
 from tinyllava_kit.training.run import run_recipe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):

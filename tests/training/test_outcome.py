@@ -21,6 +21,8 @@ from tinyllava_kit.training.output.settings import check_same, settings_of, writ
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):

@@ -19,6 +19,8 @@ from tinyllava_kit.checkpoints.quantization import Quantization
 from tinyllava_kit.testing import check_packing
 from tinyllava_kit.training.checks.pack_probe import check_packs_apart
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

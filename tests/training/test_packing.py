@@ -20,6 +20,8 @@ from tinyllava_kit.training.batches.packing import PackedBatches, pack, token_co
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
+pytestmark = pytest.mark.slow
+
 samples = st.lists(st.tuples(st.integers(0, 40), st.floats(0, 9)), max_size=60)
 
 

@@ -10,6 +10,8 @@ from tinyllava_kit import KitError
 from tinyllava_kit.training import preparation, run
 from tinyllava_kit.training.recipe import Recipe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):

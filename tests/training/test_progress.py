@@ -22,6 +22,8 @@ from tinyllava_kit.training.loop.progress import Progress, progress_line
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
+pytestmark = pytest.mark.slow
+
 LEARNED = TextSpan([1, 2], labels=[-100, 2])
 SAMPLES = [
     [LEARNED],

@@ -23,6 +23,8 @@ from tinyllava_kit.training.loop.clock import Clock
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
+pytestmark = pytest.mark.slow
+
 WAYS = {
     "one by one": {},
     "by size": {"group_by_size": True},

@@ -15,6 +15,8 @@ from tinyllava_kit.components.modalities.audio import AudioModality
 from tinyllava_kit.core.conversation import Conversation, Item
 from tinyllava_kit.training.batches.sized import SizedBatches, check_budget, sizes_of
 
+pytestmark = pytest.mark.slow
+
 SECONDS = st.lists(st.floats(0.1, 40.0), min_size=1, max_size=60)
 
 

@@ -32,6 +32,8 @@ from tinyllava_kit.training.recipe import (
 )
 from tinyllava_kit.training.run import run_recipe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):

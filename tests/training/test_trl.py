@@ -15,6 +15,7 @@ datasets = pytest.importorskip("datasets")
 
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings(
         "ignore:`(is_)?gradient_checkpointing(_enable|_disable)?` is deprecated:FutureWarning"
     ),  # trl

@@ -21,7 +21,7 @@ if reason := source.missing():
 common = source.common()
 with_generation = hasattr(common.GenerationTesterMixin, "test_greedy_generate")
 
-pytestmark = pytest.mark.filterwarnings("default")  # they are transformers' own
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # they are transformers' own
 
 
 class Models(common.ModelTesterMixin, common.GenerationTesterMixin):

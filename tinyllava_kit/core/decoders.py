@@ -285,7 +285,8 @@ class _AtTheEnd(IdStream):
     """Decodes once, when all ids are there."""
 
     def __init__(self, decoder: TokenDecoder) -> None:
-        self.decoder, self.ids = decoder, []
+        self.decoder = decoder
+        self.ids: list[Tensor] = []
 
     def push(self, ids: Tensor) -> None:
         self.ids.append(ids)

@@ -91,7 +91,7 @@ def _can_widen(rows: Tensor) -> bool:
     if not (rows.is_cpu and rows.is_contiguous()):
         return False
     size, widest = rows.element_size(), torch.complex128.itemsize
-    return rows.shape[-1] * size % widest == 0 and rows.storage_offset() * size % widest == 0
+    return bool(rows.shape[-1] * size % widest == 0 and rows.storage_offset() * size % widest == 0)
 
 
 def gather_features(plan: Plan, modality: str, features: Tensor) -> Tensor:
@@ -136,7 +136,9 @@ def check_inputs(plan: Plan | None, items: Mapping[str, Any] | None, cache: Any,
             f"{', '.join(items)} items come with {text[0]} and would be ignored: they need the plan that says where "
             "they stand, and no inputs_embeds; give the batch as the processor made it (prompt tuning cannot; LoRA can)"
         )
-    for name, value in inputs.items() if plan is not None else ():
+    if plan is None:
+        return
+    for name, value in inputs.items():
         if isinstance(value, Tensor) and not (name == "attention_mask" and value.ndim != 2):
             _check_shape(plan, name, tuple(value.shape[:2]), cache)
 

@@ -308,7 +308,8 @@ class LanguageModel:
 
         cls.check_config(config, "text_config")
         with reading("config.json: text_config"):
-            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            return model
 
     @classmethod
     def load(cls, checkpoint: str, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
@@ -319,6 +320,7 @@ class LanguageModel:
         """
         from ..pretrained.checkpoint import check_loaded, read_pretrained
 
+        model: PreTrainedModel
         model, info = read_pretrained(
             AutoModelForCausalLM, checkpoint, config=config, dtype=dtype, output_loading_info=True
         )
@@ -330,7 +332,7 @@ class LanguageModel:
         """The tokenizer, with a padding token."""
         from ..pretrained.checkpoint import read_tokenizer
 
-        tokenizer = read_tokenizer(checkpoint)
+        tokenizer: PreTrainedTokenizerBase = read_tokenizer(checkpoint)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
         return tokenizer
@@ -338,7 +340,8 @@ class LanguageModel:
     @classmethod
     def logits(cls, model: PreTrainedModel, hidden: Tensor) -> Tensor:
         """Final hidden states (..., D) -> logits (..., V), as the model's own forward makes them."""
-        return model.get_output_embeddings()(hidden)
+        logits: Tensor = model.get_output_embeddings()(hidden)  # (..., V)
+        return logits
 
 
 class ChatTemplate(ABC):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice, zip_longest
+from itertools import chain, islice, repeat
 from typing import Any, TypedDict
 
 import numpy as np
@@ -30,7 +30,7 @@ class GeneratedItems:
     words: Tensor
     ids: Tensor
 
-    def to(self, *args: object, **kwargs: object) -> GeneratedItems:
+    def to(self, *args: Any, **kwargs: Any) -> GeneratedItems:
         """The same, moved."""
         return GeneratedItems(self.words.to(*args, **kwargs), self.ids.to(*args, **kwargs))
 
@@ -158,7 +158,7 @@ class Plan:
     @property
     def target_parallel(self) -> Tensor | None:
         """(n, K), the parallel ids at the positions behind the target rows: they are learned, too."""
-        if self.parallel_ids is None:
+        if self.parallel_ids is None or self.target_positions is None:
             return None
         return self.parallel_ids.flatten(0, 1).index_select(0, self.target_positions + 1)  # (n, K)
 
@@ -166,13 +166,18 @@ class Plan:
         """The items of a modality that are in the batch, in order."""
         return [item for item in self.items if item.modality == modality]
 
-    def to(self, *args: object, **kwargs: object) -> Plan:
+    def to(self, *args: Any, **kwargs: Any) -> Plan:
         """The same plan with its tensors moved, as ``Tensor.to`` does; dtypes stay."""
-        moved = lambda t: t.to(*args, **kwargs) if t is not None else None  # noqa: E731
+
+        def moved(tensor: Tensor) -> Tensor:
+            return tensor.to(*args, **kwargs)
+
         names = ("text_positions", "pad_positions", "target_positions", "target_samples", "parallel_ids")
+        tensors = {name: getattr(self, name) for name in names}
+        others: dict[str, Any] = {name: None if each is None else moved(each) for name, each in tensors.items()}
         return replace(
             self,
-            **{name: moved(getattr(self, name)) for name in names},
+            **others,
             item_positions={m: moved(rows) for m, rows in self.item_positions.items()},
             ragged={m: (moved(a), moved(b)) for m, (a, b) in self.ragged.items()},
             generated={m: items.to(*args, **kwargs) for m, items in self.generated.items()},
@@ -251,7 +256,8 @@ def _truncate(
     """The spans that fit, items with their index over the batch; and what was lost. Counts items in `seen`."""
     spans: list[tuple[AnySpan, int]] = []
     room = max_length if max_length is not None else sum(span.num_tokens for span in sample)
-    lost_text, lost_labels, lost_items, full = 0, 0, {}, False
+    lost_text, lost_labels, full = 0, 0, False
+    lost_items: dict[str, int] = {}
     for span in sample:
         if isinstance(span, GeneratedSpan):
             if full:
@@ -291,7 +297,7 @@ def _lay_out(
 ) -> tuple[ModelInputs, Plan]:
     """Write the spans into (B, T) arrays, then read the rows of each kind off them."""
     placed = _place_samples([sum(span.num_tokens for span, _ in spans) for spans in samples], packs, padding_side)
-    placed = [replace(sample, name=name) for sample, name in zip_longest(placed, names, fillvalue="")]
+    placed = [replace(sample, name=name) for sample, name in zip(placed, chain(names, repeat("")), strict=False)]
     shape = (len(packs), max((sample.start + sample.num_tokens for sample in placed), default=0))
     texts = [span for spans in samples for span, _ in spans if isinstance(span, TextSpan)]
     num_parallel = next((len(span.parallel[0]) for span in texts if span.parallel), 0)

@@ -27,8 +27,9 @@ class TextSpan:
 
     def __getitem__(self, places: slice) -> TextSpan:
         """A part of it."""
-        parts = (self.ids, self.labels, self.parallel)
-        return TextSpan(*(None if part is None else part[places] for part in parts))
+        labels = None if self.labels is None else self.labels[places]
+        parallel = None if self.parallel is None else self.parallel[places]
+        return TextSpan(self.ids[places], labels, parallel)
 
 
 @dataclass(frozen=True)

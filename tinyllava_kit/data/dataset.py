@@ -22,7 +22,7 @@ from .sources import Pairs, Source, asked, check_pairs, drawn, grouped, shares
 T = TypeVar("T")
 
 
-class ConversationDataset(Dataset):
+class ConversationDataset(Dataset[Any]):
     """Rows -> `Encoded` conversations with labels, made when asked for.
 
     Every row's form is checked when the dataset is made; its files are read when it is asked for.

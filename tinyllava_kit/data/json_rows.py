@@ -21,7 +21,7 @@ def json_values(file: TextIO, name: str) -> Iterator[Any]:
     Raises:
         KitError: not JSON, or past the bounds of what is read; names the place.
     """
-    begun = ItemReader(file, name)
+    begun = JsonReader(file, name)
     if begun.peek() == "[":
         yield from begun.items()
         return
@@ -31,7 +31,7 @@ def json_values(file: TextIO, name: str) -> Iterator[Any]:
             yield parse_json(line, name, number)
 
 
-class ItemReader:
+class JsonReader:
     """A list in a file of JSON, item by item; no more of the file is held than an item and a chunk."""
 
     def __init__(self, file: TextIO, name: str) -> None:

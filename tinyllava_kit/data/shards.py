@@ -142,7 +142,8 @@ def tar_rows(path: Path) -> Iterator[dict[str, Any]]:
     """
     try:
         with open_file(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            key, files, size = "", {}, 0
+            files: dict[str, bytes] = {}
+            key, size = "", 0
             for member in tar:
                 if not member.isfile():
                     continue
@@ -154,7 +155,9 @@ def tar_rows(path: Path) -> Iterator[dict[str, Any]]:
                 key, size = f"{folder}/{stem}", size + member.size
                 if size > MAX_SAMPLE:  # a few bytes may claim any number, in a file with holes
                     raise KitError(f"{path}/{shown(member.name)}: is larger than {MAX_SAMPLE >> 20} MiB")
-                files[member.name] = tar.extractfile(member).read()
+                opened = tar.extractfile(member)
+                assert opened is not None  # of a file there is
+                files[member.name] = opened.read()
             if files:
                 yield _sample(path, files)
     except (OSError, ValueError, tarfile.TarError) as error:

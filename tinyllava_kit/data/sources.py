@@ -20,7 +20,7 @@ from .rows import Row, check_there, iterate_rows, locate
 from .shards import named_files
 
 MAX_ROWS = 100_000_000  # of an epoch
-TEXT = "{text}"  # in a prompt: where the text stands that the answer is to be an item of
+TEXT_PLACE = "{text}"  # in a prompt: where the text stands that the answer is to be an item of
 
 
 class Strict(BaseModel):
@@ -233,7 +233,7 @@ def _asked(row: Row, prompt: str, pairs: Pairs, placeholder: str) -> list[dict[s
         raise KitError(f"{row.name}: {pairs.text!r} is {shown(text)}; expected a text")
     item = {"type": pairs.modality, pairs.modality: locate(values[column], row.root), "text": text}
     if pairs.answer == "item":
-        asked_for = prompt.replace(TEXT, text) if TEXT in prompt else f"{prompt}\n{text}"
+        asked_for = prompt.replace(TEXT_PLACE, text) if TEXT_PLACE in prompt else f"{prompt}\n{text}"
         return [{"role": "user", "content": asked_for}, {"role": "assistant", "content": [text, item]}]
     prompt = prompt if placeholder in prompt else f"{placeholder}\n{prompt}"
     content = [item if piece == placeholder else piece for piece in split_placeholders(prompt, [placeholder])]

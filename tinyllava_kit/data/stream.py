@@ -7,7 +7,7 @@ import os
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch.utils.data import IterableDataset, get_worker_info
 
@@ -23,7 +23,7 @@ from .sources import Source
 T = TypeVar("T")
 
 
-class RowStream(IterableDataset):
+class RowStream(IterableDataset[Any]):
     """An endless sequence of rows, cut into batches of `Encoded` conversations, of which each process makes its own.
 
     The sequence depends on the sources and the seed alone. A source begins anew, in another order, when it is at its

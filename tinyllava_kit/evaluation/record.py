@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -17,6 +17,9 @@ from ..files.writing import write_json
 from ..model.storage.fingerprint import fingerprint as fingerprint
 from .figures import Figures
 
+if TYPE_CHECKING:
+    from .controls import Control
+
 RECORD_FILE = "evaluations.json"
 
 
@@ -25,7 +28,7 @@ def record(
     weights: str,
     data: str,
     scorers: Sequence[str],
-    figures: Mapping[str, Figures],
+    figures: Mapping[Control, Figures],
     line: str,
     *,
     questions: int | None = None,

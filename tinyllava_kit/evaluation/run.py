@@ -28,7 +28,7 @@ from .question import Question
 from .retrieval import Retrieval, retrieve
 from .scorers import Scorer
 
-SETTINGS_FILE = "settings.json"
+EVALUATION_FILE = "settings.json"
 RESULTS_FILE = "results.json"
 ANSWERS_FILE = "answers.jsonl"
 LOG_PROBS_FILE = "log_probs.jsonl"
@@ -216,8 +216,8 @@ class Evaluation:
 
     def _keep(self, log: AnswerLog, control: Control, lines: Mapping[int, Mapping[str, Any]]) -> None:
         """The folder is made for the first answer."""
-        if not (self.folder / SETTINGS_FILE).exists():
-            write_json(self.folder / SETTINGS_FILE, self._settings)
+        if not (self.folder / EVALUATION_FILE).exists():
+            write_json(self.folder / EVALUATION_FILE, self._settings)
         log.add(control, lines)
 
     def _check_items(self) -> None:
@@ -290,7 +290,7 @@ def _check_modalities(questions: Sequence[Question], processor: TinyLlavaProcess
 def _check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
     if folder.is_file():
         raise KitError(f"{str(folder)!r} is a file; an evaluation wants a folder of its own")
-    file = folder / SETTINGS_FILE
+    file = folder / EVALUATION_FILE
     if not file.exists():
         if folder.is_dir() and any(folder.iterdir()):
             raise KitError(f"{str(folder)!r} is not empty and holds no evaluation; choose another output")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from .figures import Figures
 
+if TYPE_CHECKING:
+    from .controls import Control
 
-def table(figures: Mapping[str, Figures], title: str) -> list[list[str]]:
+
+def table(figures: Mapping[Control, Figures], title: str) -> list[list[str]]:
     """Cells, head first: the figures of every control.
 
     Example:

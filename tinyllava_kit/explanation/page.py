@@ -10,10 +10,10 @@ from ..files.atomic import atomic_directory
 from ..files.writing import write_file
 from ..pages.html import document, picture, table
 from ..processing.processor import TinyLlavaProcessor
+from .drawings import MAX_WORDS, attention_png, words_png
 from .explaining import Explanation, Rows
-from .figures import MAX_WORDS, attention_png, words_png
 
-STYLE = """
+PAGE_STYLE = """
 body { max-width: 70rem } img { max-width: 100% } .token { background: #eee; padding: 0 .2rem; white-space: pre }
 details > summary { cursor: pointer }
 """
@@ -47,7 +47,7 @@ def write_page(
         sections.append(_item(explanation, rows, index, mine))
     body = _head(explanation) + _choices(explanation) + _attention(explanation) + "".join(sections)
     with atomic_directory(directory) as stage:
-        write_file(stage / "index.html", document(explanation.answer, body, STYLE))
+        write_file(stage / "index.html", document(explanation.answer, body, PAGE_STYLE))
         for name, png in drawings.items():
             (stage / name).write_bytes(png)
     return [Path(directory) / name for name in ("index.html", *drawings)]

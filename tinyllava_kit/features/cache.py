@@ -21,11 +21,11 @@ from ..processing.encoded import EncodedItem, Parts
 from ..processing.item_tensors import window_inputs
 from ..processing.processor import TinyLlavaProcessor
 from .digests import parts_digest, source_digest, tower_digest
-from .store import GB, FeatureStore
+from .store import GB, FeatureStore, features_of
 
 BATCH = 32
 # When a shard is written: what is not, a killed process loses.
-SHARD_BYTES = 128_000_000
+CACHE_BYTES = 128_000_000
 SHARD_SECONDS = 60.0
 
 Place = tuple[str, str]  # space and key of a `FeatureStore`
@@ -131,7 +131,7 @@ class FeatureCache:
                 if batch:
                     encoded = self.encode([missing[place] for place in batch])
                     shard.update(zip([key for _, key in batch], encoded, strict=True))
-                full = _size(shard) > SHARD_BYTES or time.monotonic() - start > SHARD_SECONDS
+                full = _size(shard) > CACHE_BYTES or time.monotonic() - start > SHARD_SECONDS
                 if shard and (full or not waiting):
                     self.store.write(space, shard)
                     self.store.find(space)
@@ -149,4 +149,4 @@ def _with_features(part: EncodedItem, features: Tensor) -> EncodedItem:
 
 
 def _size(shard: dict[str, Parts]) -> int:
-    return sum(p.features.nbytes for parts in shard.values() for p in parts if isinstance(p, EncodedItem))
+    return sum(features.nbytes for parts in shard.values() for features in features_of(parts))

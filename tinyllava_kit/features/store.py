@@ -95,7 +95,8 @@ class FeatureStore:
         """
         tensors, header = {}, {}
         for key, parts in entries.items():
-            own = {f"{key}.{n}": p.features.contiguous() for n, p in enumerate(parts) if isinstance(p, EncodedItem)}
+            items = {f"{key}.{n}": p.features for n, p in enumerate(parts) if isinstance(p, EncodedItem)}
+            own = {name: features.contiguous() for name, features in items.items() if features is not None}
             header[key] = {"parts": [_described(part) for part in parts], "crc": _checksum(own)}
             tensors.update(own)
         path = self.folder / f"{space}-{uuid4().hex[:16]}{_SUFFIX}"
@@ -202,10 +203,16 @@ def _header(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     return json.loads(metadata["entries"])
 
 
+def features_of(parts: Parts) -> list[Tensor]:
+    """The features of an item's parts, each (P, E), where a tower has run."""
+    items = [part for part in parts if isinstance(part, EncodedItem)]
+    return [item.features for item in items if item.features is not None]
+
+
 def _checksum(tensors: Mapping[str, Tensor]) -> int:
     """Of names, types, shapes and numbers."""
     crc = 0
     for name, tensor in tensors.items():
         crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode(), crc)
-        crc = zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy(), crc)
+        crc = zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data, crc)
     return crc

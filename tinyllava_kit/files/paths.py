@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ..errors import KitError, shown
 
@@ -27,25 +29,54 @@ def could_be_on_a_hub(name: str) -> bool:
     return bool(well_formed) and len(name) <= 96 and not name.endswith((".git", ".", "-"))
 
 
-def refuse_mistyped(name: str, what: str, *, with_org: bool = False) -> None:
+def offline() -> bool:
+    """Whether the environment forbids the network (``HF_HUB_OFFLINE``)."""
+    return os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
+
+
+def refuse_mistyped(
+    name: str, what: str, *, with_org: bool = False, cache: str | os.PathLike[str] | None = None
+) -> None:
     """For what is no directory here: refuse what no hub may know, and what is nearly the name of one that is here.
+
+    Also what would have to be downloaded where there is no network: the hub's own library tries for half a minute.
 
     Args:
         what: as messages call it. with_org: on a hub it would be ``org/name``, never ``name`` alone.
+        cache: where downloads lie; None: the hub's own place.
 
     Raises:
         KitError: says which directories are meant.
     """
     if not could_be_on_a_hub(name) or (with_org and "/" not in name):
         raise KitError(f"no {what} {shown(name)}; {meant(name) or 'give an existing one, or a hub name (org/name)'}")
-    if (advice := meant(name, cutoff=_SURE)) and not _is_downloaded(name):
+    if (advice := meant(name, cutoff=_SURE)) and not _is_downloaded(name, cache):
         raise KitError(f"no {what} {name!r}; {advice} (the hub's of that name is taken once it is downloaded)")
+    if (host := _hub_without_address()) and not _is_downloaded(name, cache):
+        raise KitError(
+            f"no {what} {name!r} here, and it cannot be downloaded: {host} has no address; give an existing directory, "
+            "or run this once where there is a network"
+        )
 
 
-def _is_downloaded(name: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache  # takes a while to import
+def _is_downloaded(name: str, cache: str | os.PathLike[str] | None) -> bool:
+    from huggingface_hub import constants  # takes a while to import
 
-    return isinstance(try_to_load_from_cache(name, "config.json"), str)
+    return Path(cache or constants.HF_HUB_CACHE, f"models--{name.replace('/', '--')}", "snapshots").is_dir()
+
+
+def _hub_without_address() -> str:
+    """The hub's host where the network knows no address of it; empty where it may be asked, or is never asked."""
+    from urllib.request import getproxies
+
+    if offline() or getproxies():  # a proxy knows addresses of its own
+        return ""
+    host = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname or ""
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        return host
+    return ""
 
 
 def meant(name: str, *, files: bool = False, cutoff: float = _LIKE) -> str:

@@ -25,7 +25,7 @@ class Joint(TypedDict):
 def build_tower(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> Tower:
     """The tower of a modality, without weights."""
     component = config.component("tower", modality)
-    tower = load(component.offer("tower", catalog).spec)
+    tower: type[Tower] = load(component.offer("tower", catalog).spec)
     where = f"config.json: towers.{modality}.config"
     with reading(f"{where}: no {component.name!r} can be made of it"), bounded(where):
         return tower(component.config)
@@ -38,7 +38,7 @@ def build_connector(config: TinyLlavaConfig, modality: str, catalog: Catalog) ->
         KitError: it cannot join this tower and this LLM.
     """
     component = config.component("connector", modality)
-    connector = load(component.offer("connector", catalog).spec)
+    connector: type[Connector] = load(component.offer("connector", catalog).spec)
     where = f"config.json: connectors.{modality}"
     joint = checked(Joint, component.config, f"{where}.config")
     options = arguments(connector, component.options, f"{where}.options", given=tuple(Joint.__annotations__))
@@ -54,9 +54,15 @@ def build_decoder(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> D
     where = f"config.json: decoders.{modality}.config"
     with reading(f"{where}: no {component.name!r} can be made of it"), bounded(where):
         if issubclass(decoder_class, HiddenDecoder):
-            return decoder_class(component.config, config.text_config.hidden_size)
+            return decoder_class(component.config, _width(config))
         decoder = decoder_class(component.config)
         if isinstance(decoder, TokenDecoder):
             beside = sum(stream.size for stream in decoder.parallel.values())
-            decoder.rows = TokenEmbeddings(2 + sum(decoder.ranges.values()) + beside, config.text_config.hidden_size)
+            decoder.rows = TokenEmbeddings(2 + sum(decoder.ranges.values()) + beside, _width(config))
         return decoder
+
+
+def _width(config: TinyLlavaConfig) -> int:
+    """That of the LLM, D."""
+    width: int = config.get_text_config().hidden_size
+    return width

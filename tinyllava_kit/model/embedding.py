@@ -7,19 +7,21 @@ K parallel ids at a position.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from ..core.fusion import check_features, fuse, gather_features
-from ..core.interfaces import Features, Items
+from ..core.interfaces import Features, Items, Tower
 from ..core.plan import Plan
 from ..errors import FusionError, KitError
 from .offloading import at_hand
+from .whole import Whole
 from .windows import join_windows, run_windows
 
 
-class Embedder:
+class Embedder(Whole):
     """``encode`` and ``embed`` of a model with towers and connectors."""
 
     def encode(self, modality: str, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -32,17 +34,21 @@ class Embedder:
     def connect(self, modality: str, features: Features) -> Tensor:
         """Features of items through the connector of their modality -> rows for the LLM, (N, P', D)."""
         with at_hand(self.connectors):
-            return self.connectors(modality, features)
+            rows: Tensor = self.connectors(modality, features)  # (N, P', D)
+            return rows
 
     def encode_features(self, modality: str, inputs: Mapping[str, Tensor]) -> Features:
         """Items of one modality through the tower, the windows of each joined -> Features of whole items."""
         if "features" in inputs:
-            return Features(inputs["features"], inputs.get("lengths"), self.towers[modality].grid)
-        tower = self.towers[modality]
+            return Features(inputs["features"], inputs.get("lengths"), self._tower(modality).grid)
+        tower = self._tower(modality)
         rows = {name: value for name, value in inputs.items() if not name.startswith("window_")}
         with torch.set_grad_enabled(torch.is_grad_enabled() and is_trained(tower)), at_hand(tower):
             features = run_windows(tower, rows)
             return join_windows(features, inputs) if "window_rows" in inputs else features
+
+    def _tower(self, modality: str) -> Tower:
+        return cast(Tower, self.towers[modality])  # or what PEFT has put around it
 
     def embed(
         self,
@@ -62,24 +68,25 @@ class Embedder:
         if plan is None:
             return self._with_dummy_parts(self._look_up(input_ids, parallel_ids), ())  # (B, T, D)
         text = self._embed_text(input_ids, plan)  # (n_text, D)
-        rows = {}
-        strays = [] if self.training else sorted(set(items or ()) - set(plan.item_positions))  # idle ones, in training
+        rows, items = {}, items or {}
+        strays = [] if self.training else sorted(set(items) - set(plan.item_positions))  # idle ones, in training
         if strays:
             raise FusionError(f"the batch brings {', '.join(strays)} items, and the plan has no place for them")
         for modality in plan.item_positions:
-            if modality not in (items or {}):
+            if modality not in items:
                 raise KitError(f"the plan has {modality} items, but the batch brings none")
             encoded = self.encode(modality, items[modality])  # (N, P', D)
             if not torch.compiler.is_compiling():
                 check_features(plan, modality, encoded.shape)
             rows[modality] = gather_features(plan, modality, encoded)  # (R, D)
-        return self._with_dummy_parts(fuse(plan, text, rows), rows, items or {})  # (B, T, D)
+        return self._with_dummy_parts(fuse(plan, text, rows), rows, items)  # (B, T, D)
 
     def _look_up(self, ids: Tensor, parallel_ids: Tensor | None) -> Tensor:
         """Ids (...) and those beside them (..., K) -> (..., D)."""
         table = self.get_input_embeddings()
         if self.extension is None:
-            return table(ids)
+            embeds: Tensor = table(ids)  # (..., D)
+            return embeds
         with at_hand(self.decoders):
             return self.extension.embed(table, ids, parallel_ids)
 
@@ -104,7 +111,7 @@ class Embedder:
             embeds = embeds + (self.encode(modality, inputs).flatten()[:1].sum() * 0).to(embeds.dtype)
         if not (self.training and torch.is_grad_enabled()):
             return embeds
-        alone = [m for m in self.config.connectors if m not in busy and m not in dummy_items]
+        alone = [m for m in self.config.connectors or () if m not in busy and m not in dummy_items]
         dummy = (getattr(parts, m) for m in alone for parts in (self.towers, self.connectors))  # perhaps PEFT's wrapper
         zeros = [p.flatten()[:1].sum() * 0 for part in dummy for p in part.parameters() if p.requires_grad]
         return embeds + torch.stack(zeros).sum().to(embeds.dtype) if zeros else embeds

@@ -12,9 +12,10 @@ from transformers.utils import can_return_tuple
 
 from ..core.conversation import check_reads
 from ..errors import KitError
+from .whole import Whole
 
 
-class Encoders:
+class Encoders(Whole):
     """``get_encoder``, ``set_encoder`` and ``get_MODALITY_features`` of a model with towers and connectors."""
 
     def get_encoder(self, modality: str | None = None) -> nn.Module:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..core.plan import Plan
 from ..errors import FusionError
 from .offloading import at_hand
+from .whole import Whole
 
 # The last so many positions (0: all) or an index, as in transformers; those that have a target; none.
 Keep = int | Tensor | Literal["targets", "none"]
@@ -31,7 +32,7 @@ def check_keep(keep: Keep, labels: Tensor | None, plan: Plan | None) -> None:
         )
 
 
-class Logits:
+class Logits(Whole):
     """The logits of a model whose decoders may have ids behind the LLM's own."""
 
     def _head(self, hidden: Tensor) -> Tensor:
@@ -47,20 +48,22 @@ class Logits:
         if isinstance(keep, str):
             if keep == "none":
                 return {}
+            assert plan is not None  # see `check_keep`
+            assert plan.target_positions is not None
             kept = hidden.flatten(0, 1).index_select(0, plan.target_positions)  # (n, D)
         else:
             kept = hidden[:, slice(-keep, None) if isinstance(keep, int) else keep]  # (B, t, D)
         with at_hand(self.decoders):
-            logits = {"logits": self._all_logits(kept)}  # (n, V) or (B, t, V)
+            logits: dict[str, Any] = {"logits": self._all_logits(kept)}  # (n, V) or (B, t, V)
             if self.extension is not None and self.extension.grammar.parallel:
                 logits["parallel_logits"] = self.extension.parallel_logits(kept)
         return logits
 
-    def _known_at_targets(self, logits: Tensor | None, keep: Keep, plan: Plan) -> Tensor | None:
-        """The logits (n, V) at the target positions, where those that are kept are all that a loss of text needs."""
+    def _known_at_targets(self, logits: Tensor | None, keep: Keep, positions: Tensor) -> Tensor | None:
+        """The logits (n, V) at target positions (n,), where those that are kept are all that a loss of text needs."""
         if self.extension is not None or logits is None:
             return None
         if isinstance(keep, str):
             return logits  # those of the target positions
         everything = isinstance(keep, int) and keep == 0
-        return logits.flatten(0, 1).index_select(0, plan.target_positions) if everything else None
+        return logits.flatten(0, 1).index_select(0, positions) if everything else None

@@ -17,10 +17,11 @@ from ..core.decoders import AnswerStates, Losses
 from ..core.ids import NO_ID, TEXT
 from ..core.plan import GeneratedItems, Plan
 from ..errors import FusionError
+from .logits import Logits
 from .vocabulary.targets import targets_of
 
 
-class GroupLosses:
+class GroupLosses(Logits):
     """The losses of a model, group by group: the text, and what its decoders learn."""
 
     def _learn(
@@ -45,12 +46,16 @@ class GroupLosses:
             FusionError: there are none; or no target is in the batch, and the step does not say how many it has.
         """
         rows = plan.target_positions
-        if self.extension is not None and input_ids is None:
+        assert rows is not None  # of a batch with labels
+        previous = None if input_ids is None else input_ids.flatten().index_select(0, rows)  # (n,)
+        if self.extension is not None and previous is None:
             raise FusionError("a model whose decoders have ids learns from input_ids; give them in place of embeddings")
-        previous = None if self.extension is None else input_ids.flatten().index_select(0, rows)  # (n,)
         if targets is None:
-            targets = targets_of(plan, previous, self.extension and self.extension.grammar, self.hidden_decoders())
-        losses = self._written_losses(hidden.flatten(0, 1), previous, labels.flatten(), plan, targets, text_logits)
+            grammar = None if self.extension is None else self.extension.grammar
+            targets = targets_of(plan, previous, grammar, self.hidden_decoders())
+        states = hidden.flatten(0, 1).index_select(0, rows)  # (n, D)
+        following = labels.flatten().index_select(0, rows + 1)  # (n,)
+        losses = self._written_losses(states, previous, following, plan.target_parallel, targets, text_logits)
         at_positions = hidden.new_zeros(len(rows), dtype=torch.float32)  # (n,)
         for group, (each, _) in losses.items():
             at_positions.index_add_(0, targets[group], each.detach())
@@ -67,22 +72,19 @@ class GroupLosses:
         self,
         hidden: Tensor,
         previous: Tensor | None,
-        labels: Tensor,
-        plan: Plan,
+        following: Tensor,
+        beside: Tensor | None,
         targets: Mapping[str, Tensor],
         text_logits: Tensor | None,
-    ) -> dict[str, tuple[Tensor, Tensor | None]]:
-        """Those of what the LLM writes: hidden (B*T, D), labels (B*T,), previous (n,)."""
-        rows = plan.target_positions
-        following = labels.index_select(0, rows + 1)  # (n,)
-        if self.extension is None:
-            logits = self._head(hidden.index_select(0, rows)) if text_logits is None else text_logits  # (n, V)
-            logits = logits.float()
-            hits = logits.argmax(-1) == following if len(targets) > 1 else None
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Those of what the LLM writes: hidden (n, D), ids there and behind (n,), parallel ids behind (n, K)."""
+        if self.extension is None or previous is None:
+            logits = (self._head(hidden) if text_logits is None else text_logits).float()  # (n, V)
+            alone = len(targets) == 1  # then nobody is told of hits, and they are not looked for
+            hits = torch.empty_like(following, dtype=torch.bool) if alone else logits.argmax(-1) == following  # (n,)
             return {TEXT: (F.cross_entropy(logits, following, reduction="none"), hits)}
         mine = {group: targets[group] for group in self.extension.grammar.groups}
-        states = hidden.index_select(0, rows)  # (n, D)
-        return dict(self.extension.losses(self._head, states, previous, following, plan.target_parallel, mine))
+        return dict(self.extension.losses(self._head, hidden, previous, following, beside, mine))
 
     def _generated_losses(
         self, hidden: Tensor, embeds: Tensor, plan: Plan, targets: Mapping[str, Tensor]
@@ -103,9 +105,8 @@ class GroupLosses:
         """Zero, in the graph of the decoders that have no item in the batch while the model is trained."""
         if not (self.training and torch.is_grad_enabled()):
             return 0.0
-        return sum(
-            (maker.dummy() for modality, maker in self.hidden_decoders().items() if modality not in plan.generated), 0.0
-        )
+        others = (maker for modality, maker in self.hidden_decoders().items() if modality not in plan.generated)
+        return sum((maker.dummy() for maker in others), 0.0)
 
     def loss_weights(self) -> dict[str, float]:
         """What the mean loss of each group of ids counts in the loss, see `targets` in `forward`."""
@@ -132,15 +133,16 @@ def mean_of_groups(
     """
     if num_items is None and not num_positions:
         raise FusionError("no position of the batch has a label; there is nothing to learn from it")
-    by_group = isinstance(num_items, Tensor) and num_items.ndim > 0
-    alone = len(losses) == 1 and num_items is not None
+    by_group = list(num_items) if isinstance(num_items, Tensor) and num_items.ndim > 0 else None
+    if by_group is None and num_items is not None and len(losses) == 1:
+        by_group = [num_items]
     means = []
     for index, (group, (mine, _)) in enumerate(losses.items()):
-        whole = num_items[index] if by_group else num_items if alone else len(mine)
+        whole = len(mine) if by_group is None else by_group[index]
         whole = whole.to(mine.device).clamp(min=1) if isinstance(whole, Tensor) else max(whole, 1)
         means.append(weights[group] * mine.sum() / whole)
     loss = torch.stack(means).sum()
-    return loss if num_items is None or by_group or alone else loss * num_positions / num_items
+    return loss if num_items is None or by_group is not None else loss * num_positions / num_items
 
 
 def answer_states_of(generated: GeneratedItems, hidden: Tensor, embeds: Tensor) -> AnswerStates:

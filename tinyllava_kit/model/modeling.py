@@ -35,7 +35,7 @@ from .configuration import TinyLlavaConfig
 from .embedding import Embedder, is_trained
 from .encoders import Encoders
 from .generation import Answers
-from .logits import Keep, Logits, check_keep
+from .logits import Keep, check_keep
 from .losses import GroupLosses, answer_states_of
 from .moved_batches import plan_of_types
 from .named_parts import NamedParts
@@ -51,7 +51,7 @@ _EVERYWHERE = ("eager", "sdpa")  # the ways to compute attention that every laye
 
 
 class TinyLlavaForConditionalGeneration(
-    Encoders, Embedder, Logits, GroupLosses, Answers, TinyLlavaPreTrainedModel, GenerationMixin
+    Encoders, Embedder, GroupLosses, Answers, TinyLlavaPreTrainedModel, GenerationMixin
 ):
     """Towers, connectors and an LLM as one transformers model.
 
@@ -135,15 +135,16 @@ class TinyLlavaForConditionalGeneration(
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
         """See `TinyLlavaPreTrainedModel`; a directory of another project is opened as ``load_pretrained`` opens it."""
+        path = pretrained_model_name_or_path
         config = kwargs.get("config")
         is_known = isinstance(config, TinyLlavaConfig) and config.llm is not None
-        if is_known and pretrained_model_name_or_path:
-            check_directory(pretrained_model_name_or_path)
-        elif pretrained_model_name_or_path and (external := open_if_external(pretrained_model_name_or_path)):
+        if is_known and path:
+            check_directory(path)
+        elif path and (external := open_if_external(path, kwargs.get("cache_dir"))):
             kwargs.pop("config", None)  # an Auto class has read the directory's own
             kwargs.pop("trust_remote_code", None)
             return external.model(cls, **kwargs)
-        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        return super().from_pretrained(path, *args, **kwargs)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.get_input_embeddings()
@@ -191,10 +192,6 @@ class TinyLlavaForConditionalGeneration(
             for module in decoder.trained_modules():
                 module.train(mode)
         return self
-
-    def hidden_decoders(self) -> dict[str, HiddenDecoder]:
-        """The decoders that make items of words, in order."""
-        return {m: self.decoders[m] for m in sorted(self.decoders) if isinstance(self.decoders[m], HiddenDecoder)}
 
     def ids_of(self, modality: str, item: Any, name: str = "") -> TextSpan | GeneratedSpan:
         """An item, as its modality reads it, as ids that are learned, all of them.
@@ -294,7 +291,7 @@ class TinyLlavaForConditionalGeneration(
         kept = self._kept_logits(hidden, logits_to_keep, plan)
         logits, learned = kept.get("logits"), {}
         if has_targets:
-            known = self._known_at_targets(logits, logits_to_keep, plan)  # (n, V)
+            known = self._known_at_targets(logits, logits_to_keep, plan.target_positions)  # (n, V)
             learned = self._learn(hidden, inputs_embeds, input_ids, labels, plan, targets, num_items_in_batch, known)
         elif labels is not None:
             counts = {"shift_labels": shift_labels, "num_items_in_batch": num_items_in_batch}

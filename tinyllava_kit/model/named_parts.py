@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -21,10 +21,10 @@ class NamedParts(nn.Module):
             self.add_module(name, part)
 
     def forward(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        return self._modules[name](*args, **kwargs)
+        return self[name](*args, **kwargs)
 
     def __getitem__(self, name: str) -> nn.Module:
-        return self._modules[name]
+        return self.get_submodule(name)
 
     def __contains__(self, name: object) -> bool:
         return name in self._modules
@@ -41,8 +41,8 @@ class NamedParts(nn.Module):
 
     def values(self) -> ValuesView[nn.Module]:
         """The modules."""
-        return self._modules.values()
+        return cast("ValuesView[nn.Module]", self._modules.values())
 
     def items(self) -> ItemsView[str, nn.Module]:
         """Both."""
-        return self._modules.items()
+        return cast("ItemsView[str, nn.Module]", self._modules.items())

@@ -78,8 +78,8 @@ def sdpa_in_packs(
     for row, samples in enumerate(pack_borders):
         parts, end = [], 0
         for start, end in samples:
-            mine = (each[row : row + 1, :, start:end] for each in (query, key, value))  # (1, H, t, d)
-            parts.append(sdpa_attention_forward(module, *mine, None, **kwargs)[0])  # (1, t, H, d)
+            q, k, v = (each[row : row + 1, :, start:end] for each in (query, key, value))  # (1, H, t, d)
+            parts.append(sdpa_attention_forward(module, q, k, v, None, **kwargs)[0])  # (1, t, H, d)
         parts.append(query.new_zeros(1, query.shape[2] - end, query.shape[1], value.shape[-1]))
         rows.append(torch.cat(parts, 1))  # (1, T, H, d)
     return torch.cat(rows), None

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def part_prefixes(config: TinyLlavaConfig) -> dict[str, str]:
     """Every part, and the submodule that it is: ``tower.M`` is ``towers.M``, also in front of its weights' names."""
     prefixes = {"llm": "language_model"}
-    prefixes.update({f"tower.{modality}": f"towers.{modality}" for modality in config.towers})
-    prefixes.update({f"connector.{modality}": f"connectors.{modality}" for modality in config.connectors})
-    prefixes.update({f"decoder.{modality}": f"decoders.{modality}" for modality in config.decoders})
+    prefixes.update({f"tower.{modality}": f"towers.{modality}" for modality in config.towers or ()})
+    prefixes.update({f"connector.{modality}": f"connectors.{modality}" for modality in config.connectors or ()})
+    prefixes.update({f"decoder.{modality}": f"decoders.{modality}" for modality in config.decoders or ()})
     return prefixes
 
 

@@ -85,7 +85,7 @@ def check_cache_kind(settings: Any, device: torch.device) -> None:
             f"cache_implementation={kind!r} cannot be used on a CPU: it moves the cache from an accelerator to the "
             "CPU's memory, where it is already; leave it out"
         )
-    backend = (settings.cache_config or {}).get("backend", "quanto") if kind == "quantized" else None
+    backend = (settings.cache_config or {}).get("backend", "quanto") if kind == "quantized" else ""
     package, there = _QUANTIZING.get(backend, ("", None))
     if there is not None and not there():
         raise KitError(
@@ -161,7 +161,7 @@ class TextOnly(LogitsProcessorList):
         length, width = self.apart.shape[1], scores.shape[1]
         apart, again = (self._followed(each, input_ids) for each in (self.apart, self.again))  # (b, t)
         for processor in self:
-            alone = LogitsProcessorList([processor])
+            alone: Any = LogitsProcessorList([processor])
             if isinstance(processor, _COMPARING):
                 scores = alone(apart, F.pad(scores, (0, length)), **kwargs)[:, :width]  # (b, V)
             else:

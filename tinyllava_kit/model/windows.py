@@ -19,7 +19,8 @@ def run_windows(tower: Tower, inputs: Mapping[str, Tensor]) -> Features:
     alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
     step = tower.rows_at_once(inputs) if alone and not torch.is_grad_enabled() else number
     if step >= number:
-        return tower(**inputs)
+        features: Features = tower(**inputs)
+        return features
     starts = range(0, number, step)
     parts = [tower(**{name: value[start : start + step] for name, value in inputs.items()}) for start in starts]
     lengths = None if parts[0].lengths is None else torch.cat([part.lengths for part in parts])  # (N,)

@@ -1,10 +1,9 @@
 """The hooks of a plugin: the whole contract between the core and a distribution.
 
-A plugin is a module named by an entry point in the group ``tinyllava_kit.plugins.v1``. It defines
-any of these functions, marked with ``tinyllava_kit.hookimpl``, each returning an iterable of specs.
-Hooks return data: they do no I/O, download nothing, ask no device, and their module imports no torch,
-transformers or numpy. They are called once per `discover()`; a hook that has nothing to offer is
-left out or returns ``()``.
+A plugin is a module named by an entry point in the group ``tinyllava_kit.plugins.v1``. It defines any of these
+functions, marked with ``tinyllava_kit.hookimpl``, each returning an iterable of specs. Hooks return data: they do no
+I/O, download nothing, query no device, and their module imports no torch, transformers or numpy. `discover()` calls
+each of them once. Leave out a hook that has nothing to offer, or return ``()``.
 """
 
 from __future__ import annotations
@@ -35,37 +34,37 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def tinyllava_modalities() -> Iterable[ModalitySpec]:
-    """Kinds of content that may stand in a conversation."""
+    """Return the kinds of content that this plugin adds to conversations."""
     return ()
 
 
 @hookspec
 def tinyllava_towers() -> Iterable[TowerSpec]:
-    """Encoders, each of one modality."""
+    """Return encoders, each of one modality."""
     return ()
 
 
 @hookspec
 def tinyllava_connectors() -> Iterable[ConnectorSpec]:
-    """Joints from a tower's features to the width of the LLM."""
+    """Return connectors from a tower's features to the width of the LLM."""
     return ()
 
 
 @hookspec
 def tinyllava_llms() -> Iterable[LanguageModelSpec]:
-    """Causal language models with their tokenizers."""
+    """Return causal language models with their tokenizers."""
     return ()
 
 
 @hookspec
 def tinyllava_decoders() -> Iterable[DecoderSpec]:
-    """Ways out of the LLM into a modality."""
+    """Return decoders, outputs of the LLM in a modality."""
     return ()
 
 
 @hookspec
 def tinyllava_chat_templates() -> Iterable[ChatTemplateSpec]:
-    """Ways to write a conversation as text with role borders."""
+    """Return ways to write a conversation as text with role borders."""
     return ()
 
 
@@ -77,7 +76,7 @@ def tinyllava_checkpoints() -> Iterable[CheckpointSpec]:
 
 @hookspec
 def tinyllava_commands() -> Iterable[CommandSpec]:
-    """Commands added to the ``tinyllava`` command line; read when an unknown command is typed or help is shown."""
+    """Return commands of ``tinyllava``; called when help is shown or an unknown command is typed."""
     return ()
 
 

@@ -27,8 +27,7 @@ _OPTION_TYPES = (str, int, float, bool)
 class Option:
     """One keyword argument of a component that a user may set.
 
-    `type` is what the text of a command line is turned into; `None` (the word ``none``) is accepted
-    where the default is `None`.
+    The text of a command line is converted to `type`. `None` (the word ``none``) is accepted if the default is `None`.
     """
 
     name: str
@@ -52,7 +51,7 @@ class Option:
             raise ValueError(f"{where}: default {self.default!r} is not among its choices {self.choices!r}")
 
     def parse(self, value: object, owner: str) -> OptionValue:
-        """`value` (from YAML or a command line) as this option's type.
+        """Convert `value` (from YAML or a command line) to this option's type.
 
         Raises:
             KitError: it is not of the type, or not among the choices.
@@ -75,11 +74,10 @@ class Option:
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """What every kind of component says of itself.
+    """The description that every kind of component has.
 
-    `name` is exact and lower_snake. A component that stands for a family of names (``mlp2x_gelu``,
-    ``mlp3x_gelu``, ...) gives `pattern`, a regular expression that must match a whole name and whose
-    named groups become integer options.
+    `name` is exact and lower_snake. A component for a family of names (``mlp2x_gelu``, ``mlp3x_gelu``, ...) has a
+    `pattern`, a regular expression that must match a whole name and whose named groups become integer options.
     """
 
     kind: ClassVar[str]
@@ -100,16 +98,16 @@ class Spec:
             raise ValueError(f"pattern {self.pattern!r} must match the component's own name {self.name!r}")
 
     def matches(self, name: str) -> bool:
-        """Whether a user who writes `name` means this component."""
+        """Whether `name` is this component's, or one of its family."""
         return name == self.name or bool(self.pattern and re.fullmatch(self.pattern, name))
 
     def name_options(self, name: str) -> dict[str, int]:
-        """What the name itself says: ``mlp3x_gelu`` gives ``{"depth": 3}``."""
+        """The options in a name of a family: ``{"depth": 3}`` for ``mlp3x_gelu``."""
         match = re.fullmatch(self.pattern, name) if self.pattern else None
         return {key: int(value) for key, value in match.groupdict().items() if value} if match else {}
 
     def check_options(self, options: dict[str, Any], owner: str) -> dict[str, OptionValue]:
-        """Every option of the spec with its value: the user's, or the default.
+        """Return every option of the spec with its value: the user's, or the default.
 
         Raises:
             KitError: an unknown option (with the near one), or a value of the wrong type.
@@ -171,10 +169,10 @@ def _said(value: object) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenType:
-    """How an item of a modality stands in text.
+    """How an item of a modality is written in text.
 
-    `placeholder` stands for one item where a user writes text (``<image>``). `begin` and `end` are texts put
-    around an item's rows; the LLM's tokenizer turns them into ordinary tokens.
+    A user writes `placeholder` for one item (``<image>``). `begin` and `end` are texts around an item's embeddings; the
+    LLM's tokenizer turns them into ordinary tokens.
     """
 
     placeholder: str
@@ -188,18 +186,18 @@ class TokenType:
 
     @property
     def text(self) -> str:
-        """What stands in a prompt for an item: the placeholder between `begin` and `end`."""
+        """The text for an item in a prompt: the placeholder between `begin` and `end`."""
         return f"{self.begin}{self.placeholder}{self.end}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModalitySpec(Spec):
-    """A kind of content. Target: a `core.interfaces.Modality` class.
+    """A kind of content. Target: an `interfaces.Modality` class.
 
-    A LLaVA row names the item's file, or a list of them, under the modality's name
-    (``{"image": "a.png", "conversations": [...]}``). `suffixes` are the endings of such files. `packages` are the
-    modules that its files need and that may be absent where it is installed: a command asks for them before it works.
-    `verb` is what making one is called, lower_snake: the command line then has ``--VERB FILE`` for an answer's item.
+    A LLaVA row names the item's file, or a list of them, under the modality's name (``{"image": "a.png",
+    "conversations": [...]}``). `suffixes` are the endings of such files. `packages` are the modules that its files need
+    and that may be missing: a command checks for them before it starts. `verb` is the verb for generating an item,
+    lower_snake: the command line then has ``--VERB FILE`` for an answer's item.
     """
 
     kind: ClassVar[str] = "modality"
@@ -216,11 +214,10 @@ class ModalitySpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class TowerSpec(Spec):
-    """An encoder of one modality. Target: a `core.interfaces.Tower` class.
+    """An encoder of one modality. Target: an `interfaces.Tower` class.
 
-    `modality` is the name of the modality it reads. `model_types` are the ``config.json`` model types
-    of the checkpoints it takes; empty: it looks for itself. `checkpoint` is the one taken where the
-    user names none.
+    `modality` is the name of the modality that it reads. `model_types` are the ``config.json`` model types of the
+    checkpoints that it takes; empty: it checks them itself. `checkpoint` is the default checkpoint.
     """
 
     kind: ClassVar[str] = "tower"
@@ -231,7 +228,7 @@ class TowerSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectorSpec(Spec):
-    """Tower features to LLM-width rows. Target: a `core.interfaces.Connector` class.
+    """From a tower's features to embeddings of the LLM's width. Target: an `interfaces.Connector` class.
 
     `needs_grid`: it folds two-dimensional features and refuses a tower without a grid.
     """
@@ -242,7 +239,7 @@ class ConnectorSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageModelSpec(Spec):
-    """A causal language model and its tokenizer. Target: a `core.interfaces.LanguageModel` class."""
+    """A causal language model and its tokenizer. Target: an `interfaces.LanguageModel` class."""
 
     kind: ClassVar[str] = "llm"
     model_types: tuple[str, ...] = ()
@@ -251,11 +248,11 @@ class LanguageModelSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderSpec(Spec):
-    """A way out of the LLM into a modality. Target: a class of `core.decoders`, of the kind that `reads` says.
+    """An output of the LLM in a modality. Target: a decoder class of `interfaces`, of the kind that `reads` names.
 
-    `modality` is the name of the modality that it makes. `reads` is what it makes it of: ids that the LLM writes
-    (``tokens``, a `TokenDecoder`), what it holds of the words of an answer (``hidden``, a `HiddenDecoder`) or their
-    text (``text``, a `TextDecoder`). `checkpoint` is the one taken where the user names none.
+    `modality` is the name of the modality that it generates. `reads` is its input: ids that the LLM writes (``tokens``,
+    a `TokenDecoder`), the LLM's states of the words of an answer (``hidden``, a `HiddenDecoder`) or their text
+    (``text``, a `TextDecoder`). `checkpoint` is the default checkpoint.
     """
 
     kind: ClassVar[str] = "decoder"
@@ -270,7 +267,7 @@ class DecoderSpec(Spec):
 
 
 class ChatTemplateSpec(Spec):
-    """Messages to text with role borders. Target: a `core.interfaces.ChatTemplate` class."""
+    """From messages to text with role borders. Target: an `interfaces.ChatTemplate` class."""
 
     kind: ClassVar[str] = "template"
 
@@ -356,7 +353,7 @@ def _plain(value: Any) -> Any:
 
 
 def load(spec: Spec) -> Any:
-    """Import what a spec points to.
+    """Import a spec's target.
 
     Raises:
         KitError: it cannot be imported; the import's own error is the cause of its cause.

@@ -19,7 +19,7 @@ from ..errors import KitError
 from ..files.content import checked
 from ..files.failures import read_mapping, reading
 from ..files.opening import check_directory
-from ..files.paths import could_be_on_a_hub, is_there, refuse_mistyped
+from ..files.paths import could_be_on_a_hub, is_there, offline, refuse_mistyped
 
 INDEX = "model.safetensors.index.json"
 
@@ -45,7 +45,7 @@ def read_pretrained(loader: Any, checkpoint: str, **kwargs: Any) -> Any:
         raise KitError("a checkpoint is needed: write NAME:DIR or NAME:ORG/NAME")
     local = looks_local(checkpoint)
     if not is_there(checkpoint):
-        refuse_mistyped(checkpoint, "checkpoint directory")
+        refuse_mistyped(checkpoint, "checkpoint directory", cache=kwargs.get("cache_dir"))
     if local:
         check_directory(checkpoint)
     with reading(f"cannot read {getattr(loader, '__name__', str(loader))} from {checkpoint!r}"):
@@ -105,6 +105,7 @@ def find_file(checkpoint: str, name: str, **hub: Any) -> Path | None:
     if looks_local(checkpoint):
         file = Path(os.path.expanduser(checkpoint)) / hub.get("subfolder", "") / name
         return file if is_there(file) else None
+    refuse_mistyped(checkpoint, "checkpoint directory", cache=hub.get("cache_dir"))
     with reading(f"cannot read {name} of {checkpoint!r}"):
         found = cached_file(checkpoint, name, _raise_exceptions_for_missing_entries=False, **hub)
     return None if found is None else Path(found)
@@ -124,11 +125,6 @@ def without_reports() -> Iterator[None]:
 def looks_local(checkpoint: str) -> bool:
     """Whether a checkpoint argument is a path: it exists, or no hub may know such a name."""
     return is_there(checkpoint) or not could_be_on_a_hub(checkpoint)
-
-
-def offline() -> bool:
-    """Whether the environment forbids the network (``HF_HUB_OFFLINE``)."""
-    return os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
 
 
 def check_model_type(found: str, wanted: Sequence[str], checkpoint: str) -> None:
@@ -166,7 +162,8 @@ class Unmapped:
 
     def __getitem__(self, where: Any) -> Tensor:
         with safe_open(self.file, framework="pt") as opened:
-            return opened.get_tensor(self.name)[where]
+            tensor: Tensor = opened.get_tensor(self.name)
+            return tensor[where]
 
 
 def open_tensors(files: Iterable[str | os.PathLike[str]], passing: Container[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pydantic import Field
 from transformers import GenerationConfig
 
 from ..errors import KitError
-from ..files.content import Finite, Size, Whole, checked
+from ..files.content import Finite, Size, WholeNumber, checked
 from ..files.failures import read_mapping, reading
 
 GENERATION_FILE = "generation_config.json"
@@ -41,9 +41,9 @@ _READ: dict[str, Any] = {
     "epsilon_cutoff": _Share,
     "eta_cutoff": _Share,
     "repetition_penalty": _Positive,
-    "no_repeat_ngram_size": Annotated[Whole, Field(ge=0, le=1000)],
+    "no_repeat_ngram_size": Annotated[WholeNumber, Field(ge=0, le=1000)],
     "length_penalty": Finite,
-    "num_beams": Annotated[Whole, Field(ge=1, le=64)],
+    "num_beams": Annotated[WholeNumber, Field(ge=1, le=64)],
     "early_stopping": bool | Literal["never"],
     "suppress_tokens": list[Size],
     "begin_suppress_tokens": list[Size],
@@ -83,7 +83,7 @@ def taken(content: dict[str, Any], where: str) -> GenerationConfig:
     given = {key: kind for key, kind in _READ.items() if not _is_unset(key, content.get(key))}
     known = {key: checked(kind, content[key], f"{where}: {key}") for key, kind in given.items()}
     samples = known.get("do_sample") is True and known.get("temperature") != 0
-    ignored = () if samples else ("do_sample", *_SAMPLING)
+    ignored: tuple[str, ...] = () if samples else ("do_sample", *_SAMPLING)
     ignored += () if known.get("num_beams", 1) > 1 else _BEAMS
     with reading(where):
         return GenerationConfig.from_dict({key: value for key, value in known.items() if key not in ignored})

@@ -37,8 +37,8 @@ def described(kind: type[PreTrainedConfig], content: Any, where: str) -> dict[st
         KitError: no mapping, or more layers than there can be.
     """
     content = checked(dict[str, Any], content, where)
-    declared = _declared(kind)
-    kept = {}
+    declared = _declared(kind)  # type: ignore[arg-type]  # mypy takes a class of configurations for an instance
+    kept: dict[str, Any] = {}
     for key, value in content.items():
         if key in ("model_type", *_OF_CALLS) or any(each in key for each in _LEADING_AWAY):
             continue

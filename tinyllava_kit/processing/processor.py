@@ -340,7 +340,7 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
             KitError: not such a directory. MissingPluginError: a component's plugin is not installed.
         """
         path = str(pretrained_model_name_or_path)
-        if external := open_if_external(path, catalog=catalog):
+        if external := open_if_external(path, kwargs.get("cache_dir"), catalog=catalog):
             return external.processor()
         hub = {k: kwargs[k] for k in ("cache_dir", "revision", "token", "subfolder") if k in kwargs}
         return cls.of_config(path, read_pretrained(TinyLlavaConfig, path, **hub), catalog=catalog, **hub)

@@ -53,7 +53,7 @@ def read_held_out(stage: Stage, processor: TinyLlavaProcessor, *, seed: int) -> 
 
 def stream_loader(
     stream: RowStream, collate: Callable[..., Any], accelerator: Accelerator, *, workers: int, pin_memory: bool
-) -> DataLoader:
+) -> DataLoader[Any]:
     """The batches of this process, on its device; accelerate is not asked to share them out once more."""
     stream.rank, stream.ranks = accelerator.process_index, accelerator.num_processes
     return DataLoaderShard(

@@ -79,6 +79,9 @@ def _add_lora(part: nn.Module, wanted: PartTraining, model: TinyLlavaForConditio
     head = model.get_output_embeddings()
     targets = [name for name, module in part.named_modules() if isinstance(module, nn.Linear) and module is not head]
     config = LoraConfig(
-        r=wanted.lora.rank, lora_alpha=wanted.lora.alpha, lora_dropout=wanted.lora.dropout, target_modules=targets
+        r=wanted.lora.rank,
+        lora_alpha=wanted.lora.alpha,  # type: ignore[arg-type]  # peft multiplies with it
+        lora_dropout=wanted.lora.dropout,
+        target_modules=targets,
     )
     return LoraModel(part, {"default": config}, "default")

@@ -57,9 +57,8 @@ def command(
 ) -> None:
     """Ask the model in DIRECTORY one QUESTION; with - it is read from standard input.
 
-    Placeholders in the question (<image>) say where the items stand; without any they stand in front. The
-    answer is printed as it is generated. With --write it also holds an item of that modality, where the model
-    has a decoder of it.
+    Placeholders in the question (<image>) give the places of the items; without any the items come first. The answer is
+    printed as it is generated. With --write it also holds an item of that modality, if the model has a decoder for it.
     """
     check_model(directory)
     given, wanted = items_of(ctx, items), answers_of(ctx, writes)
@@ -85,7 +84,7 @@ def command(
     else:
         said, written = answer(model, processor, [conversation], stream=not as_json, **how)[0], []
     if as_json:
-        facts = {"model": directory, "question": question}
+        facts: dict[str, Any] = {"model": directory, "question": question}
         facts |= {"items": [{"modality": item.modality, "file": item.source} for item in given]}
         facts |= {"answer": said, "written": [{"modality": modality, "file": file} for modality, file in written]}
         say(json.dumps(facts, indent=2))

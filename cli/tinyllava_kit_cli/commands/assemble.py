@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
+from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.files.writing import check_writable
 from tinyllava_kit_cli.completion import names, parts
-from tinyllava_kit_cli.generation import DTYPES
+from tinyllava_kit_cli.generation import FLOAT_DTYPES
 from tinyllava_kit_cli.models import check_checkpoints
 from tinyllava_kit_cli.output import refuse_taken, say
 from tinyllava_kit_cli.table import align
@@ -35,7 +36,7 @@ from tinyllava_kit_cli.table import align
     multiple=True,
     shell_complete=parts("connector"),
     metavar="MODALITY=NAME[:MODEL]",
-    help="Its joint to the LLM.",
+    help="Its connection to the LLM.",
 )
 @click.option(
     "--decoder",
@@ -43,7 +44,7 @@ from tinyllava_kit_cli.table import align
     multiple=True,
     shell_complete=parts("decoder"),
     metavar="MODALITY=NAME[:CHECKPOINT]",
-    help="A way out; one per modality.",
+    help="An output decoder; one per modality.",
 )
 @click.option(
     "--template", default="auto", shell_complete=names("template"), show_default=True, help="The chat template."
@@ -52,8 +53,10 @@ from tinyllava_kit_cli.table import align
     "--set", "settings", multiple=True, metavar="PART.OPTION=VALUE", help="As in tower.image.layer=-2; see 'info'."
 )
 @click.option("-o", "--output", type=click.Path(), help="The model directory to write.")
-@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
-@click.option("--seed", default=0, show_default=True, help="Of new weights: connectors, rows of decoders.")
+@click.option("--dtype", type=click.Choice(FLOAT_DTYPES), default="float32", show_default=True)
+@click.option(
+    "--seed", default=0, show_default=True, help="The seed of new weights: connectors, embeddings of decoders."
+)
 @click.option("--dry-run", is_flag=True, help="Read configurations only and print what the model would cost.")
 @click.option("--json", "as_json", is_flag=True, help="Print what the model would cost as a JSON object.")
 @click.option("--force", is_flag=True, help="Replace the output directory's model.")
@@ -74,26 +77,17 @@ def command(
 ) -> None:
     """Put towers, connectors, decoders and an LLM together as one model.
 
-    The parts come from options, or from a YAML FILE with llm, towers, connectors, modalities, decoders and template.
-    A CHECKPOINT is a hub name, a directory as transformers or timm save one, or a model directory of this kit,
-    which gives the part it has. Connectors, and what the LLM knows of a decoder's ids, are new, unless a MODEL
-    gives them: train them next.
+    The parts come from options, or from a YAML FILE with llm, towers, connectors, modalities, decoders and template. A
+    CHECKPOINT is a hub name, a directory as transformers or timm save one, or a model directory of this kit, whose part
+    is used. Connectors and the embeddings of a decoder's ids are new unless a MODEL provides them: train them next.
     """
-    from tinyllava_kit.assembly.assembly import Assembly
-    from tinyllava_kit.errors import KitError
-
     if bool(file) == bool(llm):
         raise click.UsageError("give either a YAML FILE or --llm with --tower and --connector, or --decoder")
-    if not output and not dry_run:
-        raise click.UsageError("give the output directory with -o DIR, or --dry-run")
-    if output and not dry_run and force:
-        check_writable(output)
-    elif output and not dry_run:
-        refuse_taken(output, "choose another -o, or --force to replace the model in it")
     if file and (towers or connectors or decoders or settings):
         raise click.UsageError(
             "--tower, --connector, --decoder and --set go with --llm; write them into the FILE instead"
         )
+    target = None if dry_run else _place(output, force=force)
     if file:
         assembly = Assembly.from_yaml(file)
     else:
@@ -105,56 +99,39 @@ def command(
             template=template,
             settings=settings,
         )
-
     check_checkpoints(assembly)
 
     import torch
 
     from tinyllava_kit.assembly.blueprint import read_blueprint
     from tinyllava_kit.assembly.building import assemble
+    from tinyllava_kit.assembly.costs import costs_of
+    from tinyllava_kit.model.storage.replaced import save_together
 
     number = getattr(torch, dtype)
     blueprint = read_blueprint(assembly)
-    costs = _costs(blueprint, number)
+    costs = costs_of(blueprint, number)
     say(json.dumps(costs, indent=2) if as_json else "\n".join(_lines(costs)))
-    if dry_run:
+    if target is None:
         return
     torch.manual_seed(seed)
-    model, processor = assemble(blueprint, dtype=number)
-    from tinyllava_kit.model.storage.replaced import save_together
-
-    if output is None:
-        raise KitError("no output directory")
-    save_together(output, model, processor)
-    say(f"wrote {output}", err=True)
+    save_together(target, *assemble(blueprint, dtype=number))
+    say(f"wrote {target}", err=True)
 
 
-def _costs(blueprint: Any, dtype: Any) -> dict[str, Any]:
-    """Each part with its parameters, bytes, tokens and licence; then the bytes that the whole model wants."""
-    from tinyllava_kit.assembly.report import cache_bytes, report_parts
+def _place(output: str | None, *, force: bool) -> str:
+    """The directory to write.
 
-    parts = [
-        {
-            "part": row.part,
-            "component": row.component,
-            "checkpoint": row.checkpoint,
-            "distribution": row.distribution,
-            "parameters": row.parameters,
-            "dtype": str(dtype).removeprefix("torch."),
-            "bytes": row.parameters * dtype.itemsize,
-            "tokens": row.tokens,
-            "licence": row.licence or None,
-        }
-        for row in report_parts(blueprint)
-    ]
-    everything = sum(part["parameters"] for part in parts)
-    joints = sum(part["parameters"] for part in parts if part["part"].startswith("connector"))
-    positions = min(getattr(blueprint.config.text_config, "max_position_embeddings", 2048), 2048)
-    weights = everything * dtype.itemsize
-    state = dtype.itemsize + 8  # of AdamW and the gradient, for each number that is trained
-    wanted = {"load": weights, "train_connectors": weights + joints * state, "train_all": weights + everything * state}
-    wanted["generate"] = weights + cache_bytes(blueprint.config, positions, dtype)
-    return {"parts": parts, "bytes": wanted, "positions": positions}
+    Raises:
+        UsageError: none is given. KitError: it cannot be written to, or there is something in it.
+    """
+    if not output:
+        raise click.UsageError("give the output directory with -o DIR, or --dry-run")
+    if force:
+        check_writable(output)
+    else:
+        refuse_taken(output, "choose another -o, or --force to replace the model in it")
+    return output
 
 
 def _lines(costs: dict[str, Any]) -> Iterator[str]:

@@ -33,9 +33,9 @@ NO_TEXT = "the line is not UTF-8 text; convert it"
     "--template",
     metavar="NAME",
     shell_complete=names("template"),
-    help="The chat template; the model's own when not given.",
+    help="The chat template; default: the model's own.",
 )
-@answer_length("Of each answer")
+@answer_length("each answer")
 @sampling
 @placement
 def command(
@@ -49,7 +49,7 @@ def command(
 ) -> None:
     """Talk with the model in DIRECTORY, a line a turn.
 
-    A line that begins with a slash is for the program: /help lists what there is. Ctrl-C stops an answer; /quit or
+    A line that begins with a slash is a command of the program: /help lists them. Ctrl-C stops an answer; /quit or
     Ctrl-D ends the conversation. Lines may come from a pipe; then the first mistake ends it.
     """
     check_model(directory)
@@ -150,7 +150,7 @@ class Terminal:
         if word.startswith("/") and "/" not in word[1:]:
             self._run(word[1:], rest.strip())
             return
-        self.chat.say(line.strip(), lambda piece: say(piece, nl=False))
+        self.chat.say(line.strip(), _print)
         say()
 
     def _run(self, name: str, rest: str) -> None:
@@ -189,6 +189,12 @@ class Terminal:
 
     def _end(self) -> None:
         raise EOFError
+
+
+def _print(piece: object) -> None:
+    """The words of an answer as they come; in a conversation it holds no items."""
+    if isinstance(piece, str):
+        say(piece, nl=False)
 
 
 def _unquoted(file: str) -> str:

@@ -8,7 +8,7 @@ from tinyllava_kit.errors import KitError
 from tinyllava_kit.model.storage.recognition import AUTO, open_external, recognize_model
 from tinyllava_kit_cli.commands.load_check import external_options, print_parity
 from tinyllava_kit_cli.completion import directories, names
-from tinyllava_kit_cli.generation import DTYPES
+from tinyllava_kit_cli.generation import FLOAT_DTYPES
 from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import refuse_taken, say
 
@@ -16,7 +16,7 @@ from tinyllava_kit_cli.output import refuse_taken, say
 @click.command
 @click.argument("source", type=click.Path(), shell_complete=directories)
 @click.argument("target", type=click.Path(), shell_complete=directories)
-@click.option("--dtype", type=click.Choice(DTYPES), help="Default: as the weights are.")
+@click.option("--dtype", type=click.Choice(FLOAT_DTYPES), help="The dtype of the weights; default: as they are.")
 @click.option(
     "--from",
     "layout",
@@ -24,7 +24,7 @@ from tinyllava_kit_cli.output import refuse_taken, say
     default=AUTO,
     show_default=True,
     shell_complete=names("checkpoint"),
-    help="What SOURCE is, one of 'tinyllava list checkpoint'; found from what is inside.",
+    help="The layout of SOURCE, one of 'tinyllava list checkpoint'; auto: by its content.",
 )
 @external_options
 def command(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,12 +12,16 @@ from tinyllava_kit_cli.recipes import read_recipe
 from tinyllava_kit_cli.table import align
 
 if TYPE_CHECKING:
-    from tinyllava_kit.training.checks.checking import StageReport
+    from tinyllava_kit.training.checks.data_check import StageReport
     from tinyllava_kit.training.checks.preview import PreviewToken, ShownRow
 
 WRONG = 2  # the exit code of a check that found something
 _BAR = 40  # the widest bar of a histogram
-_COLOURS = {"learned": {"fg": "green", "bold": True}, "item": {"fg": "cyan"}, "made": {"fg": "cyan"}}
+_COLOURS: dict[str, dict[str, Any]] = {
+    "learned": {"fg": "green", "bold": True},
+    "item": {"fg": "cyan"},
+    "made": {"fg": "cyan"},
+}
 
 
 @click.group
@@ -25,20 +29,20 @@ def command() -> None:
     """Check and show the data of a recipe, before any training."""
 
 
-@command.command(short_help="Say what is wrong with the data of a recipe.")
+@command.command(short_help="Report what is wrong with the data of a recipe.")
 @click.argument("recipe", type=click.Path())
-@click.option("--stage", help="Check the data of this stage alone.")
-@click.option("--headers", is_flag=True, help="Read the headers of items alone: faster, and finds fewer damaged ones.")
+@click.option("--stage", help="Check the data of this stage only.")
+@click.option("--headers", is_flag=True, help="Read only the headers of items: faster, but finds fewer damaged ones.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, an object for each stage.")
 def check(recipe: str, stage: str | None, headers: bool, as_json: bool) -> None:
-    """Read all data that RECIPE names, and say what is wrong with them.
+    """Read all data that RECIPE names, and report what is wrong.
 
-    A line for each row that cannot be used, whose answer is cut, or that teaches nothing; then what each stage reads,
-    and how many steps it takes. Exits with 2 when something is wrong.
+    Print a line for each row that cannot be used, whose answer is cut, or that teaches nothing; then the data and the
+    number of steps of each stage. The exit code is 2 if something is wrong.
     """
     checked = read_recipe(recipe, stage)
 
-    from tinyllava_kit.training.checks.checking import check_data
+    from tinyllava_kit.training.checks.data_check import check_data
 
     reports = check_data(checked, only=stage, decode=not headers, progress=lambda said: say(said, err=True))
     if as_json:
@@ -53,13 +57,13 @@ def check(recipe: str, stage: str | None, headers: bool, as_json: bool) -> None:
 
 
 def _show_report(report: StageReport) -> None:
-    from tinyllava_kit.training.checks.checking import KINDS
+    from tinyllava_kit.training.checks.data_check import PROBLEMS
 
     for finding in report.findings:
         say(f"{finding.row}: {finding.reason}")
     say(f"stage {report.stage}")
     rows = [("rows", f"{report.rows:,}")]
-    for kind, meaning in KINDS.items():
+    for kind, meaning in PROBLEMS.items():
         count = sum(finding.kind == kind for finding in report.findings)
         rows += [(meaning, f"{count:,}")] if count else []
     rows += [(f"positions of {name}", f"{count:,}") for name, count in sorted(report.tokens.items())]
@@ -85,14 +89,14 @@ def _range(low: int, high: int) -> str:
 
 @command.command(short_help="Show a batch as the model sees it.")
 @click.argument("recipe", type=click.Path())
-@click.option("--stage", help="Of this stage; default: the first.")
-@click.option("-n", "--rows", type=click.IntRange(min=1), default=3, show_default=True, help="Rows of the batch.")
+@click.option("--stage", help="The stage whose data is shown; default: the first.")
+@click.option("-n", "--rows", type=click.IntRange(min=1), default=3, show_default=True, help="The number of rows.")
 @click.option("--html", type=click.Path(dir_okay=False), help="Write a page in place of printing.")
 def show(recipe: str, stage: str | None, rows: int, html: str | None) -> None:
     """Show the first rows of a batch of RECIPE as the model sees them.
 
-    The text of each row with what is learned in colour, how many positions each item takes, where one sample of a
-    packed row ends and the next begins, and how much is padding.
+    Each row is printed with what is learned in colour, the number of positions of each item, the borders between the
+    samples of a packed row, and the amount of padding.
     """
     checked = read_recipe(recipe, stage)
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 @click.option("--probe", is_flag=True, help="Also import every component and extra, with a time limit (takes a while).")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 def command(probe: bool, as_json: bool) -> None:
-    """Check the environment and the installed plugins; say what fixes each fault.
+    """Check the environment and the installed plugins, with a fix for each fault.
 
-    What needs attention comes first; then Python, torch, transformers, the devices and what works on them, the extras
-    and what each is for; then the plugins with what they offer. Changes nothing. Exits with 1
-    when something needs attention.
+    Faults come first; then Python, torch, transformers, the devices and what works on them, the extras and their
+    purposes; then the plugins and their components. Nothing is changed. The exit code is 1 if something needs
+    attention.
     """
     from tinyllava_kit.plugin.doctor import examine
     from tinyllava_kit_cli.environment import survey

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinyllava_kit.errors import KitError
+from tinyllava_kit.evaluation.benchmarks.answer_file import check_answer_file
+from tinyllava_kit.evaluation.benchmarks.answer_file import write_answers as write_answer_file
 from tinyllava_kit.evaluation.benchmarks.tasks import BENCHMARKS
-from tinyllava_kit.evaluation.scorers import SCORERS
+from tinyllava_kit.evaluation.scorers import SCORERS, find_scorer
+from tinyllava_kit.files.paths import meant
+from tinyllava_kit.files.writing import check_writable
+from tinyllava_kit.plugin.extras import need
 from tinyllava_kit_cli.completion import directories, scorers, tasks_and_files
-from tinyllava_kit_cli.generation import AUTO, load_to_run, placed, placement
+from tinyllava_kit_cli.generation import AUTOMATIC, load_to_run, placed, placement
 from tinyllava_kit_cli.items import need_packages
 from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import say
+from tinyllava_kit_cli.table import align
 
 if TYPE_CHECKING:
+    from tinyllava_kit.evaluation.benchmarks.benchmark import Benchmark
     from tinyllava_kit.evaluation.question import Question
     from tinyllava_kit.evaluation.run import Evaluation, Results
+    from tinyllava_kit.evaluation.scorers import Scorer
 
-NEW_TOKENS = 64  # of an answer to a row, where nobody says how many
+ROW_TOKENS = 64  # of an answer to a row, where nobody says how many
 
 
 @click.command
@@ -38,16 +49,16 @@ NEW_TOKENS = 64  # of an answer to a row, where nobody says how many
     help=f"One or more of: {', '.join(SCORERS)}.",
 )
 @click.option("--root", type=click.Path(), help="The folder of the rows' files; of a task, of all benchmarks.")
-@click.option("--prompt", metavar="TEXT", help="For rows of an item and its text: what is asked, with a placeholder.")
+@click.option("--prompt", metavar="TEXT", help="The question for rows of an item and its text, with a placeholder.")
 @click.option("--text", metavar="COLUMN", show_default="text", help="The column of their texts.")
-@click.option("--limit", type=click.IntRange(min=1), help="Ask so many rows only, drawn at random.")
-@click.option("--seed", default=0, show_default=True, help="Of --limit, and of what shuffled items are exchanged for.")
+@click.option("--limit", type=click.IntRange(min=1), help="The number of rows to ask, drawn at random.")
+@click.option("--seed", default=0, show_default=True, help="The seed of --limit and of the shuffled items.")
 @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(min=1), help="Rows asked at a time.")
 @click.option(
     "--max-new-tokens",
     type=click.IntRange(min=1),
-    show_default=f"{NEW_TOKENS}, or as the task wants",
-    help="Of an answer; a longer one is cut.",
+    show_default=f"{ROW_TOKENS}, or the number of the task",
+    help="The length of an answer; a longer one is cut.",
 )
 @click.option("--write-answers", metavar="FILE", type=click.Path(), help="Write the answers for another scorer, too.")
 @placement
@@ -71,65 +82,35 @@ def command(
 ) -> None:
     """Judge the model in DIRECTORY on DATA, a file of rows with answers, or on a TASK.
 
-    Every figure stands beside the same figure without the items, with other rows' items, and with items that say
-    nothing. An evaluation that was stopped goes on from the answers in its output folder.
+    Every figure is printed alongside the same figure without the items, with other rows' items, and with blank items.
+    An evaluation that was stopped resumes from the answers in its output folder.
 
     Tasks, in TinyLLaVA_Factory's layout: gqa, pope, scienceqa, textvqa, mmmu, mmvet, mme, vqav2.
     """
-    from tinyllava_kit.errors import KitError
-    from tinyllava_kit.evaluation.scorers import find_scorer
-    from tinyllava_kit.files.paths import meant
-    from tinyllava_kit.plugin.extras import need
-
     check_model(directory)
     task = BENCHMARKS.get(data)
-    chosen = [find_scorer(name) for name in dict.fromkeys(scorers)]
-    if task is None and not chosen:
-        raise KitError(f"{data!r} is no task ({', '.join(BENCHMARKS)}), and rows want a --scorer: {', '.join(SCORERS)}")
-    if task is not None and (chosen or prompt or text):
-        raise click.UsageError(f"task {data} has its own questions and scorers; leave --scorer, --prompt, --text out")
-    for scorer in chosen:
-        if scorer.package:
-            need(scorer.package, f"scorer {scorer.name!r}")
-
-    from pathlib import Path
-
-    from tinyllava_kit.evaluation.benchmarks.answer_file import check_answer_file
-    from tinyllava_kit.evaluation.benchmarks.answer_file import write_answers as write
-
+    chosen = _scorers(data, task, scorers, has_own_text=bool(prompt or text))
     folder = Path(root or ".")
-    if write_answers and chosen and all(scorer.ranks for scorer in chosen):
-        raise KitError(f"--scorer {chosen[0].name} writes no answers; leave --write-answers out, or add a scorer")
     if write_answers:
-        check_answer_file(write_answers, task, folder)
-    questions = None if task is None else task.read(folder)
-    if task is None and not Path(data).exists():
-        advice = meant(data, files=True) or f"tasks: {', '.join(BENCHMARKS)}"
-        raise KitError(f"no data {data!r}, and no task of that name; {advice}")
-    where = placed(device, dtype)
-
-    from tinyllava_kit.files.writing import check_writable
-
+        _check_answer_file(write_answers, task, chosen, folder)
+    questions = _questions_of(task, data, folder)
     for place in filter(None, (output, write_answers)):
         check_writable(place)
-
-    import random
+    where = placed(device, dtype)
 
     from tinyllava_kit.checkpoints.loading import open_checkpoint
     from tinyllava_kit.evaluation.record import fingerprint
     from tinyllava_kit.evaluation.rows import read_questions
-    from tinyllava_kit.evaluation.run import Evaluation, plain
-    from tinyllava_kit.evaluation.tables import table
-    from tinyllava_kit_cli.table import align
+    from tinyllava_kit.evaluation.run import Evaluation
 
     opened = open_checkpoint(directory)
     processor = opened.processor()
     if questions is None:
         questions = read_questions(data, processor, root=root, prompt=prompt, text=text)
     limited = limit is not None and limit < len(questions)
-    if limited:
+    if limit is not None and limited:
         questions = random.Random(seed).sample(questions, limit)
-    need_packages(_modalities(questions))
+    need_packages({item.modality for question in questions for item in question.conversation.items})
     model = load_to_run(opened, where)
     weights = fingerprint(directory)
     evaluation = Evaluation(
@@ -138,45 +119,94 @@ def command(
         questions,
         chosen if task is None else task.scorers,
         output,
-        weights=weights if dtype == AUTO else f"{weights} in {dtype}",
+        weights=weights if dtype == AUTOMATIC else f"{weights} in {dtype}",
         batch_size=batch_size,
-        max_new_tokens=max_new_tokens or (NEW_TOKENS if task is None else task.max_new_tokens),
+        max_new_tokens=max_new_tokens or (ROW_TOKENS if task is None else task.max_new_tokens),
         seed=seed,
     )
-    for control, reason in evaluation.left_out.items():
-        say(f"left out: {control}; {reason}", err=True)
     results = _run(evaluation)
     if write_answers:
-        write(write_answers, questions, results.answers["as given"], model=directory, benchmark=task, root=folder)
+        given = results.answers["as given"]
+        write_answer_file(write_answers, questions, given, model=directory, benchmark=task, root=folder)
         say(f"wrote {write_answers}", err=True)
-    if as_json:
-        names = [scorer.name for scorer in evaluation.scorers]
-        facts = {"model": directory, "data": data, "scorers": names, "output": output, "dtype": dtype}
-        facts |= {"left_out": evaluation.left_out, "line": results.line, "figures": plain(results.figures)}
-        say(json.dumps(facts, indent=2))
-    if not results.figures:
-        say(f"{data} is scored elsewhere; the answers are in {output}", err=True)
-        return
-    if not as_json:
-        say("\n".join(align(table(results.figures, data))))
+    facts: dict[str, Any] = {
+        "model": directory,
+        "data": data,
+        "scorers": [scorer.name for scorer in evaluation.scorers],
+    }
+    facts |= {"output": output, "dtype": dtype, "left_out": evaluation.left_out, "line": results.line}
+    _show(facts, results, as_json=as_json)
     asked = {"prompt": prompt, "text": text, "max_new_tokens": evaluation.max_new_tokens if evaluation.writes else None}
-    if dtype != AUTO:
+    if dtype != AUTOMATIC:
         asked["dtype"] = dtype
-    _record(directory, weights, data, evaluation, results, limited=limited, settings=asked)
+    if results.figures:
+        _record(directory, weights, data, evaluation, results, limited=limited, settings=asked)
 
 
-def _modalities(questions: Sequence[Question]) -> set[str]:
-    return {item.modality for question in questions for item in question.conversation.items}
+def _scorers(data: str, task: Benchmark | None, names: Sequence[str], *, has_own_text: bool) -> list[Scorer]:
+    """The scorers that are asked for, whose packages are there.
+
+    Raises:
+        KitError: an unknown one; none for rows; a package that is not installed.
+        UsageError: a task has its own.
+    """
+    chosen = [find_scorer(name) for name in dict.fromkeys(names)]
+    if task is None and not chosen:
+        raise KitError(f"{data!r} is no task ({', '.join(BENCHMARKS)}), and rows want a --scorer: {', '.join(SCORERS)}")
+    if task is not None and (chosen or has_own_text):
+        raise click.UsageError(f"task {data} has its own questions and scorers; leave --scorer, --prompt, --text out")
+    for scorer in chosen:
+        if scorer.package:
+            need(scorer.package, f"scorer {scorer.name!r}")
+    return chosen
+
+
+def _check_answer_file(file: str, task: Benchmark | None, chosen: Sequence[Scorer], folder: Path) -> None:
+    """
+    Raises:
+        KitError: there will be no answers to write, or the task has no such file.
+    """
+    if chosen and all(scorer.ranks for scorer in chosen):
+        raise KitError(f"--scorer {chosen[0].name} writes no answers; leave --write-answers out, or add a scorer")
+    check_answer_file(file, task, folder)
+
+
+def _questions_of(task: Benchmark | None, data: str, folder: Path) -> list[Question] | None:
+    """Those of a task; None for a file of rows, which is read once it is known what the model reads.
+
+    Raises:
+        KitError: the task's files cannot be read; there are no such rows.
+    """
+    if task is not None:
+        return task.read(folder)
+    if not Path(data).exists():
+        advice = meant(data, files=True) or f"tasks: {', '.join(BENCHMARKS)}"
+        raise KitError(f"no data {data!r}, and no task of that name; {advice}")
+    return None
 
 
 def _run(evaluation: Evaluation) -> Results:
     """Ask, with a bar on a terminal."""
+    for control, reason in evaluation.left_out.items():
+        say(f"left out: {control}; {reason}", err=True)
     known, asked = evaluation.num_known, evaluation.num_asked
     if known:
         say(f"{known} of {asked} answers are there", err=True)
     with click.progressbar(length=asked, label="asking", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         bar.update(known)
         return evaluation.run(lambda done, total: bar.update(done - bar.pos))
+
+
+def _show(facts: Mapping[str, Any], results: Results, *, as_json: bool) -> None:
+    from tinyllava_kit.evaluation.run import plain
+    from tinyllava_kit.evaluation.tables import table
+
+    if as_json:
+        say(json.dumps({**facts, "figures": plain(results.figures)}, indent=2))
+    if not results.figures:
+        say(f"{facts['data']} is scored elsewhere; the answers are in {facts['output']}", err=True)
+    elif not as_json:
+        say("\n".join(align(table(results.figures, facts["data"]))))
 
 
 def _record(
@@ -190,8 +220,6 @@ def _record(
     settings: Mapping[str, Any],
 ) -> None:
     """Into the model's own directory, where it is one of this kit that can be written."""
-    from pathlib import Path
-
     from tinyllava_kit.checkpoints.card import write_card
     from tinyllava_kit.evaluation.record import RECORD_FILE, lines_of, read_record, record
     from tinyllava_kit.model.storage.recognition import recognize

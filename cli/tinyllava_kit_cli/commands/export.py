@@ -13,29 +13,31 @@ from tinyllava_kit_cli.output import refuse_taken, say
 
 @click.command
 @click.argument("directory", type=click.Path(), shell_complete=directories)
-@click.option("--to", "target", type=click.Choice(TARGETS), help="As what.")
+@click.option("--to", "target", type=click.Choice(TARGETS), help="The format.")
 @click.option("-o", "--output", type=click.Path(), help="The directory to write.")
-@click.option("--check-only", is_flag=True, help="Write nothing; say what is possible, and why the rest is not.")
+@click.option(
+    "--check-only", is_flag=True, help="Write nothing; list the possible targets, and why the others are not."
+)
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "float16"]),
-    help="Of a gguf's matrices.  [default: float32 for a model in float32, else float16]",
+    help="The dtype of a gguf's matrices.  [default: float32 for a model in float32, else float16]",
 )
-@click.option("--llm-only", is_flag=True, help="Of gguf: the LLM alone, without what the model sees with.")
+@click.option("--llm-only", is_flag=True, help="With gguf: only the LLM, without the tower and the connector.")
 def command(
     directory: str, target: str | None, output: str | None, check_only: bool, dtype: str | None, llm_only: bool
 ) -> None:
     """Write the model in DIRECTORY as other programs read it.
 
     hf-llava: transformers' LlavaForConditionalGeneration with its LlavaProcessor; engines that serve it (vllm serve
-    OUTPUT) read that directory. What is written is loaded again and run beside the model on one picture and question,
-    and the largest difference of logits is printed; where it is more than rounding, nothing is written.
+    OUTPUT) read that directory. The result is loaded again and run alongside the model on one picture and question, and
+    the largest difference of logits is printed; if it is more than rounding, nothing is written.
 
     hf-components: one directory for each part, loaded by transformers' own classes, and a README.md that says how. Each
     is loaded again and compared with the model's.
 
     gguf: model.gguf and mmproj.gguf for llama.cpp (llama-mtmd-cli -m model.gguf --mmproj mmproj.gguf). They are read
-    back and compared, llama.cpp itself is not run.
+    back and compared; llama.cpp itself is not run.
 
     The first two hold the model in memory twice while they compare.
     """
@@ -56,7 +58,7 @@ def command(
     from tinyllava_kit_cli.table import align
 
     model, processor = load_pretrained(directory)
-    model.eval()
+    model.eval()  # type: ignore[no-untyped-call]  # of torch
     if check_only:
         say("\n".join(align(table_of(model, processor, [target] if target else TARGETS))))
         return

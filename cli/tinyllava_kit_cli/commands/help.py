@@ -19,7 +19,7 @@ def _commands(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 def command(ctx: click.Context, words: tuple[str, ...]) -> None:
     """Show the help of a COMMAND, as COMMAND --help does; without one, that of tinyllava.
 
-    A command of a command is named behind it: help data check.
+    For a subcommand, give both names: help data check.
     """
     shown = ctx.find_root()
     for word in words:

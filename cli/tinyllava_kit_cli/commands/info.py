@@ -21,7 +21,7 @@ from tinyllava_kit_cli.table import fit, terminal_width
 @click.argument("name", shell_complete=names())
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 def command(name: str, as_json: bool) -> None:
-    """Show what a component is, takes and belongs to.
+    """Show what a component is, its options and its plugin.
 
     NAME is a component's name, of any kind, or DISTRIBUTION/NAME.
     """

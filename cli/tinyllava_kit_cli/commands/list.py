@@ -18,7 +18,7 @@ from tinyllava_kit_cli.table import fit, terminal_width
 def command(kind: str | None, as_json: bool) -> None:
     """List the installed components.
 
-    On a terminal that is too narrow for it, a description stands beneath its component.
+    On a narrow terminal a description is printed below its component.
 
     KIND is one of modality, tower, connector, llm, decoder, template, checkpoint, command.
     """

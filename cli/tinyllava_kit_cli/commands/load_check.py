@@ -19,12 +19,12 @@ def external_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--names-from",
             type=click.Path(exists=True, file_okay=False),
-            help="Where the models lie that the checkpoint names.",
+            help="The folder of the models that the checkpoint names.",
         ),
         click.option(
             "--reference",
             type=click.Path(exists=True, dir_okay=False),
-            help="A safetensors file of inputs and outputs to compare with.",
+            help="A safetensors file of another program's inputs and outputs.",
         ),
     ):
         command = option(command)
@@ -49,10 +49,10 @@ def print_parity(directory: str, reference: str, **how: Any) -> bool:
 @click.argument("directory", type=click.Path(), shell_complete=directories)
 @external_options
 def command(directory: str, reference: str | None, names_from: str | None, template: str | None) -> None:
-    """Say what the checkpoint in DIRECTORY is, and whether its weights fit its configuration.
+    """Report the layout of the checkpoint in DIRECTORY, and whether its weights fit its configuration.
 
-    Names and shapes are compared, no weight is read. With --reference the model is loaded and run on another program's
-    inputs, and its outputs are compared with that program's; the exit code is 1 when they differ.
+    Names and shapes are compared; weights are not read. With --reference the model is loaded and run on another
+    program's inputs, and its outputs are compared with that program's; the exit code is 1 when they differ.
     """
     check_model(directory)
 

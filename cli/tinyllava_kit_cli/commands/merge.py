@@ -23,12 +23,13 @@ from tinyllava_kit_cli.output import refuse_taken, say
     metavar="DIR",
     type=click.Path(),
     shell_complete=directories,
-    help="The directory of a stage that kept its adapters; again for another.",
+    help="The directory of a stage that kept its adapters; repeatable.",
 )
 def command(source: str, target: str, adapters: tuple[str, ...]) -> None:
     """Write the model of SOURCE to TARGET with adapters added to its weights.
 
-    A stage keeps its adapters where the recipe says lora: {keep: true}; several may be of different parts.
+    A stage keeps its adapters if its recipe has lora: {keep: true}. Repeat --adapters to add those of several stages
+    and parts.
     """
     check_model(source)
     refuse_taken(target)

@@ -7,7 +7,7 @@ import click
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.plugin.extras import need
 from tinyllava_kit_cli.completion import directories
-from tinyllava_kit_cli.generation import DTYPES
+from tinyllava_kit_cli.generation import FLOAT_DTYPES
 from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import refuse_taken, say
 
@@ -15,13 +15,13 @@ from tinyllava_kit_cli.output import refuse_taken, say
 @click.command
 @click.argument("source", type=click.Path(), shell_complete=directories)
 @click.argument("target", type=click.Path(), shell_complete=directories)
-@click.option("--bits", type=click.Choice(["8", "4"]), required=True, help="Of a weight.")
-@click.option("--type", "kind", type=click.Choice(["nf4", "fp4"]), help="Of 4 bits.  [default: nf4]")
-@click.option("--no-double-quant", is_flag=True, help="Of 4 bits: do not quantize their scales as well.")
+@click.option("--bits", type=click.Choice(["8", "4"]), required=True, help="The bits of a weight.")
+@click.option("--type", "kind", type=click.Choice(["nf4", "fp4"]), help="The 4-bit format.  [default: nf4]")
+@click.option("--no-double-quant", is_flag=True, help="With 4 bits: do not quantize the scales.")
 @click.option(
     "--compute-dtype",
-    type=click.Choice(DTYPES),
-    help="Of 4 bits: what they are multiplied in; default: the dtype of the model.",
+    type=click.Choice(FLOAT_DTYPES),
+    help="With 4 bits: the dtype of multiplications; default: the model's.",
 )
 @click.option(
     "--part",
@@ -29,7 +29,7 @@ from tinyllava_kit_cli.output import refuse_taken, say
     multiple=True,
     default=("llm",),
     show_default=True,
-    help="llm, tower.MODALITY or connector.MODALITY; again for another.",
+    help="llm, tower.MODALITY or connector.MODALITY; repeatable.",
 )
 def command(
     source: str,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 )
 @answer_length()
 @placement
-@click.option("--json", "as_json", is_flag=True, help="Print what the page tells of the answer as a JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print the page's facts about the answer as a JSON object.")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -48,9 +48,9 @@ def command(
 ) -> None:
     """Ask the model in DIRECTORY one QUESTION, or what standard input holds for -, and show why it answers as it does.
 
-    OUTPUT/index.html says how probable each token of the answer was and which others were, where the answer's words
-    attended to in each item, and which words of the LLM each row of an item is most like. The drawings are in it and
-    beside it. The answer is printed.
+    OUTPUT/index.html shows how probable each token of the answer was and which others were, where the answer's words
+    attended to in each item, and which words of the LLM each embedding of an item resembles most. The drawings are in
+    the page and in files of their own. The answer is printed.
     """
     need("matplotlib", "show")
     check_model(directory)
@@ -72,7 +72,7 @@ def command(
     for file in files:
         say(f"wrote {file}", err=True)
     if as_json:
-        facts = {"model": directory, "question": question}
+        facts: dict[str, Any] = {"model": directory, "question": question}
         facts |= {"items": [{"modality": item.modality, "file": item.source} for item in given]}
         say(json.dumps({**facts, **_told(explanation), "files": [str(file) for file in files]}, indent=2))
     else:

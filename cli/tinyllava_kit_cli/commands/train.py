@@ -10,12 +10,12 @@ from tinyllava_kit_cli.recipes import read_recipe
 
 @click.command
 @click.argument("recipe", type=click.Path())
-@click.option("--stage", help="Run this stage alone.")
+@click.option("--stage", help="Run only this stage.")
 def command(recipe: str, stage: str | None) -> None:
     """Train a model as a RECIPE (YAML) says.
 
-    A stage that is complete is not run again; one that was interrupted goes on from its last checkpoint. SIGTERM or
-    Ctrl-C ends it with a checkpoint behind the step that it is at; a second one ends it at once.
+    A complete stage is not run again; an interrupted one resumes from its last checkpoint. SIGTERM or Ctrl-C ends the
+    run with a checkpoint after the current step; a second one ends it at once.
     """
     checked = read_recipe(recipe, stage)
 

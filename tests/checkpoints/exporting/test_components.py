@@ -34,6 +34,8 @@ from tinyllava_kit.checkpoints.exporting import components
 from tinyllava_kit.core.interfaces import Features
 from tinyllava_kit.errors import MissingPluginError
 
+pytestmark = pytest.mark.slow
+
 CLIP = "tinyllama_clip_mlp2x_gelu"
 CASES = (
     CLIP,

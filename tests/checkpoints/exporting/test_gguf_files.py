@@ -31,6 +31,8 @@ from tinyllava_kit import KitError, assemble, load_pretrained
 from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.checkpoints.exporting import gguf_files, gguf_writing
 
+pytestmark = pytest.mark.slow
+
 CLIP = "tinyllama_clip_mlp2x_gelu"
 SIGLIP = "tinyllama_siglip_mlp2x_gelu_cls_patch"  # all of its patches
 TURNS = {"rope_parameters": {"rope_theta": 7000.0, "partial_rotary_factor": 0.67}}  # four of six dimensions

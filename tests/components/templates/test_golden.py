@@ -18,6 +18,8 @@ from tinyllava_kit.errors import KitError
 from tinyllava_kit.plugin.specs import ModalitySpec, TokenType, load
 from tinyllava_kit.processing.encoding import encode_spans
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parents[2] / "golden" / "data"
 GOLDEN = {key: case for key, case in json.loads((DATA / "templates.json").read_text()).items() if key.count("|") == 3}
 PIECES = json.loads((DATA / "tokenizer_image_token.json").read_text())

@@ -10,7 +10,8 @@ from transformers import AutoConfig
 
 from ...errors import KitError
 from ...files.failures import read_mapping
-from ...pretrained.checkpoint import offline, read_pretrained, without_reports
+from ...files.paths import offline
+from ...pretrained.checkpoint import read_pretrained, without_reports
 
 # Vision models that old checkpoints name without describing them: what their config.json on the hub says.
 _CLIP_L = {

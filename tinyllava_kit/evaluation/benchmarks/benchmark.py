@@ -15,7 +15,7 @@ from ..judged import Judged
 from ..question import Question
 from ..scorers import Scorer
 
-IMAGE = "image"
+PICTURE = "image"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ def picture_question(
     category: str = "",
 ) -> Question:
     """A question about a picture, which stands in front on a line of its own, or about none."""
-    items = () if picture is None else (Item(IMAGE, str(picture), name=name),)
+    items = () if picture is None else (Item(PICTURE, str(picture), name=name),)
     turn = Turn("user", f"{ITEM}\n" * len(items) + check_text(text, name).replace(ITEM, ""))
     return Question(
         id=id,

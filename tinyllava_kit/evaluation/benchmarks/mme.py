@@ -15,7 +15,7 @@ from ..question import Question
 from ..scorers import Scorer
 from .benchmark import Benchmark, read_layout, read_question_file
 
-KINDS = {
+CATEGORIES = {
     "perception": (
         *("existence", "count", "position", "color", "posters"),
         *("celebrity", "scene", "landmark", "artwork", "OCR"),
@@ -85,7 +85,7 @@ def _score(judged: Sequence[Judged]) -> Figures:
         right = [r for each in of.values() for r in each]
         value = 100 * (sum(right) / len(right) + sum(map(all, of.values())) / len(of))
         every[category] = Figure(value, len(right), ".1f")
-    for kind, categories in KINDS.items():
+    for kind, categories in CATEGORIES.items():
         parts = [every[category] for category in categories if category in every]
         figures[kind] = Figure(sum(p.value for p in parts), sum(p.count for p in parts), ".1f")
     return {**figures, **every}

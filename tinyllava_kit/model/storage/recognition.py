@@ -143,7 +143,9 @@ def open_external(
     return reader.open(found.directory, found.content, names_from=names_from, template=template, catalog=catalog)
 
 
-def open_if_external(path: str | os.PathLike[str], catalog: Catalog | None = None) -> Any:
+def open_if_external(
+    path: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None = None, catalog: Catalog | None = None
+) -> Any:
     """Another project's checkpoint, where `path` is a directory of one, opened.
 
     None for a directory of this kit, one without ``config.json``, and a hub name.
@@ -153,7 +155,7 @@ def open_if_external(path: str | os.PathLike[str], catalog: Catalog | None = Non
             directory, and no name that a hub may know, or nearly that of one that is here.
     """
     if not Path(path).expanduser().exists():
-        refuse_mistyped(str(path), "model directory", with_org=True)
+        refuse_mistyped(str(path), "model directory", with_org=True, cache=cache_dir)
     check_directory(path)
     found = recognize(path, catalog)
     return None if found is None or found.is_ours else open_external(found, catalog=catalog)

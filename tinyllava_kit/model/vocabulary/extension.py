@@ -52,7 +52,7 @@ class VocabularyExtension:
 
         Those of the ids beside them, (..., K), are added.
         """
-        out = table(ids.clamp(max=self.grammar.num_text - 1))  # (..., D)
+        out: Tensor = table(ids.clamp(max=self.grammar.num_text - 1))  # (..., D)
         for modality, decoder in self.decoders.items():
             first, size = self.grammar.span(modality)
             inside = (ids >= first) & (ids < first + size)
@@ -114,7 +114,7 @@ class VocabularyExtension:
                 nothing = hidden.new_zeros(0, dtype=torch.float32)
                 found[group] = nothing, nothing.bool()
                 continue
-            if group in columns_of:
+            if beside is not None and group in columns_of:
                 logits = self._stream(mine, group).float()  # (g, c)
                 wanted = beside[:, columns_of[group]].index_select(0, rows)  # (g,)
             else:

@@ -45,8 +45,8 @@ class FollowGrammar:
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """(B, t) or, where generation began from embeddings, (B, new); (B, V) -> (B, V)."""
         state_of, allowed = self.grammar.tables(scores.device)
-        has_prompt = self.prompt is not None and input_ids.shape[1] >= self.prompt.shape[1]
-        new = input_ids[:, self.prompt.shape[1] :] if has_prompt else input_ids  # (B, new)
+        length = 0 if self.prompt is None else self.prompt.shape[1]
+        new = input_ids[:, length:] if input_ids.shape[1] >= length else input_ids  # (B, new)
         if input_ids.shape[1]:
             state = state_of[input_ids[:, -1]]  # (B,)
         else:

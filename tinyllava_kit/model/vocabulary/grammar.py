@@ -127,7 +127,8 @@ class Grammar:
 
     def tables(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """`state_of` and `allowed` on a device."""
-        return self._tables(device)[:2]
+        state_of, allowed, *_ = self._tables(device)
+        return state_of, allowed
 
     def _tables(self, device: torch.device) -> tuple[Tensor, ...]:
         if device not in self._devices:
@@ -257,7 +258,7 @@ class Grammar:
             closed = stop < len(row) and row[stop] == self.end[modality]
             inner = row[at + 1 : stop]
             kept = len(inner) if closed else self._last_break(inner)
-            counted = [i - first - 2 for i in inner[:kept]]
+            counted: list[Any] = [i - first - 2 for i in inner[:kept]]
             columns = self._columns_of[modality]
             if beside is not None and columns.stop > columns.start:
                 counted = [[i, *others[columns]] for i, others in zip(counted, beside[at + 1 : stop], strict=False)]

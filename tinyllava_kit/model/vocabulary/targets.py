@@ -25,7 +25,8 @@ def targets_of(
         hidden_decoders: modality -> decoder that makes items of words.
     """
     rows = layout.target_positions
-    if grammar is None:
+    assert rows is not None  # of a layout with labels
+    if grammar is None or previous is None:
         targets = {TEXT: torch.arange(len(rows), device=rows.device)}
     else:
         targets = grammar.targets(previous, layout.target_parallel)

@@ -50,7 +50,7 @@ def batches_of(
     Raises:
         KitError: a limit for a modality that the model does not have; a file that cannot be measured.
     """
-    if stage.packing:
+    if stage.packing and stage.pack_length:
         check_budget("packing.limits", stage.packing.limits, modalities)
         batches: SizedBatches | PackedBatches = PackedBatches(
             tokens(),

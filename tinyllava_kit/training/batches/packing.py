@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ...data.dataset import Collator, ConversationDataset
 from ...processing.batch import Batch
 from ...processing.encoded import Encoded
-from .size import Size, sample_order
+from .size import Measures, sample_order
 
 WINDOW = 2000  # samples that are packed together: enough of every length to fill rows, few enough to stay random
 
@@ -18,7 +19,7 @@ Pack = tuple[int, ...]  # indices of the samples of one row
 
 
 def pack(
-    tokens: Sequence[int], length: int, *, sizes: Sequence[Size] = (), limits: Mapping[str, float] | None = None
+    tokens: Sequence[int], length: int, *, sizes: Sequence[Measures] = (), limits: Mapping[str, float] | None = None
 ) -> list[Pack]:
     """Samples into rows: the longest first, each where the least room stays (best fit decreasing, Johnson 1973).
 
@@ -69,7 +70,7 @@ class PackedBatches(Sampler[list[Pack]]):
         length: int,
         *,
         batch_size: int,
-        sizes: Sequence[Size] = (),
+        sizes: Sequence[Measures] = (),
         limits: Mapping[str, float] | None = None,
         seed: int = 0,
     ) -> None:
@@ -99,7 +100,7 @@ class PackedBatches(Sampler[list[Pack]]):
             yield tuple(window[i] for i in row)
 
 
-class PackedDataset(Dataset):
+class PackedDataset(Dataset[Any]):
     """The samples of a row, given their indices."""
 
     def __init__(self, samples: ConversationDataset) -> None:
@@ -144,7 +145,7 @@ def token_counts(dataset: ConversationDataset, max_length: int | None = None, *,
     return [count if max_length is None else min(count, max_length) for count in loader]
 
 
-class _Probes(Dataset):
+class _Probes(Dataset[Any]):
     """The positions that each sample takes."""
 
     def __init__(self, dataset: ConversationDataset) -> None:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-Size = Mapping[str, float]
+Measures = Mapping[str, float]
 Group = TypeVar("Group")
 
 

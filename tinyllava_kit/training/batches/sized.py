@@ -10,7 +10,7 @@ from torch.utils.data import Sampler
 from ...core.conversation import Conversation, naming
 from ...core.interfaces import Modality
 from ...errors import KitError, near
-from .size import Size, sample_order
+from .size import Measures, sample_order
 
 if TYPE_CHECKING:
     pass
@@ -34,7 +34,7 @@ class SizedBatches(Sampler[list[int]]):
 
     def __init__(
         self,
-        sizes: Sequence[Size],
+        sizes: Sequence[Measures],
         text_sizes: Sequence[int],
         *,
         batch_size: int,
@@ -75,14 +75,14 @@ class SizedBatches(Sampler[list[int]]):
         return sum(self.sizes[index].values()), self.text_sizes[index]
 
 
-def sizes_of(conversations: Sequence[Conversation], modalities: Mapping[str, Modality]) -> list[Size]:
+def sizes_of(conversations: Sequence[Conversation], modalities: Mapping[str, Modality]) -> list[Measures]:
     """How large each conversation's items are, modality by modality, without decoding them.
 
     Raises:
         KitError: a file is missing or of the wrong kind; names the row, too.
     """
     known: dict[Any, float] = {}
-    sizes: list[Size] = []
+    sizes: list[Measures] = []
     for conversation in conversations:
         size: dict[str, float] = {}
         for item in conversation.items:

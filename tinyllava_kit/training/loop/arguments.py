@@ -36,6 +36,7 @@ def training_arguments(
     for package in report_to:
         if importlib.util.find_spec(package) is None:
             raise KitError(f"report_to: {package} is not installed; pip install {package}, or take it out")
+    checkpointing: dict[str, Any] = {_CHECKPOINTING: stage.gradient_checkpointing}
     return TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=epochs,
@@ -48,7 +49,7 @@ def training_arguments(
         lr_scheduler_type=stage.schedule,
         max_grad_norm=stage.max_grad_norm,
         bf16=_has_bf16() if stage.bf16 == "auto" else stage.bf16,
-        **{_CHECKPOINTING: stage.gradient_checkpointing},
+        **checkpointing,
         logging_steps=stage.logging_steps,
         save_steps=stage.save_steps,
         save_total_limit=KEPT,

@@ -30,7 +30,8 @@ class Clock(TrainerCallback, ExportableState):
         return left if self.minutes is None else min(left, max(self.minutes * 60 - self.seconds, 0.0))
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        kept = state.stateful_callbacks.get(type(self).__name__, {}).get("attributes", {})
+        callbacks: Any = state.stateful_callbacks  # said to be a list, and is a dict
+        kept = callbacks.get(type(self).__name__, {}).get("attributes", {})
         self.before, self.first = kept.get("seconds", 0.0), state.global_step
         self.start = time.monotonic() - self.before
 

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from ...core.ids import TEXT
 from ...core.plan import Plan
 from ...distributed import from_all
-
-TEXT = "text"  # the kind of a sample without an item
 
 # What is counted: of what, and its name -> sums, of which the last is the number that the first is divided by.
 _Key = tuple[str, str]

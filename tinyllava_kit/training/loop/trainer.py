@@ -75,7 +75,7 @@ class KitTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         self.add_callback(LogWithCheckpoint())
 
-    def get_train_dataloader(self) -> DataLoader:
+    def get_train_dataloader(self) -> DataLoader[Any]:
         workers, pin_memory = self.args.dataloader_num_workers, self.args.dataloader_pin_memory
         if isinstance(self.train_dataset, RowStream):
             collate, stream = self.data_collator, self.train_dataset

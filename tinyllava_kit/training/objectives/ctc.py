@@ -33,7 +33,7 @@ OTHERS = 2000  # classes beside the words of the data, so that rows do not come 
 Words = list[list[int]]
 
 
-class CTCDataset(Dataset):
+class CTCDataset(Dataset[Any]):
     """Each sample with the token ids of its items' texts.
 
     Raises:

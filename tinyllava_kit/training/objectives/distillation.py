@@ -25,7 +25,7 @@ from ...processing.encoded import Encoded, Parts
 from ..recipe import Distill
 
 
-class DistillationDataset(Dataset):
+class DistillationDataset(Dataset[Any]):
     """Each sample twice: as it is, and with the items in words whose texts are known.
 
     Raises:

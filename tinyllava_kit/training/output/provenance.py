@@ -38,7 +38,7 @@ def provenance_of(
     its size and pieces, and the files of items that some 1000 of the rows name (`rows_looked_at`), the first of each
     file: what the others name is not known before they are read.
     """
-    found = {"model": fingerprint(source)}
+    found: dict[str, Any] = {"model": fingerprint(source)}
     if held_out is not None:
         found["held_out"] = _samples(held_out.conversations)
     if isinstance(dataset, RowStream):

@@ -19,7 +19,7 @@ from .history import StageRecord
 WIDTH, HEIGHT = 640, 220
 COLOURS = ("#1f4e79", "#b4552d", "#3a7d44", "#7a4b94", "#8a8a1f", "#555555")
 INLINE_BYTES = 300_000  # a larger file is named, not shown
-STYLE = """
+REPORT_STYLE = """
 pre { background: #f4f4f4; padding: .6rem; overflow-x: auto } svg { max-width: 100%; height: auto }
 .sample { border: 1px solid #ccc; padding: .6rem; margin: .6rem 0 } .sample img { height: 8rem }
 """
@@ -67,7 +67,7 @@ def report(record: StageRecord, log: Sequence[Mapping[str, Any]], answered: Sequ
         *map(_sample, answered),
         f"<h2>Settings</h2><pre>{html.escape(json.dumps(record.recipe, indent=1))}</pre>",
     ]
-    return document(f"stage {record.name}", "".join(body), STYLE)
+    return document(f"stage {record.name}", "".join(body), REPORT_STYLE)
 
 
 def _curves(log: Sequence[Mapping[str, Any]], keys: Sequence[str], name: str) -> str:

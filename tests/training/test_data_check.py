@@ -12,7 +12,7 @@ from tests import toys
 from tinyllava_kit import KitError, TinyLlavaProcessor
 from tinyllava_kit.core.spans import TextSpan
 from tinyllava_kit.data.dataset import ConversationDataset
-from tinyllava_kit.training.checks.checking import StageReport, check_data
+from tinyllava_kit.training.checks.data_check import StageReport, check_data
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 

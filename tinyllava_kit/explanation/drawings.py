@@ -123,7 +123,7 @@ def _heat(axis: Any, places: np.ndarray, weights: np.ndarray) -> None:
 
     left, top, right, bottom = places.T
     corners = np.stack([np.stack(c, 1) for c in ((left, top), (right, top), (right, bottom), (left, bottom))], 1)
-    heat = PolyCollection(corners, array=weights, cmap="inferno", alpha=0.6, linewidths=0, antialiaseds=False)
+    heat = PolyCollection(list(corners), array=weights, cmap="inferno", alpha=0.6, linewidths=0, antialiaseds=False)
     heat.set_clim(0, max(weights.max(initial=0), 1e-12))
     axis.add_collection(heat, autolim=False)
 

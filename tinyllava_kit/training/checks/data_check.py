@@ -26,8 +26,8 @@ _WITHOUT_ANSWERS = ("match_words", "match_features")
 
 
 @dataclass(frozen=True)
-class Finding:
-    """Something that is wrong, in one line: `row` is the file and the row, `kind` one of those of `KINDS`."""
+class DataProblem:
+    """Something that is wrong, in one line: `row` is the file and the row, `kind` one of those of `PROBLEMS`."""
 
     kind: str
     row: str
@@ -35,7 +35,7 @@ class Finding:
 
 
 # What a finding is about, as the summary calls it.
-KINDS = {
+PROBLEMS = {
     "source": "sources that cannot be read",
     "row": "rows that cannot be used",
     "answer cut": "rows whose answer is cut",
@@ -63,7 +63,7 @@ class StageReport:
     """
 
     stage: str
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[DataProblem] = field(default_factory=list)
     rows: int = 0
     lengths: list[int] = field(default_factory=list)
     tokens: Counter[str] = field(default_factory=Counter)
@@ -126,7 +126,7 @@ def _check_stage(
                     _count(probe, stage, report)
                     parts[-1].append((None if stage.is_streamed else conversation, probe.num_tokens))
         except KitError as error:
-            report.findings.append(Finding("source", source.name, str(error)))
+            report.findings.append(DataProblem("source", source.name, str(error)))
     if all(parts):
         _predict(stage, processor, mixed(parts, stage.data, seed), seed, report)
     return report
@@ -163,7 +163,7 @@ def _checked(
             return conversation, processor.probe(conversation)
     except KitError as error:
         found.append(str(error))
-    report.findings += [Finding("row", label, reason.removeprefix(f"{label}: ")) for reason in found]
+    report.findings += [DataProblem("row", label, reason.removeprefix(f"{label}: ")) for reason in found]
     return None
 
 
@@ -214,15 +214,15 @@ def _count(encoded: Encoded, stage: Stage, report: StageReport) -> None:
     report.learned += kept
     if not kept:
         why = f"max_length {stage.max_length} cuts its answers off" if learned else "nothing in it is an answer"
-        report.findings.append(Finding("teaches nothing", encoded.name, why))
+        report.findings.append(DataProblem("teaches nothing", encoded.name, why))
     elif cut and cut.num_labels:
         lost = f"{cut.num_labels} of the {learned} that are learned"
         why = f"takes {encoded.num_tokens} positions of {stage.max_length}; {lost} are cut"
-        report.findings.append(Finding("answer cut", encoded.name, why))
+        report.findings.append(DataProblem("answer cut", encoded.name, why))
     elif cut and cut.items:
         lost = ", ".join(f"{count} {modality}" for modality, count in cut.items.items())
         why = f"takes {encoded.num_tokens} positions of {stage.max_length}; {lost} item(s) are cut"
-        report.findings.append(Finding("item cut", encoded.name, why))
+        report.findings.append(DataProblem("item cut", encoded.name, why))
 
 
 def _learned(spans: Sample) -> int:

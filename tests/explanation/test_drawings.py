@@ -17,10 +17,12 @@ from tinyllava_kit.components.modalities.audio import AudioModality, Waveform
 from tinyllava_kit.components.modalities.image import ImageModality, as_seen
 from tinyllava_kit.core.conversation import Item
 from tinyllava_kit.core.interfaces import Modality
+from tinyllava_kit.explanation.drawings import attention_png, feature_weights, words_png
 from tinyllava_kit.explanation.explaining import Explanation, Rows, Word, explain
-from tinyllava_kit.explanation.figures import attention_png, feature_weights, words_png
 from tinyllava_kit.explanation.page import write_page
 from tinyllava_kit.inference.answering import question
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
