@@ -7,6 +7,8 @@ from .core.conversation import Conversation as Conversation
 from .core.conversation import Item as Item
 from .core.conversation import Span as Span
 from .core.conversation import Turn as Turn
+from .core.decoders import AnswerStates as AnswerStates
+from .core.decoders import GeneratedChunk as GeneratedChunk
 from .core.decoders import HiddenDecoder as HiddenDecoder
 from .core.decoders import IdStream as IdStream
 from .core.decoders import TextDecoder as TextDecoder

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .judged import Judged as Judged
     from .likelihood import answer_log_probs as answer_log_probs
     from .question import Question as Question
+    from .record import read_record as read_record
     from .rows import read_questions as read_questions
     from .run import Results as Results
     from .run import read_results as read_results
@@ -31,6 +32,7 @@ __getattr__, __dir__ = lazy(
         "Judged": ".judged",
         "answer_log_probs": ".likelihood",
         "Question": ".question",
+        "read_record": ".record",
         "read_questions": ".rows",
         "Results": ".run",
         "read_results": ".run",
