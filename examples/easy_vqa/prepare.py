@@ -22,7 +22,7 @@ import random
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -329,15 +329,50 @@ def descriptions(questions: Iterable[Question]) -> dict[int, str]:
 
 
 def described_rows(questions: Iterable[Question], shown: Mapping[int, str], split: str) -> list[dict[str, Any]]:
-    """A row of messages per question; its picture has the text of what it shows. Pictures without one are left out."""
+    """Rows of messages about four pictures each; a picture has the text of what it shows. Those without are left out.
+
+    A picture that a row visits is asked about once; or twice, where one question is about its colour and the other
+    about its shape, and both have yes or no: no answer gives another away.
+    """
+    visits = list(visits_of([question for question in questions if question[2] in shown]))
+    random.Random(SHUFFLE_SEED).shuffle(visits)
     rows = []
-    for text, answer, number in questions:
-        if number not in shown:
-            continue
-        picture = {"type": "image", "path": f"images/{split}/{number}.png", "text": shown[number]}
-        asked = {"role": "user", "content": [picture, {"type": "text", "text": f"\n{text}"}]}
-        rows.append({"id": f"{number}-{len(rows)}", "messages": [asked, {"role": "assistant", "content": answer}]})
+    for start in range(0, len(visits), PICTURES_A_ROW):
+        messages: list[dict[str, Any]] = []
+        for asked in visits[start : start + PICTURES_A_ROW]:
+            number = asked[0][2]
+            picture = {"type": "image", "path": f"images/{split}/{number}.png", "text": shown[number]}
+            for index, (text, answer, _) in enumerate(asked):
+                said = text if index else [picture, {"type": "text", "text": f"\n{text}"}]
+                messages += [{"role": "user", "content": said}, {"role": "assistant", "content": answer}]
+        rows.append({"id": f"{split}-{len(rows)}", "messages": messages})
     return rows
+
+
+def visits_of(questions: Iterable[Question]) -> Iterator[list[Question]]:
+    """The questions of each picture, by one or two that do not answer each other."""
+    of_picture: dict[int, list[Question]] = {}
+    for question in questions:
+        of_picture.setdefault(question[2], []).append(question)
+    for waiting in of_picture.values():
+        while waiting:
+            first = waiting.pop(0)
+            other = next((each for each in waiting if about(first) and about(each) not in ("", about(first))), None)
+            if other is not None:
+                waiting.remove(other)
+            yield [first] if other is None else [first, other]
+
+
+def about(question: Question) -> str:
+    """Whether a question with yes or no is about a colour or a shape; of others, nothing.
+
+    Example:
+        >>> about(("is there a red shape?", "no", 0)), about(("is a circle present?", "no", 0))
+        ('colour', 'shape')
+    """
+    if question[1] not in YES_NO:
+        return ""
+    return "colour" if any(word in COLORS for word in question[0].rstrip("?").split()) else "shape"
 
 
 def conversation_rows(questions: Iterable[Question], split: str) -> list[dict[str, Any]]:

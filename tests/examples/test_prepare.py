@@ -250,6 +250,24 @@ def test_described_rows_hold_the_picture_its_text_the_question_and_the_answer():
     assert assistant == {"role": "assistant", "content": "no"}
 
 
+def test_a_picture_is_asked_twice_only_of_its_colour_and_its_shape():
+    red, blue, circle = (("is it red?", "no", 0), ("is it blue?", "yes", 0), ("is it a circle?", "no", 0))
+    shape, color = (("what shape is present?", "circle", 0), ("what color is the circle?", "blue", 0))
+    found = list(prepare.visits_of([red, blue, shape, circle, color]))
+    assert found == [[red, circle], [blue], [shape], [color]]
+
+
+def test_described_rows_visit_four_pictures_and_ask_everything_once():
+    asked = [(f"is it {word}?", "no", number) for number in range(6) for word in ("red", "blue", "a circle")]
+    rows = prepare.described_rows(asked, dict.fromkeys(range(6), "blue circle"), "train")
+    pictures = [
+        sum(part["type"] == "image" for m in row["messages"] if isinstance(m["content"], list) for part in m["content"])
+        for row in rows
+    ]
+    assert pictures == [4, 4, 4]
+    assert sum(len(row["messages"]) for row in rows) == 2 * len(asked)
+
+
 def test_the_data_directory_holds_rows_and_the_pictures_they_name(tmp_path):
     wheel = tmp_path / "toy.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -260,7 +278,7 @@ def test_the_data_directory_holds_rows_and_the_pictures_they_name(tmp_path):
         archive.writestr("easy_vqa/data/.DS_Store", "")
     (tmp_path / "out").mkdir()
     said = prepare.make_data(wheel, tmp_path / "out")
-    train = "train 2 pictures, 6 questions: 2 rows in train.json, 0 rows in compare.json, 2 rows in open.json"
+    train = "train 2 pictures, 6 questions: 2 rows in train.json, 0 rows in compare.json, 1 rows in open.json"
     assert said == f"{train}; test 2 pictures, 6 questions: 6 rows in test.json, 0 rows in balanced.json"
     for split in ("train", "test"):
         for row in json.loads((tmp_path / "out" / f"{split}.json").read_text()):
