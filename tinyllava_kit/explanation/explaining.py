@@ -157,14 +157,16 @@ def answer_run(model: TinyLlavaForConditionalGeneration, prompt: Tensor, ids: Te
         model.get_decoder()(inputs_embeds=prompt[:, :-1], use_cache=True, **{CACHE: cache})
     following = model.get_input_embeddings()(ids[None, :-1])  # (1, A - 1, D)
     rows = torch.cat([prompt[:, -1:], following], dim=1)  # (1, A, D)
-    logits, attention = [], []
+    logits: list[Tensor] = []
+    attention: list[Tensor] = []
     with _eager(llm):
         for start in range(0, len(ids), AT_ONCE):
             step = rows[:, start : start + AT_ONCE]  # (1, c, D)
             out = llm(inputs_embeds=step, use_cache=True, output_attentions=True, **{CACHE: cache})
             logits.append(out.logits[0].float())  # (c, V)
-            attention.append(_mean(out.attentions, length + start + step.shape[1] - 1))
-    if any(found is None for found in attention):
+            if (found := _mean(out.attentions, length + start + step.shape[1] - 1)) is not None:
+                attention.append(found)
+    if len(attention) < len(logits):
         return torch.cat(logits), None
     width = length + len(ids) - 1
     padded = [F.pad(found, (0, width - found.shape[1])) for found in attention]  # each (c, T + A - 1)
@@ -278,6 +280,7 @@ def _items(
     top: int,
 ) -> Iterator[Rows]:
     table = model.get_input_embeddings().weight  # (V, D)
+    assert isinstance(table, Tensor)
     parts = ((item, part) for item in conversation.items for part in _parts(processor, item))
     for (item, part), ready, place in zip(parts, encoded.items, planned, strict=True):
         stop = place.start + place.num_tokens

@@ -149,4 +149,4 @@ def _with_features(part: EncodedItem, features: Tensor) -> EncodedItem:
 
 
 def _size(shard: dict[str, Parts]) -> int:
-    return sum(p.features.nbytes for parts in shard.values() for p in parts if isinstance(p, EncodedItem))
+    return sum(p.own_features.nbytes for parts in shard.values() for p in parts if isinstance(p, EncodedItem))

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..core.conversation import Conversation, Item, naming
 from ..core.spans import GeneratedSpan, TextSpan
 from ..model.modeling import TinyLlavaForConditionalGeneration
-from ..processing.encoded import EncodedItem
+from ..processing.encoded import EncodedItem, Parts
 from ..processing.processor import TinyLlavaProcessor
 from .digests import decoder_digest, source_digest
 from .store import FeatureStore
@@ -63,7 +63,7 @@ class ItemCodes:
         return encoded
 
     def _fill(self, modality: str, items: Iterable[Item]) -> int:
-        new: dict[str, list[EncodedItem]] = {}
+        new: dict[str, Parts] = {}
         encoded = 0
         space = self._spaces.get(modality, "")
         if self.store is not None:
@@ -72,9 +72,10 @@ class ItemCodes:
             if item.key in self._kept:
                 continue
             digest = None if self.store is None else source_digest(item.source)
-            if digest is not None and self.store.has(space, digest):
+            if self.store is not None and digest is not None and self.store.has(space, digest):
                 (part,) = self.store.get(space, digest)
-                span = _as_span(modality, part.features, made=modality in self.processor.makes)
+                assert isinstance(part, EncodedItem)
+                span = _as_span(modality, part.own_features, made=modality in self.processor.makes)
             else:
                 span = self._encode(item)
                 encoded += 1
@@ -82,7 +83,7 @@ class ItemCodes:
                     ids = _as_tensor(span)
                     new[digest] = [EncodedItem(modality=modality, num_features=[len(ids)], features=ids)]
             self._kept[item.key] = (item.source, span)
-        if new:
+        if self.store is not None and new:
             self.store.write(space, new)
         return encoded
 

@@ -95,7 +95,7 @@ class FeatureStore:
         """
         tensors, header = {}, {}
         for key, parts in entries.items():
-            own = {f"{key}.{n}": p.features.contiguous() for n, p in enumerate(parts) if isinstance(p, EncodedItem)}
+            own = {f"{key}.{n}": p.own_features.contiguous() for n, p in enumerate(parts) if isinstance(p, EncodedItem)}
             header[key] = {"parts": [_described(part) for part in parts], "crc": _checksum(own)}
             tensors.update(own)
         path = self.folder / f"{space}-{uuid4().hex[:16]}{_SUFFIX}"
@@ -207,5 +207,5 @@ def _checksum(tensors: Mapping[str, Tensor]) -> int:
     crc = 0
     for name, tensor in tensors.items():
         crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode(), crc)
-        crc = zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy(), crc)
+        crc = zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data, crc)
     return crc

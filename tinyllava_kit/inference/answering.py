@@ -106,7 +106,7 @@ def without_defaults(model: TinyLlavaForConditionalGeneration) -> Iterator[None]
     """
     own = model.generation_config
     needed = {name: getattr(own, name, None) for name in _NEEDED}
-    model.generation_config = GenerationConfig(**needed)  # type: ignore[no-untyped-call]
+    model.generation_config = GenerationConfig(**needed)
     try:
         yield
     finally:

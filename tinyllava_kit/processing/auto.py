@@ -18,4 +18,4 @@ from .processor import TinyLlavaProcessor
 AutoConfig.register(TinyLlavaConfig.model_type, TinyLlavaConfig, exist_ok=True)
 for auto in (AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMultimodalLM):
     auto.register(TinyLlavaConfig, TinyLlavaForConditionalGeneration, exist_ok=True)
-AutoProcessor.register(TinyLlavaConfig, TinyLlavaProcessor, exist_ok=True)  # type: ignore[no-untyped-call]
+AutoProcessor.register(TinyLlavaConfig, TinyLlavaProcessor, exist_ok=True)

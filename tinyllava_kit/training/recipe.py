@@ -309,16 +309,17 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _packs_fit(self) -> Recipe:
         for stage in self.stages:
-            if stage.packing is None or stage.pack_length is None:
+            if stage.packing is None:
                 continue
             for other in ("batch_budget", "group_by_size", *OBJECTIVES):
                 if getattr(stage, other):
                     raise ValueError(
                         f"stage {stage.name}: packing and {other} do not go together; take one of them out"
                     )
-            if stage.max_length is None or stage.max_length > stage.pack_length:
+            length = stage.pack_length
+            if stage.max_length is None or length is None or stage.max_length > length:
                 raise ValueError(
-                    f"stage {stage.name}: max_length {stage.max_length} does not fit rows of {stage.pack_length} "
+                    f"stage {stage.name}: max_length {stage.max_length} does not fit rows of {length} "
                     "positions; samples are packed whole"
                 )
         return self

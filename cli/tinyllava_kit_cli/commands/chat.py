@@ -150,7 +150,7 @@ class Terminal:
         if word.startswith("/") and "/" not in word[1:]:
             self._run(word[1:], rest.strip())
             return
-        self.chat.say(line.strip(), lambda piece: say(piece, nl=False))
+        self.chat.say(line.strip(), lambda piece: say(str(piece), nl=False))
         say()
 
     def _run(self, name: str, rest: str) -> None:

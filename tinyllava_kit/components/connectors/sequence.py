@@ -40,7 +40,7 @@ def group(features: Features, size: int) -> Tensor:
     rows = zero_padding(features)
     count = num_groups(rows.shape[1], size)
     padded = F.pad(rows, (0, 0, 0, count * size - rows.shape[1]))  # (N, G * s, E)
-    groups: Tensor = padded.unflatten(1, (count, size))  # type: ignore[no-untyped-call]  # (N, G, s, E)
+    groups: Tensor = padded.unflatten(1, (count, size))  # (N, G, s, E)
     return groups
 
 

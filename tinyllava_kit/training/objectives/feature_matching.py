@@ -78,7 +78,7 @@ class FeatureMatchingDataset(Dataset[Any]):
         items = {item.key: item for c in self.dataset.conversations for item in c.items}
         for item in items.values():
             if item.modality in self.modalities:
-                every[item.modality] += [p.features for p in self.teacher(item) if isinstance(p, EncodedItem)]
+                every[item.modality] += [p.own_features for p in self.teacher(item) if isinstance(p, EncodedItem)]
         return {m: torch.cat(features).float().std(0).clamp(min=1e-6) for m, features in every.items()}
 
     def _features(self, conversation: Conversation) -> Taught:
@@ -86,7 +86,7 @@ class FeatureMatchingDataset(Dataset[Any]):
         for item in conversation.items:
             if item.modality in self.modalities:
                 parts = [part for part in self.teacher(item) if isinstance(part, EncodedItem)]
-                found.setdefault(item.modality, []).extend(part.features for part in parts)
+                found.setdefault(item.modality, []).extend(part.own_features for part in parts)
         return found
 
 

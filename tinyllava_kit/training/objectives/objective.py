@@ -50,6 +50,7 @@ def objective_of(
     if stage.match_words:
         worded = CTCDataset(dataset)
         embeddings = model.get_input_embeddings().weight
+        assert isinstance(embeddings, Tensor)
         loss = matcher(embeddings, worded.words, stage.match_words.sharpness)
         return Objective(worded, CTCCollator(dataset.processor), loss)
     if stage.match_features:
