@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
+import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -53,10 +57,21 @@ def picture_model(folder: Path, *, tied: bool = False, connector: str = "mlp2x_g
 
 
 def save_picture_model(folder: Path) -> Path:
-    """`picture_model`, saved as ``folder/model``; returns that."""
+    """`picture_model`, saved as ``folder/model``; returns that. Made once for all tests: each caller has a copy."""
+    made, random_state = _saved_picture_model()
+    for part in ("llm", "model"):
+        shutil.copytree(made / part, folder / part, dirs_exist_ok=True)
+    torch.set_rng_state(random_state)  # as if it had been made here
+    return folder / "model"
+
+
+@cache
+def _saved_picture_model() -> tuple[Path, torch.Tensor]:
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for part in picture_model(folder / "llm"):
         part.save_pretrained(folder / "model")
-    return folder / "model"
+    return folder, torch.get_rng_state()
 
 
 def picture_rows(folder: Path, count: int = 6) -> Path:

@@ -53,7 +53,7 @@ def placement(command: Any) -> Any:
 
 
 def placed(device: str = AUTOMATIC, dtype: str = AUTOMATIC) -> dict[str, Any]:
-    """What `load_pretrained` is told for a model on this device, in this dtype.
+    """What `load_model` is told for a model on this device, in this dtype.
 
     Raises:
         KitError: the device is not there.

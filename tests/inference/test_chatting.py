@@ -53,8 +53,7 @@ class Watched:
             return ids
 
         def run(module, args, kwargs):
-            given = kwargs["inputs_embeds"] if kwargs.get("inputs_embeds") is not None else kwargs["input_ids"]
-            self.runs[-1].append(given.shape[1])
+            self.runs[-1].append(kwargs["inputs_embeds"].shape[1])
 
         monkeypatch.setattr(model, "generate", watched)
         model.get_decoder().register_forward_pre_hook(run, with_kwargs=True)

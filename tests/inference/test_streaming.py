@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 from tests import toys
 from tinyllava_kit import KitError
 from tinyllava_kit.inference.answering import answer, question
+from tinyllava_kit.inference.chatting import Chat
 from tinyllava_kit.inference.replies import reply, stream_answer
 from tinyllava_kit.inference.segments import TextSegments
 
@@ -48,6 +49,22 @@ def test_what_is_iterated_is_what_is_shown_and_the_whole_answer(pair):
     assert [said.text] == answer(model, processor, [asked], **HOW)
     assert len(shown) > 3
     assert len(reading.ids) == 40
+
+
+def test_an_ordinary_id_that_ends_an_answer_is_its_text_for_all(pair):
+    model, processor = pair
+    asked = question("hello?", [], processor)
+    whole = stream(pair)
+    assert list(whole)
+    third = whole.ids[2]
+    how = {**HOW, "eos_token_id": third}
+    ended = stream(pair, **how)
+    assert list(ended)
+    assert ended.ids == whole.ids[: whole.ids.index(third) + 1]
+    expected = processor.decode(ended.ids, skip_special_tokens=True).strip()
+    assert ended.reply.text == expected
+    assert answer(model, processor, [asked, asked], **how) == [expected] * 2
+    assert Chat(model, processor, **how).say("hello?") == expected
 
 
 def test_a_loop_that_is_left_stops_the_model(pair, steps):

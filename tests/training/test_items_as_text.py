@@ -15,9 +15,11 @@ from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.data.dataset import ConversationDataset
 from tinyllava_kit.data.sources import Source
 from tinyllava_kit.data.stream import RowStream
-from tinyllava_kit.training.checks.checking import check_data
+from tinyllava_kit.training.checks.data_check import check_data
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
+
+pytestmark = pytest.mark.slow
 
 CAPTIONS = ["a red hen", "two blue pigs", "a green cow"]
 PAIRS = {"modality": "image", "text": "caption", "prompts": ["Repeat <image> now."]}

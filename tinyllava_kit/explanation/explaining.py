@@ -157,19 +157,18 @@ def answer_run(model: TinyLlavaForConditionalGeneration, prompt: Tensor, ids: Te
         model.get_decoder()(inputs_embeds=prompt[:, :-1], use_cache=True, **{CACHE: cache})
     following = model.get_input_embeddings()(ids[None, :-1])  # (1, A - 1, D)
     rows = torch.cat([prompt[:, -1:], following], dim=1)  # (1, A, D)
-    logits: list[Tensor] = []
-    attention: list[Tensor] = []
+    logits, attention = [], []
     with _eager(llm):
         for start in range(0, len(ids), AT_ONCE):
             step = rows[:, start : start + AT_ONCE]  # (1, c, D)
             out = llm(inputs_embeds=step, use_cache=True, output_attentions=True, **{CACHE: cache})
             logits.append(out.logits[0].float())  # (c, V)
-            if (found := _mean(out.attentions, length + start + step.shape[1] - 1)) is not None:
-                attention.append(found)
-    if len(attention) < len(logits):
+            attention.append(_mean(out.attentions, length + start + step.shape[1] - 1))
+    known = [found for found in attention if found is not None]
+    if len(known) < len(attention):
         return torch.cat(logits), None
     width = length + len(ids) - 1
-    padded = [F.pad(found, (0, width - found.shape[1])) for found in attention]  # each (c, T + A - 1)
+    padded = [F.pad(found, (0, width - found.shape[1])) for found in known]  # each (c, T + A - 1)
     return torch.cat(logits), torch.cat(padded)
 
 
@@ -279,20 +278,20 @@ def _items(
     by_word: Tensor | None,
     top: int,
 ) -> Iterator[Rows]:
-    table = model.get_input_embeddings().weight  # (V, D)
-    assert isinstance(table, Tensor)
+    table: Any = model.get_input_embeddings().weight  # (V, D)
     parts = ((item, part) for item in conversation.items for part in _parts(processor, item))
     for (item, part), ready, place in zip(parts, encoded.items, planned, strict=True):
         stop = place.start + place.num_tokens
         ids, cosines = nearest_words(table, prompt[place.start : stop], top)  # each (P', top)
         num_features = sum(ready.num_features)
+        tower: Any = model.towers[item.modality]
         yield Rows(
             modality=item.modality,
             source=item.source,
             part=part,
             preprocessor=processor.preprocessors[item.modality],
             num_features=num_features,
-            grid=model.towers[item.modality].grid,
+            grid=tower.grid,
             sources=processor.connectors[item.modality].sources(num_features),
             attention=None if by_word is None else by_word[:, place.start : stop].cpu(),  # (words, P')
             nearest=tuple(

@@ -21,7 +21,7 @@ from ..processing.encoded import EncodedItem, Parts
 from ..processing.item_tensors import window_inputs
 from ..processing.processor import TinyLlavaProcessor
 from .digests import parts_digest, source_digest, tower_digest
-from .store import GB, FeatureStore
+from .store import GB, FeatureStore, features_of
 
 BATCH = 32
 # When a shard is written: what is not, a killed process loses.
@@ -149,4 +149,4 @@ def _with_features(part: EncodedItem, features: Tensor) -> EncodedItem:
 
 
 def _size(shard: dict[str, Parts]) -> int:
-    return sum(p.own_features.nbytes for parts in shard.values() for p in parts if isinstance(p, EncodedItem))
+    return sum(features.nbytes for parts in shard.values() for features in features_of(parts))

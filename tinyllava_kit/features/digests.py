@@ -45,8 +45,7 @@ def decoder_digest(modality: str, model: TinyLlavaForConditionalGeneration, proc
     """Of all that makes the ids of a modality's items, but the item: where they stand, the decoder and its weights,
     reading. The rows that are learned for them are not among it."""
     decoder, reader = (model.config.component(kind, modality) for kind in ("decoder", "modality"))
-    decoder_of_model: Any = model.decoders[modality]
-    coder = decoder_of_model.coder
+    coder: Any = model.decoders[modality].coder
     settings = {
         "format": FORMAT,
         "modality": [modality, reader.name, reader.distribution, reader.version, dict(reader.options)],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,9 +74,8 @@ class ItemCodes:
                 continue
             digest = None if self.store is None else source_digest(item.source)
             if self.store is not None and digest is not None and self.store.has(space, digest):
-                (part,) = self.store.get(space, digest)
-                assert isinstance(part, EncodedItem)
-                span = _as_span(modality, part.own_features, made=modality in self.processor.makes)
+                part: Any = self.store.get(space, digest)[0]
+                span = _as_span(modality, part.features, made=modality in self.processor.makes)
             else:
                 span = self._encode(item)
                 encoded += 1

@@ -95,7 +95,8 @@ class FeatureStore:
         """
         tensors, header = {}, {}
         for key, parts in entries.items():
-            own = {f"{key}.{n}": p.own_features.contiguous() for n, p in enumerate(parts) if isinstance(p, EncodedItem)}
+            items = {f"{key}.{n}": p.features for n, p in enumerate(parts) if isinstance(p, EncodedItem)}
+            own = {name: features.contiguous() for name, features in items.items() if features is not None}
             header[key] = {"parts": [_described(part) for part in parts], "crc": _checksum(own)}
             tensors.update(own)
         path = self.folder / f"{space}-{uuid4().hex[:16]}{_SUFFIX}"
@@ -200,6 +201,12 @@ def _header(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     if str(zlib.crc32(metadata["entries"].encode())) != metadata["crc"]:
         raise ValueError("the header has changed")
     return json.loads(metadata["entries"])
+
+
+def features_of(parts: Parts) -> list[Tensor]:
+    """The features of an item's parts, each (P, E), where a tower has run."""
+    items = [part for part in parts if isinstance(part, EncodedItem)]
+    return [item.features for item in items if item.features is not None]
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> int:

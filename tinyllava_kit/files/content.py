@@ -25,10 +25,10 @@ def _whole(value: Any) -> Any:
 
 
 # Some programs write whole numbers with a point: 20.0.
-Whole = Annotated[int, BeforeValidator(_whole)]
+WholeNumber = Annotated[int, BeforeValidator(_whole)]
 # Sizes that a configuration may hold: what is more is nonsense, and would be counted to.
-Size = Annotated[Whole, Field(ge=0, le=2**31)]
-Count = Annotated[Whole, Field(ge=1, le=2**31)]
+Size = Annotated[WholeNumber, Field(ge=0, le=2**31)]
+Count = Annotated[WholeNumber, Field(ge=1, le=2**31)]
 # More layers than any network has; each would be built, one after another.
 MOST_LAYERS = 1000
 Layers = Annotated[int, Field(le=MOST_LAYERS)]

@@ -51,7 +51,7 @@ def replies(
     prompts = [prompt for prompt in encoded for _ in range(len(ids) // len(encoded))]  # several answers to each
     for prompt, row, parallel in zip(prompts, ids.tolist(), parallel_ids(processor, ids, chosen), strict=True):
         words = until_end(row, ends)
-        said = whole_reply(model, processor, words, parallel)
+        said = whole_reply(model, processor, row[: len(words) + 1], parallel)
         made = ItemsOfWords(model, processor, prompt, words, parallel, options)
         generated.append(Reply((*said.parts, *made.items(force, said.text))))
     return generated

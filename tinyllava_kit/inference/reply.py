@@ -35,15 +35,16 @@ class Reply:
 def whole_reply(
     model: TinyLlavaForConditionalGeneration,
     processor: TinyLlavaProcessor,
-    words: list[int],
+    ids: list[int],
     parallel: list[list[int]] | None,
 ) -> Reply:
     """The answer that ids say, each item decoded at once.
 
     Args:
-        words: (n,) without the id that ends them. parallel: what stands beside them, see `parallel_ids`.
+        ids: (n,) the id that ends them included: it is text where it is no special token. parallel: what stands beside
+            them, see `parallel_ids`.
     """
-    pieces = [Segment(TEXT, words)] if processor.grammar is None else processor.grammar.pieces(words, parallel)
+    pieces = [Segment(TEXT, ids)] if processor.grammar is None else processor.grammar.pieces(ids, parallel)
     parts = [_part(piece, model, processor) for piece in pieces]
     return Reply(tuple(part for part in parts if part is not None))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,14 +91,12 @@ class Segments:
     """Takes ids, and shows text and pieces of items as far as they are certain.
 
     Args:
-        decoders: of the model. ends: the ids that end an answer.
+        decoders: of the model.
         show: gets each segment.
     """
 
-    def __init__(
-        self, decoders: nn.ModuleDict, processor: TinyLlavaProcessor, ends: Collection[int], show: Show
-    ) -> None:
-        self.decoders, self.processor, self.ends, self.show = decoders, processor, ends, show
+    def __init__(self, decoders: nn.ModuleDict, processor: TinyLlavaProcessor, show: Show) -> None:
+        self.decoders, self.processor, self.show = decoders, processor, show
         self.grammar: Grammar | None = processor.grammar
         self.begins = {} if self.grammar is None else {begin: m for m, begin in self.grammar.begin.items()}
         self.text = TextSegments(processor.tokenizer, self._keep_text)
@@ -113,8 +111,7 @@ class Segments:
             decoder: Any = self.decoders[self.modality]
             self.item = ItemIds(decoder.stream(), self.grammar, self.modality, beside)
         elif self.modality == TEXT:
-            if token not in self.ends:
-                self.text.put(token)
+            self.text.put(token)
         elif self.grammar is not None and token == self.grammar.end[self.modality]:
             self._close(closed=True)
         else:

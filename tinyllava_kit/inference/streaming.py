@@ -87,7 +87,7 @@ class AnswerStream:
             raise KitError("an answer is generated once; make another stream")
         self._begun = True
         ends = ends_of(self.model, self.options)
-        segments = Segments(self.model.decoders, self.processor, ends, show)
+        segments = Segments(self.model.decoders, self.processor, show)
         chosen: list[Tensor] = []
         try:
             self._generate(segments, chosen)

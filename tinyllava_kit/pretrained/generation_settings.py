@@ -13,7 +13,7 @@ from pydantic import Field
 from transformers import GenerationConfig
 
 from ..errors import KitError
-from ..files.content import Finite, Size, Whole, checked
+from ..files.content import Finite, Size, WholeNumber, checked
 from ..files.failures import read_mapping, reading
 
 GENERATION_FILE = "generation_config.json"
@@ -41,9 +41,9 @@ _READ: dict[str, Any] = {
     "epsilon_cutoff": _Share,
     "eta_cutoff": _Share,
     "repetition_penalty": _Positive,
-    "no_repeat_ngram_size": Annotated[Whole, Field(ge=0, le=1000)],
+    "no_repeat_ngram_size": Annotated[WholeNumber, Field(ge=0, le=1000)],
     "length_penalty": Finite,
-    "num_beams": Annotated[Whole, Field(ge=1, le=64)],
+    "num_beams": Annotated[WholeNumber, Field(ge=1, le=64)],
     "early_stopping": bool | Literal["never"],
     "suppress_tokens": list[Size],
     "begin_suppress_tokens": list[Size],

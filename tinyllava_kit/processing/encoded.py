@@ -23,12 +23,6 @@ class EncodedItem:
     rows: Sequence[Mapping[str, Tensor]] = ()
     features: Tensor | None = None
 
-    @property
-    def own_features(self) -> Tensor:
-        """(P, E) `features`, of an item whose tower has run before."""
-        assert self.features is not None, f"{self.modality}: its tower has not run before"
-        return self.features
-
 
 @dataclass(frozen=True)
 class Encoded:

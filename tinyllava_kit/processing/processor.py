@@ -399,8 +399,9 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
     def _collate_items(self, modality: str, encoded: Sequence[Encoded], layout: Plan) -> dict[str, Tensor]:
         every = [item for e in encoded for item in e.items if item.modality == modality]
         items = [every[planned.index] for planned in layout.kept(modality)]
-        if all(item.features is not None for item in items):
-            return pad_features([item.own_features for item in items])
+        features = [item.features for item in items if item.features is not None]
+        if len(features) == len(items):
+            return pad_features(features)
         inputs = self.preprocessors[modality].collate([row for item in items for row in item.rows])
         return {**inputs, **window_inputs([item.num_features for item in items])}
 

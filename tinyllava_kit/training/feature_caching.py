@@ -14,10 +14,10 @@ from ..data.stream import RowStream
 from ..distributed import from_first, rank, say, wait_for_all, world_size
 from ..errors import KitError
 from ..features.cache import FeatureCache
-from ..features.store import GB
+from ..features.store import GB, features_of
 from ..files.writing import write_json
 from ..model.modeling import TinyLlavaForConditionalGeneration
-from ..processing.encoded import EncodedItem, Parts
+from ..processing.encoded import Parts
 from .batches.epochs import Epochs
 from .recipe import FeatureCaching, Stage
 
@@ -90,7 +90,7 @@ def _wins(cache: FeatureCache, items: Sequence[Item], stage: Stage, how: Feature
     tried, others = different[::step], different[step // 2 :: step]  # what an earlier try has filled says nothing
     missing = sum(not cache.has(item) for item in others) / len(others)
     cache.fill(tried)
-    size = sum(p.own_features.nbytes for item in tried for p in cache(item) if isinstance(p, EncodedItem)) / len(tried)
+    size = sum(features.nbytes for item in tried for features in features_of(cache(item))) / len(tried)
     batches = _batches(tried, stage.batch_size)
     tower = min(_seconds(lambda: [cache.encode(batch) for batch in batches]) for _ in range(2)) / len(tried)
     read = min(_seconds(lambda: [_read(cache, batch) for batch in batches]) for _ in range(2)) / len(tried)
@@ -126,7 +126,7 @@ def _batches(items: Sequence[Item], size: int) -> list[list[Item]]:
 def _read(cache: FeatureCache, batch: Sequence[Item]) -> list[torch.Tensor]:
     """The features of a batch, read to the last number."""
     every: list[Parts] = [cache(item) for item in batch]
-    return [part.own_features.clone() for parts in every for part in parts if isinstance(part, EncodedItem)]
+    return [features.clone() for parts in every for features in features_of(parts)]
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -316,10 +316,9 @@ class Recipe(Strict):
                     raise ValueError(
                         f"stage {stage.name}: packing and {other} do not go together; take one of them out"
                     )
-            length = stage.pack_length
-            if stage.max_length is None or length is None or stage.max_length > length:
+            if stage.max_length is None or stage.pack_length is None or stage.max_length > stage.pack_length:
                 raise ValueError(
-                    f"stage {stage.name}: max_length {stage.max_length} does not fit rows of {length} "
+                    f"stage {stage.name}: max_length {stage.max_length} does not fit rows of {stage.pack_length} "
                     "positions; samples are packed whole"
                 )
         return self

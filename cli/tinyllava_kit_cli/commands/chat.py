@@ -150,7 +150,7 @@ class Terminal:
         if word.startswith("/") and "/" not in word[1:]:
             self._run(word[1:], rest.strip())
             return
-        self.chat.say(line.strip(), lambda piece: say(str(piece), nl=False))
+        self.chat.say(line.strip(), _print)
         say()
 
     def _run(self, name: str, rest: str) -> None:
@@ -189,6 +189,12 @@ class Terminal:
 
     def _end(self) -> None:
         raise EOFError
+
+
+def _print(piece: object) -> None:
+    """The words of an answer as they come; in a conversation it holds no items."""
+    if isinstance(piece, str):
+        say(piece, nl=False)
 
 
 def _unquoted(file: str) -> str:

@@ -23,7 +23,7 @@ from typing_extensions import NotRequired, TypedDict
 from tinyllava_kit.components.modalities.image import ImagePreprocessor
 from tinyllava_kit.core.interfaces import Features, Grid, Tower
 from tinyllava_kit.errors import KitError, near
-from tinyllava_kit.files.content import MOST_LAYERS, Divisor, Finite, Size, Whole, checked
+from tinyllava_kit.files.content import MOST_LAYERS, Divisor, Finite, Size, WholeNumber, checked
 from tinyllava_kit.files.failures import reading
 from tinyllava_kit.pretrained.checkpoint import check_model_type, load_state, read_pretrained, without_reports
 from tinyllava_kit.pretrained.saved_config import network
@@ -31,7 +31,7 @@ from tinyllava_kit.pretrained.saved_config import network
 _WHERE = "tower's config"
 _NOT_ARCHITECTURE = ("transformers_version", "dtype", "architectures")
 
-_Side = Annotated[Whole, Field(ge=1, le=2**14)]
+_Side = Annotated[WholeNumber, Field(ge=1, le=2**14)]
 
 
 def _of_all(value: Any) -> Any:

@@ -50,13 +50,11 @@ def batches_of(
     Raises:
         KitError: a limit for a modality that the model does not have; a file that cannot be measured.
     """
-    if stage.packing:
-        length = stage.pack_length
-        assert length is not None, "a recipe that packs has a length"
+    if stage.packing and stage.pack_length:
         check_budget("packing.limits", stage.packing.limits, modalities)
         batches: SizedBatches | PackedBatches = PackedBatches(
             tokens(),
-            length,
+            stage.pack_length,
             batch_size=stage.batch_size,
             sizes=sizes_of(conversations, modalities) if stage.packing.limits else (),
             limits=stage.packing.limits,

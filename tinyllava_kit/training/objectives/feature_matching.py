@@ -22,8 +22,9 @@ from ...core.conversation import Conversation
 from ...data.dataset import ConversationDataset
 from ...errors import KitError
 from ...features.cache import FeatureCache
+from ...features.store import features_of
 from ...processing.batch import Batch
-from ...processing.encoded import Encoded, EncodedItem
+from ...processing.encoded import Encoded
 from ...processing.processor import TinyLlavaProcessor
 
 SLACK = 2, 0.02  # how many features, and what share, an item may have more or fewer of than the teacher's
@@ -78,15 +79,14 @@ class FeatureMatchingDataset(Dataset[Any]):
         items = {item.key: item for c in self.dataset.conversations for item in c.items}
         for item in items.values():
             if item.modality in self.modalities:
-                every[item.modality] += [p.own_features for p in self.teacher(item) if isinstance(p, EncodedItem)]
+                every[item.modality] += features_of(self.teacher(item))
         return {m: torch.cat(features).float().std(0).clamp(min=1e-6) for m, features in every.items()}
 
     def _features(self, conversation: Conversation) -> Taught:
         found: dict[str, list[Tensor]] = {}
         for item in conversation.items:
             if item.modality in self.modalities:
-                parts = [part for part in self.teacher(item) if isinstance(part, EncodedItem)]
-                found.setdefault(item.modality, []).extend(part.own_features for part in parts)
+                found.setdefault(item.modality, []).extend(features_of(self.teacher(item)))
         return found
 
 

@@ -49,15 +49,14 @@ def objective_of(
         )
     if stage.match_words:
         worded = CTCDataset(dataset)
-        embeddings = model.get_input_embeddings().weight
-        assert isinstance(embeddings, Tensor)
+        embeddings: Any = model.get_input_embeddings().weight
         loss = matcher(embeddings, worded.words, stage.match_words.sharpness)
         return Objective(worded, CTCCollator(dataset.processor), loss)
     if stage.match_features:
         modalities = [name.removeprefix("tower.") for name in stage.train]
-        matched = FeatureMatchingDataset(
-            dataset, stage.match_features.teacher, {m: model.towers[m].embed_dim for m in modalities}
-        )
+        towers: Any = model.towers
+        widths = {modality: towers[modality].embed_dim for modality in modalities}
+        matched = FeatureMatchingDataset(dataset, stage.match_features.teacher, widths)
         return Objective(matched, FeatureMatchingCollator(dataset.processor), FeatureMatcher(matched.spread()))
     if stage.packing:
         return Objective(PackedDataset(dataset), PackedCollator(collator))

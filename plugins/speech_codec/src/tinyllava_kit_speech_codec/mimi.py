@@ -76,7 +76,7 @@ class _Blocks(IdStream):
 
     Mimi's decoder is causal. Its transformer has a cache of keys and values; the convolutions before and behind it have
     none in transformers, so each is given as many steps before the block as it reaches back, and what these make is
-    left out. Whole blocks at the same places make the same samples, however ids come, to the last bit.
+    left out. WholeNumber blocks at the same places make the same samples, however ids come, to the last bit.
     """
 
     def __init__(self, decoder: MimiCodec) -> None:
