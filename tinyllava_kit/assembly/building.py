@@ -50,5 +50,5 @@ def assemble(
         model.generation_config = taken(own, f"{resolved.llm.checkpoint!r}: {GENERATION_FILE}")
     tokenizer = llm.read_tokenizer(resolved.llm)
     processor = TinyLlavaProcessor(tokenizer, config, blueprint.preprocessors, blueprint.catalog)
-    model.eval()  # type: ignore[no-untyped-call]
+    model.eval()
     return model, processor

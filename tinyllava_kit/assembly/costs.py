@@ -12,7 +12,7 @@ from .report import cache_bytes, report_parts
 
 def costs_of(blueprint: Blueprint, dtype: torch.dtype) -> dict[str, Any]:
     """Each part with its parameters, bytes, tokens and licence; then the bytes that the whole model needs, as JSON."""
-    parts = [
+    parts: list[dict[str, Any]] = [
         {
             "part": row.part,
             "component": row.component,

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..core.decoders import Decoder, TokenDecoder
@@ -80,5 +80,7 @@ class OwnCheckpoint:
         """Its weights; its rows are new, and spread as the LLM's are."""
         decoder.load_weights(self.checkpoint)
         if isinstance(decoder, TokenDecoder):
-            tables = (language_model.get_input_embeddings(), language_model.get_output_embeddings())
-            decoder.rows.spread_like(*(table.weight for table in tables))
+            table, head = language_model.get_input_embeddings().weight, language_model.get_output_embeddings().weight
+            assert isinstance(table, Tensor)
+            assert isinstance(head, Tensor)
+            decoder.rows.spread_like(table, head)

@@ -106,7 +106,8 @@ class SavedModel:
     def load_language_model(self, part: ResolvedPart, config: TinyLlavaConfig, dtype: torch.dtype) -> PreTrainedModel:
         llm: type[LanguageModel] = load(part.offer.spec)
         with bounded(f"{part.checkpoint}: text_config"):
-            language_model = llm.build(config.text_config).to(dtype)
+            built: Any = llm.build(config.text_config)
+            language_model: PreTrainedModel = built.to(dtype)
         self.fill(language_model, "language_model.")
         return language_model
 

@@ -96,12 +96,15 @@ def lay_out(
 
     LLaVA takes pictures in the order of the batch and one, unused, for each row without any.
     """
-    ids, mask, labels = (inputs.get(f"in.{name}") for name in ("input_ids", "attention_mask", "labels"))
+    ids = inputs["in.input_ids"]
+    mask, labels = (inputs.get(f"in.{name}") for name in ("attention_mask", "labels"))
     images = inputs.get("in.images")
     tokens = 0
     if images is not None:
         tokens = model.encode(IMAGE, {"pixel_values": images[:1]}).shape[1]
-    samples, used, at = [], [], 0
+    samples: list[Sample] = []
+    used: list[int] = []
+    at = 0
     for row in range(len(ids)):
         sample = spans_of(
             ids[row], None if labels is None else labels[row], None if mask is None else mask[row], tokens
@@ -112,9 +115,11 @@ def lay_out(
         at += max(count, 1)
     laid_out, layout = plan(samples, padding_side=side, max_length=max_length)
     kept = [used[item.index] for item in layout.kept(IMAGE)]
-    if kept and (images is None or max(kept) >= len(images)):
+    if not kept:
+        return laid_out, layout, None
+    if images is None or max(kept) >= len(images):
         raise KitError(f"the reference has {0 if images is None else len(images)} picture(s), its ids ask for more")
-    return laid_out, layout, images[kept] if kept else None
+    return laid_out, layout, images[kept]
 
 
 def spans_of(ids: Tensor, labels: Tensor | None, mask: Tensor | None, num_tokens: int) -> Sample:
@@ -160,13 +165,13 @@ def _output(key: str) -> str:
 def _greedy(model: TinyLlavaForConditionalGeneration, inputs: Mapping[str, Tensor], count: int) -> Tensor:
     laid_out, layout, images = lay_out(model, inputs, "left")
     items = {IMAGE: {"pixel_values": images}} if images is not None else {}
-    how = {"do_sample": False, "max_new_tokens": count}
     ids = model.generate(
         input_ids=laid_out["input_ids"],
         attention_mask=laid_out["attention_mask"],
         items=items,
         plan=layout,
-        **how,
+        do_sample=False,
+        max_new_tokens=count,
     )
     return ids[:, layout.shape[1] :]
 

@@ -136,7 +136,8 @@ def full_bytes(module: nn.Module, dtype: torch.dtype) -> int:
     kept = {id(t): t for t in (*module.parameters(), *module.buffers())}
     for layer in filter(is_quantized, module.modules()):
         kept.pop(id(layer.weight), None)
-        numbers += layer.in_features * layer.out_features
+        rows, columns = _sizes(layer)
+        numbers += rows * columns
     return numbers * dtype.itemsize + sum(t.numel() * t.element_size() for t in kept.values())
 
 
@@ -173,7 +174,8 @@ def keep_trainable(model: nn.Module) -> None:
     bitsandbytes would lay them out for faster inference, and its kernel for that passes no gradient. Eval is slower for
     it, and rounds less.
     """
-    for layer in filter(is_quantized, model.modules()):
+    layers: Iterator[Any] = filter(is_quantized, model.modules())
+    for layer in layers:
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False
 

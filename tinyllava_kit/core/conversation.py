@@ -121,7 +121,7 @@ class Conversation:
         return f"{CUT}{item.text}{CUT}"  # no control token is found across its borders
 
 
-def check_reads(modality: str, reads: Collection[str], where: str = "") -> None:
+def check_reads(modality: str | None, reads: Collection[str], where: str = "") -> None:
     """
     Args:
         reads: the modalities that the model reads; where: of the item, for the message.

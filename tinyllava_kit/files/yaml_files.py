@@ -61,18 +61,19 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()
+        mark: Any = event.start_mark
         self._depth += 1
         if self._depth > MOST_DEPTH:
-            raise _Refused(None, None, f"more than {MOST_DEPTH} levels deep", event.start_mark)
+            raise _Refused(None, None, f"more than {MOST_DEPTH} levels deep", mark)
         node = super().compose_node(parent, index)
         self._depth -= 1
         if isinstance(event, yaml.AliasEvent):
             if id(node) not in self._sizes:
-                raise _Refused(None, None, "an alias of what it stands in", event.start_mark)
+                raise _Refused(None, None, "an alias of what it stands in", mark)
         elif node is not None:
             self._sizes[id(node)] = size = 1 + sum(self._sizes[id(each)] for each in _inside(node))
             if size > MOST_VALUES:
-                raise _Refused(None, None, f"more than {MOST_VALUES:,} values", event.start_mark)
+                raise _Refused(None, None, f"more than {MOST_VALUES:,} values", mark)
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:

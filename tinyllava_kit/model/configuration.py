@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from transformers import AutoConfig, PreTrainedConfig
@@ -182,19 +182,35 @@ class TinyLlavaConfig(PreTrainedConfig):
         "item_embeddings",
     ]
     sub_configs = {"text_config": AutoConfig}  # noqa: RUF012
-    auto_map = {}  # noqa: RUF012  # no code comes with a model; other programs look
+    auto_map: ClassVar[dict[str, str]] = {}  # no code comes with a model; other programs look
 
-    text_config: dict | PreTrainedConfig | None = None
-    llm: dict | None = None
-    template: dict | None = None
-    towers: dict | None = None
-    connectors: dict | None = None
-    modalities: dict | None = None
-    decoders: dict | None = None
-    token_ranges: dict | None = None
-    parallel_streams: dict | None = None
-    packs_apart: list | None = None
-    tie_word_embeddings: bool | None = None
+    if TYPE_CHECKING:  # what holds of a model's own, once it is made
+        text_config: PreTrainedConfig
+        llm: dict[str, Any] | None
+        template: dict[str, Any] | None
+        towers: dict[str, dict[str, Any]]
+        connectors: dict[str, dict[str, Any]]
+        modalities: dict[str, dict[str, Any]]
+        decoders: dict[str, dict[str, Any]]
+        token_ranges: dict[str, list[list[Any]]]
+        parallel_streams: dict[str, list[list[Any]]]
+        packs_apart: list[str]
+        tie_word_embeddings: bool
+
+        def __init__(self, **kwargs: Any) -> None: ...
+
+    else:
+        text_config: dict | PreTrainedConfig | None = None
+        llm: dict | None = None
+        template: dict | None = None
+        towers: dict | None = None
+        connectors: dict | None = None
+        modalities: dict | None = None
+        decoders: dict | None = None
+        token_ranges: dict | None = None
+        parallel_streams: dict | None = None
+        packs_apart: list | None = None
+        tie_word_embeddings: bool | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         if isinstance(self.text_config, Mapping):

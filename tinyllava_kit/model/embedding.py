@@ -7,7 +7,6 @@ K parallel ids at a position.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +47,7 @@ class Embedder(Whole):
             return join_windows(features, inputs) if "window_rows" in inputs else features
 
     def _tower(self, modality: str) -> Tower:
-        return cast(Tower, self.towers[modality])  # or what PEFT has put around it
+        return self.towers[modality]  # or what PEFT has put around it
 
     def embed(
         self,

@@ -28,6 +28,7 @@ class Encoders(Whole):
 
     def _read_modality(self, modality: str | None) -> str:
         check_reads(modality, self.config.towers)
+        assert modality is not None  # which no model reads
         return modality
 
     def __getattr__(self, name: str) -> Any:
@@ -36,7 +37,7 @@ class Encoders(Whole):
             return partial(self._get_features, self._read_modality(name[len("get_") : -len("_features")]))
         return super().__getattr__(name)
 
-    @can_return_tuple
+    @can_return_tuple  # type: ignore[untyped-decorator]
     def _get_features(self, modality: str, *first: Tensor, **inputs: Any) -> BaseModelOutputWithPooling:
         """Items of a modality, as its tower takes them -> last_hidden_state (N, P, E), the tower's features, and
         pooler_output (N, P', D), the rows for the LLM.

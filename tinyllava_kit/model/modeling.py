@@ -7,7 +7,7 @@ V vocabulary, n positions that have a target.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -92,11 +92,12 @@ class TinyLlavaForConditionalGeneration(
         self.towers = NamedParts(towers or {m: build_tower(config, m, catalog) for m in config.towers})
         self.connectors = NamedParts(connectors or {m: build_connector(config, m, catalog) for m in config.connectors})
         self.decoders = nn.ModuleDict(decoders or {m: build_decoder(config, m, catalog) for m in config.decoders})
-        grammar = grammar_of(config, self.decoders)
+        grammar = grammar_of(config, dict(self.decoders.items()))
         writing = {m: decoder for m, decoder in self.decoders.items() if isinstance(decoder, TokenDecoder)}
         self.extension = None if grammar is None else VocabularyExtension(grammar, writing)
         if self.device.type != "meta":
-            for module in self.modules():
+            modules: Iterator[Any] = self.modules()
+            for module in modules:
                 module._is_hf_initialized = True  # each part initialised itself; post_init shall not do it again
         self.post_init()
         self._collect_from_parts()
@@ -105,17 +106,22 @@ class TinyLlavaForConditionalGeneration(
 
     def _collect_from_parts(self) -> None:
         """What post_init gathers from direct children only: of towers, decoders and transformers models inside them."""
+        unsplit, precise = self._no_split_modules, self._keep_in_fp32_modules
+        always_precise = self._keep_in_fp32_modules_strict
+        assert isinstance(unsplit, set)
+        assert isinstance(precise, set)
+        assert isinstance(always_precise, set)
         for tower in self.towers.values():
-            self._no_split_modules.update(tower.no_split_modules)
+            unsplit.update(tower.no_split_modules)
         if self.decoders:
-            self._keep_in_fp32_modules_strict.add("decoders")
+            always_precise.add("decoders")
         towers, decoders = (getattr(self, part).named_modules(prefix=part) for part in ("towers", "decoders"))
         for name, module in (*towers, *decoders):
             if isinstance(module, PreTrainedModel):
                 tied = module.all_tied_weights_keys
                 self.all_tied_weights_keys.update({f"{name}.{k}": f"{name}.{v}" for k, v in tied.items()})
-                self._no_split_modules.update(module._no_split_modules or ())
-                self._keep_in_fp32_modules.update(module._keep_in_fp32_modules or ())
+                unsplit.update(module._no_split_modules or ())
+                precise.update(module._keep_in_fp32_modules or ())
 
     def _attend_in_towers(self, attention: str) -> None:
         """Compute attention in this way in the towers, too; one that has no such way keeps its own."""
@@ -123,17 +129,19 @@ class TinyLlavaForConditionalGeneration(
             if isinstance(module, PreTrainedModel):
                 with suppress(ValueError):
                     module.set_attn_implementation(attention)
-            elif isinstance(getattr(module, "config", None), PreTrainedConfig) and attention in _EVERYWHERE:
-                module.config._attn_implementation = attention  # layers of a model, which is not there to ask
+            elif isinstance(config := getattr(module, "config", None), PreTrainedConfig) and attention in _EVERYWHERE:
+                config._attn_implementation = attention  # layers of a model, which is not there to ask
 
-    def set_attn_implementation(self, attn_implementation: str | dict, *args: Any, **kwargs: Any) -> None:
+    def set_attn_implementation(self, attn_implementation: str | dict[str, str], *args: Any, **kwargs: Any) -> None:
         """As in transformers, in the towers, too."""
         super().set_attn_implementation(attn_implementation, *args, **kwargs)
         if isinstance(attn_implementation, str):
             self._attend_in_towers(attn_implementation)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str] | None, *args: Any, **kwargs: Any
+    ) -> Any:
         """See `TinyLlavaPreTrainedModel`; a directory of another project is opened as ``load_pretrained`` opens it."""
         path = pretrained_model_name_or_path
         config = kwargs.get("config")
@@ -187,7 +195,8 @@ class TinyLlavaForConditionalGeneration(
         for part in (*self.towers.values(), *self.connectors.values()):
             if not is_trained(part):
                 part.eval()
-        for decoder in self.decoders.values():
+        decoders: list[Any] = list(self.decoders.values())
+        for decoder in decoders:
             decoder.eval()
             for module in decoder.trained_modules():
                 module.train(mode)
@@ -201,9 +210,9 @@ class TinyLlavaForConditionalGeneration(
         Raises:
             KitError: the model does not learn to give this modality, or the item cannot be written; names it.
         """
-        if modality not in self.decoders or not isinstance(self.decoders[modality], CodingDecoder):
+        decoder = dict(self.decoders.items()).get(modality)
+        if not isinstance(decoder, CodingDecoder):
             raise KitError(f"the model does not write {modality!r} in ids; assemble it with --decoder {modality}=NAME")
-        decoder = self.decoders[modality]
         try:
             with torch.no_grad():
                 ids = decoder.encode(item).cpu()  # (n,) or (n, k)
@@ -211,10 +220,11 @@ class TinyLlavaForConditionalGeneration(
             raise KitError(f"{name}: {error}" if name and name not in str(error) else str(error)) from error
         if isinstance(decoder, HiddenDecoder):
             return GeneratedSpan(modality, ids.tolist())
+        assert self.extension is not None
         whole = self.extension.grammar.enclosed(modality, ids, name or modality)
         return TextSpan(whole, whole, self.extension.grammar.beside(modality, ids))
 
-    @can_return_tuple
+    @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -276,11 +286,12 @@ class TinyLlavaForConditionalGeneration(
         shift_labels = kwargs.pop("shift_labels", None)  # not in the signature, where Trainer looks for labels
         if plan is not None and shift_labels is not None:
             raise FusionError("a batch with a plan takes no shift_labels: the plan says what each position predicts")
-        has_targets = labels is not None and plan is not None and plan.target_positions is not None
+        at_targets = None if labels is None or plan is None else plan.target_positions  # (n,)
         if logits_to_keep is None:
-            logits_to_keep = "none" if self.training and has_targets else 0
+            logits_to_keep = "none" if self.training and at_targets is not None else 0
         check_keep(logits_to_keep, labels, plan)
         if inputs_embeds is None:
+            assert input_ids is not None
             inputs_embeds = self.embed(input_ids, items, plan, parallel_ids)  # (B, T, D)
         if labels is not None:
             kwargs["use_cache"] = False
@@ -290,11 +301,14 @@ class TinyLlavaForConditionalGeneration(
             return BaseModelOutputWithPast(hidden, **others)
         kept = self._kept_logits(hidden, logits_to_keep, plan)
         logits, learned = kept.get("logits"), {}
-        if has_targets:
-            known = self._known_at_targets(logits, logits_to_keep, plan.target_positions)  # (n, V)
+        if at_targets is not None:
+            assert labels is not None
+            assert plan is not None
+            known = self._known_at_targets(logits, logits_to_keep, at_targets)  # (n, V)
             learned = self._learn(hidden, inputs_embeds, input_ids, labels, plan, targets, num_items_in_batch, known)
         elif labels is not None:
             counts = {"shift_labels": shift_labels, "num_items_in_batch": num_items_in_batch}
+            assert logits is not None  # see `check_keep`
             learned = {"loss": self.loss_function(logits, labels, logits.shape[-1], **counts)}
         return TinyLlavaOutput(**learned, **kept, **others)
 

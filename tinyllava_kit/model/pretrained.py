@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import GenerationConfig, PreTrainedModel
 
 from ..errors import KitError
@@ -34,7 +33,7 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _skip_keys_device_placement = ["past_key_values", "cache"]  # noqa: RUF012
 
-    def _init_weights(self, module: nn.Module) -> None:
+    def _init_weights(self, module: Any) -> None:
         super()._init_weights(module)
         # from_pretrained replaces non-persistent buffers by uninitialised memory; some
         # towers know how to make theirs again
@@ -42,7 +41,9 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
             module.init_non_persistent_buffers()
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str] | None, *args: Any, **kwargs: Any
+    ) -> Any:
         """As in transformers; a key that is missing in the file or unknown to the model is an error.
 
         Raises:
@@ -52,7 +53,8 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
         kwargs["trust_remote_code"] = False  # code that comes with a checkpoint is never run, whoever asks
         settings = _generation_settings(pretrained_model_name_or_path, kwargs)
         check_index(pretrained_model_name_or_path)
-        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        read: Any = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        model, info = read
         check_loaded(
             str(pretrained_model_name_or_path),
             missing={*info["missing_keys"], *missing_scales(model)},

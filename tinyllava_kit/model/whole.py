@@ -8,13 +8,18 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ..core.decoders import HiddenDecoder
-from ..core.interfaces import LanguageModel
+from ..core.interfaces import Connector, LanguageModel, Tower
 from .configuration import TinyLlavaConfig
 from .named_parts import NamedParts
 from .vocabulary.extension import VocabularyExtension
 
+if TYPE_CHECKING:
+    _Base = PreTrainedModel
+else:
+    _Base = object  # the class of a model brings the real one
 
-class Whole:
+
+class Whole(_Base):
     """A model: its LLM, towers, connectors and decoders. transformers reads these annotations.
 
     towers, connectors, decoders: by modality. extension: the rows of decoders whose ids the LLM writes, if there are
@@ -24,15 +29,10 @@ class Whole:
     config: TinyLlavaConfig
     llm_interface: type[LanguageModel]
     language_model: PreTrainedModel
-    towers: NamedParts
-    connectors: NamedParts
+    towers: NamedParts[Tower]
+    connectors: NamedParts[Connector]
     decoders: nn.ModuleDict
     extension: VocabularyExtension | None
-    training: bool
-
-    if TYPE_CHECKING:
-
-        def get_input_embeddings(self) -> nn.Module: ...
 
     def hidden_decoders(self) -> dict[str, HiddenDecoder]:
         """The decoders that make items of words, in order."""

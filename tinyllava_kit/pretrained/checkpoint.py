@@ -170,7 +170,7 @@ def open_tensors(files: Iterable[str | os.PathLike[str]], passing: Container[str
     """The tensors of safetensors files by name, each read at ``tensor[...]``; the `passing` ones are `Unmapped`."""
     tensors: dict[str, Any] = {}
     for file in files:
-        opened = safe_open(file, framework="pt")
+        opened: Any = safe_open(file, framework="pt")
         for name in opened.keys():  # noqa: SIM118 (not a mapping)
             tensors[name] = Unmapped(file, name) if name in passing else opened.get_slice(name)
     return tensors

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ..core.conversation import ITEM, Conversation, Span, check_reads, from_messages, from_row
-from ..core.decoders import Decoder
+from ..core.decoders import Decoder, HiddenDecoder
 from ..core.interfaces import ChatTemplate, Connector, Modality, Preprocessor
 from ..core.plan import Plan, plan
 from ..core.spans import AnySpan, ItemSpan, TextSpan, without_labels
@@ -29,7 +29,7 @@ from ..model.vocabulary.grammar import grammar_of
 from ..model.vocabulary.targets import targets_of
 from ..plugin.catalog import Catalog
 from ..plugin.discovery import installed_catalog
-from ..plugin.specs import load
+from ..plugin.specs import ModalitySpec, load
 from ..pretrained.checkpoint import find_file, read_pretrained, read_tokenizer
 from .answer_words import add_words_first, add_words_of_each
 from .batch import Batch
@@ -82,11 +82,14 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
         template_class = load(template.offer("template", catalog).spec)
         options = arguments(template_class, template.options, "config.json: template.options", given=("tokenizer",))
         self.template: ChatTemplate = template_class(tokenizer, **options)
-        self.specs, self.modalities = {}, {}
+        self.specs: dict[str, ModalitySpec] = {}
+        self.modalities = {}
         for modality in config.modalities:
             component = config.component("modality", modality)
-            self.specs[modality] = component.offer("modality", catalog).spec
-            self.modalities[modality]: Modality = _modality(load(self.specs[modality]), modality, component.options)
+            spec = component.offer("modality", catalog).spec
+            assert isinstance(spec, ModalitySpec)
+            self.specs[modality] = spec
+            self.modalities[modality] = _modality(load(spec), modality, component.options)
         # in order: processes that share data say the same
         self.unread = sorted({offer.spec.name for offer in catalog.of_kind("modality")} - self.specs.keys())
         with torch.device("meta"):  # asked for their arithmetic only
@@ -100,7 +103,7 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
         return f"{type(self).__name__}({type(self.template).__name__}, {{{parts}}})"
 
     @property
-    def chat_template(self) -> str | None:
+    def chat_template(self) -> str | None:  # type: ignore[override]  # what is saved is made of the template
         """The model's template in jinja, what other programs ask with; None where it has no such form.
 
         It says that `apply_chat_template` knows what is learned, as templates do that mark it.
@@ -295,7 +298,8 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
         data: dict[str, Any] = dict(inputs)
         if layout.target_positions is not None and self.gives:
             previous = inputs["input_ids"].flatten()[layout.target_positions]  # (n,)
-            makers = {m: self.decoders[m] for m in sorted(self.makes)}
+            made = sorted(self.decoders.items())
+            makers = {m: decoder for m, decoder in made if isinstance(decoder, HiddenDecoder)}
             data["targets"] = targets_of(layout, previous, self.grammar, makers)
         items = {m: self._collate_items(m, encoded, layout) for m in layout.item_positions}
         if items:
@@ -331,7 +335,7 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
             self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub)
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # type: ignore[override]  # what else it takes is in kwargs
         cls, pretrained_model_name_or_path: str | os.PathLike[str], *, catalog: Catalog | None = None, **kwargs: Any
     ) -> TinyLlavaProcessor:
         """From a directory that `save_pretrained` wrote, or a hub name of one; or from another project's directory.
@@ -395,8 +399,9 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
     def _collate_items(self, modality: str, encoded: Sequence[Encoded], layout: Plan) -> dict[str, Tensor]:
         every = [item for e in encoded for item in e.items if item.modality == modality]
         items = [every[planned.index] for planned in layout.kept(modality)]
-        if all(item.features is not None for item in items):
-            return pad_features([item.features for item in items])
+        features = [item.features for item in items if item.features is not None]
+        if len(features) == len(items):
+            return pad_features(features)
         inputs = self.preprocessors[modality].collate([row for item in items for row in item.rows])
         return {**inputs, **window_inputs([item.num_features for item in items])}
 

@@ -41,8 +41,8 @@ class HiddenDecoderContract:
 
     def test_the_count_is_that_of_the_ids(self, checkpoint: str) -> None:
         """By arithmetic, also of what was decoded; ids survive JSON, and none is left from one item to the next."""
-        decoder = self._toy(checkpoint).decoders["it"]
-        alone = [self._toy(checkpoint).decoders["it"].encode(item) for item in self.items()]
+        decoder = _decoder(self._toy(checkpoint))
+        alone = [_decoder(self._toy(checkpoint)).encode(item) for item in self.items()]
         for number, item in reversed(list(enumerate(self.items()))):
             ids = decoder.encode(item)
             assert ids.dtype == torch.int64, f"item {number}: ids are {ids.dtype}"
@@ -55,7 +55,7 @@ class HiddenDecoderContract:
     def test_every_target_has_a_loss(self, checkpoint: str) -> None:
         """Also where one word stands for a long item: a target that cannot be learned is refused, and not free."""
         model = self._toy(checkpoint)
-        decoder, item = model.decoders["it"], max(self.items(), key=model.decoders["it"].num_ids)
+        decoder, item = _decoder(model), max(self.items(), key=_decoder(model).num_ids)
         inputs, layout, targets = self._layout(model, [([1, 3], [4], item)])
         assert list(targets) == ["text", *(f"it.{name}" for name in decoder.loss_weights)], "groups without a weight"
         try:
@@ -87,7 +87,7 @@ class HiddenDecoderContract:
         """With a gradient of zero: every rank of a distributed step has the same ones to reduce."""
         model = self._toy(checkpoint).train()
         model.requires_grad_(False)
-        decoder = model.decoders["it"].requires_grad_(True)
+        decoder = _decoder(model).requires_grad_(True)
         inputs, layout, _targets = self._layout(model, [([1, 3], [4], None)])
         out = model(**inputs, plan=layout)
         out.loss.backward()
@@ -101,7 +101,7 @@ class HiddenDecoderContract:
         model = self._toy(checkpoint)
         before = {name: value.clone() for name, value in model.state_dict().items()}
         self._learn(model, [([1, 3], [4, 5], self.items()[0])], steps=1)
-        trained = {id(p) for module in model.decoders["it"].trained_modules() for p in module.parameters()}
+        trained = {id(p) for module in _decoder(model).trained_modules() for p in module.parameters()}
         wanted = {name for name, parameter in model.named_parameters() if id(parameter) in trained}
         changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
         assert changed <= wanted, f"one step changed {sorted(changed - wanted)}"
@@ -113,7 +113,7 @@ class HiddenDecoderContract:
         items = self.items()[:4]
         samples = [([1, 3], [4 + number, 9][: 1 + number % 2], item) for number, item in enumerate(items)]
         self._learn(model, samples, steps=self.max_steps)
-        decoder = model.decoders["it"]
+        decoder = _decoder(model)
         for number, (prompt, words, item) in enumerate(samples):
             inputs, layout = plan([[TextSpan(prompt), TextSpan(words, words), GeneratedSpan("it")]])
             made = list(decoder.make(model.words("it", inputs["input_ids"], layout), token_sampler(False, None)))
@@ -124,14 +124,14 @@ class HiddenDecoderContract:
     def _toy(self, checkpoint: str) -> TinyLlavaForConditionalGeneration:
         config = self.decoder_class.read_config(checkpoint, **self.options)
         model = model_with(self.decoder_class(config, tiny_llm_config().hidden_size), "hidden")
-        model.decoders["it"].load_weights(checkpoint)
+        _decoder(model).load_weights(checkpoint)
         return model.eval()
 
     def _layout(
         self, model: TinyLlavaForConditionalGeneration, samples: Sequence[tuple[list[int], list[int], Any]]
     ) -> tuple[ModelInputs, Plan, dict[str, Tensor]]:
         """Prompts, words and items, as a processor lays them out."""
-        decoder = model.decoders["it"]
+        decoder = _decoder(model)
         rows: list[list[TextSpan | GeneratedSpan]] = []
         for prompt, words, item in samples:
             rows.append([TextSpan(prompt), TextSpan(words, words)])
@@ -146,7 +146,7 @@ class HiddenDecoderContract:
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The losses of each group, in order, and the gradient of their mean by the parameter's name."""
         model.requires_grad_(False)
-        decoder = model.decoders["it"].requires_grad_(True)
+        decoder = _decoder(model).requires_grad_(True)
         model.zero_grad()
         losses: dict[str, list[Tensor]] = {}
         for batch in batches:
@@ -172,7 +172,7 @@ class HiddenDecoderContract:
         """Until every id is the likeliest at its place with some to spare, or the steps are over."""
         inputs, layout, _targets = self._layout(model, samples)
         model.requires_grad_(False)
-        decoder = model.decoders["it"].requires_grad_(True)
+        decoder = _decoder(model).requires_grad_(True)
         optimizer = torch.optim.Adam([p for p in decoder.parameters() if p.requires_grad], lr=3e-3)
         model.train()
         for _ in range(steps):
@@ -183,3 +183,9 @@ class HiddenDecoderContract:
             out.loss.backward()
             optimizer.step()
         model.eval()
+
+
+def _decoder(model: TinyLlavaForConditionalGeneration) -> HiddenDecoder:
+    decoder = model.decoders["it"]
+    assert isinstance(decoder, HiddenDecoder)
+    return decoder

@@ -114,18 +114,23 @@ class TokenDecoderContract:
         """Greedy, sampled, with beams where it has no streams; one that is cut off keeps its whole steps; a
         forbidden one never begins."""
         model = self._toy(checkpoint)
-        grammar = model.extension.grammar
+        grammar = _grammar_of(model)
         prompt = torch.tensor([[1, 3], [1, 4]])
-        speak = {"force": ["it"], "eos_token_id": list(range(TEXT_IDS)), "max_new_tokens": 50, "pad_token_id": 0}
-        beams = [] if grammar.parallel else [{"do_sample": False, "num_beams": 2}]
-        for how in ({"do_sample": False}, {"do_sample": True}, *beams):
+        speak: dict[str, Any] = {
+            "force": ["it"],
+            "eos_token_id": list(range(TEXT_IDS)),
+            "max_new_tokens": 50,
+            "pad_token_id": 0,
+        }
+        beams: list[dict[str, Any]] = [] if grammar.parallel else [{"do_sample": False, "num_beams": 2}]
+        for how in [{"do_sample": False}, {"do_sample": True}, *beams]:
             torch.manual_seed(0)
             for piece in (pieces[0] for pieces in _generated(model, prompt, **speak, **how)):
                 assert piece.modality == "it", f"{how}: the item that is forced does not begin"
                 ids = torch.tensor(piece.ids, dtype=torch.int64)
                 if piece.closed:
                     grammar.enclosed("it", ids, f"what is generated with {how}")
-                model.decoders["it"].decode(ids)
+                _decoder(model).decode(ids)
         silent = model.generate(prompt, forbid=["it"], max_new_tokens=20, do_sample=True, pad_token_id=0)
         assert int(silent.max()) < grammar.first, "a forbidden item begins"
 
@@ -137,7 +142,7 @@ class TokenDecoderContract:
             own, extended = model.language_model(input_ids=ids).logits, model(ids).logits
         assert torch.equal(extended[..., : own.shape[-1]], own), "the LLM's own logits are others with the decoder"
         before = {name: value.clone() for name, value in model.state_dict().items()}
-        self._learn(model, [([1, 3], model.ids_of("it", self.items()[0]))], steps=1, rows_alone=True)
+        self._learn(model, [([1, 3], _ids_of(model, self.items()[0]))], steps=1, rows_alone=True)
         changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
         expected = {"decoders.it.rows.embedding", "decoders.it.rows.head"}
         assert changed == expected, f"one step changed {sorted(changed)}"
@@ -145,11 +150,11 @@ class TokenDecoderContract:
     def test_a_small_model_learns_four_items_exactly(self, checkpoint: str) -> None:
         """Each by its own prompt: ids and items are equal, and the prompts do not give one another's."""
         model = self._toy(checkpoint)
-        answers = [model.ids_of("it", item) for item in self.items()[:4]]
+        answers = [_ids_of(model, item) for item in self.items()[:4]]
         prompts = [[1, 3 + number] for number in range(4)]
         assert len(set(map(str, answers))) == 4, "four items have fewer than four sequences of ids"
         self._learn(model, list(zip(prompts, answers, strict=True)), steps=self.max_steps)
-        grammar, decoder, items = model.extension.grammar, model.decoders["it"], self.items()
+        grammar, decoder, items = _grammar_of(model), _decoder(model), self.items()
         for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
             how = {"do_sample": False, "max_new_tokens": len(answer.ids) + 1, "pad_token_id": 0}
             (got,) = _generated(model, torch.tensor([prompt]), **how)
@@ -164,7 +169,7 @@ class TokenDecoderContract:
         decoder = self.decoder_class(self.decoder_class.read_config(checkpoint, **self.options))
         ids = {"it": dict(decoder.ranges)}, {"it": decoder.parallel}
         model = model_with(decoder, "tokens", token_ranges=allot(ids[0], TEXT_IDS), parallel_streams=sizes_of(ids[1]))
-        model.decoders["it"].load_weights(checkpoint)
+        _decoder(model).load_weights(checkpoint)
         return model.eval()
 
     def _learn(
@@ -179,7 +184,7 @@ class TokenDecoderContract:
         end = TextSpan([END_ID], [END_ID])
         inputs, layout = plan([[TextSpan(prompt), answer, end] for prompt, answer in samples])
         model.requires_grad_(False)
-        model.decoders["it"].requires_grad_(True)
+        _decoder(model).requires_grad_(True)
         model.language_model.requires_grad_(not rows_alone)
         optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=3e-3)
         model.train()
@@ -202,9 +207,27 @@ def _grammar(decoder: TokenDecoder) -> Grammar:
     return Grammar(ranges, {"it": decoder.follows}, TEXT_IDS, parallel=parallel, break_points=break_points)
 
 
+def _decoder(model: TinyLlavaForConditionalGeneration) -> TokenDecoder:
+    decoder = model.decoders["it"]
+    assert isinstance(decoder, TokenDecoder)
+    return decoder
+
+
+def _ids_of(model: TinyLlavaForConditionalGeneration, item: Any) -> TextSpan:
+    ids = model.ids_of("it", item)
+    assert isinstance(ids, TextSpan)
+    return ids
+
+
+def _grammar_of(model: TinyLlavaForConditionalGeneration) -> Grammar:
+    assert model.extension is not None
+    return model.extension.grammar
+
+
 def _generated(model: TinyLlavaForConditionalGeneration, prompt: Tensor, **how: Any) -> list[list[Segment]]:
     """What the model writes behind each prompt, in pieces."""
-    grammar, chosen = model.extension.grammar, []
+    grammar = _grammar_of(model)
+    chosen: list[Tensor] = []
     new = model.generate(prompt, parallel=chosen, **how)[:, prompt.shape[1] :]  # (B, new)
     beside = grammar.written(new, chosen).tolist() if chosen else [None] * len(new)
     return [grammar.pieces(row, parallel) for row, parallel in zip(new.tolist(), beside, strict=True)]

@@ -124,8 +124,9 @@ class TowerContract:
     def test_a_tower_inside_a_model_is_saved_and_loaded_whole(self, checkpoint: str, tmp_path: Path) -> None:
         """Without its checkpoint; ``from_pretrained`` would destroy buffers that are not saved."""
         tower, preprocessor = self.build(checkpoint)
-        model_class = type("Model", (_Model,), {"tower_class": type(tower)})
-        model = model_class(PreTrainedConfig(tower=through_json(tower.config)))
+        model_class: Any = type("Model", (_Model,), {"tower_class": type(tower)})
+        settings = {"tower": through_json(tower.config)}
+        model = model_class(PreTrainedConfig(**settings))
         model.towers["it"].load_state_dict(tower.state_dict())
         model.save_pretrained(tmp_path)
         again = model_class.from_pretrained(tmp_path, trust_remote_code=False).eval().towers["it"]
@@ -155,7 +156,7 @@ class _NoSync(TorchDispatchMode):
 class _Model(TinyLlavaPreTrainedModel):
     """A model around a tower, as the kit's own is."""
 
-    config_class = PreTrainedConfig
+    config_class: Any = PreTrainedConfig
     tower_class: ClassVar[type[Tower]]
 
     def __init__(self, config: PreTrainedConfig) -> None:

@@ -58,7 +58,7 @@ def command(
     from tinyllava_kit_cli.table import align
 
     model, processor = load_pretrained(directory)
-    model.eval()  # type: ignore[no-untyped-call]  # of torch
+    model.eval()
     if check_only:
         say("\n".join(align(table_of(model, processor, [target] if target else TARGETS))))
         return

@@ -137,9 +137,10 @@ def _write_llm(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaPro
     template = jinja_of(processor.template, {}, parts=False, begin=begin)
     save_tokenizer(processor.tokenizer, template, folder)
     with without_reports():
-        loaded, info = AutoModelForCausalLM.from_pretrained(
+        read: Any = AutoModelForCausalLM.from_pretrained(
             folder, trust_remote_code=False, dtype=model.dtype, output_loading_info=True
         )
+    loaded, info = read
     check_loaded("llm", missing=info["missing_keys"], unexpected=info["unexpected_keys"])
     ids = random_ids(model)
     ours = model.language_model(input_ids=ids).logits  # (1, T, V)
@@ -164,15 +165,17 @@ def _write_tower(
     inputs = _sample(processor, modality)
     if inputs is None:
         return PartReport(part=part, refused=f"there is no sample of {modality} to compare it with")
-    plain = _plain(tower).to(model.dtype)
+    plain: Any = _plain(tower)
+    plain.to(model.dtype)
     plain.save_pretrained(stage / folder)
     preprocessor = _as_transformers(processor.preprocessors[modality], plain)
     if preprocessor is not None:
         preprocessor.save_pretrained(stage / folder)
     with without_reports():
-        loaded, info = type(plain).from_pretrained(
+        read: Any = type(plain).from_pretrained(
             stage / folder, trust_remote_code=False, dtype=model.dtype, output_loading_info=True
         )
+    loaded, info = read
     check_loaded(part, missing=info["missing_keys"], unexpected=info["unexpected_keys"])
     reading, difference = _reading(tower, loaded.eval(), inputs, part)
     return PartReport(

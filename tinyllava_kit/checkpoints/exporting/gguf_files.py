@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from ...components.towers.vision_tower import TransformersImagePreprocessor
 from ...core.conversation import Span
 from ...errors import KitError
 from ...files.atomic import atomic_directory
@@ -140,7 +142,8 @@ def notes(
             "last (its models/llava.cpp puts the class token behind the patches and reads from the second row on; "
             "SigLIP's rows are right)"
         )
-    colour = tuple(int(channel * 255) for channel in processor.preprocessors[IMAGE].mean)
+    preprocessor: Any = processor.preprocessors[IMAGE]
+    colour = tuple(int(channel * 255) for channel in preprocessor.mean)
     if aspect(model) == "square":
         found.append("llama.cpp pads a picture to a square, this model does not: give it square pictures")
     elif colour != CLIP_COLOUR:
@@ -187,7 +190,9 @@ def export(
 
 
 def _num_rows(model: TinyLlavaForConditionalGeneration) -> int:
-    return int(model.get_input_embeddings().weight.shape[0])
+    table = model.get_input_embeddings().weight
+    assert isinstance(table, Tensor)
+    return len(table)
 
 
 def _llm_faults(model: TinyLlavaForConditionalGeneration) -> list[str]:
@@ -296,7 +301,9 @@ def _write_vision(
 
     tower: Any = model.towers[IMAGE]
     vision = tower.vision_config
-    image_processor = processor.preprocessors[IMAGE]._processor
+    preprocessor = processor.preprocessors[IMAGE]
+    assert isinstance(preprocessor, TransformersImagePreprocessor)
+    image_processor = preprocessor._processor
     arch = gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.MMPROJ]
     writer = open_writer(stage / MMPROJ, arch, gguf.GGUFType.MMPROJ, name, dtype)
     writer.add_clip_has_vision_encoder(True)

@@ -74,7 +74,7 @@ def read_vocabulary(tokenizer: PreTrainedTokenizerBase, size: int) -> Vocabulary
     is_pieces = bool(backend["model"].get("byte_fallback"))
     tokens, types = _tokens(tokenizer, backend, size, is_pieces=is_pieces)
     merges = [tuple(merge.split(" ") if isinstance(merge, str) else merge) for merge in backend["model"]["merges"]]
-    shared = {"tokens": tokens, "types": types, "special": _special(tokenizer)}
+    shared: dict[str, Any] = {"tokens": tokens, "types": types, "special": _special(tokenizer)}
     if is_pieces:
         return Vocabulary(
             model="llama",

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +83,7 @@ def faults(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcess
     config, found = model.config, []
     if list(config.towers) != [IMAGE]:
         return [f"it reads {', '.join(config.towers) or 'text only'}; Llava reads pictures and text"]
-    tower = model.towers[IMAGE]
+    tower: Any = model.towers[IMAGE]
     if not is_clip_or_siglip(tower):
         found.append(f"its tower is {config.component('tower', IMAGE).name!r}; Llava's is CLIP or SigLIP")
     elif tower.num_dropped > 1 or tower.side != tower.vision_config.image_size:
@@ -121,9 +120,10 @@ def export(
         written, made = _convert(model, processor)
         written.save_pretrained(stage)
         made.save_pretrained(stage)
-        loaded, info = LlavaForConditionalGeneration.from_pretrained(
+        read: Any = LlavaForConditionalGeneration.from_pretrained(
             stage, trust_remote_code=False, dtype=model.dtype, output_loading_info=True
         )
+        loaded, info = read
         if info["missing_keys"] or info["unexpected_keys"]:
             raise KitError(f"cannot be a Llava: weights do not fit: {sorted(info['missing_keys'])[:3]}")
         parity = compare(
@@ -138,34 +138,38 @@ def _convert(
     model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor
 ) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
     tokenizer = copy.deepcopy(processor.tokenizer)  # gets a token more
-    rows = model.get_input_embeddings().weight.shape[0]
+    table = model.get_input_embeddings().weight
+    assert isinstance(table, Tensor)
     tower: Any = model.towers[IMAGE]
     strategy = "default" if tower.num_dropped else "full"
     chat_template = jinja_of(processor.template, {IMAGE: PLACEHOLDER}, in_strings=True)
     tokenizer.add_tokens([PLACEHOLDER], special_tokens=True)
     image_id = tokenizer.convert_tokens_to_ids(PLACEHOLDER)
     text = without_places(model.config.text_config.to_dict())
-    text["vocab_size"] = max(rows, image_id + 1)
+    text["vocab_size"] = max(len(table), image_id + 1)
     # One layer more than is read, and that one does nothing: the last hidden state of some classes is normed.
     vision = {**tower.vision_config.to_dict(), "num_hidden_layers": tower.vision_config.num_hidden_layers + 1}
     if vision["model_type"] == "siglip_vision_model":
         vision["vision_use_head"] = False
-    config = LlavaConfig(
-        text_config=text,
-        vision_config=vision,
-        vision_feature_layer=-2,
-        vision_feature_select_strategy=strategy,
-        image_token_id=image_id,
-        image_seq_length=processor.preprocessors[IMAGE].fixed_features,
-        tie_word_embeddings=bool(model.config.tie_word_embeddings),
-        dtype=model.dtype,
-    )
-    written = LlavaForConditionalGeneration(config).to(model.dtype).eval()
+    settings: dict[str, Any] = {
+        "text_config": text,
+        "vision_config": vision,
+        "vision_feature_layer": -2,
+        "vision_feature_select_strategy": strategy,
+        "image_token_id": image_id,
+        "image_seq_length": processor.preprocessors[IMAGE].fixed_features,
+        "tie_word_embeddings": bool(model.config.tie_word_embeddings),
+        "dtype": model.dtype,
+    }
+    written: Any = LlavaForConditionalGeneration(LlavaConfig(**settings))
+    written.to(model.dtype).eval()
     written.load_state_dict(_state(model, written), strict=True)
     written.generation_config = copy.deepcopy(model.generation_config)
     written.generation_config.suppress_tokens = [image_id]  # a row of its own that nobody trained
+    preprocessor = processor.preprocessors[IMAGE]
+    assert isinstance(preprocessor, TransformersImagePreprocessor)
     made = LlavaProcessor(
-        image_processor=_image_processor(processor.preprocessors[IMAGE], pads=aspect(model) == "pad"),
+        image_processor=_image_processor(preprocessor, pads=aspect(model) == "pad"),
         tokenizer=tokenizer,
         patch_size=tower.vision_config.patch_size,
         vision_feature_select_strategy=strategy,
@@ -222,7 +226,9 @@ def compare(
     side = 64
     noise = torch.randint(0, 256, (side, side + 9, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     picture = Image.fromarray(noise.numpy())
-    messages = [{"role": "user", "content": [{"type": "image", "image": picture}, {"type": "text", "text": QUESTION}]}]
+    messages: list[dict[str, Any]] = [
+        {"role": "user", "content": [{"type": "image", "image": picture}, {"type": "text", "text": QUESTION}]}
+    ]
     batch = processor(messages)
     ids = batch["input_ids"].clone()  # (1, T)
     ids.view(-1)[batch["plan"].item_positions[IMAGE]] = written.config.image_token_id
@@ -230,9 +236,11 @@ def compare(
     ours = model(**batch).logits  # (1, T, V)
     theirs = written(input_ids=ids, pixel_values=pixels, attention_mask=batch["attention_mask"]).logits
     difference = largest(ours, theirs[..., : ours.shape[-1]])
-    how = {"do_sample": False, "max_new_tokens": NUM_TOKENS}
+    how: dict[str, Any] = {"do_sample": False, "max_new_tokens": NUM_TOKENS}
     mine = model.generate(**batch, **how)[:, ids.shape[1] :]
-    other = written.generate(input_ids=ids, pixel_values=pixels, attention_mask=batch["attention_mask"], **how)
+    other = written.generate(  # type: ignore[misc]
+        input_ids=ids, pixel_values=pixels, attention_mask=batch["attention_mask"], **how
+    )
     return Parity(
         difference=difference,
         close=is_close(difference, ours),
@@ -243,7 +251,7 @@ def compare(
     )
 
 
-def _same_prompt(made: LlavaProcessor, messages: list[Mapping[str, Any]], ids: Tensor) -> bool:
+def _same_prompt(made: LlavaProcessor, messages: list[dict[str, Any]], ids: Tensor) -> bool:
     if made.chat_template is None:
         return False
     try:

@@ -85,8 +85,9 @@ def is_close(difference: float, ours: Tensor) -> bool:
 
 def random_ids(model: TinyLlavaForConditionalGeneration, length: int = 16) -> Tensor:
     """Token ids (1, length), the same for every call."""
-    size = int(model.get_input_embeddings().weight.shape[0])
-    return torch.randint(0, size, (1, length), generator=torch.Generator().manual_seed(0))
+    table = model.get_input_embeddings().weight
+    assert isinstance(table, Tensor)
+    return torch.randint(0, len(table), (1, length), generator=torch.Generator().manual_seed(0))
 
 
 def text_option(config: TinyLlavaConfig, name: str, default: Any = None) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from ...model.building import build_connector
 from ...model.configuration import Component, TinyLlavaConfig, as_json
 from ...model.modeling import TinyLlavaForConditionalGeneration
 from ...plugin.catalog import Catalog, Offer
-from ...plugin.specs import load
+from ...plugin.specs import LanguageModelSpec, TowerSpec, load
 from ...pretrained.checkpoint import check_loaded, without_reports
 from ...pretrained.generation_settings import GENERATION_FILE, check_ids, read_generation
 from ...pretrained.saved_config import kind_of, network
@@ -269,7 +269,7 @@ class _Ledger:
             self._add("", f"towers.{IMAGE}.{name}", Lazy.of(tensor), f"from {candidates[0]}")
 
     def _check(
-        self, wanted: set[str], own: Mapping[str, tuple[int, ...]], part: Weights, *, surplus: set[str] = frozenset()
+        self, wanted: set[str], own: Mapping[str, tuple[int, ...]], part: Weights, *, surplus: Collection[str] = ()
     ) -> None:
         theirs = {name: source.key for name, source in part.items()}
         wrong = [name for name in own.keys() & part.keys() if own[name] != part[name].tensor.shape]
@@ -308,8 +308,8 @@ def _by_model_type(kind: str, model_type: str, catalog: Catalog) -> Offer:
         MissingPluginError: none is installed.
     """
     offers = catalog.of_kind(kind)
-    named = [offer for offer in offers if model_type in offer.spec.model_types]
-    anyone = [offer for offer in offers if kind == "llm" and not offer.spec.model_types]
+    named = [offer for offer in offers if model_type in _model_types(offer)]
+    anyone = [offer for offer in offers if kind == "llm" and not _model_types(offer)]
     if not (named or anyone):
         raise MissingPluginError(
             f"no installed {kind} takes {model_type!r} checkpoints; install the plugin that does, "
@@ -318,7 +318,12 @@ def _by_model_type(kind: str, model_type: str, catalog: Catalog) -> Offer:
     return (named or anyone)[0]
 
 
-def _tower_config(old: ExternalCheckpoint, kind: type[Tower]) -> dict[str, Any]:
+def _model_types(offer: Offer) -> tuple[str, ...]:
+    assert isinstance(offer.spec, (LanguageModelSpec, TowerSpec))
+    return offer.spec.model_types
+
+
+def _tower_config(old: ExternalCheckpoint, kind: Any) -> dict[str, Any]:
     """A tower's configuration; see `TransformersVisionTower`."""
     vision = _architecture(old.vision_config)
     dropped = kind.num_prefix if old.dropped is None else old.dropped
@@ -406,7 +411,7 @@ def _read_tokenizer(llm: Offer, where: str) -> PreTrainedTokenizerBase:
 
 
 def _read_preprocessor(
-    old: ExternalCheckpoint, kind: type[Tower], config: Mapping[str, Any], names: Names
+    old: ExternalCheckpoint, kind: Any, config: Mapping[str, Any], names: Names
 ) -> tuple[Preprocessor, list[str]]:
     """The checkpoint's own image processor, that of its vision model, or the class's defaults at the tower's size."""
     for candidate in (str(old.directory), *(c for name in old.vision_names[:1] for c in names.candidates(name))):

@@ -28,6 +28,7 @@ class PixelShuffleMLP(Connector):
             raise KitError(
                 "pixel_shuffle_mlp needs a tower whose features lie on a raster; for a sequence choose 'stack_mlp'"
             )
+        self.raster = grid
         self._check_fold(grid)
         folded = in_dim * factor**2
         self.norm = nn.LayerNorm(folded)
@@ -48,11 +49,11 @@ class PixelShuffleMLP(Connector):
 
     def sources(self, num_features: int) -> list[list[int]] | None:
         """The square of each row; None where the features are not whole rows of squares."""
-        height, rest = divmod(num_features, self.grid[1])
+        height, rest = divmod(num_features, self.raster[1])
         if rest or height % self.factor:
             return None
         numbers = torch.arange(num_features).view(1, num_features, 1)  # (1, P, 1)
-        return fold(numbers, (height, self.grid[1]), self.factor)[0].tolist()
+        return fold(numbers, (height, self.raster[1]), self.factor)[0].tolist()
 
     def forward(self, features: Features) -> Tensor:
         """Features of whole rasters -> (N, P / r², D).
@@ -60,7 +61,7 @@ class PixelShuffleMLP(Connector):
         Raises:
             KitError: the features are no raster, or one that does not fold; from shapes alone.
         """
-        grid = features.grid or self.grid
+        grid = features.grid or self.raster
         self._check_fold(grid)
         if features.features.shape[1] != grid[0] * grid[1]:
             raise KitError(

@@ -50,7 +50,8 @@ class Resampler(Connector):
         media = self.linear(features.features)  # (N, P, D)
         latents = self.latents.expand(len(media), -1, -1)  # (N, Q, D)
         mask = self._key_mask(features)
-        for attention, feed_forward in self.layers:
+        for layer in self.layers:
+            attention, feed_forward = layer.children()
             latents = latents + attention(media, latents, mask)  # (N, Q, D)
             latents = latents + feed_forward(latents)  # (N, Q, D)
         return self.norm(latents)  # (N, Q, D)

@@ -15,9 +15,10 @@ from threading import get_ident
 from typing import Any, NoReturn
 
 from jinja2 import Template, TemplateError, nodes
+from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 MAX_STEPS = 300_000  # of a rendering: some turn each loop a few times for each message
@@ -134,14 +135,14 @@ class Bounded(ImmutableSandboxedEnvironment):
             self.check(operator, sum(sizes))
         return super().call_binop(context, operator, left, right)
 
-    def call(self, context: Any, called: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def call(self, context: Any, called: Any, *args: Any, **kwargs: Any) -> Any:
         self.spend(self.turn)
         method = getattr(called, "__wrapped__", called)  # the sandbox's own format
         _check_call(self, getattr(method, "__name__", ""), getattr(method, "__self__", None), args, kwargs)
         return super().call(context, called, *args, **kwargs)
 
 
-def _filter(node: nodes.Expr, name: str) -> nodes.Filter:
+def _filter(node: nodes.Node, name: str) -> nodes.Filter:
     return nodes.Filter(node, name, [], [], None, None)
 
 

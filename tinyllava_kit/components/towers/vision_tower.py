@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 from pydantic import BeforeValidator, Field
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoConfig, BaseImageProcessor, PreTrainedConfig, PreTrainedModel
 from typing_extensions import NotRequired, TypedDict
 
@@ -105,10 +105,10 @@ class TransformersImagePreprocessor(ImagePreprocessor):
     processor_class: ClassVar[type[BaseImageProcessor]]
 
     def __init__(self, processor: BaseImageProcessor, *, features_per_image: int, name: str = "preprocessor") -> None:
-        self._processor = processor = picture(processor, name)
+        self._processor: Any = picture(processor, name)
         self._features_per_image = features_per_image
-        cropped = getattr(processor, "do_center_crop", None)
-        output = dict(processor.crop_size if cropped else processor.size)
+        cropped = getattr(self._processor, "do_center_crop", None)
+        output = dict(getattr(self._processor, "crop_size" if cropped else "size"))
         if not (output.get("height") and output.get("width")):
             raise KitError(f"{name}: pictures of a fixed height and width are expected, it makes them {output}")
         self._size = (int(output["height"]), int(output["width"]))
@@ -138,7 +138,7 @@ class TransformersImagePreprocessor(ImagePreprocessor):
     def _normalized(self) -> np.ndarray:
         """What becomes of each level of each colour, (3, 256) float32."""
         ramp = np.tile(np.arange(256, dtype=np.uint8), (3, 1, 1))  # (3, 1, 256)
-        plain = {"do_resize": False, "do_center_crop": False, "input_data_format": "channels_first"}
+        plain: dict[str, Any] = {"do_resize": False, "do_center_crop": False, "input_data_format": "channels_first"}
         return np.asarray(self._processor(ramp, **plain)["pixel_values"][0])[:, 0]
 
     def settings(self) -> dict[str, Any]:
@@ -181,11 +181,13 @@ class TransformersVisionTower(Tower):
         self.num_dropped = self.selections[config["select"]]
         with reading(f"{_WHERE}.vision_config"):
             model = self.model_class(self.vision_config)
-        self.embeddings = model.embeddings
+        embeddings = model.embeddings
+        assert isinstance(embeddings, nn.Module)
         # Not saved, hence lost by from_pretrained of the model that holds the tower; positions are added without it.
-        self.embeddings._buffers.pop("position_ids", None)
+        embeddings._buffers.pop("position_ids", None)
+        self.embeddings: Any = embeddings
         self.take_parts(model)
-        self.encoder = model.encoder
+        self.encoder: Any = model.encoder
 
     def take_parts(self, model: PreTrainedModel) -> None:
         """Keep what else leads to the model's last encoder layer, under its own name."""
@@ -205,7 +207,9 @@ class TransformersVisionTower(Tower):
         return (side, side) if self.num_dropped == self.num_prefix else None
 
     @classmethod
-    def read_config(cls, checkpoint: str, *, layer: int = -2, select: str | None = None) -> dict[str, Any]:
+    def read_config(  # type: ignore[override]  # a subset of the options that the interface lets any tower have
+        cls, checkpoint: str, *, layer: int = -2, select: str | None = None
+    ) -> dict[str, Any]:
         """From a vision model's ``config.json`` or that of a whole image-text model.
 
         Args:
@@ -272,7 +276,7 @@ class TransformersVisionTower(Tower):
         side = cls._image_size(config)
         square = {"height": side, "width": side}
         crops = getattr(cls.preprocessor_class.processor_class(), "do_center_crop", None)
-        sizes = {"size": {"shortest_edge": side}, "crop_size": square} if crops else {"size": square}
+        sizes: dict[str, Any] = {"size": {"shortest_edge": side}, "crop_size": square} if crops else {"size": square}
         processor = cls.preprocessor_class.processor_class(**sizes)
         return cls.preprocessor_class(processor, features_per_image=cls._num_features(config), name=cls.__name__)
 
@@ -283,7 +287,9 @@ class TransformersVisionTower(Tower):
         Raises:
             KitError: values of other types, or a picture that has no patch.
         """
-        vision = network(cls.model_class.config_class, config["vision_config"], f"{_WHERE}.vision_config", **fixed)
+        kind = cls.model_class.config_class
+        assert kind is not None
+        vision = network(kind, config["vision_config"], f"{_WHERE}.vision_config", **fixed)
         checked(_Side, vision.image_size, f"{_WHERE}.vision_config.image_size")
         checked(_Side, vision.patch_size, f"{_WHERE}.vision_config.patch_size")
         if vision.patch_size > vision.image_size:
@@ -313,7 +319,7 @@ class TransformersVisionTower(Tower):
         state = {key: value for key, value in model.state_dict().items() if key not in missing}
         load_state(self, state, checkpoint, surplus_ok=True)
 
-    def forward(self, pixel_values: Tensor) -> Features:
+    def forward(self, pixel_values: Tensor) -> Features:  # type: ignore[override]  # its inputs by name
         """Pictures, (N, 3, H, W) of any floating dtype, normalised -> features (N, P, E)."""
         hidden = self.embed(self.patches(pixel_values))  # (N, P, E)
         hidden = self.encoder(hidden).last_hidden_state  # (N, P, E)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.decoders import Losses, TokenDecoder, TokenSampler
@@ -47,7 +47,7 @@ class VocabularyExtension:
         starts = [rows.start for _, rows in self._parallel_embeddings.values()]
         self._starts = torch.tensor(starts, dtype=torch.int64, device="cpu")  # (K,)
 
-    def embed(self, table: nn.Module, ids: Tensor, parallel_ids: Tensor | None = None) -> Tensor:
+    def embed(self, table: Callable[[Tensor], Tensor], ids: Tensor, parallel_ids: Tensor | None = None) -> Tensor:
         """Ids of any kind -> their embeddings, (..., D), those of the LLM's own as `table` has them.
 
         Those of the ids beside them, (..., K), are added.

@@ -77,7 +77,7 @@ def check_gradients(trainer: KitTrainer, parts: Mapping[str, nn.Module], indices
 
 def _batch_of(trainer: KitTrainer, index: int) -> Any:
     """One sample as a batch."""
-    samples = trainer.train_dataset
+    samples: Any = trainer.train_dataset
     return trainer.data_collator([samples[(index,) if isinstance(samples, PackedDataset) else index]])
 
 

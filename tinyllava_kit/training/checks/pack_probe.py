@@ -62,7 +62,7 @@ def check_packs_apart(runs: nn.Module, model: TinyLlavaForConditionalGeneration,
 def _run(runs: nn.Module, laid_out: tuple[ModelInputs, Plan], device: torch.device) -> Tensor:
     """The logits of the last `SECOND` positions of each row, float32."""
     inputs, layout = laid_out
-    moved = {name: value.to(device) for name, value in inputs.items()}
+    moved = {name: value.to(device) for name, value in inputs.items() if isinstance(value, Tensor)}
     return runs(**moved, plan=layout.to(device), use_cache=False).logits[:, -SECOND:].float()
 
 

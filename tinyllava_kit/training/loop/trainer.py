@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
@@ -25,6 +25,7 @@ from ...distributed import wait_for_all
 from ...errors import KitError
 from ...files.failures import first_line
 from ...files.writing import to_disk
+from ...model.modeling import TinyLlavaForConditionalGeneration
 from ..batches.epochs import Epochs
 from ..checks.pack_probe import check_packs_apart
 from ..data_loading import stream_loader
@@ -54,6 +55,9 @@ class KitTrainer(Trainer):
         packed: samples share rows; before the first step, the LLM is seen to keep them apart.
     """
 
+    model: TinyLlavaForConditionalGeneration
+    train_dataset: Dataset[Any]
+
     def __init__(
         self,
         *,
@@ -75,6 +79,11 @@ class KitTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         self.add_callback(LogWithCheckpoint())
 
+    @property
+    def _folder(self) -> Path:
+        assert self.args.output_dir is not None
+        return Path(self.args.output_dir)
+
     def get_train_dataloader(self) -> DataLoader[Any]:
         workers, pin_memory = self.args.dataloader_num_workers, self.args.dataloader_pin_memory
         if isinstance(self.train_dataset, RowStream):
@@ -92,7 +101,7 @@ class KitTrainer(Trainer):
         self.accelerator.even_batches = False  # they come even
         return self.accelerator.prepare(loader)
 
-    def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any) -> Any:
+    def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
         """A stream goes on behind the batches that the checkpoint has seen, without making them again."""
         if resume_from_checkpoint is not None and isinstance(self.train_dataset, RowStream):
             state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_NAME))
@@ -101,7 +110,8 @@ class KitTrainer(Trainer):
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> Any:
-        batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        drawn: Any = super().get_batch_samples(epoch_iterator, num_batches, device)
+        batches, num_items = drawn
         self.names_of_step = [name for batch in batches for name in names_of(batch)]
         self.meter.add_step(num_items)
         return batches, num_items
@@ -202,7 +212,7 @@ class KitTrainer(Trainer):
         step = self.state.best_global_step
         if self.held_out is None or self.held_out.how.keep == "last" or not step or step == self.state.global_step:
             return {}
-        checkpoint = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+        checkpoint = self._folder / f"{PREFIX_CHECKPOINT_DIR}-{step}"
         if not checkpoint.is_dir():
             raise KitError(f"{str(checkpoint)!r} holds the best weights and is gone; write validation.keep: last")
         check_whole(checkpoint)
@@ -241,7 +251,7 @@ class KitTrainer(Trainer):
         if not self.args.should_save:
             return
         state = self.model.state_dict() if state_dict is None else state_dict
-        folder = Path(output_dir or self.args.output_dir)
+        folder = Path(output_dir or self._folder)
         folder.mkdir(parents=True, exist_ok=True)
         learned = {name: state[name].detach().contiguous() for name in self._learned_names() if name in state}
         save_file(learned, folder / TRAINED_FILE)
@@ -265,7 +275,7 @@ class KitTrainer(Trainer):
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         """The Trainer's checkpoint, written beside and renamed, so that one that can be seen is whole."""
-        folder, name = Path(self.args.output_dir), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        folder, name = self._folder, f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         unfinished = folder / UNFINISHED
         if self.is_world_process_zero():
             shutil.rmtree(unfinished, ignore_errors=True)  # what a run that was killed left
@@ -301,7 +311,7 @@ class KitTrainer(Trainer):
 
 
 @contextmanager
-def _as_with_adapters(model: torch.nn.Module) -> Iterator[None]:
+def _as_with_adapters(model: Any) -> Iterator[None]:
     """The Trainer takes a quantized model where peft says that it has adapters; ours stand on its parts, unseen."""
     model._hf_peft_config_loaded = True
     try:
