@@ -8,17 +8,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FILES = [file for folder in ("tinyllava_kit", "cli") for file in sorted((ROOT / folder).rglob("*.py"))]
-# To be renamed, or to be one: this list may only become shorter.
-SHARED = {
-    "IMAGE",  # the modality's spec, and its name where a checkpoint of another project is mapped
-    "Part",  # of an assembly, of an external checkpoint, of an answer
-    "PartReport",  # of what a part costs, and of how a part was exported
-    "Report",  # of an export, of components and of gguf files
-    "Row",  # of data, and of a table of weights
-    "Show",  # what shows an answer: its text, or its parts
-    "Source",  # of data, and of the weights of a part
-    "TOLERANCE",  # of parity, and of an export: both 1e-4
-}
 
 
 def definitions(source: str) -> set[str]:
@@ -40,7 +29,7 @@ def test_a_name_has_one_meaning() -> None:
         for name in definitions(file.read_text(encoding="utf-8")):
             places[name].append(str(file.relative_to(ROOT)))
     assert len(places) > 400
-    shared = {name: where for name, where in places.items() if len(where) > 1 and name not in SHARED}
+    shared = {name: where for name, where in places.items() if len(where) > 1}
     # `command` is what each module of the command line offers
     assert {name: where for name, where in shared.items() if name != "command"} == {}
 

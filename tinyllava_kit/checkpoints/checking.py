@@ -19,7 +19,7 @@ from ..plugin.discovery import installed_catalog
 from ..pretrained.checkpoint import check_loaded
 from ..pretrained.generation_settings import GENERATION_FILE, check_ids, read_generation
 from ..processing.processor import TinyLlavaProcessor
-from .external.mapping import Row
+from .external.mapping import WeightRow
 from .external.weights import Lazy, open_weights
 
 
@@ -33,7 +33,7 @@ class Checked:
     layout: str
     config: TinyLlavaConfig
     tensors: Mapping[str, Lazy]
-    rows: tuple[Row, ...] = ()
+    rows: tuple[WeightRow, ...] = ()
     notes: tuple[str, ...] = ()
 
     def parts(self) -> list[list[str]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..files.writing import write_json
 from ..model.storage.replaced import atomic_model
-from .external.mapping import MappedCheckpoint, Row
+from .external.mapping import MappedCheckpoint, WeightRow
 from .external.weights import Lazy
 
 SHARD_BYTES = 2_000_000_000
@@ -64,7 +64,7 @@ def write_shards(
         write_json(folder / "model.safetensors.index.json", index, indent=2)
 
 
-def table_of(rows: Sequence[Row]) -> list[list[str]]:
+def table_of(rows: Sequence[WeightRow]) -> list[list[str]]:
     """Every key, theirs and ours, with what was done; those that differ in a layer's number alone share a line."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:

@@ -21,7 +21,7 @@ from ..core.plan import ModelInputs, Plan, plan
 from ..core.spans import IGNORE_INDEX, ItemSpan, Sample, TextSpan
 from ..errors import KitError
 from ..model.modeling import TinyLlavaForConditionalGeneration
-from .external.mapping import IMAGE
+from .external.mapping import IMAGE_MODALITY
 from .external.weights import Lazy, open_file
 
 IMAGE_TOKEN = -200  # LLaVA's
@@ -64,8 +64,8 @@ def compare(
     inputs, layout, images = lay_out(model, stored, "right", max_length)
     found: dict[str, Tensor] = {}
     if "in.images" in stored:
-        found["image_features"] = model.encode(IMAGE, {"pixel_values": stored["in.images"]})
-    items = {IMAGE: {"pixel_values": images}} if images is not None else {}
+        found["image_features"] = model.encode(IMAGE_MODALITY, {"pixel_values": stored["in.images"]})
+    items = {IMAGE_MODALITY: {"pixel_values": images}} if images is not None else {}
     embeds = model.embed(inputs["input_ids"], items, layout)
     found["inputs_embeds"] = embeds
     found["labels"] = inputs.get("labels", torch.full_like(inputs["input_ids"], IGNORE_INDEX))
@@ -101,7 +101,7 @@ def lay_out(
     images = inputs.get("in.images")
     tokens = 0
     if images is not None:
-        tokens = model.encode(IMAGE, {"pixel_values": images[:1]}).shape[1]
+        tokens = model.encode(IMAGE_MODALITY, {"pixel_values": images[:1]}).shape[1]
     samples: list[Sample] = []
     used: list[int] = []
     at = 0
@@ -114,7 +114,7 @@ def lay_out(
         used += range(at, at + count)
         at += max(count, 1)
     laid_out, layout = plan(samples, padding_side=side, max_length=max_length)
-    kept = [used[item.index] for item in layout.kept(IMAGE)]
+    kept = [used[item.index] for item in layout.kept(IMAGE_MODALITY)]
     if not kept:
         return laid_out, layout, None
     if images is None or max(kept) >= len(images):
@@ -139,7 +139,7 @@ def spans_of(ids: Tensor, labels: Tensor | None, mask: Tensor | None, num_tokens
             continue
         if token == IMAGE_TOKEN:
             flush()
-            spans.append(ItemSpan(IMAGE, num_tokens))
+            spans.append(ItemSpan(IMAGE_MODALITY, num_tokens))
         else:
             text.append(token)
             learned.append(IGNORE_INDEX if labels is None else int(labels[position]))
@@ -164,7 +164,7 @@ def _output(key: str) -> str:
 
 def _greedy(model: TinyLlavaForConditionalGeneration, inputs: Mapping[str, Tensor], count: int) -> Tensor:
     laid_out, layout, images = lay_out(model, inputs, "left")
-    items = {IMAGE: {"pixel_values": images}} if images is not None else {}
+    items = {IMAGE_MODALITY: {"pixel_values": images}} if images is not None else {}
     ids = model.generate(
         input_ids=laid_out["input_ids"],
         attention_mask=laid_out["attention_mask"],

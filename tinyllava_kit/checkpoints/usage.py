@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 
 from ..files.printable import one_line
 
-IMAGE, AUDIO = "image", "audio"
-_FILES = {IMAGE: "picture.png", AUDIO: "sound.wav"}  # a reader's own, in place of which any other may stand
+_IMAGE, _AUDIO = "image", "audio"
+_FILES = {_IMAGE: "picture.png", _AUDIO: "sound.wav"}  # a reader's own, in place of which any other may stand
 _PYTHON = """\
 import tinyllava_kit  # the Auto classes know its models
 from transformers import {auto}, AutoProcessor
@@ -31,9 +31,9 @@ def pipeline_tag(reads: Collection[str]) -> str | None:
     """What the hub calls a model that reads these modalities beside text; None where it has no word for it."""
     if not reads:
         return "text-generation"
-    if set(reads) == {IMAGE}:
+    if set(reads) == {_IMAGE}:
         return "image-text-to-text"
-    return "any-to-any" if set(reads) <= {IMAGE, AUDIO} else None
+    return "any-to-any" if set(reads) <= {_IMAGE, _AUDIO} else None
 
 
 def use(reads: Sequence[str], name: str, install: Sequence[str]) -> list[str]:
@@ -72,7 +72,7 @@ def _file(modality: str) -> str:
 def _question(reads: Collection[str]) -> str:
     if not reads:
         return "What can you do?"
-    return "What is in this picture?" if set(reads) == {IMAGE} else "What is this?"
+    return "What is in this picture?" if set(reads) == {_IMAGE} else "What is this?"
 
 
 def _literal(value: object) -> str:

@@ -15,7 +15,7 @@ from ..files.printable import printable
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..processing.processor import TinyLlavaProcessor
 from .replies import replies, reply
-from .segments import Part
+from .segments import AnswerPart
 
 # What an answer needs of generation_config.json: its tokens, and whether the LLM has a cache. All else is taste.
 _NEEDED = ("bos_token_id", "eos_token_id", "pad_token_id", "use_cache")
@@ -93,7 +93,7 @@ def answer(
     return [each.text for each in said]
 
 
-def _print(part: Part) -> None:
+def _print(part: AnswerPart) -> None:
     print(printable(str(part)), end="", flush=True)
 
 

@@ -13,14 +13,14 @@ from ..core.ids import TEXT
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..model.vocabulary.grammar import Segment
 from ..processing.processor import TinyLlavaProcessor
-from .segments import GeneratedItem, Part
+from .segments import AnswerPart, GeneratedItem
 
 
 @dataclass(frozen=True)
 class Reply:
     """What a model answers: text and items in the order in which it gave them."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[AnswerPart, ...]
 
     @property
     def text(self) -> str:
@@ -49,7 +49,7 @@ def whole_reply(
     return Reply(tuple(part for part in parts if part is not None))
 
 
-def _part(piece: Segment, model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> Part | None:
+def _part(piece: Segment, model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> AnswerPart | None:
     if piece.modality == TEXT:
         return processor.decode(piece.ids, skip_special_tokens=True) or None
     if not piece.ids:  # ended before its first step was whole

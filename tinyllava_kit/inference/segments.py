@@ -32,11 +32,11 @@ class GeneratedItem:
 _HALF = "\N{REPLACEMENT CHARACTER}"
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")  # a token of a tokenizer that writes unknown characters as their bytes
 
-Part = str | GeneratedItem
-Show = Callable[[Part], None]
+AnswerPart = str | GeneratedItem
+Show = Callable[[AnswerPart], None]
 
 
-def nothing(part: Part) -> None:
+def nothing(part: AnswerPart) -> None:
     """Show nothing."""
 
 
@@ -100,7 +100,7 @@ class Segments:
         self.grammar: Grammar | None = processor.grammar
         self.begins = {} if self.grammar is None else {begin: m for m, begin in self.grammar.begin.items()}
         self.text = TextSegments(processor.tokenizer, self._keep_text)
-        self.parts: list[Part] = []
+        self.parts: list[AnswerPart] = []
         self.modality = TEXT  # of what is being generated; `item` is set where it is another
 
     def take(self, token: int, beside: list[Tensor]) -> None:

@@ -20,7 +20,7 @@ from ..processing.processor import TinyLlavaProcessor
 from .items_of_words import ItemsOfWords
 from .options import ends_of
 from .reply import Reply, parallel_ids, until_end
-from .segments import Part, Segments, Show, nothing
+from .segments import AnswerPart, Segments, Show, nothing
 
 
 class AnswerStream:
@@ -113,8 +113,8 @@ class AnswerStream:
         if not self._stopped.is_set():
             self.model.generate(**self.inputs, streamer=streamer, parallel=chosen, **options)
 
-    def __iter__(self) -> Iterator[Part]:
-        parts: queue.SimpleQueue[Part | BaseException | None] = queue.SimpleQueue()
+    def __iter__(self) -> Iterator[AnswerPart]:
+        parts: queue.SimpleQueue[AnswerPart | BaseException | None] = queue.SimpleQueue()
         worker = threading.Thread(target=copy_context().run, args=(self._work, parts), name="answer", daemon=True)
         worker.start()
         try:
@@ -126,7 +126,7 @@ class AnswerStream:
             self.stop()
             worker.join()
 
-    def _work(self, parts: queue.SimpleQueue[Part | BaseException | None]) -> None:
+    def _work(self, parts: queue.SimpleQueue[AnswerPart | BaseException | None]) -> None:
         try:
             self.run(parts.put)
         except BaseException as error:  # the reader raises it

@@ -53,7 +53,7 @@ _RATE_HZ = 16_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartReport:
+class ExportedPart:
     """One part: its folder, and how far what its class makes is from the model's; or why it is not written.
 
     reading: the expression that gives the tower's features, of its class's `output`. code: Python that loads it.
@@ -68,10 +68,10 @@ class PartReport:
 
 
 @dataclass(frozen=True)
-class Report:
+class ComponentsExport:
     """All parts."""
 
-    parts: tuple[PartReport, ...]
+    parts: tuple[ExportedPart, ...]
 
     def lines(self) -> list[str]:
         """For people."""
@@ -111,7 +111,7 @@ def tower_fault(tower: Tower) -> str:
 @torch.no_grad()
 def export(
     model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, target: str | os.PathLike[str]
-) -> Report:
+) -> ComponentsExport:
     """Write the directories, load each again, and compare it with the model's part.
 
     Raises:
@@ -124,12 +124,12 @@ def export(
         for modality in model.towers:
             parts.append(_write_tower(model, processor, modality, stage))
             parts.append(_write_connector(model, modality, stage))
-        parts += [PartReport(part=f"decoder {m}", refused="transformers has no form of it") for m in model.decoders]
+        parts += [ExportedPart(part=f"decoder {m}", refused="transformers has no form of it") for m in model.decoders]
         write_file(stage / "README.md", _readme(model, parts))
-    return Report(tuple(parts))
+    return ComponentsExport(tuple(parts))
 
 
-def _write_llm(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, stage: Path) -> PartReport:
+def _write_llm(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, stage: Path) -> ExportedPart:
     folder = stage / "llm"
     model.language_model.save_pretrained(folder)
     model.generation_config.save_pretrained(folder)
@@ -152,19 +152,19 @@ def _write_llm(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaPro
         'llm = AutoModelForCausalLM.from_pretrained("llm")\n'
         'tokenizer = AutoTokenizer.from_pretrained("llm")\n'
     )
-    return PartReport(part="llm", folder="llm", difference=difference, code=code)
+    return ExportedPart(part="llm", folder="llm", difference=difference, code=code)
 
 
 def _write_tower(
     model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, modality: str, stage: Path
-) -> PartReport:
+) -> ExportedPart:
     tower: Any = model.towers[modality]
     part, folder = f"tower {modality}", f"towers/{modality}"
     if why := tower_fault(tower):
-        return PartReport(part=part, refused=why)
+        return ExportedPart(part=part, refused=why)
     inputs = _sample(processor, modality)
     if inputs is None:
-        return PartReport(part=part, refused=f"there is no sample of {modality} to compare it with")
+        return ExportedPart(part=part, refused=f"there is no sample of {modality} to compare it with")
     plain: Any = _plain(tower)
     plain.to(model.dtype)
     plain.save_pretrained(stage / folder)
@@ -178,7 +178,7 @@ def _write_tower(
     loaded, info = read
     check_loaded(part, missing=info["missing_keys"], unexpected=info["unexpected_keys"])
     reading, difference = _reading(tower, loaded.eval(), inputs, part)
-    return PartReport(
+    return ExportedPart(
         part=part,
         folder=folder,
         difference=difference,
@@ -288,7 +288,7 @@ def _tower_code(plain: PreTrainedModel, preprocessor: Any, folder: str, reading:
     )
 
 
-def _write_connector(model: TinyLlavaForConditionalGeneration, modality: str, stage: Path) -> PartReport:
+def _write_connector(model: TinyLlavaForConditionalGeneration, modality: str, stage: Path) -> ExportedPart:
     connector, folder = model.connectors[modality], stage / "connectors" / modality
     component = model.config.component("connector", modality)
     folder.mkdir(parents=True)
@@ -312,7 +312,7 @@ def rows(features):
     # of whole items, (N, P, {connector.in_dim}), to rows of the LLM's width, (N, P', {connector.out_dim})
     return connector(Features(features, None, {connector.grid}))
 """
-    return PartReport(part=f"connector {modality}", folder=f"connectors/{modality}", difference=difference, code=code)
+    return ExportedPart(part=f"connector {modality}", folder=f"connectors/{modality}", difference=difference, code=code)
 
 
 def _num_features(model: TinyLlavaForConditionalGeneration, modality: str) -> int:
@@ -347,7 +347,7 @@ def load_connector(folder: str | os.PathLike[str], *, catalog: Catalog | None = 
     return connector.eval()
 
 
-def _readme(model: TinyLlavaForConditionalGeneration, parts: Sequence[PartReport]) -> str:
+def _readme(model: TinyLlavaForConditionalGeneration, parts: Sequence[ExportedPart]) -> str:
     """What is in each directory, and Python that loads it."""
     about = "Each directory is loaded by itself. Paths are from here."
     if model.towers:

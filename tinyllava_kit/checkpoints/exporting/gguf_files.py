@@ -31,7 +31,7 @@ from ...plugin.extras import need
 from ...processing.encoding import encode_spans
 from ...processing.jinja import jinja_of
 from ...processing.processor import TinyLlavaProcessor
-from ..external.mapping import IMAGE
+from ..external.mapping import IMAGE_MODALITY
 from .gguf_vocabulary import Vocabulary, read_vocabulary
 from .gguf_writing import Entry, Written, open_writer, write_entries
 from .parts import (
@@ -88,7 +88,7 @@ LLMS = {
 
 
 @dataclass(frozen=True)
-class Report:
+class GgufExport:
     """All files, and what to know of them."""
 
     files: tuple[Written, ...]
@@ -136,13 +136,13 @@ def notes(
         found.append("llama.cpp puts one token more, a space, behind each end token within a conversation")
     if llm_only or not model.config.towers:
         return found
-    if model.towers[IMAGE].num_prefix:
+    if model.towers[IMAGE_MODALITY].num_prefix:
         found.append(
             "llama.cpp gives CLIP's rows one place early: that of the first patch is missing, the class token's is "
             "last (its models/llava.cpp puts the class token behind the patches and reads from the second row on; "
             "SigLIP's rows are right)"
         )
-    preprocessor: Any = processor.preprocessors[IMAGE]
+    preprocessor: Any = processor.preprocessors[IMAGE_MODALITY]
     colour = tuple(int(channel * 255) for channel in preprocessor.mean)
     if aspect(model) == "square":
         found.append("llama.cpp pads a picture to a square, this model does not: give it square pictures")
@@ -169,7 +169,7 @@ def export(
     *,
     dtype: str | None = None,
     llm_only: bool = False,
-) -> Report:
+) -> GgufExport:
     """Write the files, read them again, and compare every tensor with the model's.
 
     Args:
@@ -186,7 +186,7 @@ def export(
         files = [_write_llm(model, processor, stage, dtype, Path(target).name)]
         if model.config.towers and not llm_only:
             files.append(_write_vision(model, processor, stage, dtype, Path(target).name))
-    return Report(tuple(files), tuple(notes(model, processor, llm_only=llm_only)))
+    return GgufExport(tuple(files), tuple(notes(model, processor, llm_only=llm_only)))
 
 
 def _num_rows(model: TinyLlavaForConditionalGeneration) -> int:
@@ -216,20 +216,20 @@ def _llm_faults(model: TinyLlavaForConditionalGeneration) -> list[str]:
 
 def _vision_faults(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> list[str]:
     config = model.config
-    if list(config.towers) != [IMAGE]:
+    if list(config.towers) != [IMAGE_MODALITY]:
         return [f"it reads {', '.join(config.towers)}; pictures and text are written"]
-    tower: Any = model.towers[IMAGE]
+    tower: Any = model.towers[IMAGE_MODALITY]
     found = marker_fault(processor)
     if not is_clip_or_siglip(tower):
-        name = config.component("tower", IMAGE).name
+        name = config.component("tower", IMAGE_MODALITY).name
         found.append(f"its tower is {name!r}; CLIP and SigLIP are written (its LLM alone: --llm-only)")
     else:
         if tower.num_dropped != tower.num_prefix or not tower.vision_config.num_hidden_layers:
             found.append("its tower's features are not the patches of a layer, which llama.cpp reads")
         if tower.vision_config.hidden_act not in _GELU:
             found.append(f"its tower's activation is {tower.vision_config.hidden_act!r}, not one of {', '.join(_GELU)}")
-    if not is_two_layers_with_gelu(model.connectors[IMAGE]):
-        found.append(f"its connector is {config.component('connector', IMAGE).name!r}; mlp2x_gelu is written")
+    if not is_two_layers_with_gelu(model.connectors[IMAGE_MODALITY]):
+        found.append(f"its connector is {config.component('connector', IMAGE_MODALITY).name!r}; mlp2x_gelu is written")
     if aspect(model) not in ("square", "pad"):
         found.append(f"pictures are read with aspect {aspect(model)!r}; llama.cpp takes them whole")
     return found
@@ -264,7 +264,7 @@ def _write_llm(
     writer.add_rope_dimension_count(int(_rotated(config) * head_dim))
     vocabulary = read_vocabulary(processor.tokenizer, _num_rows(model))
     _add_vocabulary(writer, vocabulary, adds_bos=_adds_bos(processor))
-    if (template := jinja_of(processor.template, {IMAGE: MARKER}, parts=False, in_strings=True)) is not None:
+    if (template := jinja_of(processor.template, {IMAGE_MODALITY: MARKER}, parts=False, in_strings=True)) is not None:
         writer.add_chat_template(template)
     return write_entries(writer, stage / MODEL, list(_llm_entries(model)), dtype)
 
@@ -299,9 +299,9 @@ def _write_vision(
 ) -> Written:
     import gguf
 
-    tower: Any = model.towers[IMAGE]
+    tower: Any = model.towers[IMAGE_MODALITY]
     vision = tower.vision_config
-    preprocessor = processor.preprocessors[IMAGE]
+    preprocessor = processor.preprocessors[IMAGE_MODALITY]
     assert isinstance(preprocessor, TransformersImagePreprocessor)
     image_processor = preprocessor._processor
     arch = gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.MMPROJ]
@@ -312,7 +312,7 @@ def _write_vision(
     writer.add_vision_patch_size(vision.patch_size)
     writer.add_vision_embedding_length(vision.hidden_size)
     writer.add_vision_feed_forward_length(vision.intermediate_size)
-    writer.add_vision_projection_dim(model.connectors[IMAGE].out_dim)
+    writer.add_vision_projection_dim(model.connectors[IMAGE_MODALITY].out_dim)
     writer.add_vision_block_count(vision.num_hidden_layers)
     writer.add_vision_head_count(vision.num_attention_heads)
     writer.add_vision_attention_layernorm_eps(vision.layer_norm_eps)
@@ -327,13 +327,13 @@ def _write_vision(
 def _vision_entries(model: TinyLlavaForConditionalGeneration) -> Iterator[Entry]:
     import gguf
 
-    tower: Any = model.towers[IMAGE]
+    tower: Any = model.towers[IMAGE_MODALITY]
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.MMPROJ, tower.vision_config.num_hidden_layers)
     for name, tensor in tower.state_dict().items():
         if tower.num_prefix and name.endswith("position_embedding.weight"):
             tensor = tensor.roll(-1, 0)  # for llama.cpp, which has the class token behind the patches
         yield Entry(_renamed(names, f"vision_tower.vision_model.{name}", name), tensor)
-    for name, tensor in model.connectors[IMAGE].state_dict().items():  # layers.0 and layers.2
+    for name, tensor in model.connectors[IMAGE_MODALITY].state_dict().items():  # layers.0 and layers.2
         yield Entry(name.replace("layers.", "mm."), tensor)
 
 

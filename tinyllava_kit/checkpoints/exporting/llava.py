@@ -33,7 +33,7 @@ from ...files.origins import without_places
 from ...model.modeling import TinyLlavaForConditionalGeneration
 from ...processing.jinja import jinja_of
 from ...processing.processor import TinyLlavaProcessor
-from ..external.mapping import IMAGE
+from ..external.mapping import IMAGE_MODALITY
 from .parts import (
     aspect,
     decoder_notes,
@@ -81,15 +81,15 @@ class Parity:
 def faults(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> list[str]:
     """Why a model has no counterpart among Llavas; empty where it has one."""
     config, found = model.config, []
-    if list(config.towers) != [IMAGE]:
+    if list(config.towers) != [IMAGE_MODALITY]:
         return [f"it reads {', '.join(config.towers) or 'text only'}; Llava reads pictures and text"]
-    tower: Any = model.towers[IMAGE]
+    tower: Any = model.towers[IMAGE_MODALITY]
     if not is_clip_or_siglip(tower):
-        found.append(f"its tower is {config.component('tower', IMAGE).name!r}; Llava's is CLIP or SigLIP")
+        found.append(f"its tower is {config.component('tower', IMAGE_MODALITY).name!r}; Llava's is CLIP or SigLIP")
     elif tower.num_dropped > 1 or tower.side != tower.vision_config.image_size:
         found.append("its tower's features are selected in a way that Llava does not know")
-    if not is_two_layers_with_gelu(model.connectors[IMAGE]):
-        found.append(f"its connector is {config.component('connector', IMAGE).name!r}; Llava's is mlp2x_gelu")
+    if not is_two_layers_with_gelu(model.connectors[IMAGE_MODALITY]):
+        found.append(f"its connector is {config.component('connector', IMAGE_MODALITY).name!r}; Llava's is mlp2x_gelu")
     if aspect(model) not in ("square", "pad"):
         found.append(f"pictures are read with aspect {aspect(model)!r}; Llava takes them whole")
     head = model.get_output_embeddings()
@@ -140,9 +140,9 @@ def _convert(
     tokenizer = copy.deepcopy(processor.tokenizer)  # gets a token more
     table = model.get_input_embeddings().weight
     assert isinstance(table, Tensor)
-    tower: Any = model.towers[IMAGE]
+    tower: Any = model.towers[IMAGE_MODALITY]
     strategy = "default" if tower.num_dropped else "full"
-    chat_template = jinja_of(processor.template, {IMAGE: PLACEHOLDER}, in_strings=True)
+    chat_template = jinja_of(processor.template, {IMAGE_MODALITY: PLACEHOLDER}, in_strings=True)
     tokenizer.add_tokens([PLACEHOLDER], special_tokens=True)
     image_id = tokenizer.convert_tokens_to_ids(PLACEHOLDER)
     text = without_places(model.config.text_config.to_dict())
@@ -157,7 +157,7 @@ def _convert(
         "vision_feature_layer": -2,
         "vision_feature_select_strategy": strategy,
         "image_token_id": image_id,
-        "image_seq_length": processor.preprocessors[IMAGE].fixed_features,
+        "image_seq_length": processor.preprocessors[IMAGE_MODALITY].fixed_features,
         "tie_word_embeddings": bool(model.config.tie_word_embeddings),
         "dtype": model.dtype,
     }
@@ -166,7 +166,7 @@ def _convert(
     written.load_state_dict(_state(model, written), strict=True)
     written.generation_config = copy.deepcopy(model.generation_config)
     written.generation_config.suppress_tokens = [image_id]  # a row of its own that nobody trained
-    preprocessor = processor.preprocessors[IMAGE]
+    preprocessor = processor.preprocessors[IMAGE_MODALITY]
     assert isinstance(preprocessor, TransformersImagePreprocessor)
     made = LlavaProcessor(
         image_processor=_image_processor(preprocessor, pads=aspect(model) == "pad"),
@@ -200,9 +200,9 @@ def _state(model: TinyLlavaForConditionalGeneration, written: nn.Module) -> dict
 def _llava_name(name: str) -> str:
     part, _, rest = name.partition(".")
     if part == "towers":
-        return f"model.vision_tower.{rest.removeprefix(f'{IMAGE}.')}"
+        return f"model.vision_tower.{rest.removeprefix(f'{IMAGE_MODALITY}.')}"
     if part == "connectors":
-        layer, _, kind = rest.removeprefix(f"{IMAGE}.layers.").partition(".")
+        layer, _, kind = rest.removeprefix(f"{IMAGE_MODALITY}.layers.").partition(".")
         return f"model.multi_modal_projector.{'linear_1' if layer == '0' else 'linear_2'}.{kind}"
     return f"model.language_model.{rest.removeprefix('model.')}" if rest.startswith("model.") else rest
 
@@ -231,8 +231,8 @@ def compare(
     ]
     batch = processor(messages)
     ids = batch["input_ids"].clone()  # (1, T)
-    ids.view(-1)[batch["plan"].item_positions[IMAGE]] = written.config.image_token_id
-    pixels = batch["items"][IMAGE]["pixel_values"].to(model.dtype)
+    ids.view(-1)[batch["plan"].item_positions[IMAGE_MODALITY]] = written.config.image_token_id
+    pixels = batch["items"][IMAGE_MODALITY]["pixel_values"].to(model.dtype)
     ours = model(**batch).logits  # (1, T, V)
     theirs = written(input_ids=ids, pixel_values=pixels, attention_mask=batch["attention_mask"]).logits
     difference = largest(ours, theirs[..., : ours.shape[-1]])

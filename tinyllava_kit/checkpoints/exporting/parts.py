@@ -13,9 +13,9 @@ from ...core.interfaces import Connector
 from ...model.configuration import TinyLlavaConfig
 from ...model.modeling import TinyLlavaForConditionalGeneration
 from ...processing.processor import TinyLlavaProcessor
-from ..external.mapping import IMAGE
+from ..external.mapping import IMAGE_MODALITY
 
-TOLERANCE = 1e-4  # of float32
+FLOAT32_TOLERANCE = 1e-4  # of float32
 _HALF_TOLERANCE = 0.05  # of halves, as a share of the largest value
 _VISION = ("clip_vision_model", "siglip_vision_model")
 
@@ -34,7 +34,7 @@ def decoder_notes(model: TinyLlavaForConditionalGeneration) -> list[str]:
 
 def marker_fault(processor: TinyLlavaProcessor) -> list[str]:
     """Why a picture with texts around it is not exported; empty where there are none."""
-    token = processor.specs[IMAGE].token
+    token = processor.specs[IMAGE_MODALITY].token
     if not (token.begin or token.end):
         return []
     return [f"pictures stand between {token.begin!r} and {token.end!r}, which another program would not write"]
@@ -56,7 +56,7 @@ def is_two_layers_with_gelu(connector: Connector) -> bool:
 
 def aspect(model: TinyLlavaForConditionalGeneration) -> str:
     """How a model that sees reads its pictures."""
-    return str(model.config.component("modality", IMAGE).options.get("aspect", "square"))
+    return str(model.config.component("modality", IMAGE_MODALITY).options.get("aspect", "square"))
 
 
 def idle_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -79,7 +79,7 @@ def largest(ours: Tensor, theirs: Tensor) -> float:
 def is_close(difference: float, ours: Tensor) -> bool:
     """Whether a difference from `ours` is one of rounding, in the dtype of `ours`."""
     if ours.dtype == torch.float32:
-        return difference <= TOLERANCE
+        return difference <= FLOAT32_TOLERANCE
     return difference <= _HALF_TOLERANCE * float(ours.float().abs().max())
 
 

@@ -32,7 +32,7 @@ from .checkpoint import ExternalCheckpoint, Weights, image_processor_of
 from .names import Names
 from .weights import Lazy
 
-IMAGE = "image"
+IMAGE_MODALITY = "image"
 # In vision_config, what is no architecture.
 _NOT_SAVED = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
 # The layers that make a connector's rows; of the mlp family it is the last of its layers.
@@ -54,7 +54,7 @@ _DINOV2 = (
 
 
 @dataclass(frozen=True)
-class Row:
+class WeightRow:
     """One weight of the table: its key in the checkpoint, ours, and what was done with it, where anything was.
 
     `ours` is empty for what is left out, `theirs` for what the checkpoint does not have.
@@ -78,7 +78,7 @@ class MappedCheckpoint:
     tokenizer: PreTrainedTokenizerBase
     preprocessors: Mapping[str, Preprocessor]
     tensors: Mapping[str, Lazy]
-    rows: tuple[Row, ...]
+    rows: tuple[WeightRow, ...]
     notes: tuple[str, ...]
     dtype: torch.dtype
     catalog: Catalog = field(repr=False)
@@ -156,14 +156,17 @@ def map_checkpoint(
         text_config=text_config,
         llm=_component(llm, checkpoint=where, licence=licence),
         template={"name": template or fitting(tokenizer)},
-        towers={IMAGE: _component(tower, config=tower_config, checkpoint=seen_with, licence=licence)},
+        towers={IMAGE_MODALITY: _component(tower, config=tower_config, checkpoint=seen_with, licence=licence)},
         connectors={
-            IMAGE: {**_component(connector, options=options, config=joint, licence=licence), "name": old.connector}
+            IMAGE_MODALITY: {
+                **_component(connector, options=options, config=joint, licence=licence),
+                "name": old.connector,
+            }
         },
-        modalities={IMAGE: {"name": IMAGE, "options": {"aspect": _aspect(old)}}},
+        modalities={IMAGE_MODALITY: {"name": IMAGE_MODALITY, "options": {"aspect": _aspect(old)}}},
     )
     with torch.device("meta"), _broken_config(old.directory):
-        built_connector = build_connector(config, IMAGE, catalog)
+        built_connector = build_connector(config, IMAGE_MODALITY, catalog)
     ledger.add_connector(old, built_connector, load(connector.spec), state)
     preprocessor, note = _read_preprocessor(old, tower_class, tower_config, names)
     dtype = next((t.dtype for name, t in ledger.tensors.items() if name.startswith("language_model.")), torch.float32)
@@ -173,7 +176,7 @@ def map_checkpoint(
         directory=old.directory,
         config=config,
         tokenizer=tokenizer,
-        preprocessors={IMAGE: preprocessor},
+        preprocessors={IMAGE_MODALITY: preprocessor},
         tensors=ledger.tensors,
         rows=tuple(ledger.rows),
         notes=(*note, *([f"its model card says: licence {licence}"] if licence else [])),
@@ -200,7 +203,7 @@ class _Ledger:
     def __init__(self, where: str) -> None:
         self.where = where
         self.tensors: dict[str, Lazy] = {}
-        self.rows: list[Row] = []
+        self.rows: list[WeightRow] = []
 
     def add_llm(self, old: ExternalCheckpoint, llm: nn.Module) -> None:
         own = {name: tuple(value.shape) for name, value in llm.state_dict().items()}
@@ -210,9 +213,9 @@ class _Ledger:
         self._check(set(own) - tied - {"lm_head.bias"}, own, old.llm, surplus=set(extra) - set(dropped))
         for name, source in old.llm.items():
             if name in dropped:
-                self.rows.append(Row(source.key, "", "left out: computed"))
+                self.rows.append(WeightRow(source.key, "", "left out: computed"))
             elif name in tied:
-                self.rows.append(Row(source.key, "", "left out: tied to the embeddings"))
+                self.rows.append(WeightRow(source.key, "", "left out: tied to the embeddings"))
             else:
                 self._add(source.key, f"language_model.{name}", source.tensor)
         if "lm_head.bias" in own and "lm_head.bias" not in old.llm:  # the older Phi's head had none
@@ -230,9 +233,9 @@ class _Ledger:
         self._check(set(own), own, part)
         for name, source in part.items():
             if name in own:
-                self._add(source.key, f"towers.{IMAGE}.{name}", source.tensor)
+                self._add(source.key, f"towers.{IMAGE_MODALITY}.{name}", source.tensor)
             else:
-                self.rows.append(Row(source.key, "", "left out: behind the layer that is read"))
+                self.rows.append(WeightRow(source.key, "", "left out: behind the layer that is read"))
 
     def add_connector(
         self, old: ExternalCheckpoint, connector: nn.Module, kind: type, state: Mapping[str, Tensor]
@@ -253,8 +256,8 @@ class _Ledger:
             note = "" if key else "made: fixed by the method"
             if last is not None and name.startswith(last):
                 tensor, note = tensor * old.row_scale, f"times {old.row_scale:g}, which the older Gemma did later"
-            self._add(key, f"connectors.{IMAGE}.{name}", Lazy.of(tensor), note)
-        self.rows += [Row(key, "", "left out: not used by the connector") for key in keys.values()]
+            self._add(key, f"connectors.{IMAGE_MODALITY}.{name}", Lazy.of(tensor), note)
+        self.rows += [WeightRow(key, "", "left out: not used by the connector") for key in keys.values()]
 
     def _add_tower_from_elsewhere(self, old: ExternalCheckpoint, tower: Tower, names: Names) -> None:
         """A tower that was frozen and not saved: from where it first came."""
@@ -266,7 +269,7 @@ class _Ledger:
             )
         tower.load_weights(candidates[0])
         for name, tensor in tower.state_dict().items():
-            self._add("", f"towers.{IMAGE}.{name}", Lazy.of(tensor), f"from {candidates[0]}")
+            self._add("", f"towers.{IMAGE_MODALITY}.{name}", Lazy.of(tensor), f"from {candidates[0]}")
 
     def _check(
         self, wanted: set[str], own: Mapping[str, tuple[int, ...]], part: Weights, *, surplus: Collection[str] = ()
@@ -282,7 +285,7 @@ class _Ledger:
 
     def _add(self, key: str, name: str, tensor: Lazy, note: str = "") -> None:
         self.tensors[name] = tensor
-        self.rows.append(Row(key, name, note))
+        self.rows.append(WeightRow(key, name, note))
 
 
 def _last_layers(old: ExternalCheckpoint, names: Sequence[str]) -> tuple[str, ...]:
