@@ -53,7 +53,7 @@ def test_a_modality_has_its_encoder_and_its_features(made):
     unasked = model.get_image_features(**inputs, output_hidden_states=False, output_attentions=None)
     assert torch.equal(unasked.pooler_output, features.pooler_output)
     for call in (lambda: model.get_encoder("audio"), lambda: model.get_audio_features):
-        with pytest.raises(KitError, match="no tower for 'audio'; it reads image"):
+        with pytest.raises(KitError, match="the model does not read 'audio'; it reads image"):
             call()
 
 
