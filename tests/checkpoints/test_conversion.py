@@ -15,7 +15,7 @@ from tests.limits import FULL_DISK, run_limited
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints import conversion
 from tinyllava_kit.checkpoints.conversion import convert, table_of
-from tinyllava_kit.checkpoints.external.mapping import Row
+from tinyllava_kit.checkpoints.external.mapping import WeightRow
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.model.storage.recognition import open_external
 
@@ -83,7 +83,7 @@ def test_every_key_of_the_checkpoint_and_of_the_model_is_in_the_table(external):
 
 
 def test_keys_that_differ_in_the_layer_alone_share_a_line():
-    rows = [Row(f"a.{n}.w", f"b.{n}.w") for n in range(12)] + [Row("a.3.v", "", "left out")]
+    rows = [WeightRow(f"a.{n}.w", f"b.{n}.w") for n in range(12)] + [WeightRow("a.3.v", "", "left out")]
     assert table_of(rows)[1:] == [["a.*.w", "b.*.w", "12", ""], ["a.*.v", "-", "1", "left out"]]
 
 

@@ -86,6 +86,7 @@ def test_a_whole_path_is_meant_as_one(place: Path) -> None:
 def test_what_is_nearly_here_is_refused_and_what_a_hub_may_know_is_not(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args: [])  # a network that knows every host
     with pytest.raises(KitError, match=r"no checkpoint 'smolm2-135m-instruct'; did you mean 'smollm2-135m-instruct'\?"):
         refuse_mistyped("smolm2-135m-instruct", "checkpoint")
     with pytest.raises(

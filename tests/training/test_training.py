@@ -29,6 +29,7 @@ from tinyllava_kit.training.recipe import (
     Quantized,
     Recipe,
     Stage,
+    Validation,
 )
 from tinyllava_kit.training.run import run_recipe
 
@@ -274,6 +275,7 @@ LEVELS = {  # where each part of the schema stands in a recipe
     MatchWords: ["stages", 1, "match_words"],
     MatchFeatures: ["stages", 1, "match_features"],
     Packing: ["stages", 1, "packing"],
+    Validation: ["stages", 1, "validation"],
     Quantized: ["stages", 1, "quantization"],
 }
 
@@ -282,7 +284,7 @@ def recipe_with(place, key):
     """Two stages with every part of the schema, and an unknown key at one place."""
     data = {"path": "rows.json", "pairs": {"modality": "image", "prompts": ["What?"]}}
     objectives = {"distill": {}, "match_words": {}, "match_features": {"teacher": "m"}, "cache_features": {}}
-    objectives |= {"packing": {}, "quantization": {"bits": 4}}
+    objectives |= {"packing": {}, "quantization": {"bits": 4}, "validation": {"data": "v"}}
     full = {"name": "b", "data": [data], "train": {"llm": {"mode": "lora", "lora": {}}}, **objectives}
     recipe = {"model": "m", "output": "o", "stages": [{"name": "a", "data": "r", "train": {"llm": "full"}}, full]}
     at = recipe
