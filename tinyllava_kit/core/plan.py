@@ -173,8 +173,7 @@ class Plan:
             return tensor.to(*args, **kwargs)
 
         names = ("text_positions", "pad_positions", "target_positions", "target_samples", "parallel_ids")
-        tensors = {name: getattr(self, name) for name in names}
-        others: dict[str, Any] = {name: None if each is None else moved(each) for name, each in tensors.items()}
+        others: dict[str, Any] = {n: None if getattr(self, n) is None else moved(getattr(self, n)) for n in names}
         return replace(
             self,
             **others,
@@ -242,9 +241,7 @@ def _checked(sample: Sample, number: int) -> Sample:
             if span.labels is not None and len(span.labels) != len(span.ids):
                 raise FusionError(f"sample {number}: {len(span.ids)} ids but {len(span.labels)} labels")
             if span.parallel is not None and len(span.parallel) != len(span.ids):
-                raise FusionError(
-                    f"sample {number}: {len(span.ids)} ids but parallel ids at {len(span.parallel)} positions"
-                )
+                raise FusionError(f"sample {number}: {len(span.ids)} ids but {len(span.parallel)} rows of parallel ids")
         elif span.num_tokens < 0:
             raise FusionError(f"sample {number}: {span.modality} item with {span.num_tokens} tokens")
     return sample
