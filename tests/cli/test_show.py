@@ -72,8 +72,8 @@ def test_what_the_page_tells_is_one_json_object(place, monkeypatch):
     [
         (["what?"], "Missing option '-o' / '--output'"),
         (["what?", "-o", "taken"], "'taken' exists and is not empty"),
-        (["--image", "gone.png", "what?", "-o", "out"], "image 'gone.png' does not exist"),
-        (["--audio", "a.wav", "what?", "-o", "out"], "the model does not read 'audio'; it reads image"),
+        (["--image", "gone.png", "what?", "-o", "out"], "cannot open 'gone.png': No such file or directory"),
+        (["--audio", "0.png", "what?", "-o", "out"], "the model does not read 'audio'; it reads image"),
         (["what? " * 300, "-o", "out"], "the LLM has 512"),
     ],
 )

@@ -15,6 +15,7 @@ from ..files.paths import is_there
 from ..files.writing import remove_abandoned
 from .checks.preflight import check_stages
 from .loop.fitting import fit
+from .loop.lost_workers import one_line_for_lost_workers
 from .output.completion import complete
 from .output.settings import check_complete, check_same
 from .preparation import prepare
@@ -79,7 +80,8 @@ def run_stage(run: StageRun) -> None:
             changed.
         StoppedError: a signal came; a checkpoint of the step that it came in is there.
     """
-    with _only_trainer(run.target):
+    # torch tells of a lost process by a signal, also while what it broke is put away
+    with one_line_for_lost_workers(run.checkpoints, run.stage.workers), _only_trainer(run.target):
         _check_source(run)
         check_same(run.settings, run.stage, run.checkpoints)
         prepared = prepare(run)

@@ -30,13 +30,19 @@ def one_line_for_lost_workers(checkpoints: Path, workers: int) -> Iterator[None]
     """
     try:
         yield
-    except (RuntimeError, ConnectionError) as error:  # a pipe to it may break before torch tells
+    except (RuntimeError, ConnectionError) as error:
         lost = _LOST.search(f"{error} {error.__context__} {error.__cause__}")
-        if lost is None:
+        broken = isinstance(error, ConnectionError) and workers > 0  # a pipe to it may break before torch tells
+        if lost is None and not broken:
             raise
-        last = last_checkpoint(checkpoints)
-        raise KitError(
-            f"a process that reads data, {lost[1]}, was killed{f' ({lost[2].strip()})' if lost[2] else ''}: most often "
-            f"because memory has ended; use fewer workers than {workers}, or give more memory (in a container also "
-            f"/dev/shm); the same command goes on from {last.name if last else 'the beginning'}"
-        ) from error
+        raise KitError(_message(lost, workers, last_checkpoint(checkpoints))) from error
+
+
+def _message(lost: re.Match[str] | None, workers: int, last: Path | None) -> str:
+    which = "" if lost is None else f", {lost[1]},"
+    how = f" ({lost[2].strip()})" if lost is not None and lost[2] else ""
+    return (
+        f"a process that reads data{which} was killed{how}: most often because memory has ended; use fewer workers than "
+        f"{workers}, or give more memory (in a container also /dev/shm); the same command goes on from "
+        f"{last.name if last else 'the beginning'}"
+    )
