@@ -42,7 +42,7 @@ def _message(lost: re.Match[str] | None, workers: int, last: Path | None) -> str
     which = "" if lost is None else f", {lost[1]},"
     how = f" ({lost[2].strip()})" if lost is not None and lost[2] else ""
     return (
-        f"a process that reads data{which} was killed{how}: most often because memory has ended; use fewer workers than "
-        f"{workers}, or give more memory (in a container also /dev/shm); the same command goes on from "
+        f"a process that reads data{which} was killed{how}: most often because memory has ended; use fewer workers "
+        f"than {workers}, or give more memory (in a container also /dev/shm); the same command goes on from "
         f"{last.name if last else 'the beginning'}"
     )
