@@ -16,7 +16,7 @@ from tinyllava_kit.assembly.blueprint import read_blueprint
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.files.paths import could_be_on_a_hub, meant, refuse_mistyped
-from tinyllava_kit.pretrained.checkpoint import INDEX, find_file, looks_local, read_index, read_pretrained
+from tinyllava_kit.pretrained.checkpoint import INDEX, check_index, find_file, looks_local, read_index, read_pretrained
 
 
 @pytest.fixture(autouse=True)
@@ -194,3 +194,14 @@ def test_an_index_that_names_what_no_file_is_called_is_refused(place: Path, name
     (place / INDEX).write_text(json.dumps({"weight_map": {"a": name}}))
     with pytest.raises(KitError, match=r"names '.*, which is not there; copy the whole checkpoint"):
         read_index(place / INDEX)
+
+
+@pytest.mark.parametrize("metadata", [True, "x", [], None])
+def test_an_index_of_weights_needs_a_mapping_of_metadata(place: Path, metadata: object) -> None:
+    (place / "part.safetensors").touch()
+    whole = {"weight_map": {"a": "part.safetensors"}, "metadata": metadata}
+    (place / INDEX).write_text(json.dumps(whole))
+    with pytest.raises(KitError, match=rf"{INDEX}: metadata"):
+        check_index(place)
+    (place / INDEX).write_text(json.dumps({**whole, "metadata": {}}))
+    check_index(place)

@@ -70,9 +70,15 @@ def read_index(index: Path) -> list[Path]:
 
 
 def check_index(directory: Any) -> None:
-    """Check the index of a local directory's weights, where they have one; see `read_index`."""
-    if directory and not (Path(directory) / "model.safetensors").exists() and (Path(directory) / INDEX).exists():
-        read_index(Path(directory) / INDEX)
+    """Check the index of a local directory's weights, where they have one, before transformers reads it.
+
+    Raises:
+        KitError: as `read_index`; or it has no mapping of metadata, into which transformers writes.
+    """
+    index = Path(directory or "", INDEX)
+    if directory and not (Path(directory) / "model.safetensors").exists() and index.exists():
+        read_index(index)
+        checked(dict[str, Any], read_mapping(index).get("metadata"), f"{index}: metadata")
 
 
 def read_tokenizer(checkpoint: str, **kwargs: Any) -> Any:
