@@ -203,5 +203,9 @@ def test_an_index_of_weights_needs_a_mapping_of_metadata(place: Path, metadata: 
     (place / INDEX).write_text(json.dumps(whole))
     with pytest.raises(KitError, match=rf"{INDEX}: metadata"):
         check_index(place)
-    (place / INDEX).write_text(json.dumps({**whole, "metadata": {}}))
+    right = json.dumps({**whole, "metadata": {}})
+    (place / INDEX).write_text(right, encoding="utf-8-sig")
+    with pytest.raises(KitError, match="wants UTF-8 without a byte order mark"):
+        check_index(place)
+    (place / INDEX).write_text(right)
     check_index(place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -73,12 +74,17 @@ def check_index(directory: Any) -> None:
     """Check the index of a local directory's weights, where they have one, before transformers reads it.
 
     Raises:
-        KitError: as `read_index`; or it has no mapping of metadata, into which transformers writes.
+        KitError: as `read_index`; or it has no mapping of metadata, into which transformers writes; or it is in another
+            encoding than transformers reads.
     """
     index = Path(directory or "", INDEX)
     if directory and not (Path(directory) / "model.safetensors").exists() and index.exists():
         read_index(index)
         checked(dict[str, Any], read_mapping(index).get("metadata"), f"{index}: metadata")
+        try:
+            json.loads(index.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise KitError(f"{index}: wants UTF-8 without a byte order mark, as transformers reads it") from error
 
 
 def read_tokenizer(checkpoint: str, **kwargs: Any) -> Any:
