@@ -32,7 +32,7 @@ def read_recipe(path: str, stage: str | None) -> Recipe:
     for each in stages:
         if each.quantization is not None:
             need("bitsandbytes", f"stage {each.name!r}: quantization")
-        for source in each.data:
+        for source in each.sources:
             _need_of(source, f"stage {each.name!r}: data {source.dataset or source.path!r}")
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:  # several processes meet first, and one of them tells it
         _check_paths(recipe, stages)
@@ -52,7 +52,7 @@ def _check_paths(recipe: Recipe, stages: Sequence[Stage]) -> None:
     for each in stages:
         if not is_complete(recipe.directory(each)):
             with in_stage(each.name):
-                for source in each.data:
+                for source in each.sources:
                     source.check_there()
 
 

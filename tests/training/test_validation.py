@@ -16,6 +16,7 @@ from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
 from tinyllava_kit.data.sources import Pairs, Source
 from tinyllava_kit.evaluation import accuracy, answers, read_questions
+from tinyllava_kit.training.checks.data_check import check_data
 from tinyllava_kit.training.loop.stopping import StoppedError, Stopper
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
@@ -166,6 +167,15 @@ def test_a_mistake_is_one_line(tmp_path, validation, told):
     (tmp_path / "r.yaml").write_text(yaml.safe_dump({"model": "m", "output": "o", "stages": [one]}))
     with pytest.raises(KitError, match=told):
         Recipe.from_yaml(tmp_path / "r.yaml")
+
+
+def test_what_is_wrong_with_held_out_rows_is_found_before_training(place):
+    (place / "bad.jsonl").write_text('{"image": "gone.png", "caption": "a hen"}\n')
+    settings = stage(place)
+    settings["validation"]["data"] = {"path": str(place / "bad.jsonl"), "pairs": PAIRS}
+    (report,) = check_data(Recipe.from_yaml(write_recipe(place, "checked", settings)))
+    assert [(found.kind, "gone.png' does not exist" in found.reason) for found in report.findings] == [("row", True)]
+    assert report.rows == 18
 
 
 def test_a_file_of_held_out_rows_that_is_not_there_is_told_before_anything_is_trained(place):

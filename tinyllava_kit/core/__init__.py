@@ -1,1 +1,1 @@
-"""What a component implements, and the kernel: six files, in one evening."""
+"""What a component implements, and the kernel: to be read in one evening."""

@@ -80,11 +80,11 @@ def check_index(directory: Any) -> None:
     index = Path(directory or "", INDEX)
     if directory and not (Path(directory) / "model.safetensors").exists() and index.exists():
         read_index(index)
-        checked(dict[str, Any], read_mapping(index).get("metadata"), f"{index}: metadata")
         try:
-            json.loads(index.read_text(encoding="utf-8"))
+            content = json.loads(index.read_text(encoding="utf-8"))
         except ValueError as error:
             raise KitError(f"{index}: wants UTF-8 without a byte order mark, as transformers reads it") from error
+        checked(dict[str, Any], content.get("metadata"), f"{index}: metadata")
 
 
 def read_tokenizer(checkpoint: str, **kwargs: Any) -> Any:

@@ -24,7 +24,6 @@ from .batches.epochs import Epochs
 from .checks.gradient_check import samples_for_parts
 from .checks.preflight import check_item_files
 from .data_loading import read_data, read_held_out
-from .loop.lost_workers import one_line_for_lost_workers
 from .output.checkpoints import check_whole, last_checkpoint
 from .output.provenance import check_provenance, provenance_of
 from .parts import OpenParts
@@ -86,8 +85,7 @@ def prepare(run: StageRun) -> Prepared:
     parts = OpenParts(model, run.stage.train)
     held = dataset if isinstance(dataset, ConversationDataset) and dataset.conversations else None
     samples_of_parts = samples_for_parts(held, list(parts.trained)) if held is not None else {}
-    with one_line_for_lost_workers(run.checkpoints, run.stage.workers):
-        batches = stage_batches(run.stage, dataset, run.seed) if isinstance(dataset, ConversationDataset) else None
+    batches = stage_batches(run.stage, dataset, run.seed) if isinstance(dataset, ConversationDataset) else None
     return Prepared(
         model, processor, dataset, held_out, parts, skipped, provenance, resumption.last, samples_of_parts, batches
     )

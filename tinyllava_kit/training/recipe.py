@@ -118,7 +118,7 @@ def _many(value: Any) -> Any:
 class Validation(Strict):
     """Judge the model on held-out rows while it trains.
 
-    `data`: as of a stage, and read whole. `every_steps`: how often; behind the last step, too. `scorer`: of the
+    `data`: as of a stage, and read whole. `every_steps`: how often; after the last step, too. `scorer`: of the
     answers, whose first figure decides; the loss, where none is given. `max_new_tokens`: of an answer. `keep`: the
     weights that the stage leaves, the ``best`` or the ``last``. `patience`: so many times without a new best end the
     stage.
@@ -142,6 +142,11 @@ class Validation(Strict):
             if found.ranks:
                 raise ValueError(f"scorer {scorer} ranks all rows and takes too long; give one that judges answers")
         return scorer
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Of the figure that decides: a loss, or an error rate."""
+        return self.scorer is None or find_scorer(self.scorer).lower_is_better
 
     @model_validator(mode="after")
     def _is_read_whole(self) -> Validation:
@@ -221,6 +226,11 @@ class Stage(Strict):
     def trained(self) -> dict[str, PartTraining]:
         """The parts that are not frozen."""
         return {name: how for name, how in self.train.items() if how.mode != "frozen"}
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """All that it reads: its data, and the held-out rows of its validation."""
+        return (*self.data, *(self.validation.data if self.validation else ()))
 
     @property
     def is_streamed(self) -> bool:

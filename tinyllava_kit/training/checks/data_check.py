@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,9 +127,23 @@ def _check_stage(
                     parts[-1].append((None if stage.is_streamed else conversation, probe.num_tokens))
         except KitError as error:
             report.findings.append(DataProblem("source", source.name, str(error)))
+    if stage.validation is not None:
+        _check_held_out(stage.validation.data, stage, processor, items, report)
     if all(parts):
         _predict(stage, processor, mixed(parts, stage.data, seed), seed, report)
     return report
+
+
+def _check_held_out(
+    sources: Sequence[Source], stage: Stage, processor: TinyLlavaProcessor, items: _Items, report: StageReport
+) -> None:
+    """What is wrong with the rows that a stage is judged on; they count for nothing else."""
+    for source in sources:
+        try:
+            for label, make in _conversations(source, processor, in_words=stage.items == "text"):
+                _checked(label, make, items, processor, report)
+        except KitError as error:
+            report.findings.append(DataProblem("source", source.name, str(error)))
 
 
 def _conversations(

@@ -29,7 +29,7 @@ def check_stages(model: str, stages: Sequence[Stage]) -> None:
     for stage in stages:
         with in_stage(stage.name):
             check_parts(stage.train, parts)
-            for source in (*stage.data, *(stage.validation.data if stage.validation else ())):
+            for source in stage.sources:
                 source.check_there()
 
 

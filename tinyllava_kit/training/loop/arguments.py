@@ -12,7 +12,6 @@ import torch
 from transformers import TrainingArguments
 
 from ...errors import KitError
-from ...evaluation.scorers import find_scorer
 from ..output.checkpoints import KEPT
 from ..recipe import Stage
 from .validation import LOSS, SCORE
@@ -71,12 +70,11 @@ def _validation(stage: Stage) -> dict[str, Any]:
     how = stage.validation
     if how is None:
         return {}
-    lower = how.scorer is None or find_scorer(how.scorer).lower_is_better
     return {
         "eval_strategy": "steps",
         "eval_steps": how.every_steps,
         "metric_for_best_model": LOSS if how.scorer is None else SCORE,
-        "greater_is_better": not lower,
+        "greater_is_better": not how.lower_is_better,
     }
 
 

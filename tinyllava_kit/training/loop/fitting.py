@@ -25,7 +25,7 @@ from .lost_workers import one_line_for_lost_workers
 from .progress import Progress
 from .stopping import Stopper
 from .trainer import KitTrainer
-from .validation import EarlyStopping, HeldOut
+from .validation import HeldOut, ValidateAtEnd
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ def fit(run: StageRun, prepared: Prepared) -> Fitted:
         StoppedError: a signal came.
     """
     clock, stopper = Clock(run.stage.max_minutes), Stopper()
-    stopping = [] if run.stage.validation is None else [EarlyStopping(run.stage.validation.patience)]
-    trainer = _trainer(run, prepared, [clock, *stopping, stopper, Progress(run.stage.name, clock)])
+    validating = [] if run.stage.validation is None else [ValidateAtEnd()]
+    trainer = _trainer(run, prepared, [clock, *validating, stopper, Progress(run.stage.name, clock)])
     _check_can_keep_best(trainer)
     with _clean_failure(trainer, run.checkpoints), one_line_for_lost_workers(run.checkpoints, run.stage.workers):
         if prepared.samples_of_parts and world_size() == 1:
@@ -92,9 +92,7 @@ def _check_can_keep_best(trainer: KitTrainer) -> None:
     """
     spread = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     if trainer.held_out is not None and trainer.held_out.how.keep == "best" and spread:
-        raise KitError(
-            "validation.keep: the best weights are not kept of a model that is spread over processes; write keep: last"
-        )
+        raise KitError("validation.keep: the best weights of a model that is sharded cannot be kept; write keep: last")
 
 
 def _report_truncations(collator: Any, stage: Stage) -> None:

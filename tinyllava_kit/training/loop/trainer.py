@@ -197,11 +197,19 @@ class KitTrainer(Trainer):
             self.meter, self.loss = kept
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        """A new best gets a checkpoint, which stays while nothing is better."""
+        """A new best gets a checkpoint, which stays while nothing is better; too many others in a row end the stage."""
         best = super()._determine_best_metric(metrics, trial)
-        if best and self.held_out is not None and self.held_out.how.keep == "best":
+        assert self.held_out is not None
+        how = self.held_out.how
+        if best and how.keep == "best":
             self.control.should_save = True
+        if how.patience is not None and self._validations_since_best() >= how.patience:
+            self.control.should_training_stop = True
         return best
+
+    def _validations_since_best(self) -> int:
+        best = self.state.best_global_step or 0
+        return sum(f"eval_{LOSS}" in entry and entry["step"] > best for entry in self.state.log_history)
 
     def best_weights(self) -> dict[str, torch.Tensor]:
         """The trained weights of the step that was best on the held-out rows; empty where the last are to be kept.

@@ -56,11 +56,6 @@ class HeldOut:
         scorer.check(questions)
         return cls(dataset, how, objective, stage.batch_size, questions, scorer)
 
-    @property
-    def lower_is_better(self) -> bool:
-        """Of the figure that decides: a loss, or an error rate."""
-        return self.scorer is None or self.scorer.lower_is_better
-
     def __len__(self) -> int:
         return len(self.dataset)
 
@@ -85,30 +80,9 @@ class HeldOut:
         return {**found, SCORE: next(iter(found.values()))}
 
 
-class EarlyStopping(TrainerCallback):
-    """Validates behind the last step, too, and ends a stage that does not get better.
-
-    It keeps nothing: what it decides from stands in the Trainer's log, so a run that resumes decides the same.
-
-    Args:
-        patience: so many validations in a row without a new best end the stage; None: never.
-    """
-
-    def __init__(self, patience: int | None) -> None:
-        self.patience = patience
+class ValidateAtEnd(TrainerCallback):
+    """Validates after the last step, too, whatever its number is."""
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.global_step >= state.max_steps or control.should_training_stop:
             control.should_evaluate = True
-
-    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if self.patience is not None and validations_since_best(state, args.greater_is_better) >= self.patience:
-            control.should_training_stop = True
-
-
-def validations_since_best(state: TrainerState, greater_is_better: bool) -> int:
-    """How many validations stand in the log behind the best one."""
-    key = f"eval_{SCORE}" if any(f"eval_{SCORE}" in entry for entry in state.log_history) else f"eval_{LOSS}"
-    values = [entry[key] for entry in state.log_history if key in entry]
-    best = max(values) if greater_is_better else min(values)
-    return len(values) - 1 - values.index(best)
