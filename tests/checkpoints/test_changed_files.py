@@ -17,7 +17,7 @@ from tests.fuzz import damaged, documents, failures
 from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration
 from tinyllava_kit.assembly.building import assemble
 from tinyllava_kit.checkpoints.checking import check
-from tinyllava_kit.checkpoints.loading import load_pretrained, load_processor
+from tinyllava_kit.checkpoints.loading import load_pretrained, open_checkpoint
 from tinyllava_kit.inference.answering import answer
 
 pytestmark = pytest.mark.slow
@@ -29,7 +29,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("changed")
     model = toys.save_picture_model(folder)
     toys.save_pictures(folder, 1)
-    load_processor(model)  # what the children need is imported once, here
+    open_checkpoint(model).processor()  # what the children need is imported once, here
     tower = folder / "clip"
     tower.mkdir()
     for file in toys.CLIP.iterdir():
@@ -77,7 +77,7 @@ def encode(toy: Path) -> Callable[[str], Any]:
     content = [{"type": "image", "image": str(toy / "0.png")}, "What is it?"]
 
     def use(place: str) -> None:
-        processor = load_processor(place)
+        processor = open_checkpoint(place).processor()
         processor([{"role": "user", "content": content}])
         processor.decode([5, 6, 7])
 

@@ -17,7 +17,7 @@ from tests import toys
 from tinyllava_kit import KitError, TinyLlavaConfig
 from tinyllava_kit.assembly.building import assemble
 from tinyllava_kit.checkpoints.checking import check
-from tinyllava_kit.checkpoints.loading import load_pretrained, load_processor
+from tinyllava_kit.checkpoints.loading import load_pretrained, open_checkpoint
 from tinyllava_kit.model.configuration import saved
 from tinyllava_kit.pretrained.saved_config import described
 
@@ -144,10 +144,10 @@ def test_a_tokenizer_opens_no_file_outside_its_directory(toy: Path, tmp_path: Pa
     value: Any = str(other) if name.endswith("file") else [str(other), "../elsewhere/tokenizer.5.0.0.json"]
     place = changed(toy / "model", tmp_path / "model", "tokenizer_config.json", (), **{name: value})
     if name.endswith("file"):
-        assert load_processor(place).tokenizer("a b").input_ids
+        assert open_checkpoint(place).processor().tokenizer("a b").input_ids
         return
     with pytest.raises(KitError, match=name):
-        load_processor(place)
+        open_checkpoint(place).processor()
 
 
 @pytest.mark.parametrize("name", ["../other.safetensors", "/etc/passwd", "a/b.safetensors", ".."])

@@ -131,12 +131,3 @@ def load_config(path: str | os.PathLike[str]) -> TinyLlavaConfig:
         KitError: as `load_pretrained`, as far as that is seen in it.
     """
     return open_checkpoint(path).config
-
-
-def load_processor(path: str | os.PathLike[str], *, template: str | None = None) -> TinyLlavaProcessor:
-    """The processor that `load_pretrained` gives, for what is found out without weights.
-
-    Raises:
-        KitError: as `load_pretrained`.
-    """
-    return open_checkpoint(path, template=template).processor()
