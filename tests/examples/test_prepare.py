@@ -14,6 +14,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from examples.easy_vqa import prepare
 from tinyllava_kit import KitError
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_script_ends_with_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1, "", "no network\n"))
@@ -211,6 +213,61 @@ def test_a_test_row_holds_one_question():
     assert rows[-1]["image"] == ["images/test/1.png"]
 
 
+BALANCED = [
+    *[("is there a circle?", "yes", n) for n in range(3)],
+    *[("is there a circle?", "no", n) for n in range(3, 9)],
+    ("is no circle present?", "yes", 9),
+]
+
+
+def test_balanced_questions_have_as_many_of_yes_as_of_no_for_every_wording():
+    asked = [*BALANCED, ("what shape is present?", "circle", 0)]
+    kept = prepare.balanced(asked)
+    assert sorted(answer for _, answer, _ in kept) == ["no"] * 3 + ["yes"] * 3
+    assert {text for text, _, _ in kept} == {"is there a circle?"}
+    assert kept == prepare.balanced(list(reversed(asked)))
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        ([("what is the red shape?", "triangle", 0)], {0: "red triangle"}),
+        ([("what color is the shape?", "teal", 0), ("what shape is present?", "circle", 0)], {0: "teal circle"}),
+        ([("is there a red shape?", "yes", 0), ("is there not a circle?", "no", 0)], {0: "red circle"}),
+        ([("is there a red shape?", "no", 0), ("is no circle present?", "yes", 0)], {}),
+        ([("what color is the shape?", "teal", 0)], {}),
+    ],
+)
+def test_a_picture_is_described_by_what_its_questions_affirm(asked, shown):
+    assert prepare.descriptions(asked) == shown
+
+
+def test_described_rows_hold_the_picture_its_text_the_question_and_the_answer():
+    (row,) = prepare.described_rows([("is it red?", "no", 3), ("is it red?", "no", 4)], {3: "blue circle"}, "train")
+    user, assistant = row["messages"]
+    assert user["content"][0] == {"type": "image", "path": "images/train/3.png", "text": "blue circle"}
+    assert user["content"][1]["text"] == "\nis it red?"
+    assert assistant == {"role": "assistant", "content": "no"}
+
+
+def test_a_picture_is_asked_twice_only_of_its_colour_and_its_shape():
+    red, blue, circle = (("is it red?", "no", 0), ("is it blue?", "yes", 0), ("is it a circle?", "no", 0))
+    shape, color = (("what shape is present?", "circle", 0), ("what color is the circle?", "blue", 0))
+    found = list(prepare.visits_of([red, blue, shape, circle, color]))
+    assert found == [[red, circle], [blue], [shape], [color]]
+
+
+def test_described_rows_visit_four_pictures_and_ask_everything_once():
+    asked = [(f"is it {word}?", "no", number) for number in range(6) for word in ("red", "blue", "a circle")]
+    rows = prepare.described_rows(asked, dict.fromkeys(range(6), "blue circle"), "train")
+    pictures = [
+        sum(part["type"] == "image" for m in row["messages"] if isinstance(m["content"], list) for part in m["content"])
+        for row in rows
+    ]
+    assert pictures == [4, 4, 4]
+    assert sum(len(row["messages"]) for row in rows) == 2 * len(asked)
+
+
 def test_the_data_directory_holds_rows_and_the_pictures_they_name(tmp_path):
     wheel = tmp_path / "toy.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -221,9 +278,10 @@ def test_the_data_directory_holds_rows_and_the_pictures_they_name(tmp_path):
         archive.writestr("easy_vqa/data/.DS_Store", "")
     (tmp_path / "out").mkdir()
     said = prepare.make_data(wheel, tmp_path / "out")
-    assert said == "train 2 pictures, 6 questions in 2 rows; test 2 pictures, 6 questions in 6 rows"
+    train = "train 2 pictures, 6 questions: 2 rows in train.json, 0 rows in compare.json, 1 rows in open.json"
+    assert said == f"{train}; test 2 pictures, 6 questions: 6 rows in test.json, 0 rows in balanced.json"
     for split in ("train", "test"):
         for row in json.loads((tmp_path / "out" / f"{split}.json").read_text()):
             for name in row["image"]:
                 assert (tmp_path / "out" / name).read_text() == f"{split} {name.split('/')[-1][0]}"
-    assert len(list((tmp_path / "out").rglob("*.*"))) == 6
+    assert len(list((tmp_path / "out").rglob("*.*"))) == 9
