@@ -8,6 +8,8 @@ makes, under ``--out``, beside what examples/easy_vqa/prepare.py makes there (th
     smollm2-135m-instruct/    a causal language model, as transformers saves one (float32)
     whisper-tiny.en/          Whisper, as transformers saves one (float32)
     asterisk/                 prompts that one woman speaks: clips/*.wav, train.jsonl, validation.jsonl, test.jsonl
+    asterisk-speeds/          the prompts of test.jsonl, slower and faster: clips-*/*.wav, test-*.jsonl
+    librivox/                 another speaker's sentences: clips/*.wav, test.jsonl
     tuxpaint/                 pictures, their captions, and volunteers who say them: images/, speech/, train.jsonl,
                               test.jsonl
     ktuberling/               spoken English nouns: clips/*.ogg, train.jsonl
@@ -30,7 +32,7 @@ if __package__ in (None, ""):  # run as a script: let Python find the repository
 from examples.assets import Package, make_once, run_script
 from examples.easy_vqa.prepare import prepare_language_model
 from examples.speech.ct2 import make_whisper
-from examples.speech.recordings import make_asterisk, make_ktuberling, make_tuxpaint
+from examples.speech.recordings import make_asterisk, make_ktuberling, make_librivox, make_speeds, make_tuxpaint
 from examples.speech.texts import normalised, read_rows
 from examples.speech.voices import make_voices
 from tinyllava_kit import KitError
@@ -115,6 +117,14 @@ FLITE = [
         what="A library that flite is linked with",
     ),
 ]
+LIBRIVOX = Package(
+    name="pocketsphinx-testdata",
+    version="0.8+5prealpha+1-15",
+    file="pocketsphinx-testdata_0.8+5prealpha+1-15_all.deb",
+    sha256="eaeb7a01d54f20b799d1a81ef110ec544b2cb47ea006614078220737a33019f0",
+    licence="BSD-2-Clause",
+    what="Five sentences of a novel, read by a volunteer of LibriVox, with their text",
+)
 
 
 def prepare(out: Path) -> None:
@@ -123,6 +133,9 @@ def prepare(out: Path) -> None:
     asterisk, tuxpaint = out / "asterisk", out / "tuxpaint"
     make(asterisk, ASTERISK, make=make_asterisk)
     transcripts = _texts(asterisk / "train.jsonl")
+    test = asterisk / "test.jsonl"
+    make(out / "asterisk-speeds", ASTERISK, make=partial(make_speeds, prompts=test), built_on=[test])
+    make(out / "librivox", LIBRIVOX, make=make_librivox)
     stamps = partial(make_tuxpaint, trained=set(map(normalised, transcripts)))
     make(tuxpaint, TUXPAINT, make=stamps, built_on=[asterisk / "train.jsonl"])
     held_out = [asterisk / "validation.jsonl", asterisk / "test.jsonl", tuxpaint / "test.jsonl"]

@@ -11,15 +11,20 @@ import wave
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+import soundfile
+import torch
+import torchaudio
 from PIL import Image
 
 from examples.assets import unpack_deb
-from examples.speech.texts import Row, has_brackets, normalised, split, tidy, write_rows
+from examples.speech.texts import Row, has_brackets, normalised, read_rows, split, tidy, write_rows
 
 SPLIT_SEED = 17
 
 HELD_OUT_PROMPTS = {"test": 50, "validation": 40}
 HELD_OUT_WORDS = range(2, 31)
+
+SPEEDS = (0.9, 1.1)
 
 HELD_OUT_SPOKEN, HELD_OUT_OTHERS = 20, 80  # captions with an English recording, and without
 LONGEST_SIDE = 224
@@ -62,6 +67,47 @@ def seconds(clip: Path) -> float:
     """How long a WAV file is."""
     with wave.open(str(clip)) as file:
         return file.getnframes() / file.getframerate()
+
+
+# Controls of what was heard: the same prompts faster and slower, and another speaker's sentences.
+
+
+def make_speeds(_texts: Path, _sounds: Path, folder: Path, *, prompts: Path) -> str:
+    """The rows of `prompts`, played at other speeds: for each a folder of clips and ``test-SPEED.jsonl``.
+
+    Tempo and pitch change together, as when a tape runs too fast.
+    """
+    rows = read_rows(prompts)
+    for speed in SPEEDS:
+        clips = f"clips-{speed}"
+        (folder / clips).mkdir()
+        played = [{**row, "audio": f"{clips}/{Path(row['audio']).name}"} for row in rows]
+        for row, other in zip(rows, played, strict=True):
+            _play(prompts.parent / row["audio"], folder / other["audio"], speed)
+        write_rows(folder / f"test-{speed}.jsonl", played)
+    return f"{len(rows)} prompts at {' and '.join(map(str, SPEEDS))} of their speed"
+
+
+def _play(source: Path, target: Path, speed: float) -> None:
+    """Write the sound of `source` at `speed` times its tempo, at the same sampling rate."""
+    samples, rate = soundfile.read(source, dtype="float32")  # (T,)
+    played, _ = torchaudio.functional.speed(torch.from_numpy(samples), rate, speed)  # (T / speed,)
+    soundfile.write(target, played.numpy(), rate)
+
+
+def make_librivox(deb: Path, folder: Path) -> str:
+    """``clips/*.wav`` and ``test.jsonl``: sentences of a novel, read by a volunteer of LibriVox."""
+    (folder / "clips").mkdir()
+    rows = []
+    with tempfile.TemporaryDirectory(dir=folder) as unpacked:
+        unpack_deb(deb, Path(unpacked))
+        home = Path(unpacked) / "usr/share/pocketsphinx/test/data/librivox"
+        for line in (home / "transcription").read_text(encoding="utf-8").splitlines():
+            text, name = re.fullmatch(r"<s> (.+) </s> \((.+)\)", line).groups()
+            (home / f"{name}.wav").replace(folder / "clips" / f"{name}.wav")
+            rows.append({"audio": f"clips/{name}.wav", "text": text})
+    write_rows(folder / "test.jsonl", rows)
+    return f"{len(rows)} sentences"
 
 
 # Tux Paint: stamps with a caption in many languages, and volunteers who say it.

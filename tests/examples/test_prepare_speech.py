@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from PIL import Image
 from tokenizers import Tokenizer, models
@@ -160,6 +161,36 @@ def test_prompts_become_clips_and_rows_where_words_are_spoken(tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *("clips", "test.jsonl", "validation.jsonl", "train.jsonl")
     }
+
+
+def test_prompts_are_played_at_other_speeds(tmp_path):
+    samples = np.sin(np.arange(8000) * 2 * np.pi * 440 / 8000).astype("float32")  # a second of 440 Hz
+    soundfile.write(tmp_path / "a.wav", samples, 8000)
+    texts.write_rows(tmp_path / "test.jsonl", [{"audio": "a.wav", "text": "A tone."}])
+    (tmp_path / "out").mkdir()
+    said = recordings.make_speeds(tmp_path, tmp_path, tmp_path / "out", prompts=tmp_path / "test.jsonl")
+    assert said == "1 prompts at 0.9 and 1.1 of their speed"
+    for speed in (0.9, 1.1):
+        (row,) = texts.read_rows(tmp_path / "out" / f"test-{speed}.jsonl")
+        played, rate_hz = soundfile.read(tmp_path / "out" / row["audio"])
+        assert (row["text"], rate_hz) == ("A tone.", 8000)
+        assert len(played) / rate_hz == pytest.approx(1 / speed, abs=1e-3)
+        loudest = np.abs(np.fft.rfft(played)).argmax() * rate_hz / len(played)
+        assert loudest == pytest.approx(440 * speed, abs=2)
+
+
+def test_sentences_of_another_speaker_become_rows(tmp_path):
+    home = "usr/share/pocketsphinx/test/data/librivox"
+    lines = "<s> he was not ill </s> (novel-1)\n<s> and mister john </s> (novel-2)\n"
+    files = {f"{home}/transcription": lines.encode(), **{f"{home}/novel-{i}.wav": wav(80) for i in (1, 2)}}
+    (tmp_path / "out").mkdir()
+    said = recordings.make_librivox(write_deb(tmp_path / "x.deb", files), tmp_path / "out")
+    assert said == "2 sentences"
+    assert texts.read_rows(tmp_path / "out" / "test.jsonl") == [
+        {"audio": "clips/novel-1.wav", "text": "he was not ill"},
+        {"audio": "clips/novel-2.wav", "text": "and mister john"},
+    ]
+    assert (tmp_path / "out/clips/novel-2.wav").is_file()
 
 
 # --- Tux Paint ---
@@ -552,6 +583,7 @@ def toys(tmp_path, monkeypatch) -> Path:
     contents = {
         prepare.ASTERISK[0].file: {next(iter(LIST_FILES)): gzip.compress(listed.encode())},
         prepare.ASTERISK[1].file: {f"{sounds}/{name}.wav": wav(80) for name in prompts},
+        prepare.LIBRIVOX.file: {"usr/share/pocketsphinx/test/data/librivox/transcription": b""},
         prepare.TUXPAINT.file: stamps(tmp_path),
         prepare.KTUBERLING.file: {**NOUNS, "usr/share/ktuberling/sounds/en/a dog.ogg": b"o"},
         **{package.file: {"x": b""} for package in (prepare.ESPEAK, *prepare.FLITE, prepare.WHISPER)},
@@ -565,7 +597,7 @@ def toys(tmp_path, monkeypatch) -> Path:
 
     for name in ("ASTERISK", "FLITE"):
         monkeypatch.setattr(prepare, name, [pinned(package) for package in getattr(prepare, name)])
-    for name in ("TUXPAINT", "KTUBERLING", "ESPEAK", "WHISPER"):
+    for name in ("TUXPAINT", "LIBRIVOX", "KTUBERLING", "ESPEAK", "WHISPER"):
         monkeypatch.setattr(prepare, name, pinned(getattr(prepare, name)))
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(voices, "Espeak", lambda *_: fake_voice([]))
@@ -582,10 +614,10 @@ def said_in(path: Path) -> set[str]:
 def test_the_script_makes_every_directory_once(toys, capsys):
     assert [prepare.main(["--out", str(toys)]) for _ in range(2)] == [0, 0]
     lines = capsys.readouterr().out.splitlines()
-    names = ["asterisk", "tuxpaint", "ktuberling", "voices", "whisper-tiny.en"]
-    assert [line.split(":")[0] for line in lines[:5]] == [f"made {toys / name}" for name in names]
-    assert lines[4].endswith("heard completed")
-    assert lines[5:] == [f"{toys / name} is there: nothing to do" for name in names]
+    names = ["asterisk", "asterisk-speeds", "librivox", "tuxpaint", "ktuberling", "voices", "whisper-tiny.en"]
+    assert [line.split(":")[0] for line in lines[:7]] == [f"made {toys / name}" for name in names]
+    assert lines[6].endswith("heard completed")
+    assert lines[7:] == [f"{toys / name} is there: nothing to do" for name in names]
     assert {path.name for path in toys.iterdir()} == {*names, "wheels", "smollm2"}
 
 
@@ -604,12 +636,15 @@ def test_what_must_not_be_said_is_made_again_when_more_is_held_out(toys, capsys)
     prepare.main(["--out", str(toys)])
     test = toys / "asterisk/test.jsonl"
     more = texts.read_rows(toys / "voices/train.jsonl")[0]["text"]
-    texts.write_rows(test, [*texts.read_rows(test), {"audio": "clips/more.wav", "text": more}])
+    held_out = texts.read_rows(test)
+    texts.write_rows(test, [*held_out, {"audio": held_out[0]["audio"], "text": more}])
     capsys.readouterr()
     assert prepare.main(["--out", str(toys)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [
         str(toys / "asterisk"),
+        "made",
+        str(toys / "librivox"),
         str(toys / "tuxpaint"),
         "made",
         "made",
