@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
-    AutoConfig,
     AutoModelForCausalLM,
     PreTrainedConfig,
     PreTrainedModel,
@@ -264,10 +263,10 @@ class LanguageModel:
         Raises:
             KitError: see `check_config`; or its weights are quantized, which the kit does after a model is assembled.
         """
-        from ..pretrained.checkpoint import read_pretrained
+        from ..pretrained.owners import read_llm_config
         from ..pretrained.saved_config import network
 
-        config = read_pretrained(AutoConfig, checkpoint)
+        config = read_llm_config(checkpoint)
         cls.check_config(config, checkpoint)
         if getattr(config, "quantization_config", None) is not None:
             raise KitError(
