@@ -201,8 +201,7 @@ class Stage(Strict):
     the features of another model's tower; trains towers alone.
     `validation`: judge the model on held-out rows while it trains.
     `cache_features` runs each frozen tower once over all items before training; ``auto`` where that wins. `bf16`:
-    compute in bfloat16 under autocast, the weights stay as they are; ``auto``: where the processor has instructions for
-    it.
+    compute in bfloat16 under autocast, the weights stay as they are; ``auto``: where that is faster.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")

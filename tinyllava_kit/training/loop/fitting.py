@@ -14,9 +14,10 @@ from ...distributed import from_all, rank, say, world_size
 from ...errors import KitError
 from ..batches.dummy_items import WithDummyItems, dummy_items
 from ..checks.gradient_check import check_gradients
-from ..feature_caching import DECISION_FILE, cache_features
+from ..feature_caching import cache_features
 from ..objectives.objective import objective_of
 from ..output.checkpoints import last_checkpoint
+from ..output.decisions import forget_decisions
 from ..output.settings import STAGE_FILE, write_settings
 from ..preparation import Prepared
 from ..recipe import Stage
@@ -114,8 +115,8 @@ def _clean_failure(trainer: KitTrainer, checkpoints: Path) -> Iterator[None]:
     except KitError as error:
         trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
         if last_checkpoint(checkpoints) is None:
-            for name in (STAGE_FILE, DECISION_FILE):
-                (checkpoints / name).unlink(missing_ok=True)
+            (checkpoints / STAGE_FILE).unlink(missing_ok=True)
+            forget_decisions(checkpoints)
         for folder in (checkpoints, *checkpoints.parents[:2]):
             with suppress(OSError):
                 folder.rmdir()  # which refuses one that is not empty
