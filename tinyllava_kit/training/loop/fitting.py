@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from transformers import TrainerCallback
 
 from ...distributed import from_all, rank, say, world_size
 from ...errors import KitError
@@ -46,7 +48,7 @@ def fit(run: StageRun, prepared: Prepared) -> Fitted:
     """
     clock, stopper = Clock(run.stage.max_minutes), Stopper()
     validating = [] if run.stage.validation is None else [ValidateAtEnd()]
-    trainer = _trainer(run, prepared, [clock, *validating, stopper, Progress(run.stage.name, clock)])
+    trainer = trainer_of(run, prepared, clock, [*validating, stopper, Progress(run.stage.name, clock)])
     _check_can_keep_best(trainer)
     with _clean_failure(trainer, run.checkpoints), one_line_for_lost_workers(run.checkpoints, run.stage.workers):
         if prepared.samples_of_parts and world_size() == 1:
@@ -60,8 +62,8 @@ def fit(run: StageRun, prepared: Prepared) -> Fitted:
     return Fitted(trainer, clock.seconds)
 
 
-def _trainer(run: StageRun, prepared: Prepared, callbacks: list[Any]) -> KitTrainer:
-    """The Trainer of a stage, its features cached where the stage says so."""
+def trainer_of(run: StageRun, prepared: Prepared, clock: Clock, callbacks: Sequence[TrainerCallback]) -> KitTrainer:
+    """The Trainer of a stage, its features cached where the stage says so; the other callbacks may read the clock."""
     stage, model, parts, batches = run.stage, prepared.model, prepared.parts, prepared.batches
     arguments = training_arguments(
         stage, run.checkpoints, run.seed, epochs=stage.epochs if batches is None else 1, report_to=run.report_to
@@ -76,7 +78,8 @@ def _trainer(run: StageRun, prepared: Prepared, callbacks: list[Any]) -> KitTrai
         train_dataset=samples,
         data_collator=collator,
         processing_class=prepared.processor,
-        callbacks=callbacks,
+        callbacks=[clock, *callbacks],
+        clock=clock,
         training=[(module, stage.train[name]) for name, module in parts.trained.items()],
         batches=batches,
         loss=loss,
