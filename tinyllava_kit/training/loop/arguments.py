@@ -90,12 +90,8 @@ def _arguments(
         lr_scheduler_type=stage.schedule,
         max_grad_norm=stage.max_grad_norm,
         bf16=_bf16(stage, checkpoints),
-<<<<<<< HEAD
-        **checkpointing,
-=======
         torch_compile=stage.torch_compile,
         neftune_noise_alpha=stage.neftune_alpha,
->>>>>>> main
         logging_steps=stage.logging_steps,
         save_steps=stage.save_steps,
         save_total_limit=KEPT,
