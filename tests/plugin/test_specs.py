@@ -187,7 +187,7 @@ def test_a_number_keeps_its_bounds_and_a_required_option_is_given() -> None:
 
 def test_an_export_may_have_hyphens_and_a_suffix_is_of_one_form() -> None:
     assert ExportSpec(name="hf-llava", target="a:b").name == "hf-llava"
-    with pytest.raises(ValueError, match="a suffix is like '.jsonl', in lower case, got 'csv'"):
+    with pytest.raises(ValueError, match=r"a suffix is like '\.jsonl', in lower case, got 'csv'"):
         ReaderSpec(name="x", target="a:b", suffixes=("csv",))
 
 

@@ -84,4 +84,4 @@ def find_scorer(name: str) -> Scorer:
 
 def scorer_names() -> list[str]:
     """Those of the installed scorers."""
-    return [offer.spec.name for offer in installed_catalog().of_kind(ScorerSpec.kind)]
+    return installed_catalog().names(ScorerSpec.kind)

@@ -348,6 +348,7 @@ _INTERFACES = {
     "template": "core.interfaces.ChatTemplate",
     "checkpoint": "checkpoints.CheckpointReader",
     "scorer": "evaluation.Scorer",
+    "export": "checkpoints.ExportTarget",
 }
 _CALLABLES = {"command": "a click command", "reader": "a function of a path"}
 

@@ -24,4 +24,4 @@ def find_benchmark(name: str) -> Benchmark:
 
 def benchmark_names() -> list[str]:
     """Those of the installed benchmarks."""
-    return [offer.spec.name for offer in installed_catalog().of_kind(BenchmarkSpec.kind)]
+    return installed_catalog().names(BenchmarkSpec.kind)
