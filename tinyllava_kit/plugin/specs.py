@@ -291,7 +291,7 @@ class ReaderSpec(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if wrong := next((each for each in self.suffixes if not re.fullmatch(r"\.[^./\\A-Z]+", each)), None):
+        if wrong := next((each for each in self.suffixes if not re.fullmatch(r"(\.[^./\\A-Z]+)+", each)), None):
             raise ValueError(f"reader {self.name!r}: a suffix is like '.jsonl', in lower case, got {wrong!r}")
 
 
