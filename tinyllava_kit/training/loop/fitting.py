@@ -48,7 +48,7 @@ def fit(run: StageRun, prepared: Prepared) -> Fitted:
     """
     clock, stopper = Clock(run.stage.max_minutes), Stopper()
     validating = [] if run.stage.validation is None else [ValidateAtEnd()]
-    trainer = _trainer(run, prepared, clock, [*validating, stopper, Progress(run.stage.name, clock)])
+    trainer = trainer_of(run, prepared, clock, [*validating, stopper, Progress(run.stage.name, clock)])
     _check_can_keep_best(trainer)
     with _clean_failure(trainer, run.checkpoints), one_line_for_lost_workers(run.checkpoints, run.stage.workers):
         if prepared.samples_of_parts and world_size() == 1:
@@ -62,7 +62,7 @@ def fit(run: StageRun, prepared: Prepared) -> Fitted:
     return Fitted(trainer, clock.seconds)
 
 
-def _trainer(run: StageRun, prepared: Prepared, clock: Clock, callbacks: Sequence[TrainerCallback]) -> KitTrainer:
+def trainer_of(run: StageRun, prepared: Prepared, clock: Clock, callbacks: Sequence[TrainerCallback]) -> KitTrainer:
     """The Trainer of a stage, its features cached where the stage says so; the other callbacks may read the clock."""
     stage, model, parts, batches = run.stage, prepared.model, prepared.parts, prepared.batches
     arguments = training_arguments(

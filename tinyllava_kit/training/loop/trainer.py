@@ -90,21 +90,24 @@ class KitTrainer(Trainer):
         return Path(self.args.output_dir)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        workers, pin_memory = self.args.dataloader_num_workers, self.args.dataloader_pin_memory
         if isinstance(self.train_dataset, RowStream):
-            collate, stream = self.data_collator, self.train_dataset
-            return stream_loader(stream, collate, self.accelerator, workers=workers, pin_memory=pin_memory)
+            return stream_loader(self.train_dataset, self.data_collator, self.accelerator, **self._reading())
         if self.batches is None:
             return super().get_train_dataloader()
         loader = DataLoader(
-            self.train_dataset,
-            batch_sampler=self.batches,
-            collate_fn=self.data_collator,
-            num_workers=workers,
-            pin_memory=pin_memory,
+            self.train_dataset, batch_sampler=self.batches, collate_fn=self.data_collator, **self._reading()
         )
         self.accelerator.even_batches = False  # they come even
         return self.accelerator.prepare(loader)
+
+    def _reading(self) -> dict[str, Any]:
+        """How the Trainer's arguments want data to be read."""
+        args = self.args
+        how = {"num_workers": args.dataloader_num_workers, "pin_memory": args.dataloader_pin_memory}
+        names = ("persistent_workers", "prefetch_factor", "multiprocessing_context", "in_order")
+        return how | {
+            name: getattr(args, f"dataloader_{name}") for name in names if hasattr(args, f"dataloader_{name}")
+        }
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
         """A stream goes on behind the batches that the checkpoint has seen, without making them again."""
@@ -245,10 +248,11 @@ class KitTrainer(Trainer):
             self.state.log_history[-1]["epoch"] = self.state.epoch * self.batches.epochs
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
-        if self.optimizer is None:
-            cls, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            self.optimizer = cls([g for part, how in self.training_of_parts for g in self._groups(part, how)], **kwargs)
-        return self.optimizer
+        """As the Trainer's, of each part at its own rate."""
+        cls, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+        groups = [group for part, how in self.training_of_parts for group in self._groups(part, how)]
+        self.optimizer_cls_and_kwargs = cls, {**kwargs, "params": groups}
+        return super().create_optimizer(model)
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LRScheduler:
         if self.lr_scheduler is None:
