@@ -43,6 +43,7 @@ COMMANDS = {
     "merge": "Add kept adapters to a model's weights.",
     "quantize": "Write a model with 8- or 4-bit weights.",
     "export": "Write a model as other programs read it.",
+    "new-plugin": "Write a plugin to start from.",
     "help": "Show the help of a command.",
 }
 
