@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from click import Command, Context, Option
+from click import Command, Option
 from click.testing import CliRunner, Result
 
 from ..errors import KitError
-from ..plugin.child_process import Outcome, run_trials
-from ..plugin.doctor import HEAVY
-from ..plugin.isolation import PluginFault, isolated
-from ..plugin.specs import import_target
+from ..plugin.child_process import run_trials
 from .contract import DoesNotApply, check
+from .help_trial import show_help
 from .specified import SpecifiedContract
 
 _LIMIT_S = 120.0
@@ -80,16 +78,3 @@ class CommandContract(SpecifiedContract):
 
     def _run(self, words: Sequence[str]) -> Result:
         return CliRunner().invoke(self._command(), list(words), prog_name=self.owner)
-
-
-def show_help(target: str) -> Outcome:
-    """Run in a child: import a command, ask for its help, and tell which heavy packages that took."""
-    import sys
-
-    before = set(sys.modules)
-    try:
-        command = isolated(lambda: import_target(target))
-        isolated(lambda: command.get_help(Context(command)))
-    except PluginFault as fault:
-        return Outcome(error=str(fault))
-    return Outcome(heavy=tuple(sorted(HEAVY & (set(sys.modules) - before))))

@@ -6,6 +6,7 @@ Legend: B rows, T positions, D width, V vocabulary.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +22,7 @@ from ..model.configuration import TinyLlavaConfig
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..plugin.catalog import Catalog, Offer
 from ..plugin.specs import LanguageModelSpec
-from .comparing import check_close, through_json
+from .comparing import check_close
 from .contract import DoesNotApply, check
 from .loading import LoadedContract, check_model_types
 from .specified import SpecifiedContract
@@ -89,7 +90,7 @@ class LanguageModelContract(SpecifiedContract, LoadedContract):
         """Its configuration survives JSON, is of the spec's types, and builds the same network."""
         config = self.component.read_config(self.checkpoint, **self.given_options)
         check_model_types(self.spec, self.checkpoint)
-        again = type(config).from_dict(through_json(config.to_dict()))
+        again = type(config).from_dict(json.loads(json.dumps(config.to_dict())))
         shapes = {name: value.shape for name, value in self.build(self.checkpoint).state_dict().items()}
         made = {name: value.shape for name, value in self.component.build(again).state_dict().items()}
         assert made == shapes, (

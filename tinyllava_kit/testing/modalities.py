@@ -36,6 +36,9 @@ class ModalityContract(SpecifiedContract):
     # How far what is written and read again may be off: the largest difference, relative to the largest value.
     write_tolerance: ClassVar[float] = 0.0
 
+    # Why a file that was cut off cannot be told from a whole one, where it cannot.
+    takes_cut_files: ClassVar[str] = ""
+
     def sources(self, folder: Path) -> Sequence[Any]:
         """At least three things that `read` takes, of different sizes; paths of files, written to `folder`, first."""
         raise NotImplementedError(f"{type(self).__name__} must give sources(folder)")
@@ -108,10 +111,10 @@ class ModalityContract(SpecifiedContract):
         if not pairs:
             raise DoesNotApply("no equal_sources(folder): a scale or an order of axes that is wrong is not seen")
         for number, (one, other) in enumerate(pairs):
-            first, second = (as_array(modality.read(source)) for source in (one, other))
-            assert first is not None, "items of equal_sources have no array to compare"
-            assert second is not None, "items of equal_sources have no array to compare"
-            assert same(first[0], second[0]), f"pair {number} of equal sources gives different items"
+            first, second = (modality.read(source) for source in (one, other))
+            arrays = [found[0] for found in map(as_array, (first, second)) if found is not None]
+            equal = same(*arrays) if len(arrays) == 2 else same(first, second)  # a sound's name may differ
+            assert equal, f"pair {number} of equal sources gives different items"
 
     @check("probe and expand: a probe has the size of the item, and is cut into as many parts")
     def test_probe(self) -> None:
@@ -269,7 +272,7 @@ class ModalityContract(SpecifiedContract):
             yield "an empty file", str(folder / f"empty{suffix}")
             (folder / f"text{suffix}").write_text("no item of this modality\n")
             yield "a file of something else", str(folder / f"text{suffix}")
-        for path in self._files()[:1]:
+        for path in self._files()[: 0 if self.takes_cut_files else 1]:
             whole = path.read_bytes()
             for share in (0.5, 0.9):
                 cut = folder / f"cut-{share}{path.suffix}"

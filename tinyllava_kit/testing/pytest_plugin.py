@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .contract import Contract
 
 ALL = "all"
+_OF_A_CHECK = "tinyllava_check"  # a keyword of each test that is a check
 _FLAG, _SETTING = "--tinyllava-conformance", "tinyllava_conformance"
 
 
@@ -43,6 +44,15 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
         items += _checks(session, distribution)
     for item in items:
         _expect_failure(item)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Why checks did not apply, or were expected to fail: none is left out without a word."""
+    for outcome, told in (("skipped", "does not apply"), ("xfailed", "fails, as expected")):
+        for report in terminalreporter.stats.get(outcome, ()):
+            if _OF_A_CHECK in report.keywords:
+                reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.wasxfail
+                terminalreporter.write_line(f"{report.nodeid} {told}: {reason.removeprefix('Skipped: ')}")
 
 
 @pytest.fixture
@@ -99,6 +109,7 @@ class _Checks(pytest.Collector):
         """One check as a test."""
         item: pytest.Item = CheckItem.from_parent(self, name=name, call=call)
         item.extra_keyword_matches.add(item.nodeid)  # so that -k takes an id as it is printed
+        item.keywords[_OF_A_CHECK] = True
         return item
 
 
