@@ -98,7 +98,18 @@ class Spec:
             raise ValueError(f"target must be 'package.module:attribute', got {self.target!r}")
         if self.contract and not _TARGET.fullmatch(self.contract):
             raise ValueError(f"contract must be 'package.module:Class', got {self.contract!r}")
-        if self.pattern and not re.fullmatch(self.pattern, self.name):
+        names = [option.name for option in self.options]
+        if doubled := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"{self.kind} {self.name!r}: option {doubled!r} is there twice")
+        if self.pattern:
+            self._check_pattern()
+
+    def _check_pattern(self) -> None:
+        try:
+            matches = re.fullmatch(self.pattern, self.name)
+        except re.error as error:
+            raise ValueError(f"pattern {self.pattern!r} is no regular expression: {error}") from error
+        if not matches:
             raise ValueError(f"pattern {self.pattern!r} must match the component's own name {self.name!r}")
 
     def matches(self, name: str) -> bool:
