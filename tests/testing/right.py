@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -186,4 +186,6 @@ def changed(base: type, **known: Any) -> type:
     return type("Mutant", (base,), known)
 
 
-Change = Callable[..., Any]
+def table(rows: Sequence[tuple[Any, ...]]) -> pytest.MarkDecorator:
+    """Each row a test: what is wrong, the mutant, the check that catches it, and its message."""
+    return pytest.mark.parametrize(("mutant", "check", "message"), [pytest.param(*row[1:], id=row[0]) for row in rows])

@@ -254,8 +254,8 @@ BROKEN: list[tuple[type, str, str]] = [
 
 def test_a_tower_with_dropout_rests_while_it_is_frozen_and_drops_while_it_learns() -> None:
     contract = TestFrameTower()
-    contract.tower_class = DropsInTraining
-    getattr(contract, FROZEN)("")
+    contract.component = DropsInTraining
+    contract.test_frozen()
     tower = DropsInTraining({}).train()
     samples, lengths = torch.ones(1, 4 * HOP), torch.tensor([1])
     assert not torch.equal(tower(samples, lengths).features, tower(samples, lengths).features)

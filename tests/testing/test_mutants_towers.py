@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.testing.right import PATCHES, PatchContract, Patches, PatchTower, caught, changed, passes
+from tests.testing.right import PATCHES, PatchContract, Patches, PatchTower, caught, changed, passes, table
 from tinyllava_kit.interfaces import Features, Grid, Preprocessor
 from tinyllava_kit.plugin.specs import Option, TowerSpec
 
@@ -318,7 +317,7 @@ NETWORKS: list[tuple[str, type[PatchTower], str, str]] = [
     ("a sync by .item()", features_by(lambda t, f, c: f[:, : int(c.max())]), "sync", "reads back from the device"),
     ("a sync by a mask", features_by(lambda t, f, c: f + f[f > 9].sum()), "sync", "reads back from the device"),
     ("a constant that is no buffer", UnregisteredConstant, "device", "change:"),
-    ("a layer that is not registered", UnregisteredLayer, "saved", "loaded from a file"),
+    ("a layer that is not registered", UnregisteredLayer, "saved", "loaded from a file|raised"),
     ("a buffer that is lost", LosesABuffer, "saved", "loaded from a file"),
     ("a configuration that is not JSON", TupleConfig, "saved", "not plain JSON"),
     ("state that grows", CountsItsCalls, "frozen", "gives other features|changes buffer"),
@@ -371,13 +370,13 @@ def test_the_right_tower_passes_every_check() -> None:
     assert passes(contract_of(), leaving_out=["compile"]) == {}
 
 
-@pytest.mark.parametrize(("what", "mutant", "check", "message"), PREPROCESSORS, ids=lambda value: str(value)[:40])
-def test_a_mutant_of_the_preprocessor_is_caught(what: str, mutant: Any, check: str, message: str) -> None:
+@table(PREPROCESSORS)
+def test_a_mutant_of_the_preprocessor_is_caught(mutant: Any, check: str, message: str) -> None:
     caught(of_preprocessor(mutant), check, message)
 
 
-@pytest.mark.parametrize(("what", "mutant", "check", "message"), NETWORKS, ids=lambda value: str(value)[:40])
-def test_a_mutant_of_the_network_is_caught(what: str, mutant: Any, check: str, message: str) -> None:
+@table(NETWORKS)
+def test_a_mutant_of_the_network_is_caught(mutant: Any, check: str, message: str) -> None:
     caught(contract_of(mutant), check, message)
 
 
@@ -407,10 +406,10 @@ SPECS: list[tuple[str, dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("what", "fields", "check", "message"), SPECS, ids=lambda value: str(value)[:40])
-def test_a_mutant_of_the_spec_is_caught(what: str, fields: dict[str, Any], check: str, message: str) -> None:
+@table(SPECS)
+def test_a_mutant_of_the_spec_is_caught(mutant: dict[str, Any], check: str, message: str) -> None:
     known = {name: getattr(PATCHES, name) for name in ("name", "target", "modality", "model_types", "options")}
-    caught(contract_of(spec=TowerSpec(**{**known, **fields})), check, message)
+    caught(contract_of(spec=TowerSpec(**{**known, **mutant})), check, message)
 
 
 # ---- rasters ---------------------------------------------------------------------------------------------------------
@@ -502,8 +501,8 @@ def test_the_right_raster_passes_what_is_asked_of_it() -> None:
         getattr(contract, f"test_{check}")()
 
 
-@pytest.mark.parametrize(("what", "mutant", "check", "message"), RASTERS, ids=lambda value: str(value)[:40])
-def test_a_mutant_of_a_raster_is_caught(what: str, mutant: Any, check: str, message: str) -> None:
+@table(RASTERS)
+def test_a_mutant_of_a_raster_is_caught(mutant: Any, check: str, message: str) -> None:
     contract = SquareContract()
     contract.component = mutant
     caught(contract, check, message)

@@ -36,18 +36,24 @@ def check_close(got: Tensor, expected: Tensor, tolerance: float, what: str) -> N
     assert apart < tolerance, f"{what}: features differ by {apart:.2g}, expected less than {tolerance:g}"
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether two items are equal, arrays and tensors to the bit."""
+def same(one: Any, other: Any, *, tolerance: float = 0.0) -> bool:
+    """Whether two items are equal, arrays and tensors to the bit, or to a relative tolerance of floats."""
     if isinstance(one, Tensor):
-        return isinstance(other, Tensor) and one.shape == other.shape and torch.equal(one, other)
+        if not isinstance(other, Tensor) or one.shape != other.shape:
+            return False
+        if tolerance and one.is_floating_point():
+            return torch.allclose(one, other, rtol=tolerance, atol=tolerance)
+        return torch.equal(one, other)
     if isinstance(one, np.ndarray):
         return np.array_equal(one, other)
     if is_dataclass(one):
-        return all(same(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
+        return all(
+            same(getattr(one, field.name), getattr(other, field.name), tolerance=tolerance) for field in fields(one)
+        )
     if isinstance(one, Mapping):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(same(one[key], other[key], tolerance=tolerance) for key in one)
     if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
+        return len(one) == len(other) and all(same(a, b, tolerance=tolerance) for a, b in zip(one, other, strict=True))
     return bool(one == other)
 
 

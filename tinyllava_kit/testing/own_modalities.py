@@ -42,6 +42,10 @@ class ImageContract(ModalityContract):
         """Arrays of other shapes and types."""
         return {"floats": np.zeros((3, 4, 3)), "two channels": np.zeros((3, 4, 2), np.uint8)}
 
+    def sized(self, number: int) -> Any:
+        """A picture of another width and height for each number."""
+        return Image.fromarray(_pixels(6 + number, 5 + 2 * number))
+
     def expected_measure(self, item: Any) -> float:
         """A picture is one, whatever its size."""
         return 1.0

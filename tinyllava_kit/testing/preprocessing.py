@@ -116,14 +116,25 @@ class PreprocessorContract(SpecifiedContract):
         """Items before it, of the same size too, change nothing; nor is the item, or a global generator, changed."""
         items = list(self.items())
         items += [other for item in items if (other := other_content(item)) is not None]
-        alone = [self._rows(self.build(self.checkpoint)[1], item) for item in items]
+        alone = [self._rows_alone(self.build(self.checkpoint)[1], number, item) for number, item in enumerate(items)]
         _, preprocessor = self.build(self.checkpoint)
         for number in (*range(len(items)), *reversed(range(len(items)))):
-            before, state = pickle.dumps(items[number]), _generators()
-            rows = self._rows(preprocessor, items[number])
+            rows = self._rows_alone(preprocessor, number, items[number])
             assert same(rows, alone[number]), f"item {number} gives other rows behind other items than alone"
-            assert pickle.dumps(items[number]) == before, f"item {number} is changed by the preprocessor"
-            assert _generators() == state, "the preprocessor uses or seeds a global generator of random numbers"
+
+    def _rows_alone(self, preprocessor: Preprocessor, number: int, item: Any) -> dict[str, Tensor]:
+        """
+        Raises:
+            AssertionError: the item, or the state of a global generator, is another afterwards.
+        """
+        torch.manual_seed(number)
+        random.seed(number)
+        np.random.seed(number)
+        before, state = pickle.dumps(item), _generators()
+        rows = self._rows(preprocessor, item)
+        assert pickle.dumps(item) == before, f"item {number} is changed by the preprocessor"
+        assert _generators() == state, "the preprocessor uses or seeds a global generator of random numbers"
+        return rows
 
     def _check_equal(self, again: Preprocessor, preprocessor: Preprocessor, how: str) -> None:
         for item in self.items():
@@ -155,5 +166,5 @@ def _emptied(item: Any, modality: Modality | None) -> Any | None:
         return None
 
 
-def _generators() -> str:
-    return repr((torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()))
+def _generators() -> bytes:
+    return pickle.dumps((torch.get_rng_state().tolist(), np.random.get_state(), random.getstate()))

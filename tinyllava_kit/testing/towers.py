@@ -24,6 +24,8 @@ from .preprocessing import PreprocessorContract
 
 # Rows of a batch, by their index among the items: alone and beside others, in both orders.
 _COMPANY = ((0, 1), (1, 0), (0, 1, 2), (2, 1, 0))
+_APART = 0.05  # of the way through an item, at least
+_MORE = 1.1
 _SYNCS = ("_local_scalar_dense", "nonzero", "masked_select")
 
 
@@ -189,21 +191,12 @@ class TowerContract(PreprocessorContract, LoadedContract):
         if self.unordered:
             raise DoesNotApply(self.unordered)
         tower, preprocessor = self.build(self.checkpoint)
-        item = max(self.items(), key=lambda each: sum(preprocessor.num_features(each)))
-        grid = encode(tower, preprocessor, [item]).grid
-        seen = False
-        for axis in (0, 1) if grid else (0,):
-            centres = [self._centre(tower, preprocessor, item, part, axis) for part in (0, 2)]
-            if None in centres:
-                continue
-            seen = True
-            first, last = (centre for centre in centres if centre is not None)
-            assert first < last, (
-                f"a change of the first third along axis {axis} of an item moves features around {first:.2f} of the "
-                f"way, one of the last third around {last:.2f}"
-            )
-        if not seen:
-            raise DoesNotApply("its items have no part that can be changed, or one feature alone")
+        counted = [(preprocessor.num_features(item), item) for item in self.items()]
+        longest = max(counted, key=lambda each: sum(each[0]))
+        of_one_row = max((each for each in counted if len(each[0]) == 1), key=lambda each: each[0], default=longest)
+        seen = [self._check_order(tower, preprocessor, item) for _, item in (longest, of_one_row)]
+        if not any(seen):
+            raise DoesNotApply("its items have no part that can be changed, or few features")
 
     @check("the features: they are not those of the reference")
     def test_reference(self) -> None:
@@ -248,28 +241,71 @@ class TowerContract(PreprocessorContract, LoadedContract):
                 width = min(part.shape[1], whole.shape[1])
                 check_close(part[:, :width], whole[start:stop, :width], self.tolerance, "rows at once, and all")
 
-    def _centre(self, tower: Tower, preprocessor: Preprocessor, item: Any, part: int, axis: int) -> float | None:
-        """Where, from 0 to 1, the features lie that a change of a third of an item moves; None where none does."""
+    def _check_order(self, tower: Tower, preprocessor: Preprocessor, item: Any) -> bool:
+        """Whether there was something to see in an item.
+
+        Raises:
+            AssertionError: a change of its last third moves no later features than one of its first; or, of a raster,
+                others than those of that side.
+        """
+        grid, seen = encode(tower, preprocessor, [item]).grid, False
+        for axis in (0, 1) if grid else (0,):
+            moved = [self._moved(tower, preprocessor, item, part, axis) for part in range(3)]
+            centres = [_centre(each) for each in moved if each is not None]
+            if len(centres) == 3:
+                seen = True
+                assert centres[2] - centres[0] > _APART, (
+                    f"a change of the first third along axis {axis} of an item moves features around {centres[0]:.2f} "
+                    f"of the way, one of the last third around {centres[2]:.2f}"
+                )
+                for part, each in enumerate(moved) if grid else ():
+                    assert _in_its_third(each, part), (
+                        f"a change of third {part} along axis {axis} of an item moves other features of the raster "
+                        f"{grid} as much as those that lie there"
+                    )
+        return seen
+
+    def _moved(self, tower: Tower, preprocessor: Preprocessor, item: Any, part: int, axis: int) -> Tensor | None:
+        """How far a change of a third of an item moves its features, in order, or the rows or columns of its raster.
+
+        None where none is moved, or there are too few to tell.
+        """
         other = changed(item, part, 3, axis)
         if other is None:
             return None
         before, after = (encode(tower, preprocessor, [each]) for each in (item, other))
-        counts = preprocessor.num_features(item)
         moved = (after.features - before.features).norm(dim=-1)  # (N, P)
         if before.grid is not None:
             moved = moved[0].reshape(before.grid).sum(1 - axis)  # rows, or columns
         else:
+            counts = preprocessor.num_features(item)
             moved = torch.cat([row[:count] for row, count in zip(moved, counts, strict=True)])
-        if len(moved) < 3 or not moved.any():
-            return None
-        return float((moved * torch.arange(len(moved))).sum() / moved.sum() / (len(moved) - 1))
+        return moved if len(moved) >= 3 and moved.any() else None
+
+
+def _centre(moved: Tensor) -> float:
+    """Where on the way through an item, from 0 to 1, what was moved lies."""
+    return float((moved * torch.arange(len(moved))).sum() / moved.sum() / (len(moved) - 1))
+
+
+def _in_its_third(moved: Tensor | None, part: int) -> bool:
+    """Whether more was moved in a third than in each of the others."""
+    if moved is None:
+        return True
+    shares = [float(each.mean()) for each in moved.tensor_split([len(moved) // 3, 2 * len(moved) // 3])]
+    mine = shares.pop(part)
+    return mine > _MORE * max(shares)
 
 
 class _NoSync(TorchDispatchMode):
     """Fails where a value would be read back from the device."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        assert not any(name in func.name() for name in _SYNCS), f"forward reads back from the device: {func.name()}"
+        masked = func.name().startswith("aten::index.") and any(
+            each is not None and each.dtype == torch.bool for each in args[1]
+        )
+        syncs = masked or any(name in func.name() for name in _SYNCS)
+        assert not syncs, f"forward reads back from the device: {func.name()}{' with a mask' * masked}"
         return func(*args, **(kwargs or {}))
 
 
