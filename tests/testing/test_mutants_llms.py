@@ -86,7 +86,9 @@ def whole_mask(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     if inputs.get("attention_mask") is not None or (cache is not None and cache.get_seq_length()):
         return inputs
     mask = torch.full((size, size), float("-inf")).triu(1).to(model.dtype)
-    return {**inputs, "attention_mask": mask.expand(first.shape[0], 1, size, size)}
+    known = ("input_ids", "inputs_embeds", "position_ids", "past_key_values", "use_cache", "logits_to_keep", "labels")
+    own = {name: inputs[name] for name in known if name in inputs}  # what tells the borders is not handed on
+    return {**own, "attention_mask": mask.expand(first.shape[0], 1, size, size)}
 
 
 def sees_all(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -95,8 +97,9 @@ def sees_all(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     return {**inputs, "attention_mask": torch.zeros(first.shape[0], 1, size, size, dtype=model.dtype)}
 
 
-def no_mask(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-    return {**inputs, "attention_mask": None}
+def mask_of_ones(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    mask = inputs.get("attention_mask")
+    return {**inputs, "attention_mask": None if mask is None else torch.ones_like(mask)}
 
 
 def no_cache(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -189,7 +192,7 @@ class CappedHead(gives(lambda logits: 5 * torch.tanh(logits / 5))):  # type: ign
 MUTANTS: list[tuple[str, type[LanguageModel], str, str]] = [
     ("a mask of its own, not from the positions", given(whole_mask), "packs", "two samples in a row, and each alone"),
     ("sees what comes later", given(sees_all), "causal", "before another token"),
-    ("sees the padding", given(no_mask), "padding", "padded by 3 and 0, and alone"),
+    ("sees the padding", given(mask_of_ones), "padding", "padded by . and ., and alone"),
     ("ignores the cache", given(no_cache), "cache", "step by step with a cache"),
     ("scales ids and not embeddings", given(scaled_ids), "embeds", "from embeddings, and from ids"),
     ("a head that is capped in forward alone", CappedHead, "logits", "logits.., and the model's own"),

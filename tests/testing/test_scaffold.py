@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -54,10 +55,8 @@ def test_a_new_plugin_passes_its_checks(
         contract = contract_of(offer, catalog)
         for check in checks_of(contract):
             if check not in _LONG:
-                try:
+                with suppress(DoesNotApply):
                     getattr(contract(), f"test_{check}")()
-                except DoesNotApply as reason:
-                    assert str(reason)
 
 
 @pytest.mark.slow
