@@ -95,17 +95,17 @@ def places_nowhere(decoder: Any) -> None:
     decoder.encode = lambda item: torch.cat([encode(item)[:, :2], encode(item)[:, 2:] - 1], 1)
 
 
-@pytest.mark.parametrize(
-    ("change", "name", "message"),
-    [
-        (one_place, "test_used", "range 'y': 1 ids of 3"),
-        (
-            places_nowhere,
-            "test_counts",
-            "gives -1 as 'it.y' beside id number 0, expected one of 3",
-        ),
-    ],
-)
+PARALLEL_MUTANTS: list[tuple[Callable[[Any], None], str, str]] = [
+    (one_place, "test_used", "range 'y': 1 ids of 3"),
+    (
+        places_nowhere,
+        "test_counts",
+        "gives -1 as 'it.y' beside id number 0, expected one of 3",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "name", "message"), PARALLEL_MUTANTS)
 def test_what_breaks_the_contract_beside_ids_fails_its_test(
     change: Callable[[Any], None], name: str, message: str
 ) -> None:
@@ -113,16 +113,16 @@ def test_what_breaks_the_contract_beside_ids_fails_its_test(
         getattr(contract(change, name="PointDecoder"), name)()
 
 
-@pytest.mark.parametrize(
-    ("change", "name", "message"),
-    [
-        (one_id, "test_used", "range 'x': 1 ids of 3"),
-        (counts_one_more, "test_counts", "10 counted, 9 ids"),
-        (another_order, "test_counts", "of which number 0 is not one that may stand there"),
-        (remembers, "test_stateless", "has other ids behind others than alone"),
-        (loses_what_was_streamed, "test_stream", "2 steps at a time: not the whole"),
-    ],
-)
+TOKEN_MUTANTS: list[tuple[Callable[[Any], None], str, str]] = [
+    (one_id, "test_used", "range 'x': 1 ids of 3"),
+    (counts_one_more, "test_counts", "10 counted, 9 ids"),
+    (another_order, "test_counts", "of which number 0 is not one that may stand there"),
+    (remembers, "test_stateless", "has other ids behind others than alone"),
+    (loses_what_was_streamed, "test_stream", "2 steps at a time: not the whole"),
+]
+
+
+@pytest.mark.parametrize(("change", "name", "message"), TOKEN_MUTANTS)
 def test_what_breaks_the_contract_fails_its_test(change: Callable[[Any], None], name: str, message: str) -> None:
     with pytest.raises(Exception, match=message):
         getattr(contract(change), name)()
@@ -162,6 +162,7 @@ def losses_that(change: Callable[[Any, Any, Any], Any]) -> Callable[[Any], None]
         losses = decoder.losses
         decoder.losses = lambda words, ids, targets: change(losses, words, (ids, targets))
 
+    apply.__name__ = change.__name__
     return apply
 
 
@@ -191,22 +192,22 @@ def never_ends(decoder: Any) -> None:
     decoder.make = lambda words, sampler: (piece for piece in make(words, sampler) if not piece.closed)
 
 
-@pytest.mark.parametrize(
-    ("change", "name", "message"),
-    [
-        (counts_one_more, "test_counts", "9 counted, 8 ids"),
-        (losses_that(reads_padding), "test_batch", "other losses in a batch"),
-        (losses_that(costs_nothing), "test_targets", "an item costs a new decoder nothing"),
-        (leaves_out_the_end, "test_targets", "targets are less than the ids of the item"),
-        (
-            idles_without_a_graph,
-            "test_dummy",
-            "no gradient, expected one of zero|does not require grad",
-        ),
-        (losses_that(deaf), "test_learned", "is not learned"),
-        (never_ends, "test_learned", "is not ended"),
-    ],
-)
+HIDDEN_MUTANTS: list[tuple[Callable[[Any], None], str, str]] = [
+    (counts_one_more, "test_counts", "9 counted, 8 ids"),
+    (losses_that(reads_padding), "test_batch", "other losses in a batch"),
+    (losses_that(costs_nothing), "test_targets", "an item costs a new decoder nothing"),
+    (leaves_out_the_end, "test_targets", "targets are less than the ids of the item"),
+    (
+        idles_without_a_graph,
+        "test_dummy",
+        "no gradient, expected one of zero|does not require grad",
+    ),
+    (losses_that(deaf), "test_learned", "is not learned"),
+    (never_ends, "test_learned", "is not ended"),
+]
+
+
+@pytest.mark.parametrize(("change", "name", "message"), HIDDEN_MUTANTS)
 def test_what_breaks_the_contract_of_words_fails_its_test(
     change: Callable[[Any], None], name: str, message: str
 ) -> None:

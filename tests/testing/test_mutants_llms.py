@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import LlamaForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import LlamaForCausalLM, LlamaModel, PreTrainedConfig, PreTrainedModel
 
 from tests.testing.right import caught, changed, offered, passes, table
 from tinyllava_kit.interfaces import LanguageModel
@@ -53,18 +53,26 @@ class LlamaContract(LanguageModelContract):
 
 
 def contract_of(llm: type[LanguageModel]) -> LlamaContract:
+    """The contract of an LLM, which a model finds by the target of its spec."""
+    globals()["Planted"] = llm
     contract = LlamaContract()
     contract.component = llm
+    contract.spec = LanguageModelSpec(name="mine", target=f"{__name__}:Planted", model_types=("llama",))
     return contract
 
 
 def given(change: Any) -> type[LanguageModel]:
-    """An LLM whose forward gets what `change` makes of its arguments."""
+    """An LLM whose layers get what `change` makes of their arguments."""
 
     def forward(self: Any, *args: Any, **inputs: Any) -> Any:
-        return LlamaForCausalLM.forward(self, *args, **change(self, inputs))
+        return LlamaModel.forward(self, *args, **change(self, inputs))
 
-    return changed(Llama, network=changed(LlamaForCausalLM, forward=forward))
+    def init(self: Any, config: PreTrainedConfig) -> None:
+        LlamaForCausalLM.__init__(self, config)
+        self.model = layers(config)
+
+    layers = changed(LlamaModel, forward=forward)
+    return changed(Llama, network=changed(LlamaForCausalLM, __init__=init))
 
 
 def gives(change: Any) -> type[LanguageModel]:
@@ -86,7 +94,7 @@ def whole_mask(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     if inputs.get("attention_mask") is not None or (cache is not None and cache.get_seq_length()):
         return inputs
     mask = torch.full((size, size), float("-inf")).triu(1).to(model.dtype)
-    known = ("input_ids", "inputs_embeds", "position_ids", "past_key_values", "use_cache", "logits_to_keep", "labels")
+    known = ("input_ids", "inputs_embeds", "position_ids", "past_key_values", "use_cache")
     own = {name: inputs[name] for name in known if name in inputs}  # what tells the borders is not handed on
     return {**own, "attention_mask": mask.expand(first.shape[0], 1, size, size)}
 

@@ -126,8 +126,9 @@ class ChatTemplateContract(SpecifiedContract):
     def test_end(self) -> None:
         """What ends an answer is a token of the tokenizer, or a line break."""
         template, tokenizer = self.build(), self.tokenizer()
-        (learned,) = [span.text for span in _joined(template.render(self.rounds()[0])) if span.learn]
-        behind = learned.partition(_SAY)[2]
+        turns = self.rounds()[0]
+        (learned,) = [span.text for span in _joined(template.render(turns)) if span.learn]
+        behind = learned.partition(turns[-1].text)[2]
         ids = tokenizer(behind, add_special_tokens=False)["input_ids"]
         special = set(tokenizer.all_special_ids)
         assert behind.isspace() or special & set(ids), f"{behind!r} ends an answer, and is no token that ends one"
