@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tinyllava_kit import discover
-from tinyllava_kit.plugin.catalog import Offer
-from tinyllava_kit.plugin.specs import KINDS, Option
+from tinyllava_kit.specs import Option
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "plugin-gallery.md"
@@ -28,15 +28,16 @@ def page() -> str:
     """The whole page: a heading for each kind, and a part for each component."""
     ours = _licences()
     parts = [HEAD]
-    for kind in KINDS:
-        offers = [offer for offer in discover().of_kind(kind) if offer.distribution in ours]
+    catalog = discover()
+    for kind in sorted({offer.spec.kind for offer in catalog.offers}):
+        offers = [offer for offer in catalog.of_kind(kind) if offer.distribution in ours]
         if offers:
             parts.append(f"## {kind}\n")
             parts += ["\n".join(_lines(offer, ours[offer.distribution])) + "\n" for offer in offers]
     return "\n".join(parts)
 
 
-def _lines(offer: Offer, licence: str) -> Iterator[str]:
+def _lines(offer: Any, licence: str) -> Iterator[str]:
     spec = offer.spec
     yield f"### {spec.kind} {spec.name}\n"
     yield f"{_sentence(spec.summary)}\n"

@@ -50,6 +50,7 @@ LIGHT = {
     "eval --help": (HEAVY, 0),
     "chat --help": (HEAVY, 0),
     "show --help": (HEAVY, 0),
+    "new-plugin --help": (SLOW, 0),
     "help": (SLOW, 0),
     "help train": (HEAVY, 0),
 }
@@ -87,6 +88,7 @@ WRONG = [
     *("quantize nope out --bits 4", "quantize model rows.json --bits 4"),
     *("export nope --to hf-llava -o out", "export model --to hf-llava -o rows.json"),
     *("info nope", "nope"),
+    *("new-plugin Nope --kind tower", "new-plugin mine --kind tower --out model"),
 ]
 HAS_NO_PATH = {"list", "info", "doctor", "help"}
 

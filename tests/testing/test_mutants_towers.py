@@ -302,7 +302,7 @@ def at_once(number: Any) -> type[PatchTower]:
 
 
 NETWORKS: list[tuple[str, type[PatchTower], str, str]] = [
-    ("features reversed", features_by(lambda t, f, c: f.flip(1)), "places", "a change of the first third"),
+    ("features reversed", features_by(lambda t, f, c: f.flip(1)), "places", "does not move later features"),
     ("features of the row shifted", features_by(lambda t, f, c: f.roll(1, 1)), "reference", "and the reference"),
     ("features of the batch swapped", features_by(lambda t, f, c: f.flip(0)), "batch", "lengths|zero|alone"),
     ("nothing masked", features_by(lambda t, f, c: f + 1), "counts", "behind the length of a row"),
@@ -338,7 +338,7 @@ NETWORKS: list[tuple[str, type[PatchTower], str, str]] = [
         "incomplete",
         "a checkpoint with|a checkpoint without",
     ),
-    ("a checkpoint of another kind", TakesAnyKind, "other_kind", "'of_another_kind': not refused"),
+    ("a checkpoint of another kind", TakesAnyKind, "other_kind", "a checkpoint of another kind: not refused"),
     ("a raw error", RawError, "missing", "raised FileNotFoundError"),
     ("an option that is ignored", IgnoresTheGain, "options", "option 'gain' changes nothing"),
     ("an option that nothing looks at", KeepsTheGainToItself, "options", "option 'gain' changes nothing"),

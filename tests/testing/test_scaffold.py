@@ -15,7 +15,7 @@ from tinyllava_kit import KitError
 from tinyllava_kit.plugin.discovery import discover
 from tinyllava_kit.testing import DoesNotApply, checks_of, contract_of
 from tinyllava_kit_cli.commands.new_plugin import command
-from tinyllava_kit_cli.scaffold.rendering import KINDS, render
+from tinyllava_kit_cli.scaffold.rendering import SCAFFOLDS, render
 
 # (kind, modality) -> the components that it offers.
 PLUGINS = {
@@ -75,7 +75,7 @@ def test_pytest_runs_the_checks_of_a_new_plugin_with_its_own_tests(tmp_path: Pat
     assert "connector:my_joint::grid does not apply: its spec does not say needs_grid" in done.stdout
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SCAFFOLDS)
 def test_what_is_rendered_is_whole_and_compiles(kind: str) -> None:
     files = render("my-thing", kind)
     assert {"pyproject.toml", "README.md", "tests/test_my_thing.py"} <= files.keys()

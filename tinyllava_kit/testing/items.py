@@ -59,8 +59,11 @@ def noise_like(array: np.ndarray, seed: int) -> np.ndarray:
     return chance.uniform(float(low), float(high), array.shape).astype(array.dtype)
 
 
-def changed(item: Any, part: int, parts: int, axis: int, *, seed: int = 1) -> Any | None:
-    """The item with other values in one of its parts along an axis; None where it has no array, or a short one."""
+def changed(item: Any, part: int, parts: int, axis: int) -> Any | None:
+    """The item with the values of one of its parts along an axis in another order, so that their statistics stay.
+
+    None where it has no array, or a short one.
+    """
     found = as_array(item)
     if found is None or found[0].ndim <= axis or found[0].shape[axis] < parts:
         return None
@@ -68,7 +71,8 @@ def changed(item: Any, part: int, parts: int, axis: int, *, seed: int = 1) -> An
     size = array.shape[axis]
     place = [slice(None)] * array.ndim
     place[axis] = slice(part * size // parts, (part + 1) * size // parts)
-    array[tuple(place)] = noise_like(array, seed)[tuple(place)]
+    values = array[tuple(place)]
+    array[tuple(place)] = np.random.default_rng(part).permutation(values.reshape(-1)).reshape(values.shape)
     return again(array)
 
 

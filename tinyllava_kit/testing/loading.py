@@ -17,7 +17,7 @@ from ..plugin.specs import Spec
 from .comparing import check_refused, refusal
 from .contract import Contract, DoesNotApply, check
 
-Weights = dict[str, Tensor]
+_State = dict[str, Tensor]
 
 _NO_CHECKPOINT = "its toy takes no checkpoint"
 _MOST_REMOVED = 12
@@ -40,6 +40,13 @@ class LoadedContract(Contract):
         change(folder / "altered")
         return str(folder / "altered")
 
+    def of_another_kind(self, folder: Path) -> None:
+        """Make a checkpoint in `folder` one of another kind. Default: each ``config.json`` has another model type."""
+        for path in folder.rglob("config.json"):
+            config = json.loads(path.read_text(encoding="utf-8"))
+            config["model_type"] = "of_another_kind"
+            path.write_text(json.dumps(config), encoding="utf-8")
+
     @check("load_weights: fill every parameter and buffer from the checkpoint")
     def test_weights(self) -> None:
         """None is left as it was made: the same whatever the generator's seed, and another in another checkpoint."""
@@ -59,7 +66,7 @@ class LoadedContract(Contract):
         whole = self._seeded(self.checkpoint, 0)
         for how, change in (("without", _without), ("with another shape of", _reshaped)):
             for key in self._keys():
-                got: Weights = {}
+                got: _State = {}
                 path = self._with_weights(partial(change, key=key))
                 message = refusal(lambda where=path, into=got: into.update(self._seeded(where, 0)))
                 assert "\n" not in message, f"{how} {key}: more than one line: {message}"
@@ -76,8 +83,8 @@ class LoadedContract(Contract):
         self._needs_files()
         if not any(Path(self.checkpoint).rglob("config.json")):
             raise DoesNotApply("its toy checkpoint has no config.json")
-        path = self.altered(self.folder, _of_another_kind)
-        self._check_refused(path, "a checkpoint whose model_type is 'of_another_kind'")
+        path = self.altered(self.folder, self.of_another_kind)
+        self._check_refused(path, "a checkpoint of another kind")
 
     @check("read_config: raise a KitError that names the checkpoint where it is not there")
     def test_missing(self) -> None:
@@ -95,7 +102,7 @@ class LoadedContract(Contract):
         if not self._keys():
             raise DoesNotApply("its toy checkpoint holds no safetensors")
 
-    def _with_weights(self, change: Callable[[Weights], object]) -> str:
+    def _with_weights(self, change: Callable[[_State], object]) -> str:
         """A copy of the toy checkpoint whose weights, file by file, `change` was done to."""
         return self.altered(self.folder, lambda path: _each_file(path, change))
 
@@ -106,7 +113,7 @@ class LoadedContract(Contract):
         names = list(found)
         return names[:: max(1, -(-len(names) // _MOST_REMOVED))]
 
-    def _seeded(self, checkpoint: str, seed: int) -> Weights:
+    def _seeded(self, checkpoint: str, seed: int) -> _State:
         torch.manual_seed(_SEED + seed)  # not one that the toy may have been made with
         return {name: value.clone() for name, value in self.load(checkpoint).state_dict().items()}
 
@@ -127,7 +134,7 @@ def check_model_types(spec: Spec | None, checkpoint: str) -> None:
         assert found in taken, f"model_types are {', '.join(taken)}, and the toy checkpoint is of {found!r}"
 
 
-def _each_file(folder: Path, change: Callable[[Weights], object]) -> None:
+def _each_file(folder: Path, change: Callable[[_State], object]) -> None:
     """Change the weights of every file; one that lacks what is asked for is as it was."""
     for path in sorted(folder.rglob("*.safetensors")):
         weights = load_file(path)
@@ -135,24 +142,17 @@ def _each_file(folder: Path, change: Callable[[Weights], object]) -> None:
         save_file(weights, path, metadata={"format": "pt"})
 
 
-def _moved(weights: Weights) -> None:
+def _moved(weights: _State) -> None:
     noise = torch.Generator().manual_seed(0)
     for name, value in weights.items():
         if value.is_floating_point():
             weights[name] = value + 0.5 * torch.randn(value.shape, generator=noise).to(value.dtype)
 
 
-def _without(weights: Weights, key: str) -> None:
+def _without(weights: _State, key: str) -> None:
     weights.pop(key, None)
 
 
-def _reshaped(weights: Weights, key: str) -> None:
+def _reshaped(weights: _State, key: str) -> None:
     if key in weights:
         weights[key] = torch.cat([weights[key].reshape(-1), torch.zeros(3, dtype=weights[key].dtype)])
-
-
-def _of_another_kind(folder: Path) -> None:
-    for path in folder.rglob("config.json"):
-        config = json.loads(path.read_text(encoding="utf-8"))
-        config["model_type"] = "of_another_kind"
-        path.write_text(json.dumps(config), encoding="utf-8")

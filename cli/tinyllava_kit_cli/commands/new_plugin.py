@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from tinyllava_kit_cli.output import say
-from tinyllava_kit_cli.scaffold.rendering import KINDS, render, write
+from tinyllava_kit_cli.scaffold.rendering import SCAFFOLDS, render, write
 
 
 @click.command
 @click.argument("name")
-@click.option("--kind", type=click.Choice(KINDS), required=True, help="What the plugin offers.")
+@click.option("--kind", type=click.Choice(SCAFFOLDS), required=True, help="What the plugin offers.")
 @click.option(
     "--modality",
     default="",

@@ -28,7 +28,7 @@ MODULES: Mapping[str, Mapping[str, str]] = {
     "template": {"plugin.py": "template_plugin", "template.py": "template"},
     "command": {"plugin.py": "command_plugin", "command.py": "command", "contract.py": "command_contract"},
 }
-KINDS = tuple(MODULES)
+SCAFFOLDS = tuple(MODULES)
 # kind -> the modality that it is of where none is given; "" is one of its own.
 MODALITY = {"tower": "image", "decoder": ""}
 

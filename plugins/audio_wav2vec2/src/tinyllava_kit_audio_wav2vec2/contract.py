@@ -48,6 +48,7 @@ class Wav2Vec2Contract(AudioTowerContract):
     """Two thin layers with the real strides, in windows of 29 features."""
 
     other_options: ClassVar[Mapping[str, Any]] = {"layer": "1"}
+    names_elsewhere: ClassVar[Mapping[str, str]] = {"gru_rel_pos_linear": "of WavLM"}
     min_samples, hop_samples, window_samples = LEAST, HOP, WINDOW * HOP
     window_tolerance = 0.1
     # Of transformers' model.

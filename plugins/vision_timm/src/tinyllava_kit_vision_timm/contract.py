@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +18,6 @@ class TimmContract(TowerContract):
 
     options: ClassVar[Mapping[str, Any]] = {"image_size": 48}
     other_options: ClassVar[Mapping[str, Any]] = {"layer": "stage:1", "image_size": 64, "crop_pct": 0.5}
-    unused_parameters: ClassVar[Mapping[str, str]] = {}
 
     def toy_checkpoint(self, folder: Path) -> str:
         """As timm saves for the hub."""
@@ -29,3 +29,8 @@ class TimmContract(TowerContract):
                 parameter.add_(0.1 * torch.randn_like(parameter))
         timm.models.save_for_hf(model, folder, safe_serialization=True)
         return str(folder)
+
+    def of_another_kind(self, folder: Path) -> None:
+        """Of an architecture that timm does not have."""
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        (folder / "config.json").write_text(json.dumps({**config, "architecture": "of_another_kind"}), encoding="utf-8")
