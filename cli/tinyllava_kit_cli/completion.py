@@ -66,18 +66,9 @@ def directories(ctx: Any, param: Any, incomplete: str) -> list[Any]:
     return [CompletionItem(incomplete, type="dir")]
 
 
-def scorers(ctx: Any, param: Any, incomplete: str) -> list[Any]:
-    """Scorers of ``eval``."""
-    from tinyllava_kit.evaluation.scorers import SCORERS
-
-    return _described({name: scorer.summary for name, scorer in SCORERS.items()}, incomplete)
-
-
 def tasks_and_files(ctx: Any, param: Any, incomplete: str) -> list[Any]:
     """Benchmarks, and files of rows."""
-    from tinyllava_kit.evaluation.benchmarks.tasks import BENCHMARKS
-
-    return [*_words(BENCHMARKS, incomplete), *_listed("", incomplete, folders_only=False)]
+    return [*names("benchmark")(ctx, param, incomplete), *_listed("", incomplete, folders_only=False)]
 
 
 def _words(known: Iterable[str], incomplete: str) -> list[Any]:

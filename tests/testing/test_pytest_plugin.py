@@ -50,6 +50,8 @@ SPEC = "CommandSpec(name='greet', target='greeting:command', summary='Greet.', c
 def greeting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester):
     """Offer the command with one of the contracts, beside what is installed."""
     site = FakeSite(tmp_path / "site", monkeypatch)
+    # pytester would forget the modules that a run imports; torch cannot be imported twice
+    monkeypatch.setattr("_pytest.pytester.SysModulesSnapshot.restore", lambda self: None)
 
     def install(contract: str) -> pytest.Pytester:
         site.module("greeting", COMMAND)
@@ -60,7 +62,7 @@ def greeting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pytester: pytest.P
 
 
 def run(pytester: pytest.Pytester, *words: str) -> pytest.RunResult:
-    return pytester.runpytest_inprocess(*words)
+    return pytester.runpytest_inprocess("--import-mode=importlib", *words)
 
 
 FLAG = "--tinyllava-conformance=tinyllava-kit-greet"
