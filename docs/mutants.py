@@ -26,6 +26,7 @@ TABLES = {
         "HIDDEN_MUTANTS": "decoder of states",
     },
     "test_mutants_commands": {"MUTANTS": "command"},
+    "test_mutants_scorers": {"MUTANTS": "scorer"},
 }
 
 

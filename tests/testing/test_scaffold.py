@@ -27,6 +27,7 @@ PLUGINS = {
     ("decoder", ""): ["modality", "decoder"],
     ("decoder", "audio"): ["decoder"],
     ("template", ""): ["template"],
+    ("scorer", ""): ["scorer"],
     ("command", ""): ["command"],
 }
 # What starts compilers or processes, or trains; they run where the plugin's own tests do.

@@ -22,6 +22,7 @@ CONTRACTS = {
     "decoder.hidden": ".hidden_decoders:HiddenDecoderContract",
     "decoder.text": ".text_decoders:TextDecoderContract",
     "command": ".commands:CommandContract",
+    "scorer": ".scorers:ScorerContract",
 }
 _OTHERS = ".specified:SpecifiedContract"
 

@@ -25,6 +25,7 @@ MODULES: Mapping[str, Mapping[str, str]] = {
     },
     "llm": {"plugin.py": "llm_plugin", "llm.py": "llm"},
     "decoder": {"plugin.py": "decoder_plugin", "decoder.py": "decoder", "contract.py": "decoder_contract"},
+    "scorer": {"plugin.py": "scorer_plugin", "scorer.py": "scorer"},
     "template": {"plugin.py": "template_plugin", "template.py": "template"},
     "command": {"plugin.py": "command_plugin", "command.py": "command", "contract.py": "command_contract"},
 }
