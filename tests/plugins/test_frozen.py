@@ -1,6 +1,6 @@
 """Wheels of plugins that were built against version 0.1.0: what they were written for goes on working.
 
-A wheel here is never built anew. One that no longer passes is a broken promise: a plugin of a stranger would break, too.
+A wheel here is never built anew. One that no longer passes is a broken promise: plugins of strangers would break, too.
 """
 
 from __future__ import annotations

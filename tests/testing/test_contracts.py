@@ -82,7 +82,7 @@ class FrameTower(Tower):
 
     def forward(self, samples: Tensor, lengths: Tensor) -> Features:
         frames = samples.unfold(1, FRAME, HOP).to(self.project.weight.dtype)  # (N, P, FRAME)
-        keep = torch.arange(frames.shape[1]) < lengths[:, None]  # (N, P)
+        keep = torch.arange(frames.shape[1], device=samples.device) < lengths[:, None]  # (N, P)
         return Features(self.project(frames).masked_fill(~keep[..., None], 0.0), lengths)
 
 

@@ -99,6 +99,8 @@ class LoadedContract(Contract):
     def _needs_files(self) -> None:
         if not self.checkpoint:
             raise DoesNotApply(_NO_CHECKPOINT)
+        if type(self).altered is LoadedContract.altered and not Path(self.checkpoint).is_dir():
+            raise DoesNotApply("its toy checkpoint is one file; give altered() to change what is in it")
         if not self._keys():
             raise DoesNotApply("its toy checkpoint holds no safetensors")
 

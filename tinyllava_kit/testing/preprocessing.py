@@ -36,7 +36,7 @@ class PreprocessorContract(SpecifiedContract):
 
     def sized_items(self) -> Iterator[Any]:
         """Items of every size from the smallest up, where sizes differ. Default: the modality's."""
-        return self.of_modality().sized_items()
+        return iter(()) if self.spec is None else self.of_modality().sized_items()
 
     def of_modality(self) -> Any:
         """The contract of the tower's modality.

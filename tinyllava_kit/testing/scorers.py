@@ -103,10 +103,11 @@ class ScorerContract(SpecifiedContract):
         assert "\n" not in message, f"more than one line: {message}"
 
     def effect(self, options: Mapping[str, Any]) -> Any:
-        """The figures of answers some of which are right."""
+        """The figures of answers half of which are right, and all."""
         scorer = self.component(self.spec.name if self.spec else "it", **options)
-        judged = self._judged([n % 2 == 0 for n in range(len(self.rows()))])
-        return {name: figure.value for name, figure in scorer.score(judged).items()}
+        number = len(self.rows())
+        asked = [self._judged([n % 2 == 0 for n in range(number)]), self._judged([True] * number)]
+        return [{name: figure.value for name, figure in scorer.score(each).items()} for each in asked]
 
     def _judged(self, right: Sequence[bool]) -> list[Judged]:
         return [
