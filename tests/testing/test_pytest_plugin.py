@@ -141,9 +141,9 @@ def test_an_unknown_distribution_is_told_with_the_near_ones(greeting) -> None:
 def test_a_class_of_tests_that_is_a_contract_keeps_its_expected_failures(greeting) -> None:
     pytester = greeting("Greets")
     pytester.makepyfile(
-        test_own="from greeting import Knows, command\n\nclass TestMine(Knows):\n    component = command\n"
+        test_mine="from greeting import Knows, command\n\nclass TestMine(Knows):\n    component = command\n"
     )
-    run(pytester, "test_own.py", "-k", "test_run or test_help").assert_outcomes(xfailed=1, passed=1)
+    run(pytester, "test_mine.py", "-k", "test_run or test_help").assert_outcomes(xfailed=1, passed=1)
 
 
 def test_discovery_of_one_distribution_leaves_the_others_out(site: FakeSite) -> None:
