@@ -67,7 +67,7 @@ def test_pytest_runs_the_checks_of_a_new_plugin_with_its_own_tests(tmp_path: Pat
     site = FakeSite(tmp_path / "site", pytest.MonkeyPatch())
     site.distribution("tinyllava-kit-my-joint", plugins={"my-joint": "tinyllava_kit_my_joint.plugin"})
     paths = f"import sys; sys.path[:0] = [{str(project / 'src')!r}, {str(site.folder)!r}]; "
-    run = f"{paths}import pytest; raise SystemExit(pytest.main(['-q', '-v', '-p', 'no:cacheprovider']))"
+    run = f"{paths}import pytest; raise SystemExit(pytest.main(['-v', '-p', 'no:cacheprovider']))"
     done = subprocess.run([sys.executable, "-c", run], cwd=project, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "connector:my_joint::counts PASSED" in done.stdout

@@ -78,6 +78,8 @@ class Contract:
     options: ClassVar[Mapping[str, Any]] = {}
     # name of an option -> another value of it, where the check of options finds none or none that shows.
     other_options: ClassVar[Mapping[str, Any]] = {}
+    # name of an option -> why nothing of a toy shows it.
+    unseen_options: ClassVar[Mapping[str, str]] = {}
     # name of a check -> why it fails. One that passes all the same is an error.
     expected_failures: ClassVar[Mapping[str, str]] = {}
 
@@ -119,8 +121,9 @@ def checks_of(contract: type[Contract]) -> Iterator[str]:
 
 
 @functools.cache
-def _checkpoint(contract: type[Contract]) -> str:
-    return contract().toy_checkpoint(_new_folder())
+def _checkpoint(contract: Any) -> str:
+    made: str = contract().toy_checkpoint(_new_folder())
+    return made
 
 
 def _new_folder() -> Path:

@@ -43,9 +43,9 @@ def _moved(module: nn.Module, mode: FakeTensorMode) -> nn.Module:
         for name, value in part._parameters.items():
             if value is not None:
                 part._parameters[name] = nn.Parameter(_on_device(value), requires_grad=value.requires_grad)
-        for name, value in part._buffers.items():
-            if value is not None:
-                part._buffers[name] = _on_device(value)
+        for name, buffer in part._buffers.items():
+            if buffer is not None:
+                part._buffers[name] = _on_device(buffer)
     return there
 
 

@@ -129,8 +129,17 @@ class HiddenDecoderContract(ItemDecoderContract):
             got = modality.join([piece.item for piece in made if piece.item is not None])
             assert same(got, decoder.decode(decoder.encode(item))), f"item {number} is not learned"
 
-    def _toy(self) -> TinyLlavaForConditionalGeneration:
-        config = self.component.read_config(self.checkpoint, **self.given_options)
+    def effect(self, options: Mapping[str, Any]) -> Any:
+        """Also the losses of an item, in training."""
+        model = self._toy(options).train()
+        inputs, layout, _targets = self._layout(model, [([1, 3], [4], self.items()[0])])
+        torch.manual_seed(0)
+        with torch.no_grad():
+            found = model(**inputs, plan=layout).target_groups
+        return [super().effect(options), {group: losses for group, (losses, _) in found.items()}]
+
+    def _toy(self, options: Mapping[str, Any] | None = None) -> TinyLlavaForConditionalGeneration:
+        config = self.component.read_config(self.checkpoint, **(self.given_options if options is None else options))
         model = model_with(self.component(config, tiny_llm_config().hidden_size), "hidden")
         _decoder(model).load_weights(self.checkpoint)
         return model.eval()

@@ -141,8 +141,8 @@ class ComponentChecks(_Checks):
         for name in checks_of(contract):
             yield self.check(name, lambda name=name: getattr(contract(), PREFIX + name)())  # type: ignore[misc]
         for name in sorted(set(contract.expected_failures) - set(checks_of(contract))):
-            failure = CheckFailure(f"expected_failures names {name!r}, which is no check\nchange: take it out")
-            yield self.check(name, lambda failure=failure: _fail(failure))  # type: ignore[misc]
+            unknown = CheckFailure(f"expected_failures names {name!r}, which is no check\nchange: take it out")
+            yield self.check(name, lambda unknown=unknown: _fail(unknown))  # type: ignore[misc]
 
 
 class CheckItem(pytest.Item):

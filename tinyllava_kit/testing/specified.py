@@ -53,7 +53,8 @@ class SpecifiedContract(Contract):
         if not spec.options:
             raise DoesNotApply("its spec has no option")
         for option in spec.options:
-            self._check_option(option)
+            if option.name not in self.unseen_options:
+                self._check_option(option)
 
     def _check_option(self, option: Option) -> None:
         """The effect of each other value is compared with that of the option's own, until one differs."""

@@ -29,7 +29,8 @@ from tinyllava_kit.testing import HiddenDecoderContract, TokenDecoderContract
 
 LOSSY = "a codec of sounds keeps what is heard of them, not the samples"
 TALKER: dict[str, Any] = {"layers": 2, "width": 64, "heads": 4, "dropout": 0.0}
-OTHER_TALKER: dict[str, Any] = {"width": 32, "heads": 2, "layers": 3, "dropout": 0.3, "max_ids": 50}
+UNSEEN = {"max_ids": "it cuts an item that does not end, long after a toy does"}
+OTHER_TALKER: dict[str, Any] = {"width": 32, "heads": 2, "layers": 3, "dropout": 0.3}
 
 MIMI = {
     "sampling_rate": 8000,
@@ -157,6 +158,7 @@ class MimiTalkerContract(_Mimi, HiddenDecoderContract):
 
     options: ClassVar[Mapping[str, Any]] = {**TALKER, "codebooks": 3}
     other_options: ClassVar[Mapping[str, Any]] = OTHER_TALKER
+    unseen_options: ClassVar[Mapping[str, str]] = UNSEEN
 
 
 class _SingleCodebook:
@@ -193,6 +195,7 @@ class _SingleCodebookTalker(_SingleCodebook, HiddenDecoderContract):
 
     options: ClassVar[Mapping[str, Any]] = TALKER
     other_options: ClassVar[Mapping[str, Any]] = OTHER_TALKER
+    unseen_options: ClassVar[Mapping[str, str]] = UNSEEN
 
 
 class Xcodec2TalkerContract(_SingleCodebookTalker):

@@ -29,7 +29,10 @@ class Codec2TalkerContract(_Vowels, HiddenDecoderContract):
     """By a small transformer."""
 
     options: ClassVar[Mapping[str, Any]] = {"layers": 2, "width": 64, "heads": 4, "dropout": 0.0, "mode": "1200"}
-    other_options: ClassVar[Mapping[str, Any]] = {"width": 32, "heads": 2, "layers": 3, "dropout": 0.3, "max_ids": 50}
+    unseen_options: ClassVar[Mapping[str, str]] = {
+        "max_ids": "it cuts an item that does not end, long after a toy does"
+    }
+    other_options: ClassVar[Mapping[str, Any]] = {"width": 32, "heads": 2, "layers": 3, "dropout": 0.3}
 
 
 def vowel(seed: int, seconds: float, rate_hz: int = 8000) -> Waveform:
