@@ -134,7 +134,8 @@ class ModalitySpec(Spec):
     A LLaVA row names the item's file, or a list of them, under the modality's name (``{"image": "a.png",
     "conversations": [...]}``). `suffixes` are the endings of such files. `packages` are the modules that its files need
     and that may be missing: a command checks for them before it starts. `verb` is the verb for generating an item,
-    lower_snake: the command line then has ``--VERB FILE`` for an answer's item.
+    lower_snake: the command line then has ``--VERB FILE`` for an answer's item. `parts_of` names another modality where
+    what `Modality.expand` gives are items of that one (a video's frames are pictures): its towers are taken, too.
     """
 
     kind: ClassVar[str] = "modality"
@@ -142,6 +143,7 @@ class ModalitySpec(Spec):
     suffixes: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     verb: str = ""
+    parts_of: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
