@@ -107,9 +107,9 @@ def test_what_a_client_leaves_frees_its_blocks(pair, engine, questions):
 
 def test_too_many_are_refused_and_there_is_room_again(engine, questions):
     async def use(engine):
-        with engine.places(2), pytest.raises(BusyError, match=r"2 of at most 2 answers are being generated; ask later"):
-            with engine.places():
-                pass
+        busy = pytest.raises(BusyError, match=r"2 of at most 2 answers are being generated; ask later")
+        with engine.places(2), busy, engine.places():
+            pass
         with engine.places(2):
             pass
 
@@ -193,8 +193,9 @@ def test_a_seed_gives_what_torch_gives_with_it(pair, engine, questions):
     async def use(engine):
         return await said(engine, questions[1], temperature=1.1, seed=5)
 
+    text = engine(use)[0]
     torch.manual_seed(5)
-    assert engine(use)[0] == generated(pair, questions[1], do_sample=True, temperature=1.1)[0]
+    assert text == generated(pair, questions[1], do_sample=True, temperature=1.1)[0]
 
 
 def test_penalties_of_generation_config_hold_of_words_alone(pair, engine, questions, monkeypatch):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -84,6 +85,18 @@ class ContinuousBatching:
         manager, self._manager = self._manager, None
         if manager is not None:
             manager.stop(block=True, hard_stop=True)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing is generated while the body runs.
+
+        Raises:
+            KitError: the transformers that is installed cannot be told so.
+        """
+        if not hasattr(self._manager, "pause"):
+            raise KitError("this needs a newer transformers, whose continuous batching can pause: pip install -U it")
+        with self._manager.pause():
+            yield
 
     def _size(self) -> ContinuousBatchingConfig:
         known = {field.name for field in fields(ContinuousBatchingConfig)}

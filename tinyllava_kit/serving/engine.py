@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -94,7 +94,7 @@ class Engine:
         self.rows = ItemRows(embedding, max(_ROWS_BYTES // row_bytes, 1))
         size = {"num_tokens": cache_tokens or _cache_tokens(model), "max_requests": max_requests}
         self.batching = ContinuousBatching(model.language_model, self.rows, **size) if batching else None
-        self._codes = ItemCodes(model, processor)
+        self.codes = ItemCodes(model, processor)
         self._reviving = asyncio.Lock()
         self._readers = ThreadPoolExecutor(_READERS, "reading")
         self._towers = ThreadPoolExecutor(1, "towers")
@@ -123,11 +123,24 @@ class Engine:
             threads.shutdown(wait=True, cancel_futures=True)
 
     @property
+    def is_alive(self) -> bool:
+        """Whether the next request is answered at once; a worker that has died begins anew with it."""
+        return self.batching is None or self.batching.is_alive
+
+    @property
     def longest(self) -> int | None:
         """How many positions a prompt and its answer may have together; None: any number."""
         room = getattr(self.model.config.text_config, "max_position_embeddings", None)
         bounds = [each for each in (room, self.batching and self.batching.num_tokens) if each is not None]
         return min(bounds) if bounds else None
+
+    def check_room(self, number: int = 1) -> None:
+        """
+        Raises:
+            BusyError: there are not so many places.
+        """
+        if self.in_flight + number > self.max_requests:
+            raise BusyError(f"{self.in_flight} of at most {self.max_requests} answers are being generated; ask later")
 
     @contextmanager
     def places(self, number: int = 1) -> Iterator[None]:
@@ -136,8 +149,7 @@ class Engine:
         Raises:
             BusyError: there are not so many.
         """
-        if self.in_flight + number > self.max_requests:
-            raise BusyError(f"{self.in_flight} of at most {self.max_requests} answers are being generated; ask later")
+        self.check_room(number)
         self.in_flight += number
         try:
             yield
@@ -148,6 +160,19 @@ class Engine:
         """Run what decodes items in a thread for it."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, work)
 
+    async def alone(self, work: Callable[[], _T]) -> _T:
+        """Run what needs the whole model in the thread of answers that are generated one at a time."""
+        return await asyncio.get_running_loop().run_in_executor(self._alone, work)
+
+    async def while_others_wait(self, work: Callable[[], _T]) -> _T:
+        """The same for what changes how the LLM runs: nothing is generated until it is done."""
+
+        def paused() -> _T:
+            with nullcontext() if self.batching is None else self.batching.paused():
+                return work()
+
+        return await self.alone(paused)
+
     async def encode(self, conversation: Conversation) -> Encoded:
         """A prompt, its items read. Control tokens that its turns spell are text.
 
@@ -155,7 +180,7 @@ class Engine:
             KitError: see `TinyLlavaProcessor.encode`.
         """
         encode = self.processor.encode
-        return await self.read(lambda: encode(conversation, answer=True, writer=self._codes))
+        return await self.read(lambda: encode(conversation, answer=True, writer=self.codes))
 
     async def answer(self, prompt: Encoded, how: AnswerOptions, count: AnswerCount) -> AsyncIterator[AnswerPiece]:
         """The answer to a prompt, piece by piece; `count` is filled in. Left before its end it is not generated on.
@@ -220,9 +245,9 @@ class Engine:
             async for new in source:
                 for each in new:
                     segments.put(each)
-                if new[-1] in ends:
-                    count.finish = "stop"
                 scores = tuple(prepared.choice.scores[count.tokens : count.tokens + len(new)])
+                if new[-1] in ends:
+                    count.finish, scores = "stop", scores[:-1]  # the end is no part of the answer
                 count.tokens += len(new)
                 yield AnswerPiece("".join(words), scores)
                 words.clear()
@@ -239,9 +264,7 @@ class Engine:
             KitError: scores of ids are wanted, which are known in continuous batching alone.
         """
         if how.num_likeliest is not None:
-            raise KitError(
-                "log probabilities are there of answers in words alone, by a model that answers many at once"
-            )
+            raise KitError("log probabilities are there of answers in words, of an LLM in continuous batching")
         answer = LoneAnswer(self._alone, lambda: self._stream(prompt, how, prepared), how.seed)
         async with aclosing(aiter(answer)) as parts:  # type: ignore[type-var]
             async for part in parts:

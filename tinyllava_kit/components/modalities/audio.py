@@ -121,6 +121,10 @@ class AudioModality(Modality):
         probe = self.probe(source)
         return len(probe.samples) / probe.rate_hz
 
+    def decoded_bytes(self, item: Waveform) -> int:
+        """Of its samples."""
+        return int(item.samples.nbytes)
+
     def blank(self, item: Waveform) -> Waveform:
         """Silence of the same length and rate."""
         return replace(item, samples=np.zeros_like(item.samples))
