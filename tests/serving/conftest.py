@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import copy
+import http.client
+import io
+import json
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from PIL import Image
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
@@ -17,7 +24,11 @@ from tests import toys
 from tinyllava_kit import Assembly, assemble
 from tinyllava_kit.core.conversation import Item
 from tinyllava_kit.inference.answering import question
+from tinyllava_kit.serving.application import application
 from tinyllava_kit.serving.engine import Engine
+from tinyllava_kit.serving.limits import Limits
+from tinyllava_kit.serving.server import bound, server_of
+from tinyllava_kit.serving.service import Service
 
 SIZES = {"encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 29, "decoder_layers": 1}
 IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
@@ -63,20 +74,131 @@ def asked(processor: Any, text: str, *items: Any) -> Any:
     return question(text, given, processor)
 
 
+class Loop:
+    """An event loop in a thread of its own, for as long as the tests run."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(asyncio.wait_for(coroutine, 100), self.loop).result()
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+
+
+@pytest.fixture(scope="session")
+def loop() -> Iterator[Loop]:
+    made = Loop()
+    yield made
+    made.close()
+
+
+async def opened(pair: tuple[Any, Any], **options: Any) -> Engine:
+    made = Engine(*pair, **{"cache_tokens": 4096, **options})
+    await made.open()
+    return made
+
+
+@pytest.fixture(scope="session")
+def shared(pair: tuple[Any, Any], loop: Loop) -> Iterator[Engine]:
+    """An engine of the toy, open."""
+    base = pair[0].get_input_embeddings()
+    made = loop.run(opened(pair))
+    yield made
+    loop.run(made.close())
+    assert pair[0].get_input_embeddings() is base
+
+
 @pytest.fixture
-def engine(pair: tuple[Any, Any]) -> Iterator[Callable[..., Any]]:
-    """``engine(use, **options)`` runs ``await use(engine)`` with an engine of the toy that is open."""
+def engine(pair: tuple[Any, Any], shared: Engine, loop: Loop) -> Callable[..., Any]:
+    """``engine(use)`` runs ``await use(engine)`` with the shared engine; with options, with one of its own."""
 
     def run(use: Callable[[Engine], Coroutine[Any, Any, Any]], **options: Any) -> Any:
         async def within() -> Any:
-            engine = Engine(*pair, **{"cache_tokens": 4096, **options})
-            await engine.open()
+            made = await opened(pair, **options)
             try:
-                return await asyncio.wait_for(use(engine), 60)
+                return await use(made)
             finally:
-                await engine.close()
+                await made.close()
 
-        return asyncio.run(within())
+        return loop.run(within() if options else use(shared))
 
-    yield run
-    assert pair[0].get_input_embeddings() is not None
+    return run
+
+
+class Served:
+    """A server with the toy, and ways to ask it."""
+
+    def __init__(
+        self, pair: tuple[Any, Any], *, key: str | None = None, limits: Limits | None = None, **how: Any
+    ) -> None:
+        bounds = limits or Limits()
+        made = Engine(*pair, cache_tokens=4096, max_requests=how.pop("max_requests", 16))
+        self.service = Service(made, "toy", bounds, **how)
+        self.socket = bound("127.0.0.1", 0)
+        self.port = self.socket.getsockname()[1]
+        self.server = server_of(application(self.service, key), bounds)
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
+        self.thread.start()
+        while not self.server.started:
+            self.thread.join(0.05)
+            assert self.thread.is_alive()
+
+    def close(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+
+    def send(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+        """One request: its status, headers and body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        content = json.dumps(body).encode() if body is not None and not isinstance(body, bytes) else body
+        given = {"content-type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}}
+        connection.request(method, path, content, given)
+        response = connection.getresponse()
+        found = response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
+        connection.close()
+        return found
+
+    def post(self, path: str, body: Any, **headers: str) -> tuple[int, Any]:
+        """A request's status and its JSON."""
+        status, _, content = self.send("POST", path, body, **headers)
+        return status, json.loads(content)
+
+    def chat(self, messages: Any = None, **how: Any) -> tuple[int, Any]:
+        """A conversation, three tokens of an answer."""
+        messages = [{"role": "user", "content": "hi"}] if messages is None else messages
+        return self.post("/v1/chat/completions", {"model": "toy", "messages": messages, "max_tokens": 3, **how})
+
+    def client(self, **how: Any) -> Any:
+        """The client of OpenAI."""
+        from openai import OpenAI
+
+        return OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", **{"api_key": "none", "max_retries": 0, **how})
+
+
+@pytest.fixture(scope="session")
+def served(pair: tuple[Any, Any]) -> Iterator[Served]:
+    """The toy, served; a copy, so that the other engine has its own."""
+    made = Served((copy.deepcopy(pair[0]), pair[1]))
+    yield made
+    made.close()
+
+
+def png(number: int = 0) -> str:
+    """A picture as a data: URL."""
+    file = io.BytesIO()
+    picture(number).save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def wav(number: int = 0) -> bytes:
+    """A sound as a file."""
+    file = io.BytesIO()
+    soundfile.write(file, *sound(number), format="WAV")
+    return file.getvalue()

@@ -129,19 +129,20 @@ def test_a_worker_that_dies_is_reported_and_begins_anew(pair, engine, questions,
         with pytest.raises(WorkerDiedError, match="the model's worker has died, and begins anew; ask again"):
             await asking
         assert not engine.batching.is_alive
+        before = engine.restarts
         again = (await said(engine, questions[3]))[0]
-        assert (again, engine.restarts, engine.batched, engine.rows.pinned) == (expected, 1, 0, 0)
+        assert (again, engine.restarts - before, engine.batched, engine.rows.pinned) == (expected, 1, 0, 0)
 
     engine(use)
 
 
 def test_ids_that_have_run_out_begin_anew(pair, engine, questions):
     async def use(engine):
-        first = await said(engine, questions[1])
+        first, before = await said(engine, questions[1]), engine.restarts
         engine.rows._laps = [engine.rows._num_laps] * len(engine.rows.table)
         asking = asyncio.gather(said(engine, questions[0]), said(engine, questions[1]))
         assert (await asking)[1][0] == first[0]
-        assert engine.restarts == 1
+        assert engine.restarts - before == 1
         assert not engine.rows.is_worn
 
     engine(use)
@@ -243,6 +244,7 @@ def test_the_same_picture_has_the_same_ids_and_runs_its_tower_once(pair, engine,
     hook = pair[0].towers["image"].register_forward_hook(lambda *args: ran.append(1))
 
     async def use(engine):
+        engine.rows.clear()  # nobody asks beside
         first = await said(engine, questions[1])
         used = engine.rows.used
         again = await said(engine, questions[1])

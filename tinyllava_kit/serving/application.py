@@ -19,6 +19,7 @@ from .decisions import decisions
 from .explanations import tokens, why
 from .gate import Gate
 from .metrics import MEDIA_TYPE
+from .openapi import description
 from .service import Service
 from .speech import speech
 from .transcriptions import transcriptions
@@ -110,6 +111,11 @@ async def metrics(request: Request, service: Service) -> Response:
     return Response(service.metrics.text(service.gauges()), media_type=MEDIA_TYPE)
 
 
+async def openapi(request: Request, service: Service) -> Response:
+    """What is here, for programs."""
+    return JSONResponse(description())
+
+
 _FORMS = ("/v1/audio/transcriptions",)  # which take multipart forms
 ROUTES: list[tuple[str, str, Handler]] = [
     ("/v1/chat/completions", "POST", chat_completions),
@@ -120,6 +126,7 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("/v1/why", "POST", why),
     ("/v1/models", "GET", models),
     ("/v1/models/{name:path}", "GET", model),
+    ("/openapi.json", "GET", openapi),
     ("/health", "GET", health),
     ("/metrics", "GET", metrics),
 ]

@@ -183,12 +183,9 @@ async def _samples(service: Service, asked: DecisionRequest, question: Any) -> l
 
     def encode() -> list[Encoded]:
         read = {id(item): engine.processor.read_item(item) for item in engine.processor.input_items(conversation)}
-        return [
-            engine.processor.encode(
-                _answered(conversation, answer), reader=lambda item: read[id(item)], writer=engine.codes
-            )
-            for answer in question.answers()
-        ]
+        how: Any = {"sanitize": True, "reader": lambda item: read[id(item)], "writer": engine.codes}
+        answered = [_answered(conversation, answer) for answer in question.answers()]
+        return [engine.processor.encode(each, **how) for each in answered]
 
     return await engine.read(encode)
 

@@ -180,7 +180,7 @@ class Engine:
             KitError: see `TinyLlavaProcessor.encode`.
         """
         encode = self.processor.encode
-        return await self.read(lambda: encode(conversation, answer=True, writer=self.codes))
+        return await self.read(lambda: encode(conversation, answer=True, sanitize=True, writer=self.codes))
 
     async def answer(self, prompt: Encoded, how: AnswerOptions, count: AnswerCount) -> AsyncIterator[AnswerPiece]:
         """The answer to a prompt, piece by piece; `count` is filled in. Left before its end it is not generated on.

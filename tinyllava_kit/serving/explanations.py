@@ -47,7 +47,7 @@ async def tokens(request: Request, service: Service) -> Response:
 
     def outline() -> Encoded:
         reader, writer = processor.outline_item, processor.outline_ids
-        return processor.encode(conversation, answer=True, reader=reader, writer=writer)
+        return processor.encode(conversation, answer=True, sanitize=True, reader=reader, writer=writer)
 
     prompt = await service.engine.read(outline)
     counts = prompt_tokens(prompt)
