@@ -20,6 +20,7 @@ _FILES: dict[str, tuple[str, str, str, int | None]] = {
     "mp3": ("MP3", "MPEG_LAYER_III", "audio/mpeg", None),
     "opus": ("OGG", "OPUS", "audio/ogg", 24_000),
 }
+_BLOCK = 1 << 16  # samples
 _MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
 
@@ -47,7 +48,9 @@ def sound_bytes(sound: Any, kind: str) -> bytes:
     sound = sound if rate_hz is None else at_rate(sound, rate_hz)
     file = io.BytesIO()
     try:
-        soundfile.write(file, np.clip(sound.samples, -1, 1), sound.rate_hz, format=form, subtype=encoding)
+        with soundfile.SoundFile(file, "w", sound.rate_hz, 1, encoding, format=form) as written:
+            for start in range(0, len(sound.samples), _BLOCK):  # libsndfile crashes where it is given hours at once
+                written.write(np.clip(sound.samples[start : start + _BLOCK], -1, 1))
     except (soundfile.SoundFileError, ValueError, TypeError) as error:
         raise ApiError(f"this server does not write {kind}; take wav", param="response_format") from error
     return file.getvalue()

@@ -23,6 +23,7 @@ from .json_body import parsed, read_json
 from .service import Service
 from .sound_files import media_type, sound_bytes
 
+SPOKEN = "Say: {}"  # as the recipes for speech teach it
 _PARTS = 1 << 15  # bytes that are sent at a time
 
 
@@ -100,7 +101,7 @@ class Speech:
         if isinstance(decoder, TextDecoder):
             yield await self.engine.alone(lambda: decoder.decode(self.asked.input))
             return
-        text = clean(self.asked.input, "input")
+        text = SPOKEN.format(clean(self.asked.input, "input"))
         prompt = await self.engine.encode(Conversation((Turn("user", text),), (), "input"))
         how, count = AnswerOptions(force=("audio",)), AnswerCount()
         async with aclosing(self.service.answer(prompt, how, count)) as pieces:  # type: ignore[type-var]

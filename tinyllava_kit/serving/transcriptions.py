@@ -25,7 +25,7 @@ from .json_body import parsed
 from .service import Service
 from .usage import prompt_tokens
 
-QUESTION = "Write down what is said in this recording."  # where no prompt is given
+ASKED = "Repeat this exactly: <audio>"  # where no prompt is given
 _FIELDS = 40  # of a form, at most
 _FIELD_BYTES = 1 << 16  # of a field that is no file
 _TIMED = ("srt", "vtt", "verbose_json", "diarized_json")
@@ -129,7 +129,7 @@ async def _form(request: Request, service: Service) -> tuple[TranscriptionReques
 async def _prompt(service: Service, asked: TranscriptionRequest, content: bytes) -> Encoded:
     def conversation() -> Conversation:
         item = Item("audio", AddressContent(content))
-        made = question(asked.prompt or QUESTION, [item], service.engine.processor)
+        made = question(asked.prompt or ASKED, [item], service.engine.processor)
         service.items.check(made)
         return made
 

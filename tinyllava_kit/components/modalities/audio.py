@@ -147,8 +147,12 @@ class AudioModality(Modality):
         soundfile = _soundfile(path)
         partial, ending = f"{path}.part", os.path.splitext(path)[1].removeprefix(".").upper()
         try:
-            with open(partial, "wb") as file:
-                soundfile.write(file, item.samples, item.rate_hz, format=ending)
+            with (
+                open(partial, "wb") as file,
+                soundfile.SoundFile(file, "w", item.rate_hz, 1, format=ending) as written,
+            ):
+                for start in range(0, len(item.samples), _BLOCK):  # libsndfile crashes where an ogg is given at once
+                    written.write(item.samples[start : start + _BLOCK])
             os.replace(partial, path)
         except (OSError, soundfile.SoundFileError) as error:
             raise KitError(f"cannot write {path!r}: {getattr(error, 'strerror', None) or first_line(error)}") from error
