@@ -65,7 +65,7 @@ PLUGIN_GUIDE, ARCHITECTURE, CLI, AUDIO, FIRST_STEPS, RESULTS = (
     for name in ("writing-a-plugin", "architecture", "cli", "audio", "first-steps", "results")
 )
 
-LANGUAGES = {"bash", "console", "json", "python", "text", "toml", "yaml"}
+LANGUAGES = {"bash", "console", "javascript", "json", "python", "text", "toml", "yaml"}
 NOTES = {"", "file", "from", "not run", "numbers", "printed", "rows"}
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:root|home|tmp|work|usr|opt|mnt|Users)\b")
 REGISTRY = re.compile(r"pypi\.org|pythonhosted|huggingface\.co|hf\.co|anaconda\.|proxy\.golang|download\.pytorch")
