@@ -81,7 +81,8 @@ def prepare(
     options = options_for(model, processor, length, how.max_new_tokens, **how.sampling())
     settings = model._settings(options)
     settings.max_length = length + options["max_new_tokens"]
-    model._prepare_special_tokens(settings, True, device=model.device, batch_size=1)
+    mixin: Any = model  # whose methods want a model that types its own generation
+    mixin._prepare_special_tokens(settings, True, device=model.device, batch_size=1)
     beside = how.scoring(length, model.device)
     processors = model._get_logits_processor(
         generation_config=settings,

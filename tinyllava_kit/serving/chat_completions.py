@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from ..inference.replies import check_generated
 from ..processing.encoded import Encoded
 from .chat_request import ChatRequest
-from .engine import AnswerCount, AnswerPiece
+from .engine import AnswerCount, AnswerPiece, AnswerPieces
 from .event_stream import events
 from .json_body import parsed, read_json
 from .service import Service
@@ -55,7 +55,7 @@ class Completion:
         self.counts = [AnswerCount() for _ in range(self.number)]
         self._head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": service.name}
 
-    def _pieces(self, index: int) -> AsyncIterator[AnswerPiece]:
+    def _pieces(self, index: int) -> AnswerPieces:
         how = self.asked.options(index, self.service.vocabulary)
         return self.service.answer(self.prompt, how, self.counts[index])
 
@@ -73,8 +73,10 @@ class Completion:
         return {**self._head, "object": "chat.completion", "choices": choices, "usage": usage}
 
     async def _choice(self, index: int) -> dict[str, Any]:
-        text, scores, items = "", [], []
-        async with aclosing(self._pieces(index)) as pieces:  # type: ignore[type-var]
+        text = ""
+        scores: list[TokenScore] = []
+        items: list[Any] = []
+        async with aclosing(self._pieces(index)) as pieces:
             async for piece in pieces:
                 text += piece.text
                 scores += piece.scores
@@ -98,25 +100,28 @@ class Completion:
         data = await self.service.engine.read(lambda: sound_text(sound, kind))
         return {"id": name, "data": data, "expires_at": expires_at, "transcript": text.strip()}
 
-    async def chunks(self) -> AsyncIterator[dict[str, Any]]:
+    async def chunks(self) -> AsyncGenerator[dict[str, Any], None]:
         """The answers as they are generated."""
         with self.service.engine.places(self.number):
-            async with aclosing(merged([self._deltas(index) for index in range(self.number)])) as deltas:  # type: ignore[type-var]
+            async with aclosing(merged([self._deltas(index) for index in range(self.number)])) as deltas:
                 async for choice in deltas:
                     yield self._chunk([choice])
-        if (self.asked.stream_options or None) and self.asked.stream_options.include_usage:  # type: ignore[union-attr]
+        if self._counts_in_stream:
             yield {**self._chunk([]), "usage": usage_of(self.prompt, self.counts)}
+
+    @property
+    def _counts_in_stream(self) -> bool:
+        return self.asked.stream_options is not None and bool(self.asked.stream_options.include_usage)
 
     def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
         chunk = {**self._head, "object": "chat.completion.chunk", "choices": choices}
-        wanted = self.asked.stream_options is not None and self.asked.stream_options.include_usage
-        return {**chunk, "usage": None} if wanted else chunk
+        return {**chunk, "usage": None} if self._counts_in_stream else chunk
 
-    async def _deltas(self, index: int) -> AsyncIterator[dict[str, Any]]:
+    async def _deltas(self, index: int) -> AsyncGenerator[dict[str, Any], None]:
         """The choices of the chunks of one answer."""
         yield _choice(index, {"role": "assistant", "content": None if self.asked.wants_sound else ""})
         sound = _StreamedSound(self.service) if self.asked.wants_sound else None
-        async with aclosing(self._pieces(index)) as pieces:  # type: ignore[type-var]
+        async with aclosing(self._pieces(index)) as pieces:
             async for piece in pieces:
                 if sound is not None:
                     yield _choice(index, {"audio": await sound.delta(piece)})
@@ -176,33 +181,32 @@ class _StreamedSound:
         return self.expires_at
 
 
-async def merged(sources: list[AsyncIterator[Any]]) -> AsyncIterator[Any]:
+async def merged(sources: list[AsyncGenerator[Any, None]]) -> AsyncGenerator[Any, None]:
     """What several give, as it comes; one that goes wrong ends all."""
-    queue: asyncio.Queue[Callable[[], Any] | None] = asyncio.Queue(_MOST_WAITING)
+    queue: asyncio.Queue[tuple[Any, Exception | None] | None] = asyncio.Queue(_MOST_WAITING)
 
-    async def pump(source: AsyncIterator[Any]) -> None:
+    async def pump(source: AsyncGenerator[Any, None]) -> None:
         try:
-            async with aclosing(source) as given:  # type: ignore[type-var]
+            async with aclosing(source) as given:
                 async for value in given:
-                    await queue.put(lambda value=value: value)  # type: ignore[misc]
-        except Exception as error:
-            await queue.put(lambda error=error: _raised(error))  # type: ignore[misc]
+                    await queue.put((value, None))
+        except Exception as error:  # the reader raises it
+            await queue.put((None, error))
         await queue.put(None)
 
     tasks = [asyncio.ensure_future(pump(source)) for source in sources]
     try:
         left = len(tasks)
         while left:
-            value = await queue.get()
-            if value is None:
+            found = await queue.get()
+            if found is None:
                 left -= 1
-            else:
-                yield value()
+                continue
+            value, error = found
+            if error is not None:
+                raise error
+            yield value
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _raised(error: Exception) -> Any:
-    raise error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
@@ -45,7 +45,8 @@ class ContinuousBatching:
     """
 
     def __init__(self, llm: PreTrainedModel, rows: ItemRows, *, num_tokens: int, max_requests: int) -> None:
-        self.llm, self.rows = llm, rows
+        self.llm: Any = llm
+        self.rows = rows
         self.num_blocks = math.ceil(num_tokens / PAGE_TOKENS)
         self.max_requests = max_requests
         self._names = map(str, itertools.count())
@@ -69,7 +70,7 @@ class ContinuousBatching:
         self.llm.set_input_embeddings(self.rows)
         how = GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0)
         self._manager = self.llm.init_continuous_batching(how, self._size())
-        choices = ContinuousBatchingLogitsProcessorList(LogitsProcessorList([TokenChoices()]))  # type: ignore[list-item]
+        choices = ContinuousBatchingLogitsProcessorList(LogitsProcessorList([TokenChoices()]))
         choices.tensors_required = 1
         self._manager.logit_processor = choices
         self._has_died = False
@@ -101,8 +102,9 @@ class ContinuousBatching:
     def _size(self) -> ContinuousBatchingConfig:
         known = {field.name for field in fields(ContinuousBatchingConfig)}
         page = "page_size" if "page_size" in known else "block_size"  # before transformers 5.17
+        size: dict[str, Any] = {page: PAGE_TOKENS}
         return ContinuousBatchingConfig(
-            **{page: PAGE_TOKENS},
+            **size,
             num_blocks=self.num_blocks,
             max_batch_tokens=_STEP_TOKENS,
             max_requests_per_batch=self.max_requests,
@@ -176,7 +178,7 @@ class BatchedAnswer:
         self._outputs: asyncio.Queue[Any] = asyncio.Queue()
         manager.register_result_handler(name, self._outputs.put_nowait)
 
-    async def __aiter__(self) -> AsyncIterator[list[int]]:
+    async def __aiter__(self) -> AsyncGenerator[list[int], None]:
         """New ids, one or more at a time, the end's included.
 
         Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -52,6 +52,9 @@ class AnswerPiece:
     item: GeneratedItem | None = None
 
 
+AnswerPieces = AsyncGenerator[AnswerPiece, None]
+
+
 @dataclass
 class AnswerCount:
     """What is known of an answer when it has ended.
@@ -89,7 +92,7 @@ class Engine:
         self.in_flight = 0
         self.batched = 0  # of those, in continuous batching
         self.restarts = 0
-        embedding = model.get_input_embeddings()
+        embedding: Any = model.get_input_embeddings()
         row_bytes = embedding.weight[0].nbytes
         self.rows = ItemRows(embedding, max(_ROWS_BYTES // row_bytes, 1))
         size = {"num_tokens": cache_tokens or _cache_tokens(model), "max_requests": max_requests}
@@ -131,8 +134,9 @@ class Engine:
     def longest(self) -> int | None:
         """How many positions a prompt and its answer may have together; None: any number."""
         room = getattr(self.model.config.text_config, "max_position_embeddings", None)
-        bounds = [each for each in (room, self.batching and self.batching.num_tokens) if each is not None]
-        return min(bounds) if bounds else None
+        bounds: list[int] = [room] if room is not None else []
+        bounds += [self.batching.num_tokens] if self.batching is not None else []
+        return min(bounds, default=None)
 
     def check_room(self, number: int = 1) -> None:
         """
@@ -182,7 +186,7 @@ class Engine:
         encode = self.processor.encode
         return await self.read(lambda: encode(conversation, answer=True, sanitize=True, writer=self.codes))
 
-    async def answer(self, prompt: Encoded, how: AnswerOptions, count: AnswerCount) -> AsyncIterator[AnswerPiece]:
+    async def answer(self, prompt: Encoded, how: AnswerOptions, count: AnswerCount) -> AnswerPieces:
         """The answer to a prompt, piece by piece; `count` is filled in. Left before its end it is not generated on.
 
         Raises:
@@ -203,7 +207,7 @@ class Engine:
         if rest := stops.end():
             yield AnswerPiece(rest)
 
-    async def _pieces(self, prompt: Encoded, how: AnswerOptions, count: AnswerCount) -> AsyncIterator[AnswerPiece]:
+    async def _pieces(self, prompt: Encoded, how: AnswerOptions, count: AnswerCount) -> AnswerPieces:
         run = asyncio.get_running_loop().run_in_executor
         prepared = await run(self._towers, lambda: prepare(self.model, self.processor, prompt, how))
         together = self.batching is not None and prepared.is_batchable and not how.force
@@ -214,7 +218,7 @@ class Engine:
 
     async def _together(
         self, prompt: Encoded, how: AnswerOptions, prepared: Prepared, count: AnswerCount
-    ) -> AsyncIterator[AnswerPiece]:
+    ) -> AnswerPieces:
         """In continuous batching."""
         assert self.batching is not None
         await self._revive(self.batching)
@@ -234,9 +238,7 @@ class Engine:
             for each in held:
                 self.rows.release(each)
 
-    async def _words(
-        self, source: Any, prepared: Prepared, count: AnswerCount, ends: set[int]
-    ) -> AsyncIterator[AnswerPiece]:
+    async def _words(self, source: Any, prepared: Prepared, count: AnswerCount, ends: set[int]) -> AnswerPieces:
         """The text of ids as they come, each piece with the scores of what came with it."""
         words: list[str] = []
         segments = TextSegments(self.processor.tokenizer, words.append)
@@ -257,7 +259,7 @@ class Engine:
 
     async def _by_itself(
         self, prompt: Encoded, how: AnswerOptions, prepared: Prepared, count: AnswerCount
-    ) -> AsyncIterator[AnswerPiece]:
+    ) -> AnswerPieces:
         """By `generate`, one at a time.
 
         Raises:
@@ -266,7 +268,7 @@ class Engine:
         if how.num_likeliest is not None:
             raise KitError("log probabilities are there of answers in words, of an LLM in continuous batching")
         answer = LoneAnswer(self._alone, lambda: self._stream(prompt, how, prepared), how.seed)
-        async with aclosing(aiter(answer)) as parts:  # type: ignore[type-var]
+        async with aclosing(aiter(answer)) as parts:
             async for part in parts:
                 count.tokens = len(answer.ids)
                 yield AnswerPiece(part) if isinstance(part, str) else AnswerPiece(item=part)
@@ -333,6 +335,6 @@ def _cache_tokens(model: TinyLlavaForConditionalGeneration) -> int:
     config: Any = model.config.text_config
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    token_bytes = 2 * config.num_hidden_layers * heads * width * model.get_input_embeddings().weight.element_size()
+    token_bytes = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
     context = getattr(config, "max_position_embeddings", None) or 4096
     return max(min(_CACHE_BYTES // token_bytes, _CONTEXTS * context), context) + 2 * PAGE_TOKENS

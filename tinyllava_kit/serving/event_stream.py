@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -24,13 +24,13 @@ class StreamedResponse(Response):
         pieces: what is sent.
     """
 
-    def __init__(self, pieces: AsyncIterator[bytes], media_type: str) -> None:
+    def __init__(self, pieces: AsyncGenerator[bytes, None], media_type: str) -> None:
         super().__init__(media_type=media_type)
         self.pieces = pieces
         del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self.pieces) as pieces:  # type: ignore[type-var]
+        async with aclosing(self.pieces) as pieces:
             first = await anext(pieces, b"")
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": first, "more_body": True})
@@ -39,7 +39,7 @@ class StreamedResponse(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def events(values: AsyncIterator[dict[str, Any]], *, done: bool = True) -> StreamedResponse:
+def events(values: AsyncGenerator[dict[str, Any], None], *, done: bool = True) -> StreamedResponse:
     """Server-sent events, a JSON object each; one that goes wrong ends with its error.
 
     Args:
@@ -48,9 +48,9 @@ def events(values: AsyncIterator[dict[str, Any]], *, done: bool = True) -> Strea
     return StreamedResponse(_lines(values, done), "text/event-stream; charset=utf-8")
 
 
-async def _lines(values: AsyncIterator[dict[str, Any]], done: bool) -> AsyncIterator[bytes]:
+async def _lines(values: AsyncGenerator[dict[str, Any], None], done: bool) -> AsyncGenerator[bytes, None]:
     has_begun = False
-    async with aclosing(values) as given:  # type: ignore[type-var]
+    async with aclosing(values) as given:
         try:
             async for value in given:
                 yield _line(json.dumps(value, ensure_ascii=False))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict, deque
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ class ItemRows(nn.Module):
 
     def __init__(self, base: nn.Module, capacity: int) -> None:
         super().__init__()
-        self.base = base
+        self.base: Any = base
         weight: Tensor = self.weight
         self.first, width = weight.shape  # V, D
         self.table = torch.zeros(capacity, width, dtype=weight.dtype, device=weight.device)  # (C, D)
@@ -53,7 +54,7 @@ class ItemRows(nn.Module):
     @property
     def weight(self) -> Tensor:
         """The LLM's own rows, (V, D)."""
-        weight: Tensor = self.base.weight  # type: ignore[assignment]
+        weight: Tensor = self.base.weight
         return weight
 
     def clear(self) -> None:

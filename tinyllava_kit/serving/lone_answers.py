@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any
@@ -50,7 +50,7 @@ class LoneAnswer:
         with suppress(RuntimeError):  # the loop has ended, and nobody reads
             self._loop.call_soon_threadsafe(self._parts.put_nowait, part)
 
-    async def __aiter__(self) -> AsyncIterator[AnswerPart]:
+    async def __aiter__(self) -> AsyncGenerator[AnswerPart, None]:
         """Text, and pieces of items, as they come."""
         try:
             while (part := await self._parts.get()) is not None:

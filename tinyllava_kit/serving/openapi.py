@@ -96,7 +96,6 @@ def _body(path: str, kind: type[BaseModel]) -> _Content:
     schema: dict[str, Any] = {"$ref": f"#/components/schemas/{kind.__name__}"}
     if path != "/v1/audio/transcriptions":
         return {"application/json": {"schema": schema}}
-    file = {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
-    fields = kind.model_json_schema()["properties"]
-    form = {**file, "properties": {**file["properties"], **fields}, "additionalProperties": False}  # type: ignore[dict-item]
+    fields = {"file": {"type": "string", "format": "binary"}, **kind.model_json_schema()["properties"]}
+    form = {"type": "object", "required": ["file"], "properties": fields, "additionalProperties": False}
     return {"multipart/form-data": {"schema": form}}

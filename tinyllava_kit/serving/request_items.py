@@ -162,7 +162,7 @@ class RequestItems:
 def _decoded(text: str, where: str) -> bytes:
     content = "".join(text.split())
     try:
-        found = base64.b64decode(content + "=" * (-len(content) % 4), validate=True)
+        found = base64.b64decode(content, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ApiError(
             f"{where}: {shown(text[:40])} is neither a data: URL nor base64; a server reads no names of files",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -12,7 +12,7 @@ from ..errors import near
 from ..processing.encoded import Encoded
 from .answer_options import AnswerOptions
 from .api_errors import ApiError
-from .engine import AnswerCount, AnswerPiece, Engine
+from .engine import AnswerCount, AnswerPieces, Engine
 from .fetching import Fetcher
 from .kept_sounds import KeptSounds
 from .limits import Limits
@@ -64,12 +64,12 @@ class Service:
             return {"type": "text", "text": kept.transcript}
         return {"type": "audio", "audio": kept.sound, "text": kept.transcript}
 
-    async def answer(self, prompt: Encoded, how: AnswerOptions, count: AnswerCount) -> AsyncIterator[AnswerPiece]:
+    async def answer(self, prompt: Encoded, how: AnswerOptions, count: AnswerCount) -> AnswerPieces:
         """As the engine's, measured."""
         start, is_first = time.monotonic(), True
         self.metrics.prompt_tokens.update(prompt_tokens(prompt))
         try:
-            async with aclosing(self.engine.answer(prompt, how, count)) as pieces:  # type: ignore[type-var]
+            async with aclosing(self.engine.answer(prompt, how, count)) as pieces:
                 async for piece in pieces:
                     if is_first:
                         self.metrics.first_token_seconds.add(time.monotonic() - start)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -81,7 +82,7 @@ class Speech:
         self.service, self.asked = service, asked
         self.engine: Engine = service.engine
 
-    async def sounds(self) -> AsyncIterator[Any]:
+    async def sounds(self) -> AsyncGenerator[Any, None]:
         """The pieces of the sound.
 
         Raises:
@@ -89,14 +90,14 @@ class Speech:
         """
         found = False
         with self.engine.places():
-            async with aclosing(self._pieces()) as pieces:  # type: ignore[type-var]
+            async with aclosing(self._pieces()) as pieces:
                 async for piece in pieces:
                     found = True
                     yield piece
         if not found:
             raise ApiError(f"the model did not speak {shown(self.asked.input)[:80]}", status=500, kind="server_error")
 
-    async def _pieces(self) -> AsyncIterator[Any]:
+    async def _pieces(self) -> AsyncGenerator[Any, None]:
         decoder = self.engine.model.decoders["audio"]
         if isinstance(decoder, TextDecoder):
             yield await self.engine.alone(lambda: decoder.decode(self.asked.input))
@@ -104,7 +105,7 @@ class Speech:
         text = SPOKEN.format(clean(self.asked.input, "input"))
         prompt = await self.engine.encode(Conversation((Turn("user", text),), (), "input"))
         how, count = AnswerOptions(force=("audio",)), AnswerCount()
-        async with aclosing(self.service.answer(prompt, how, count)) as pieces:  # type: ignore[type-var]
+        async with aclosing(self.service.answer(prompt, how, count)) as pieces:
             async for piece in pieces:
                 if piece.item is not None:
                     yield piece.item.item
@@ -115,25 +116,21 @@ class Speech:
         sound = self.engine.processor.modalities["audio"].join(pieces)
         return await self.engine.read(lambda: sound_bytes(sound, self.asked.response_format))
 
-    async def samples(self) -> AsyncIterator[bytes]:
+    async def samples(self) -> AsyncGenerator[bytes, None]:
         """Bare samples as they come."""
-        async with aclosing(self.sounds()) as pieces:  # type: ignore[type-var]
+        async with aclosing(self.sounds()) as pieces:
             async for piece in pieces:
-                yield await self.engine.read(lambda piece=piece: sound_bytes(piece, "pcm"))  # type: ignore[misc]
+                yield await self.engine.read(partial(sound_bytes, piece, "pcm"))
 
-    async def events(self) -> AsyncIterator[dict[str, Any]]:
+    async def events(self) -> AsyncGenerator[dict[str, Any], None]:
         """The same as OpenAI's API streams it."""
-        async with aclosing(self.samples()) as pieces:  # type: ignore[type-var]
+        async with aclosing(self.samples()) as pieces:
             async for piece in pieces:
                 yield {"type": "speech.audio.delta", "audio": base64.b64encode(piece).decode()}
         usage = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
         yield {"type": "speech.audio.done", "usage": usage}
 
 
-def _starts(content: bytes) -> Iterator[int]:
-    yield from range(0, len(content), _PARTS)
-
-
-async def _in_parts(content: bytes) -> AsyncIterator[bytes]:
-    for start in _starts(content):
+async def _in_parts(content: bytes) -> AsyncGenerator[bytes, None]:
+    for start in range(0, len(content), _PARTS):
         yield content[start : start + _PARTS]

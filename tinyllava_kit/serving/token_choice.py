@@ -79,7 +79,8 @@ class TokenChoice:
         new = torch.tensor([self._ids], dtype=self.prompt.dtype, device=self.prompt.device)  # (1, t - T)
         missing = 0 if self.num_ids is None else self.num_ids - raw.shape[1]
         scores = F.pad(raw, (0, missing), value=-torch.inf)  # (1, V)
-        scores = self.processors(torch.cat([self.prompt, new], 1), scores)  # (1, V)
+        ids: Any = torch.cat([self.prompt, new], 1)  # (1, t)
+        scores = self.processors(ids, scores)  # (1, V)
         if self._generator is None:
             chosen = int(scores.argmax(-1))
         else:

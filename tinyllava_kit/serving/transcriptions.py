@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
@@ -75,10 +75,10 @@ class Transcription:
         self.service, self.prompt, self.count = service, prompt, AnswerCount()
         self.how = AnswerOptions(temperature=asked.temperature or 0.0)
 
-    async def deltas(self) -> AsyncIterator[str]:
+    async def deltas(self) -> AsyncGenerator[str, None]:
         """As they come."""
         with self.service.engine.places():
-            async with aclosing(self.service.answer(self.prompt, self.how, self.count)) as pieces:  # type: ignore[type-var]
+            async with aclosing(self.service.answer(self.prompt, self.how, self.count)) as pieces:
                 async for piece in pieces:
                     if piece.text:
                         yield piece.text
@@ -87,7 +87,7 @@ class Transcription:
         """All of them."""
         return "".join([delta async for delta in self.deltas()]).strip()
 
-    async def events(self) -> AsyncIterator[dict[str, Any]]:
+    async def events(self) -> AsyncGenerator[dict[str, Any], None]:
         """As OpenAI's API streams them."""
         text = ""
         async for delta in self.deltas():
