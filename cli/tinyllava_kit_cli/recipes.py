@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from tinyllava_kit.training.recipe import Recipe, Stage
 
 
-def read_recipe(path: str, stage: str | None) -> Recipe:
+def read_recipe(path: str, stage: str | None, changes: Sequence[str] = ()) -> Recipe:
     """A checked recipe.
 
     Args:
         stage: the one that is run alone, whose packages alone are asked for.
+        changes: keys that are set anew, ``STAGE.KEY=VALUE``.
 
     Raises:
         KitError: as `Recipe.from_yaml`; there is no such stage; a package that a stage needs is not installed; the
@@ -27,7 +28,7 @@ def read_recipe(path: str, stage: str | None) -> Recipe:
     """
     from tinyllava_kit.training.recipe import Recipe
 
-    recipe = Recipe.from_yaml(path)
+    recipe = Recipe.from_yaml(path, changes)
     stages = recipe.stages if stage is None else [recipe.stage(stage)]
     for each in stages:
         if each.quantization is not None:

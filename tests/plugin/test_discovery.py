@@ -192,6 +192,12 @@ def test_the_fix_of_a_misspelled_hook_names_the_hooks(site: FakeSite) -> None:
         ("A = 1\n\n1 / 0\n", 6, "change line 6 of {file}"),
         (tower("Upper"), 6, "change line 6 of {file}"),
         ("def broken(:\n", 4, "change line 4 of {file}"),
+        ("@hookimpl\ndef tinyllava_llms():\n    pass\n", 4, "write 'return (...)' at the end of line 4 of {file}, or"),
+        ("A = 1\n@hookimpl\ndef tinyllava_llms():\n    return 1\n", 5, "change what line 5 of {file} returns; or set"),
+        (offering("tinyllava_llms", "1"), 4, "change what line 4 of {file} returns; or set"),
+        ("@hookimpl\nasync def tinyllava_llms():\n    return ()\n", 4, "write 'def tinyllava_llms():' in line 4 of"),
+        ("@hookimpl(wrapper=True)\ndef tinyllava_llms():\n    yield\n", 4, "write 'def tinyllava_llms():' in line 4"),
+        ("tinyllava_llms = ()\n", 4, "write '@hookimpl' and 'def tinyllava_llms():', which returns it, in the plugin"),
     ],
 )
 def test_an_authors_mistake_is_mended_at_its_line_and_never_by_a_new_installation(

@@ -131,6 +131,7 @@ def test_a_plugin_without_a_hook_is_found(site: FakeSite) -> None:
     assert (hollow.name, hollow.detail) == ("hollow", "fake_hollow defines no hook, so that it offers nothing")
     assert hollow.fix.startswith("define one of tinyllava_modalities, ")
     assert hollow.fix.endswith("marked with @hookimpl")
+    assert [finding.status for finding in examine() if finding.name == "hollow"] == ["empty"]
 
 
 def test_the_orphan_of_a_disabled_plugin_is_told_of_it(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:

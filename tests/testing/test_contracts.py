@@ -170,16 +170,21 @@ class LeavesThePadding(FrameTower):
         return Features(self.project(samples.unfold(1, FRAME, HOP)), lengths)
 
 
-class DropsWhenFrozen(FrameTower):
+class DropsInTraining(FrameTower):
     def forward(self, samples: Tensor, lengths: Tensor) -> Features:
         return super().forward(nn.functional.dropout(samples, 0.3, self.training), lengths)
+
+
+class DropsWhenFrozen(DropsInTraining):
+    def train(self, mode: bool = True) -> Any:
+        return nn.Module.train(self, mode)
 
 
 class WantsAGradient(FrameTower):
     """As transformers' convolutions do in train mode."""
 
     def forward(self, samples: Tensor, lengths: Tensor) -> Features:
-        return super().forward(samples.clone().requires_grad_(self.training), lengths)
+        return super().forward(samples.clone().requires_grad_(), lengths)
 
 
 class Overflows(FrameTower):
@@ -254,6 +259,15 @@ BROKEN: list[tuple[type, str, str]] = [
     (LosesABuffer, SAVED, "loaded from a file, the tower gives other features"),
     (HasNoPlainConfiguration, SAVED, r"not plain JSON: .* comes back as"),
 ]
+
+
+def test_a_tower_with_dropout_rests_while_it_is_frozen_and_drops_while_it_learns() -> None:
+    contract = TestFrameTower()
+    contract.tower_class = DropsInTraining
+    getattr(contract, FROZEN)("")
+    tower = DropsInTraining({}).train()
+    samples, lengths = torch.ones(1, 4 * HOP), torch.tensor([1])
+    assert not torch.equal(tower(samples, lengths).features, tower(samples, lengths).features)
 
 
 @pytest.mark.parametrize(("broken", "test", "message"), BROKEN, ids=lambda value: getattr(value, "__name__", None))

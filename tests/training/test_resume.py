@@ -185,8 +185,10 @@ def test_time_before_an_interruption_counts():
     again = Clock(1)
     control = trainer.TrainerControl()
     again.on_train_begin(None, trainer.TrainerState(stateful_callbacks=kept), control)
+    assert again.share_gone == pytest.approx(50 / 60, abs=0.02)  # which the learning rate follows
     again.on_step_end(None, None, control)
     assert not control.should_training_stop
     again.start -= 15
+    again.on_optimizer_step(None, None, control)
     again.on_step_end(None, None, control)
     assert control.should_training_stop

@@ -141,10 +141,10 @@ def test_a_place_that_cannot_be_written_is_told_before_a_model_is_loaded(place, 
         run_recipe(Recipe.from_yaml(path))
 
 
-@pytest.mark.parametrize("name", ["stage.json", "cached.json"])
+@pytest.mark.parametrize("name", ["stage.json", "cached.json", "bf16.json"])
 @pytest.mark.parametrize("content", ["", "[", "3"])
 def test_small_files_that_are_damaged_say_what_to_remove(place, name, content):
-    path = recipe(place, "small", cache_features="auto")
+    path = recipe(place, "small", cache_features="auto", bf16="auto")
     file = place / "small" / "s" / "checkpoints" / name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(content)

@@ -90,6 +90,8 @@ class _Settings(_Known):
     data: list[_Source]
     schedule: str
     warmup_ratio: float
+    warmup_steps: int | None = None
+    optimizer: str | None = None
     batch_size: int
     gradient_accumulation: int
     max_length: int | None
@@ -169,6 +171,7 @@ def _stage(stage: Mapping[str, Any]) -> list[str]:
     ]
     skipped = f", {stage['skipped']} rows skipped" if stage["skipped"] else ""
     how = stage["settings"]
+    warm_up = f"{how['warmup_ratio']:.0%}" if how["warmup_steps"] is None else f"{how['warmup_steps']} steps"
     data = [_code(source["path"] or source["dataset"]) for source in how["data"]]
     rates = ", ".join(f"{part['learning_rate']:g} ({_plain(part['name'])})" for part in stage["parts"])
     return [
@@ -178,9 +181,9 @@ def _stage(stage: Mapping[str, Any]) -> list[str]:
         f"- data: {', '.join(data)}: {stage['samples'] or 'a stream of'} samples{skipped}",
         f"- {stage['steps']} steps in {timedelta(seconds=round(stage['seconds']))} on {_plain(stage['device'])}, "
         f"{last_loss(stage['loss'])}",
-        f"- AdamW, learning rate {rates}, {_plain(how['schedule'])}, warm-up {how['warmup_ratio']:.0%}; batches of "
-        f"{how['batch_size']} x {how['gradient_accumulation']} a process, at most {how['max_length']} positions of a "
-        f"sample, seed {how['seed']}",
+        f"- {_plain(how['optimizer'] or 'AdamW')}, learning rate {rates}, {_plain(how['schedule'])}, warm-up "
+        f"{warm_up}; batches of {how['batch_size']} x {how['gradient_accumulation']} a process, at most "
+        f"{how['max_length']} positions of a sample, seed {how['seed']}",
         f"- command: {_code(stage['command'])}",
         "",
         *_fenced(yaml.safe_dump(stage["recipe"], sort_keys=False).strip()),

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
-    AutoConfig,
     AutoModelForCausalLM,
     PreTrainedConfig,
     PreTrainedModel,
@@ -23,6 +22,9 @@ from transformers import (
 
 from ..errors import KitError
 from .conversation import Span, Turn
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Grid = tuple[int, int]
 
@@ -171,12 +173,26 @@ class Preprocessor(ABC):
         """The inverse of `settings`; reads no file."""
 
 
-class Tower(nn.Module, ABC):
+def is_trained(part: nn.Module) -> bool:
+    """Whether a parameter of it learns."""
+    return any(parameter.requires_grad for parameter in part.parameters())
+
+
+class QuietWhenFrozen(nn.Module):
+    """A module that stays in eval while nothing of it is trained: no dropout, no statistics of batches."""
+
+    def train(self, mode: bool = True) -> Self:
+        """As in torch, but in eval where no parameter requires grad."""
+        return super().train(mode and is_trained(self))
+
+
+class Tower(QuietWhenFrozen, ABC):
     """An encoder of one modality.
 
     `config` is plain JSON, made by `read_config` and saved with the model: enough to build the module
     again without the checkpoint. Keep no non-persistent buffer, or give ``init_non_persistent_buffers()``:
-    ``from_pretrained`` destroys them otherwise.
+    ``from_pretrained`` destroys them otherwise. While nothing of it is trained a tower stays in eval, so that its
+    dropout and its batch statistics rest.
     """
 
     preprocessor_class: ClassVar[type[Preprocessor]]
@@ -233,7 +249,7 @@ class Tower(nn.Module, ABC):
         """What `Preprocessor.collate` made -> Features. No host sync."""
 
 
-class Connector(nn.Module, ABC):
+class Connector(QuietWhenFrozen, ABC):
     """The joint between a tower and the LLM: E wide features in, D wide rows out, perhaps fewer.
 
     Built as ``cls(in_dim=E, out_dim=D, grid=tower.grid, **options)``.
@@ -271,10 +287,10 @@ class LanguageModel:
         Raises:
             KitError: see `check_config`; or its weights are quantized, which the kit does after a model is assembled.
         """
-        from ..pretrained.checkpoint import read_pretrained
+        from ..pretrained.owners import read_llm_config
         from ..pretrained.saved_config import network
 
-        config = read_pretrained(AutoConfig, checkpoint)
+        config = read_llm_config(checkpoint)
         cls.check_config(config, checkpoint)
         if getattr(config, "quantization_config", None) is not None:
             raise KitError(

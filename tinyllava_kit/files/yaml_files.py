@@ -47,6 +47,19 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     return data
 
 
+def read_value(text: str, where: str) -> Any:
+    """A value as a YAML file may hold it, from a command line.
+
+    Raises:
+        KitError: not YAML, or more than a file may hold; names `where` it stands.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        problem = one_line(getattr(error, "problem", None) or str(error))
+        raise KitError(f"{where}: {shown(text)} is not YAML: {problem}") from error
+
+
 class _Refused(yaml.MarkedYAMLError):
     """YAML, and more than a user's file may hold."""
 

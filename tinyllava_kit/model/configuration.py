@@ -15,6 +15,9 @@ from ..files.content import checked
 from ..files.failures import reading
 from ..files.origins import without_places
 from ..plugin.catalog import Catalog, Offer
+from ..plugin.discovery import installed_catalog
+from ..plugin.specs import load
+from ..pretrained.owners import import_owner
 from ..pretrained.saved_config import described, kind_of
 
 CONFIG_FILE = "config.json"
@@ -122,6 +125,7 @@ def saved(content: Any) -> dict[str, Any]:
     kept = {key: checked(kind, content[key], f"{CONFIG_FILE}: {key}") for key, kind in _SAVED.items() if key in content}
     if kept.get("text_config") is not None:
         where = f"{CONFIG_FILE}: text_config"
+        _import_llm(kept["text_config"], kept.get("llm"))
         kind = kind_of(kept["text_config"], where)
         kept["text_config"] = {**described(kind, kept["text_config"], where), "model_type": kind.model_type}
     if kept.get("quantization_config") is not None:
@@ -129,6 +133,18 @@ def saved(content: Any) -> dict[str, Any]:
     for key in ("dtype", "torch_dtype"):
         described(PreTrainedConfig, {"dtype": kept.get(key) or "auto"}, f"{CONFIG_FILE}: {key}")
     return kept
+
+
+def _import_llm(text_config: Mapping[str, Any], llm: Mapping[str, Any] | None) -> None:
+    """Import the LLM's component where transformers does not know its type: its module registers the class.
+
+    Raises:
+        MissingPluginError: nobody offers it here; the message says what to install.
+        KitError: it cannot be imported.
+    """
+    name = text_config.get("model_type")
+    if llm is not None and isinstance(name, str) and not import_owner(name):
+        load(Component.of(llm, "llm").offer("llm", installed_catalog()).spec)
 
 
 # What the kit's own quantization writes, see `checkpoints.quantization`.
@@ -214,7 +230,7 @@ class TinyLlavaConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         if isinstance(self.text_config, Mapping):
-            self.text_config = AutoConfig.for_model(**self.text_config)
+            self.text_config = kind_of(self.text_config, "text_config")(**self.text_config)
         super().__post_init__(**kwargs)
         if self.tie_word_embeddings is None:
             self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))

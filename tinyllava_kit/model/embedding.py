@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..core.fusion import check_features, fuse, gather_features
-from ..core.interfaces import Features, Items, Tower
+from ..core.interfaces import Features, Items, Tower, is_trained
 from ..core.plan import Plan
 from ..errors import FusionError, KitError
 from .offloading import at_hand
@@ -114,7 +114,3 @@ class Embedder(Whole):
         dummy = (getattr(parts, m) for m in alone for parts in (self.towers, self.connectors))  # perhaps PEFT's wrapper
         zeros = [p.flatten()[:1].sum() * 0 for part in dummy for p in part.parameters() if p.requires_grad]
         return embeds + torch.stack(zeros).sum().to(embeds.dtype) if zeros else embeds
-
-
-def is_trained(part: nn.Module) -> bool:
-    return any(parameter.requires_grad for parameter in part.parameters())

@@ -32,7 +32,7 @@ from ..pretrained.sizes import bounded
 from .backbone import Backbone
 from .building import build_connector, build_decoder, build_tower
 from .configuration import TinyLlavaConfig
-from .embedding import Embedder, is_trained
+from .embedding import Embedder
 from .encoders import Encoders
 from .generation import Answers
 from .logits import Keep, check_keep
@@ -180,8 +180,8 @@ class TinyLlavaForConditionalGeneration(
         self.language_model.set_submodule(name, decoder)
 
     def train(self, mode: bool = True) -> TinyLlavaForConditionalGeneration:
-        """As in torch, but a tower or connector of which nothing is trained stays in eval, and so do decoders but for
-        what they train.
+        """As in torch, but decoders stay in eval but for what they train; of towers and connectors, see
+        `QuietWhenFrozen`.
 
         Raises:
             KitError: its 4-bit weights have changed, so that no gradient would pass them.
@@ -192,9 +192,6 @@ class TinyLlavaForConditionalGeneration(
                 "gradient passes them; load it again and train it before it runs"
             )
         super().train(mode)
-        for part in (*self.towers.values(), *self.connectors.values()):
-            if not is_trained(part):
-                part.eval()
         decoders: list[Any] = list(self.decoders.values())
         for decoder in decoders:
             decoder.eval()

@@ -16,7 +16,7 @@ import pluggy
 from ..errors import PluginError
 from . import hookspecs
 from .catalog import Catalog, Offer, Plugin
-from .hook_functions import hooks_of
+from .hook_functions import hooks_of, place_of
 from .hookspecs import API, GROUP, GROUP_STEM, HOOKS, PROJECT
 from .isolation import PluginFault, isolated
 from .specs import KINDS, Spec, plain
@@ -114,17 +114,12 @@ def _collect(entry: metadata.EntryPoint) -> list[Spec]:
     manager = pluggy.PluginManager(PROJECT)  # its own: what a plugin is compared with may be another's object
     manager.add_hookspecs(_SPECIFICATIONS)
     module = entry.load()
-    hooks_of(module)  # a misspelled hook, or one that is not marked, is an error and not a silence
+    functions = hooks_of(module)  # a misspelled hook, or one that is not marked, is an error and not a silence
     manager.register(module, name=entry.name)
     specs: list[Spec] = []
-    for hook, kind in HOOKS.items():
-        for offered in getattr(manager.hook, hook)():
-            specs += _checked(hook, KINDS[kind], offered)
-    seen = set()
-    for spec in specs:
-        if (spec.kind, spec.name) in seen:
-            raise ValueError(f"offers {spec.kind} {spec.name!r} twice")
-        seen.add((spec.kind, spec.name))
+    for hook in (hook for hook in HOOKS if hook in functions):
+        given = getattr(manager.hook, hook)()  # of the one plugin; pluggy leaves None out
+        specs += _checked(hook, KINDS[HOOKS[hook]], given[0] if given else None, place_of(functions[hook]))
     return specs
 
 
@@ -209,14 +204,26 @@ def _line_in(error: BaseException | None, module: str) -> str:
     return found
 
 
-def _checked(hook: str, expected: type[Spec], offered: object) -> list[Spec]:
+def _checked(hook: str, expected: type[Spec], offered: object, place: str) -> list[Spec]:
+    """What a hook has returned, as specs of Python's own values.
+
+    Raises:
+        PluginError: it is something else; `place` is where the hook stands.
+    """
+    fix = f"change what {place} returns"
+    if offered is None:
+        raise PluginError(f"{hook} returns nothing", f"write 'return (...)' at the end of {place}, or 'return ()'")
     if not isinstance(offered, Iterable):
-        raise TypeError(f"{hook} must return an iterable of {expected.__name__}, got {type(offered).__name__}")
-    specs: list[Spec] = []
+        raise PluginError(f"{hook} must return an iterable of {expected.__name__}, got {type(offered).__name__}", fix)
+    specs: dict[str, Spec] = {}
     for spec in offered:
         if len(specs) == MAX_SPECS:
-            raise ValueError(f"{hook} offers more than {MAX_SPECS}; a family of names is one spec with a pattern")
+            wanted = "a family of names is one spec with a pattern"
+            raise PluginError(f"{hook} offers more than {MAX_SPECS}; {wanted}", fix)
         if not issubclass(type(spec), expected):  # `isinstance` would believe what it says of its class
-            raise TypeError(f"{hook} must return {expected.__name__} values, got {type(spec).__name__}")
-        specs.append(plain(spec, expected))
-    return specs
+            raise PluginError(f"{hook} must return {expected.__name__} values, got {type(spec).__name__}", fix)
+        made = plain(spec, expected)
+        if made.name in specs:
+            raise PluginError(f"{hook} offers {expected.kind} {made.name!r} twice", fix)
+        specs[made.name] = made
+    return list(specs.values())

@@ -88,8 +88,9 @@ def examine(*, probe: bool = False, reserved: Collection[str] = ()) -> list[Find
         *_orphans(catalog),
         *(_probe(catalog) if probe else ()),
     ]
+    empty = {finding.name for finding in findings if finding.status == "empty"}
     findings = [finding for finding in findings if finding.attention] + [f for f in findings if not f.attention]
-    return findings + [_healthy(p, catalog) for p in catalog.plugins if p.status == "ok"]
+    return findings + [_healthy(p, catalog) for p in catalog.plugins if p.status == "ok" and p.name not in empty]
 
 
 def _try_imports() -> dict[str, Outcome]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import PluginError, near
@@ -12,24 +12,30 @@ from .hookspecs import HOOKS, PROJECT
 _IMPL, _SPEC = f"{PROJECT}_impl", f"{PROJECT}_spec"  # the attributes that pluggy's markers set
 
 
-def hooks_of(plugin: object) -> list[str]:
+def hooks_of(plugin: object) -> dict[str, Any]:
     """The hooks that a plugin's module defines, by their names.
 
     Raises:
-        PluginError: a function that is named like a hook and not marked as one, a mark on a function that is named like
-            none, or a hook with an argument.
+        PluginError: what is named like a hook and not marked as one, a mark on a function that is named like none, a
+            hook with an argument, or one that is no plain function.
     """
-    found = []
-    for name, function in _functions(plugin):
-        marked = getattr(function, _IMPL, None)
-        if marked is not None:
-            found.append(_checked(marked.get("specname") or name, function))
-        elif close := _meant(name, function):
-            raise PluginError(
-                f"{name} has no @hookimpl, so that it is never called",
-                f"write @hookimpl above {place_of(function)}" + ("" if name == close else f" and call it {close}"),
-            )
+    found = {}
+    for name, value in _members(plugin):
+        marked = getattr(value, _IMPL, None)
+        if isinstance(marked, dict):
+            found[_checked(marked.get("specname") or name, value, marked)] = value
+        elif close := _meant(name, value):
+            raise PluginError(*_unmarked(name, close, value))
     return found
+
+
+def _unmarked(name: str, hook: str, value: Any) -> tuple[str, str]:
+    """What is wrong with a member that was to be a hook, and what to write."""
+    called = "" if name == hook else f" and call it {hook}"
+    if not inspect.isroutine(value):
+        detail = f"{name} is {type(value).__name__}, not a function, so that it is never called"
+        return detail, f"write '@hookimpl' and 'def {hook}():', which returns it, in the plugin's module"
+    return f"{name} has no @hookimpl, so that it is never called", f"write @hookimpl above {place_of(value)}{called}"
 
 
 def place_of(code: Any) -> str:
@@ -40,14 +46,14 @@ def place_of(code: Any) -> str:
         return getattr(code, "__qualname__", repr(code))
 
 
-def _functions(plugin: object) -> Iterator[tuple[str, Any]]:
+def _members(plugin: object) -> Iterator[tuple[str, Any]]:
     for name in dir(plugin):
-        function = getattr(plugin, name, None)
-        if inspect.isroutine(function):
-            yield name, function
+        value = getattr(plugin, name, None)
+        if inspect.isroutine(value) or name in HOOKS:
+            yield name, value
 
 
-def _checked(hook: str, function: Any) -> str:
+def _checked(hook: str, function: Any, marked: Mapping[str, Any]) -> str:
     if hook not in HOOKS:
         import difflib
 
@@ -55,11 +61,11 @@ def _checked(hook: str, function: Any) -> str:
             f"unknown hook {hook!r}; {near(hook, difflib.get_close_matches(hook, HOOKS, n=1) or HOOKS)}",
             f"rename it in {place_of(function)}; hooks are called {', '.join(HOOKS)}",
         )
+    plain = f"write 'def {hook}():' in {place_of(function)}"
     if arguments := list(inspect.signature(function).parameters):
-        raise PluginError(
-            f"hook {hook!r} takes {', '.join(arguments)}; hooks take no argument",
-            f"write 'def {hook}():' in {place_of(function)}",
-        )
+        raise PluginError(f"hook {hook!r} takes {', '.join(arguments)}; hooks take no argument", plain)
+    if inspect.iscoroutinefunction(function) or marked.get("wrapper") or marked.get("hookwrapper"):
+        raise PluginError(f"hook {hook!r} is async or a wrapper; hooks are plain functions that return specs", plain)
     return hook
 
 

@@ -94,7 +94,18 @@ class Spec:
             raise ValueError(f"name must be lower_snake, like 'mlp2x_gelu', got {self.name!r}")
         if not _TARGET.fullmatch(self.target):
             raise ValueError(f"target must be 'package.module:attribute', got {self.target!r}")
-        if self.pattern and not re.fullmatch(self.pattern, self.name):
+        names = [option.name for option in self.options]
+        if doubled := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"{self.kind} {self.name!r}: option {doubled!r} is there twice")
+        if self.pattern:
+            self._check_pattern()
+
+    def _check_pattern(self) -> None:
+        try:
+            matches = re.fullmatch(self.pattern, self.name)
+        except re.error as error:
+            raise ValueError(f"pattern {self.pattern!r} is no regular expression: {error}") from error
+        if not matches:
             raise ValueError(f"pattern {self.pattern!r} must match the component's own name {self.name!r}")
 
     def matches(self, name: str) -> bool:

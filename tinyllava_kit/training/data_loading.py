@@ -52,16 +52,19 @@ def read_held_out(stage: Stage, processor: TinyLlavaProcessor, *, seed: int) -> 
 
 
 def stream_loader(
-    stream: RowStream, collate: Callable[..., Any], accelerator: Accelerator, *, workers: int, pin_memory: bool
+    stream: RowStream, collate: Callable[..., Any], accelerator: Accelerator, **how: Any
 ) -> DataLoader[Any]:
-    """The batches of this process, on its device; accelerate is not asked to share them out once more."""
+    """The batches of this process, on its device; accelerate is not asked to share them out once more.
+
+    Args:
+        how: the data are read, as torch's DataLoader takes it.
+    """
     stream.rank, stream.ranks = accelerator.process_index, accelerator.num_processes
     return DataLoaderShard(
         stream,
         device=accelerator.device,
         batch_size=None,
         collate_fn=collate,
-        num_workers=workers,
-        pin_memory=pin_memory,
+        **how,
         generator=torch.Generator(),  # of its own, so that making it draws nothing from what dropout draws from
     )

@@ -11,17 +11,16 @@ import torch
 from ..core.conversation import Item
 from ..data.dataset import ConversationDataset
 from ..data.stream import RowStream
-from ..distributed import from_first, rank, say, wait_for_all, world_size
+from ..distributed import say, world_size
 from ..errors import KitError
 from ..features.cache import FeatureCache
 from ..features.store import GB, features_of
-from ..files.writing import write_json
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..processing.encoded import Parts
 from .batches.epochs import Epochs
+from .output.decisions import decided
 from .recipe import FeatureCaching, Stage
 
-DECISION_FILE = "cached.json"
 TRIED = 16  # items that `auto` measures
 
 
@@ -59,7 +58,9 @@ def cache_features(
     model.towers.to(device)
     kept = how.mode is True
     if how.mode == "auto" and items:
-        kept = _decided(checkpoints, lambda: _wins(cache, items, stage, how, _passes(stage, len(dataset), batches)))
+        kept = decided(
+            checkpoints, "cached", lambda: _wins(cache, items, stage, how, _passes(stage, len(dataset), batches))
+        )
     if kept:
         start = time.monotonic()
         encoded = cache.fill(items)
@@ -68,23 +69,8 @@ def cache_features(
     model.towers.to(home)
 
 
-def _decided(checkpoints: Path, decide: Callable[[], bool]) -> bool:
-    """What was decided when the stage began, or is now."""
-    file = checkpoints / DECISION_FILE
-    if file.exists():
-        try:
-            return {"true": True, "false": False}[file.read_text(encoding="utf-8").strip()]
-        except (ValueError, KeyError) as error:
-            raise KitError(f"{str(file)!r} is damaged; remove {str(checkpoints)!r} to begin anew") from error
-    decision = decide()
-    if rank() == 0:
-        write_json(file, decision)
-    wait_for_all()
-    return decision
-
-
 def _wins(cache: FeatureCache, items: Sequence[Item], stage: Stage, how: FeatureCaching, passes: float) -> bool:
-    """Whether the stage takes less time with the cache, filling it included, judged by a few items; rank 0 decides."""
+    """Whether the stage takes less time with the cache, filling it included, judged by a few items."""
     different = list({item.key: item for item in items}.values())
     step = -(-len(different) // TRIED)
     tried, others = different[::step], different[step // 2 :: step]  # what an earlier try has filled says nothing
@@ -97,7 +83,7 @@ def _wins(cache: FeatureCache, items: Sequence[Item], stage: Stage, how: Feature
     uses = passes * len(items)
     without, with_cache = uses * tower, missing * len(different) * tower + uses * read
     fits = size * len(different) <= how.max_gb * GB
-    wins = from_first(fits and with_cache < without)
+    wins = fits and with_cache < without
     say(
         f"cache_features: an item takes {tower:.2g} s through its tower, {read:.2g} s from the cache; "
         f"{len(different)} items used {uses:.0f} times: {without:.0f} s without, {with_cache:.0f} s with"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,11 @@ class Prepared:
         return self.dataset.conversations if isinstance(self.dataset, ConversationDataset) else ()
 
 
-def prepare(run: StageRun) -> Prepared:
+def prepare(run: StageRun, seen: Callable[[ConversationDataset | RowStream], None] = lambda _: None) -> Prepared:
     """Load the model and read the data of a stage, and check that one fits the other.
+
+    Args:
+        seen: is given the data as they were read, and may shorten them.
 
     Raises:
         KitError: see `run_stage`.
@@ -81,6 +84,7 @@ def prepare(run: StageRun) -> Prepared:
         check_item_files(dataset.conversations)
     held_out = _held_out(run, processor)
     provenance = _provenance(run.source, dataset, held_out, resumption)
+    seen(dataset)
     _encode_answers(model, processor, dataset, run.cache_folder)
     parts = OpenParts(model, run.stage.train)
     held = dataset if isinstance(dataset, ConversationDataset) and dataset.conversations else None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
@@ -14,6 +14,11 @@ from ..data.sources import Source, Strict
 from ..errors import KitError, near, shown
 from ..evaluation.scorers import find_scorer
 from ..files.yaml_files import read_yaml
+from .changes import with_changes
+from .trainer_settings import check_optimizer, checked_arguments
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 # A stage has one of these, or the model's own loss.
 OBJECTIVES = ("distill", "match_words", "match_features")
@@ -109,6 +114,14 @@ class Packing(Strict):
     limits: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
 
 
+def _said_here(check: Callable[[_In], _Out], value: _In) -> _Out:
+    """What the check returns; its error as pydantic wants it, so that it is told with the place in the file."""
+    try:
+        return check(value)
+    except KitError as error:
+        raise ValueError(str(error)) from error
+
+
 def _many(value: Any) -> Any:
     """A path, a mapping or a list of these, as a list of mappings."""
     listed = value if isinstance(value, (list, tuple)) else [value]
@@ -135,10 +148,7 @@ class Validation(Strict):
     @classmethod
     def _writes_answers(cls, scorer: str | None) -> str | None:
         if scorer is not None:
-            try:
-                found = find_scorer(scorer)
-            except KitError as error:
-                raise ValueError(str(error)) from error
+            found = _said_here(find_scorer, scorer)
             if found.ranks:
                 raise ValueError(f"scorer {scorer} ranks all rows and takes too long; give one that judges answers")
         return scorer
@@ -177,6 +187,9 @@ class Stage(Strict):
     """One run of the Trainer. Parts that `train` does not name are frozen.
 
     `train` maps ``llm``, ``tower.MODALITY`` or ``connector.MODALITY`` to a mode or a mapping, see `PartTraining`.
+    `optimizer`: by its name in transformers; None: transformers' own choice. `warmup_steps`: in place of
+    `warmup_ratio`. `neftune_alpha`: noise on the text's embeddings (Jain et al. 2023). `torch_compile`: compile the
+    model. `trainer`: any other argument of transformers' TrainingArguments.
     `quantization`: hold the LLM in 8 or 4 bits, for adapters on it.
     `data` is a file of rows or a list of them, all used in every epoch: replay of older data stands beside the new.
     `items`: ``text`` puts each item's text in its place and reads no file, so that an LLM learns in words what it will
@@ -188,8 +201,7 @@ class Stage(Strict):
     the features of another model's tower; trains towers alone.
     `validation`: judge the model on held-out rows while it trains.
     `cache_features` runs each frozen tower once over all items before training; ``auto`` where that wins. `bf16`:
-    compute in bfloat16 under autocast, the weights stay as they are; ``auto``: where the processor has instructions for
-    it.
+    compute in bfloat16 under autocast, the weights stay as they are; ``auto``: where that is faster.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
@@ -209,18 +221,42 @@ class Stage(Strict):
     match_features: MatchFeatures | None = None
     validation: Validation | None = None
     gradient_accumulation: int = Field(1, ge=1)
+    optimizer: str | None = None
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     warmup_ratio: float = Field(0.03, ge=0, lt=1)
+    warmup_steps: int | None = Field(None, ge=0)
     schedule: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
     max_grad_norm: float = Field(1.0, ge=0)
     max_length: int | None = Field(2048, ge=1)
     bf16: bool | Literal["auto"] = False
     gradient_checkpointing: bool = False
+    torch_compile: bool = False
+    neftune_alpha: float | None = Field(None, gt=0)
+    trainer: dict[str, Any] | None = None
     cache_features: Annotated[FeatureCaching, BeforeValidator(_mode_alone)] = Field(False, validate_default=True)
     logging_steps: int = Field(10, ge=1)
     save_steps: int = Field(500, ge=1)
     workers: int = Field(0, ge=0, le=256)
+
+    @field_validator("optimizer")
+    @classmethod
+    def _is_an_optimizer(cls, name: str | None) -> str | None:
+        if name is not None:
+            _said_here(check_optimizer, name)
+        return name
+
+    @field_validator("trainer")
+    @classmethod
+    def _are_arguments(cls, given: dict[str, Any] | None) -> dict[str, Any] | None:
+        _said_here(checked_arguments, given or {})
+        return given
+
+    @model_validator(mode="after")
+    def _warms_up_in_one_way(self) -> Stage:
+        if self.warmup_steps is not None and "warmup_ratio" in self.model_fields_set:
+            raise ValueError("has warmup_steps and warmup_ratio; take one of them out")
+        return self
 
     @property
     def trained(self) -> dict[str, PartTraining]:
@@ -348,13 +384,16 @@ class Recipe(Strict):
         return Path(self.output) / stage.name
 
     @classmethod
-    def from_yaml(cls, path: str | os.PathLike[str]) -> Recipe:
+    def from_yaml(cls, path: str | os.PathLike[str], changes: Sequence[str] = ()) -> Recipe:
         """Read and check a recipe; relative paths in it are taken from the folder one stands in.
+
+        Args:
+            changes: keys that are set anew, see `with_changes`.
 
         Raises:
             KitError: unreadable, or the first thing in it that is wrong, with where it stands.
         """
-        data = read_yaml(path)
+        data = with_changes(read_yaml(path), changes)
         try:
             return cls.model_validate(data)
         except ValidationError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from ..files.locks import only_writer
 from ..files.paths import is_there
 from ..files.writing import remove_abandoned
 from .checks.preflight import check_stages
+from .loop.arguments import check_reporting
 from .loop.fitting import fit
 from .loop.lost_workers import one_line_for_lost_workers
 from .output.completion import complete
@@ -40,7 +41,7 @@ def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
     # this gains was not measured by itself. Threads that are made from now on inherit it.
     torch.set_flush_denormal(True)
     join()
-    _preflight(recipe, recipe.stages if only is None else [recipe.stage(only)])
+    check_unfinished(recipe, only)
     source = Path(recipe.model)
     for stage in recipe.stages:
         run = StageRun(stage, source, recipe.directory(stage), recipe.seed, recipe.report_to)
@@ -53,12 +54,26 @@ def run_recipe(recipe: Recipe, *, only: str | None = None) -> Path:
     return source
 
 
-def _preflight(recipe: Recipe, stages: Sequence[Stage]) -> None:
-    """Check those that are not complete; the parts are those of any model that is there to begin from."""
+def check_unfinished(recipe: Recipe, only: str | None) -> list[Stage]:
+    """Check the stages that are to be run and are not complete; returns them.
+
+    Their parts are looked for in any model that is there to begin from.
+
+    Raises:
+        KitError: as `check_stages`; what shall be reported to is not installed.
+    """
+    check_reporting(recipe.report_to)
+    stages = recipe.stages if only is None else [recipe.stage(only)]
     todo = [stage for stage in stages if not is_complete(recipe.directory(stage))]
-    done = [recipe.directory(stage) for stage in recipe.stages]
     if todo:
-        check_stages(next((str(each) for each in done if is_complete(each)), recipe.model), todo)
+        check_stages(str(first_model(recipe)), todo)
+    return todo
+
+
+def first_model(recipe: Recipe) -> Path:
+    """A model of the recipe that is there: of its first complete stage, or the one that it begins with."""
+    done = [recipe.directory(stage) for stage in recipe.stages]
+    return next((each for each in done if is_complete(each)), Path(recipe.model))
 
 
 def _run_unless_complete(run: StageRun) -> None:

@@ -74,3 +74,18 @@ def batches_of(
     wanted = max(stage.max_steps, 0) * stage.gradient_accumulation * world_size()
     epochs = max(stage.epochs, math.ceil(wanted / len(batches)) + 1 if wanted else 0)
     return Epochs(batches, epochs, processes=world_size())
+
+
+def steps_of(stage: Stage, samples: int, batches: Epochs | None) -> tuple[int, int]:
+    """How many batches one process sees in a stage, and how many steps it takes; time does not end it here.
+
+    Args:
+        samples: of an epoch. `batches`: as `batches_of` gives them.
+    """
+    if stage.max_steps > 0:
+        return stage.max_steps * stage.gradient_accumulation, stage.max_steps
+    if batches is not None:
+        return len(batches), math.ceil(len(batches) / stage.gradient_accumulation)
+    each = math.ceil(samples / stage.batch_size)
+    steps = math.ceil(stage.epochs * math.ceil(each / stage.gradient_accumulation))
+    return math.ceil(stage.epochs * each), steps

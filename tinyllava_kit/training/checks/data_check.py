@@ -17,7 +17,7 @@ from ...data.sources import Source
 from ...errors import KitError
 from ...processing.encoded import Encoded
 from ...processing.processor import TinyLlavaProcessor
-from ..batches.batching import batches_of
+from ..batches.batching import batches_of, steps_of
 from ..batches.packing import PackedBatches
 from ..recipe import Recipe, Stage
 
@@ -259,22 +259,12 @@ def _predict(
 ) -> None:
     """How many batches and steps the samples of an epoch make, and how full packed rows are."""
     if stage.is_streamed:
-        report.steps = stage.max_steps
-        report.batches = stage.max_steps * stage.gradient_accumulation
+        report.batches, report.steps = steps_of(stage, 0, None)
         return
     conversations = [conversation for conversation, _ in samples if conversation is not None]
     most = math.inf if stage.max_length is None else stage.max_length
     tokens = [int(min(length, most)) for _, length in samples]
     batches = batches_of(stage, conversations, processor.modalities, lambda: tokens, seed)
-    if batches is None:
-        each = math.ceil(len(samples) / stage.batch_size)
-        steps = math.ceil(stage.epochs * math.ceil(each / stage.gradient_accumulation))
-        report.batches = math.ceil(stage.epochs * each)
-    else:
-        report.batches = len(batches)
-        steps = math.ceil(len(batches) / stage.gradient_accumulation)
-        if isinstance(batches.batches, PackedBatches):
-            report.fill = batches.batches.fill
-    report.steps = steps
-    if stage.max_steps > 0:
-        report.steps, report.batches = stage.max_steps, stage.max_steps * stage.gradient_accumulation
+    report.batches, report.steps = steps_of(stage, len(samples), batches)
+    if batches is not None and isinstance(batches.batches, PackedBatches):
+        report.fill = batches.batches.fill

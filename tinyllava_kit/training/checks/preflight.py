@@ -10,6 +10,7 @@ from ...core.conversation import Conversation
 from ...errors import KitError, shown
 from ...files.item_sources import is_address
 from ...model.parts import part_prefixes
+from ..loop.arguments import check_settings
 from ..parts import check_parts
 from ..recipe import Stage
 from ..stages import in_stage
@@ -23,12 +24,13 @@ def check_stages(model: str, stages: Sequence[Stage]) -> None:
 
     Raises:
         KitError: it cannot be read, a stage trains a part that it does not have or in a way that the part
-            does not take, or a file of data is not there.
+            does not take, has settings that the Trainer refuses, or a file of data is not there.
     """
     parts = part_prefixes(load_config(model))
     for stage in stages:
         with in_stage(stage.name):
             check_parts(stage.train, parts)
+            check_settings(stage)
             for source in stage.sources:
                 source.check_there()
 

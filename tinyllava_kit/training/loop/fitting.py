@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers import TrainerCallback
+
 from ...distributed import from_all, rank, say, world_size
 from ...errors import KitError
 from ..batches.dummy_items import WithDummyItems, dummy_items
 from ..checks.gradient_check import check_gradients
-from ..feature_caching import DECISION_FILE, cache_features
+from ..feature_caching import cache_features
 from ..objectives.objective import objective_of
 from ..output.checkpoints import last_checkpoint
+from ..output.decisions import forget_decisions
 from ..output.settings import STAGE_FILE, write_settings
 from ..preparation import Prepared
 from ..recipe import Stage
@@ -45,7 +48,7 @@ def fit(run: StageRun, prepared: Prepared) -> Fitted:
     """
     clock, stopper = Clock(run.stage.max_minutes), Stopper()
     validating = [] if run.stage.validation is None else [ValidateAtEnd()]
-    trainer = _trainer(run, prepared, [clock, *validating, stopper, Progress(run.stage.name, clock)])
+    trainer = trainer_of(run, prepared, clock, [*validating, stopper, Progress(run.stage.name, clock)])
     _check_can_keep_best(trainer)
     with _clean_failure(trainer, run.checkpoints), one_line_for_lost_workers(run.checkpoints, run.stage.workers):
         if prepared.samples_of_parts and world_size() == 1:
@@ -59,8 +62,8 @@ def fit(run: StageRun, prepared: Prepared) -> Fitted:
     return Fitted(trainer, clock.seconds)
 
 
-def _trainer(run: StageRun, prepared: Prepared, callbacks: list[Any]) -> KitTrainer:
-    """The Trainer of a stage, its features cached where the stage says so."""
+def trainer_of(run: StageRun, prepared: Prepared, clock: Clock, callbacks: Sequence[TrainerCallback]) -> KitTrainer:
+    """The Trainer of a stage, its features cached where the stage says so; the other callbacks may read the clock."""
     stage, model, parts, batches = run.stage, prepared.model, prepared.parts, prepared.batches
     arguments = training_arguments(
         stage, run.checkpoints, run.seed, epochs=stage.epochs if batches is None else 1, report_to=run.report_to
@@ -75,7 +78,8 @@ def _trainer(run: StageRun, prepared: Prepared, callbacks: list[Any]) -> KitTrai
         train_dataset=samples,
         data_collator=collator,
         processing_class=prepared.processor,
-        callbacks=callbacks,
+        callbacks=[clock, *callbacks],
+        clock=clock,
         training=[(module, stage.train[name]) for name, module in parts.trained.items()],
         batches=batches,
         loss=loss,
@@ -111,8 +115,8 @@ def _clean_failure(trainer: KitTrainer, checkpoints: Path) -> Iterator[None]:
     except KitError as error:
         trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
         if last_checkpoint(checkpoints) is None:
-            for name in (STAGE_FILE, DECISION_FILE):
-                (checkpoints / name).unlink(missing_ok=True)
+            (checkpoints / STAGE_FILE).unlink(missing_ok=True)
+            forget_decisions(checkpoints)
         for folder in (checkpoints, *checkpoints.parents[:2]):
             with suppress(OSError):
                 folder.rmdir()  # which refuses one that is not empty

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
@@ -32,8 +33,10 @@ from ..data_loading import stream_loader
 from ..objectives.objective import Loss
 from ..output.checkpoints import check_whole, last_checkpoint, seal
 from ..recipe import PartTraining
+from .clock import Clock
 from .lost_workers import is_lost_worker
 from .meter import Meter
+from .schedule import follow_clock
 from .validation import LOSS, HeldOut
 
 TRAINED_FILE = "trained.safetensors"
@@ -52,6 +55,7 @@ class KitTrainer(Trainer):
         loss: model, batch, number of target tokens -> loss; None: the model's own.
         provenance: of what is learned from, kept with each checkpoint; see `provenance_of`.
         held_out: rows that the model is judged on while it trains.
+        clock: of the stage, one of its callbacks; where it has a limit, the learning rate follows it.
         packed: samples share rows; before the first step, the LLM is seen to keep them apart.
     """
 
@@ -66,12 +70,13 @@ class KitTrainer(Trainer):
         loss: Loss | None = None,
         held_out: HeldOut | None = None,
         provenance: Mapping[str, Any] = MappingProxyType({}),
+        clock: Clock | None = None,
         packed: bool = False,
         **kwargs: Any,
     ) -> None:
         self.training_of_parts = training
         self.batches, self.loss, self.provenance = batches, loss, provenance
-        self.held_out, self.packs_unseen = held_out, packed
+        self.held_out, self.clock, self.packs_unseen = held_out, clock, packed
         self.meter = Meter(kwargs["model"].loss_weights())
         self.names_of_step: list[str] = []
         with _as_with_adapters(kwargs["model"]):
@@ -85,21 +90,24 @@ class KitTrainer(Trainer):
         return Path(self.args.output_dir)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        workers, pin_memory = self.args.dataloader_num_workers, self.args.dataloader_pin_memory
         if isinstance(self.train_dataset, RowStream):
-            collate, stream = self.data_collator, self.train_dataset
-            return stream_loader(stream, collate, self.accelerator, workers=workers, pin_memory=pin_memory)
+            return stream_loader(self.train_dataset, self.data_collator, self.accelerator, **self._reading())
         if self.batches is None:
             return super().get_train_dataloader()
         loader = DataLoader(
-            self.train_dataset,
-            batch_sampler=self.batches,
-            collate_fn=self.data_collator,
-            num_workers=workers,
-            pin_memory=pin_memory,
+            self.train_dataset, batch_sampler=self.batches, collate_fn=self.data_collator, **self._reading()
         )
         self.accelerator.even_batches = False  # they come even
         return self.accelerator.prepare(loader)
+
+    def _reading(self) -> dict[str, Any]:
+        """How the Trainer's arguments want data to be read."""
+        args = self.args
+        how = {"num_workers": args.dataloader_num_workers, "pin_memory": args.dataloader_pin_memory}
+        names = ("persistent_workers", "prefetch_factor", "multiprocessing_context", "in_order")
+        return how | {
+            name: getattr(args, f"dataloader_{name}") for name in names if hasattr(args, f"dataloader_{name}")
+        }
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
         """A stream goes on behind the batches that the checkpoint has seen, without making them again."""
@@ -240,10 +248,20 @@ class KitTrainer(Trainer):
             self.state.log_history[-1]["epoch"] = self.state.epoch * self.batches.epochs
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
-        if self.optimizer is None:
-            cls, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            self.optimizer = cls([g for part, how in self.training_of_parts for g in self._groups(part, how)], **kwargs)
-        return self.optimizer
+        """As the Trainer's, of each part at its own rate."""
+        cls, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+        groups = [group for part, how in self.training_of_parts for group in self._groups(part, how)]
+        self.optimizer_cls_and_kwargs = cls, {**kwargs, "params": groups}
+        return super().create_optimizer(model)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LRScheduler:
+        if self.lr_scheduler is None:
+            super().create_scheduler(num_training_steps, optimizer)
+            if self.clock is not None and self.clock.minutes is not None and isinstance(self.lr_scheduler, LambdaLR):
+                warmup = self.args.get_warmup_steps(num_training_steps)
+                follow_clock(self.lr_scheduler, self.clock, warmup=warmup, steps=num_training_steps)
+        assert self.lr_scheduler is not None
+        return self.lr_scheduler
 
     def _groups(self, part: torch.nn.Module, how: PartTraining) -> list[dict[str, Any]]:
         """Weights decay; biases, norms and other vectors do not."""
@@ -329,10 +347,14 @@ def _as_with_adapters(model: Any) -> Iterator[None]:
 
 
 class LogWithCheckpoint(TrainerCallback):
-    """Logs whenever a checkpoint may be written: a run that resumes from there means the losses over the same steps."""
+    """Logs whenever a checkpoint may be written: a run that resumes from there means the losses over the same steps.
+
+    And when training ends, whatever ends it: the last steps have a loss, too.
+    """
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        control.should_log = control.should_log or control.should_save or control.should_evaluate
+        if control.should_save or control.should_evaluate or control.should_training_stop:
+            control.should_log = True
 
 
 def names_of(batch: Any) -> list[str]:

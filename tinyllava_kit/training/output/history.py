@@ -75,7 +75,7 @@ def stage_record(
         skipped=skipped,
         steps=trainer.state.global_step,
         seconds=seconds,
-        device=_device_name(trainer.args.device),
+        device=device_name(trainer.args.device),
         loss=next((entry["loss"] for entry in reversed(log) if "loss" in entry), None),
     )
 
@@ -99,7 +99,7 @@ def _command_line() -> str:
     return shlex.join(["tinyllava" if program == "__main__.py" else program, *map(word_of, sys.argv[1:])])
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     """What a stage ran on."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

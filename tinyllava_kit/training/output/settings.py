@@ -62,13 +62,19 @@ def check_same(settings: Mapping[str, Any], stage: Stage, folder: Path) -> None:
     file = folder / STAGE_FILE
     if not file.exists():
         return
-    was, settings = (recorded(each, sealed) for each in (_read(file), settings))
+    was, settings = (recorded(each, sealed) for each in ({**_defaults(), **_read(file)}, settings))
     for key in sorted((was.keys() | settings.keys()) - {_WEIGHTS}):
         if was.get(key) != settings.get(key):
             raise KitError(
                 f"stage {stage.name}: {str(folder)!r} was trained with {key} {was.get(key)!r}, the recipe has "
                 f"{settings.get(key)!r}; remove the directory to train again, or choose another output"
             )
+
+
+def _defaults() -> dict[str, Any]:
+    """Of the keys that a stage may leave out: what an earlier version, which did not know a key, did."""
+    stage = Stage.model_construct(name="", data=(), train={})
+    return stage.model_dump(mode="json", exclude={*_HOUSEKEEPING, "name", "data", "train"})
 
 
 def _read(file: Path) -> Mapping[str, Any]:

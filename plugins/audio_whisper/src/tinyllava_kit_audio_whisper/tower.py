@@ -160,13 +160,6 @@ class WhisperTower(Tower):
         """Four minutes of sound."""
         return max(1, _FRAMES_AT_ONCE // inputs["input_features"].shape[-1])
 
-    def train(self, mode: bool = True) -> WhisperTower:
-        """As in torch, but a frozen encoder stays in eval: no dropout."""
-        super().train(mode)
-        if not any(parameter.requires_grad for parameter in self.encoder.parameters()):
-            self.encoder.eval()
-        return self
-
     def forward(self, input_features: Tensor, keep: Tensor) -> Features:
         """Windows of log-mels to features.
 

@@ -1,0 +1,1 @@
+"""An LLM of a class of its own for tinyllava-kit."""
