@@ -15,7 +15,6 @@ from starlette.routing import Route
 
 from .api_errors import ApiError
 from .chat_completions import chat_completions
-from .decisions import decisions
 from .explanations import tokens, why
 from .gate import Gate
 from .metrics import MEDIA_TYPE
@@ -23,6 +22,7 @@ from .openapi import description
 from .service import Service
 from .speech import speech
 from .transcriptions import transcriptions
+from .typed_decisions import decisions
 
 Handler = Callable[[Request, Service], Awaitable[Response]]
 

@@ -9,10 +9,10 @@ from pydantic.json_schema import models_json_schema
 
 from .. import __version__
 from .chat_request import ChatRequest
-from .decisions import DecisionRequest
 from .explanations import TokensRequest, WhyRequest
 from .speech import SpeechRequest
 from .transcriptions import TranscriptionRequest
+from .typed_decisions import DecisionRequest
 
 _JSON = {"application/json": {"schema": {"type": "object"}}}
 _EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
