@@ -115,6 +115,12 @@ def test_an_instruction_and_an_earlier_answer_are_part_of_the_conversation(clien
     assert [made.choices[0].message.content.strip()] == expected
 
 
+def test_more_at_once_than_there_are_places_is_told_to_come_later(client, served):
+    with served.service.engine.places(15), pytest.raises(openai.RateLimitError, match="15 of at most 16 answers are"):
+        ask(client, text("hello"), n=2)
+    assert served.service.engine.in_flight == 0
+
+
 def test_a_stop_text_and_a_bias_are_obeyed(client):
     plain = ask(client, text("hello")).choices[0].message.content
     stopped = ask(client, text("hello"), stop=[plain[3:6]]).choices[0]
@@ -128,8 +134,7 @@ def test_a_stop_text_and_a_bias_are_obeyed(client):
         ({"model": "gpt-4"}, openai.NotFoundError, "model", "the model 'gpt-4' is not served here; known: toy"),
         ({"messages": []}, openai.BadRequestError, "messages", "messages: List should have at least 1 item"),
         ({"temperature": 3}, openai.BadRequestError, "temperature", "less than or equal to 2, got 3"),
-        ({"n": 1000}, openai.BadRequestError, "n", "n: 1000 is more than 32"),
-        ({"n": 17}, openai.RateLimitError, None, "0 of at most 16 answers are being generated; ask later"),
+        ({"n": 1000}, openai.BadRequestError, "n", "n: 1000 is more than 16"),
         ({"stop": ["a"] * 5}, openai.BadRequestError, "stop", "stop: 5 is more than 4"),
         ({"max_tokens": 10_000}, openai.BadRequestError, None, "the LLM has 512"),
         ({"seed": 2**80}, openai.BadRequestError, "seed", "seed"),

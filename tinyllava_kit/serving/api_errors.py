@@ -41,7 +41,7 @@ class ApiError(Exception):
 
     def body(self) -> dict[str, Any]:
         """As JSON."""
-        message = _PATH.sub("...", _ADDRESS.sub("...", one_line(str(self))))[:_MAX_LENGTH]
+        message = one_line(str(self))[:_MAX_LENGTH]
         return {"error": {"message": message, "type": self.kind, "param": self.param, "code": self.code}}
 
 
@@ -56,5 +56,5 @@ def as_api_error(error: BaseException) -> ApiError:
         later = {"retry-after": "1"}
         return ApiError(str(error), status=503, kind="server_error", code="service_unavailable", headers=later)
     if isinstance(error, KitError):
-        return ApiError(str(error))
+        return ApiError(_PATH.sub("...", _ADDRESS.sub("...", str(error))))
     return ApiError(_INTERNAL, status=500, kind="server_error", code="internal_error")

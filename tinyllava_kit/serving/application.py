@@ -21,6 +21,7 @@ from .metrics import MEDIA_TYPE
 from .openapi import description
 from .service import Service
 from .speech import speech
+from .static_files import static_file
 from .transcriptions import transcriptions
 from .typed_decisions import decisions
 
@@ -126,6 +127,8 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("/v1/why", "POST", why),
     ("/v1/models", "GET", models),
     ("/v1/models/{name:path}", "GET", model),
+    ("/", "GET", static_file),
+    ("/static/{name}", "GET", static_file),
     ("/openapi.json", "GET", openapi),
     ("/health", "GET", health),
     ("/metrics", "GET", metrics),

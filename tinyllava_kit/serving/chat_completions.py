@@ -35,7 +35,7 @@ async def chat_completions(request: Request, service: Service) -> Response:
     values = read_json(await request.body(), service.limits)
     asked = parsed(ChatRequest, ChatRequest.known(values))
     service.check_name(asked.model)
-    asked.check(service.limits, service.vocabulary)
+    asked.check(service.limits, service.vocabulary, service.engine.max_requests)
     service.engine.check_room(asked.n or 1)  # before anything is read
     if asked.wants_sound:
         check_generated(["audio"], service.engine.model.decoders)

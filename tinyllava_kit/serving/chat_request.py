@@ -91,8 +91,11 @@ class ChatRequest(_Strict):
                 raise ApiError(f"{name}: {reason}; leave it out", param=name, code="unsupported_parameter")
         return {name: value for name, value in values.items() if name not in (*_IGNORED, *_ABSENT)}
 
-    def check(self, limits: Limits, vocabulary: int) -> None:
+    def check(self, limits: Limits, vocabulary: int, places: int) -> None:
         """
+        Args:
+            places: answers that the server generates at once.
+
         Raises:
             ApiError: more than the limits allow, or what does not go together.
         """
@@ -105,7 +108,7 @@ class ChatRequest(_Strict):
                 code="unsupported_parameter",
             )
         bounds = (
-            ("n", self.n or 1, limits.answers),
+            ("n", self.n or 1, min(limits.answers, places)),
             ("top_logprobs", self.top_logprobs or 0, min(limits.likeliest, vocabulary)),
             ("logit_bias", len(self.logit_bias or ()), limits.biases),
             ("stop", len(self.stops), limits.stop_strings),

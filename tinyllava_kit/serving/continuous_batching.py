@@ -175,8 +175,15 @@ class BatchedAnswer:
     def __init__(self, manager: Any, name: str, report: Callable[[], None]) -> None:
         self.manager, self.name, self.report = manager, name, report
         self.is_whole = False
-        self._outputs: asyncio.Queue[Any] = asyncio.Queue()
-        manager.register_result_handler(name, self._outputs.put_nowait)
+        self._seen = 0
+        self._outputs: asyncio.Queue[tuple[list[int], bool, bool]] = asyncio.Queue()  # new ids; the end, an error
+        manager.register_result_handler(name, self._take)
+
+    def _take(self, output: Any) -> None:
+        """Keep what is new: each output holds all ids so far."""
+        new = output.generated_tokens[self._seen :]
+        self._seen += len(new)
+        self._outputs.put_nowait((new, output.is_finished(), output.error is not None))
 
     async def __aiter__(self) -> AsyncGenerator[list[int], None]:
         """New ids, one or more at a time, the end's included.
@@ -184,22 +191,18 @@ class BatchedAnswer:
         Raises:
             WorkerDiedError: the worker ended before the answer did.
         """
-        seen = 0
         try:
             while not self.is_whole:
-                output = await self._next()
-                if output.error is not None:
+                new, self.is_whole, has_failed = await self._next()
+                if has_failed:
                     self.report()
                     raise WorkerDiedError
-                new = output.generated_tokens[seen:]
-                seen += len(new)
-                self.is_whole = output.is_finished()
                 if new:
                     yield new
         finally:
             self.leave()
 
-    async def _next(self) -> Any:
+    async def _next(self) -> tuple[list[int], bool, bool]:
         while True:
             try:
                 return await asyncio.wait_for(self._outputs.get(), _ALIVE_SECONDS)
