@@ -229,6 +229,18 @@ def test_counts_before_anything_is_sent(served):
     assert counts["context_length"] == 512
 
 
+def test_why_is_a_page_and_answers_are_as_before_behind_it(served):
+    asked = [{"role": "user", "content": [picture_part(), text("what?")]}]
+    _, before = served.chat(asked)
+    status, said = served.post("/v1/why", {"messages": asked, "max_tokens": 3})
+    assert (status, said["object"]) == (200, "explanation")
+    assert said["html"].lower().startswith("<!doctype html>")
+    assert "What it might have said" in said["html"]
+    assert said["answer"] == before["choices"][0]["message"]["content"].strip()
+    _, behind = served.chat(asked)
+    assert behind["choices"] == before["choices"]
+
+
 def test_a_request_id_is_kept_where_it_is_harmless(served):
     assert served.send("GET", "/health", x_request_id="mine-1")[1]["x-request-id"] == "mine-1"
     assert served.send("GET", "/health", x_request_id="a b")[1]["x-request-id"].startswith("req_")

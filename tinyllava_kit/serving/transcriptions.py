@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
@@ -111,8 +112,8 @@ async def _form(request: Request, service: Service) -> tuple[TranscriptionReques
         raise ApiError(message, status=415, code="unsupported_media_type")
     try:
         form = await request.form(max_files=1, max_fields=_FIELDS, max_part_size=_FIELD_BYTES)
-    except (MultiPartException, HTTPException) as error:
-        message = getattr(error, "message", None) or getattr(error, "detail", "")
+    except (MultiPartException, HTTPException, FormParserError) as error:
+        message = getattr(error, "message", None) or getattr(error, "detail", None) or str(error)
         raise ApiError(f"the form cannot be read: {message}", code="invalid_form") from error
     async with form:
         file = form.get("file")
