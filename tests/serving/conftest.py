@@ -44,8 +44,8 @@ def save_whisper(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
-    """A model that reads pictures and sounds, and its processor."""
+def another(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], tuple[Any, Any]]:
+    """Gives copies of a model that reads pictures and sounds, and its processor."""
     folder = tmp_path_factory.mktemp("served")
     assembly = Assembly.from_flags(
         llm=f"llama:{toys.save_llama(folder / 'llm')}",
@@ -55,7 +55,13 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     torch.manual_seed(3)
     model, processor = assemble(assembly)
     model.generation_config.eos_token_id = None  # a toy's words end where nobody expects it
-    return model.eval(), processor
+    return lambda: (copy.deepcopy(model.eval()), processor)
+
+
+@pytest.fixture(scope="session")
+def pair(another: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
+    """One of them."""
+    return another()
 
 
 def picture(number: int = 0) -> Image.Image:
@@ -183,9 +189,9 @@ class Served:
 
 
 @pytest.fixture(scope="session")
-def served(pair: tuple[Any, Any]) -> Iterator[Served]:
+def served(another: Callable[[], tuple[Any, Any]]) -> Iterator[Served]:
     """The toy, served; a copy, so that the other engine has its own."""
-    made = Served((copy.deepcopy(pair[0]), pair[1]))
+    made = Served(another())
     yield made
     made.close()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import copy
 import io
 import json
 import socket
@@ -41,9 +40,9 @@ LIMITS = Limits(
 
 
 @pytest.fixture(scope="module")
-def guarded(pair):
+def guarded(another):
     """The toy behind a key and narrow limits."""
-    made = Served((copy.deepcopy(pair[0]), pair[1]), key=KEY, limits=LIMITS)
+    made = Served(another(), key=KEY, limits=LIMITS)
     yield made
     made.close()
 

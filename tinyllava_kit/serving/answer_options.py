@@ -55,7 +55,7 @@ class AnswerOptions:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedAnswer:
     """How a prompt is answered.
 
     options: of `generate`. choice: the same, id by id. is_batchable: whether the next id depends on nothing but the
@@ -69,7 +69,7 @@ class Prepared:
 
 def prepare(
     model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, prompt: Encoded, how: AnswerOptions
-) -> Prepared:
+) -> PreparedAnswer:
     """How a prompt is answered, in words.
 
     Raises:
@@ -103,7 +103,7 @@ def prepare(
     )
     alone = settings.get_generation_mode() not in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE)
     alone = alone or settings.guidance_scale not in (None, 1) or not _is_of_llm(prompt.spans, model)
-    return Prepared({**options, "logits_processor": beside}, choice, not alone)
+    return PreparedAnswer({**options, "logits_processor": beside}, choice, not alone)
 
 
 def _is_of_llm(spans: Sample, model: TinyLlavaForConditionalGeneration) -> bool:

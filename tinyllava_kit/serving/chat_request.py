@@ -11,7 +11,6 @@ from .answer_options import AnswerOptions
 from .api_errors import ApiError
 from .limits import Limits
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 _Tokens = Annotated[int, Field(ge=1, le=1 << 31)]
 _Seed = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]

@@ -23,7 +23,7 @@ from ..inference.streaming import AnswerStream
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..processing.encoded import Encoded, EncodedItem
 from ..processing.processor import TinyLlavaProcessor
-from .answer_options import AnswerOptions, Prepared, prepare
+from .answer_options import AnswerOptions, PreparedAnswer, prepare
 from .continuous_batching import PAGE_TOKENS, ContinuousBatching
 from .item_rows import HeldRows, ItemRows
 from .lone_answers import LoneAnswer
@@ -217,7 +217,7 @@ class Engine:
                 yield piece
 
     async def _together(
-        self, prompt: Encoded, how: AnswerOptions, prepared: Prepared, count: AnswerCount
+        self, prompt: Encoded, how: AnswerOptions, prepared: PreparedAnswer, count: AnswerCount
     ) -> AnswerPieces:
         """In continuous batching."""
         assert self.batching is not None
@@ -238,7 +238,7 @@ class Engine:
             for each in held:
                 self.rows.release(each)
 
-    async def _words(self, source: Any, prepared: Prepared, count: AnswerCount, ends: set[int]) -> AnswerPieces:
+    async def _words(self, source: Any, prepared: PreparedAnswer, count: AnswerCount, ends: set[int]) -> AnswerPieces:
         """The text of ids as they come, each piece with the scores of what came with it."""
         words: list[str] = []
         segments = TextSegments(self.processor.tokenizer, words.append)
@@ -258,7 +258,7 @@ class Engine:
             yield AnswerPiece("".join(words))
 
     async def _by_itself(
-        self, prompt: Encoded, how: AnswerOptions, prepared: Prepared, count: AnswerCount
+        self, prompt: Encoded, how: AnswerOptions, prepared: PreparedAnswer, count: AnswerCount
     ) -> AnswerPieces:
         """By `generate`, one at a time.
 
@@ -280,7 +280,7 @@ class Engine:
                 if piece.modality != "text":
                     count.by_modality[piece.modality] = count.by_modality.get(piece.modality, 0) + len(piece.ids)
 
-    def _stream(self, prompt: Encoded, how: AnswerOptions, prepared: Prepared) -> AnswerStream:
+    def _stream(self, prompt: Encoded, how: AnswerOptions, prepared: PreparedAnswer) -> AnswerStream:
         batch: Any = self.processor.collate([prompt], padding_side="left").to(self.model.device)
         written = [modality for modality in how.force if modality in self.processor.writes]
         forbidden = sorted(self.processor.writes - set(written))
@@ -298,7 +298,7 @@ class Engine:
                 self.restarts += 1
                 await asyncio.to_thread(batching.open)
 
-    def _check_length(self, length: int, prepared: Prepared) -> None:
+    def _check_length(self, length: int, prepared: PreparedAnswer) -> None:
         wanted = length + prepared.options["max_new_tokens"]
         if self.longest is not None and wanted > self.longest:
             raise KitError(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from .. import __version__
+from ..plugin.extras import CORE
 from .chat_request import ChatRequest
 from .explanations import TokensRequest, WhyRequest
 from .speech import SpeechRequest
@@ -67,7 +68,7 @@ def description() -> dict[str, Any]:
     paths = {path: {method: _operation(path, *rest)} for path, (method, *rest) in _ROUTES.items()}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "tinyllava serve", "version": __version__},
+        "info": {"title": "tinyllava serve", "version": version(CORE)},
         "paths": paths,
         "components": {
             "schemas": {**schemas.get("$defs", {}), "Error": _ERROR},

@@ -21,7 +21,7 @@ _TEXTS = ("text", "input_text", "output_text")
 _ROLES = {"developer": "system"}
 _MARK = "data:"
 _BESIDE = ("type", "text", "detail", "format", "prompt_cache_breakpoint")  # of a part: what is no source
-Keep = Callable[[str], Mapping[str, Any]]  # the id of an answer in sound -> the part that stands for it
+FindKept = Callable[[str], Mapping[str, Any]]  # the id of an answer in sound -> the part that stands for it
 
 
 class RequestItems:
@@ -36,7 +36,7 @@ class RequestItems:
         self.processor, self.limits, self.fetcher = processor, limits, fetcher
         self.types = part_types(processor.specs)
 
-    def conversation(self, messages: list[Any], kept: Keep) -> Conversation:
+    def conversation(self, messages: list[Any], kept: FindKept) -> Conversation:
         """
         Args:
             kept: finds an earlier answer in sound, which an assistant's message may name.
@@ -57,7 +57,7 @@ class RequestItems:
         self.check(conversation)
         return conversation
 
-    def _message(self, message: Any, where: str, kept: Keep) -> dict[str, Any]:
+    def _message(self, message: Any, where: str, kept: FindKept) -> dict[str, Any]:
         if not isinstance(message, Mapping):
             raise ApiError(f"{where} is {shown(message)}; expected an object with role and content", param=where)
         role = message.get("role")
