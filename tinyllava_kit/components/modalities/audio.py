@@ -385,7 +385,11 @@ class _Mix:
         """The mix, (n,) float32."""
         if not self.num_frames:
             raise KitError(f"{shown(self.name)} is empty; expected at least one sample")
-        samples = np.concatenate(self.blocks)
+        samples, at = np.empty(self.num_frames, np.float32), 0
+        for number, block in enumerate(self.blocks):
+            samples[at : at + len(block)] = block
+            at += len(block)
+            self.blocks[number] = block[:0]  # its memory is given back, so that a long sound is not held twice
         if self.mixed_energy < 0.01 * np.max(self.energy):  # 0.1 of the amplitude
             warnings.warn(
                 f"{shown(self.name)}: the channels cancel each other, their mean is nearly silent; give one channel",
