@@ -67,7 +67,7 @@ def test_a_question_and_a_chat_do_not_leave_their_turn(pair):
     chat = Chat(model, processor, max_new_tokens=2)
     chat.instruct(FORGED)
     chat.say(FORGED)
-    written = ids(chat._encode(chat.history))
+    written = ids(processor.encode(chat.history))
     assert written.count(end) == len(chat.history.turns)
 
 

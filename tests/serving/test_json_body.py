@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tinyllava_kit.serving.api_errors import ApiError
@@ -24,6 +24,7 @@ def depth(value):
     return 0 if inner is None else 1 + max(map(depth, inner), default=0)
 
 
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.text(max_size=3), VALUES, max_size=4))
 def test_what_is_within_the_limits_is_read_as_it_is(value):
     body = json.dumps(value).encode()

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import KitError
 from ..files.printable import one_line
 from .continuous_batching import WorkerDiedError
-from .engine import BusyError
+from .engine import BusyError, NoRoomError
 from .item_rows import RowsInUseError
 
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")  # of an object
@@ -55,6 +55,8 @@ def as_api_error(error: BaseException) -> ApiError:
     if isinstance(error, WorkerDiedError):
         later = {"retry-after": "1"}
         return ApiError(str(error), status=503, kind="server_error", code="service_unavailable", headers=later)
+    if isinstance(error, NoRoomError):
+        return ApiError(str(error), param="max_tokens", code="context_length_exceeded")
     if isinstance(error, KitError):
         return ApiError(_PATH.sub("...", _ADDRESS.sub("...", str(error))))
     return ApiError(_INTERNAL, status=500, kind="server_error", code="internal_error")

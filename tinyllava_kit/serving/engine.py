@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
@@ -17,7 +17,7 @@ from ..core.spans import ItemSpan, TextSpan
 from ..errors import KitError
 from ..features.digests import parts_digest
 from ..features.item_codes import ItemCodes
-from ..inference.options import ends_of
+from ..inference.options import NEW_TOKENS, ends_of
 from ..inference.segments import GeneratedItem, TextSegments
 from ..inference.streaming import AnswerStream
 from ..model.modeling import TinyLlavaForConditionalGeneration
@@ -41,6 +41,10 @@ _READERS = 4  # threads in which items are read
 
 class BusyError(KitError):
     """As many requests are answered and wait as there may be."""
+
+
+class NoRoomError(KitError):
+    """A conversation and its answer are longer than the model, or what is held of conversations."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,7 @@ class Engine:
         """The answer to a prompt, piece by piece; `count` is filled in. Left before its end it is not generated on.
 
         Raises:
-            KitError: no room for the answer. WorkerDiedError, RowsInUseError: ask again.
+            NoRoomError: no room for the answer. WorkerDiedError, RowsInUseError: ask again.
         """
         stops = StopStrings(how.stop)
         begun = False
@@ -208,6 +212,7 @@ class Engine:
             yield AnswerPiece(rest)
 
     async def _pieces(self, prompt: Encoded, how: AnswerOptions, count: AnswerCount) -> AnswerPieces:
+        how = self._with_room(prompt, how)
         run = asyncio.get_running_loop().run_in_executor
         prepared = await run(self._towers, lambda: prepare(self.model, self.processor, prompt, how))
         together = self.batching is not None and prepared.is_batchable and not how.force
@@ -226,7 +231,6 @@ class Engine:
         self.batched += 1
         try:
             ids = await asyncio.get_running_loop().run_in_executor(self._towers, self._ids_of, prompt, held)
-            self._check_length(len(ids), prepared)
             ends = ends_of(self.model, prepared.options)
             length = prepared.options["max_new_tokens"]
             source = self.batching.begin(ids, prepared.choice, max_new_tokens=length, ends=sorted(ends))
@@ -298,13 +302,21 @@ class Engine:
                 self.restarts += 1
                 await asyncio.to_thread(batching.open)
 
-    def _check_length(self, length: int, prepared: PreparedAnswer) -> None:
-        wanted = length + prepared.options["max_new_tokens"]
-        if self.longest is not None and wanted > self.longest:
-            raise KitError(
-                f"the conversation takes {length} positions, its items included, and the answer up to "
-                f"{prepared.options['max_new_tokens']}; {self.longest} are there for both"
+    def _with_room(self, prompt: Encoded, how: AnswerOptions) -> AnswerOptions:
+        """The options with a length that there is room for, where they say none.
+
+        Raises:
+            NoRoomError: there is none, or less than they say.
+        """
+        if self.longest is None:
+            return how
+        length, wanted = prompt.num_tokens, how.max_new_tokens or 1
+        if length + wanted > self.longest:
+            raise NoRoomError(
+                f"the conversation takes {length} positions, its items included, and the answer up to {wanted}; "
+                f"{self.longest} are there for both: give fewer or shorter items, or want a shorter answer"
             )
+        return replace(how, max_new_tokens=how.max_new_tokens or min(NEW_TOKENS, self.longest - length))
 
     @torch.no_grad()
     def _ids_of(self, prompt: Encoded, held: list[HeldRows]) -> list[int]:

@@ -115,16 +115,17 @@ async def _form(request: Request, service: Service) -> tuple[TranscriptionReques
     except (MultiPartException, HTTPException, FormParserError) as error:
         message = getattr(error, "message", None) or getattr(error, "detail", None) or str(error)
         raise ApiError(f"the form cannot be read: {message}", code="invalid_form") from error
-    async with form:
+    try:
         file = form.get("file")
         if not isinstance(file, UploadFile):
             raise ApiError("file is missing; expected a recording", param="file", code="missing_required_parameter")
         content = await file.read(service.limits.item_bytes + 1)
-        if len(content) > service.limits.item_bytes:
-            message = f"file has more than {service.limits.item_bytes} bytes"
-            raise ApiError(message, status=413, param="file", code="item_too_large")
-        values = {name: value for name, value in form.items() if name != "file"}
-        return parsed(TranscriptionRequest, values), content
+    finally:
+        await form.close()
+    if len(content) > service.limits.item_bytes:
+        message = f"file has more than {service.limits.item_bytes} bytes"
+        raise ApiError(message, status=413, param="file", code="item_too_large")
+    return parsed(TranscriptionRequest, {name: value for name, value in form.items() if name != "file"}), content
 
 
 async def _prompt(service: Service, asked: TranscriptionRequest, content: bytes) -> Encoded:
