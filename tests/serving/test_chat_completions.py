@@ -11,6 +11,8 @@ import pytest
 from tests.serving.conftest import asked, picture, png, sound, wav
 from tinyllava_kit.inference.answering import answer
 
+pytestmark = pytest.mark.slow
+
 
 def picture_part(number=1):
     return {"type": "image_url", "image_url": {"url": png(number), "detail": "auto"}}

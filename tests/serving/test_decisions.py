@@ -10,6 +10,8 @@ import torch
 
 from tests.serving.conftest import asked, picture, png, sound, wav
 
+pytestmark = pytest.mark.slow
+
 CHOICES = [{"value": "red"}, {"value": "blue", "description": "as the sky"}, {"value": True}]
 LEVELS = [{"label": "bad"}, {"label": "fair"}, {"label": "good"}]
 

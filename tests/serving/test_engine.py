@@ -13,6 +13,8 @@ from tinyllava_kit.serving.answer_options import AnswerOptions
 from tinyllava_kit.serving.continuous_batching import WorkerDiedError
 from tinyllava_kit.serving.engine import AnswerCount, BusyError, NoRoomError
 
+pytestmark = pytest.mark.slow
+
 LENGTH = 20
 
 
@@ -157,9 +159,7 @@ def test_a_prompt_that_is_computed_anew_for_want_of_blocks_is_answered_alike(pai
 
 def test_an_answer_that_has_no_room_is_refused_before_it_begins(engine, questions):
     async def use(engine):
-        with pytest.raises(
-            NoRoomError, match=r"takes \d+ positions, its items included, and the answer up to 300"
-        ):
+        with pytest.raises(NoRoomError, match=r"takes \d+ positions, its items included, and the answer up to 300"):
             await said(engine, questions[1], max_new_tokens=300)
         _, _, count = await said(engine, questions[1], max_new_tokens=None)
         prompt = await engine.encode(questions[1])

@@ -19,6 +19,8 @@ from tests.serving.conftest import Served, png
 from tinyllava_kit.serving import fetching
 from tinyllava_kit.serving.limits import Limits
 
+pytestmark = pytest.mark.slow
+
 KEY = "a-key-of-many-letters"
 CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "hi"}]

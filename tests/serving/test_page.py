@@ -14,6 +14,8 @@ from tests.serving.conftest import picture
 from tinyllava_kit.serving.application import ROUTES
 from tinyllava_kit.serving.limits import Limits
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).parents[2] / "docs" / "serving.md"
 
 

@@ -18,6 +18,8 @@ from tinyllava_kit import Assembly, assemble
 from tinyllava_kit.inference.answering import answer, question
 from tinyllava_kit.inference.replies import replies
 
+pytestmark = pytest.mark.slow
+
 SPOKEN = {"modalities": ["text", "audio"]}
 
 
