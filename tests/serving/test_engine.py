@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import aclosing
 
 import pytest
@@ -104,6 +105,46 @@ def test_what_a_client_leaves_frees_its_blocks(pair, engine, questions):
     active, waiting, pinned, router = engine(use)
     assert (active, waiting, pinned) == (0, 0, 0)
     assert router.result_handlers == {}
+
+
+def test_who_leaves_while_items_are_encoded_pins_no_rows(engine, questions, monkeypatch):
+    async def use(engine):
+        embed = engine.model.embed
+
+        def slow(*args):
+            time.sleep(0.3)
+            return embed(*args)
+
+        engine.rows.clear()
+        monkeypatch.setattr(engine.model, "embed", slow)
+        asking = asyncio.create_task(said(engine, questions[3]))
+        while not engine.batched:
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await asyncio.to_thread(engine._towers.submit(lambda: None).result)  # behind what goes on
+        await asyncio.sleep(0.05)
+        assert (engine.batched, engine.rows.pinned) == (0, 0)
+        assert engine.rows.used > 0
+
+    engine(use)
+
+
+def test_rows_that_were_made_before_the_worker_began_anew_are_not_asked_about(engine, questions, monkeypatch):
+    async def use(engine):
+        embed = engine.model.embed
+
+        def meanwhile(*args):
+            engine.restarts += 1
+            return embed(*args)
+
+        engine.rows.clear()
+        monkeypatch.setattr(engine.model, "embed", meanwhile)
+        with pytest.raises(WorkerDiedError):
+            await said(engine, questions[1])
+
+    engine(use)
 
 
 def test_too_many_are_refused_and_there_is_room_again(engine, questions):

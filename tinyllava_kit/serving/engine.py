@@ -24,7 +24,7 @@ from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..processing.encoded import Encoded, EncodedItem
 from ..processing.processor import TinyLlavaProcessor
 from .answer_options import AnswerOptions, PreparedAnswer, prepare
-from .continuous_batching import PAGE_TOKENS, ContinuousBatching
+from .continuous_batching import PAGE_TOKENS, ContinuousBatching, WorkerDiedError
 from .item_rows import HeldRows, ItemRows
 from .lone_answers import LoneAnswer
 from .stop_strings import StopStrings
@@ -227,10 +227,14 @@ class Engine:
         """In continuous batching."""
         assert self.batching is not None
         await self._revive(self.batching)
+        restarts = self.restarts
         held: list[HeldRows] = []
         self.batched += 1
+        laying_out = asyncio.get_running_loop().run_in_executor(self._towers, self._ids_of, prompt, held)
         try:
-            ids = await asyncio.get_running_loop().run_in_executor(self._towers, self._ids_of, prompt, held)
+            ids = await asyncio.shield(laying_out)
+            if self.restarts != restarts:  # the rows are not those of these ids any more
+                raise WorkerDiedError
             ends = ends_of(self.model, prepared.options)
             length = prepared.options["max_new_tokens"]
             source = self.batching.begin(ids, prepared.choice, max_new_tokens=length, ends=sorted(ends))
@@ -239,8 +243,17 @@ class Engine:
                     yield piece
         finally:
             self.batched -= 1
-            for each in held:
-                self.rows.release(each)
+            if laying_out.done():
+                self._release(laying_out, held)
+            else:  # the client went while items were encoded, which goes on
+                laying_out.add_done_callback(lambda done: self._release(done, held))
+
+    def _release(self, laying_out: asyncio.Future[list[int]], held: list[HeldRows]) -> None:
+        """A prompt needs its rows no longer; nobody may have asked whether they could be made."""
+        if not laying_out.cancelled():
+            laying_out.exception()
+        for each in held:
+            self.rows.release(each)
 
     async def _words(self, source: Any, prepared: PreparedAnswer, count: AnswerCount, ends: set[int]) -> AnswerPieces:
         """The text of ids as they come, each piece with the scores of what came with it."""
@@ -279,10 +292,10 @@ class Engine:
         count.tokens = len(answer.ids)
         ended = count.tokens > 0 and answer.ids[-1] in ends_of(self.model, prepared.options)
         count.finish = "stop" if ended or count.tokens < prepared.options["max_new_tokens"] else "length"
-        if self.processor.grammar is not None:
-            for piece in self.processor.grammar.pieces(answer.ids, None):
-                if piece.modality != "text":
-                    count.by_modality[piece.modality] = count.by_modality.get(piece.modality, 0) + len(piece.ids)
+        if (grammar := self.processor.grammar) is not None:
+            for modality in grammar.begin:
+                first, size = grammar.span(modality)
+                count.by_modality[modality] = sum(first <= each < first + size for each in answer.ids)
 
     def _stream(self, prompt: Encoded, how: AnswerOptions, prepared: PreparedAnswer) -> AnswerStream:
         batch: Any = self.processor.collate([prompt], padding_side="left").to(self.model.device)
