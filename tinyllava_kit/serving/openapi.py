@@ -65,7 +65,7 @@ def description() -> dict[str, Any]:
     _, schemas = models_json_schema(
         [(kind, "validation") for kind in kinds], ref_template="#/components/schemas/{model}"
     )
-    paths = {path: {method: _operation(path, *rest)} for path, (method, *rest) in _ROUTES.items()}
+    paths = {path: {route[0]: _operation(path, *route[1:])} for path, route in _ROUTES.items()}
     return {
         "openapi": "3.1.0",
         "info": {"title": "tinyllava serve", "version": version(CORE)},
