@@ -66,7 +66,7 @@ PLUGIN_GUIDE, MODALITY_GUIDE, ARCHITECTURE, CLI, AUDIO, FIRST_STEPS, RESULTS = (
 )
 PLUGIN_GUIDES = sorted({PLUGIN_GUIDE, *ROOT.glob("docs/plugin-*.md")} - {ROOT / "docs" / "plugin-gallery.md"})
 
-LANGUAGES = {"bash", "console", "json", "python", "text", "toml", "yaml"}
+LANGUAGES = {"bash", "console", "javascript", "json", "python", "text", "toml", "yaml"}
 NOTES = {"", "file", "from", "not run", "numbers", "printed", "rows"}
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:root|home|tmp|work|usr|opt|mnt|Users)\b")
 REGISTRY = re.compile(r"pypi\.org|pythonhosted|huggingface\.co|hf\.co|anaconda\.|proxy\.golang|download\.pytorch")
