@@ -56,6 +56,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 SENSOR = ROOT / "tests" / "plugins" / "sensor"
+EXAMPLE_PLUGINS = [ROOT / "examples" / "plugins" / name for name in ("depth", "swatch", "colours")]
 PAIR = ROOT / "docs" / "how-a-pair-is-trained.md"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")])
 PLUGIN_PAGES = sorted([*ROOT.glob("plugins/*/README.md"), SENSOR / "README.md"])
@@ -82,7 +83,9 @@ own_page = pytest.mark.parametrize("page", PAGES, ids=page_name)
 
 @pytest.fixture
 def _sensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(tmp_path / "installed", monkeypatch, SENSOR)
+    """The plugins of strangers that pages speak of."""
+    for project in (SENSOR, *EXAMPLE_PLUGINS):
+        install(tmp_path / "installed" / project.name, monkeypatch, project)
 
 
 # Running the pages.
