@@ -14,7 +14,7 @@ FLOORS = (
     ("_lazy", "errors"),
     ("files", "pages"),
     ("distributed", "plugin"),
-    ("pretrained", "specs"),
+    ("pretrained", "specs", "terminal"),
     ("core",),
     ("model",),
     ("processing", "interfaces"),
