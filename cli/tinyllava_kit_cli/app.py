@@ -37,6 +37,7 @@ COMMANDS = {
     "ask": "Ask a model one question, about items if you like.",
     "eval": "Judge a model on rows with answers, or on a benchmark.",
     "chat": "Talk with a model, about items if you like.",
+    "serve": "Serve a model to programs that speak OpenAI's API.",
     "show": "Show why a model answers as it does.",
     "load-check": "Report the layout of a checkpoint and whether it can be loaded.",
     "convert": "Write another project's checkpoint as a model of this kit.",

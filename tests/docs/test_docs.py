@@ -56,6 +56,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 SENSOR = ROOT / "tests" / "plugins" / "sensor"
+EXAMPLE_PLUGINS = [ROOT / "examples" / "plugins" / name for name in ("depth", "swatch", "colours")]
 PAIR = ROOT / "docs" / "how-a-pair-is-trained.md"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")])
 PLUGIN_PAGES = sorted([*ROOT.glob("plugins/*/README.md"), SENSOR / "README.md"])
@@ -66,7 +67,7 @@ PLUGIN_GUIDE, MODALITY_GUIDE, ARCHITECTURE, CLI, AUDIO, FIRST_STEPS, RESULTS = (
 )
 PLUGIN_GUIDES = sorted({PLUGIN_GUIDE, *ROOT.glob("docs/plugin-*.md")} - {ROOT / "docs" / "plugin-gallery.md"})
 
-LANGUAGES = {"bash", "console", "json", "python", "text", "toml", "yaml"}
+LANGUAGES = {"bash", "console", "javascript", "json", "python", "text", "toml", "yaml"}
 NOTES = {"", "file", "from", "not run", "numbers", "printed", "rows"}
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:root|home|tmp|work|usr|opt|mnt|Users)\b")
 REGISTRY = re.compile(r"pypi\.org|pythonhosted|huggingface\.co|hf\.co|anaconda\.|proxy\.golang|download\.pytorch")
@@ -82,7 +83,9 @@ own_page = pytest.mark.parametrize("page", PAGES, ids=page_name)
 
 @pytest.fixture
 def _sensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(tmp_path / "installed", monkeypatch, SENSOR)
+    """The plugins of strangers that pages speak of."""
+    for project in (SENSOR, *EXAMPLE_PLUGINS):
+        install(tmp_path / "installed" / project.name, monkeypatch, project)
 
 
 # Running the pages.

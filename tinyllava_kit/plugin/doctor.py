@@ -349,6 +349,7 @@ _INTERFACES = {
     "checkpoint": "checkpoints.CheckpointReader",
     "scorer": "evaluation.Scorer",
     "export": "checkpoints.ExportTarget",
+    "objective": "training.Objective",
 }
 _CALLABLES = {"command": "a click command", "reader": "a function of a path"}
 
