@@ -46,7 +46,7 @@ def table() -> str:
     """A row for each mutant: its kind, what is wrong with it, and the check that says so."""
     found = sorted(rows(), key=lambda row: row[0])
     head = f"## Mutants\n\nEach of these {len(found)} is wrong in one way, and a test sees that the check fails."
-    lines = [f"| {kind} | {what} | `{check}` |" for kind, what, check in found]
+    lines = [f"| {kind} | {what} | {check} |" for kind, what, check in found]
     return "\n".join([f"{head}\n", "| kind | what is wrong | caught by |", "|---|---|---|", *lines, ""])
 
 

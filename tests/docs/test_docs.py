@@ -351,7 +351,7 @@ def test_other_commands_name_targets_and_files_that_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", [ARCHITECTURE, *PLUGIN_GUIDES, AUDIO], ids=page_name)
 def test_the_names_between_backticks_are_in_the_code(page: Path) -> None:
-    folders = (ROOT / "tinyllava_kit", ROOT / "cli", ROOT / "plugins", SENSOR)
+    folders = (ROOT / "tinyllava_kit", ROOT / "cli", ROOT / "plugins", ROOT / "examples" / "plugins", SENSOR)
     files = [file for folder in folders for file in folder.rglob("*.py")]
     known = {word for file in files for word in re.findall(r"\w+", file.read_text(encoding="utf-8"))}
     known |= {part for file in files for part in file.with_suffix("").parts}
