@@ -31,7 +31,7 @@ class ScorerContract(SpecifiedContract):
         Default: the first kind that it fits: truths in words, yes or no, ten people's answers, letters of choices.
         """
         scorer = self.build()
-        for rows in (_words(), _yes_or_no(), _of_ten(), _letters()):
+        for rows in (_words(), yes_or_no(), _of_ten(), _letters()):
             if all(scorer.fits(question) for question, _, _ in rows):
                 return rows
         raise NotImplementedError(f"{type(self).__name__} must give rows()")
@@ -132,7 +132,8 @@ def _words() -> list[Row]:
     return [(_question(n, (truth,)), truth, "certainly some zebra") for n, truth in enumerate(truths)]
 
 
-def _yes_or_no() -> list[Row]:
+def yes_or_no() -> list[Row]:
+    """Questions whose answer is yes or no."""
     pairs = (("yes", "no"), ("no", "yes"), ("yes", "no"), ("no", "yes"))
     return [(_question(n, (good,)), good, bad) for n, (good, bad) in enumerate(pairs)]
 

@@ -41,6 +41,8 @@ class SpecifiedContract(Contract):
         spec, (method, given) = self._spec(), self.takes_options
         if not spec.options and not spec.pattern:
             raise DoesNotApply("its spec has no option")
+        if method != "__init__" and not hasattr(self.component, method):
+            raise DoesNotApply(f"nothing says what takes the options of a {self.kind}")
         takes, any_other = keywords_of(self._receiver(method), given=given)
         names = {option.name for option in spec.options} | set(spec.name_options(spec.name))
         unknown = sorted(names - takes)
