@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import re
+import types
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from tests import toys
 from tinyllava_kit import KitError, load_pretrained
 from tinyllava_kit.core.plan import plan
 from tinyllava_kit.core.spans import ItemSpan, TextSpan
+from tinyllava_kit.terminal import counting
 from tinyllava_kit.training.loop.clock import Clock
 from tinyllava_kit.training.loop.meter import Meter, kinds_of
 from tinyllava_kit.training.loop.progress import Progress, progress_line
@@ -120,20 +123,79 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize(("out", "start"), [(io.StringIO(), ""), (Terminal(), "\r\x1b[K")])
-def test_a_terminal_has_one_line_and_a_file_many(out, start):
+def without_codes(said):
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said)
+
+
+def shown(out, steps=4, resumed=0):
+    """What a stage of four steps shows, with two logs and what held-out rows said."""
     clock = Clock()
-    progress = Progress("s", clock, out)
-    state = TrainerState(max_steps=4, is_world_process_zero=True)
-    clock.on_train_begin(None, state, None)
+    progress = Progress("s[b]", clock, out, about=" over 6 rows")
+    state = TrainerState(max_steps=steps, is_world_process_zero=True, global_step=resumed)
+    for callback in (clock, progress):
+        callback.on_train_begin(None, state, None)
     for step in (1, 2):
         state.global_step = step
-        progress.on_log(None, state, None, logs={"loss": 2.0})
+        progress.on_log(None, state, None, logs={"loss": 2.0 + step})
+        progress.on_step_end(None, state, None)
+    progress.on_log(None, state, None, logs={"eval_loss": 1.5})
     progress.on_train_end(None, state, None)
-    end = "\n" if not start else ""
-    assert out.getvalue() == "".join(f"{start}s {n}/4  loss 2  0:00:00 left{end}" for n in (1, 2)) + (
-        "\n" if start else ""
-    )
+    return out.getvalue()
+
+
+def test_a_file_has_a_line_for_the_start_and_for_each_log():
+    assert shown(io.StringIO()).splitlines() == [
+        "stage s[b]: 4 steps over 6 rows",
+        "s[b] 1/4  loss 3  0:00:00 left",
+        "s[b] 2/4  loss 4  0:00:00 left",
+        "s[b] 2/4  held-out rows: loss 1.5",
+    ]
+
+
+def test_a_run_that_resumes_says_from_where():
+    assert shown(io.StringIO(), resumed=1).splitlines()[1] == "stage s[b]: resumes from step 1 of 4"
+
+
+def test_a_terminal_has_a_bar_and_what_stays_above_it(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERM", "xterm")
+    said = shown(Terminal())
+    assert said.startswith("stage s[b]: 4 steps over 6 rows\n")
+    plain = without_codes(said)
+    last = plain.replace("\r", "\n").strip().splitlines()[-1]
+    assert last.startswith("s[b] ")
+    assert re.search(r" 2/4 loss 4 0:00:0\d left$", last)
+    assert "s[b] 2/4  held-out rows: loss 1.5\n" in plain
+    assert said.count("\x1b[?25h") == 1  # the cursor is there again
+
+
+def test_long_work_is_counted_in_lines_and_short_work_is_silent(monkeypatch):
+    out, now = io.StringIO(), [0.0]
+    monkeypatch.setattr(counting, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    with counting.counting("encoding", 100, "items", done=10, out=out) as advance:
+        for _ in range(9):
+            now[0] += 20
+            advance(10)
+    assert out.getvalue().splitlines() == [
+        "encoding 30/100 items  0:02:20 left",
+        "encoding 50/100 items  0:01:40 left",
+        "encoding 70/100 items  0:01:00 left",
+        "encoding 90/100 items  0:00:20 left",
+    ]
+    with counting.counting("encoding", 10, "items", done=10, out=out) as advance:
+        advance(0)
+    assert len(out.getvalue().splitlines()) == 4
+
+
+def test_a_terminal_has_a_bar_that_goes_when_the_work_is_done(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    out = Terminal()
+    with counting.counting("encoding [b]", 3, "items", out=out) as advance:
+        for _ in range(3):
+            advance(1)
+    assert "encoding [b]" in out.getvalue()
+    assert "3/3 items" in without_codes(out.getvalue())
+    assert out.getvalue().endswith("\x1b[2K")  # the line is empty again
 
 
 def _run(folder, **settings):
@@ -146,7 +208,13 @@ def _run(folder, **settings):
 
 def test_a_run_prints_and_logs_it(tmp_path, capsys):
     done = _run(tmp_path)
-    first, second = (line for line in capsys.readouterr().out.splitlines() if line.startswith("s "))
+    out = capsys.readouterr().out.splitlines()
+    (start,) = (line for line in out if line.startswith("stage s: "))
+    assert re.fullmatch(
+        r"stage s: 2 steps over 6 rows; trains connector\.image \(full\), [\d,]+ of [\d,]+ weights; on cpu in float32",
+        start,
+    )
+    first, second = (line for line in out if line.startswith("s "))
     assert first.startswith("s 1/2  loss ")
     assert "(image " in first
     assert "tokens/s  fill " in second

@@ -73,7 +73,7 @@ def test_a_signal_ends_the_run_behind_its_step_and_it_goes_on_exactly(
     monkeypatch.undo()
     assert ended.value.code == code
     said = capfd.readouterr().err.splitlines()
-    assert said[-1] == "stopped at step 3; the same command goes on from 3"
+    assert said[-1] == "stopped at step 3; the same command resumes from step 3"
     assert "stopping at the end of this step; once more ends at once" in said
     assert signal.getsignal(number) == before
     assert [each.name for each in place.glob(f"stopped by {code}/s/checkpoints/checkpoint-*")] == ["checkpoint-3"]

@@ -9,7 +9,7 @@ _SCORERS = {
     "exact_match": ("ExactMatch", "the share of answers that are the truth, word for word"),
     "vqa": ("VqaAccuracy", "VQA accuracy: an answer counts as much as ten people agree on it"),
     "yes_no": ("YesNo", "POPE's figures: F1 of yes, accuracy, precision, recall, yes ratio"),
-    "choice": ("LetterOfChoice", "the share of answers that name the letter of the right choice"),
+    "choice": ("ChosenLetter", "the share of answers that name the letter of the right choice"),
     "anls": ("Anls", "how near answers come to what is written, in edits (TextVQA, DocVQA)"),
     "wer": ("WordErrorRate", "word error rate of a transcript"),
     "cer": ("CharacterErrorRate", "character error rate of a transcript"),

@@ -20,6 +20,7 @@ from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..processing.encoded import EncodedItem, Parts
 from ..processing.item_tensors import window_inputs
 from ..processing.processor import TinyLlavaProcessor
+from ..terminal.counting import Advance, counting
 from .digests import parts_digest, source_digest, tower_digest
 from .store import GB, FeatureStore, features_of
 
@@ -118,6 +119,10 @@ class FeatureCache:
         return [[part if isinstance(part, str) else _with_features(part, next(rows)) for part in each] for each in read]
 
     def _encode_missing(self, missing: dict[Place, Item]) -> None:
+        with counting("encoding with frozen towers", len(missing), "items") as advance:
+            self._encode_shards(missing, advance)
+
+    def _encode_shards(self, missing: dict[Place, Item], advance: Advance) -> None:
         for space in self._spaces.values():
             waiting = deque(place for place in missing if place[0] == space)
             shard: dict[str, Parts] = {}
@@ -126,6 +131,7 @@ class FeatureCache:
                 batch: list[Place] = []
                 while waiting and len(batch) < BATCH:
                     place = waiting.popleft()
+                    advance(1)
                     if not self.store.has(*place):  # another process may have encoded it in the meantime
                         batch.append(place)
                 if batch:

@@ -14,6 +14,7 @@ from ..core.spans import GeneratedSpan, TextSpan
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..processing.encoded import EncodedItem, Parts
 from ..processing.processor import TinyLlavaProcessor
+from ..terminal.counting import Advance, counting
 from .digests import decoder_digest, source_digest
 from .store import FeatureStore
 
@@ -59,17 +60,19 @@ class ItemCodes:
             answered = conversation.answered(self.processor.gives)
             wanted.update({i.key: i for i, given in zip(conversation.items, answered, strict=True) if given})
         encoded = 0
-        for modality in sorted({modality for modality, _ in wanted}):
-            encoded += self._fill(modality, [item for (m, _), item in wanted.items() if m == modality])
+        with counting("encoding answers", len(wanted), "items") as advance:
+            for modality in sorted({modality for modality, _ in wanted}):
+                encoded += self._fill(modality, [item for (m, _), item in wanted.items() if m == modality], advance)
         return encoded
 
-    def _fill(self, modality: str, items: Iterable[Item]) -> int:
+    def _fill(self, modality: str, items: Iterable[Item], advance: Advance) -> int:
         new: dict[str, Parts] = {}
         encoded = 0
         space = self._spaces.get(modality, "")
         if self.store is not None:
             self.store.find(space)
         for item in items:
+            advance(1)
             if item.key in self._kept:
                 continue
             digest = None if self.store is None else source_digest(item.source)

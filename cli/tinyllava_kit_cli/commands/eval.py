@@ -181,15 +181,23 @@ def _questions_of(task: Benchmark | None, data: str, folder: Path) -> list[Quest
 
 
 def _run(evaluation: Evaluation) -> Results:
-    """Ask, with a bar on a terminal."""
+    """Ask, and show how far it is."""
+    from tinyllava_kit.terminal.counting import counting
+
     for control, reason in evaluation.left_out.items():
         say(f"left out: {control}; {reason}", err=True)
     known, asked = evaluation.num_known, evaluation.num_asked
     if known:
         say(f"{known} of {asked} answers are there", err=True)
-    with click.progressbar(length=asked, label="asking", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
-        bar.update(known)
-        return evaluation.run(lambda done, total: bar.update(done - bar.pos))
+    there = known
+
+    def tell(done: int, total: int) -> None:
+        nonlocal there
+        advance(done - there)
+        there = done
+
+    with counting("asking", asked, "answers", done=known, out=sys.stderr) as advance:
+        return evaluation.run(tell)
 
 
 def _show(facts: Mapping[str, Any], results: Results, *, as_json: bool) -> None:

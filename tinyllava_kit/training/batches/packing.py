@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ...data.dataset import Collator, ConversationDataset
 from ...processing.batch import Batch
 from ...processing.encoded import Encoded
+from ...terminal.counting import counting
 from .size import Measures, sample_order
 
 WINDOW = 2000  # samples that are packed together: enough of every length to fill rows, few enough to stay random
@@ -142,7 +143,12 @@ def token_counts(dataset: ConversationDataset, max_length: int | None = None, *,
         KitError: a file is missing or of the wrong kind; names the row.
     """
     loader = DataLoader(_Probes(dataset), batch_size=None, num_workers=workers)
-    return [count if max_length is None else min(count, max_length) for count in loader]
+    counts = []
+    with counting("counting positions", len(dataset), "samples") as advance:
+        for count in loader:
+            counts.append(count if max_length is None else min(count, max_length))
+            advance(1)
+    return counts
 
 
 class _Probes(Dataset[Any]):

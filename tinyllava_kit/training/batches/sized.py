@@ -10,6 +10,7 @@ from torch.utils.data import Sampler
 from ...core.conversation import Conversation, naming
 from ...core.interfaces import Modality
 from ...errors import KitError, near
+from ...terminal.counting import counting
 from .size import Measures, sample_order
 
 if TYPE_CHECKING:
@@ -83,15 +84,17 @@ def sizes_of(conversations: Sequence[Conversation], modalities: Mapping[str, Mod
     """
     known: dict[Any, float] = {}
     sizes: list[Measures] = []
-    for conversation in conversations:
-        size: dict[str, float] = {}
-        for item in conversation.items:
-            key = item.key
-            if key not in known:
-                with naming(item):
-                    known[key] = modalities[item.modality].measure(item.source)
-            size[item.modality] = size.get(item.modality, 0.0) + known[key]
-        sizes.append(size)
+    with counting("measuring items", len(conversations), "samples") as advance:
+        for conversation in conversations:
+            size: dict[str, float] = {}
+            for item in conversation.items:
+                key = item.key
+                if key not in known:
+                    with naming(item):
+                        known[key] = modalities[item.modality].measure(item.source)
+                size[item.modality] = size.get(item.modality, 0.0) + known[key]
+            sizes.append(size)
+            advance(1)
     return sizes
 
 

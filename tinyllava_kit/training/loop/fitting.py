@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback
 
 from ...distributed import from_all, rank, say, world_size
@@ -48,18 +49,31 @@ def fit(run: StageRun, prepared: Prepared) -> Fitted:
     """
     clock, stopper = Clock(run.stage.max_minutes), Stopper()
     validating = [] if run.stage.validation is None else [ValidateAtEnd()]
-    trainer = trainer_of(run, prepared, clock, [*validating, stopper, Progress(run.stage.name, clock)])
+    progress = Progress(run.stage.name, clock, about=about(run, prepared))
+    trainer = trainer_of(run, prepared, clock, [*validating, stopper, progress])
     _check_can_keep_best(trainer)
     with _clean_failure(trainer, run.checkpoints), one_line_for_lost_workers(run.checkpoints, run.stage.workers):
         if prepared.samples_of_parts and world_size() == 1:
             check_gradients(trainer, prepared.parts.trained, prepared.samples_of_parts)
         if rank() == 0:
             write_settings(run.settings, run.checkpoints)
-        with stopper.listening():
+        with stopper.listening(), closing(progress):
             trainer.train(resume_from_checkpoint=None if prepared.last is None else str(prepared.last))
         stopper.check(trainer.state.global_step)
     _report_truncations(trainer.data_collator, run.stage)
     return Fitted(trainer, clock.seconds)
+
+
+def about(run: StageRun, prepared: Prepared) -> str:
+    """A stage in words: its rows, what is trained of how much, where and in which dtype."""
+    model, stage = prepared.model, run.stage
+    rows = f" over {len(prepared.conversations):,} rows" if prepared.conversations else " over a stream"
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    parts = ", ".join(f"{name} ({stage.train[name].mode})" for name in prepared.parts.trained)
+    weights = f"{trained:,} of {sum(p.numel() for p in model.parameters()):,} weights"
+    device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
+    products = ", products in bfloat16" if stage.bf16 is True else ""
+    return f"{rows}; trains {parts}, {weights}; on {device} in {str(model.dtype).removeprefix('torch.')}{products}"
 
 
 def trainer_of(run: StageRun, prepared: Prepared, clock: Clock, callbacks: Sequence[TrainerCallback]) -> KitTrainer:

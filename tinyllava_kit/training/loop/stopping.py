@@ -21,7 +21,7 @@ class StoppedError(Exception):
     """A run has ended where it was told to; `code` is what a process that a signal ends exits with."""
 
     def __init__(self, step: int, number: int) -> None:
-        super().__init__(f"stopped at step {step}; the same command goes on from {step}")
+        super().__init__(f"stopped at step {step}; the same command resumes from step {step}")
         self.code = 128 + number
 
 

@@ -1,0 +1,1 @@
+"""What a person who waits sees: how far a long work is."""
