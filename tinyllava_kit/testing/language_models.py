@@ -66,7 +66,7 @@ class LanguageModelContract(SpecifiedContract, LoadedContract):
         own = {name: value for name, value in _SIZES.items() if hasattr(config, name)}
         config = AutoConfig.for_model(types[0], **own, **({"head_dim": 8} if hasattr(config, "head_dim") else {}))
         torch.manual_seed(0)
-        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+        AutoModelForCausalLM.from_config(config, trust_remote_code=False).save_pretrained(folder)
         toy_tokenizer().save_pretrained(folder)
         return str(folder)
 

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
 sys.path.append(str(Path(__file__).parents[1] / "src"))
@@ -19,12 +18,8 @@ from tinyllava_kit.testing import TowerContract
 
 
 class TestColourGrid(TowerContract):
-    tower_class = ColourGridTower
+    component = ColourGridTower
     options = {"cells": 3}  # noqa: RUF012
-
-    @pytest.fixture
-    def checkpoint(self) -> str:
-        return ""
 
     def items(self) -> Sequence[Image.Image]:
         return [Image.new("RGB", (9 + n, 12), (80 * n, 20, 200)) for n in range(3)]

@@ -27,19 +27,11 @@ def maps() -> list[Tensor]:
 
 
 class TestDepthGrid(TowerContract):
-    tower_class = DepthGridTower
+    component = DepthGridTower
     options = {"cells": 3}  # noqa: RUF012
-
-    @pytest.fixture
-    def checkpoint(self) -> str:
-        return ""
 
     def items(self) -> Sequence[Tensor]:
         return maps()
-
-    def build(self, checkpoint: str):
-        torch.manual_seed(0)
-        return super().build(checkpoint)
 
 
 def test_a_cell_is_its_nearest_its_mean_and_what_was_measured() -> None:

@@ -25,15 +25,15 @@ def swatches(count: int = 6) -> list[Tensor]:
 
 
 class TestSwatchRows(TokenDecoderContract):
-    decoder_class = SwatchDecoder
+    component = SwatchDecoder
     modality_class = SwatchModality
-
-    @pytest.fixture
-    def checkpoint(self) -> str:
-        return ""
 
     def items(self) -> Sequence[Tensor]:
         return swatches()
+
+    def known_ids(self) -> Sequence[tuple[Tensor, Sequence[Sequence[int]]]]:
+        swatch = torch.tensor([[7, 0, 1, 2], [0, 3, 4, 5], [6, 7, 0, 1], [1, 2, 3, 4]])
+        return [(swatch, [[7, 0, 1, 2], [8, 3, 4, 5], [22, 7, 0, 1], [25, 2, 3, 4]])]
 
 
 def test_a_swatch_that_is_written_is_read_again(tmp_path: Path) -> None:
