@@ -132,12 +132,8 @@ def _words() -> list[AnsweredRow]:
     return [(_question(n, (truth,)), truth, "certainly some zebra") for n, truth in enumerate(truths)]
 
 
-<<<<<<< HEAD
-def yes_or_no() -> list[Row]:
+def yes_or_no() -> list[AnsweredRow]:
     """Questions whose answer is yes or no."""
-=======
-def _yes_or_no() -> list[AnsweredRow]:
->>>>>>> main
     pairs = (("yes", "no"), ("no", "yes"), ("yes", "no"), ("no", "yes"))
     return [(_question(n, (good,)), good, bad) for n, (good, bad) in enumerate(pairs)]
 
