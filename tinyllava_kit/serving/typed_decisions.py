@@ -199,7 +199,7 @@ def _message(message: Any) -> Any:
 
 def _joined(messages: list[Any]) -> list[Any]:
     """The messages, a question of the user behind one of the user's as one turn."""
-    last, question = messages[-2], messages[-1]
+    *_, last, question = [None, *messages]  # of no message at all, the question is left
     if not (isinstance(last, dict) and last.get("role") == "user"):
         return messages
     content = last.get("content")

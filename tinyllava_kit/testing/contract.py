@@ -95,7 +95,10 @@ class Contract:
     @property
     def checkpoint(self) -> str:
         """The toy checkpoint, made once for each contract."""
-        return _checkpoint(type(self))
+        contract = type(self)
+        if contract not in _CHECKPOINTS:
+            _CHECKPOINTS[contract] = self.toy_checkpoint(_new_folder())
+        return _CHECKPOINTS[contract]
 
     @property
     def folder(self) -> Path:
@@ -120,10 +123,7 @@ def checks_of(contract: type[Contract]) -> Iterator[str]:
             yield name.removeprefix(PREFIX)
 
 
-@functools.cache
-def _checkpoint(contract: Any) -> str:
-    made: str = contract().toy_checkpoint(_new_folder())
-    return made
+_CHECKPOINTS: dict[type[Contract], str] = {}
 
 
 def _new_folder() -> Path:

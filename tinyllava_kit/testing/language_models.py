@@ -66,7 +66,7 @@ class LanguageModelContract(SpecifiedContract, LoadedContract):
         own = {name: value for name, value in _SIZES.items() if hasattr(config, name)}
         config = AutoConfig.for_model(types[0], **own, **({"head_dim": 8} if hasattr(config, "head_dim") else {}))
         torch.manual_seed(0)
-        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+        AutoModelForCausalLM.from_config(config, trust_remote_code=False).save_pretrained(folder)
         toy_tokenizer().save_pretrained(folder)
         return str(folder)
 
@@ -102,7 +102,7 @@ class LanguageModelContract(SpecifiedContract, LoadedContract):
         """Every id has a row in the LLM's table, text comes back, and there is a padding token."""
         tokenizer, model = self.component.read_tokenizer(self.checkpoint), self.build(self.checkpoint)
         assert tokenizer.pad_token_id is not None, "the tokenizer has no padding token"
-        rows = model.get_input_embeddings().weight.shape[0]  # type: ignore[union-attr]
+        rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
         largest = max(tokenizer.get_vocab().values())
         assert largest < rows, f"the tokenizer has id {largest}, the LLM {rows} rows"
         text = "Plain words, twice: plain words."

@@ -173,7 +173,7 @@ class ModalityContract(SpecifiedContract):
             assert not same(blank, item), f"source {number}: its blank item is the item"
             assert same(blank, modality.blank(item)), f"source {number}: another blank item the second time"
             for preprocessor in preprocessors:
-                expected, got = preprocessor.num_features(item), preprocessor.num_features(blank)
+                expected, got = (_counts(modality, preprocessor, each) for each in (item, blank))
                 assert got == expected, f"source {number}: counts {expected}, its blank item {got}"
 
     @check("read: raise a KitError of one line that names the file, for whatever it cannot read")
@@ -220,10 +220,11 @@ class ModalityContract(SpecifiedContract):
         modality = self.build()
         for number, item in enumerate(self.items()):
             axes = Figure().subplots()
-            count = sum(preprocessors[0].num_features(item))
+            part = next(each for each in modality.expand(item, preprocessors[0]) if not isinstance(each, str))
+            count = sum(preprocessors[0].num_features(part))
             side = math.isqrt(count)
             grid = (side, side) if side * side == count else None
-            places = modality.draw(axes, item, preprocessors[0], count, grid)
+            places = modality.draw(axes, part, preprocessors[0], count, grid)
             if places is not None:
                 _check_places(np.asarray(places), count, axes, number)
 
@@ -294,7 +295,8 @@ class ModalityContract(SpecifiedContract):
         if self.catalog is None or self.spec is None:
             return
         for offer in self.catalog.of_kind("tower"):
-            if isinstance(offer.spec, TowerSpec) and offer.spec.modality == self.spec.name:
+            read = (self.spec.name, getattr(self.spec, "parts_of", "") or self.spec.name)
+            if isinstance(offer.spec, TowerSpec) and offer.spec.modality in read:
                 yield offer
 
     def _check_parts(self, modality: Modality, preprocessor: Preprocessor, item: Any, probe: Any, number: int) -> None:
@@ -316,6 +318,12 @@ class ModalityContract(SpecifiedContract):
         assert after.shape == before.shape, f"item {number} of shape {before.shape} is read again with {after.shape}"
         apart = float(np.abs(after - before).max() / max(1e-9, np.abs(before).max()))
         assert apart <= self.write_tolerance, f"item {number}, written and read again, is off by {apart:.2g}"
+
+
+def _counts(modality: Modality, preprocessor: Preprocessor, item: Any) -> list[list[int]]:
+    """How many features each part of an item has."""
+    parts = modality.expand(item, preprocessor)
+    return [preprocessor.num_features(part) for part in parts if not isinstance(part, str)]
 
 
 def _sizes(item: Any, other: Any) -> dict[str, tuple[Any, Any]]:

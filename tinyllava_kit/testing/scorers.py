@@ -16,7 +16,7 @@ from .contract import DoesNotApply, check
 from .specified import SpecifiedContract
 
 # A right answer, and a wrong one.
-Row = tuple[Question, str, str]
+AnsweredRow = tuple[Question, str, str]
 
 
 class ScorerContract(SpecifiedContract):
@@ -25,7 +25,7 @@ class ScorerContract(SpecifiedContract):
     kind = "scorer"
     takes_options: ClassVar[tuple[str, int]] = ("__init__", 1)
 
-    def rows(self) -> Sequence[Row]:
+    def rows(self) -> Sequence[AnsweredRow]:
         """At least four questions, each with an answer that is right and one that is wrong.
 
         Default: the first kind that it fits: truths in words, yes or no, ten people's answers, letters of choices.
@@ -127,21 +127,21 @@ def _question(number: int, truths: tuple[str, ...], choices: tuple[str, ...] = (
     return Question(id=number, conversation=conversation, truths=truths, choices=choices)
 
 
-def _words() -> list[Row]:
+def _words() -> list[AnsweredRow]:
     truths = ("a red cat", "seven", "on the left", "Paris")
     return [(_question(n, (truth,)), truth, "certainly some zebra") for n, truth in enumerate(truths)]
 
 
-def _yes_or_no() -> list[Row]:
+def _yes_or_no() -> list[AnsweredRow]:
     pairs = (("yes", "no"), ("no", "yes"), ("yes", "no"), ("no", "yes"))
     return [(_question(n, (good,)), good, bad) for n, (good, bad) in enumerate(pairs)]
 
 
-def _of_ten() -> list[Row]:
+def _of_ten() -> list[AnsweredRow]:
     return [(_question(n, (good,) * 10), good, "zebra") for n, good in enumerate(("red", "cat", "left", "seven"))]
 
 
-def _letters() -> list[Row]:
+def _letters() -> list[AnsweredRow]:
     choices = ("red", "green", "blue")
     pairs = (("A", "B"), ("B", "C"), ("C", "A"), ("A", "C"))
     return [(_question(n, (good,), choices), good, bad) for n, (good, bad) in enumerate(pairs)]

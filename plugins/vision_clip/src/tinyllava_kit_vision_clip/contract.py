@@ -52,8 +52,10 @@ class ClipContract(TowerContract):
     def reference(self, item: Image.Image) -> Tensor:
         """The hidden states of transformers' own model, without the class token."""
         options: dict[str, Any] = self.given_options
-        model = CLIPVisionModel.from_pretrained(self.checkpoint).eval()
-        pixels = CLIPImageProcessorPil.from_pretrained(self.checkpoint)(item, return_tensors="pt")["pixel_values"]
+        model = CLIPVisionModel.from_pretrained(self.checkpoint, trust_remote_code=False).eval()
+        pixels = CLIPImageProcessorPil.from_pretrained(self.checkpoint, trust_remote_code=False)(
+            item, return_tensors="pt"
+        )["pixel_values"]
         with torch.no_grad():
             hidden = model(pixels, output_hidden_states=True).hidden_states[options["layer"]]  # (1, 1 + P, E)
         return hidden[0, 1:]

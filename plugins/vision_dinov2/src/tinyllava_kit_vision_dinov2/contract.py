@@ -54,8 +54,10 @@ class Dinov2Contract(TowerContract):
 
     def reference(self, item: Image.Image) -> Tensor:
         """The hidden states of transformers' own model, without what stands before the patches."""
-        model = type(self.model()).from_pretrained(self.checkpoint).eval()
-        pixels = BitImageProcessorPil.from_pretrained(self.checkpoint)(item, return_tensors="pt")["pixel_values"]
+        model = type(self.model()).from_pretrained(self.checkpoint, trust_remote_code=False).eval()
+        pixels = BitImageProcessorPil.from_pretrained(self.checkpoint, trust_remote_code=False)(
+            item, return_tensors="pt"
+        )["pixel_values"]
         with torch.no_grad():
             hidden = model(pixels, output_hidden_states=True).hidden_states[self.given_options["layer"]]
         return hidden[0, self.prefix :]

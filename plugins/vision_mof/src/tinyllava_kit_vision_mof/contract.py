@@ -44,11 +44,17 @@ class MofContract(TowerContract):
     def reference(self, item: Image.Image) -> Tensor:
         """The hidden states of both, side by side."""
         clip, dinov2 = self.checkpoint.split("+")
-        pixels = CLIPImageProcessorPil.from_pretrained(clip)(item, return_tensors="pt")["pixel_values"]
+        pixels = CLIPImageProcessorPil.from_pretrained(clip, trust_remote_code=False)(item, return_tensors="pt")[
+            "pixel_values"
+        ]
         found = []
         for kind, path in ((CLIPVisionModel, clip), (Dinov2Model, dinov2)):
             with torch.no_grad():
-                hidden = kind.from_pretrained(path).eval()(pixels, output_hidden_states=True).hidden_states
+                hidden = (
+                    kind.from_pretrained(path, trust_remote_code=False)
+                    .eval()(pixels, output_hidden_states=True)
+                    .hidden_states
+                )
             found.append(hidden[self.given_options["layer"]][0, 1:])  # (P, E)
         return torch.cat(found, dim=-1)
 

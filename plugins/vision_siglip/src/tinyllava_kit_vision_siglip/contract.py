@@ -47,7 +47,9 @@ class SiglipContract(TowerContract):
 
     def reference(self, item: Image.Image) -> Tensor:
         """The hidden states of transformers' own model."""
-        model = SiglipVisionModel.from_pretrained(self.checkpoint).eval()
-        pixels = SiglipImageProcessorPil.from_pretrained(self.checkpoint)(item, return_tensors="pt")["pixel_values"]
+        model = SiglipVisionModel.from_pretrained(self.checkpoint, trust_remote_code=False).eval()
+        pixels = SiglipImageProcessorPil.from_pretrained(self.checkpoint, trust_remote_code=False)(
+            item, return_tensors="pt"
+        )["pixel_values"]
         with torch.no_grad():
             return model(pixels, output_hidden_states=True).hidden_states[self.given_options["layer"]][0]  # (P, E)
