@@ -13,7 +13,6 @@ VIDEO = ModalitySpec(
     token=TokenType(placeholder="<video>"),
     suffixes=(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts"),
     parts_of="image",
-    contract="tinyllava_kit_video.contract:VideoContract",
     options=(
         Option(name="frames", type=int, default=8, at_least=1, at_most=512, help="how many frames, at even distances"),
         Option(name="rate", type=float, above=0, help="frames a second, in place of a number"),
