@@ -45,7 +45,9 @@ def parts(kind: str, *, with_modality: bool = True) -> Complete:
         if colon:
             return _paths(f"{modality}{equals}{name}:", place, folders_only=True)
         specs = [offer.spec for offer in catalog.of_kind(kind)]
-        fitting = [spec for spec in specs if getattr(spec, "modality", modality) == modality]
+        parts_of = {each.spec.name: getattr(each.spec, "parts_of", "") for each in catalog.of_kind("modality")}
+        taken = (modality, parts_of.get(modality) or modality)
+        fitting = [spec for spec in specs if getattr(spec, "modality", modality) in taken]
         return _described({f"{modality}{equals}{spec.name}": spec.summary for spec in fitting}, incomplete)
 
     return complete
@@ -66,18 +68,9 @@ def directories(ctx: Any, param: Any, incomplete: str) -> list[Any]:
     return [CompletionItem(incomplete, type="dir")]
 
 
-def scorers(ctx: Any, param: Any, incomplete: str) -> list[Any]:
-    """Scorers of ``eval``."""
-    from tinyllava_kit.evaluation.scorers import SCORERS
-
-    return _described({name: scorer.summary for name, scorer in SCORERS.items()}, incomplete)
-
-
 def tasks_and_files(ctx: Any, param: Any, incomplete: str) -> list[Any]:
     """Benchmarks, and files of rows."""
-    from tinyllava_kit.evaluation.benchmarks.tasks import BENCHMARKS
-
-    return [*_words(BENCHMARKS, incomplete), *_listed("", incomplete, folders_only=False)]
+    return [*names("benchmark")(ctx, param, incomplete), *_listed("", incomplete, folders_only=False)]
 
 
 def _words(known: Iterable[str], incomplete: str) -> list[Any]:

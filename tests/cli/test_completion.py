@@ -12,8 +12,6 @@ import pytest
 from click.testing import CliRunner
 
 from tests.fakes import FakeSite, offering, tower
-from tinyllava_kit.evaluation.benchmarks.tasks import BENCHMARKS
-from tinyllava_kit.evaluation.scorers import SCORERS
 from tinyllava_kit_cli import app
 from tinyllava_kit_cli.bash import glued
 
@@ -32,6 +30,13 @@ def place(site: FakeSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     site.plugin("senses", offering("tinyllava_modalities", *senses))
     site.plugin("noses", tower("nose") + offering("tinyllava_connectors", connector) + offering("tinyllava_llms", llm))
     site.plugin("tongues", tower("tongue", modality="taste"))
+    site.plugin(
+        "judges",
+        offering(
+            "tinyllava_scorers", "ScorerSpec(name='exact', target='a:b')", "ScorerSpec(name='loose', target='a:b')"
+        )
+        + offering("tinyllava_benchmarks", "BenchmarkSpec(name='task', target='a:b')"),
+    )
     site.plugin("adds", offering("tinyllava_commands", "CommandSpec(name='dance', target='gone:it', summary='Moves.')"))
     folder = tmp_path / "here"
     for name in ("model", ".hidden"):
@@ -72,7 +77,7 @@ def completed(line: str, monkeypatch, capsys, shell: str = "zsh") -> list[str]:
         ("tinyllava dan", ["dance"]),
         ("tinyllava list t", ["tower", "template"]),
         ("tinyllava info n", ["nose"]),
-        ("tinyllava info ", ["smell", "taste", "nose", "tongue", "linear", "tiny", "dance"]),
+        ("tinyllava info ", ["smell", "taste", "nose", "tongue", "linear", "tiny", "exact", "loose", "task", "dance"]),
         ("tinyllava assemble --llm t", ["tiny"]),
         ("tinyllava assemble --llm tiny:", ["tiny:model/"]),
         ("tinyllava assemble --tower ", ["smell=", "taste="]),
@@ -87,9 +92,9 @@ def completed(line: str, monkeypatch, capsys, shell: str = "zsh") -> list[str]:
         ("tinyllava ask model --smell ", ["file"]),
         ("tinyllava ask model --sm", ["--smell"]),
         ("tinyllava ask model --device c", ["cpu", "cuda"]),
-        ("tinyllava eval model --scorer exact", ["exact_match"]),
-        ("tinyllava eval model --scorer ", list(SCORERS)),
-        ("tinyllava eval model ", [*BENCHMARKS, "a.png", "model/", "rows.json"]),
+        ("tinyllava eval model --scorer exact", ["exact"]),
+        ("tinyllava eval model --scorer ", ["exact", "loose"]),
+        ("tinyllava eval model ", ["task", "a.png", "model/", "rows.json"]),
         ("tinyllava train ", ["file"]),
         ("tinyllava help ex", ["export"]),
         ("tinyllava ask nowhere/at/all --item smell=gone/", []),

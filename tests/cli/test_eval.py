@@ -13,9 +13,9 @@ import pytest
 from tests import toys
 from tests.limits import FULL_DISK, run_limited
 from tests.training.processes import finish, start
-from tinyllava_kit.evaluation.benchmarks.tasks import BENCHMARKS
+from tinyllava_kit.evaluation.benchmarks.tasks import benchmark_names
 from tinyllava_kit.evaluation.controls import CONTROLS
-from tinyllava_kit.evaluation.scorers import SCORERS
+from tinyllava_kit.evaluation.scorer import scorer_names
 from tinyllava_kit_cli import app
 from tinyllava_kit_cli.commands import eval as eval_command
 
@@ -194,8 +194,8 @@ def test_rows_and_their_answers_can_be_written_for_another_scorer(place, capfd):
 
 def test_the_help_names_every_task_and_scorer(capfd):
     said = " ".join(tinyllava("--help", capfd=capfd).stdout.split())
-    assert ", ".join(BENCHMARKS) in said
-    assert ", ".join(SCORERS) in said
+    assert ", ".join(benchmark_names()) in said
+    assert ", ".join(scorer_names()) in said
 
 
 BAD_ROWS = {

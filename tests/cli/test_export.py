@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM, AutoProcessor, LlavaForConditiona
 
 from tests import toys
 from tests.cli.test_assemble_train_ask import PARTS, refused, tinyllava
+from tests.fakes import FakeSite, offering
 from tests.house.test_light import HEAVY, RUN, run
 from tinyllava_kit_cli.app import main
 
@@ -114,10 +115,19 @@ def test_what_is_possible_is_said_and_nothing_written(place, words, lines, monke
         (["model"], "say what to write and where, with --to TARGET -o DIR, or --check-only"),
         (["model", "--to", "gguf"], "say what to write and where"),
         (["model", "-o", "new"], "say what to write and where"),
-        (["model", "--to", "onnx", "-o", "new"], "'onnx' is not one of 'hf-llava', 'hf-components', 'gguf'"),
+        (["model", "--to", "onnx", "-o", "new"], "no export is called 'onnx'; known: gguf, hf-components, hf-llava"),
         (["model", "--to", "hf-llava", "-o", "new", "--dtype", "float16"], "--dtype and --llm-only are of --to gguf"),
         (["model", "--to", "hf-llava", "-o", "new", "--llm-only"], "--dtype and --llm-only are of --to gguf"),
         (["model", "--to", "gguf", "--check-only", "--llm-only"], "leave them out with --check-only"),
+        (
+            ["model", "--to", "gguf", "-o", "new", "--set", "dtype=int3"],
+            "--to gguf: option 'dtype' got 'int3'; known: ",
+        ),
+        (["model", "--to", "gguf", "-o", "new", "--set", "dtype"], "--set wants OPTION=VALUE, got dtype"),
+        (
+            ["model", "--to", "hf-llava", "-o", "new", "--set", "a=1"],
+            "export 'hf-llava' has no option 'a'; ",
+        ),
         (["model", "--to", "gguf", "-o", "images"], "'images' exists and is not empty"),
         (["nowhere", "--to", "gguf", "-o", "new"], "no model directory 'nowhere'"),
         (["linear", "--to", "hf-llava", "-o", "new"], "cannot be a Llava: its connector is 'linear'"),
@@ -132,6 +142,41 @@ def test_a_mistake_is_one_line_and_writes_nothing(place, words, match, monkeypat
     assert len(errors) == 1
     assert match in errors[0]
     assert sorted(path.name for path in place.iterdir()) == before
+
+
+TALLY = """
+from pathlib import Path
+from tinyllava_kit.checkpoints import ExportTarget
+
+class Tally(ExportTarget):
+    def __init__(self, *, unit):
+        self.unit = unit
+
+    def notes(self, model, processor):
+        return [f"counts {self.unit}"]
+
+    def export(self, model, processor, output):
+        Path(output).mkdir()
+        count = sum(weight.numel() for weight in model.parameters())
+        Path(output, "tally.txt").write_text(f"{count} {self.unit}")
+        return [f"counted {count}"]
+"""
+
+
+def test_a_target_of_a_plugin_is_listed_checked_and_written(place, tmp_path, monkeypatch, capsys):
+    site = FakeSite(tmp_path / "site", monkeypatch)
+    site.module("tally", TALLY)
+    options = "options=(Option(name='unit', default='weights', choices=('weights', 'numbers')),)"
+    site.plugin("tally", offering("tinyllava_exports", f"ExportSpec(name='tally', target='tally:Tally', {options})"))
+    monkeypatch.chdir(place)
+    for words in (["list", "export"], ["export", "model", "--check-only", "--to", "tally"]):
+        with pytest.raises(SystemExit, match=r"^0?$"):
+            main(words)
+        assert "tally" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"^0?$"):
+        main(["export", "model", "--to", "tally", "-o", str(tmp_path / "out"), "--set", "unit=numbers"])
+    assert capsys.readouterr().out.startswith("counted ")
+    assert (tmp_path / "out" / "tally.txt").read_text().endswith(" numbers")
 
 
 def test_its_help_imports_nothing_heavy():

@@ -180,6 +180,8 @@ def test_info_as_json_keeps_types(site: FakeSite) -> None:
         "type": "int",
         "default": -2,
         "choices": [],
+        "required": False,
+        "bounds": "",
         "help": "which layer to read",
     }
 

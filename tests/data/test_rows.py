@@ -10,8 +10,10 @@ import sys
 
 import pytest
 
+from tests.fakes import FakeSite, offering
 from tinyllava_kit.data import json_rows
 from tinyllava_kit.data.rows import read_rows, with_root
+from tinyllava_kit.data.sources import Source
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.files import opening as files
 
@@ -250,3 +252,56 @@ def test_columns_of_several_items_and_files_in_mappings_are_taken_from_the_root(
     assert with_root({"messages": [{"role": "user", "content": [part]}]}, ["image"], "data")["messages"] == [
         {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data/a.png"}}]}
     ]
+
+
+# ---- readers of a plugin ---------------------------------------------------------------------------------------------
+
+LINES = """
+from tinyllava_kit import KitError
+
+def read(path):
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if "|" not in line:
+            raise KitError(f"{path} line {number}: wants QUESTION|ANSWER")
+        question, answer = line.split("|")
+        yield {"question": question, "answer": answer}
+"""
+
+
+@pytest.fixture
+def _lines(tmp_path, monkeypatch):
+    site = FakeSite(tmp_path / "site", monkeypatch)
+    site.module("barred", LINES)
+    specs = ("ReaderSpec(name='barred', target='barred:read', suffixes=('.bar', '.bar.txt'))",)
+    site.plugin("barred", offering("tinyllava_readers", *specs))
+
+
+@pytest.mark.usefixtures("_lines")
+def test_a_file_is_read_by_the_reader_of_its_ending_or_by_the_one_that_is_named(tmp_path):
+    for name in ("a.bar", "a.BAR.txt", "a.other"):
+        (tmp_path / name).write_text("How?|So.\nWhy?|\n")
+    expected = [{"question": "How?", "answer": "So."}, {"question": "Why?", "answer": ""}]
+    assert read_rows(tmp_path / "a.bar") == read_rows(tmp_path / "a.BAR.txt") == expected
+    source = Source(path=str(tmp_path / "a.other"), reader="barred")
+    assert [dict(row.values) for row in source.rows()] == expected
+    (tmp_path / "bad.bar").write_text("How?|So.\nWhy?\n")
+    with pytest.raises(KitError, match=r"bad\.bar line 2: wants QUESTION\|ANSWER"):
+        read_rows(tmp_path / "bad.bar")
+
+
+@pytest.mark.usefixtures("_lines")
+def test_two_readers_of_an_ending_are_told_apart_by_name(tmp_path, monkeypatch):
+    other = FakeSite(tmp_path / "other", monkeypatch)
+    more = "ReaderSpec(name='more', target='barred:read', suffixes=('.bar',))"
+    other.plugin("more", offering("tinyllava_readers", more))
+    (tmp_path / "a.bar").write_text("How?|So.\n")
+    with pytest.raises(KitError, match=r"kit-barred/barred and tinyllava-kit-more/more; say which with 'reader"):
+        read_rows(tmp_path / "a.bar")
+    assert Source(path=str(tmp_path / "a.bar"), reader="more").rows()
+
+
+def test_a_reader_that_is_not_there_is_one_line():
+    with pytest.raises(ValueError, match="no reader is called 'tabel'; did you mean 'table'"):
+        Source(path="a.csv", reader="tabel")
+    with pytest.raises(ValueError, match="names: reader is for files"):
+        Source(dataset="names", reader="table")

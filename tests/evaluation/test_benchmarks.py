@@ -14,10 +14,11 @@ from tinyllava_kit.core.conversation import ITEM
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.evaluation.benchmarks.answer_file import check_answer_file, write_answers
 from tinyllava_kit.evaluation.benchmarks.mmmu import MMMU, chosen, is_right
-from tinyllava_kit.evaluation.benchmarks.tasks import BENCHMARKS
+from tinyllava_kit.evaluation.benchmarks.tasks import benchmark_names, find_benchmark
 from tinyllava_kit.evaluation.benchmarks.textvqa import asked_in
 from tinyllava_kit.evaluation.judged import Judged
 from tinyllava_kit.evaluation.run import Evaluation
+from tinyllava_kit.evaluation.scorer import find_scorer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "evaluation"
 SHORT = "Answer the question using a single word or phrase."
@@ -137,6 +138,7 @@ def make_vqav2(root):
     return [(0, ""), (1, "")]
 
 
+BENCHMARKS = {name: find_benchmark(name) for name in benchmark_names()}
 MAKE = {name: globals()[f"make_{name}"] for name in BENCHMARKS}
 
 
@@ -154,7 +156,7 @@ def test_questions_have_their_pictures_and_their_truths(name, tmp_path):
         assert turn.text.count(ITEM) == len(question.conversation.items)
         assert all(Path(item.source).is_file() for item in question.conversation.items)
         assert not question.conversation.items or turn.text.startswith(f"{ITEM}\n")
-    for scorer in BENCHMARKS[name].scorers:
+    for scorer in map(find_scorer, BENCHMARKS[name].scorers):
         scorer.check(questions)
 
 
@@ -226,7 +228,7 @@ def test_scienceqa_asks_for_a_letter_and_keeps_its_placeholder_for_its_scorer(tm
     )
     prompts = [json.loads(line)["prompt"] for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert ["<image>" in prompt for prompt in prompts] == [True, False]
-    (scorer,) = BENCHMARKS["scienceqa"].scorers
+    (scorer,) = map(find_scorer, BENCHMARKS["scienceqa"].scorers)
     figures = scorer.figures(said(questions, "B", "B"))
     assert {name: (f.value, f.count) for name, f in figures.items()} == {
         "accuracy": (0.5, 2),
@@ -250,7 +252,7 @@ def test_mmmu_counts_choices_and_open_answers_and_writes_the_letter(tmp_path):
     questions = MMMU.read(tmp_path)
     assert not questions[1].conversation.items
     judged = said(questions, "I say (B).", "none", "it is a dozen.")
-    (scorer,) = MMMU.scorers
+    (scorer,) = map(find_scorer, MMMU.scorers)
     figures = scorer.figures(judged)
     assert {name: (f.value, f.count) for name, f in figures.items()} == {
         "accuracy": (pytest.approx(2 / 3), 3),
@@ -269,7 +271,7 @@ def test_mme_is_the_sum_of_accuracy_and_of_pictures_with_both_right(tmp_path):
     make_mme(tmp_path)
     mme = BENCHMARKS["mme"]
     questions = mme.read(tmp_path)
-    (scorer,) = mme.scorers
+    (scorer,) = map(find_scorer, mme.scorers)
     both, one = said(questions, "Yes, it is", "no", "yes"), said(questions, "it is", "No.", "No")
     assert {name: f.value for name, f in scorer.figures(both).items()} == {
         "perception": 200.0,
@@ -370,11 +372,12 @@ def test_a_model_is_judged_on_it(name, tmp_path, seeing):
     MAKE[name](tmp_path)
     benchmark = BENCHMARKS[name]
     questions = benchmark.read(tmp_path)
-    made = Evaluation(*seeing, questions, benchmark.scorers, tmp_path / "out", max_new_tokens=3)
+    scorers = [find_scorer(name) for name in benchmark.scorers]
+    made = Evaluation(*seeing, questions, scorers, tmp_path / "out", max_new_tokens=3)
     results = made.run()
     assert len(results.answers["as given"]) == len(questions)
     assert bool(results.figures) == bool(benchmark.scorers)
-    for scorer in benchmark.scorers:
+    for scorer in scorers:
         assert set(scorer.figures(results.answers["as given"])) <= set(results.figures["as given"])
 
 

@@ -29,14 +29,14 @@ from tinyllava_kit.evaluation.record import fingerprint, lines_of, read_record, 
 from tinyllava_kit.evaluation.retrieval import retrieve
 from tinyllava_kit.evaluation.rows import read_questions
 from tinyllava_kit.evaluation.run import Evaluation, read_results
-from tinyllava_kit.evaluation.scorers import SCORERS
+from tinyllava_kit.evaluation.scorer import find_scorer
 from tinyllava_kit.inference.answering import answer
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 NEW = 4
-EXACT = [SCORERS["exact_match"]]
+EXACT = [find_scorer("exact_match")]
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_results_are_read_back_from_the_folder(seeing, tmp_path):
 
 def test_a_scorer_that_ranks_writes_no_answer_and_is_read_back_to_the_bit(seeing, tmp_path):
     model, processor, questions = seeing
-    results = evaluation(seeing, tmp_path / "out", [SCORERS["retrieval"]]).run()
+    results = evaluation(seeing, tmp_path / "out", [find_scorer("retrieval")]).run()
     assert results.answers == {}
     assert not (tmp_path / "out" / "answers.jsonl").exists()
     log_probs = {
@@ -156,7 +156,7 @@ def test_a_scorer_that_ranks_writes_no_answer_and_is_read_back_to_the_bit(seeing
         assert results.figures[control]["R@1"].value == found.recall(1)
         kept = torch.tensor([log_probs[control, row] for row in range(len(questions))])
         assert torch.allclose(kept, found.log_probs, atol=1e-4)
-    again = evaluation(seeing, tmp_path / "out", [SCORERS["retrieval"]])
+    again = evaluation(seeing, tmp_path / "out", [find_scorer("retrieval")])
     assert again.num_known == again.num_asked
     assert again.run().figures == results.figures
 
@@ -164,7 +164,7 @@ def test_a_scorer_that_ranks_writes_no_answer_and_is_read_back_to_the_bit(seeing
 def test_what_was_asked_is_not_asked_again_and_other_scorers_may_score_it(seeing, tmp_path, monkeypatch):
     evaluation(seeing, tmp_path / "out").run()
     monkeypatch.setattr("tinyllava_kit.evaluation.asking.answer", lambda *args, **options: pytest.fail("asked"))
-    results = evaluation(seeing, tmp_path / "out", [*EXACT, SCORERS["anls"]]).run()
+    results = evaluation(seeing, tmp_path / "out", [*EXACT, find_scorer("anls")]).run()
     assert {"accuracy", "ANLS"} < set(results.figures["as given"])
 
 
@@ -213,11 +213,11 @@ def test_one_that_is_killed_goes_on_where_it_was(place):
 def test_figures_of_one_name_are_told_apart_by_their_scorers(seeing, tmp_path):
     _, _, questions = seeing
     closed = [replace(q, truths=("yes",)) for q in questions]
-    results = evaluation(seeing, tmp_path / "out", [*EXACT, SCORERS["yes_no"]], questions=closed).run()
+    results = evaluation(seeing, tmp_path / "out", [*EXACT, find_scorer("yes_no")], questions=closed).run()
     names = list(results.figures["as given"])
     assert names[0] == "accuracy"
     assert "yes_no accuracy" in names
-    assert results.figures["as given"]["F1"] == SCORERS["yes_no"].figures(results.answers["as given"])["F1"]
+    assert results.figures["as given"]["F1"] == find_scorer("yes_no").figures(results.answers["as given"])["F1"]
 
 
 def test_an_item_that_the_model_does_not_read_is_named(seeing, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fakes import offering
 from tinyllava_kit.core.conversation import Conversation, Turn
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.evaluation.anls import anls, edits, similarity
@@ -17,10 +18,11 @@ from tinyllava_kit.evaluation.choice import choice, letter
 from tinyllava_kit.evaluation.figures import Figure
 from tinyllava_kit.evaluation.judged import Judged
 from tinyllava_kit.evaluation.question import Question
-from tinyllava_kit.evaluation.scorers import SCORERS, find_scorer
+from tinyllava_kit.evaluation.scorer import find_scorer, scorer_names
 from tinyllava_kit.evaluation.tables import table
 from tinyllava_kit.evaluation.vqa import normal_answer, vqa, vqa_score
 from tinyllava_kit.evaluation.yes_no import says_yes, yes_no
+from tinyllava_kit.training.recipe import Validation
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "evaluation"
 
@@ -126,16 +128,16 @@ def test_anls_takes_the_nearest_truth():
 
 def test_word_and_character_errors_are_scorers_too():
     rows = judged(("one two three", "one too three four"), ("five", "five"))
-    assert values(SCORERS["wer"].figures(rows)) == {"WER": 0.5, "of it inserted": 0.25}
-    assert values(SCORERS["cer"].figures(judged(("abcd", "abc")))) == {"CER": 0.25}
+    assert values(find_scorer("wer").figures(rows)) == {"WER": 0.5, "of it inserted": 0.25}
+    assert values(find_scorer("cer").figures(judged(("abcd", "abc")))) == {"CER": 0.25}
 
 
 def test_the_first_figure_is_given_again_for_each_category():
     rows = [*judged(("yes", "yes"), ("no", "yes"), category="a"), *judged(("no", "no"))]
-    found = SCORERS["yes_no"].figures(rows)
+    found = find_scorer("yes_no").figures(rows)
     assert list(found)[-2:] == ["F1, a", "F1, other"]
     assert found["F1, a"] == yes_no(rows[:2])["F1"]
-    assert "F1, a" not in SCORERS["yes_no"].figures(rows[:2])
+    assert "F1, a" not in find_scorer("yes_no").figures(rows[:2])
 
 
 def test_an_unknown_scorer_gives_the_near_ones():
@@ -148,10 +150,10 @@ def question(*truths, choices=()):
     return Question(id="x", conversation=conversation, truths=truths, choices=choices)
 
 
-@pytest.mark.parametrize("name", SCORERS)
+@pytest.mark.parametrize("name", scorer_names())
 def test_a_row_that_lacks_what_a_scorer_wants_is_named(name):
     with pytest.raises(KitError, match=rf"rows\.json\[3\] 'x': scorer '{name}' wants "):
-        SCORERS[name].check([question()])
+        find_scorer(name).check([question()])
 
 
 @pytest.mark.parametrize(
@@ -163,9 +165,9 @@ def test_a_row_that_lacks_what_a_scorer_wants_is_named(name):
     ],
 )
 def test_what_a_scorer_wants_is_enough_and_needed(name, fine, short_of_it):
-    SCORERS[name].check([fine])
+    find_scorer(name).check([fine])
     with pytest.raises(KitError, match=f"scorer '{name}' wants"):
-        SCORERS[name].check([fine, short_of_it])
+        find_scorer(name).check([fine, short_of_it])
 
 
 def test_a_table_has_a_row_for_each_control():
@@ -178,3 +180,58 @@ def test_a_table_has_a_row_for_each_control():
         ["as given", "0.667 (3)", "2.5 (3)"],
         ["without items", "0.000 (3)", "2.5 (3)"],
     ]
+
+
+# ---- of a plugin -----------------------------------------------------------------------------------------------------
+
+SHORTNESS = """
+from tinyllava_kit.evaluation import Figure, Scorer
+
+class Shortness(Scorer):
+    wants = "any answer"
+    lower_is_better = True
+
+    def fits(self, question):
+        return True
+
+    def score(self, judged):
+        return {"letters": Figure(sum(len(j.said) for j in judged) / len(judged), len(judged), "g")}
+"""
+
+
+def offered(site, spec):
+    site.module("shortness", SHORTNESS)
+    site.plugin("short", offering("tinyllava_scorers", spec))
+
+
+def test_a_scorer_of_a_plugin_is_found_by_name_and_makes_figures(site):
+    offered(site, "ScorerSpec(name='shortness', target='shortness:Shortness', summary='how few letters')")
+    scorer = find_scorer("shortness")
+    scorer.check([question()])
+    assert scorer.lower_is_better
+    assert values(scorer.figures(judged(("a", "bcd"), ("a", "b")))) == {"letters": 2.0}
+    assert scorer_names() == ["shortness"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("name='shortness', target='shortness:Figure'", "shortness:Figure must be a class that extends evaluation.Sc"),
+        ("name='shortness', target='shortness:nothing'", "scorer 'shortness': cannot import shortness:nothing"),
+        (
+            "name='shortness', target='shortness:Shortness', packages=('not_there',)",
+            "scorer 'shortness' needs not_there; pip install not_there",
+        ),
+    ],
+)
+def test_a_scorer_that_cannot_work_is_one_line(site, spec, message):
+    offered(site, f"ScorerSpec({spec})")
+    with pytest.raises(KitError, match=message):
+        find_scorer("shortness")
+
+
+def test_a_recipe_judges_by_a_scorer_of_a_plugin(site):
+    offered(site, "ScorerSpec(name='shortness', target='shortness:Shortness')")
+    assert Validation(data="rows.json", scorer="shortness").lower_is_better
+    with pytest.raises(ValueError, match="no scorer is called 'shortnes'; did you mean 'shortness'"):
+        Validation(data="rows.json", scorer="shortnes")

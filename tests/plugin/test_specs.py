@@ -13,9 +13,12 @@ from tinyllava_kit.plugin.specs import (
     KINDS,
     ConnectorSpec,
     DecoderSpec,
+    ExportSpec,
     LanguageModelSpec,
     ModalitySpec,
     Option,
+    ReaderSpec,
+    ScorerSpec,
     TokenType,
     TowerSpec,
     load,
@@ -58,6 +61,9 @@ def test_a_spec_that_cannot_work_is_refused_where_it_is_made(fields: dict[str, A
         ({"choices": 7}, "choices must be a tuple, got 7"),
         ({"type": int, "choices": ("1", "2")}, "choices must hold int values, got '1'"),
         ({"default": "c", "choices": ("a", "b")}, "default 'c' is not among its choices"),
+        ({"required": True, "default": "a"}, "is required and has the default 'a'; take one of them out"),
+        ({"at_least": 1}, "option 'size': is a str and cannot be at least 1"),
+        ({"type": int, "at_most": 3, "default": 4}, "default 4 is not at most 3"),
         ({"name": "two words"}, "an option's name must be that of a keyword argument, got 'two words'"),
         ({"name": 7}, "an option's name must be"),
     ],
@@ -164,6 +170,25 @@ def test_an_option_is_read_as_its_type(option: Option, given: object, read: obje
 def test_an_option_refuses_what_is_not_its_type(option: Option, given: object, message: str) -> None:
     with pytest.raises(KitError, match=message):
         option.parse(given, "here")
+
+
+def test_a_number_keeps_its_bounds_and_a_required_option_is_given() -> None:
+    share = Option(name="share", type=float, default=1.0, above=0, at_most=1)
+    assert share.bounds == "more than 0 and at most 1"
+    assert share.parse("1", "here") == 1.0
+    for wrong in (0, 1.5, -1):
+        with pytest.raises(KitError, match="here: option 'share' must be more than 0 and at most 1, got"):
+            share.parse(wrong, "here")
+    spec = ScorerSpec(name="x", target="a:b", options=(share, Option(name="of", required=True)))
+    with pytest.raises(KitError, match="here: scorer 'x' needs its option 'of'"):
+        spec.check_options({}, "here")
+    assert spec.check_options({"of": "a"}, "here") == {"share": 1.0, "of": "a"}
+
+
+def test_an_export_may_have_hyphens_and_a_suffix_is_of_one_form() -> None:
+    assert ExportSpec(name="hf-llava", target="a:b").name == "hf-llava"
+    with pytest.raises(ValueError, match=r"a suffix is like '\.jsonl', in lower case, got 'csv'"):
+        ReaderSpec(name="x", target="a:b", suffixes=("csv",))
 
 
 def test_options_are_completed_with_defaults_and_unknown_ones_refused() -> None:

@@ -211,7 +211,7 @@ def test_a_run_prints_and_logs_it(tmp_path, capsys):
     out = capsys.readouterr().out.splitlines()
     (start,) = (line for line in out if line.startswith("stage s: "))
     assert re.fullmatch(
-        r"stage s: 2 steps over 6 rows; trains connector\.image \(full\), [\d,]+ of [\d,]+ weights; on \w+ in float32",
+        r"stage s: 2 steps over 6 rows; trains connector\.image \(full\), [\d,]+ of [\d,]+ weights; on cpu in float32",
         start,
     )
     first, second = (line for line in out if line.startswith("s "))

@@ -1,4 +1,4 @@
-"""Checkpoints of other projects, understood. The names here are public."""
+"""Checkpoints of other projects, read and written. The names here are public."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .._lazy import lazy
 
 if TYPE_CHECKING:
+    from .exporting.target import ExportTarget as ExportTarget
     from .external.checkpoint import ExternalCheckpoint as ExternalCheckpoint
     from .external.checkpoint import KeyedTensor as KeyedTensor
     from .external.names import Names as Names
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        "ExportTarget": ".exporting.target",
         "ExternalCheckpoint": ".external.checkpoint",
         "KeyedTensor": ".external.checkpoint",
         "Names": ".external.names",

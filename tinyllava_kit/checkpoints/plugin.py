@@ -1,9 +1,9 @@
-"""The layouts of other projects' checkpoints that the kit reads."""
+"""The layouts of other projects' checkpoints that the kit reads, and the forms that it writes."""
 
 from __future__ import annotations
 
 from tinyllava_kit import hookimpl
-from tinyllava_kit.plugin.specs import CheckpointSpec
+from tinyllava_kit.plugin.specs import CheckpointSpec, ExportSpec, Option
 
 
 @hookimpl
@@ -33,5 +33,36 @@ def tinyllava_checkpoints() -> list[CheckpointSpec]:
             summary="LlavaForConditionalGeneration",
             model_types=("llava",),
             keys=("vision_config",),
+        ),
+    ]
+
+
+@hookimpl
+def tinyllava_exports() -> list[ExportSpec]:
+    """transformers' Llava, a directory for each part, and llama.cpp's files."""
+    here = "tinyllava_kit.checkpoints.exporting"
+    dtype = Option(
+        name="dtype",
+        choices=("float32", "float16"),
+        help="of matrices; none: float32 for a model in float32, else float16",
+    )
+    llm_only = Option(name="llm_only", type=bool, default=False, help="without the tower and the connector")
+    return [
+        ExportSpec(
+            name="hf-llava",
+            target=f"{here}.llava:LlavaTarget",
+            summary="transformers' LlavaForConditionalGeneration, which other engines serve",
+        ),
+        ExportSpec(
+            name="hf-components",
+            target=f"{here}.components:ComponentsTarget",
+            summary="a directory for each part, loaded by transformers' own classes",
+        ),
+        ExportSpec(
+            name="gguf",
+            target=f"{here}.gguf_files:GgufTarget",
+            summary="model.gguf and mmproj.gguf for llama.cpp",
+            options=(dtype, llm_only),
+            packages=("gguf",),
         ),
     ]

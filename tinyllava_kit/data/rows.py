@@ -1,10 +1,10 @@
-"""Rows: from JSON lists, JSONL, CSV, Parquet and tar files, read one after another and checked."""
+"""Rows: from files that an installed reader takes, read one after another and checked."""
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,9 +14,10 @@ from ..errors import KitError, near, shown
 from ..files.absence import present
 from ..files.item_sources import columns_of, is_name, part_keys, part_types
 from ..files.opening import MAX_LINE, lines, open_text, reason
-from .huggingface import saved_rows
+from ..plugin.catalog import Offer
+from ..plugin.discovery import installed_catalog
+from ..plugin.specs import ReaderSpec, load
 from .json_rows import json_values
-from .shards import parquet_rows, tar_rows
 
 
 class Row(NamedTuple):
@@ -44,25 +45,55 @@ def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def iterate_rows(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
-    """The rows of a ``.csv``, ``.tsv``, ``.parquet`` or ``.tar`` file, one after another; of a saved dataset; of any
-    other file as JSON, a list of rows or a row on each line.
+def iterate_rows(path: str | os.PathLike[str], reader: str | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a file or directory, one after another, by the installed reader of its ending; of any other directory
+    as a saved dataset, of any other file as JSON, a list of rows or a row on each line.
 
     Sounds and pictures that lie in the rows stay undecoded (``{"bytes": ..., "path": ...}``). What is absent, a null
     or NaN of a table or an empty cell of a CSV file, is no part of its row.
 
+    Args:
+        reader: the name of one, in place of what the ending says.
+
     Raises:
-        KitError: missing, not of its kind (with the line), or not rows; names the file.
+        KitError: missing, not of its kind (with the line), or not rows; names the file. Nobody offers such a reader.
     """
     path = Path(path)
-    read = saved_rows if os.path.isdir(path) else _READERS.get(path.suffix.lower(), _json_rows)
+    read: Callable[[Path], Iterable[Any]] = load(reader_of(path, reader))
     for row in read(path):
-        if not isinstance(row, dict):
+        if not isinstance(row, Mapping):
             raise KitError(f"{path}: wants a list of rows, like [{{'id': ..., 'conversations': [...]}}]")
-        yield present(row)
+        yield present(dict(row))
 
 
-def _table_rows(path: Path) -> Iterator[dict[str, Any]]:
+def reader_of(path: Path, name: str | None = None) -> ReaderSpec:
+    """Who reads a file or directory: the reader of this name, or the one with the longest ending that it has.
+
+    Raises:
+        KitError: nobody offers it; two plugins offer a reader of this ending.
+    """
+    catalog = installed_catalog()
+    if name is None and (found := _by_ending(path.name.lower(), catalog.of_kind(ReaderSpec.kind))):
+        if len(found) > 1:
+            names = " and ".join(offer.qualified for offer in found)
+            raise KitError(f"{path}: is read by {names}; say which with 'reader' in the recipe's data")
+        name = found[0].qualified
+    spec = catalog.find(ReaderSpec.kind, name or ("saved_dataset" if os.path.isdir(path) else "json")).spec
+    assert isinstance(spec, ReaderSpec)
+    return spec
+
+
+def _by_ending(name: str, offers: Iterable[Offer]) -> list[Offer]:
+    """Those of the longest ending that a file's name has."""
+    found: dict[int, list[Offer]] = {}
+    for offer in offers:
+        assert isinstance(offer.spec, ReaderSpec)
+        if fitting := [len(ending) for ending in offer.spec.suffixes if name.endswith(ending)]:
+            found.setdefault(max(fitting), []).append(offer)
+    return found[max(found)] if found else []
+
+
+def table_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Rows under a head line; every row as long as the head. An empty cell is absent."""
     csv.field_size_limit(MAX_LINE)  # of the process; the default is shorter than a picture as base64
     with _text(path) as file:
@@ -78,7 +109,12 @@ def _table_rows(path: Path) -> Iterator[dict[str, Any]]:
             raise KitError(f"{path} line {reader.reader.line_num}: {error}") from error
 
 
-def _json_rows(path: Path) -> Iterator[Any]:
+def json_rows(path: Path) -> Iterator[Any]:
+    """A list of rows, or a row on each line.
+
+    Raises:
+        KitError: missing, or not JSON (with the line).
+    """
     with _text(path) as file:
         yield from json_values(file, str(path))
 
@@ -109,14 +145,6 @@ def check_there(path: str | os.PathLike[str]) -> None:
     raise KitError(f"cannot read data {shown(path)}: no such file; {advice}")
 
 
-_READERS = {
-    ".csv": _table_rows,
-    ".tsv": _table_rows,
-    ".parquet": parquet_rows,
-    ".tar": tar_rows,
-}
-
-
 def with_root(
     row: Mapping[str, Any], modalities: Collection[str], root: str | os.PathLike[str] | None
 ) -> Mapping[str, Any]:
@@ -134,9 +162,12 @@ def with_root(
 
 
 def locate(source: Any, root: str | os.PathLike[str] | None) -> Any:
-    """A relative file name from the folder `root`, also in a mapping (``path``, ``url``); what is no name stays."""
+    """A relative file name from the folder `root`, also in a mapping (``path``, ``url``) and in a list (the frames of a
+    video); what is no name stays."""
     if root is None:
         return source
+    if isinstance(source, list):
+        return [locate(each, root) for each in source]
     if isinstance(source, Mapping) and source.get("bytes") is None:
         return {key: locate(value, root) if key in ("path", "url") else value for key, value in source.items()}
     return str(Path(root) / source) if isinstance(source, str) and is_name(source) else source

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ..core.conversation import check_reads, split_placeholders
 from ..errors import KitError, shown
 from ..files.absence import absent
-from ..plugin.specs import ModalitySpec
+from ..plugin.discovery import installed_catalog
+from ..plugin.specs import ModalitySpec, ReaderSpec
 from .huggingface import named_rows
 from .rows import Row, check_there, iterate_rows, locate
 from .shards import named_files
@@ -53,16 +54,18 @@ class Source(Strict):
     """Where rows come from: files, or a dataset of Hugging Face.
 
     `path`: a file, or several by brace ranges (``{000..012}``) and wildcards; relative names in the rows are taken from
-    `root`, or from the file's own folder. `dataset`: a name on the hub, or a directory laid out like one, with `subset`
-    and `split`. `columns` maps a name that the kit looks for to the column that it stands in. `limit`: use the first so
-    many rows only. `repeat`: use them so many times an epoch. `weight`: the source's share of the rows, in place of its
-    size. `pairs`: how its rows become conversations, where they are none.
+    `root`, or from the file's own folder. `reader`: who reads it, where its ending does not say. `dataset`: a name on
+    the hub, or a directory laid out like one, with `subset` and `split`. `columns` maps a name that the kit looks for
+    to the column that it stands in. `limit`: use the first so many rows only. `repeat`: use them so many times an
+    epoch. `weight`: the source's share of the rows, in place of its size. `pairs`: how its rows become conversations,
+    where they are none.
 
     `stream`: rows are read as they are wanted, in an order drawn among `shuffle` of them, and not held in memory.
     `on_error`: what a row is to the stage that cannot be used: its end, or a line in a list.
     """
 
     path: str | None = None
+    reader: str | None = None
     dataset: str | None = None
     subset: str | None = None
     split: str = "train"
@@ -80,6 +83,8 @@ class Source(Strict):
     def _makes_sense(self) -> Source:
         if (self.path is None) == (self.dataset is None):
             raise ValueError("a source wants one of path and dataset")
+        if self.reader is not None:
+            _check_reader(self)
         if self.repeat > 1 and (self.weight is not None or self.stream):
             raise ValueError(f"{self.name}: repeat is for a source without weight or stream; give weights instead")
         return self
@@ -124,6 +129,19 @@ class Source(Strict):
         return rows
 
 
+def _check_reader(source: Source) -> None:
+    """
+    Raises:
+        ValueError: nobody offers its reader, or it has no files.
+    """
+    if source.path is None:
+        raise ValueError(f"{source.name}: reader is for files; take it out, or give path in place of dataset")
+    try:
+        installed_catalog().find(ReaderSpec.kind, source.reader or "")
+    except KitError as error:
+        raise ValueError(str(error)) from error
+
+
 @dataclass(frozen=True)
 class Shard:
     """The rows of one file of a source, or of its dataset, one after another."""
@@ -142,7 +160,7 @@ class Shard:
             rows = named_rows(self.file, source.subset, source.split, stream=source.stream)
             root = source.root
         else:
-            rows = iterate_rows(self.file)
+            rows = iterate_rows(self.file, source.reader)
             root = os.path.dirname(self.file) if source.root is None else source.root
         for number, row in enumerate(rows):
             renamed = {ours: row[theirs] for ours, theirs in source.columns.items() if theirs in row}

@@ -8,6 +8,7 @@ from .._lazy import lazy
 
 if TYPE_CHECKING:
     from .asking import answers as answers
+    from .benchmarks.benchmark import Benchmark as Benchmark
     from .exact_match import accuracy as accuracy
     from .exact_match import is_right as is_right
     from .figures import Figure as Figure
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .rows import read_questions as read_questions
     from .run import Results as Results
     from .run import read_results as read_results
+    from .scorer import Scorer as Scorer
     from .tables import table as table
     from .word_error import normalise as normalise
     from .word_error import word_errors as word_errors
@@ -26,6 +28,7 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "answers": ".asking",
+        "Benchmark": ".benchmarks.benchmark",
         "accuracy": ".exact_match",
         "is_right": ".exact_match",
         "Figure": ".figures",
@@ -36,6 +39,7 @@ __getattr__, __dir__ = lazy(
         "read_questions": ".rows",
         "Results": ".run",
         "read_results": ".run",
+        "Scorer": ".scorer",
         "table": ".tables",
         "normalise": ".word_error",
         "word_errors": ".word_error",

@@ -28,7 +28,7 @@ from .figures import Figure, Figures
 from .judged import Judged
 from .question import Question
 from .retrieval import Retrieval, retrieve
-from .scorers import Scorer
+from .scorer import Scorer
 
 EVALUATION_FILE = "settings.json"
 RESULTS_FILE = "results.json"

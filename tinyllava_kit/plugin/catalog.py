@@ -77,6 +77,10 @@ class Catalog:
             raise KitError(f"no kind of component is called {kind!r}; {near(kind, KINDS)}")
         return tuple(sorted((o for o in self.offers if o.spec.kind == kind), key=lambda o: (o.spec.name, o.plugin)))
 
+    def names(self, kind: str) -> list[str]:
+        """The names of one kind, in the order in which they are offered, each once."""
+        return list(dict.fromkeys(offer.spec.name for offer in self.offers if offer.spec.kind == kind))
+
     def find(self, kind: str, name: str) -> Offer:
         """The one offer that `name` means: exact, of a family, or ``distribution/name``.
 

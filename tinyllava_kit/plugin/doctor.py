@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
@@ -338,7 +338,7 @@ def _probe(catalog: Catalog) -> Iterator[Finding]:
             yield _about(offer, "failed", detail, fix)
 
 
-# The class that a component of each kind extends; a command is of the command line.
+# The class that a component of each kind extends.
 _INTERFACES = {
     "modality": "core.interfaces.Modality",
     "tower": "core.interfaces.Tower",
@@ -347,7 +347,10 @@ _INTERFACES = {
     "decoder": "core.decoders.Decoder",
     "template": "core.interfaces.ChatTemplate",
     "checkpoint": "checkpoints.CheckpointReader",
+    "scorer": "evaluation.Scorer",
+    "export": "checkpoints.ExportTarget",
 }
+_CALLABLES = {"command": "a click command", "reader": "a function of a path"}
 
 
 def import_component(kind: str, target: str, distribution: str) -> Outcome:
@@ -366,13 +369,19 @@ def import_component(kind: str, target: str, distribution: str) -> Outcome:
 def _check_component(kind: str, component: object) -> None:
     if kind in _INTERFACES:
         _check_class(component, _INTERFACES[kind])
-    elif not callable(component):
-        raise TypeError(f"must be a click command, got {type(component).__name__}")
+    elif kind in _CALLABLES and not callable(component):
+        raise TypeError(f"must be {_CALLABLES[kind]}, got {type(component).__name__}")
+    elif kind == "benchmark" and not isinstance(component, _attribute("evaluation.Benchmark")):
+        raise TypeError(f"must be an evaluation.Benchmark, got {type(component).__name__}")
+
+
+def _attribute(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(f"tinyllava_kit.{module}"), name)
 
 
 def _check_class(component: object, wanted: str) -> None:
-    module, _, name = wanted.rpartition(".")
-    interface = getattr(importlib.import_module(f"tinyllava_kit.{module}"), name)
+    interface = _attribute(wanted)
     if not (inspect.isclass(component) and issubclass(component, interface)):
         raise TypeError(f"must be a class that extends {wanted}")
     missing: Iterable[str] = sorted(getattr(component, "__abstractmethods__", ()))

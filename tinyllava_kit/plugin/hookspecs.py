@@ -13,13 +13,18 @@ from collections.abc import Iterable
 import pluggy
 
 from .specs import (
+    BenchmarkSpec,
     ChatTemplateSpec,
     CheckpointSpec,
     CommandSpec,
     ConnectorSpec,
     DecoderSpec,
+    ExportSpec,
     LanguageModelSpec,
     ModalitySpec,
+    ObjectiveSpec,
+    ReaderSpec,
+    ScorerSpec,
     TowerSpec,
 )
 
@@ -75,6 +80,36 @@ def tinyllava_checkpoints() -> Iterable[CheckpointSpec]:
 
 
 @hookspec
+def tinyllava_scorers() -> Iterable[ScorerSpec]:
+    """Return scorers, each of which makes figures of a model's answers."""
+    return ()
+
+
+@hookspec
+def tinyllava_benchmarks() -> Iterable[BenchmarkSpec]:
+    """Return tasks: questions with known answers, and the scorers of them."""
+    return ()
+
+
+@hookspec
+def tinyllava_objectives() -> Iterable[ObjectiveSpec]:
+    """Return what a stage of a recipe may learn in place of the model's own loss; asked for when a recipe is read."""
+    return ()
+
+
+@hookspec
+def tinyllava_exports() -> Iterable[ExportSpec]:
+    """Return forms in which other programs read a model."""
+    return ()
+
+
+@hookspec
+def tinyllava_readers() -> Iterable[ReaderSpec]:
+    """Return readers of files of rows; asked for when data are read."""
+    return ()
+
+
+@hookspec
 def tinyllava_commands() -> Iterable[CommandSpec]:
     """Return commands of ``tinyllava``; called when help is shown or an unknown command is typed."""
     return ()
@@ -89,5 +124,10 @@ HOOKS: dict[str, str] = {
     "tinyllava_decoders": "decoder",
     "tinyllava_chat_templates": "template",
     "tinyllava_checkpoints": "checkpoint",
+    "tinyllava_scorers": "scorer",
+    "tinyllava_benchmarks": "benchmark",
+    "tinyllava_objectives": "objective",
+    "tinyllava_exports": "export",
+    "tinyllava_readers": "reader",
     "tinyllava_commands": "command",
 }

@@ -14,62 +14,13 @@ from typing import Any, ClassVar, TypeVar
 
 from ..errors import KitError, near
 from .isolation import PluginFault, isolated
+from .options import Option as Option
+from .options import OptionValue, article, check_tuple
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
-OptionValue = str | int | float | bool | None
 T = TypeVar("T")
-_OPTION_TYPES = (str, int, float, bool)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Option:
-    """One keyword argument of a component that a user may set.
-
-    The text of a command line is converted to `type`. `None` (the word ``none``) is accepted if the default is `None`.
-    """
-
-    name: str
-    type: type = str
-    default: OptionValue = None
-    help: str = ""
-    choices: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name.isidentifier():
-            raise ValueError(f"an option's name must be that of a keyword argument, got {self.name!r}")
-        where = f"option {self.name!r}"
-        if not any(self.type is each for each in _OPTION_TYPES):
-            raise ValueError(f"{where}: type must be str, int, float or bool, got {_said(self.type)}")
-        if not isinstance(self.help, str):
-            raise ValueError(f"{where}: help must be a str, got {self.help!r}")
-        _check_tuple(self, "choices", where, of=self.type)
-        if self.default is not None and not _is_a(self.default, self.type):
-            raise ValueError(f"{where}: default must be {_article(self.type)} or None, got {self.default!r}")
-        if self.choices and self.default is not None and self.default not in self.choices:
-            raise ValueError(f"{where}: default {self.default!r} is not among its choices {self.choices!r}")
-
-    def parse(self, value: object, owner: str) -> OptionValue:
-        """Convert `value` (from YAML or a command line) to this option's type.
-
-        Raises:
-            KitError: it is not of the type, or not among the choices.
-        """
-        if self.default is None and (value is None or (isinstance(value, str) and value.lower() == "none")):
-            return None
-        if self.type is bool and isinstance(value, str) and value.lower() in ("true", "false"):
-            return value.lower() == "true"
-        wrong = not isinstance(value, (str, int, float)) or isinstance(value, bool) != (self.type is bool)
-        try:
-            if wrong or (self.type is int and isinstance(value, float) and value != int(value)):
-                raise ValueError
-            parsed: OptionValue = self.type(value)
-        except (OverflowError, ValueError):
-            raise KitError(f"{owner}: option {self.name!r} wants {self.type.__name__}, got {value!r}") from None
-        if self.choices and parsed not in self.choices:
-            raise KitError(f"{owner}: option {self.name!r} got {value!r}; {near(str(value), map(str, self.choices))}")
-        return parsed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +32,7 @@ class Spec:
     """
 
     kind: ClassVar[str]
+    names: ClassVar[str] = r"[a-z][a-z0-9_]*"
 
     name: str
     target: str
@@ -90,7 +42,7 @@ class Spec:
 
     def __post_init__(self) -> None:
         _check_fields(self, f"{self.kind} {self.name!r}")
-        if not _NAME.fullmatch(self.name):
+        if not re.fullmatch(self.names, self.name):
             raise ValueError(f"name must be lower_snake, like 'mlp2x_gelu', got {self.name!r}")
         if not _TARGET.fullmatch(self.target):
             raise ValueError(f"target must be 'package.module:attribute', got {self.target!r}")
@@ -128,6 +80,8 @@ class Spec:
             if key not in known:
                 advice = near(key, known) if known else "it has none"
                 raise KitError(f"{owner}: {self.kind} {self.name!r} has no option {key!r}; {advice}")
+        if missing := next((name for name, o in known.items() if o.required and name not in options), None):
+            raise KitError(f"{owner}: {self.kind} {self.name!r} needs its option {missing!r}")
         return {name: o.parse(options[name], owner) if name in options else o.default for name, o in known.items()}
 
 
@@ -141,41 +95,9 @@ def _check_fields(owner: Any, where: str) -> None:
     for field in fields(owner):
         annotation, value = str(field.type), getattr(owner, field.name)
         if annotation.startswith("tuple["):
-            _check_tuple(owner, field.name, where, of=Option if "Option" in annotation else str)
+            check_tuple(owner, field.name, where, of=Option if "Option" in annotation else str)
         elif not isinstance(value, known.get(annotation, object)):
-            raise ValueError(f"{where}: {field.name} must be {_article(known[annotation])}, got {value!r}")
-
-
-def _check_tuple(owner: object, name: str, where: str, *, of: type) -> None:
-    """
-    Raises:
-        ValueError: not a tuple of such values; a single one without its comma is told what to write.
-    """
-    value = getattr(owner, name)
-    if isinstance(value, (str, Option)):
-        shown = repr(value) if isinstance(value, str) else "Option(...)"
-        raise ValueError(f"{where}: {name} must be a tuple, got {shown} alone; write {name}=({shown},) with the comma")
-    if not isinstance(value, (tuple, list)):
-        raise ValueError(f"{where}: {name} must be a tuple, got {value!r}")
-    for each in value:
-        if not _is_a(each, of):
-            raise ValueError(f"{where}: {name} must hold {of.__name__} values, got {each!r}")
-    object.__setattr__(owner, name, tuple(value))
-
-
-def _is_a(value: object, wanted: type) -> bool:
-    """Whether a value is of a type; a whole number is a float, true is no number."""
-    if isinstance(value, bool):
-        return wanted is bool
-    return isinstance(value, (int, float) if wanted is float else wanted)
-
-
-def _article(wanted: type) -> str:
-    return f"{'an' if wanted is int else 'a'} {wanted.__name__}"
-
-
-def _said(value: object) -> str:
-    return value.__name__ if isinstance(value, type) else repr(value)
+            raise ValueError(f"{where}: {field.name} must be {article(known[annotation])}, got {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +130,8 @@ class ModalitySpec(Spec):
     A LLaVA row names the item's file, or a list of them, under the modality's name (``{"image": "a.png",
     "conversations": [...]}``). `suffixes` are the endings of such files. `packages` are the modules that its files need
     and that may be missing: a command checks for them before it starts. `verb` is the verb for generating an item,
-    lower_snake: the command line then has ``--VERB FILE`` for an answer's item.
+    lower_snake: the command line then has ``--VERB FILE`` for an answer's item. `parts_of` names another modality where
+    what `Modality.expand` gives are items of that one (a video's frames are pictures): its towers are taken, too.
     """
 
     kind: ClassVar[str] = "modality"
@@ -216,6 +139,7 @@ class ModalitySpec(Spec):
     suffixes: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     verb: str = ""
+    parts_of: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -313,6 +237,66 @@ class CheckpointSpec(Spec):
         return of_type and all(key in config for key in self.keys)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScorerSpec(Spec):
+    """Figures of a model's answers, ``eval --scorer NAME``. Target: an `evaluation.Scorer` class.
+
+    `packages` are modules that it needs and that may be missing.
+    """
+
+    kind: ClassVar[str] = "scorer"
+    packages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkSpec(Spec):
+    """A task, ``eval MODEL NAME``. Target: an `evaluation.Benchmark`, made already."""
+
+    kind: ClassVar[str] = "benchmark"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveSpec(Spec):
+    """What a stage of a recipe learns in place of the model's own loss. Target: a `training.Objective` class.
+
+    The recipe's key is its name, and a mapping of its options the key's value. `trains` are the kinds of parts that it
+    trains (``tower``, ``connector``, ``decoder``, ``llm``); a recipe that names another is refused. `runs_llm`: the LLM
+    takes part, so that the model answers in words behind it.
+    """
+
+    kind: ClassVar[str] = "objective"
+    trains: tuple[str, ...] = ("tower", "connector")
+    runs_llm: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSpec(Spec):
+    """A form in which other programs read a model, ``export --to NAME``. Target: a `checkpoints.ExportTarget` class.
+
+    `packages` are modules that it needs and that may be missing. A name may have hyphens.
+    """
+
+    kind: ClassVar[str] = "export"
+    names: ClassVar[str] = r"[a-z][a-z0-9_-]*"
+    packages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderSpec(Spec):
+    """A reader of files of rows. Target: a function of a `Path` that gives the rows, mappings, one after another.
+
+    `suffixes` are the endings of the files, or folders, that it reads; a recipe's ``reader: NAME`` has it read others.
+    """
+
+    kind: ClassVar[str] = "reader"
+    suffixes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if wrong := next((each for each in self.suffixes if not re.fullmatch(r"(\.[^./\\A-Z]+)+", each)), None):
+            raise ValueError(f"reader {self.name!r}: a suffix is like '.jsonl', in lower case, got {wrong!r}")
+
+
 AnySpec = (
     ModalitySpec
     | TowerSpec
@@ -321,6 +305,11 @@ AnySpec = (
     | DecoderSpec
     | ChatTemplateSpec
     | CheckpointSpec
+    | ScorerSpec
+    | BenchmarkSpec
+    | ObjectiveSpec
+    | ExportSpec
+    | ReaderSpec
     | CommandSpec
 )
 KINDS: dict[str, type[Spec]] = {
@@ -333,6 +322,11 @@ KINDS: dict[str, type[Spec]] = {
         DecoderSpec,
         ChatTemplateSpec,
         CheckpointSpec,
+        ScorerSpec,
+        BenchmarkSpec,
+        ObjectiveSpec,
+        ExportSpec,
+        ReaderSpec,
         CommandSpec,
     )
 }

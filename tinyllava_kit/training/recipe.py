@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_v
 
 from ..data.sources import Source, Strict
 from ..errors import KitError, near, shown
-from ..evaluation.scorers import find_scorer
+from ..evaluation.scorer import find_scorer
 from ..files.yaml_files import read_yaml
 from .changes import with_changes
 from .trainer_settings import check_optimizer, checked_arguments

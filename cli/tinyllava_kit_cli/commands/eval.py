@@ -15,12 +15,11 @@ import click
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.evaluation.benchmarks.answer_file import check_answer_file
 from tinyllava_kit.evaluation.benchmarks.answer_file import write_answers as write_answer_file
-from tinyllava_kit.evaluation.benchmarks.tasks import BENCHMARKS
-from tinyllava_kit.evaluation.scorers import SCORERS, find_scorer
+from tinyllava_kit.evaluation.benchmarks.tasks import benchmark_names, find_benchmark
+from tinyllava_kit.evaluation.scorer import find_scorer, scorer_names
 from tinyllava_kit.files.paths import meant
 from tinyllava_kit.files.writing import check_writable
-from tinyllava_kit.plugin.extras import need
-from tinyllava_kit_cli.completion import directories, scorers, tasks_and_files
+from tinyllava_kit_cli.completion import directories, names, tasks_and_files
 from tinyllava_kit_cli.generation import AUTOMATIC, load_to_run, placed, placement
 from tinyllava_kit_cli.items import need_packages
 from tinyllava_kit_cli.models import check_model
@@ -31,12 +30,12 @@ if TYPE_CHECKING:
     from tinyllava_kit.evaluation.benchmarks.benchmark import Benchmark
     from tinyllava_kit.evaluation.question import Question
     from tinyllava_kit.evaluation.run import Evaluation, Results
-    from tinyllava_kit.evaluation.scorers import Scorer
+    from tinyllava_kit.evaluation.scorer import Scorer
 
 ROW_TOKENS = 64  # of an answer to a row, where nobody says how many
 
 
-@click.command
+@click.command(epilog=f"Tasks: {', '.join(benchmark_names())}; the kit's own have TinyLLaVA_Factory's layout.")
 @click.argument("directory", type=click.Path(), shell_complete=directories)
 @click.argument("data", metavar="TASK|DATA", shell_complete=tasks_and_files)
 @click.option("-o", "--output", required=True, type=click.Path(), help="The folder that keeps answers and figures.")
@@ -44,9 +43,9 @@ ROW_TOKENS = 64  # of an answer to a row, where nobody says how many
     "--scorer",
     "scorers",
     multiple=True,
-    shell_complete=scorers,
+    shell_complete=names("scorer"),
     metavar="NAME",
-    help=f"One or more of: {', '.join(SCORERS)}.",
+    help=f"One or more of: {', '.join(scorer_names())}.",
 )
 @click.option("--root", type=click.Path(), help="The folder of the rows' files; of a task, of all benchmarks.")
 @click.option("--prompt", metavar="TEXT", help="The question for rows of an item and its text, with a placeholder.")
@@ -87,12 +86,11 @@ def command(
     Every figure is printed alongside the same figure without the items, with other rows' items, and with blank items.
     An evaluation that was stopped resumes from the answers in its output folder. Several processes (torchrun) share
     the questions.
-
-    Tasks, in TinyLLaVA_Factory's layout: gqa, pope, scienceqa, textvqa, mmmu, mmvet, mme, vqav2.
     """
     check_model(directory)
-    task = BENCHMARKS.get(data)
+    task = find_benchmark(data) if data in benchmark_names() else None
     chosen = _scorers(data, task, scorers, has_own_text=bool(prompt or text))
+    judging = chosen if task is None else [find_scorer(name) for name in task.scorers]
     folder = Path(root or ".")
     if write_answers:
         _check_answer_file(write_answers, task, chosen, folder)
@@ -123,7 +121,7 @@ def command(
             model,
             processor,
             questions,
-            chosen if task is None else task.scorers,
+            judging,
             output,
             weights=weights if dtype == AUTOMATIC else f"{weights} in {dtype}",
             batch_size=batch_size,
@@ -160,12 +158,10 @@ def _scorers(data: str, task: Benchmark | None, names: Sequence[str], *, has_own
     """
     chosen = [find_scorer(name) for name in dict.fromkeys(names)]
     if task is None and not chosen:
-        raise KitError(f"{data!r} is no task ({', '.join(BENCHMARKS)}), and rows want a --scorer: {', '.join(SCORERS)}")
+        tasks, known = ", ".join(benchmark_names()), ", ".join(scorer_names())
+        raise KitError(f"{data!r} is no task ({tasks}), and rows want a --scorer: {known}")
     if task is not None and (chosen or has_own_text):
         raise click.UsageError(f"task {data} has its own questions and scorers; leave --scorer, --prompt, --text out")
-    for scorer in chosen if task is None else task.scorers:
-        if scorer.package:
-            need(scorer.package, f"scorer {scorer.name!r}")
     return chosen
 
 
@@ -188,7 +184,7 @@ def _questions_of(task: Benchmark | None, data: str, folder: Path) -> list[Quest
     if task is not None:
         return task.read(folder)
     if not Path(data).exists():
-        advice = meant(data, files=True) or f"tasks: {', '.join(BENCHMARKS)}"
+        advice = meant(data, files=True) or f"tasks: {', '.join(benchmark_names())}"
         raise KitError(f"no data {data!r}, and no task of that name; {advice}")
     return None
 

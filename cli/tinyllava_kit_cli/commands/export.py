@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import click
 
-from tinyllava_kit.checkpoints.exporting.targets import TARGETS
-from tinyllava_kit.plugin.extras import need
-from tinyllava_kit_cli.completion import directories
+from tinyllava_kit.checkpoints.exporting.targets import check_target, target_names
+from tinyllava_kit.errors import KitError
+from tinyllava_kit_cli.completion import directories, names
 from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.output import refuse_taken, say
 
 
 @click.command
 @click.argument("directory", type=click.Path(), shell_complete=directories)
-@click.option("--to", "target", type=click.Choice(TARGETS), help="The format.")
+@click.option(
+    "--to",
+    "target",
+    metavar="TARGET",
+    shell_complete=names("export"),
+    help=f"The format, one of: {', '.join(target_names())}.",
+)
 @click.option("-o", "--output", type=click.Path(), help="The directory to write.")
 @click.option(
     "--check-only", is_flag=True, help="Write nothing; list the possible targets, and why the others are not."
@@ -24,8 +33,21 @@ from tinyllava_kit_cli.output import refuse_taken, say
     help="The dtype of a gguf's matrices.  [default: float32 for a model in float32, else float16]",
 )
 @click.option("--llm-only", is_flag=True, help="With gguf: only the LLM, without the tower and the connector.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="OPTION=VALUE",
+    help="An option of the target, as 'tinyllava info TARGET' shows it; may be given several times.",
+)
 def command(
-    directory: str, target: str | None, output: str | None, check_only: bool, dtype: str | None, llm_only: bool
+    directory: str,
+    target: str | None,
+    output: str | None,
+    check_only: bool,
+    dtype: str | None,
+    llm_only: bool,
+    settings: tuple[str, ...],
 ) -> None:
     """Write the model in DIRECTORY as other programs read it.
 
@@ -43,12 +65,13 @@ def command(
     """
     if not check_only and not (output and target):
         raise click.UsageError("say what to write and where, with --to TARGET -o DIR, or --check-only")
-    if target != "gguf" and (dtype or llm_only):
+    if target not in (None, "gguf") and (dtype or llm_only):
         raise click.UsageError("--dtype and --llm-only are of --to gguf")
-    if check_only and (dtype or llm_only):
-        raise click.UsageError("--dtype and --llm-only say how to write; leave them out with --check-only")
-    if target == "gguf" and not check_only:
-        need("gguf", "--to gguf")
+    how = _options(settings) | {key: value for key, value in (("dtype", dtype), ("llm_only", llm_only)) if value}
+    if check_only and how:
+        raise click.UsageError("--dtype, --llm-only and --set say how to write; leave them out with --check-only")
+    if target and not check_only:
+        how = check_target(target, how)
     check_model(directory)
     if output and not check_only:
         refuse_taken(output)
@@ -60,9 +83,18 @@ def command(
     model, processor = load_pretrained(directory)
     model.eval()
     if check_only:
-        say("\n".join(align(table_of(model, processor, [target] if target else TARGETS))))
+        say("\n".join(align(table_of(model, processor, [target] if target else target_names()))))
         return
-    how = {"dtype": dtype, "llm_only": llm_only} if target == "gguf" else {}
-    report = load_target(target or "").export(model, processor, output or "", **how)
-    say("\n".join(report.lines()))
+    say("\n".join(load_target(target or "", **how).export(model, processor, output or "")))
     say(f"wrote {output}", err=True)
+
+
+def _options(settings: Sequence[str]) -> dict[str, Any]:
+    """
+    Raises:
+        KitError: not of the form OPTION=VALUE.
+    """
+    pairs = [setting.partition("=") for setting in settings]
+    if any(not (name and equals) for name, equals, _ in pairs):
+        raise KitError(f"--set wants OPTION=VALUE, got {', '.join(settings)}")
+    return {name: value for name, _, value in pairs}

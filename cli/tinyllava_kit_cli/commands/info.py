@@ -61,6 +61,8 @@ def _option(option: Option) -> dict[str, Any]:
         "type": option.type.__name__,
         "default": option.default,
         "choices": list(option.choices),
+        "required": option.required,
+        "bounds": option.bounds,
         "help": option.help,
     }
 
@@ -82,7 +84,9 @@ def _option_lines(options: list[dict[str, Any]]) -> list[str]:
     rows: list[tuple[str, ...]] = []
     for option in options:
         choices = f"one of {', '.join(option['choices'])}" if option["choices"] else option["type"]
-        rows.append((option["name"], choices, f"default {_text(option['default'])}", option["help"]))
+        choices = f"{choices} {option['bounds']}".rstrip()
+        default = "required" if option["required"] else f"default {_text(option['default'])}"
+        rows.append((option["name"], choices, default, option["help"]))
     return ["  options", *_indented(rows, 4)]
 
 

@@ -20,7 +20,8 @@ def command(kind: str | None, as_json: bool) -> None:
 
     On a narrow terminal a description is printed below its component.
 
-    KIND is one of modality, tower, connector, llm, decoder, template, checkpoint, command.
+    KIND is one of modality, tower, connector, llm, decoder, template, checkpoint, scorer, benchmark, objective, export,
+    reader, command.
     """
     catalog = installed_catalog()
     offers = [offer for each in ([kind] if kind else KINDS) for offer in catalog.of_kind(each)]

@@ -6,14 +6,14 @@ import pytest
 
 from tests.strokes import drawing, drawing_model  # noqa: F401 (a fixture)
 from tinyllava_kit.checkpoints.exporting import components
-from tinyllava_kit.checkpoints.exporting.targets import TARGETS, load_target
+from tinyllava_kit.checkpoints.exporting.targets import load_target, target_names
 
 pytestmark = pytest.mark.usefixtures("drawing")
 
 
 def test_every_target_says_what_it_leaves_out(tmp_path):
     model, processor = drawing_model(tmp_path)
-    for name in TARGETS:
+    for name in target_names():
         assert "without decoder drawing: the LLM's text alone" in load_target(name).notes(model, processor), name
 
 

@@ -46,6 +46,7 @@ from ...processing.jinja import begin_in_jinja, jinja_of, save_tokenizer
 from ...processing.processor import TinyLlavaProcessor
 from ..external.weights import open_file
 from .parts import decoder_notes, idle_weights, is_close, largest, quantized_fault, random_ids
+from .target import ExportTarget
 
 WEIGHTS = "model.safetensors"
 CONNECTOR = "connector.json"
@@ -363,3 +364,21 @@ def _readme(model: TinyLlavaForConditionalGeneration, parts: Sequence[ExportedPa
             continue
         text += [f"`{each.folder}/`", "", "```python", each.code.rstrip(), "```"]
     return "\n".join([*text, ""])
+
+
+class ComponentsTarget(ExportTarget):
+    """A directory for each part; the target `hf-components`."""
+
+    def faults(self, model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> list[str]:
+        return faults(model, processor)
+
+    def notes(self, model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> list[str]:
+        return notes(model, processor)
+
+    def export(
+        self,
+        model: TinyLlavaForConditionalGeneration,
+        processor: TinyLlavaProcessor,
+        output: str | os.PathLike[str],
+    ) -> list[str]:
+        return export(model, processor, output).lines()

@@ -43,6 +43,7 @@ from .parts import (
     quantized_fault,
     text_option,
 )
+from .target import ExportTarget
 
 MODEL, MMPROJ = "model.gguf", "mmproj.gguf"
 MARKER = "<__media__>"  # where llama.cpp puts a picture
@@ -370,3 +371,28 @@ def _add_vocabulary(writer: Any, vocabulary: Vocabulary, *, adds_bos: bool) -> N
     writer.add_add_eos_token(False)
     for role, number in vocabulary.special.items():
         getattr(writer, f"add_{role}_token_id")(number)
+
+
+class GgufTarget(ExportTarget):
+    """Files of llama.cpp; the target `gguf`.
+
+    Args:
+        dtype, llm_only: see `export`.
+    """
+
+    def __init__(self, *, dtype: str | None = None, llm_only: bool = False) -> None:
+        self.dtype, self.llm_only = dtype, llm_only
+
+    def faults(self, model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> list[str]:
+        return faults(model, processor, llm_only=self.llm_only)
+
+    def notes(self, model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> list[str]:
+        return notes(model, processor, llm_only=self.llm_only)
+
+    def export(
+        self,
+        model: TinyLlavaForConditionalGeneration,
+        processor: TinyLlavaProcessor,
+        output: str | os.PathLike[str],
+    ) -> list[str]:
+        return export(model, processor, output, dtype=self.dtype, llm_only=self.llm_only).lines()

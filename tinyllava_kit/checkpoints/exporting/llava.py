@@ -45,6 +45,7 @@ from .parts import (
     marker_fault,
     quantized_fault,
 )
+from .target import ExportTarget
 
 PLACEHOLDER = "<image>"
 QUESTION = "What is in this picture?"
@@ -262,3 +263,21 @@ def _same_prompt(made: LlavaProcessor, messages: list[dict[str, Any]], ids: Tens
     found = made(text=text, images=picture, return_tensors="pt", add_special_tokens=False)["input_ids"]
     begun = made(text=text, images=picture, return_tensors="pt")["input_ids"]
     return torch.equal(found, ids) or torch.equal(begun, ids)
+
+
+class LlavaTarget(ExportTarget):
+    """transformers' Llava; the target `hf-llava`."""
+
+    def faults(self, model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> list[str]:
+        return faults(model, processor)
+
+    def notes(self, model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> list[str]:
+        return notes(model, processor)
+
+    def export(
+        self,
+        model: TinyLlavaForConditionalGeneration,
+        processor: TinyLlavaProcessor,
+        output: str | os.PathLike[str],
+    ) -> list[str]:
+        return export(model, processor, output).lines()

@@ -1,29 +1,55 @@
-"""What a model can be exported to, by name. Light: a target's module is imported when it is used."""
+"""What a model can be exported to, by name: what the installed plugins offer. Light."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterable
-from types import ModuleType
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ...errors import KitError
+from ...plugin.discovery import installed_catalog
+from ...plugin.extras import need
+from ...plugin.specs import ExportSpec, load
+from .target import ExportTarget
 
 if TYPE_CHECKING:
     from ...model.modeling import TinyLlavaForConditionalGeneration
     from ...processing.processor import TinyLlavaProcessor
 
-# Each module has `faults` (why a model cannot be exported to it), `notes` (what to know where it can) and `export`,
-# whose result has `lines` for people.
-_MODULES = {"hf-llava": "llava", "hf-components": "components", "gguf": "gguf_files"}
-TARGETS = tuple(_MODULES)
+
+def target_names() -> list[str]:
+    """Those of the installed targets."""
+    return installed_catalog().names(ExportSpec.kind)
 
 
-def load_target(name: str) -> ModuleType:
-    """The module of a target that is one of `TARGETS`."""
-    return importlib.import_module(f"{__package__}.{_MODULES[name]}")
+def check_target(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a target with their values.
+
+    Raises:
+        KitError: nobody offers it, with the near ones; an option that it does not have; a package that is missing.
+    """
+    spec = installed_catalog().find(ExportSpec.kind, name).spec
+    assert isinstance(spec, ExportSpec)
+    checked = spec.check_options(dict(options), f"--to {spec.name}")
+    for package in spec.packages:
+        need(package, f"--to {spec.name}")
+    return checked
+
+
+def load_target(name: str, **options: Any) -> ExportTarget:
+    """An installed target.
+
+    Raises:
+        KitError: nobody offers it; an option that it does not have; or it is no target.
+    """
+    spec = installed_catalog().find(ExportSpec.kind, name).spec
+    target = load(spec)
+    if not (isinstance(target, type) and issubclass(target, ExportTarget)):
+        raise KitError(f"export {spec.name!r}: {spec.target} must be a class that extends checkpoints.ExportTarget")
+    return target(**spec.check_options(options, f"--to {spec.name}"))
 
 
 def table_of(
-    model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, names: Iterable[str] = TARGETS
+    model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, names: Iterable[str]
 ) -> list[list[str]]:
     """A row for each target, the head first: whether the model can be exported to it, and why not or what to know."""
     table = [["TARGET", "POSSIBLE", "WHY NOT, OR WHAT TO KNOW"]]

@@ -13,28 +13,26 @@ from ...files.absence import absent, present
 from ...files.opening import parse_json, read_text
 from ..judged import Judged
 from ..question import Question
-from ..scorers import Scorer
 
 PICTURE = "image"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """A task by name, its files as TinyLLaVA_Factory's ``scripts/eval`` lay them out.
+    """A task: what is asked, and who scores the answers. A spec names one of these; see `BenchmarkSpec`.
 
     Args:
-        name: as in ``tinyllava eval DIR NAME``. `summary`: one line.
+        name: as in ``tinyllava eval DIR NAME``.
         read: the folder of all benchmarks -> the questions; raises a `KitError` for what is missing or damaged.
-        scorers: of its answers; none where only the benchmark's own server or judge can.
+        scorers: the names of those of its answers; none where only the benchmark's own server or judge can.
         max_new_tokens: of an answer, as in those scripts.
         converted: the folder, questions and their answers -> what the benchmark's own scorer reads, as JSON; or, where
             that is `in_folder`, the names of files to their texts. None where it reads the answers as they are.
     """
 
     name: str
-    summary: str
     read: Callable[[Path], list[Question]]
-    scorers: tuple[Scorer, ...] = ()
+    scorers: tuple[str, ...] = ()
     max_new_tokens: int = 128
     converted: Callable[[Path, Sequence[Question], Sequence[Judged]], Any] | None = None
     in_folder: bool = False

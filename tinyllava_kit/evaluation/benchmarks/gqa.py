@@ -9,7 +9,6 @@ from typing import Any
 
 from ..judged import Judged
 from ..question import Question
-from ..scorers import SCORERS
 from .benchmark import Benchmark, read_json, read_question_file, wanted
 
 
@@ -30,8 +29,7 @@ def _predictions(root: Path, questions: Sequence[Question], judged: Sequence[Jud
 
 GQA = Benchmark(
     name="gqa",
-    summary="GQA, test-dev balanced",
     read=_read,
-    scorers=(SCORERS["exact_match"],),
+    scorers=("exact_match",),
     converted=_predictions,
 )

@@ -12,7 +12,7 @@ from ...errors import KitError
 from ..figures import Figure, Figures
 from ..judged import Judged
 from ..question import Question
-from ..scorers import Scorer
+from ..scorer import Scorer
 from .benchmark import Benchmark, read_layout, read_question_file
 
 CATEGORIES = {
@@ -101,13 +101,14 @@ def _results(root: Path, questions: Sequence[Question], judged: Sequence[Judged]
     return lines
 
 
-MME_SCORER = Scorer(
-    name="mme",
-    summary="MME's scores: perception of 2000, cognition of 800, each subtask of 200",
-    wants="the right answers in MME's own files",
-    fits=lambda question: bool(question.truths),
-    score=_score,
-    grouped=False,
-)
+class MmeScores(Scorer):
+    """Perception, cognition, and each subtask."""
 
-MME = Benchmark(name="mme", summary="MME", read=_read, scorers=(MME_SCORER,), converted=_results, in_folder=True)
+    wants = "the right answers in MME's own files"
+    grouped = False
+
+    def score(self, judged: Sequence[Judged]) -> Figures:
+        return _score(judged)
+
+
+MME = Benchmark(name="mme", read=_read, scorers=("mme",), converted=_results, in_folder=True)

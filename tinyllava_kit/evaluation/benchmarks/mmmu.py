@@ -11,7 +11,7 @@ from typing import Any
 from ..figures import Figures, share
 from ..judged import Judged
 from ..question import Question
-from ..scorers import Scorer
+from ..scorer import Scorer
 from .benchmark import Benchmark, picture_question, read_json, wanted
 
 _MULTIPLE = "multiple-choice"
@@ -134,20 +134,20 @@ def read_answer(judged: Judged) -> str:
     return chosen(judged.said, judged.choices) or judged.said
 
 
-MMMU_SCORER = Scorer(
-    name="mmmu",
-    summary="MMMU's accuracy",
-    wants="the right answers in MMMU's own file",
-    fits=lambda question: bool(question.truths),
-    score=_score,
-    grouped=False,
-)
+class MmmuAccuracy(Scorer):
+    """Of all questions, of those with choices, and of the open ones."""
+
+    wants = "the right answers in MMMU's own file"
+    grouped = False
+
+    def score(self, judged: Sequence[Judged]) -> Figures:
+        return _score(judged)
+
 
 MMMU = Benchmark(
     name="mmmu",
-    summary="MMMU, validation",
     read=_read,
-    scorers=(MMMU_SCORER,),
+    scorers=("mmmu",),
     max_new_tokens=1024,
     converted=_outputs,
 )

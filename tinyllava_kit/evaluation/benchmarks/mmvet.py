@@ -20,6 +20,4 @@ def _results(root: Path, questions: Sequence[Question], judged: Sequence[Judged]
     return {f"v1_{j.id}": j.said for j in judged}
 
 
-MMVET = Benchmark(
-    name="mmvet", summary="MM-Vet; scored by its judge", read=_read, max_new_tokens=1024, converted=_results
-)
+MMVET = Benchmark(name="mmvet", read=_read, max_new_tokens=1024, converted=_results)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ...errors import KitError
 from ..question import Question
-from ..scorers import SCORERS
 from .benchmark import Benchmark, read_json_lines, read_question_file, wanted
 
 _PREFIX = "coco_pope_"
@@ -37,4 +36,4 @@ def _labels(file: Path) -> Iterator[str]:
     return iter([wanted(line, "label", f"{file}[{n}]") for n, line in enumerate(read_json_lines(file))])
 
 
-POPE = Benchmark(name="pope", summary="POPE, object hallucination", read=_read, scorers=(SCORERS["yes_no"],))
+POPE = Benchmark(name="pope", read=_read, scorers=("yes_no",))

@@ -7,7 +7,6 @@ from string import ascii_uppercase as LETTERS
 
 from ...errors import KitError
 from ..question import ANSWER_A_LETTER, Question
-from ..scorers import SCORERS
 from .benchmark import Benchmark, picture_question, read_json, wanted
 
 
@@ -42,6 +41,4 @@ def _read(root: Path) -> list[Question]:
     return found
 
 
-SCIENCEQA = Benchmark(
-    name="scienceqa", summary="ScienceQA, test", read=_read, scorers=(SCORERS["choice"],), max_new_tokens=1024
-)
+SCIENCEQA = Benchmark(name="scienceqa", read=_read, scorers=("choice",), max_new_tokens=1024)

@@ -1,19 +1,27 @@
-"""The benchmarks by name. Light."""
+"""The benchmarks by name: those that the installed plugins offer. Light."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 
+from ...errors import KitError
+from ...plugin.discovery import installed_catalog
+from ...plugin.specs import BenchmarkSpec, load
 from .benchmark import Benchmark
-from .gqa import GQA
-from .mme import MME
-from .mmmu import MMMU
-from .mmvet import MMVET
-from .pope import POPE
-from .scienceqa import SCIENCEQA
-from .textvqa import TEXTVQA
-from .vqav2 import VQAV2
 
-BENCHMARKS: Mapping[str, Benchmark] = {
-    benchmark.name: benchmark for benchmark in (GQA, POPE, SCIENCEQA, TEXTVQA, MMMU, MMVET, MME, VQAV2)
-}
+
+def find_benchmark(name: str) -> Benchmark:
+    """
+    Raises:
+        KitError: nobody offers it, with the near ones; or it is no benchmark.
+    """
+    spec = installed_catalog().find(BenchmarkSpec.kind, name).spec
+    found = load(spec)
+    if not isinstance(found, Benchmark):
+        raise KitError(f"benchmark {spec.name!r}: {spec.target} must be an evaluation.Benchmark")
+    return found if found.name == spec.name else replace(found, name=spec.name)
+
+
+def benchmark_names() -> list[str]:
+    """Those of the installed benchmarks."""
+    return installed_catalog().names(BenchmarkSpec.kind)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ...errors import KitError
 from ..question import Question
-from ..scorers import SCORERS
 from .benchmark import Benchmark, read_json, read_question_file, wanted
 
 _OCR = "Reference OCR token: "
@@ -50,7 +49,6 @@ def asked_in(prompt: str, name: str) -> str:
 
 TEXTVQA = Benchmark(
     name="textvqa",
-    summary="TextVQA 0.5.1, validation",
     read=_read,
-    scorers=(SCORERS["vqa"], SCORERS["anls"]),
+    scorers=("vqa", "anls"),
 )

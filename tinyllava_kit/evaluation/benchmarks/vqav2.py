@@ -26,4 +26,4 @@ def _submission(root: Path, questions: Sequence[Question], judged: Sequence[Judg
     return [{"question_id": id, "answer": said.get(id, "")} for id in ids]
 
 
-VQAV2 = Benchmark(name="vqav2", summary="VQAv2, test-dev; scored by its server", read=_read, converted=_submission)
+VQAV2 = Benchmark(name="vqav2", read=_read, converted=_submission)

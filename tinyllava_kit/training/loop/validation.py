@@ -11,7 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from ...data.dataset import ConversationDataset
 from ...evaluation.asking import answers
 from ...evaluation.question import Question
-from ...evaluation.scorers import Scorer, find_scorer
+from ...evaluation.scorer import Scorer, find_scorer
 from ...model.modeling import TinyLlavaForConditionalGeneration
 from ..objectives.objective import Objective, objective_of
 from ..recipe import Stage, Validation

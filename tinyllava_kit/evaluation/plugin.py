@@ -1,0 +1,56 @@
+"""The scorers and benchmarks that the kit ships."""
+
+from __future__ import annotations
+
+from tinyllava_kit import hookimpl
+from tinyllava_kit.plugin.specs import BenchmarkSpec, ScorerSpec
+
+_SCORERS = {
+    "exact_match": ("ExactMatch", "the share of answers that are the truth, word for word"),
+    "vqa": ("VqaAccuracy", "VQA accuracy: an answer counts as much as ten people agree on it"),
+    "yes_no": ("YesNo", "POPE's figures: F1 of yes, accuracy, precision, recall, yes ratio"),
+    "choice": ("ChosenLetter", "the share of answers that name the letter of the right choice"),
+    "anls": ("Anls", "how near answers come to what is written, in edits (TextVQA, DocVQA)"),
+    "wer": ("WordErrorRate", "word error rate of a transcript"),
+    "cer": ("CharacterErrorRate", "character error rate of a transcript"),
+    "retrieval": ("RetrievalRank", "which of all rows' answers the model finds likeliest, without writing one"),
+}
+_BENCHMARKS = {
+    "gqa": "GQA, test-dev balanced",
+    "pope": "POPE, object hallucination",
+    "scienceqa": "ScienceQA, test",
+    "textvqa": "TextVQA 0.5.1, validation",
+    "mmmu": "MMMU, validation",
+    "mmvet": "MM-Vet; scored by its judge",
+    "mme": "MME",
+    "vqav2": "VQAv2, test-dev; scored by its server",
+}
+
+
+@hookimpl
+def tinyllava_scorers() -> list[ScorerSpec]:
+    """Of answers to any rows; MME's and MMMU's own."""
+    scorers = [
+        ScorerSpec(
+            name=name,
+            target=f"tinyllava_kit.evaluation.scorers:{target}",
+            summary=summary,
+            packages=("jiwer",) if name in ("wer", "cer") else (),
+        )
+        for name, (target, summary) in _SCORERS.items()
+    ]
+    here = "tinyllava_kit.evaluation.benchmarks"
+    said = "MME's scores: perception of 2000, cognition of 800, each subtask of 200"
+    mme = ScorerSpec(name="mme", target=f"{here}.mme:MmeScores", summary=said)
+    mmmu = ScorerSpec(name="mmmu", target=f"{here}.mmmu:MmmuAccuracy", summary="MMMU's accuracy")
+    return [*scorers, mme, mmmu]
+
+
+@hookimpl
+def tinyllava_benchmarks() -> list[BenchmarkSpec]:
+    """Tasks whose files lie as TinyLLaVA_Factory's ``scripts/eval`` lay them out."""
+    here = "tinyllava_kit.evaluation.benchmarks"
+    return [
+        BenchmarkSpec(name=name, target=f"{here}.{name}:{name.upper()}", summary=summary)
+        for name, summary in _BENCHMARKS.items()
+    ]
