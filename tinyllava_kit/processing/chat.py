@@ -48,7 +48,7 @@ class ChatProcessor(ProcessorMixin):
 
     @abstractmethod
     def encode(
-        self, conversation: Conversation, *, answer: bool = False, continued: bool = False, sanitize: bool = False
+        self, conversation: Conversation, *, answer: bool = False, continued: bool = False, sanitize: bool | None = None
     ) -> Encoded:
         """A conversation as spans."""
 

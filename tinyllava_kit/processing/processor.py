@@ -205,7 +205,7 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
         *,
         answer: bool = False,
         continued: bool = False,
-        sanitize: bool = False,
+        sanitize: bool | None = None,
         reader: ItemReader | None = None,
         writer: ItemWriter | None = None,
     ) -> Encoded:
@@ -217,7 +217,8 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
 
         Args:
             answer: end the text where the assistant begins to speak. continued: leave its last words open.
-            sanitize: control tokens that the turns spell are text.
+            sanitize: control tokens that the turns spell are text: None: all special ones, and in what the assistant
+                does not say the others that its chat template writes; True: both in every turn; False: none.
             reader: reads an item; default `read_item`.
             writer: turns such an item into ids; default: the processor's `writer`.
 
@@ -226,7 +227,8 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
                 a writer, or without words that they can be made of.
         """
         conversation = add_words_first(add_words_of_each(conversation, self.makes), self.gives)
-        conversation = as_text(conversation, self.tokenizer) if sanitize else conversation
+        if sanitize is not False:
+            conversation = as_text(conversation, self.tokenizer, answers_too=sanitize is True)
         spans = self.render(conversation, answer=answer, continued=continued)
         return self._encode_rendered(
             self._with_markers(spans, conversation),

@@ -8,6 +8,7 @@ from tinyllava_kit.specs import ModalitySpec, Option, TokenType
 VIDEO = ModalitySpec(
     name="video",
     target="tinyllava_kit_video.video:VideoModality",
+    contract="tinyllava_kit_video.contract:VideoContract",
     summary="videos: files that PyAV decodes, folders and lists of frames",
     token=TokenType(placeholder="<video>"),
     suffixes=(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts"),
