@@ -121,11 +121,7 @@ def command(
             model,
             processor,
             questions,
-<<<<<<< HEAD
             judging,
-=======
-            chosen if task is None else [find_scorer(name) for name in task.scorers],
->>>>>>> main
             output,
             weights=weights if dtype == AUTOMATIC else f"{weights} in {dtype}",
             batch_size=batch_size,
