@@ -90,6 +90,7 @@ def command(
     check_model(directory)
     task = find_benchmark(data) if data in benchmark_names() else None
     chosen = _scorers(data, task, scorers, has_own_text=bool(prompt or text))
+    judging = chosen if task is None else [find_scorer(name) for name in task.scorers]
     folder = Path(root or ".")
     if write_answers:
         _check_answer_file(write_answers, task, chosen, folder)
@@ -120,7 +121,7 @@ def command(
             model,
             processor,
             questions,
-            chosen if task is None else [find_scorer(name) for name in task.scorers],
+            judging,
             output,
             weights=weights if dtype == AUTOMATIC else f"{weights} in {dtype}",
             batch_size=batch_size,
