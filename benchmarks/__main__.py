@@ -17,7 +17,7 @@ from . import memory
 from .figure import Figure, verdict
 
 QUICK = ("fuse", "qwen2_audio", "factory", "start")
-LONG = ("loading", "audio", "data_loading", "training", "speaking")
+LONG = ("loading", "audio", "data_loading", "training", "speaking", "serving")
 
 
 @click.command()

@@ -2,7 +2,8 @@
 
 The public face is the names of this module and of `tinyllava_kit.specs`, `tinyllava_kit.interfaces`,
 `tinyllava_kit.components`, `tinyllava_kit.checkpoints`, `tinyllava_kit.pretrained`, `tinyllava_kit.files`,
-`tinyllava_kit.evaluation` and `tinyllava_kit.testing`: these stay where they are, what is deeper may move.
+`tinyllava_kit.evaluation`, `tinyllava_kit.training` and `tinyllava_kit.testing`: these stay where they are, what is
+deeper may move.
 
 The public classes are imported when they are first touched; importing the package alone loads no torch. Where a program
 imports transformers, its Auto classes know this package's.

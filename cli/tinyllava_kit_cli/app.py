@@ -37,12 +37,14 @@ COMMANDS = {
     "ask": "Ask a model one question, about items if you like.",
     "eval": "Judge a model on rows with answers, or on a benchmark.",
     "chat": "Talk with a model, about items if you like.",
+    "serve": "Serve a model to programs that speak OpenAI's API.",
     "show": "Show why a model answers as it does.",
     "load-check": "Report the layout of a checkpoint and whether it can be loaded.",
     "convert": "Write another project's checkpoint as a model of this kit.",
     "merge": "Add kept adapters to a model's weights.",
     "quantize": "Write a model with 8- or 4-bit weights.",
     "export": "Write a model as other programs read it.",
+    "new-plugin": "Write a plugin to start from.",
     "help": "Show the help of a command.",
 }
 

@@ -45,7 +45,9 @@ def parts(kind: str, *, with_modality: bool = True) -> Complete:
         if colon:
             return _paths(f"{modality}{equals}{name}:", place, folders_only=True)
         specs = [offer.spec for offer in catalog.of_kind(kind)]
-        fitting = [spec for spec in specs if getattr(spec, "modality", modality) == modality]
+        parts_of = {each.spec.name: getattr(each.spec, "parts_of", "") for each in catalog.of_kind("modality")}
+        taken = (modality, parts_of.get(modality) or modality)
+        fitting = [spec for spec in specs if getattr(spec, "modality", modality) in taken]
         return _described({f"{modality}{equals}{spec.name}": spec.summary for spec in fitting}, incomplete)
 
     return complete

@@ -46,6 +46,7 @@ EXTRAS = (
     Extra(name="evaluate", modules=("jiwer",), purpose="word and character error rates: --scorer wer, cer"),
     Extra(name="quantize", modules=("bitsandbytes",), purpose="8 and 4 bit weights"),
     Extra(name="gguf", modules=("gguf",), purpose="export --to gguf"),
+    Extra(name="serve", modules=("starlette", "uvicorn", "python_multipart"), purpose="the API of serve"),
     Extra(name="show", modules=("matplotlib",), purpose="the drawings of show"),
 )
 

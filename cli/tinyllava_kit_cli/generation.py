@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -66,6 +67,8 @@ def placed(device: str = AUTOMATIC, dtype: str = AUTOMATIC) -> dict[str, Any]:
         raise KitError(f"--device {device} is not there; torch {torch.__version__} finds {', '.join(there)}")
     if device == AUTOMATIC:
         device = "cuda" if gpus else "cpu"
+        if gpus and "LOCAL_RANK" in os.environ:  # of a launcher, which has started a process for each
+            device = gpus[int(os.environ["LOCAL_RANK"]) % len(gpus)]
     how: dict[str, Any] = {"device_map": None if device == "cpu" else device}
     return how if dtype == AUTOMATIC else {**how, "dtype": getattr(torch, dtype)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from itertools import count
 
@@ -20,6 +21,7 @@ from benchmarks import (
     memory,
     process,
     qwen2_audio,
+    serving,
     speaking,
     training,
 )
@@ -358,3 +360,26 @@ def test_what_is_said_is_what_was_prescribed_and_the_bare_side_makes_as_many_ste
         if not decoder.parallel:  # these are the model's own
             torch.testing.assert_close(torch.from_numpy(item.item.samples), torch.from_numpy(prescribed))
         assert len(steps[-2]) == len(steps[-1]) == len(said.ids) + 1
+
+
+TOY_LOAD = serving.Load(words=50, llm=TOY_SPEAKING.llm, requests=3, gap=0.01, prompt_words=6, new_tokens=4)
+
+
+def test_the_three_ways_to_serve_answer_alike(tmp_path):
+    pair = serving.assembled(tmp_path, TOY_LOAD)
+    found = asyncio.run(serving._timed(pair, TOY_LOAD, 1))
+    assert {name: [len(each.first) for each in timings] for name, timings in found.items()} == {
+        "together": [3],
+        "one_by_one": [3],
+        "static": [3],
+    }
+    assert all(timing.whole > 0.02 for timings in found.values() for timing in timings)
+
+
+def test_a_soak_leaves_nothing(tmp_path):
+    pair = serving.assembled(tmp_path, TOY_LOAD)
+    asked = serving.questions(pair[1], TOY_LOAD)
+    left = asyncio.run(serving.soak(pair, asked, number=24, at_once=4, length=8))
+    assert left.whole + left.left == 24
+    assert left.left > 2
+    assert set(left.held.values()) == {0}

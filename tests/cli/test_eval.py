@@ -6,11 +6,13 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
 from tests import toys
 from tests.limits import FULL_DISK, run_limited
+from tests.training.processes import finish, start
 from tinyllava_kit.evaluation.benchmarks.tasks import benchmark_names
 from tinyllava_kit.evaluation.controls import CONTROLS
 from tinyllava_kit.evaluation.scorer import scorer_names
@@ -66,6 +68,36 @@ def test_a_table_has_every_control_and_the_model_keeps_a_line(place, capfd):
     again = tinyllava("model", "rows.json", *EXACT, "--scorer", "anls", "-o", "out", capfd=capfd)
     assert again.stdout == done.stdout
     assert "24 of 24 answers are there" in again.stderr
+
+
+def test_several_processes_write_what_one_writes(place, capfd):
+    words = ["--scorer", "exact_match", "--scorer", "retrieval", "--batch-size", 2, *SHORT]
+    assert tinyllava("model", "rows.json", *words, "--no-record", "-o", "one", capfd=capfd).returncode == 0
+    assert not (place / "model" / "evaluations.json").exists()
+    where = [place / "model", place / "rows.json", *words, "-o", place / "two"]
+    first, second = finish(start(["-m", "tinyllava_kit_cli", "eval", *map(str, where)]), seconds=500)
+    assert (first[0], second[0]) == (0, 0), (first, second)
+    for name in ("answers.jsonl", "log_probs.jsonl"):
+        one, two = (
+            {(line["control"], line["row"]): line for line in map(json.loads, (place / folder / name).open())}
+            for folder in ("one", "two")
+        )
+        assert one.keys() == two.keys()
+        assert len((place / "two" / name).read_text().splitlines()) == len(two)
+    figures = [json.loads((place / folder / "results.json").read_text()) for folder in ("one", "two")]
+    assert figures[0] == figures[1]
+    assert "as given" in first[1]
+    assert second[1] == ""
+    assert len(json.loads((place / "model" / "evaluations.json").read_text())) == 1
+
+
+def test_a_package_that_a_scorer_needs_is_asked_for_before_the_first_answer(place, capfd, monkeypatch):
+    monkeypatch.setattr(eval_command, "load_to_run", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setitem(sys.modules, "jiwer", None)
+    done = tinyllava("model", "rows.json", "--scorer", "wer", "-o", "out", capfd=capfd)
+    assert done.returncode == 2
+    assert "scorer 'wer'" in done.stderr
+    assert "jiwer" in done.stderr
 
 
 def test_a_limited_run_leaves_the_record_and_the_card_of_all_rows(place, capfd):

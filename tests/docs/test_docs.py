@@ -56,16 +56,18 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 SENSOR = ROOT / "tests" / "plugins" / "sensor"
+EXAMPLE_PLUGINS = [ROOT / "examples" / "plugins" / name for name in ("depth", "swatch", "colours")]
 PAIR = ROOT / "docs" / "how-a-pair-is-trained.md"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")])
 PLUGIN_PAGES = sorted([*ROOT.glob("plugins/*/README.md"), SENSOR / "README.md"])
 README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
-PLUGIN_GUIDE, ARCHITECTURE, CLI, AUDIO, FIRST_STEPS, RESULTS = (
+PLUGIN_GUIDE, MODALITY_GUIDE, ARCHITECTURE, CLI, AUDIO, FIRST_STEPS, RESULTS = (
     ROOT / "docs" / f"{name}.md"
-    for name in ("writing-a-plugin", "architecture", "cli", "audio", "first-steps", "results")
+    for name in ("writing-a-plugin", "plugin-modality", "architecture", "cli", "audio", "first-steps", "results")
 )
+PLUGIN_GUIDES = sorted({PLUGIN_GUIDE, *ROOT.glob("docs/plugin-*.md")} - {ROOT / "docs" / "plugin-gallery.md"})
 
-LANGUAGES = {"bash", "console", "json", "python", "text", "toml", "yaml"}
+LANGUAGES = {"bash", "console", "javascript", "json", "python", "text", "toml", "yaml"}
 NOTES = {"", "file", "from", "not run", "numbers", "printed", "rows"}
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:root|home|tmp|work|usr|opt|mnt|Users)\b")
 REGISTRY = re.compile(r"pypi\.org|pythonhosted|huggingface\.co|hf\.co|anaconda\.|proxy\.golang|download\.pytorch")
@@ -81,7 +83,9 @@ own_page = pytest.mark.parametrize("page", PAGES, ids=page_name)
 
 @pytest.fixture
 def _sensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(tmp_path / "installed", monkeypatch, SENSOR)
+    """The plugins of strangers that pages speak of."""
+    for project in (SENSOR, *EXAMPLE_PLUGINS):
+        install(tmp_path / "installed" / project.name, monkeypatch, project)
 
 
 # Running the pages.
@@ -97,7 +101,7 @@ def toy_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # The README in Chinese has the README's own blocks (test_chinese.py).
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page) and page != CHINESE], ids=page_name)
 def test_the_code_of_a_page_runs(page: Path, toy_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if page == PLUGIN_GUIDE:
+    if page == MODALITY_GUIDE:
         install(tmp_path / "installed", monkeypatch, SENSOR)
     folder = shutil.copytree(toy_world, tmp_path / "world")
     monkeypatch.chdir(folder / ".demo" if page == CLI else folder)
@@ -215,7 +219,7 @@ def test_every_command_line_is_one_that_the_kit_understands(page: Path) -> None:
             pytest.fail(f"{page_name(page)}: {' '.join(words)}: {error.format_message()}")
         if words[1] == "assemble" and parsed.params["llm"]:
             resolve(parsed.params)
-    if page in (README, FIRST_STEPS, CLI, PLUGIN_GUIDE, AUDIO):
+    if page in (README, FIRST_STEPS, CLI, MODALITY_GUIDE, AUDIO):
         assert len(lines) >= 5
 
 
@@ -345,9 +349,9 @@ def test_other_commands_name_targets_and_files_that_exist(page: Path) -> None:
                 assert (ROOT / file.strip("'\"").partition("[")[0]).exists(), f"{page_name(page)}: {file}"
 
 
-@pytest.mark.parametrize("page", [ARCHITECTURE, PLUGIN_GUIDE, AUDIO], ids=page_name)
+@pytest.mark.parametrize("page", [ARCHITECTURE, *PLUGIN_GUIDES, AUDIO], ids=page_name)
 def test_the_names_between_backticks_are_in_the_code(page: Path) -> None:
-    folders = (ROOT / "tinyllava_kit", ROOT / "cli", ROOT / "plugins", SENSOR)
+    folders = (ROOT / "tinyllava_kit", ROOT / "cli", ROOT / "plugins", ROOT / "examples" / "plugins", SENSOR)
     files = [file for folder in folders for file in folder.rglob("*.py")]
     known = {word for file in files for word in re.findall(r"\w+", file.read_text(encoding="utf-8"))}
     known |= {part for file in files for part in file.with_suffix("").parts}

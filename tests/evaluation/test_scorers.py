@@ -220,7 +220,7 @@ def test_a_scorer_of_a_plugin_is_found_by_name_and_makes_figures(site):
         ("name='shortness', target='shortness:nothing'", "scorer 'shortness': cannot import shortness:nothing"),
         (
             "name='shortness', target='shortness:Shortness', packages=('not_there',)",
-            "scorer 'shortness' needs not_there; pip install not_there",
+            "scorer 'shortness' needs not_there; pip install not-there",
         ),
     ],
 )

@@ -20,8 +20,8 @@ FLOORS = (
     ("processing", "interfaces"),
     ("assembly", "data", "features"),
     ("components", "inference"),
-    ("checkpoints", "evaluation", "explanation", "testing"),
-    ("training",),
+    ("checkpoints", "evaluation", "explanation"),
+    ("serving", "training", "testing"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # A component of the kit may import what a stranger's may: the public face, whose light names are of the ground floors.

@@ -50,6 +50,8 @@ LIGHT = {
     "eval --help": (HEAVY, 0),
     "chat --help": (HEAVY, 0),
     "show --help": (HEAVY, 0),
+    "new-plugin --help": (SLOW, 0),
+    "serve --help": (HEAVY, 0),
     "help": (SLOW, 0),
     "help train": (HEAVY, 0),
 }
@@ -77,6 +79,7 @@ WRONG = [
     *("show nope what -o out", "show model what --image nope.png -o out", "show model what -o rows.json"),
     *("eval nope rows.json -o out --scorer exact_match", "eval model nope.json -o out --scorer exact_match"),
     *("eval model gqa -o out", "eval model gqa --root nope -o out", "eval model nope -o out"),
+    *("serve nope", "serve rows.json", "serve no/such/model"),
     *("train nope.yaml", "train model", "train no_model.yaml", "train no_rows.yaml", "train no_rows.yaml --stage two"),
     *("data check nope.yaml", "data show nope.yaml", "data check no_rows.yaml", "data show no_model.yaml"),
     *("assemble nope.yaml -o out", "assemble --llm nope -o out", "assemble --llm causal_lm:no/such/one -o out"),
@@ -87,6 +90,7 @@ WRONG = [
     *("quantize nope out --bits 4", "quantize model rows.json --bits 4"),
     *("export nope --to hf-llava -o out", "export model --to hf-llava -o rows.json"),
     *("info nope", "nope"),
+    *("new-plugin Nope --kind tower", "new-plugin mine --kind tower --out model"),
 ]
 HAS_NO_PATH = {"list", "info", "doctor", "help"}
 

@@ -21,10 +21,11 @@ FACE = (
     ".pretrained",
     ".files",
     ".evaluation",
+    ".training",
     ".pages",
     ".testing",
 )
-LAZY = ("", ".components", ".checkpoints", ".files", ".evaluation")
+LAZY = ("", ".components", ".checkpoints", ".files", ".evaluation", ".training")
 
 
 def sources(file: Path) -> list[str]:

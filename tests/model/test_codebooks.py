@@ -71,12 +71,8 @@ def steps(seed: int, count: int) -> list[tuple[int, ...]]:
 class TestCodes(TokenDecoderContract):
     """The contract, of a decoder whose items are as short as one step."""
 
-    decoder_class = Codes
+    component = Codes
     modality_class = CodesModality
-
-    @pytest.fixture
-    def checkpoint(self):
-        return ""
 
     def items(self):
         return [steps(seed, count) for seed, count in enumerate((7, 1, 4, 2, 9))]
@@ -87,7 +83,7 @@ ITEMS = TestCodes().items()
 
 @pytest.fixture
 def model():
-    return TestCodes()._toy("")
+    return TestCodes()._toy()
 
 
 def slow_delayed(codes: list[list[int]]) -> list[list[int]]:

@@ -93,7 +93,8 @@ def test_prompts_that_were_padded_anew_are_answered_as_before(made):
 
 def test_what_was_cut_is_refused_with_both_numbers(made):
     model, processor, (one, *_) = made
-    batch, types, _ = put_together(processor, ["<image>?"], [[one]], ["no"])
+    batch = processor(text="<image>?", images=one)
+    types = batch["mm_token_type_ids"]
     size = int((types != 0).sum())
     end = int((types != 0).nonzero()[-1, 1])  # the item's last position
     cut = {name: batch[name][:, :end] for name in ("input_ids", "attention_mask")}
@@ -102,6 +103,59 @@ def test_what_was_cut_is_refused_with_both_numbers(made):
         model(**cut, items=batch["items"], plan=batch["plan"], mm_token_type_ids=types[:, :end])
     with pytest.raises(FusionError, match=r"mm_token_type_ids \(1, \d+\) do not belong to input_ids"):
         model(**cut, items=batch["items"], plan=batch["plan"], mm_token_type_ids=types)
+
+
+def test_tensors_under_their_own_names_are_the_items_of_a_plan(made):
+    """As transformers' processors and TRL give them: rows of several prompts, and a part of these rows."""
+    model, processor, (one, two, three) = made
+    prompts = ["<image>and <image>which?", "none", "x<image>"]
+    named = processor(text=prompts, images=[[one, two], [], [three]], padding=True, return_tensors="pt")
+    assert set(named) == {"input_ids", "attention_mask", "mm_token_type_ids", "pixel_values"}
+    assert len(named["pixel_values"]) == 3
+    inputs = {name: named[name] for name in ("input_ids", "attention_mask", "mm_token_type_ids")}
+    with torch.no_grad():
+        logits = model(**named).logits
+        for row, (prompt, mine) in enumerate(zip(prompts, [[one, two], [], [three]], strict=True)):
+            alone = model(**processor(text=prompt, images=mine)).logits[0]
+            assert torch.allclose(logits[row, -len(alone) :], alone, atol=1e-4)
+        rest = {name: tensor[1:] for name, tensor in inputs.items()}
+        part = model(**rest, pixel_values=named["pixel_values"][2:]).logits
+        assert torch.allclose(part, logits[1:], atol=1e-4)
+        text = {name: tensor[1:2] for name, tensor in inputs.items()}
+        assert torch.allclose(model(**text, pixel_values=named["pixel_values"][:0]).logits, logits[1:2], atol=1e-4)
+    how = {"max_new_tokens": 3, "do_sample": False}
+    written = model.generate(**named, **how)[:, -3:]
+    for row, (prompt, mine) in enumerate(zip(prompts, [[one, two], [], [three]], strict=True)):
+        assert torch.equal(written[row], model.generate(**processor(text=prompt, images=mine), **how)[0, -3:])
+    with pytest.raises(FusionError, match=r"5 image item\(s\) do not fill 12 positions"):
+        model(**inputs, pixel_values=named["pixel_values"].repeat(2, 1, 1, 1)[:5])
+    with pytest.raises(FusionError, match=r"sample 0, image 0: expected 6 rows, the connector made 4"):
+        model(**inputs, pixel_values=named["pixel_values"][:2])
+    with pytest.raises(FusionError, match=r"3 image item\(s\) are given, and mm_token_type_ids have no place for them"):
+        model(**text, pixel_values=named["pixel_values"])
+
+
+def test_several_prompts_are_lists_without_padding_where_no_tensors_are_asked_for(made):
+    _, processor, (one, *_) = made
+    several = [
+        [{"role": "user", "content": [{"type": "image", "image": one}, {"type": "text", "text": "what is it?"}]}],
+        [{"role": "user", "content": [{"type": "text", "text": "no"}]}],
+    ]
+    how = {"add_generation_prompt": True, "tokenize": True, "return_dict": True}
+    listed = processor.apply_chat_template(several, **how)
+    padded = processor.apply_chat_template(several, **how, return_tensors="pt")
+    assert set(listed) == set(padded) == {"input_ids", "attention_mask", "mm_token_type_ids", "pixel_values"}
+    for row, mask in enumerate(padded["attention_mask"].bool()):
+        for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
+            assert listed[name][row] == padded[name][row][mask].tolist()
+    assert torch.equal(listed["pixel_values"], padded["pixel_values"])
+
+
+def test_an_item_has_an_id_that_nothing_writes(made):
+    model, processor, _ = made
+    assert processor.image_token_id == model.config.image_token_id >= model.config.text_config.vocab_size
+    for each in (processor, model.config):
+        assert not hasattr(each, "audio_token_id")
 
 
 def test_labels_that_are_set_before_the_ids_have_moved_keep_what_is_learned(made):

@@ -41,12 +41,17 @@ def text(words):
 
 
 def equal(one, two):
-    for name in ("input_ids", "position_ids", "attention_mask"):
+    """Whether a batch is that of the messages; of several prompts, the items' tensors stand under their own names."""
+    for name in ("input_ids", "attention_mask"):
         assert torch.equal(one[name], two[name]), name
-    assert ("items" in one) == ("items" in two)
-    for modality, tensors in one.get("items", {}).items():
-        for name, tensor in tensors.items():
-            assert torch.equal(tensor, two["items"][modality][name]), name
+    named = {n: t for n, t in one.items() if n not in ("input_ids", "attention_mask", "mm_token_type_ids", "labels")}
+    if "plan" in one:
+        named = {name: tensor for tensors in one["items"].values() for name, tensor in tensors.items()}
+        assert torch.equal(one["position_ids"], two["position_ids"])
+    expected = {name: tensor for tensors in two.get("items", {}).values() for name, tensor in tensors.items()}
+    assert named.keys() == expected.keys()
+    for name, tensor in named.items():
+        assert torch.equal(tensor, expected[name]), name
 
 
 def test_a_template_applied_with_tokens_is_the_batch_of_the_messages(made):
@@ -286,7 +291,7 @@ def test_a_collator_that_makes_labels_of_the_ids_teaches_text_alone(made):
     learned = exact["labels"] != -100
     assert torch.equal(batch["labels"][learned], exact["labels"][learned])
     text_positions = torch.zeros(batch["input_ids"].numel(), dtype=torch.bool)
-    text_positions[batch["plan"].text_positions] = True
+    text_positions[exact["plan"].text_positions] = True
     assert torch.equal(batch["labels"].flatten() != -100, text_positions)
     assert torch.equal(labels[batch["labels"] == -100].unique(), torch.tensor([-100, processor.pad_id]))
 

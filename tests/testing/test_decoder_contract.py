@@ -25,15 +25,15 @@ def contract(
     from tinyllava_kit_drawing.strokes import DrawingModality
 
     class Contract(TokenDecoderContract):
-        decoder_class = getattr(decoder if name == "StrokeDecoder" else points, name)
+        component = getattr(decoder if name == "StrokeDecoder" else points, name)
         modality_class = DrawingModality
         options: ClassVar = {"grid": 3}
 
         def items(self):
             return ITEMS
 
-        def build(self, checkpoint):
-            decoder = super().build(checkpoint)
+        def coder(self, options, checkpoint):
+            decoder = super().coder(options, checkpoint)
             change(decoder)
             return decoder
 
@@ -43,7 +43,7 @@ def contract(
 @pytest.mark.parametrize("decoder", ["StrokeDecoder", "PointDecoder"])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_drawing_plugin_keeps_the_contract(name: str, decoder: str) -> None:
-    getattr(contract(name=decoder), name)("")
+    getattr(contract(name=decoder), name)()
 
 
 def one_id(decoder: Any) -> None:
@@ -95,37 +95,37 @@ def places_nowhere(decoder: Any) -> None:
     decoder.encode = lambda item: torch.cat([encode(item)[:, :2], encode(item)[:, 2:] - 1], 1)
 
 
-@pytest.mark.parametrize(
-    ("change", "name", "message"),
-    [
-        (one_place, "test_the_items_use_many_ids", "range 'y': 1 ids of 3"),
-        (
-            places_nowhere,
-            "test_the_count_is_that_of_the_ids",
-            "gives -1 as 'it.y' beside id number 0, expected one of 3",
-        ),
-    ],
-)
+PARALLEL_MUTANTS: list[tuple[Callable[[Any], None], str, str]] = [
+    (one_place, "test_used", "range 'y': 1 ids of 3"),
+    (
+        places_nowhere,
+        "test_counts",
+        "gives -1 as 'it.y' beside id number 0, expected one of 3",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "name", "message"), PARALLEL_MUTANTS)
 def test_what_breaks_the_contract_beside_ids_fails_its_test(
     change: Callable[[Any], None], name: str, message: str
 ) -> None:
     with pytest.raises(Exception, match=message):
-        getattr(contract(change, name="PointDecoder"), name)("")
+        getattr(contract(change, name="PointDecoder"), name)()
 
 
-@pytest.mark.parametrize(
-    ("change", "name", "message"),
-    [
-        (one_id, "test_the_items_use_many_ids", "range 'x': 1 ids of 3"),
-        (counts_one_more, "test_the_count_is_that_of_the_ids", "10 counted, 9 ids"),
-        (another_order, "test_the_count_is_that_of_the_ids", "of which number 0 is not one that may stand there"),
-        (remembers, "test_ids_are_the_same_alone_and_behind_others", "has other ids behind others than alone"),
-        (loses_what_was_streamed, "test_pieces_joined_are_what_is_decoded_at_once", "2 steps at a time: not the whole"),
-    ],
-)
+TOKEN_MUTANTS: list[tuple[Callable[[Any], None], str, str]] = [
+    (one_id, "test_used", "range 'x': 1 ids of 3"),
+    (counts_one_more, "test_counts", "10 counted, 9 ids"),
+    (another_order, "test_counts", "of which number 0 is not one that may stand there"),
+    (remembers, "test_stateless", "has other ids behind others than alone"),
+    (loses_what_was_streamed, "test_stream", "2 steps at a time: not the whole"),
+]
+
+
+@pytest.mark.parametrize(("change", "name", "message"), TOKEN_MUTANTS)
 def test_what_breaks_the_contract_fails_its_test(change: Callable[[Any], None], name: str, message: str) -> None:
     with pytest.raises(Exception, match=message):
-        getattr(contract(change), name)("")
+        getattr(contract(change), name)()
 
 
 def hidden_contract(
@@ -136,15 +136,15 @@ def hidden_contract(
     from tinyllava_kit_drawing.strokes import DrawingModality
 
     class Contract(HiddenDecoderContract):
-        decoder_class = getattr(sketching, name)
+        component = getattr(sketching, name)
         modality_class = DrawingModality
         options: ClassVar = {"grid": 3, "layers": 2, "width": 32, "heads": 2, "dropout": 0.0, "max_ids": 60}
 
         def items(self):
             return ITEMS
 
-        def _toy(self, checkpoint):
-            model = super()._toy(checkpoint)
+        def _toy(self):
+            model = super()._toy()
             change(model.decoders["it"])
             return model
 
@@ -154,7 +154,7 @@ def hidden_contract(
 @pytest.mark.parametrize("decoder", ["SketchingDecoder", "SketchingPointsDecoder"])
 @pytest.mark.parametrize("name", [name for name in dir(HiddenDecoderContract) if name.startswith("test_")])
 def test_a_transformer_that_draws_keeps_the_contract(name: str, decoder: str) -> None:
-    getattr(hidden_contract(name=decoder), name)("")
+    getattr(hidden_contract(name=decoder), name)()
 
 
 def losses_that(change: Callable[[Any, Any, Any], Any]) -> Callable[[Any], None]:
@@ -162,6 +162,7 @@ def losses_that(change: Callable[[Any, Any, Any], Any]) -> Callable[[Any], None]
         losses = decoder.losses
         decoder.losses = lambda words, ids, targets: change(losses, words, (ids, targets))
 
+    apply.__name__ = change.__name__
     return apply
 
 
@@ -191,24 +192,24 @@ def never_ends(decoder: Any) -> None:
     decoder.make = lambda words, sampler: (piece for piece in make(words, sampler) if not piece.closed)
 
 
-@pytest.mark.parametrize(
-    ("change", "name", "message"),
-    [
-        (counts_one_more, "test_the_count_is_that_of_the_ids", "9 counted, 8 ids"),
-        (losses_that(reads_padding), "test_a_batch_changes_nothing", "other losses in a batch"),
-        (losses_that(costs_nothing), "test_every_target_has_a_loss", "an item costs a new decoder nothing"),
-        (leaves_out_the_end, "test_every_target_has_a_loss", "targets are less than the ids of the item"),
-        (
-            idles_without_a_graph,
-            "test_a_batch_without_items_reaches_all_that_is_trained",
-            "no gradient, expected one of zero|does not require grad",
-        ),
-        (losses_that(deaf), "test_four_items_are_learned_exactly", "is not learned"),
-        (never_ends, "test_four_items_are_learned_exactly", "is not ended"),
-    ],
-)
+HIDDEN_MUTANTS: list[tuple[Callable[[Any], None], str, str]] = [
+    (counts_one_more, "test_counts", "9 counted, 8 ids"),
+    (losses_that(reads_padding), "test_batch", "other losses in a batch"),
+    (losses_that(costs_nothing), "test_targets", "an item costs a new decoder nothing"),
+    (leaves_out_the_end, "test_targets", "targets are less than the ids of the item"),
+    (
+        idles_without_a_graph,
+        "test_dummy",
+        "no gradient, expected one of zero|does not require grad",
+    ),
+    (losses_that(deaf), "test_learned", "is not learned"),
+    (never_ends, "test_learned", "is not ended"),
+]
+
+
+@pytest.mark.parametrize(("change", "name", "message"), HIDDEN_MUTANTS)
 def test_what_breaks_the_contract_of_words_fails_its_test(
     change: Callable[[Any], None], name: str, message: str
 ) -> None:
     with pytest.raises(Exception, match=message):
-        getattr(hidden_contract(change), name)("")
+        getattr(hidden_contract(change), name)()

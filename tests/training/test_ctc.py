@@ -138,7 +138,7 @@ def test_the_first_word_is_written_as_inside_a_sentence(worded):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train": {"llm": "full"}}, "stage s: match_words learns from the LLM itself; take llm out of train"),
+        ({"train": {"llm": "full"}}, "stage s: match_words trains towers and connectors; take llm out of train"),
         ({"distill": {}}, "stage s: has distill and match_words; make two stages of them"),
     ],
 )

@@ -124,5 +124,5 @@ def test_an_item_without_words_stays_for_the_teacher(place):
 def test_a_teacher_that_is_trained_is_refused(tmp_path):
     stage = {"name": "s", "data": "a.json", "train": {"llm": "lora"}, "distill": {}}
     (tmp_path / "r.yaml").write_text(yaml.safe_dump({"model": "m", "output": "o", "stages": [stage]}))
-    with pytest.raises(KitError, match="stage s: distill learns from the LLM itself; take llm out of train"):
+    with pytest.raises(KitError, match="stage s: distill trains towers and connectors; take llm out of train"):
         Recipe.from_yaml(tmp_path / "r.yaml")

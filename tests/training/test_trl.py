@@ -119,3 +119,36 @@ def test_preferences_are_learned_without_a_reference_model(folder, tmp_path, pic
     losses = learned(trl.DPOTrainer(model=model, args=settings, train_dataset=data, processing_class=processor))
     assert losses[0] == pytest.approx(0.6931, abs=1e-3)  # of two models that are the same: log 2
     assert losses[-1] < 0.1
+
+
+@pytest.mark.parametrize("pictures", ["all", "some", "none"])
+def test_rewards_are_learned_from(folder, tmp_path, pictures):
+    model, processor = opened(folder)
+    asked = {"prompt": [says("user", q) for q in ASKED[: 3 if pictures == "all" else 4]]}
+    data = rows(folder, asked, pictures != "none") if pictures != "all" else with_a_picture_each(folder, asked)
+    settings = trl.GRPOConfig(
+        **arguments(tmp_path, max_steps=6, per_device_train_batch_size=4, learning_rate=3e-2),
+        num_generations=4,
+        max_completion_length=6,
+        beta=0.0,
+        gradient_checkpointing=False,
+    )
+    before = [p.detach().clone() for p in model.language_model.parameters()]
+    trainer = trl.GRPOTrainer(
+        model=model, reward_funcs=few_kinds, args=settings, train_dataset=data, processing_class=processor
+    )
+    trainer.train()
+    rewards = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
+    assert len(rewards) == 6
+    assert rewards[-1] > rewards[0]
+    assert any(not mine.equal(theirs) for mine, theirs in zip(before, model.language_model.parameters(), strict=True))
+
+
+def few_kinds(completions, **kwargs):
+    """The fewer different characters, the better."""
+    return [-float(len(set(completion[0]["content"]))) for completion in completions]
+
+
+def with_a_picture_each(folder, columns):
+    data = datasets.Dataset.from_dict({**columns, "image": [str(folder / f"{number}.png") for number in range(3)]})
+    return data.cast_column("image", datasets.Image())

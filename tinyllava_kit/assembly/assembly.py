@@ -172,9 +172,13 @@ class Assembly:
                 raise KitError(f"modalities.{modality}: no tower or decoder is of {modality!r}; {near(modality, used)}")
         towers = {m: _resolve("tower", part, catalog, f"towers.{m}") for m, part in self.towers.items()}
         decoders = {m: _resolve("decoder", part, catalog, f"decoders.{m}") for m, part in self.decoders.items()}
-        _check_modalities(towers, "reads")
-        _check_modalities(decoders, "makes")
-        modalities = {m: self.modalities.get(m, Part(name=m)) for m in used}
+        modalities = {
+            m: _resolve("modality", self.modalities.get(m, Part(name=m)), catalog, f"modalities.{m}") for m in used
+        }
+        _check_modalities(
+            towers, "reads", {m: getattr(part.offer.spec, "parts_of", "") for m, part in modalities.items()}
+        )
+        _check_modalities(decoders, "makes", {})
         return Resolved(
             llm=_resolve("llm", self.llm, catalog, "llm"),
             template=_resolve("template", self.template, catalog, "template"),
@@ -182,7 +186,7 @@ class Assembly:
             connectors={
                 m: _resolve("connector", part, catalog, f"connectors.{m}") for m, part in self.connectors.items()
             },
-            modalities={m: _resolve("modality", part, catalog, f"modalities.{m}") for m, part in modalities.items()},
+            modalities=modalities,
             decoders=decoders,
         )
 
@@ -222,14 +226,17 @@ def _by_modality(words: Sequence[str], flag: str) -> dict[str, Part]:
     return parts
 
 
-def _check_modalities(parts: Mapping[str, ResolvedPart], does: str) -> None:
+def _check_modalities(parts: Mapping[str, ResolvedPart], does: str, parts_of: Mapping[str, str]) -> None:
     """
+    Args:
+        parts_of: of a modality, the one of which the parts of its items are; empty or missing: none.
+
     Raises:
         KitError: a tower or decoder stands under another modality than its own.
     """
     for modality, part in parts.items():
         spec: Any = part.offer.spec
-        if spec.modality != modality:
+        if spec.modality not in (modality, parts_of.get(modality) or modality):
             raise KitError(
                 f"{_KINDS[spec.kind]}.{modality}: {spec.kind} {part.part.name!r} {does} {spec.modality!r}, "
                 f"not {modality!r}"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .modalities.audio import AudioModality as AudioModality
     from .modalities.audio import Rate as Rate
     from .modalities.audio import Waveform as Waveform
+    from .modalities.audio import clock as clock
+    from .modalities.image import ImageInfo as ImageInfo
     from .modalities.image import ImageModality as ImageModality
     from .modalities.image import ImagePreprocessor as ImagePreprocessor
     from .modalities.resampling import num_resampled as num_resampled
@@ -44,6 +46,8 @@ __getattr__, __dir__ = lazy(
         "AudioModality": ".modalities.audio",
         "Rate": ".modalities.audio",
         "Waveform": ".modalities.audio",
+        "clock": ".modalities.audio",
+        "ImageInfo": ".modalities.image",
         "ImageModality": ".modalities.image",
         "ImagePreprocessor": ".modalities.image",
         "num_resampled": ".modalities.resampling",

@@ -80,6 +80,13 @@ class Modality(ABC):
         """
         return self.read(source)
 
+    def decoded_bytes(self, item: Any) -> int:
+        """How much memory an item takes that `read` gave, or that `probe` stands for; what a server bounds.
+
+        Default: what it says itself, as arrays and tensors do, else 0.
+        """
+        return int(getattr(item, "nbytes", 0))
+
     def blank(self, item: Any) -> Any:
         """An item of the same size that says nothing (silence, a grey picture): the control of an evaluation.
 

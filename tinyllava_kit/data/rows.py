@@ -162,9 +162,12 @@ def with_root(
 
 
 def locate(source: Any, root: str | os.PathLike[str] | None) -> Any:
-    """A relative file name from the folder `root`, also in a mapping (``path``, ``url``); what is no name stays."""
+    """A relative file name from the folder `root`, also in a mapping (``path``, ``url``) and in a list (the frames of a
+    video); what is no name stays."""
     if root is None:
         return source
+    if isinstance(source, list):
+        return [locate(each, root) for each in source]
     if isinstance(source, Mapping) and source.get("bytes") is None:
         return {key: locate(value, root) if key in ("path", "url") else value for key, value in source.items()}
     return str(Path(root) / source) if isinstance(source, str) and is_name(source) else source

@@ -74,12 +74,16 @@ class AnswerLog:
                 for place, line in lines.items():
                     text = json.dumps({"control": control, "row": place, **line}, ensure_ascii=False)
                     file.write(text.encode("utf-8", "surrogatepass") + b"\n")
-                    self._answers.setdefault(control, {})[place] = line[self.key]
                 file.flush()
                 os.fsync(file.fileno())
                 self._size = file.tell()
+                self.know(control, lines)
         except OSError as error:
             raise KitError(f"cannot write {str(self.path)!r}: {error.strerror}; what is whole in it is kept") from error
+
+    def know(self, control: str, lines: Mapping[int, Mapping[str, Any]]) -> None:
+        """Take answers that another process writes."""
+        self._answers.setdefault(control, {}).update({place: line[self.key] for place, line in lines.items()})
 
     def _read(self, line: bytes, number: int) -> None:
         try:

@@ -6,12 +6,15 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from ..core.conversation import Conversation
+from ..distributed import from_all, rank, world_size
 from ..inference.answering import answer, without_defaults
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..processing.processor import TinyLlavaProcessor
 from .controls import Control, content_key, controlled
 from .judged import Judged
 from .question import Question
+
+_Batch = dict[Hashable, tuple[Conversation, list[int]]]  # what is asked together, each with the places that ask it
 
 
 def answers(
@@ -25,6 +28,7 @@ def answers(
     seed: int = 0,
     known: Mapping[int, str] | None = None,
     keep: Callable[[Mapping[int, str]], None] = lambda said: None,
+    share: bool = False,
     **generation: Any,
 ) -> list[Judged]:
     """Ask every question, in batches padded on the left; the same about the same once, where answers are not sampled.
@@ -34,6 +38,8 @@ def answers(
         batch_size: questions asked at a time. `max_new_tokens`: of an answer; see `answering.answer`.
         known: place of a question -> what was said to it before; it is not asked again.
         keep: given what was said, after each batch, under the places of the questions.
+        share: the processes of a distributed run, which all call this, ask a batch each in turn, and all have all
+            answers: those that one process alone would get, because the batches are the same.
         generation: options of ``generate``; greedy where they do not say otherwise, whatever the LLM's
             ``generation_config.json`` says.
 
@@ -45,21 +51,39 @@ def answers(
         return [question.judged(texts[place]) for place, question in enumerate(questions)]
     conversations = controlled([q.conversation for q in questions], control, processor.modalities, seed=seed)
     said: dict[Hashable, str] = {}
-    waiting: dict[Hashable, tuple[Conversation, list[int]]] = {}  # what is asked next, and the places that ask it
-    for place, conversation in enumerate(conversations):
-        key = place if generation.get("do_sample") else content_key(conversation)
-        if place not in texts and key in said:
-            texts[place] = said[key]
-            keep({place: said[key]})
-        elif place not in texts:
-            waiting.setdefault(key, (conversation, []))[1].append(place)
-        if len(waiting) == batch_size or (waiting and place == len(questions) - 1):
-            asked = [conversation for conversation, _ in waiting.values()]
+    full: list[_Batch] = []
+    waiting: _Batch = {}
+
+    def ask(batches: Sequence[_Batch]) -> None:
+        own = batches[rank()] if share and rank() < len(batches) else {} if share else batches[0]
+        new: dict[Hashable, str] = {}
+        if own:
             with without_defaults(model):
+                asked = [conversation for conversation, _ in own.values()]
                 given = answer(model, processor, asked, max_new_tokens=max_new_tokens, **generation)
-            said |= zip(waiting, given, strict=True)
-            new = {place: said[key] for key, (_, places) in waiting.items() for place in places}
-            texts |= new
-            keep(new)
-            waiting = {}
+            new = dict(zip(own, given, strict=True))
+        for each in from_all(new) if share else [new]:
+            said.update(each)
+        for batch in batches:
+            found = {place: said[key] for key, (_, places) in batch.items() for place in places}
+            texts.update(found)
+            keep(found)
+
+    for place, conversation in enumerate(conversations):
+        if place not in texts:
+            key = place if generation.get("do_sample") else content_key(conversation)
+            if key in said:
+                texts[place] = said[key]
+                keep({place: said[key]})
+            else:
+                batch = next((each for each in full if key in each), waiting)
+                batch.setdefault(key, (conversation, []))[1].append(place)
+        if len(waiting) == batch_size:
+            full, waiting = [*full, waiting], {}
+        if len(full) == (world_size() if share else 1):
+            ask(full)
+            full = []
+    rest = [*full, waiting] if waiting else full
+    if rest:
+        ask(rest)
     return [question.judged(texts[place]) for place, question in enumerate(questions)]

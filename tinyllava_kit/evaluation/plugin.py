@@ -9,12 +9,13 @@ _SCORERS = {
     "exact_match": ("ExactMatch", "the share of answers that are the truth, word for word"),
     "vqa": ("VqaAccuracy", "VQA accuracy: an answer counts as much as ten people agree on it"),
     "yes_no": ("YesNo", "POPE's figures: F1 of yes, accuracy, precision, recall, yes ratio"),
-    "choice": ("Choice", "the share of answers that name the letter of the right choice"),
+    "choice": ("ChosenLetter", "the share of answers that name the letter of the right choice"),
     "anls": ("Anls", "how near answers come to what is written, in edits (TextVQA, DocVQA)"),
     "wer": ("WordErrorRate", "word error rate of a transcript"),
     "cer": ("CharacterErrorRate", "character error rate of a transcript"),
     "retrieval": ("RetrievalRank", "which of all rows' answers the model finds likeliest, without writing one"),
 }
+_CONTRACTS = "tinyllava_kit.testing.own_scorers"
 _BENCHMARKS = {
     "gqa": "GQA, test-dev balanced",
     "pope": "POPE, object hallucination",
@@ -41,7 +42,7 @@ def tinyllava_scorers() -> list[ScorerSpec]:
     ]
     here = "tinyllava_kit.evaluation.benchmarks"
     said = "MME's scores: perception of 2000, cognition of 800, each subtask of 200"
-    mme = ScorerSpec(name="mme", target=f"{here}.mme:MmeScores", summary=said)
+    mme = ScorerSpec(name="mme", target=f"{here}.mme:MmeScores", summary=said, contract=f"{_CONTRACTS}:MmeContract")
     mmmu = ScorerSpec(name="mmmu", target=f"{here}.mmmu:MmmuAccuracy", summary="MMMU's accuracy")
     return [*scorers, mme, mmmu]
 

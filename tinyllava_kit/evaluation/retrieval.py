@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..core.conversation import Turn
+from ..distributed import from_all, rank, world_size
 from ..errors import KitError
 from ..features.cache import FeatureCache
 from ..model.modeling import TinyLlavaForConditionalGeneration
@@ -72,6 +73,7 @@ def retrieve(
     features: FeatureCache | None = None,
     known: Mapping[int, Sequence[float]] | None = None,
     keep: Callable[[Mapping[int, Sequence[float]]], None] = lambda log_probs: None,
+    share: bool = False,
 ) -> Retrieval:
     """Score the first truth of every question as the answer to each.
 
@@ -84,6 +86,7 @@ def retrieve(
         features: keeps the towers' features from one call to the next.
         known: place of a question -> its log probabilities from before, (M,); it is not read again.
         keep: given those of each question as it is done, under its place.
+        share: as of `answers`, a question each in turn.
 
     Raises:
         KitError: fewer than two different answers; see also `controlled` and `answer_log_probs`.
@@ -96,15 +99,25 @@ def retrieve(
     reader = features or FeatureCache(model, processor)
     reader.fill(item for place, row in enumerate(rows) if place not in found for item in row.items)
     first: dict[Hashable, int] = {}  # the place where the same was asked about the same
-    for place, row in enumerate(rows):
-        before = first.setdefault(content_key(row), place)
-        if place not in found and before in found:
+    same = [first.setdefault(content_key(row), place) for place, row in enumerate(rows)]
+    waiting = [place for place in dict.fromkeys(same) if place not in found]
+
+    def read(place: int) -> Sequence[float]:
+        endings = (replace(rows[place], turns=(*rows[place].turns, Turn("assistant", text))) for text in texts)
+        samples = [processor.encode(conversation, reader=reader) for conversation in endings]
+        log_probs: list[float] = answer_log_probs(model, processor, samples, batch_size=batch_size).tolist()  # (M,)
+        return log_probs
+
+    together = world_size() if share else 1
+    for start in range(0, len(waiting), together):
+        mine = waiting[start + rank() * share : start + together][:1]
+        new = {place: read(place) for place in mine}
+        for each in from_all(new) if share else [new]:
+            found |= each
+            keep(each)
+    for place, before in enumerate(same):
+        if place not in found:
             found[place] = found[before]
-            keep({place: found[place]})
-        elif place not in found:
-            endings = (replace(row, turns=(*row.turns, Turn("assistant", text))) for text in texts)
-            samples = [processor.encode(conversation, reader=reader) for conversation in endings]
-            found[place] = answer_log_probs(model, processor, samples, batch_size=batch_size).tolist()  # (M,)
             keep({place: found[place]})
     return Retrieval(
         answers=texts,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from ..core.conversation import check_reads
+from ..distributed import on_first, rank
 from ..errors import KitError
 from ..features.cache import FeatureCache
 from ..files.content import read_as, said
@@ -73,7 +75,7 @@ class Results:
 
 
 class Evaluation:
-    """What is asked of one model, and the folder that keeps it.
+    """What is asked of one model, and the folder that keeps it. The processes of a distributed run share the questions.
 
     The folder holds ``settings.json``, ``answers.jsonl`` (and ``log_probs.jsonl`` of scorers that rank) and, when all
     is done, ``results.json``. One that holds the answers to the same questions goes on; scorers may differ.
@@ -152,7 +154,8 @@ class Evaluation:
             KitError: an item that cannot be read, and names its row; a folder that cannot be written, or that another
                 process writes; see also `answers` and `retrieve`.
         """
-        with only_writer(self.folder):
+        with ExitStack() as held:
+            on_first(lambda: held.enter_context(only_writer(self.folder)))
             self._read_logs()
             return self._run(progress)
 
@@ -176,7 +179,8 @@ class Evaluation:
                 taken = figures[control].keys() & found.keys()
                 figures[control] |= {f"{scorer.name} {n}" if n in taken else n: f for n, f in found.items()}
         results = Results(figures=figures if self.scorers else {}, answers=judged)
-        write_json(self.folder / RESULTS_FILE, {"line": results.line, "figures": plain(results.figures)})
+        if rank() == 0:
+            write_json(self.folder / RESULTS_FILE, {"line": results.line, "figures": plain(results.figures)})
         return results
 
     def _ask(self, control: Control, progress: Callable[[int, int], None]) -> list[Judged]:
@@ -194,6 +198,7 @@ class Evaluation:
             seed=self.seed,
             known=self.texts.known(control),
             keep=keep,
+            share=True,
         )
 
     def _rank(self, control: Control, features: FeatureCache, progress: Callable[[int, int], None]) -> Retrieval:
@@ -212,10 +217,14 @@ class Evaluation:
             features=features,
             known=self.log_probs.known(control),
             keep=keep,
+            share=True,
         )
 
     def _keep(self, log: AnswerLog, control: Control, lines: Mapping[int, Mapping[str, Any]]) -> None:
-        """The folder is made for the first answer."""
+        """The folder is made for the first answer; the first process writes it."""
+        if rank() > 0:
+            log.know(control, lines)
+            return
         if not (self.folder / EVALUATION_FILE).exists():
             write_json(self.folder / EVALUATION_FILE, self._settings)
         log.add(control, lines)

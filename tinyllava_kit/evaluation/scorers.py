@@ -51,7 +51,7 @@ class YesNo(Scorer):
         return yes_no(judged)
 
 
-class Choice(Scorer):
+class ChosenLetter(Scorer):
     """The letter of the right choice."""
 
     wants = "'choices', and the right one's letter, number from 0, or text in 'answer'"

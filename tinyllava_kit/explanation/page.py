@@ -34,6 +34,20 @@ def write_page(
     Raises:
         KitError: it cannot be written, or matplotlib is not installed.
     """
+    page, drawings = page_of(explanation, processor)
+    with atomic_directory(directory) as stage:
+        write_file(stage / "index.html", page)
+        for name, png in drawings.items():
+            (stage / name).write_bytes(png)
+    return [Path(directory) / name for name in ("index.html", *drawings)]
+
+
+def page_of(explanation: Explanation, processor: TinyLlavaProcessor) -> tuple[str, dict[str, bytes]]:
+    """The page, which holds its drawings, and these: the name of a file -> its content.
+
+    Raises:
+        KitError: matplotlib is not installed.
+    """
     drawings: dict[str, bytes] = {}
     sections = []
     for index, rows in enumerate(explanation.items):
@@ -46,11 +60,7 @@ def write_page(
         drawings |= mine
         sections.append(_item(explanation, rows, index, mine))
     body = _head(explanation) + _choices(explanation) + _attention(explanation) + "".join(sections)
-    with atomic_directory(directory) as stage:
-        write_file(stage / "index.html", document(explanation.answer, body, PAGE_STYLE))
-        for name, png in drawings.items():
-            (stage / name).write_bytes(png)
-    return [Path(directory) / name for name in ("index.html", *drawings)]
+    return document(explanation.answer, body, PAGE_STYLE), drawings
 
 
 def _head(explanation: Explanation) -> str:

@@ -238,6 +238,18 @@ class TinyLlavaConfig(PreTrainedConfig):
             setattr(self, name, dict(getattr(self, name) or {}))
         self.packs_apart = list(self.packs_apart or ())
 
+    def __getattr__(self, name: str) -> Any:
+        """``MODALITY_token_id``, as transformers' configurations have it: an id behind all others, never written.
+
+        No id stands for an item here, see `Plan`; programs that keep an LLM from writing that of an item ask for it.
+        """
+        modality = name.removesuffix("_token_id")
+        modalities = sorted(vars(self).get("modalities") or ())
+        if modality == name or modality not in modalities:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        ends = [first + count for ranges in self.token_ranges.values() for _, first, count in ranges]
+        return max([self.text_config.vocab_size, *ends]) + modalities.index(modality)
+
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
         """As in transformers; what is not a model's configuration is not read.

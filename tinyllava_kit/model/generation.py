@@ -19,7 +19,7 @@ from ..core.fusion import check_inputs
 from ..core.interfaces import Items
 from ..core.plan import Plan
 from ..errors import KitError
-from .moved_batches import join_batches, plan_of_types
+from .moved_batches import join_batches, plan_of_types, planned_of_types, take_items
 from .output import TinyLlavaOutput
 from .prompt import PromptText, TextOnly, apart, check_cache, check_cache_kind, check_way, prompt_text, text_by_mask
 from .vocabulary.extension import ParallelWriter, token_sampler
@@ -82,13 +82,16 @@ class Answers(GenerationMixin):
         kwargs.setdefault("trust_remote_code", False)  # without a word of it, transformers asks on the terminal
         ids = kwargs.get("input_ids", inputs)
         if mm_token_type_ids is not None and ids is not None:
+            modalities, mask = sorted(self.config.modalities), kwargs.get("attention_mask")
             if isinstance(plan, list):  # what a pipeline with batch_size collates
                 planned, items = join_batches(plan, items)
+            elif plan is None and items is None:
+                items = take_items(kwargs, dict(self.towers.items()), mm_token_type_ids, modalities) or None
+                planned = planned_of_types(items or {}, mask, mm_token_type_ids, modalities)
             else:
                 planned = () if plan is None else plan.items
             kwargs.pop("position_ids", None)
-            modalities = sorted(self.config.modalities)
-            plan = plan_of_types(ids, kwargs.get("attention_mask"), mm_token_type_ids, planned, modalities)
+            plan = plan_of_types(ids, mask, mm_token_type_ids, planned, modalities)
         if plan is not None:
             inputs, kwargs = None, self._planned(kwargs, ids, plan, items)
             ids = kwargs["input_ids"]

@@ -7,7 +7,7 @@ V vocabulary, n positions that have a target.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,7 +20,7 @@ from transformers.utils import can_return_tuple
 from ..core.decoders import AnswerStates, CodingDecoder, Decoder, HiddenDecoder, TokenDecoder
 from ..core.fusion import check_inputs
 from ..core.interfaces import Connector, Items, LanguageModel, Tower
-from ..core.plan import Plan
+from ..core.plan import Plan, PlannedItem
 from ..core.spans import GeneratedSpan, TextSpan
 from ..errors import FusionError, KitError
 from ..files.opening import check_directory
@@ -37,7 +37,7 @@ from .encoders import Encoders
 from .generation import Answers
 from .logits import Keep, check_keep
 from .losses import GroupLosses, answer_states_of
-from .moved_batches import plan_of_types
+from .moved_batches import plan_of_types, planned_of_types, take_items
 from .named_parts import NamedParts
 from .output import TinyLlavaOutput
 from .packed_attention import packed_inputs
@@ -260,8 +260,10 @@ class TinyLlavaForConditionalGeneration(
             mm_token_type_ids: (B, T) as the processor made them of prompts, or moved with `input_ids`: what stands
                 where is then read off them, positions off the mask, and no label is learned where an item stands.
             past_key_values, cache: the cache of keys and values, under the older or the newer name of transformers.
-            kwargs: for the LLM; and ``shift_labels`` (B, T), what each position predicts, where labels are of the
-                whole sequence and the batch is a part of it; not with a plan.
+            kwargs: for the LLM; beside `mm_token_type_ids` also the items' tensors under the names that their towers
+                take (``pixel_values``), in place of `items`, where all take as many positions; and ``shift_labels``
+                (B, T), what each position predicts, where labels are of the whole sequence and the batch is a part of
+                it; not with a plan.
 
         Raises:
             FusionError: a packed plan with an attention mask or a cache, under which samples would attend to each
@@ -269,8 +271,12 @@ class TinyLlavaForConditionalGeneration(
         """
         cache = past_key_values if cache is None else cache
         if mm_token_type_ids is not None and input_ids is not None:
-            planned = () if plan is None else plan.items
-            plan = plan_of_types(input_ids, attention_mask, mm_token_type_ids, planned, sorted(self.config.modalities))
+            modalities = sorted(self.config.modalities)
+            planned: Sequence[PlannedItem] = () if plan is None else plan.items
+            if plan is None and items is None:
+                items = take_items(kwargs, dict(self.towers.items()), mm_token_type_ids, modalities) or None
+                planned = planned_of_types(items or {}, attention_mask, mm_token_type_ids, modalities)
+            plan = plan_of_types(input_ids, attention_mask, mm_token_type_ids, planned, modalities)
             position_ids, labels = plan.position_ids, None if labels is None else plan.without_items(labels)
         beside = {"attention_mask": attention_mask, "position_ids": position_ids, "labels": labels}
         check_inputs(plan, items, cache, input_ids=input_ids, inputs_embeds=inputs_embeds, **beside)

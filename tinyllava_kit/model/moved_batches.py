@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,6 +58,56 @@ def plan_of_types(
         items=_moved(planned, rows, input_ids.shape[1]),
         padding_side="right" if (mask[:, -1:] == 0).any() else "left",
     )
+
+
+def take_items(
+    given: dict[str, Any], towers: Mapping[str, Any], types: Tensor, modalities: Sequence[str]
+) -> dict[str, dict[str, Tensor]]:
+    """The items whose tensors are `given` under the names that their towers take, as transformers' processors do
+    (``pixel_values=``); takes them out of what is given.
+
+    Args:
+        types: (B, T), see `Plan.types`: of two towers that take the same names, it says whose items they are.
+
+    Raises:
+        FusionError: there are items, and no position of theirs.
+    """
+    found: dict[str, dict[str, Tensor]] = {}
+    there = {m: bool((types == n).any()) for n, m in enumerate(modalities, 1)}
+    for modality in sorted(towers, key=lambda each: not there[each]):
+        names = [name for name in signature(towers[modality].forward).parameters if given.get(name) is not None]
+        inputs = {name: given.pop(name) for name in names}
+        count = len(next(iter(inputs.values()), ()))
+        if count and not there[modality]:
+            raise FusionError(f"{count} {modality} item(s) are given, and mm_token_type_ids have no place for them")
+        if count:
+            found[modality] = inputs
+    return found
+
+
+def planned_of_types(
+    items: Mapping[str, Mapping[str, Tensor]], attention_mask: Tensor | None, types: Tensor, modalities: Sequence[str]
+) -> list[PlannedItem]:
+    """Items that all take as many positions, where `types`, (B, T), say that such stand.
+
+    Raises:
+        FusionError: their positions cannot be shared out evenly.
+    """
+    planned = []
+    kept = types if attention_mask is None else types * (attention_mask != 0)  # (B, T)
+    for modality, inputs in items.items():
+        rows = (kept.flatten() == 1 + modalities.index(modality)).nonzero()[:, 0]  # (R,)
+        count = len(next(iter(inputs.values())))
+        if len(rows) % count:
+            raise FusionError(
+                f"{count} {modality} item(s) do not fill {len(rows)} positions: truncation or another program took "
+                "some; give a larger max_length, or the items of these rows alone"
+            )
+        each = len(rows) // count
+        for index, first in enumerate(rows[::each].tolist()):
+            row, start = divmod(first, types.shape[1])
+            planned.append(PlannedItem(modality, index, row, row, start, each))
+    return planned
 
 
 def _rows_of_type(modality: str, mine: Tensor, sizes: Sequence[int]) -> Tensor:

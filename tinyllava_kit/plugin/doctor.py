@@ -349,6 +349,7 @@ _INTERFACES = {
     "checkpoint": "checkpoints.CheckpointReader",
     "scorer": "evaluation.Scorer",
     "export": "checkpoints.ExportTarget",
+    "objective": "training.Objective",
 }
 _CALLABLES = {"command": "a click command", "reader": "a function of a path"}
 
@@ -360,13 +361,17 @@ def import_component(kind: str, target: str, distribution: str) -> Outcome:
     except PluginFault as fault:
         return Outcome(error=str(fault), fix=advice(fault.__cause__, target, distribution))
     try:
-        isolated(lambda: _check_component(kind, component))
+        isolated(lambda: check_component(kind, component))
     except PluginFault as fault:
         return Outcome(error=str(fault), fix=f"change {place_of(component)}, to which {target} points")
     return Outcome()
 
 
-def _check_component(kind: str, component: object) -> None:
+def check_component(kind: str, component: object) -> None:
+    """
+    Raises:
+        TypeError: a component is not what its kind wants.
+    """
     if kind in _INTERFACES:
         _check_class(component, _INTERFACES[kind])
     elif kind in _CALLABLES and not callable(component):

@@ -47,7 +47,8 @@ def install_line(module: str) -> str:
     for requirement in requires:
         if extra := re.search(r"\bextra == ['\"]([^'\"]+)['\"]", requirement):
             brought.setdefault(extra[1], []).append(re.split(r"[^\w.-]", requirement)[0])
-    extras = [extra for extra, packages in brought.items() if module in packages]
+    package = module.replace("_", "-")
+    extras = [extra for extra, packages in brought.items() if package in packages]
     if not extras:
-        return f"pip install {module}"
+        return f"pip install {package}"
     return f"pip install '{CORE}[{min(extras, key=lambda extra: len(brought[extra]))}]'"

@@ -29,6 +29,7 @@ class Spec:
 
     `name` is exact and lower_snake. A component for a family of names (``mlp2x_gelu``, ``mlp3x_gelu``, ...) has a
     `pattern`, a regular expression that must match a whole name and whose named groups become integer options.
+    `contract` names, as a target, the class of checks that a component of toy size passes (`tinyllava_kit.testing`).
     """
 
     kind: ClassVar[str]
@@ -39,6 +40,7 @@ class Spec:
     summary: str = ""
     pattern: str = ""
     options: tuple[Option, ...] = ()
+    contract: str = ""
 
     def __post_init__(self) -> None:
         _check_fields(self, f"{self.kind} {self.name!r}")
@@ -46,6 +48,8 @@ class Spec:
             raise ValueError(f"name must be lower_snake, like 'mlp2x_gelu', got {self.name!r}")
         if not _TARGET.fullmatch(self.target):
             raise ValueError(f"target must be 'package.module:attribute', got {self.target!r}")
+        if self.contract and not _TARGET.fullmatch(self.contract):
+            raise ValueError(f"contract must be 'package.module:Class', got {self.contract!r}")
         names = [option.name for option in self.options]
         if doubled := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"{self.kind} {self.name!r}: option {doubled!r} is there twice")
@@ -130,7 +134,8 @@ class ModalitySpec(Spec):
     A LLaVA row names the item's file, or a list of them, under the modality's name (``{"image": "a.png",
     "conversations": [...]}``). `suffixes` are the endings of such files. `packages` are the modules that its files need
     and that may be missing: a command checks for them before it starts. `verb` is the verb for generating an item,
-    lower_snake: the command line then has ``--VERB FILE`` for an answer's item.
+    lower_snake: the command line then has ``--VERB FILE`` for an answer's item. `parts_of` names another modality where
+    what `Modality.expand` gives are items of that one (a video's frames are pictures): its towers are taken, too.
     """
 
     kind: ClassVar[str] = "modality"
@@ -138,6 +143,7 @@ class ModalitySpec(Spec):
     suffixes: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     verb: str = ""
+    parts_of: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -48,7 +48,7 @@ class ChatProcessor(ProcessorMixin):
 
     @abstractmethod
     def encode(
-        self, conversation: Conversation, *, answer: bool = False, continued: bool = False, sanitize: bool = False
+        self, conversation: Conversation, *, answer: bool = False, continued: bool = False, sanitize: bool | None = None
     ) -> Encoded:
         """A conversation as spans."""
 
@@ -110,7 +110,8 @@ class ChatProcessor(ProcessorMixin):
             add_generation_prompt: end where the assistant begins to speak.
             continue_final_message: leave the assistant's last message open; the model continues it.
             return_assistant_tokens_mask: add `assistant_masks`, (B, T), 1 where training learns the token.
-            tokenize, return_dict: return a batch. Ids alone are returned only of messages without items.
+            tokenize, return_dict: return a batch. Ids alone are returned only of messages without items. Of several
+                conversations, without ``return_tensors`` and ``padding``, they are lists without padding.
             processor_kwargs: arguments of the processor's call, as are all others. Among them may be the items for
                 parts that name no source: ``images=[...]``.
             sanitize_control_tokens: a control token that a message spells is text.
@@ -140,12 +141,14 @@ class ChatProcessor(ProcessorMixin):
         encoded = [self.encode(each, sanitize=sanitize_control_tokens, **how) for each in read]
         if not given.truncation:
             layout["max_length"] = None
-        batch = self.collate(encoded, labels=return_assistant_tokens_mask, **layout).by_types(sorted(self.specs))
+        batch = self.collate(encoded, labels=return_assistant_tokens_mask, **layout)
+        batch = batch.by_types(sorted(self.specs), named=are_several(conversation) and not return_assistant_tokens_mask)
         if return_assistant_tokens_mask:
             batch.pop("targets", None)
             batch["assistant_masks"] = (batch.pop("labels") != IGNORE_INDEX).long()  # (B, T)
         if return_dict:
-            return batch
+            listed = tensors is None and options.get("padding") in (None, False) and are_several(conversation)
+            return batch.as_lists() if listed and "plan" not in batch and not return_assistant_tokens_mask else batch
         if tensors is not None:
             return batch["input_ids"]
         ids = [row[mask.bool()].tolist() for row, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)]

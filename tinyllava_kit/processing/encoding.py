@@ -25,7 +25,7 @@ def encode_spans(spans: Sequence[Span], tokenizer: PreTrainedTokenizerBase, *, a
     learned when one of its characters lies in a learned span, also where it reaches over the span's border.
 
     Control tokens in the text (``<|im_end|>``, ``</s>``) become their ids, because that is how templates
-    write them. One that a message spells does so, too, unless `as_text` has cut it: a piece ends at `conversation.CUT`.
+    write them. One that a message spells is text, because `as_text` has cut it: a piece ends at `conversation.CUT`.
 
     Args:
         spans: the whole text in order; an item is the character `conversation.ITEM`.

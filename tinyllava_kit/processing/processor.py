@@ -102,6 +102,12 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
         parts = ", ".join(f"{m}: {type(p).__name__}" for m, p in self.preprocessors.items())
         return f"{type(self).__name__}({type(self.template).__name__}, {{{parts}}})"
 
+    def __getattr__(self, name: str) -> Any:
+        """``MODALITY_token_id``, as transformers' processors have it; see `TinyLlavaConfig`."""
+        if name.endswith("_token_id") and name.removesuffix("_token_id") in vars(self).get("specs", ()):
+            return getattr(self.config, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     @property
     def chat_template(self) -> str | None:  # type: ignore[override]  # what is saved is made of the template
         """The model's template in jinja, what other programs ask with; None where it has no such form.
@@ -137,7 +143,7 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
         max_length: int | None = None,
         **given: Any,
     ) -> Batch:
-        """Conversations, or prompts with their items -> a batch.
+        """Conversations, or prompts with their items -> a batch; of a list of prompts, see `Batch.by_types`.
 
         Example:
             >>> prompt = processor.apply_chat_template(messages, add_generation_prompt=True)  # doctest: +SKIP
@@ -164,7 +170,8 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
         if text is not None:
             encoded = self._encode_prompts(text, arguments, labels)
             max_length = max_length if arguments.truncation else None
-            return self.collate(encoded, padding_side=padding_side, max_length=max_length).by_types(sorted(self.specs))
+            batch = self.collate(encoded, padding_side=padding_side, max_length=max_length)
+            return batch.by_types(sorted(self.specs), named=not isinstance(text, str))
         sources = fill_parts(as_many(conversations), arguments, self.specs)
         answer = not labels if answer is None else answer
         encoded = [self.encode(self.conversation(source), answer=answer) for source in sources]
@@ -198,7 +205,7 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
         *,
         answer: bool = False,
         continued: bool = False,
-        sanitize: bool = False,
+        sanitize: bool | None = None,
         reader: ItemReader | None = None,
         writer: ItemWriter | None = None,
     ) -> Encoded:
@@ -210,7 +217,8 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
 
         Args:
             answer: end the text where the assistant begins to speak. continued: leave its last words open.
-            sanitize: control tokens that the turns spell are text.
+            sanitize: control tokens that the turns spell are text: None: all special ones, and in what the assistant
+                does not say the others that its chat template writes; True: both in every turn; False: none.
             reader: reads an item; default `read_item`.
             writer: turns such an item into ids; default: the processor's `writer`.
 
@@ -219,7 +227,8 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
                 a writer, or without words that they can be made of.
         """
         conversation = add_words_first(add_words_of_each(conversation, self.makes), self.gives)
-        conversation = as_text(conversation, self.tokenizer) if sanitize else conversation
+        if sanitize is not False:
+            conversation = as_text(conversation, self.tokenizer, answers_too=sanitize is True)
         spans = self.render(conversation, answer=answer, continued=continued)
         return self._encode_rendered(
             self._with_markers(spans, conversation),

@@ -1,29 +1,73 @@
-"""What a plugin author's tests call: contracts of towers and decoders as classes of tests for pytest, and a toy LLM.
+"""What a plugin author's tests call: the contract of each kind of component as checks, a toy LLM and tokenizer.
 
-Subclass one in a test module, under a name that begins with ``Test``; say which tower, and give a fixture `checkpoint`
-with a toy-size checkpoint of it in the hub's directory layout. Every method of the contract is then a test.
+`pytest --tinyllava-conformance` runs the contract of whatever is installed, and pytest takes a class that extends
+one as a class of tests. The names here are public, and are imported when they are first touched.
 
 Example:
     >>> class TestMyTower(AudioTowerContract):
-    ...     tower_class = MyTower
+    ...     component = MyTower
     ...     min_samples, hop_samples, window_samples = 400, 320, 480_000
     ...     window_tolerance = 0.05
     ...
-    ...     @pytest.fixture
-    ...     def checkpoint(self, tmp_path):
-    ...         return save_a_toy(tmp_path)
+    ...     def toy_checkpoint(self, folder):
+    ...         return save_a_toy(folder)
     ...
     ...     def count(self, num_samples):
     ...         return (num_samples - 400) // 320 + 1
-
-Nothing here needs pytest, and a contract's method can be called by itself: it raises AssertionError and says what is
-wrong.
 """
 
-from .audio_towers import AudioTowerContract as AudioTowerContract
-from .hidden_decoders import HiddenDecoderContract as HiddenDecoderContract
-from .packed_samples import check_packing as check_packing
-from .token_decoders import TokenDecoderContract as TokenDecoderContract
-from .towers import TowerContract as TowerContract
-from .toys import save_toy_llm as save_toy_llm
-from .toys import toy_tokenizer as toy_tokenizer
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy
+
+if TYPE_CHECKING:
+    from .audio_towers import AudioTowerContract as AudioTowerContract
+    from .chat_templates import ChatTemplateContract as ChatTemplateContract
+    from .commands import CommandContract as CommandContract
+    from .connectors import ConnectorContract as ConnectorContract
+    from .contract import CheckFailure as CheckFailure
+    from .contract import Contract as Contract
+    from .contract import DoesNotApply as DoesNotApply
+    from .contract import check as check
+    from .contract import checks_of as checks_of
+    from .hidden_decoders import HiddenDecoderContract as HiddenDecoderContract
+    from .isolated import only_this_plugin as only_this_plugin
+    from .language_models import LanguageModelContract as LanguageModelContract
+    from .modalities import ModalityContract as ModalityContract
+    from .offered import contract_of as contract_of
+    from .packed_samples import check_packing as check_packing
+    from .scorers import ScorerContract as ScorerContract
+    from .text_decoders import TextDecoderContract as TextDecoderContract
+    from .token_decoders import TokenDecoderContract as TokenDecoderContract
+    from .towers import TowerContract as TowerContract
+    from .toys import save_toy_llm as save_toy_llm
+    from .toys import toy_tokenizer as toy_tokenizer
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "AudioTowerContract": ".audio_towers",
+        "ChatTemplateContract": ".chat_templates",
+        "CheckFailure": ".contract",
+        "CommandContract": ".commands",
+        "ConnectorContract": ".connectors",
+        "Contract": ".contract",
+        "DoesNotApply": ".contract",
+        "HiddenDecoderContract": ".hidden_decoders",
+        "LanguageModelContract": ".language_models",
+        "ModalityContract": ".modalities",
+        "ScorerContract": ".scorers",
+        "TextDecoderContract": ".text_decoders",
+        "TokenDecoderContract": ".token_decoders",
+        "TowerContract": ".towers",
+        "check": ".contract",
+        "check_packing": ".packed_samples",
+        "checks_of": ".contract",
+        "contract_of": ".offered",
+        "only_this_plugin": ".isolated",
+        "save_toy_llm": ".toys",
+        "toy_tokenizer": ".toys",
+    },
+)

@@ -16,7 +16,8 @@ import torch
 from ..components.modalities.audio import AudioModality, Waveform
 from ..core.interfaces import Preprocessor
 from ..errors import KitError
-from .comparing import check_close, distance, encode
+from .comparing import check_close, distance, encode, refusal
+from .contract import DoesNotApply, check
 from .towers import TowerContract
 
 
@@ -70,9 +71,10 @@ class AudioTowerContract(TowerContract):
         others = [*chance.integers(least, least + 9 * hop, 120), *chance.integers(least, 2 * window, 40)]
         return sorted({int(length) for length in (*edges, *others) if length >= least})
 
-    def test_the_count_of_two_hundred_lengths_is_that_of_the_network(self, checkpoint: str) -> None:
+    @check("num_features: the arithmetic of the network, for every length; or count() of the contract")
+    def test_lengths(self) -> None:
         """The arithmetic of the contract, that of the preprocessor, and the shape of the last window, run alone."""
-        tower, preprocessor = self.build(checkpoint)
+        tower, preprocessor = self.build(self.checkpoint)
         for length in self.lengths():
             item = self.sound(length)
             counts, rows = preprocessor.num_features(item), preprocessor(item)
@@ -82,9 +84,10 @@ class AudioTowerContract(TowerContract):
                 made = tower(**preprocessor.collate(rows[-1:])).features.shape[1]
             assert made == counts[-1], f"{length} samples: the network gives {made} features, {counts[-1]} are counted"
 
-    def test_a_hop_more_is_at_most_a_feature_more(self, checkpoint: str) -> None:
+    @check("num_features: it grows by one feature a hop")
+    def test_hops(self) -> None:
         """For every length up to three hops, and around the edge of a window."""
-        _, preprocessor = self.build(checkpoint)
+        _, preprocessor = self.build(self.checkpoint)
         least, hop, window = self.min_samples, self.hop_samples, self.window_samples
         for first in (least, max(least, window - hop), 2 * window - hop):
             totals = [sum(preprocessor.num_features(self.silence(first + n))) for n in range(4 * hop)]
@@ -93,9 +96,10 @@ class AudioTowerContract(TowerContract):
                 assert one >= 0, f"{first + start + 1} samples give fewer features than one sample less"
                 assert hop_more <= 1, f"from {first + start} samples, a hop more gives {hop_more} features more"
 
-    def test_an_outline_counts_what_its_sound_counts(self, checkpoint: str) -> None:
+    @check("num_features: compute the length at the rate of the tower from that of the sound, as resampling does")
+    def test_rates(self) -> None:
         """At the tower's rate and at others; batches are packed by it before a sound is decoded."""
-        _, preprocessor = self.build(checkpoint)
+        _, preprocessor = self.build(self.checkpoint)
         modality = AudioModality()
         for rate_hz in (self.rate_hz, self.rate_hz // 2, 3 * self.rate_hz, 11_025):
             for item in self.items():
@@ -103,18 +107,20 @@ class AudioTowerContract(TowerContract):
                 expected, got = _counts(preprocessor, sound), _counts(preprocessor, modality.probe(sound))
                 assert got == expected, f"an outline at {rate_hz} Hz counts {got}, its sound {expected}"
 
-    def test_a_sound_below_the_shortest_is_refused(self, checkpoint: str) -> None:
+    @check("num_features and __call__: raise a KitError that names the sound")
+    def test_shortest(self) -> None:
         """By the count and by the call, before the network could fail."""
-        _, preprocessor = self.build(checkpoint)
+        _, preprocessor = self.build(self.checkpoint)
         for length in range(max(1, self.min_samples - 2), self.min_samples):
             for ask in (preprocessor.num_features, preprocessor):
-                message = _refusal(ask, self.silence(length))
+                message = refusal(ask, self.silence(length))
                 assert message, f"a sound of {length} samples is not refused"
                 assert "silence.wav" in message, f"does not name the sound: {message}"
 
-    def test_the_windows_of_a_sound_count_what_the_whole_counts(self, checkpoint: str) -> None:
+    @check("num_features: the windows of a long sound; nothing is lost at a border, nothing comes twice")
+    def test_windows(self) -> None:
         """For every remainder behind one, two and three windows: nothing is lost at a border, nothing comes twice."""
-        _, preprocessor = self.build(checkpoint)
+        _, preprocessor = self.build(self.checkpoint)
         for number in (1, 2, 3):
             for rest in range(-self.hop_samples, self.min_samples + 2 * self.hop_samples):
                 length = number * self.window_samples + rest
@@ -122,11 +128,12 @@ class AudioTowerContract(TowerContract):
                 assert len(counts) >= number, f"{length} samples are {len(counts)} windows"
                 assert sum(counts) == self.count(length), f"{length} samples: {counts}, not {self.count(length)}"
 
-    def test_the_middle_of_a_window_is_that_of_the_whole(self, checkpoint: str) -> None:
+    @check("__call__: where the windows of a long sound begin; or window_tolerance")
+    def test_middles(self) -> None:
         """For a tower that says so: a window's borders cost context, its middle is where it was."""
         if self.window_tolerance is None:
-            return
-        tower, preprocessor = self.build(checkpoint)
+            raise DoesNotApply("its windows have features of their own (window_tolerance is None)")
+        tower, preprocessor = self.build(self.checkpoint)
         item = self.sound(3 * self.window_samples + self.min_samples, steady=True)
         whole = encode(tower, self.without_windows(preprocessor), [item]).features[0]  # (P, E)
         got, counts = encode(tower, preprocessor, [item]).features, preprocessor.num_features(item)
@@ -139,12 +146,13 @@ class AudioTowerContract(TowerContract):
             expected = whole[number * count :][middle]
             check_close(got[number][middle], expected, self.window_tolerance, f"middle of window {number}, and whole")
 
-    def test_a_strange_sound_is_taken_as_it_is_meant(self, checkpoint: str, tmp_path: Path) -> None:
+    @check("__call__: resample from the rate of the sound; and the network, where features are not finite")
+    def test_strange(self) -> None:
         """Other types, rates and shapes than floats at the tower's rate; silence, an offset, clipping, a whisper."""
-        tower, preprocessor = self.build(checkpoint)
+        tower, preprocessor = self.build(self.checkpoint)
         quantized = (self.items()[0].samples * 32768).astype(np.int16)
         expected = encode(tower, preprocessor, [_read(quantized / 32768, self.rate_hz)]).features
-        for case, source in self._equal_sources(quantized, tmp_path):
+        for case, source in self._equal_sources(quantized, self.folder):
             got = encode(tower, preprocessor, [AudioModality().read(source)]).features
             check_close(got, expected, self.tolerance, f"{case}, and floats")
         for case, samples, rate_hz in self._strange_samples(quantized):
@@ -154,11 +162,12 @@ class AudioTowerContract(TowerContract):
             features = encode(tower, preprocessor, [item]).features
             assert features.isfinite().all(), f"{case}: features are not finite"
 
-    def test_a_bad_sound_is_refused_in_one_line_that_names_it(self, checkpoint: str, tmp_path: Path) -> None:
+    @check("__call__: let the KitErrors of the modality through, and raise one for what it takes")
+    def test_refused(self) -> None:
         """Empty, not finite, sideways, cut off, not there, not a sound."""
-        _, preprocessor = self.build(checkpoint)
-        for case, source, name in self._bad_sources(tmp_path):
-            message = _refusal(lambda source=source: preprocessor(AudioModality().read(source)))
+        _, preprocessor = self.build(self.checkpoint)
+        for case, source, name in self._bad_sources(self.folder):
+            message = refusal(lambda source=source: preprocessor(AudioModality().read(source)))
             assert message, f"{case}: not refused"
             assert name in message, f"{case}: does not name the sound: {message}"
             assert "\n" not in message, f"{case}: more than one line: {message}"
@@ -196,15 +205,6 @@ class AudioTowerContract(TowerContract):
             cut.write_bytes(whole[:size])
             yield f"cut off after {size} bytes", str(cut), str(cut)
         yield "missing", str(folder / "gone.wav"), str(folder / "gone.wav")
-
-
-def _refusal(ask: Any, *args: Any) -> str:
-    """The text of the KitError that asking gives; empty where it gives none."""
-    try:
-        ask(*args)
-    except KitError as error:
-        return str(error)
-    return ""
 
 
 def _counts(preprocessor: Preprocessor, item: Any) -> list[int] | str:

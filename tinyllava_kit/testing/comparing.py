@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..core.interfaces import Features, Preprocessor, Tower
+from ..errors import KitError
 
 
 def encode(tower: Tower, preprocessor: Preprocessor, items: Sequence[Any]) -> Features:
@@ -35,16 +36,24 @@ def check_close(got: Tensor, expected: Tensor, tolerance: float, what: str) -> N
     assert apart < tolerance, f"{what}: features differ by {apart:.2g}, expected less than {tolerance:g}"
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether two items are equal, arrays and tensors to the bit."""
+def same(one: Any, other: Any, *, tolerance: float = 0.0) -> bool:
+    """Whether two items are equal, arrays and tensors to the bit, or to a relative tolerance of floats."""
     if isinstance(one, Tensor):
+        if not isinstance(other, Tensor) or one.shape != other.shape:
+            return False
+        if tolerance and one.is_floating_point():
+            return torch.allclose(one, other, rtol=tolerance, atol=tolerance)
         return torch.equal(one, other)
     if isinstance(one, np.ndarray):
         return np.array_equal(one, other)
     if is_dataclass(one):
-        return all(same(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
+        return all(
+            same(getattr(one, field.name), getattr(other, field.name), tolerance=tolerance) for field in fields(one)
+        )
+    if isinstance(one, Mapping):
+        return one.keys() == other.keys() and all(same(one[key], other[key], tolerance=tolerance) for key in one)
     if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
+        return len(one) == len(other) and all(same(a, b, tolerance=tolerance) for a, b in zip(one, other, strict=True))
     return bool(one == other)
 
 
@@ -57,3 +66,23 @@ def through_json(value: Any) -> Any:
     again = json.loads(json.dumps(value))
     assert again == value, f"not plain JSON: {value} comes back as {again}"
     return again
+
+
+def refusal(ask: Callable[..., object], *args: Any) -> str:
+    """The text of the KitError that asking gives; empty where it gives none."""
+    try:
+        ask(*args)
+    except KitError as error:
+        return str(error)
+    return ""
+
+
+def check_refused(ask: Callable[..., object], what: str, named: str = "") -> None:
+    """
+    Raises:
+        AssertionError: `what` is taken, or is refused in more than one line, or without a name that is to be in it.
+    """
+    message = refusal(ask)
+    assert message, f"{what}: not refused"
+    assert "\n" not in message, f"{what}: more than one line: {message}"
+    assert named in message, f"{what}: does not name {named}: {message}"

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ..core.decoders import HiddenDecoder
-from ..core.interfaces import Modality
 from ..core.plan import ModelInputs, Plan, plan
 from ..core.spans import GeneratedSpan, TextSpan
 from ..errors import KitError
@@ -17,32 +16,36 @@ from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..model.vocabulary.extension import token_sampler
 from ..model.vocabulary.targets import targets_of
 from .comparing import check_close, same, through_json
+from .contract import check
 from .decoder_models import END_ID, model_with, tiny_llm_config
+from .item_decoders import ItemDecoderContract
 
 
-class HiddenDecoderContract:
+class HiddenDecoderContract(ItemDecoderContract):
     """What holds for a decoder that makes items of what the LLM holds of its words: its arithmetic, and its learning.
 
-    An author gives `decoder_class`, `modality_class`, `items` and a fixture `checkpoint`, as for
-    `TokenDecoderContract`.
-    The LLM is a toy of two layers that is never trained.
+    The LLM is a toy of two layers that is never trained. `options` are sizes that learn four items in a minute.
     """
 
-    decoder_class: ClassVar[type[HiddenDecoder]]
-    modality_class: ClassVar[type[Modality]]
-    # Keyword arguments of `Decoder.read_config`; sizes that learn four items in a minute.
-    options: ClassVar[Mapping[str, Any]] = {}
     # Steps in which four items are learned at most.
     max_steps: ClassVar[int] = 400
 
-    def items(self) -> Sequence[Any]:
-        """See `TokenDecoderContract.items`."""
-        raise NotImplementedError(f"{type(self).__name__} must give items()")
+    def coder(self, options: Mapping[str, Any], checkpoint: str) -> HiddenDecoder:
+        """See `ItemDecoderContract.coder`."""
+        decoder: HiddenDecoder = self.of_config(self.component.read_config(checkpoint, **options))
+        decoder.load_weights(checkpoint)
+        return decoder.eval()
 
-    def test_the_count_is_that_of_the_ids(self, checkpoint: str) -> None:
+    def of_config(self, config: Mapping[str, Any]) -> HiddenDecoder:
+        """See `ItemDecoderContract.of_config`."""
+        decoder: HiddenDecoder = self.component(config, tiny_llm_config().hidden_size)
+        return decoder
+
+    @check("num_ids and encode: as many ids as num_ids says, by arithmetic")
+    def test_counts(self) -> None:
         """By arithmetic, also of what was decoded; ids survive JSON, and none is left from one item to the next."""
-        decoder = _decoder(self._toy(checkpoint))
-        alone = [_decoder(self._toy(checkpoint)).encode(item) for item in self.items()]
+        decoder = _decoder(self._toy())
+        alone = [_decoder(self._toy()).encode(item) for item in self.items()]
         for number, item in reversed(list(enumerate(self.items()))):
             ids = decoder.encode(item)
             assert ids.dtype == torch.int64, f"item {number}: ids are {ids.dtype}"
@@ -52,9 +55,10 @@ class HiddenDecoderContract:
             again = decoder.num_ids(decoded)
             assert again == len(ids), f"item {number}: {len(ids)} ids become an item of {again}"
 
-    def test_every_target_has_a_loss(self, checkpoint: str) -> None:
+    @check("targets and losses: one loss for each target, none of them free; loss_weights names their groups")
+    def test_targets(self) -> None:
         """Also where one word stands for a long item: a target that cannot be learned is refused, and not free."""
-        model = self._toy(checkpoint)
+        model = self._toy()
         decoder, item = _decoder(model), max(self.items(), key=_decoder(model).num_ids)
         inputs, layout, targets = self._layout(model, [([1, 3], [4], item)])
         assert list(targets) == ["text", *(f"it.{name}" for name in decoder.loss_weights)], "groups without a weight"
@@ -70,9 +74,10 @@ class HiddenDecoderContract:
         assert counted >= len(decoder.encode(item)) - 1, f"{counted} targets are less than the ids of the item"
         assert cost > 0, "an item costs a new decoder nothing"
 
-    def test_a_batch_changes_nothing(self, checkpoint: str) -> None:
+    @check("losses: mask what lies behind the words and ids of each item")
+    def test_batch(self) -> None:
         """Losses and gradients of items together are those of each alone."""
-        model = self._toy(checkpoint)
+        model = self._toy()
         samples = [([1, 3], [5, 4, 6, 4][: 1 + number], item) for number, item in enumerate(self.items()[:4])]
         totals = torch.stack([torch.tensor([len(t) for t in self._layout(model, [s])[2].values()]) for s in samples])
         alone, gradients = self._losses(model, [[sample] for sample in samples], totals.sum(0))
@@ -83,9 +88,10 @@ class HiddenDecoderContract:
         for name, gradient in gradients.items():
             check_close(others[name], gradient, 1e-3, f"the gradient of {name}") if gradient.any() else None
 
-    def test_a_batch_without_items_reaches_all_that_is_trained(self, checkpoint: str) -> None:
+    @check("dummy: zero, in a graph of all that is trained")
+    def test_dummy(self) -> None:
         """With a gradient of zero: every rank of a distributed step has the same ones to reduce."""
-        model = self._toy(checkpoint).train()
+        model = self._toy().train()
         model.requires_grad_(False)
         decoder = _decoder(model).requires_grad_(True)
         inputs, layout, _targets = self._layout(model, [([1, 3], [4], None)])
@@ -96,9 +102,10 @@ class HiddenDecoderContract:
                 assert parameter.grad is not None, f"{name}: no gradient, expected one of zero"
                 assert not parameter.grad.any(), f"{name}: expected a gradient of zero"
 
-    def test_the_llm_is_as_it_was(self, checkpoint: str) -> None:
+    @check("trained_modules: what a step trains, and nothing else")
+    def test_llm(self) -> None:
         """One step changes the decoder and nothing else, and of it what is trained."""
-        model = self._toy(checkpoint)
+        model = self._toy()
         before = {name: value.clone() for name, value in model.state_dict().items()}
         self._learn(model, [([1, 3], [4, 5], self.items()[0])], steps=1)
         trained = {id(p) for module in _decoder(model).trained_modules() for p in module.parameters()}
@@ -107,9 +114,10 @@ class HiddenDecoderContract:
         assert changed <= wanted, f"one step changed {sorted(changed - wanted)}"
         assert changed, "one step changed nothing"
 
-    def test_four_items_are_learned_exactly(self, checkpoint: str) -> None:
+    @check("losses and make: what is learned must be what is made")
+    def test_learned(self) -> None:
         """Each of its own words: items are equal, made piece by piece, and no words give another's."""
-        model, modality = self._toy(checkpoint), self.modality_class()
+        model, modality = self._toy(), self.modality()
         items = self.items()[:4]
         samples = [([1, 3], [4 + number, 9][: 1 + number % 2], item) for number, item in enumerate(items)]
         self._learn(model, samples, steps=self.max_steps)
@@ -121,10 +129,19 @@ class HiddenDecoderContract:
             got = modality.join([piece.item for piece in made if piece.item is not None])
             assert same(got, decoder.decode(decoder.encode(item))), f"item {number} is not learned"
 
-    def _toy(self, checkpoint: str) -> TinyLlavaForConditionalGeneration:
-        config = self.decoder_class.read_config(checkpoint, **self.options)
-        model = model_with(self.decoder_class(config, tiny_llm_config().hidden_size), "hidden")
-        _decoder(model).load_weights(checkpoint)
+    def effect(self, options: Mapping[str, Any]) -> Any:
+        """Also the losses of an item, in training."""
+        model = self._toy(options).train()
+        inputs, layout, _targets = self._layout(model, [([1, 3], [4], self.items()[0])])
+        torch.manual_seed(0)
+        with torch.no_grad():
+            found = model(**inputs, plan=layout).target_groups
+        return [super().effect(options), {group: losses for group, (losses, _) in found.items()}]
+
+    def _toy(self, options: Mapping[str, Any] | None = None) -> TinyLlavaForConditionalGeneration:
+        config = self.component.read_config(self.checkpoint, **(self.given_options if options is None else options))
+        model = model_with(self.component(config, tiny_llm_config().hidden_size), "hidden")
+        _decoder(model).load_weights(self.checkpoint)
         return model.eval()
 
     def _layout(

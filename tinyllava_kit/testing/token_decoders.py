@@ -10,49 +10,46 @@ from torch import Tensor
 
 from ..core.decoders import TokenDecoder
 from ..core.ids import NO_ID, allot, sizes_of
-from ..core.interfaces import Modality
 from ..core.plan import plan
 from ..core.spans import TextSpan
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..model.vocabulary.grammar import Grammar, Segment
 from .comparing import same, through_json
+from .contract import check
 from .decoder_models import END_ID, TEXT_IDS, model_with
+from .item_decoders import ItemDecoderContract
 
 
-class TokenDecoderContract:
+class TokenDecoderContract(ItemDecoderContract):
     """What holds for a decoder that turns ids into items: its arithmetic, its order, and an LLM that learns it.
 
     With streams, too: the ids beside the main ones stand where they are said to, are learned and generated.
 
-    An author gives `decoder_class`, `modality_class`, `items` and a fixture `checkpoint`, empty where it takes none.
     The LLM is a toy: two layers, a vocabulary of a few ids, in front of the decoder's own.
 
     A codec that was never trained gives one id for everything: fill its codebooks from what its encoder makes of the
     items before anything is tested with it. `min_used` sees to it.
     """
 
-    decoder_class: ClassVar[type[TokenDecoder]]
-    modality_class: ClassVar[type[Modality]]
-    # Keyword arguments of `Decoder.read_config`.
-    options: ClassVar[Mapping[str, Any]] = {}
     # How many different ids of a range the items use together, as a share of the range or of all that they have there.
     min_used: ClassVar[float] = 0.25
     # Steps in which the toy learns four items at most.
     max_steps: ClassVar[int] = 400
 
-    def items(self) -> Sequence[Any]:
-        """At least four items, as the modality reads them, that differ; some of different lengths. A second is long."""
-        raise NotImplementedError(f"{type(self).__name__} must give items()")
-
-    def build(self, checkpoint: str) -> TokenDecoder:
-        """The decoder with its weights, in eval."""
-        decoder = self.decoder_class(self.decoder_class.read_config(checkpoint, **self.options))
+    def coder(self, options: Mapping[str, Any], checkpoint: str) -> TokenDecoder:
+        """See `ItemDecoderContract.coder`."""
+        decoder: TokenDecoder = self.component(self.component.read_config(checkpoint, **options))
         decoder.load_weights(checkpoint)
         return decoder.eval()
 
-    def test_the_count_is_that_of_the_ids(self, checkpoint: str) -> None:
+    def build(self, checkpoint: str) -> TokenDecoder:
+        """The decoder with its weights, in eval."""
+        return self.coder(self.given_options, checkpoint)
+
+    @check("num_ids, encode, ranges or follows: ids in the ranges, in the order of follows, as many as num_ids says")
+    def test_counts(self) -> None:
         """By arithmetic, also of what was decoded; and ids are in the ranges, in the order that is stated."""
-        decoder = self.build(checkpoint)
+        decoder = self.build(self.checkpoint)
         grammar = _grammar(decoder)
         for number, item in enumerate(self.items()):
             ids = decoder.encode(item)
@@ -64,20 +61,22 @@ class TokenDecoderContract:
             again = decoder.num_ids(decoder.decode(ids))
             assert again == len(ids), f"item {number}: {len(ids)} ids become an item of {again}"
 
-    def test_ids_are_the_same_alone_and_behind_others(self, checkpoint: str) -> None:
+    @check("encode and decode: keep nothing from one item to the next")
+    def test_stateless(self) -> None:
         """No state is left from one item to the next, neither coding nor decoding; ids survive JSON."""
-        decoder = self.build(checkpoint)
+        decoder = self.build(self.checkpoint)
         items = list(self.items())
-        alone = [self.build(checkpoint).encode(item) for item in items]
+        alone = [self.build(self.checkpoint).encode(item) for item in items]
         for number in (*range(len(items)), *reversed(range(len(items)))):
             ids = decoder.encode(items[number])
             assert torch.equal(ids, alone[number]), f"item {number} has other ids behind others than alone"
             first, again = (decoder.decode(torch.tensor(through_json(ids.tolist()))) for _ in range(2))
             assert same(first, again), f"item {number}: the same ids give another item the second time"
 
-    def test_pieces_joined_are_what_is_decoded_at_once(self, checkpoint: str) -> None:
+    @check("stream: its pieces, joined by the modality, are what decode gives")
+    def test_stream(self) -> None:
         """However many steps are pushed at a time."""
-        decoder, modality = self.build(checkpoint), self.modality_class()
+        decoder, modality = self.build(self.checkpoint), self.modality()
         grammar = _grammar(decoder)
         for number, item in enumerate(self.items()):
             ids = decoder.encode(item)
@@ -93,9 +92,10 @@ class TokenDecoderContract:
                 pieces = [piece for piece in (*pieces, stream.finish()) if piece is not None]
                 assert same(modality.join(pieces), whole), f"item {number}, {step} steps at a time: not the whole"
 
-    def test_the_items_use_many_ids(self, checkpoint: str) -> None:
+    @check("encode; or the toy checkpoint: fill the codebooks from what the encoder makes of the items")
+    def test_used(self) -> None:
         """Of every range with more than one: a codec that gives one id for everything proves nothing."""
-        decoder = self.build(checkpoint)
+        decoder = self.build(self.checkpoint)
         ids = torch.cat([decoder.encode(item) for item in self.items()])
         main, *beside = ids[:, None].T if ids.ndim == 1 else ids.T
         first, found = 0, []
@@ -110,10 +110,11 @@ class TokenDecoderContract:
             used = len(mine.unique())
             assert used >= wanted, f"range {name!r}: {used} ids of {possible}"
 
-    def test_generated_items_are_whole(self, checkpoint: str) -> None:
+    @check("follows: from every range the end can be reached, and decode takes whatever it allows")
+    def test_whole(self) -> None:
         """Greedy, sampled, with beams where it has no streams; one that is cut off keeps its whole steps; a
         forbidden one never begins."""
-        model = self._toy(checkpoint)
+        model = self._toy()
         grammar = _grammar_of(model)
         prompt = torch.tensor([[1, 3], [1, 4]])
         speak: dict[str, Any] = {
@@ -134,9 +135,10 @@ class TokenDecoderContract:
         silent = model.generate(prompt, forbid=["it"], max_new_tokens=20, do_sample=True, pad_token_id=0)
         assert int(silent.max()) < grammar.first, "a forbidden item begins"
 
-    def test_the_llm_is_as_it_was(self, checkpoint: str) -> None:
+    @check("the decoder: train its rows and nothing else, unless trained_modules names it")
+    def test_llm(self) -> None:
         """Its logits are bit-equal with the decoder and without; one step changes the rows and nothing else."""
-        model = self._toy(checkpoint)
+        model = self._toy()
         ids = torch.tensor([[1, 3, 2, 5]])
         with torch.no_grad():
             own, extended = model.language_model(input_ids=ids).logits, model(ids).logits
@@ -147,9 +149,10 @@ class TokenDecoderContract:
         expected = {"decoders.it.rows.embedding", "decoders.it.rows.head"}
         assert changed == expected, f"one step changed {sorted(changed)}"
 
-    def test_a_small_model_learns_four_items_exactly(self, checkpoint: str) -> None:
+    @check("encode, decode and parallel: ids that a small LLM learns give the items back")
+    def test_learned(self) -> None:
         """Each by its own prompt: ids and items are equal, and the prompts do not give one another's."""
-        model = self._toy(checkpoint)
+        model = self._toy()
         answers = [_ids_of(model, item) for item in self.items()[:4]]
         prompts = [[1, 3 + number] for number in range(4)]
         assert len(set(map(str, answers))) == 4, "four items have fewer than four sequences of ids"
@@ -165,11 +168,11 @@ class TokenDecoderContract:
             expected = decoder.decode(decoder.encode(items[number]))
             assert same(decoded, expected), f"item {number}: equal ids give another item"
 
-    def _toy(self, checkpoint: str) -> TinyLlavaForConditionalGeneration:
-        decoder = self.decoder_class(self.decoder_class.read_config(checkpoint, **self.options))
+    def _toy(self) -> TinyLlavaForConditionalGeneration:
+        decoder = self.component(self.component.read_config(self.checkpoint, **self.given_options))
         ids = {"it": dict(decoder.ranges)}, {"it": decoder.parallel}
         model = model_with(decoder, "tokens", token_ranges=allot(ids[0], TEXT_IDS), parallel_streams=sizes_of(ids[1]))
-        _decoder(model).load_weights(checkpoint)
+        _decoder(model).load_weights(self.checkpoint)
         return model.eval()
 
     def _learn(

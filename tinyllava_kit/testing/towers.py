@@ -6,7 +6,6 @@ Legend: N rows, P features of a row, E tower width.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -17,40 +16,52 @@ from transformers import PreTrainedConfig
 from ..core.interfaces import Features, Preprocessor, Tower
 from ..model.pretrained import TinyLlavaPreTrainedModel
 from .comparing import check_close, encode, through_json
+from .contract import DoesNotApply, check
+from .fake_device import check_on_device
+from .items import changed
+from .loading import LoadedContract, check_model_types
+from .preprocessing import PreprocessorContract
 
 # Rows of a batch, by their index among the items: alone and beside others, in both orders.
 _COMPANY = ((0, 1), (1, 0), (0, 1, 2), (2, 1, 0))
+_IN_ORDER, _MORE = 0.3, 1.1  # see `places`
 _SYNCS = ("_local_scalar_dense", "nonzero", "masked_select")
 
 
-class TowerContract:
+class TowerContract(PreprocessorContract, LoadedContract):
     """What holds for a tower of any modality.
 
-    An author gives `tower_class`, `items` and a fixture `checkpoint`.
+    An author gives `toy_checkpoint`, and `component` and `items` where no spec names the tower and its modality.
     """
 
-    tower_class: ClassVar[type[Tower]]
-    # Keyword arguments of `Tower.read_config`.
-    options: ClassVar[Mapping[str, Any]] = {}
+    kind = "tower"
     # How far features may be from those of the same item alone: relative, L2, float32.
     tolerance: ClassVar[float] = 1e-5
     # The same for a tower in half precision, from the one in float32.
     half_tolerances: ClassVar[Mapping[torch.dtype, float]] = {torch.bfloat16: 0.03, torch.float16: 0.01}
+    # Why features are in no order of the item, where they are not: learned queries, say.
+    unordered: ClassVar[str] = ""
+    # Names that the class gives for other checkpoints than the toy: name -> which.
+    names_elsewhere: ClassVar[Mapping[str, str]] = {}
+    # Ends of names of parameters that no feature depends on: name -> why.
+    unused_parameters: ClassVar[Mapping[str, str]] = {}
 
-    def items(self) -> Sequence[Any]:
-        """At least three items, as the modality reads them, of different lengths where those may differ."""
-        raise NotImplementedError(f"{type(self).__name__} must give items()")
+    def load(self, checkpoint: str) -> nn.Module:
+        """See `LoadedContract.load`."""
+        return self.build(checkpoint)[0]
 
-    def build(self, checkpoint: str) -> tuple[Tower, Preprocessor]:
-        """The tower with its weights, in eval, and its preprocessor. Override it to make windows toy-size."""
-        config = self.tower_class.read_config(checkpoint, **self.options)
-        tower = self.tower_class(config)
-        tower.load_weights(checkpoint)
-        return tower.eval(), self.tower_class.read_preprocessor(checkpoint, config)
+    def reference(self, item: Any) -> Tensor:
+        """The features of an item, (P, E), by other code: the library that the tower wraps, or a slow, obvious loop.
 
-    def test_what_is_counted_is_what_the_network_gives(self, checkpoint: str) -> None:
+        Without it, features that are wrong in the same way each time are not seen: another layer, colours swapped.
+        """
+        raise DoesNotApply("no reference() to compare with; a wrong layer, or swapped colours, would not be seen")
+
+    @check("num_features, fixed_features or grid of the preprocessor and tower, or the shape of what forward gives")
+    def test_counts(self) -> None:
         """Shapes, lengths and grid; zeros behind each row."""
-        tower, preprocessor = self.build(checkpoint)
+        tower, preprocessor = self.build(self.checkpoint)
+        check_model_types(self.spec, self.checkpoint)
         for item in self.items():
             counts = preprocessor.num_features(item)
             got = encode(tower, preprocessor, [item])
@@ -59,10 +70,13 @@ class TowerContract:
             assert preprocessor.fixed_features in (None, *counts), f"fixed_features is none of {counts}"
             _check_lengths(got, counts)
             assert tower.grid in (None, got.grid), f"the tower says grid {tower.grid}, its features have {got.grid}"
+            if got.grid is not None:
+                assert got.grid[0] * got.grid[1] == max(counts), f"grid {got.grid} does not hold {max(counts)} features"
 
-    def test_a_row_does_not_depend_on_its_batch(self, checkpoint: str) -> None:
+    @check("forward or collate: a row's features may not depend on the rows beside it; mask what is padded")
+    def test_batch(self) -> None:
         """Alone, beside a longer one, beside two, in both orders."""
-        tower, preprocessor = self.build(checkpoint)
+        tower, preprocessor = self.build(self.checkpoint)
         items = self.items()
         alone = [encode(tower, preprocessor, [item]).features for item in items]  # each (N, P, E)
         for company in _COMPANY:
@@ -71,13 +85,14 @@ class TowerContract:
             _check_lengths(together, counts)
             rows = iter(together.features)
             for i in company:
-                for expected in alone[i]:
-                    got = next(rows)[: len(expected)]
-                    check_close(got, expected, self.tolerance, f"item {i} in a batch of {company}, and alone")
+                for expected, count in zip(alone[i], preprocessor.num_features(items[i]), strict=True):
+                    got = next(rows)[:count]
+                    check_close(got, expected[:count], self.tolerance, f"item {i} in a batch of {company}, and alone")
 
-    def test_what_stands_in_the_padding_does_not_matter(self, checkpoint: str) -> None:
-        """Noise a thousand times as loud, where `collate` padded."""
-        tower, preprocessor = self.build(checkpoint)
+    @check("forward: mask the padding before anything is summed, normalised or attended to")
+    def test_padding(self) -> None:
+        """Noise a thousand times as loud, where `collate` padded, changes nothing."""
+        tower, preprocessor = self.build(self.checkpoint)
         rows = [row for item in self.items() for row in preprocessor(item)]
         inputs = preprocessor.collate(rows)
         spoiled = _spoiled(inputs, [preprocessor.collate([row]) for row in rows])
@@ -85,71 +100,216 @@ class TowerContract:
             expected, got = tower(**inputs).features, tower(**spoiled).features
         check_close(got, expected, self.tolerance, "with garbage in the padding, and without")
 
-    def test_a_frozen_tower_is_the_same_twice_and_builds_no_graph(self, checkpoint: str) -> None:
-        """Also in train mode: no dropout, no layer left out, no augmentation. Give a checkpoint that has them."""
-        tower, preprocessor = self.build(checkpoint)
+    @check("forward: no dropout, augmentation or statistics of a batch where the tower is frozen; see Tower.train")
+    def test_frozen(self) -> None:
+        """Frozen, also in train mode: the same twice, no graph, no buffer changed. Give a checkpoint with dropout."""
+        tower, preprocessor = self.build(self.checkpoint)
         tower.requires_grad_(False)
         tower.train()
         inputs = preprocessor.collate([row for item in self.items() for row in preprocessor(item)])
+        before = {name: value.clone() for name, value in tower.named_buffers()}
         first, second = tower(**inputs).features, tower(**inputs).features
         assert torch.equal(first, second), "frozen, in train mode: the same input gives other features"
         assert not first.requires_grad, "frozen, in train mode: the features require grad"
+        changed_buffers = [n for n, value in tower.named_buffers() if not torch.equal(value, before[n])]
+        assert not changed_buffers, f"frozen, a forward pass changes buffer {changed_buffers[0]}"
 
-    def test_half_precision_is_finite_and_close(self, checkpoint: str) -> None:
-        """The inputs stay float32, as preprocessors make them: the tower casts."""
+    @check("forward: no detach, no_grad or numpy between the inputs and the features")
+    def test_gradient(self) -> None:
+        """Trained, every parameter gets a gradient."""
+        tower, preprocessor = self.build(self.checkpoint)
+        tower.requires_grad_(True)
+        items = self.items()
+        inputs = preprocessor.collate([row for item in items for row in preprocessor(item)])
+        features = tower(**inputs).features
+        assert features.requires_grad, "no parameter gets a gradient"
+        torch.manual_seed(0)
+        (features * torch.randn_like(features)).sum().backward()
+        unused = tuple(self.unused_parameters)
+        cut = [
+            name
+            for name, value in tower.named_parameters()
+            if not (unused and name.endswith(unused))
+            and (value.grad is None or (value.ndim > 1 and not value.grad.any()))
+        ]
+        assert not cut, (
+            f"no gradient reaches {', '.join(cut[:5])}; where no feature depends on it, say so in unused_parameters"
+        )
+
+    @check("forward: cast the inputs to the dtype of the weights, and keep to it")
+    def test_half(self) -> None:
+        """In half precision features are finite and close. The inputs stay float32, as preprocessors make them."""
         for dtype, tolerance in self.half_tolerances.items():
-            tower, preprocessor = self.build(checkpoint)
+            tower, preprocessor = self.build(self.checkpoint)
             expected = encode(tower, preprocessor, self.items()).features
             got = encode(tower.to(dtype), preprocessor, self.items()).features
             assert got.dtype == dtype, f"a tower in {dtype} gives features in {got.dtype}"
             assert got.isfinite().all(), f"{dtype}: features are not finite"
             check_close(got.float(), expected, tolerance, f"{dtype}, and float32")
 
-    def test_forward_reads_nothing_back(self, checkpoint: str) -> None:
+    @check("forward: nothing of it may depend on a value of a tensor; use masks and shapes")
+    def test_sync(self) -> None:
         """No host sync: no `.item()`, no indexing with a boolean mask."""
-        tower, preprocessor = self.build(checkpoint)
+        tower, preprocessor = self.build(self.checkpoint)
         inputs = preprocessor.collate([row for item in self.items() for row in preprocessor(item)])
         with torch.no_grad(), _NoSync():
             tower(**inputs)
 
-    def test_forward_is_one_graph(self, checkpoint: str) -> None:
-        """``torch.compile(fullgraph=True)``, and what it gives."""
-        tower, preprocessor = self.build(checkpoint)
+    @check("forward: make tensors with device=INPUT.device, register constants as buffers, move nothing to the CPU")
+    def test_device(self) -> None:
+        """On a device that is not the CPU, imitated: nothing is made elsewhere, read back or turned into numpy."""
+        tower, preprocessor = self.build(self.checkpoint)
+        inputs = preprocessor.collate([row for item in self.items() for row in preprocessor(item)])
+        check_on_device(tower, inputs)
+
+    @check("forward: take out what torch.compile cannot follow")
+    def test_compile(self) -> None:
+        """``torch.compile(fullgraph=True)`` takes it whole, and gives the same."""
+        tower, preprocessor = self.build(self.checkpoint)
         inputs = preprocessor.collate([row for item in self.items() for row in preprocessor(item)])
         torch.compiler.reset()
         with torch.no_grad():
             got = torch.compile(tower, fullgraph=True, backend="aot_eager")(**inputs)
             check_close(got.features, tower(**inputs).features, self.tolerance, "compiled, and not")
 
-    def test_a_tower_inside_a_model_is_saved_and_loaded_whole(self, checkpoint: str, tmp_path: Path) -> None:
-        """Without its checkpoint; ``from_pretrained`` would destroy buffers that are not saved."""
-        tower, preprocessor = self.build(checkpoint)
+    @check("the tower's config, which must be plain JSON, and its buffers, which must be saved or made again")
+    def test_saved(self) -> None:
+        """Inside a model it is saved and loaded whole, without its checkpoint."""
+        tower, preprocessor = self.build(self.checkpoint)
         model_class: Any = type("Model", (_Model,), {"tower_class": type(tower)})
         settings = {"tower": through_json(tower.config)}
         model = model_class(PreTrainedConfig(**settings))
         model.towers["it"].load_state_dict(tower.state_dict())
-        model.save_pretrained(tmp_path)
-        again = model_class.from_pretrained(tmp_path, trust_remote_code=False).eval().towers["it"]
+        folder = self.folder
+        model.save_pretrained(folder)
+        again = model_class.from_pretrained(folder, trust_remote_code=False).eval().towers["it"]
         expected, got = (encode(each, preprocessor, self.items()).features for each in (tower, again))
         assert torch.equal(got, expected), "loaded from a file, the tower gives other features"
 
-    def test_settings_make_an_equal_preprocessor(self, checkpoint: str) -> None:
-        """Plain JSON, and nothing but it."""
-        _, preprocessor = self.build(checkpoint)
-        again = type(preprocessor).from_settings(through_json(preprocessor.settings()))
-        assert again.settings() == preprocessor.settings(), "the settings are others when made again"
-        for item in self.items():
-            assert again.num_features(item) == preprocessor.num_features(item), "made again, it counts otherwise"
-            expected, got = (each.collate(each(item)) for each in (preprocessor, again))
-            same = expected.keys() == got.keys() and all(torch.equal(got[name], expected[name]) for name in expected)
-            assert same, "made again, it gives other inputs"
+    @check("forward: give features in the order of the item, row by row in a raster; or say why not in `unordered`")
+    def test_places(self) -> None:
+        """A change of an item's first part moves earlier features than one of its last; in a raster, of each side."""
+        if self.unordered:
+            raise DoesNotApply(self.unordered)
+        tower, preprocessor = self.build(self.checkpoint)
+        counted = [(preprocessor.num_features(item), item) for item in self.items()]
+        longest = max(counted, key=lambda each: sum(each[0]))
+        of_one_row = max((each for each in counted if len(each[0]) == 1), key=lambda each: each[0], default=longest)
+        seen = [self._check_order(tower, preprocessor, item) for _, item in (longest, of_one_row)]
+        if not any(seen):
+            raise DoesNotApply("its items have no part that can be changed, or few features")
+
+    @check("the features: they are not those of the reference")
+    def test_reference(self) -> None:
+        """They are those that the library that it wraps, or other obvious code, gives."""
+        tower, preprocessor = self.build(self.checkpoint)
+        for number, item in enumerate(self.items()):
+            expected = self.reference(item)
+            got = encode(tower, preprocessor, [item]).features
+            whole = torch.cat([row[:n] for row, n in zip(got, preprocessor.num_features(item), strict=True)])
+            check_close(whole, expected, self.tolerance, f"item {number}: features, and the reference")
+
+    @check(
+        "no_split_modules holds names of classes, never_quantized last names of linear layers, of this tower's modules"
+    )
+    def test_names(self) -> None:
+        """What the class names is there."""
+        tower, _ = self.build(self.checkpoint)
+        classes = {type(module).__name__ for module in tower.modules()}
+        linear = {name.rpartition(".")[2] for name, m in tower.named_modules() if isinstance(m, nn.Linear)}
+        for what, names, known in (
+            ("no_split_modules", tower.no_split_modules, classes),
+            ("never_quantized", tower.never_quantized, linear),
+        ):
+            gone = sorted(set(names) - known - set(self.names_elsewhere))
+            assert not gone, f"{what} names {', '.join(gone)}; there are {', '.join(sorted(known))}"
+
+    @check("rows_at_once: a whole number from 1 on, from the shapes of the inputs alone")
+    def test_at_once(self) -> None:
+        """So many rows as it says make the features that all make at once."""
+        tower, preprocessor = self.build(self.checkpoint)
+        rows = [row for item in self.items() for row in preprocessor(item)]
+        inputs = preprocessor.collate(rows)
+        for taken in (inputs, preprocessor.collate(rows[:1])):
+            at_once = tower.rows_at_once(taken)
+            right = isinstance(at_once, int) and at_once >= 1
+            assert right, f"rows_at_once of {len(next(iter(taken.values())))} rows is {at_once!r}, expected 1 at least"
+        with torch.no_grad():
+            whole = tower(**inputs).features
+            for start in range(0, len(rows), tower.rows_at_once(inputs)):
+                stop = start + tower.rows_at_once(inputs)
+                part = tower(**{name: value[start:stop] for name, value in inputs.items()}).features
+                width = min(part.shape[1], whole.shape[1])
+                check_close(part[:, :width], whole[start:stop, :width], self.tolerance, "rows at once, and all")
+
+    def _check_order(self, tower: Tower, preprocessor: Preprocessor, item: Any) -> bool:
+        """Whether there was something to see in an item.
+
+        Raises:
+            AssertionError: a change of its last third moves no later features than one of its first; or, of a raster,
+                others than those of that side.
+        """
+        grid, seen = encode(tower, preprocessor, [item]).grid, False
+        for axis in (0, 1) if grid else (0,):
+            moved = [self._moved(tower, preprocessor, item, part, axis) for part in range(3)]
+            first, last = moved[0], moved[2]
+            if first is not None and last is not None:
+                seen = True
+                order = _in_order(first, last)
+                assert order > _IN_ORDER, (
+                    f"a change of the last third along axis {axis} of an item does not move later features than one of "
+                    f"the first: a correlation of {order:.2f} with their order, expected {_IN_ORDER} at least"
+                )
+                for part, each in enumerate(moved) if grid else ():
+                    assert _in_its_third(each, part), (
+                        f"a change of third {part} along axis {axis} of an item moves other features of the raster "
+                        f"{grid} as much as those that lie there"
+                    )
+        return seen
+
+    def _moved(self, tower: Tower, preprocessor: Preprocessor, item: Any, part: int, axis: int) -> Tensor | None:
+        """How far a change of a third of an item moves its features, in order, or the rows or columns of its raster.
+
+        None where none is moved, or there are too few to tell.
+        """
+        other = changed(item, part, 3, axis)
+        if other is None:
+            return None
+        before, after = (encode(tower, preprocessor, [each]) for each in (item, other))
+        moved = (after.features - before.features).norm(dim=-1)  # (N, P)
+        if before.grid is not None:
+            moved = moved[0].reshape(before.grid).sum(1 - axis)  # rows, or columns
+        else:
+            counts = preprocessor.num_features(item)
+            moved = torch.cat([row[:count] for row, count in zip(moved, counts, strict=True)])
+        return moved if len(moved) >= 3 and moved.any() else None
+
+
+def _in_order(first: Tensor, last: Tensor) -> float:
+    """How what the last third moves more than the first does goes with the order of features, from -1 to 1."""
+    more = last / last.sum() - first / first.sum()
+    both = torch.stack([more, torch.arange(len(more)).to(more)])
+    return float(torch.corrcoef(both)[0, 1])
+
+
+def _in_its_third(moved: Tensor | None, part: int) -> bool:
+    """Whether more was moved in a third than in each of the others."""
+    if moved is None:
+        return True
+    shares = [float(each.mean()) for each in moved.tensor_split([len(moved) // 3, 2 * len(moved) // 3])]
+    mine = shares.pop(part)
+    return mine > _MORE * max(shares)
 
 
 class _NoSync(TorchDispatchMode):
     """Fails where a value would be read back from the device."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        assert not any(name in func.name() for name in _SYNCS), f"forward reads back from the device: {func.name()}"
+        masked = func.name().startswith("aten::index.") and any(
+            each is not None and each.dtype == torch.bool for each in args[1]
+        )
+        syncs = masked or any(name in func.name() for name in _SYNCS)
+        assert not syncs, f"forward reads back from the device: {func.name()}{' with a mask' * masked}"
         return func(*args, **(kwargs or {}))
 
 

@@ -14,7 +14,7 @@ from ..data.dataset import ConversationDataset
 from ..data.skipping import SkippedRows
 from ..data.stream import RowStream
 from ..processing.processor import TinyLlavaProcessor
-from .recipe import OBJECTIVES, Stage
+from .recipe import Stage
 
 
 def read_data(
@@ -32,7 +32,7 @@ def read_data(
         return RowStream(
             stage.data, processor, batch_size=stage.batch_size, seed=seed, skipped=skipped, in_words=in_words
         )
-    decode = bool(stage.cache_features.mode) or any(getattr(stage, name) for name in OBJECTIVES)
+    decode = bool(stage.cache_features.mode) or bool(stage.chosen)
     return ConversationDataset.from_sources(
         stage.data, processor, seed=seed, skipped=skipped, decode=decode, in_words=in_words
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -14,13 +14,16 @@ from ..data.sources import Source, Strict
 from ..errors import KitError, near, shown
 from ..evaluation.scorer import find_scorer
 from ..files.yaml_files import read_yaml
+from ..plugin.discovery import installed_catalog
+from ..plugin.specs import ObjectiveSpec
 from .changes import with_changes
 from .trainer_settings import check_optimizer, checked_arguments
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
-# A stage has one of these, or the model's own loss.
+# A stage has one objective, or the model's own loss. The settings of these are written out here; those of a plugin's
+# are the options of its spec.
 OBJECTIVES = ("distill", "match_words", "match_features")
 
 
@@ -198,7 +201,8 @@ class Stage(Strict):
     it that a batch may hold, padding included, in the modality's unit (``{audio: 60}``: seconds); `group_by_size` alone
     puts samples of like size together. `distill`: learn from the LLM reading the items' texts. `match_words`: learn
     rows like the texts' words, without the LLM. Both want items with texts, and the LLM frozen. `match_features`: learn
-    the features of another model's tower; trains towers alone.
+    the features of another model's tower; trains towers alone. `objectives`: those of plugins, by their names; each may
+    be written as a key of the stage, too.
     `validation`: judge the model on held-out rows while it trains.
     `cache_features` runs each frozen tower once over all items before training; ``auto`` where that wins. `bf16`:
     compute in bfloat16 under autocast, the weights stay as they are; ``auto``: where that is faster.
@@ -219,6 +223,7 @@ class Stage(Strict):
     distill: Distill | None = None
     match_words: MatchWords | None = None
     match_features: MatchFeatures | None = None
+    objectives: dict[str, dict[str, Any]] = Field(default_factory=dict)
     validation: Validation | None = None
     gradient_accumulation: int = Field(1, ge=1)
     optimizer: str | None = None
@@ -257,6 +262,49 @@ class Stage(Strict):
         if self.warmup_steps is not None and "warmup_ratio" in self.model_fields_set:
             raise ValueError("has warmup_steps and warmup_ratio; take one of them out")
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _takes_objectives_of_plugins(cls, data: Any) -> Any:
+        """A key that is the name of an installed objective, with its options for a value, goes to `objectives`."""
+        if not isinstance(data, Mapping):
+            return data
+        catalog = installed_catalog()
+        unknown = [key for key in data if key not in cls.model_fields and key in catalog.names(ObjectiveSpec.kind)]
+        taken = {key: data[key] for key in unknown if data[key] is not None}
+        rest = {key: value for key, value in data.items() if key not in unknown}
+        return {**rest, "objectives": {**rest.get("objectives", {}), **taken}} if unknown else data
+
+    @field_validator("objectives")
+    @classmethod
+    def _have_their_options(cls, objectives: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        try:
+            catalog = installed_catalog()
+            return {
+                name: dict(catalog.find(ObjectiveSpec.kind, name).spec.check_options(options, name))
+                for name, options in objectives.items()
+            }
+        except KitError as error:
+            raise ValueError(str(error)) from error
+
+    @property
+    def chosen(self) -> dict[str, dict[str, Any]]:
+        """The objectives that it names, one at most, each with its options."""
+        own = {name: getattr(self, name) for name in OBJECTIVES}
+        return {**{name: how.model_dump() for name, how in own.items() if how}, **self.objectives}
+
+    @property
+    def objective(self) -> ObjectiveSpec | None:
+        """What is learned in place of the model's own loss.
+
+        Raises:
+            KitError: nobody offers it.
+        """
+        for name in self.chosen:
+            spec = installed_catalog().find(ObjectiveSpec.kind, name).spec
+            assert isinstance(spec, ObjectiveSpec)
+            return spec
+        return None
 
     @property
     def trained(self) -> dict[str, PartTraining]:
@@ -301,14 +349,14 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _teachers_are_frozen(self) -> Recipe:
         for stage in self.stages:
-            wanted = [name for name in OBJECTIVES if getattr(stage, name)]
+            wanted, objective = list(stage.chosen), stage.objective
             if len(wanted) > 1:
                 raise ValueError(f"stage {stage.name}: has {wanted[0]} and {wanted[1]}; make two stages of them")
-            others = [part for part in stage.trained if not part.startswith("tower.")]
-            if wanted == ["match_features"] and others:
-                raise ValueError(f"stage {stage.name}: match_features trains towers; take {others[0]} out of train")
-            if wanted and "llm" in stage.trained:
-                raise ValueError(f"stage {stage.name}: {wanted[0]} learns from the LLM itself; take llm out of train")
+            trains = () if objective is None else objective.trains
+            others = [part for part in stage.trained if part.partition(".")[0] not in trains]
+            if wanted and others:
+                kinds = " and ".join(f"{kind}s" for kind in trains)
+                raise ValueError(f"stage {stage.name}: {wanted[0]} trains {kinds}; take {others[0]} out of train")
         return self
 
     @model_validator(mode="after")
@@ -318,7 +366,8 @@ class Recipe(Strict):
                 continue
             if stage.max_steps < 0:
                 raise ValueError(f"stage {stage.name}: a streamed source has no end; give the stage max_steps")
-            wanted = {name: getattr(stage, name) for name in ("batch_budget", "group_by_size", "packing", *OBJECTIVES)}
+            wanted: dict[str, Any] = {n: getattr(stage, n) for n in ("batch_budget", "group_by_size", "packing")}
+            wanted |= dict.fromkeys(stage.chosen, True)
             wanted["cache_features"] = stage.cache_features.mode
             for name, value in wanted.items():
                 if value:
@@ -333,7 +382,7 @@ class Recipe(Strict):
             others = [part for part in stage.trained if part != "llm"]
             if others:
                 raise ValueError(f"stage {stage.name}: items: text trains the LLM alone; take {others[0]} out of train")
-            wanted = {name: getattr(stage, name) for name in OBJECTIVES}
+            wanted: dict[str, Any] = dict.fromkeys(stage.chosen, True)
             wanted["cache_features"] = stage.cache_features.mode
             for name, value in wanted.items():
                 if value:
@@ -357,8 +406,8 @@ class Recipe(Strict):
         for stage in self.stages:
             if stage.packing is None:
                 continue
-            for other in ("batch_budget", "group_by_size", *OBJECTIVES):
-                if getattr(stage, other):
+            for other in ("batch_budget", "group_by_size", *stage.chosen):
+                if other in stage.chosen or getattr(stage, other):
                     raise ValueError(
                         f"stage {stage.name}: packing and {other} do not go together; take one of them out"
                     )
@@ -406,7 +455,9 @@ def _first_problem(error: ValidationError) -> str:
     where = ".".join(str(step) for step in problem["loc"])
     if problem["type"] == "extra_forbidden":
         *place, key = problem["loc"]
-        return f"{where}: unknown key; {near(str(key), _model_at(place).model_fields)}"
+        model = _model_at(place)
+        objectives = installed_catalog().names(ObjectiveSpec.kind) if model is Stage else []
+        return f"{where}: unknown key; {near(str(key), [*model.model_fields, *objectives])}"
     if problem["type"] == "missing":
         return f"{where}: is missing"
     found = "" if problem["type"] == "value_error" else f", got {shown(problem['input'])}"

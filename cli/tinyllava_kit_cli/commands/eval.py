@@ -62,6 +62,7 @@ ROW_TOKENS = 64  # of an answer to a row, where nobody says how many
 @click.option("--write-answers", metavar="FILE", type=click.Path(), help="Write the answers for another scorer, too.")
 @placement
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object in place of the table.")
+@click.option("--no-record", is_flag=True, help="Leave the record and the card in the model's directory as they are.")
 def command(
     directory: str,
     data: str,
@@ -78,15 +79,18 @@ def command(
     device: str,
     dtype: str,
     as_json: bool,
+    no_record: bool,
 ) -> None:
     """Judge the model in DIRECTORY on DATA, a file of rows with answers, or on a TASK.
 
     Every figure is printed alongside the same figure without the items, with other rows' items, and with blank items.
-    An evaluation that was stopped resumes from the answers in its output folder.
+    An evaluation that was stopped resumes from the answers in its output folder. Several processes (torchrun) share
+    the questions.
     """
     check_model(directory)
     task = find_benchmark(data) if data in benchmark_names() else None
     chosen = _scorers(data, task, scorers, has_own_text=bool(prompt or text))
+    judging = chosen if task is None else [find_scorer(name) for name in task.scorers]
     folder = Path(root or ".")
     if write_answers:
         _check_answer_file(write_answers, task, chosen, folder)
@@ -96,32 +100,37 @@ def command(
     where = placed(device, dtype)
 
     from tinyllava_kit.checkpoints.loading import open_checkpoint
+    from tinyllava_kit.distributed import join, one_telling, rank
     from tinyllava_kit.evaluation.record import fingerprint
     from tinyllava_kit.evaluation.rows import read_questions
     from tinyllava_kit.evaluation.run import Evaluation
 
-    opened = open_checkpoint(directory)
-    processor = opened.processor()
-    if questions is None:
-        questions = read_questions(data, processor, root=root, prompt=prompt, text=text)
-    limited = limit is not None and limit < len(questions)
-    if limit is not None and limited:
-        questions = random.Random(seed).sample(questions, limit)
-    need_packages({item.modality for question in questions for item in question.conversation.items})
-    model = load_to_run(opened, where)
-    weights = fingerprint(directory)
-    evaluation = Evaluation(
-        model,
-        processor,
-        questions,
-        chosen if task is None else [find_scorer(name) for name in task.scorers],
-        output,
-        weights=weights if dtype == AUTOMATIC else f"{weights} in {dtype}",
-        batch_size=batch_size,
-        max_new_tokens=max_new_tokens or (ROW_TOKENS if task is None else task.max_new_tokens),
-        seed=seed,
-    )
-    results = _run(evaluation)
+    with one_telling():
+        join()
+        opened = open_checkpoint(directory)
+        processor = opened.processor()
+        if questions is None:
+            questions = read_questions(data, processor, root=root, prompt=prompt, text=text)
+        limited = limit is not None and limit < len(questions)
+        if limit is not None and limited:
+            questions = random.Random(seed).sample(questions, limit)
+        need_packages({item.modality for question in questions for item in question.conversation.items})
+        model = load_to_run(opened, where)
+        weights = fingerprint(directory)
+        evaluation = Evaluation(
+            model,
+            processor,
+            questions,
+            judging,
+            output,
+            weights=weights if dtype == AUTOMATIC else f"{weights} in {dtype}",
+            batch_size=batch_size,
+            max_new_tokens=max_new_tokens or (ROW_TOKENS if task is None else task.max_new_tokens),
+            seed=seed,
+        )
+        results = _run(evaluation)
+    if rank() > 0:
+        return
     if write_answers:
         given = results.answers["as given"]
         write_answer_file(write_answers, questions, given, model=directory, benchmark=task, root=folder)
@@ -136,7 +145,7 @@ def command(
     asked = {"prompt": prompt, "text": text, "max_new_tokens": evaluation.max_new_tokens if evaluation.writes else None}
     if dtype != AUTOMATIC:
         asked["dtype"] = dtype
-    if results.figures:
+    if results.figures and not no_record:
         _record(directory, weights, data, evaluation, results, limited=limited, settings=asked)
 
 
@@ -182,12 +191,13 @@ def _questions_of(task: Benchmark | None, data: str, folder: Path) -> list[Quest
 
 def _run(evaluation: Evaluation) -> Results:
     """Ask, and show how far it is."""
+    from tinyllava_kit.distributed import rank
     from tinyllava_kit.terminal.counting import counting
 
-    for control, reason in evaluation.left_out.items():
-        say(f"left out: {control}; {reason}", err=True)
     known, asked = evaluation.num_known, evaluation.num_asked
-    if known:
+    for control, reason in evaluation.left_out.items() if rank() == 0 else ():
+        say(f"left out: {control}; {reason}", err=True)
+    if known and rank() == 0:
         say(f"{known} of {asked} answers are there", err=True)
     there = known
 

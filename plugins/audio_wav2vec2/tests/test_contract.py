@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import pytest
 import torch
-from tinyllava_kit_audio_wav2vec2.preprocessor import Wav2Vec2Preprocessor
+from tinyllava_kit_audio_wav2vec2.contract import WINDOW, Wav2Vec2Contract, windowed
 from tinyllava_kit_audio_wav2vec2.tower import Wav2Vec2Tower
 from torch import Tensor
 from transformers import AutoConfig, AutoModel
@@ -15,47 +16,45 @@ from transformers import AutoConfig, AutoModel
 from tests import toys
 from tinyllava_kit import Assembly, Quantization, assemble, load_pretrained
 from tinyllava_kit.interfaces import Features
-from tinyllava_kit.testing import AudioTowerContract
+from tinyllava_kit.testing import checks_of
 
 KINDS = [(kind, norm) for kind in ("wav2vec2", "hubert", "wavlm") for norm in ("group", "layer")]
 BATCH_NORM = {"conv_pos_batch_norm": True}  # of some HuBERTs; it would lift the padding off zero
-WINDOW = 29  # features
 
 
-class TestWav2Vec2Tower(AudioTowerContract):
-    tower_class = Wav2Vec2Tower
-    min_samples, hop_samples, window_samples = 400, 320, WINDOW * 320
-    window_tolerance = 0.1
-
-    @pytest.fixture(params=[*KINDS, ("hubert", "layer", "batch")], ids="-".join)
-    def checkpoint(self, request, toy):
-        kind, norm, *positions = request.param
-        return toy(kind, norm, **(BATCH_NORM if positions else {}))[1]
-
-    def build(self, checkpoint):
-        tower, preprocessor = super().build(checkpoint)
-        return tower, _windowed(preprocessor, WINDOW)
-
-    def count(self, num_samples):
-        return (num_samples - 400) // 320 + 1
-
-    def without_windows(self, preprocessor):
-        return _windowed(preprocessor, 10**6)
+def contract_of(kind: str, norm: str, **known: Any) -> Wav2Vec2Contract:
+    """The tower's contract, on a toy of another architecture than its spec's."""
+    known = {"component": Wav2Vec2Tower, "architecture": kind, "norm": norm, **known}
+    return _class(tuple(sorted(known.items(), key=lambda pair: pair[0])))()
 
 
-def _windowed(preprocessor: Wav2Vec2Preprocessor, window_frames: int) -> Wav2Vec2Preprocessor:
-    return Wav2Vec2Preprocessor.from_settings({**preprocessor.settings(), "window_frames": window_frames})
+@cache
+def _class(known: tuple[tuple[str, Any], ...]) -> type[Wav2Vec2Contract]:
+    return type("OtherContract", (Wav2Vec2Contract,), dict(known))
+
+
+class BatchNorm(Wav2Vec2Contract):
+    component = Wav2Vec2Tower
+    architecture, norm, changes = "hubert", "layer", BATCH_NORM
+
+
+CHECKS = [name for name in checks_of(Wav2Vec2Contract) if name not in ("target", "keywords", "options")]  # of its spec
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize(("kind", "norm"), [*KINDS[1:], ("hubert", "batch")])
+def test_every_architecture_keeps_it(check, kind, norm):
+    contract = BatchNorm() if norm == "batch" else contract_of(kind, norm)
+    getattr(contract, f"test_{check}")()
 
 
 @pytest.mark.parametrize("layer", ["mix", "1"])
 @pytest.mark.parametrize(("kind", "norm"), KINDS)
-def test_other_layers_keep_it(toy, tmp_path, kind, norm, layer):
-    contract, checkpoint = TestWav2Vec2Tower(), toy(kind, norm)[1]
+def test_other_layers_keep_it(kind, norm, layer):
+    contract = contract_of(kind, norm)
     contract.options = {"layer": layer}
-    contract.test_what_is_counted_is_what_the_network_gives(checkpoint)
-    contract.test_a_row_does_not_depend_on_its_batch(checkpoint)
-    contract.test_forward_reads_nothing_back(checkpoint)
-    contract.test_a_tower_inside_a_model_is_saved_and_loaded_whole(checkpoint, tmp_path)
+    for check in ("counts", "batch", "sync", "saved"):
+        getattr(contract, f"test_{check}")()
 
 
 class Unpatched(Wav2Vec2Tower):
@@ -84,20 +83,19 @@ class Unmasked(Unpatched):
 @pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")  # transformers' own WavLM attention
 @pytest.mark.parametrize("tower_class", [Unpatched, Unmasked])
 @pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "wavlm"])
-def test_transformers_own_group_norm_model_does_not_keep_it(toy, kind, tower_class):
-    contract = TestWav2Vec2Tower()
-    contract.tower_class = tower_class
-    checkpoint = toy(kind, "group")[1]
-    contract.test_what_is_counted_is_what_the_network_gives(checkpoint)
+def test_transformers_own_group_norm_model_does_not_keep_it(kind, tower_class):
+    contract = contract_of(kind, "group")
+    contract.component = tower_class
+    contract.test_counts()
     with pytest.raises(AssertionError, match=r"item 0 in a batch of \(0, 1\), and alone: features differ by 0\.\d"):
-        contract.test_a_row_does_not_depend_on_its_batch(checkpoint)
+        contract.test_batch()
 
 
-def test_transformers_own_layer_norm_model_keeps_it(toy):
+def test_transformers_own_layer_norm_model_keeps_it():
     """So what fails above is the group norm, not the wrapping."""
-    contract = TestWav2Vec2Tower()
-    contract.tower_class = Unpatched
-    contract.test_a_row_does_not_depend_on_its_batch(toy("wav2vec2", "layer")[1])
+    contract = contract_of("wav2vec2", "layer")
+    contract.component = Unpatched
+    contract.test_batch()
 
 
 def test_a_sentence_about_a_sound_has_the_same_logits_alone_and_in_a_batch(toy, tmp_path):
@@ -109,8 +107,8 @@ def test_a_sentence_about_a_sound_has_the_same_logits_alone_and_in_a_batch(toy, 
     )
     torch.manual_seed(1)
     model, processor = assemble(assembly)
-    processor.preprocessors["audio"] = _windowed(processor.preprocessors["audio"], WINDOW)
-    sounds = [TestWav2Vec2Tower().sound(n) for n in (3_217, 12_001, 400)]
+    processor.preprocessors["audio"] = windowed(processor.preprocessors["audio"], WINDOW)
+    sounds = [Wav2Vec2Contract().sound(n) for n in (3_217, 12_001, 400)]
     asked = [[{"role": "user", "content": [{"type": "audio", "audio": s}, "what is it?"]}] for s in sounds]
     for side in ("left", "right"):
         batch = processor(asked, padding_side=side)
@@ -134,7 +132,7 @@ def test_a_quantized_tower_hears_about_the_same(toy, tmp_path, kind, bits):
         part.save_pretrained(tmp_path / "model")
     full, processor = load_pretrained(tmp_path / "model")
     fewer, _ = load_pretrained(tmp_path / "model", quantization=Quantization(bits=bits, parts=("tower.audio",)))
-    batch = processor([{"role": "user", "content": [{"type": "audio", "audio": TestWav2Vec2Tower().sound(12_001)}]}])
+    batch = processor([{"role": "user", "content": [{"type": "audio", "audio": Wav2Vec2Contract().sound(12_001)}]}])
     with torch.no_grad():
         wanted, found = (m.eval().encode_features("audio", batch["items"]["audio"]).features for m in (full, fewer))
     assert 0 < (found - wanted).norm() / wanted.norm() < 0.2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tinyllava_kit_speech_codec.contract import sound
 from tinyllava_kit_speech_codec.mimi import BLOCK, MimiCodec, reach
 from transformers import MimiConfig, MimiModel
 
@@ -12,8 +13,6 @@ from tests import toys
 from tinyllava_kit import Assembly, KitError, TinyLlavaForConditionalGeneration, assemble
 from tinyllava_kit.components import AudioModality
 from tinyllava_kit.interfaces import CACHE
-
-from .conftest import sound
 
 RATE, HOP, CODEBOOK = 8000, 160, 16
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tinyllava_kit_speech_codec.contract import sound
 from tinyllava_kit_speech_codec.single_codebook import NeuCodecCodec, Xcodec2Codec
 from transformers import NeuCodecFeatureExtractor, Xcodec2FeatureExtractor
 
 from tests import toys
 from tinyllava_kit import Assembly, TinyLlavaForConditionalGeneration, assemble
 from tinyllava_kit.components import AudioModality
-
-from .conftest import sound
 
 RATE, HOP, CODEBOOK = 16_000, 320, 48
 COUNTS = [1, 319, 320, 321, 5 * 320, 7 * 320 + 11]

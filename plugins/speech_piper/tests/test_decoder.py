@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from tinyllava_kit_speech_piper.contract import HOLD, IDS, RATE, level
 from tinyllava_kit_speech_piper.decoder import PiperDecoder
 from tinyllava_kit_speech_piper.phonemes import espeak, phonemes
 from tinyllava_kit_speech_piper.sentences import sentences
@@ -30,8 +31,6 @@ from tinyllava_kit import (
 )
 from tinyllava_kit.components import PAUSE_SECONDS
 from tinyllava_kit_cli import app
-
-from .conftest import HOLD, IDS, RATE, level
 
 TEXT = "Hello, you! This is 3."
 

@@ -26,7 +26,6 @@ from transformers import (
 
 from tinyllava_kit import KitError
 from tinyllava_kit.specs import load
-from tinyllava_kit.testing import TowerContract
 
 # N pictures of SIDE x SIDE pixels, P patches, E wide, of L layers, R registers; trained at TRAINED x TRAINED pixels
 N, SIDE, PATCH, P, E, L, R, TRAINED = 2, 35, 7, 25, 18, 5, 3, 49
@@ -151,32 +150,6 @@ def test_gradients_reach_every_parameter(directories, name) -> None:
     # adding one number to all keys changes no attention weight
     no_gradient = [n for n, p in tower.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-4]
     assert [n for n in no_gradient if "k_proj.bias" not in n] == []
-
-
-# --- the contract of towers ---
-
-
-class _Contract(TowerContract):
-    name = ""
-
-    def items(self):
-        rng = np.random.default_rng(0)
-        return [Image.fromarray(rng.integers(0, 256, (h, w, 3), np.uint8)) for h, w in ((41, 53), (9, 35), (77, 38))]
-
-    @pytest.fixture
-    def checkpoint(self, directories):
-        return str(directories[self.name])
-
-
-class TestDinov2Tower(_Contract):
-    name = "dinov2"
-    tower_class = Dinov2Tower
-
-
-class TestDinov2WithRegistersTower(_Contract):
-    name = "dinov2_with_registers"
-    tower_class = Dinov2WithRegistersTower
-    options = {"select": "cls_patch"}  # noqa: RUF012
 
 
 # --- only what is needed ---

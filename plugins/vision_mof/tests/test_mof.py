@@ -22,7 +22,6 @@ from tests import toys
 from tinyllava_kit import Assembly, KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor, assemble
 from tinyllava_kit.interfaces import Features
 from tinyllava_kit.specs import load
-from tinyllava_kit.testing import TowerContract
 
 # N pictures of SIDE x SIDE pixels, P patches, E wide in each of the two, of L layers; DINOv2's trained at another size
 N, SIDE, PATCH, P, E, L, TRAINED = 2, 35, 7, 25, 18, 5, 49
@@ -126,18 +125,6 @@ def test_the_configuration_is_enough_to_build_the_tower_again(pair) -> None:
     assert again == config
     shapes = {name: value.shape for name, value in MofTower(again).state_dict().items()}
     assert shapes == {name: value.shape for name, value in loaded(pair, layer=-3).state_dict().items()}
-
-
-class TestMofTower(TowerContract):
-    tower_class = MofTower
-
-    def items(self):
-        rng = np.random.default_rng(0)
-        return [Image.fromarray(rng.integers(0, 256, (h, w, 3), np.uint8)) for h, w in ((41, 53), (9, 35), (77, 38))]
-
-    @pytest.fixture
-    def checkpoint(self, pair):
-        return pair
 
 
 # --- the connector ---

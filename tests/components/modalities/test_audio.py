@@ -584,6 +584,24 @@ def test_sounds_are_bounded_by_what_they_decode_to(tmp_path, monkeypatch):
     assert len(read(path).samples) == 1 << 18
 
 
+def test_what_a_sound_takes_is_known_from_its_header(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.flac")
+    whole = read(path)
+    monkeypatch.setattr(soundfile.SoundFile, "read", lambda self, frames=-1, **_: np.zeros(frames))
+    modality = AudioModality()
+    assert modality.decoded_bytes(modality.probe(path)) == modality.decoded_bytes(whole) == 4 * len(TONE)
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg"])
+def test_a_sound_that_is_written_in_blocks_is_the_same_file(tmp_path, monkeypatch, ending):
+    sound = Waveform(TONE, RATE, "tone")
+    AudioModality().write(sound, str(tmp_path / f"whole.{ending}"))
+    monkeypatch.setattr(audio, "_BLOCK", 500)
+    AudioModality().write(sound, str(tmp_path / f"blocks.{ending}"))
+    whole, blocks = (read(tmp_path / f"{name}.{ending}").samples for name in ("whole", "blocks"))
+    np.testing.assert_allclose(blocks, whole, atol=2e-3)  # vorbis looks at what it is given at once
+
+
 def test_a_header_that_lies_is_found_out_while_the_sound_is_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(audio, "MAX_BYTES", 4000)
     monkeypatch.setattr(audio, "_BLOCK", 500)

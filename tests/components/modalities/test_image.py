@@ -512,3 +512,10 @@ def test_formats_that_would_start_a_program_are_not_opened() -> None:
     assert "EPS" not in image_module.FORMATS
     with pytest.raises(KitError, match="damaged, or not one of JPEG, PNG"):
         read(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 7 5\n%%EndComments\n")
+
+
+def test_what_a_picture_takes_is_known_from_its_header(tmp_path):
+    Image.new("L", (31, 17)).save(tmp_path / "a.png")
+    modality = ImageModality()
+    probe, whole = modality.probe(tmp_path / "a.png"), modality.read(tmp_path / "a.png")
+    assert modality.decoded_bytes(probe) == modality.decoded_bytes(whole) == np.asarray(whole).nbytes

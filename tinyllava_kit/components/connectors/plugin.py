@@ -15,6 +15,7 @@ _QFORMER_SIZES = (
 
 
 _HERE = "tinyllava_kit.components.connectors"
+_CONTRACTS = "tinyllava_kit.testing.own_connectors"
 
 
 @hookimpl
@@ -29,6 +30,7 @@ def _for_items() -> list[ConnectorSpec]:
         ConnectorSpec(
             name="identity",
             target=f"{_HERE}.identity:Identity",
+            contract=f"{_CONTRACTS}:IdentityContract",
             summary="features as they are; equal widths only",
         ),
         ConnectorSpec(name="linear", target=f"{_HERE}.linear:Linear", summary="one linear layer"),
@@ -41,12 +43,14 @@ def _for_items() -> list[ConnectorSpec]:
         ConnectorSpec(
             name="resampler",
             target=f"{_HERE}.resampler:Resampler",
+            contract=f"{_CONTRACTS}:QueriesContract",
             summary="perceiver: learned rows that look at the features",
             options=(_NUM_QUERIES, Option(name="num_layers", type=int, default=3)),
         ),
         ConnectorSpec(
             name="qformer",
             target=f"{_HERE}.qformer:QFormer",
+            contract=f"{_CONTRACTS}:QFormerContract",
             summary="BLIP-2's Q-Former: learned rows that look at each other and at the features",
             options=(
                 _NUM_QUERIES,
@@ -88,6 +92,7 @@ def _for_sequences() -> list[ConnectorSpec]:
         ConnectorSpec(
             name="window_qformer",
             target=f"{_HERE}.window_qformer:WindowQFormer",
+            contract=f"{_CONTRACTS}:WindowQFormerContract",
             summary="a Q-Former that looks at one window of a long sequence at a time",
             options=(
                 Option(name="window", type=int, default=15, help="features that it sees at a time"),

@@ -15,13 +15,14 @@ TALKER_OPTIONS = (
 )
 
 
-def talker_of(codec: DecoderSpec, target: str) -> DecoderSpec:
+def talker_of(codec: DecoderSpec, target: str, contract: str = "") -> DecoderSpec:
     """The spec of the `Talker` at `target`, which writes the ids of a codec: ``NAME_talker``."""
     what = codec.summary.partition(":")[0]
     return replace(
         codec,
         name=f"{codec.name}_talker",
         target=target,
+        contract=contract,
         summary=f"{what}, whose ids a small transformer writes, of what the LLM holds of its words",
         reads="hidden",
         options=(*codec.options, *TALKER_OPTIONS),

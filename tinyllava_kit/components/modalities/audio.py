@@ -121,6 +121,10 @@ class AudioModality(Modality):
         probe = self.probe(source)
         return len(probe.samples) / probe.rate_hz
 
+    def decoded_bytes(self, item: Waveform) -> int:
+        """Of its samples."""
+        return int(item.samples.nbytes)
+
     def blank(self, item: Waveform) -> Waveform:
         """Silence of the same length and rate."""
         return replace(item, samples=np.zeros_like(item.samples))
@@ -143,8 +147,12 @@ class AudioModality(Modality):
         soundfile = _soundfile(path)
         partial, ending = f"{path}.part", os.path.splitext(path)[1].removeprefix(".").upper()
         try:
-            with open(partial, "wb") as file:
-                soundfile.write(file, item.samples, item.rate_hz, format=ending)
+            with (
+                open(partial, "wb") as file,
+                soundfile.SoundFile(file, "w", item.rate_hz, 1, format=ending) as written,
+            ):
+                for start in range(0, len(item.samples), _BLOCK):  # libsndfile crashes where an ogg is given at once
+                    written.write(item.samples[start : start + _BLOCK])
             os.replace(partial, path)
         except (OSError, soundfile.SoundFileError) as error:
             raise KitError(f"cannot write {path!r}: {getattr(error, 'strerror', None) or first_line(error)}") from error
@@ -377,7 +385,11 @@ class _Mix:
         """The mix, (n,) float32."""
         if not self.num_frames:
             raise KitError(f"{shown(self.name)} is empty; expected at least one sample")
-        samples = np.concatenate(self.blocks)
+        samples, at = np.empty(self.num_frames, np.float32), 0
+        for number, block in enumerate(self.blocks):
+            samples[at : at + len(block)] = block
+            at += len(block)
+            self.blocks[number] = block[:0]  # its memory is given back, so that a long sound is not held twice
         if self.mixed_energy < 0.01 * np.max(self.energy):  # 0.1 of the amplitude
             warnings.warn(
                 f"{shown(self.name)}: the channels cancel each other, their mean is nearly silent; give one channel",

@@ -8,6 +8,7 @@ from tinyllava_kit.plugin.specs import ModalitySpec, Option, TokenType
 IMAGE = ModalitySpec(
     name="image",
     target="tinyllava_kit.components.modalities.image:ImageModality",
+    contract="tinyllava_kit.testing.own_modalities:ImageContract",
     summary="pictures: files, PIL images, (H, W, 3) uint8 arrays",
     token=TokenType(placeholder="<image>"),
     suffixes=(".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"),
@@ -24,6 +25,7 @@ IMAGE = ModalitySpec(
 AUDIO = ModalitySpec(
     name="audio",
     target="tinyllava_kit.components.modalities.audio:AudioModality",
+    contract="tinyllava_kit.testing.own_modalities:AudioContract",
     summary="sounds: files that soundfile decodes, arrays of samples with their rate",
     token=TokenType(placeholder="<audio>"),
     suffixes=(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"),

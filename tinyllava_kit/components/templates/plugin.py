@@ -15,7 +15,10 @@ def tinyllava_chat_templates() -> list[ChatTemplateSpec]:
             name="auto", target=f"{here}.tokenizer:TokenizerTemplate", summary="the LLM's own, from its tokenizer"
         ),
         ChatTemplateSpec(
-            name="pretrain", target=f"{here}.pretrain:Pretrain", summary="items and their captions, no questions"
+            name="pretrain",
+            target=f"{here}.pretrain:Pretrain",
+            contract="tinyllava_kit.testing.own_templates:PretrainContract",
+            summary="items and their captions, no questions",
         ),
         ChatTemplateSpec(
             name="vicuna", target=f"{here}.vicuna:Vicuna", summary="USER: ... ASSISTANT: ..., the tokenizer's end token"

@@ -21,7 +21,7 @@ from transformers import AutoConfig, BaseImageProcessor, PreTrainedConfig, PreTr
 from typing_extensions import NotRequired, TypedDict
 
 from tinyllava_kit.components.modalities.image import ImagePreprocessor
-from tinyllava_kit.core.interfaces import Features, Grid, Tower
+from tinyllava_kit.core.interfaces import Features, Grid, Preprocessor, Tower
 from tinyllava_kit.errors import KitError, near
 from tinyllava_kit.files.content import MOST_LAYERS, Divisor, Finite, Size, WholeNumber, checked
 from tinyllava_kit.files.failures import reading
@@ -166,7 +166,7 @@ class TransformersVisionTower(Tower):
 
     model_class: ClassVar[type[PreTrainedModel]]
     model_types: ClassVar[tuple[str, ...]]
-    preprocessor_class: ClassVar[type[TransformersImagePreprocessor]]
+    preprocessor_class: ClassVar[type[Preprocessor]]
     # How many features come before the patches, and how many each selection drops. The first is the default.
     num_prefix: ClassVar[int] = 0
     selections: ClassVar[Mapping[str, int]]
@@ -246,6 +246,12 @@ class TransformersVisionTower(Tower):
         check_model_type(model_type, cls.model_types, checkpoint)
 
     @classmethod
+    def image_preprocessor(cls) -> type[TransformersImagePreprocessor]:
+        """The class that pictures are made with: of a subclass for another modality that of the tower it extends."""
+        classes = (getattr(each, "preprocessor_class", None) for each in cls.__mro__)
+        return next(each for each in classes if each and issubclass(each, TransformersImagePreprocessor))
+
+    @classmethod
     def read_preprocessor(cls, checkpoint: str, config: Mapping[str, Any]) -> TransformersImagePreprocessor:
         """The checkpoint's own image processor.
 
@@ -254,7 +260,7 @@ class TransformersVisionTower(Tower):
         """
         side = cls._image_size(config)
         processor = cls.read_processor(checkpoint, config)
-        preprocessor = cls.preprocessor_class(
+        preprocessor = cls.image_preprocessor()(
             processor, features_per_image=cls._num_features(config), name=repr(checkpoint)
         )
         if preprocessor.size != (side, side):
@@ -268,17 +274,18 @@ class TransformersVisionTower(Tower):
     @classmethod
     def read_processor(cls, checkpoint: str, config: Mapping[str, Any]) -> BaseImageProcessor:
         """The image processor of transformers that the checkpoint comes with; padding is the modality's, not its."""
-        return read_pretrained(cls.preprocessor_class.processor_class, checkpoint, do_pad=False)
+        return read_pretrained(cls.image_preprocessor().processor_class, checkpoint, do_pad=False)
 
     @classmethod
     def default_preprocessor(cls, config: Mapping[str, Any]) -> TransformersImagePreprocessor:
         """The class's own image processor at the tower's size: for checkpoints that come without one."""
         side = cls._image_size(config)
         square = {"height": side, "width": side}
-        crops = getattr(cls.preprocessor_class.processor_class(), "do_center_crop", None)
+        kind = cls.image_preprocessor()
+        crops = getattr(kind.processor_class(), "do_center_crop", None)
         sizes: dict[str, Any] = {"size": {"shortest_edge": side}, "crop_size": square} if crops else {"size": square}
-        processor = cls.preprocessor_class.processor_class(**sizes)
-        return cls.preprocessor_class(processor, features_per_image=cls._num_features(config), name=cls.__name__)
+        processor = kind.processor_class(**sizes)
+        return kind(processor, features_per_image=cls._num_features(config), name=cls.__name__)
 
     @classmethod
     def network(cls, config: Mapping[str, Any], **fixed: Any) -> PreTrainedConfig:

@@ -21,9 +21,6 @@ from ..batches.batching import batches_of, steps_of
 from ..batches.packing import PackedBatches
 from ..recipe import Recipe, Stage
 
-# Objectives that use the items of a conversation and not its answer.
-_WITHOUT_ANSWERS = ("match_words", "match_features")
-
 
 @dataclass(frozen=True)
 class DataProblem:
@@ -221,7 +218,7 @@ def _count(encoded: Encoded, stage: Stage, report: StageReport) -> None:
             continue
         count = len(span.ids) if isinstance(span, TextSpan) else span.num_tokens
         report.tokens["text" if isinstance(span, TextSpan) else span.modality] += count
-    if any(getattr(stage, name) for name in _WITHOUT_ANSWERS):
+    if stage.objective is not None and not stage.objective.runs_llm:  # it uses the items, and not the answers
         return
     learned, cut = _learned(encoded.spans), _cut(encoded.spans, stage.max_length)
     kept = learned - (cut.num_labels if cut else 0)

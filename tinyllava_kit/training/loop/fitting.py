@@ -16,7 +16,7 @@ from ...errors import KitError
 from ..batches.dummy_items import WithDummyItems, dummy_items
 from ..checks.gradient_check import check_gradients
 from ..feature_caching import cache_features
-from ..objectives.objective import objective_of
+from ..objectives.objective import lesson_of
 from ..output.checkpoints import last_checkpoint
 from ..output.decisions import forget_decisions
 from ..output.settings import STAGE_FILE, write_settings
@@ -83,7 +83,7 @@ def trainer_of(run: StageRun, prepared: Prepared, clock: Clock, callbacks: Seque
         stage, run.checkpoints, run.seed, epochs=stage.epochs if batches is None else 1, report_to=run.report_to
     )
     cache_features(model, prepared.dataset, stage, batches, run.cache_folder, run.checkpoints, arguments.device)
-    samples, collator, loss = objective_of(stage, prepared.dataset, model)
+    samples, collator, loss = lesson_of(stage, prepared.dataset, model)
     if world_size() > 1:
         collator = WithDummyItems(collator, dummy_items(prepared.dataset))
     return KitTrainer(

@@ -13,7 +13,7 @@ from ...evaluation.asking import answers
 from ...evaluation.question import Question
 from ...evaluation.scorer import Scorer, find_scorer
 from ...model.modeling import TinyLlavaForConditionalGeneration
-from ..objectives.objective import Objective, objective_of
+from ..objectives.objective import Lesson, lesson_of
 from ..recipe import Stage, Validation
 
 LOSS, SCORE = "loss", "score"  # what decides which checkpoint is the best; logged as transformers does, with `eval_`
@@ -34,7 +34,7 @@ class HeldOut:
 
     dataset: ConversationDataset
     how: Validation
-    objective: Objective
+    objective: Lesson
     batch_size: int
     questions: Sequence[Question] = ()
     scorer: Scorer | None = None
@@ -48,7 +48,7 @@ class HeldOut:
         """
         how = stage.validation
         assert how is not None
-        objective = objective_of(stage.model_copy(update={"packing": None}), dataset, model)
+        objective = lesson_of(stage.model_copy(update={"packing": None}), dataset, model)
         if how.scorer is None:
             return cls(dataset, how, objective, stage.batch_size)
         scorer = find_scorer(how.scorer)

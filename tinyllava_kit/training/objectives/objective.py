@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -13,51 +13,64 @@ from ...data.dataset import Collator, ConversationDataset
 from ...data.stream import RowStream
 from ...errors import KitError
 from ...model.modeling import TinyLlavaForConditionalGeneration
+from ...plugin.specs import load
 from ..batches.packing import PackedCollator, PackedDataset
 from ..recipe import Stage
-from .ctc import CTCCollator, CTCDataset, matcher
-from .distillation import DistillationCollator, DistillationDataset, distillation_loss
-from .feature_matching import FeatureMatcher, FeatureMatchingCollator, FeatureMatchingDataset
 
 Loss = Callable[[Any, Any, Any], Tensor]  # of a model, a batch and the number of its step's target tokens
 
 
-class Objective(NamedTuple):
-    """`loss` None: the model's own."""
+class Lesson(NamedTuple):
+    """What the Trainer gets of a stage.
+
+    samples: what a batch is made of. collator: makes it, and counts in `num_cut` what was cut. loss: of the model, a
+    batch, and the number of target tokens of the whole step, or None -> (); None: the model's own.
+    """
 
     samples: Dataset[Any] | RowStream
     collator: Any
     loss: Loss | None = None
 
 
-def objective_of(
+class Objective(ABC):
+    """What is learned in place of the model's own loss; the options of its spec arrive as keyword arguments."""
+
+    @abstractmethod
+    def prepare(
+        self,
+        dataset: ConversationDataset,
+        model: TinyLlavaForConditionalGeneration,
+        collate: Collator,
+        trained: Collection[str],
+    ) -> Lesson:
+        """The samples of a stage, their collator and their loss.
+
+        Args:
+            dataset: the conversations, each encoded when it is asked for.
+            collate: makes an ordinary batch, with the stage's `max_length`.
+            trained: the parts that the recipe names (``tower.image``).
+
+        Raises:
+            KitError: rows, or a model, that it cannot learn from.
+        """
+
+
+def lesson_of(
     stage: Stage, dataset: ConversationDataset | RowStream, model: TinyLlavaForConditionalGeneration
-) -> Objective:
+) -> Lesson:
     """Of a stage on a dataset; a teacher's features are computed here.
 
     Raises:
-        KitError: a teacher for a model that learns to give more than words.
+        KitError: as `Objective.prepare`, or nobody offers what the stage names.
     """
-    collator = Collator(dataset.processor, stage.max_length)
+    collate = Collator(dataset.processor, stage.max_length)
     if isinstance(dataset, RowStream):  # which a recipe with another objective refuses
-        return Objective(dataset, collator)
-    if stage.distill:
-        if dataset.processor.gives:
-            raise KitError("distill: the model's decoders learn, too, and a teacher has words alone; leave distill out")
-        return Objective(
-            DistillationDataset(dataset), DistillationCollator(collator), partial(distillation_loss, how=stage.distill)
-        )
-    if stage.match_words:
-        worded = CTCDataset(dataset)
-        embeddings: Any = model.get_input_embeddings().weight
-        loss = matcher(embeddings, worded.words, stage.match_words.sharpness)
-        return Objective(worded, CTCCollator(dataset.processor), loss)
-    if stage.match_features:
-        modalities = [name.removeprefix("tower.") for name in stage.train]
-        towers: Any = model.towers
-        widths = {modality: towers[modality].embed_dim for modality in modalities}
-        matched = FeatureMatchingDataset(dataset, stage.match_features.teacher, widths)
-        return Objective(matched, FeatureMatchingCollator(dataset.processor), FeatureMatcher(matched.spread()))
+        return Lesson(dataset, collate)
+    if (spec := stage.objective) is not None:
+        kind = load(spec)
+        if not (isinstance(kind, type) and issubclass(kind, Objective)):
+            raise KitError(f"objective {spec.name!r}: {spec.target} must be a class that extends training.Objective")
+        return kind(**stage.chosen[spec.name]).prepare(dataset, model, collate, list(stage.train))
     if stage.packing:
-        return Objective(PackedDataset(dataset), PackedCollator(collator))
-    return Objective(dataset, collator)
+        return Lesson(PackedDataset(dataset), PackedCollator(collate))
+    return Lesson(dataset, collate)

@@ -49,7 +49,7 @@ def _write(
     model, parts = _in_own_weights(run, prepared, learned)
     if stage.packing is not None:
         model.config.packs_apart = sorted({*model.config.packs_apart, attention})
-    generates = stage.match_words is None and stage.match_features is None
+    generates = stage.objective is None or stage.objective.runs_llm
     log, shown = fitted.trainer.state.log_history, conversations[:SHOWN] if generates else ()
     write_outcome(run.target, run.source, model, prepared.processor, parts, run.settings, record, log, shown)
 

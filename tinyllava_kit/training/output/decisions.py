@@ -9,7 +9,7 @@ from ...distributed import from_first, rank, wait_for_all
 from ...errors import KitError
 from ...files.writing import write_json
 
-KINDS = ("cached", "bf16")  # of decisions, each in a file of its own beside the checkpoints
+DECISIONS = ("cached", "bf16")  # of decisions, each in a file of its own beside the checkpoints
 
 
 def decided(checkpoints: Path, kind: str, decide: Callable[[], bool]) -> bool:
@@ -33,7 +33,7 @@ def decided(checkpoints: Path, kind: str, decide: Callable[[], bool]) -> bool:
 
 def forget_decisions(checkpoints: Path) -> None:
     """Remove all decisions of a stage that has no checkpoint."""
-    for kind in KINDS:
+    for kind in DECISIONS:
         _file(checkpoints, kind).unlink(missing_ok=True)
 
 

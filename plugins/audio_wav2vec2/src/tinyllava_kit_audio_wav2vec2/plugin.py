@@ -12,6 +12,7 @@ def tinyllava_towers() -> tuple[TowerSpec, ...]:
         TowerSpec(
             name="wav2vec2",
             target="tinyllava_kit_audio_wav2vec2.tower:Wav2Vec2Tower",
+            contract="tinyllava_kit_audio_wav2vec2.contract:Wav2Vec2Contract",
             summary="speech encoders: wav2vec 2.0, HuBERT and WavLM; 50 features a second",
             modality="audio",
             model_types=("wav2vec2", "hubert", "wavlm"),

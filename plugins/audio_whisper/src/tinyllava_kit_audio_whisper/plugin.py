@@ -12,6 +12,7 @@ def tinyllava_towers() -> tuple[TowerSpec, ...]:
         TowerSpec(
             name="whisper",
             target="tinyllava_kit_audio_whisper.tower:WhisperTower",
+            contract="tinyllava_kit_audio_whisper.contract:WhisperContract",
             summary="Whisper's speech encoder: 50 features a second; a window of 30 s is computed whole, for any sound",
             modality="audio",
             model_types=("whisper",),

@@ -45,6 +45,7 @@ STABLELM = LanguageModelSpec(
 CAUSAL_LM = LanguageModelSpec(
     name="causal_lm",
     target="tinyllava_kit_llm_hf.causal_lm:CausalLanguageModel",
+    contract="tinyllava_kit_llm_hf.contract:CausalContract",
     summary="any causal language model of transformers, tried out before it is taken",
 )
 

@@ -9,6 +9,7 @@ from tinyllava_kit.specs import DecoderSpec, Option
 MIMI = DecoderSpec(
     name="mimi",
     target="tinyllava_kit_speech_codec.mimi:MimiCodec",
+    contract="tinyllava_kit_speech_codec.contract:MimiContract",
     summary="Mimi: 12.5 frames a second of several ids; heard while it is written",
     modality="audio",
     checkpoint="kyutai/mimi",
@@ -32,6 +33,7 @@ MIMI = DecoderSpec(
 XCODEC2 = DecoderSpec(
     name="xcodec2",
     target="tinyllava_kit_speech_codec.single_codebook:Xcodec2Codec",
+    contract="tinyllava_kit_speech_codec.contract:Xcodec2Contract",
     summary="X-codec 2: 50 ids a second of 65536, 16 kHz",
     modality="audio",
     checkpoint="HKUSTAudio/xcodec2-hf",
@@ -40,6 +42,7 @@ XCODEC2 = DecoderSpec(
 NEUCODEC = DecoderSpec(
     name="neucodec",
     target="tinyllava_kit_speech_codec.single_codebook:NeuCodecCodec",
+    contract="tinyllava_kit_speech_codec.contract:NeuCodecContract",
     summary="NeuCodec: 50 ids a second of 65536, 16 kHz in, 24 kHz out",
     modality="audio",
     checkpoint="neuphonic/neucodec",
@@ -48,12 +51,12 @@ NEUCODEC = DecoderSpec(
 
 @hookimpl
 def tinyllava_decoders() -> tuple[DecoderSpec, ...]:
-    talkers = "tinyllava_kit_speech_codec.talkers"
+    talkers, contracts = "tinyllava_kit_speech_codec.talkers", "tinyllava_kit_speech_codec.contract"
     return (
         MIMI,
         XCODEC2,
         NEUCODEC,
-        talker_of(MIMI, f"{talkers}:MimiTalker"),
-        talker_of(XCODEC2, f"{talkers}:Xcodec2Talker"),
-        talker_of(NEUCODEC, f"{talkers}:NeuCodecTalker"),
+        talker_of(MIMI, f"{talkers}:MimiTalker", f"{contracts}:MimiTalkerContract"),
+        talker_of(XCODEC2, f"{talkers}:Xcodec2Talker", f"{contracts}:Xcodec2TalkerContract"),
+        talker_of(NEUCODEC, f"{talkers}:NeuCodecTalker", f"{contracts}:NeuCodecTalkerContract"),
     )

@@ -6,9 +6,12 @@ from tinyllava_kit import hookimpl
 from tinyllava_kit.components import talker_of
 from tinyllava_kit.specs import DecoderSpec, Option
 
+_CONTRACTS = "tinyllava_kit_speech_codec2.contract"
+
 CODEC2 = DecoderSpec(
     name="codec2",
     target="tinyllava_kit_speech_codec2.decoder:Codec2Decoder",
+    contract=f"{_CONTRACTS}:Codec2Contract",
     summary="Codec 2: speech at 8 kHz 100 to 350 ids a second; its tables are in the library",
     modality="audio",
     options=(
@@ -22,6 +25,9 @@ CODEC2 = DecoderSpec(
 )
 
 
+_TALKER = talker_of(CODEC2, "tinyllava_kit_speech_codec2.talker:Codec2Talker", f"{_CONTRACTS}:Codec2TalkerContract")
+
+
 @hookimpl
 def tinyllava_decoders() -> tuple[DecoderSpec, ...]:
-    return (CODEC2, talker_of(CODEC2, "tinyllava_kit_speech_codec2.talker:Codec2Talker"))
+    return (CODEC2, _TALKER)

@@ -13,6 +13,7 @@ def tinyllava_decoders() -> tuple[DecoderSpec, ...]:
         DecoderSpec(
             name="piper",
             target="tinyllava_kit_speech_piper.decoder:PiperDecoder",
+            contract="tinyllava_kit_speech_piper.contract:PiperContract",
             summary="a Piper voice that reads the answer aloud; the checkpoint is its .onnx file",
             modality="audio",
             reads="text",

@@ -13,6 +13,7 @@ def tinyllava_decoders() -> tuple[DecoderSpec, ...]:
         DecoderSpec(
             name="vits",
             target="tinyllava_kit_speech_vits.decoder:VitsDecoder",
+            contract="tinyllava_kit_speech_vits.contract:VitsContract",
             summary="a VITS voice of transformers (MMS-TTS) that reads the answer aloud",
             modality="audio",
             reads="text",

@@ -9,6 +9,7 @@ CLIP = TowerSpec(
     name="clip",
     modality="image",
     target="tinyllava_kit_vision_clip.tower:ClipTower",
+    contract="tinyllava_kit_vision_clip.contract:ClipContract",
     summary="CLIP vision transformer (CLIPVisionModel)",
     model_types=("clip", "clip_vision_model"),
     checkpoint="openai/clip-vit-large-patch14-336",

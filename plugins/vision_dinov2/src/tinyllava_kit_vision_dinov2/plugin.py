@@ -27,6 +27,7 @@ def _spec(name: str, target: str, summary: str, checkpoint: str) -> TowerSpec:
         name=name,
         modality="image",
         target=f"tinyllava_kit_vision_dinov2.tower:{target}",
+        contract=f"tinyllava_kit_vision_dinov2.contract:{target.removesuffix('Tower')}Contract",
         summary=summary,
         model_types=(name,),
         checkpoint=checkpoint,

@@ -92,8 +92,8 @@ class Dinov2Tower(TransformersVisionTower):
     @classmethod
     def _processor_side(cls, checkpoint: str) -> int:
         """The side of the pictures that the checkpoint's image processor makes."""
-        processor = read_pretrained(cls.preprocessor_class.processor_class, checkpoint)
-        height, width = cls.preprocessor_class(processor, features_per_image=0, name=repr(checkpoint)).size
+        processor = read_pretrained(cls.image_preprocessor().processor_class, checkpoint)
+        height, width = cls.image_preprocessor()(processor, features_per_image=0, name=repr(checkpoint)).size
         if height != width:
             raise KitError(
                 f"{checkpoint!r}: its preprocessor makes pictures of {height} x {width} pixels; expected squares, give "
@@ -122,13 +122,13 @@ class Dinov2Tower(TransformersVisionTower):
     def default_preprocessor(cls, config: Mapping[str, Any]) -> TransformersImagePreprocessor:
         """That of the published checkpoints at the tower's size."""
         side = cls._image_size(config)
-        processor = cls.preprocessor_class.processor_class(
+        processor = cls.image_preprocessor().processor_class(
             size={"shortest_edge": round(side * _SHORTER_SIDE / _CROP)},
             crop_size={"height": side, "width": side},
             image_mean=IMAGENET_DEFAULT_MEAN,
             image_std=IMAGENET_DEFAULT_STD,
         )
-        return cls.preprocessor_class(processor, features_per_image=cls._num_features(config), name=cls.__name__)
+        return cls.image_preprocessor()(processor, features_per_image=cls._num_features(config), name=cls.__name__)
 
     @classmethod
     def _image_size(cls, config: Mapping[str, Any]) -> int:

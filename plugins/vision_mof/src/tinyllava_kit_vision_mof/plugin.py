@@ -9,6 +9,7 @@ MOF = TowerSpec(
     name="mof",
     modality="image",
     target="tinyllava_kit_vision_mof.tower:MofTower",
+    contract="tinyllava_kit_vision_mof.contract:MofContract",
     summary="CLIP and DINOv2 on the same pictures, features side by side; checkpoint CLIP+DINOV2",
     model_types=("mof",),
     checkpoint="openai/clip-vit-large-patch14+facebook/dinov2-large",

@@ -9,6 +9,7 @@ SIGLIP = TowerSpec(
     name="siglip",
     modality="image",
     target="tinyllava_kit_vision_siglip.tower:SiglipTower",
+    contract="tinyllava_kit_vision_siglip.contract:SiglipContract",
     summary="SigLIP and SigLIP 2 (fixed resolution) vision transformer (SiglipVisionModel)",
     model_types=("siglip", "siglip_vision_model"),
     checkpoint="google/siglip-so400m-patch14-384",

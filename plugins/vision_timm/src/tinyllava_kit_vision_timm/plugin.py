@@ -9,6 +9,7 @@ TIMM = TowerSpec(
     name="timm",
     modality="image",
     target="tinyllava_kit_vision_timm.tower:TimmTower",
+    contract="tinyllava_kit_vision_timm.contract:TimmContract",
     summary="any image model of timm: its feature map or its patch tokens",
     checkpoint="vit_small_patch14_dinov2.lvd142m",
     options=(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-import pytest
 import torch
 from tinyllava_kit_sensor.tower import PatchifyTower
 from torch import Tensor
@@ -14,12 +13,8 @@ from tinyllava_kit.testing import TowerContract
 
 
 class TestPatchifyTower(TowerContract):
-    tower_class = PatchifyTower
+    component = PatchifyTower
     options: ClassVar = {"patch_size": 3}
-
-    @pytest.fixture
-    def checkpoint(self) -> str:
-        return ""
 
     def items(self) -> Sequence[Tensor]:
         return [torch.randn(length, generator=torch.Generator().manual_seed(length)) for length in (7, 31, 2)]

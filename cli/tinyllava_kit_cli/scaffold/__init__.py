@@ -1,0 +1,1 @@
+"""A new plugin: a complete distribution, from templates of this version."""

@@ -1,0 +1,1 @@
+"""A tower and a scorer for pictures in tinyllava-kit."""

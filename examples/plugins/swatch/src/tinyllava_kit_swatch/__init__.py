@@ -1,0 +1,1 @@
+"""Swatches of colours, an output of tinyllava-kit."""

@@ -1,0 +1,1 @@
+"""Videos as a modality of tinyllava-kit."""

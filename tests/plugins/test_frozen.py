@@ -1,0 +1,47 @@
+"""Wheels of plugins that were built against version 0.1.0: what they were written for goes on working.
+
+A wheel here is never built anew. One that no longer passes is a broken promise: plugins of strangers would break, too.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import FakeSite
+from tinyllava_kit.plugin.discovery import discover
+from tinyllava_kit.testing import DoesNotApply, checks_of, contract_of
+
+pytestmark = pytest.mark.slow
+
+WHEELS = sorted((Path(__file__).parent / "frozen").glob("*.whl"))
+# What starts compilers or processes, or trains.
+_LONG = ("compile", "learned", "light", "incomplete", "whole")
+
+
+def test_there_is_a_wheel_of_each_kind_that_has_a_hook_of_its_own() -> None:
+    kinds = {wheel.name.split("-")[0].rpartition("_")[2] for wheel in WHEELS}
+    assert kinds == {"command", "connector", "decoder", "llm", "modality", "scorer", "template"}
+
+
+@pytest.mark.parametrize("wheel", WHEELS, ids=lambda wheel: wheel.name.split("-")[0])
+def test_a_plugin_of_an_earlier_version_passes_its_checks(
+    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = FakeSite(tmp_path / "site", monkeypatch)
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site.folder)
+    site.forget()  # what was found before
+    catalog = discover()
+    distribution = wheel.name.split("-")[0].replace("_", "-")
+    offers = [offer for offer in catalog.offers if offer.distribution == distribution]
+    assert offers, [plugin for plugin in catalog.plugins if plugin.distribution == distribution]
+    for offer in offers:
+        contract = contract_of(offer, catalog)
+        for check in checks_of(contract):
+            if check not in _LONG:
+                with suppress(DoesNotApply):
+                    getattr(contract(), f"test_{check}")()

@@ -1,0 +1,135 @@
+"""The application: routes, and the gate in front of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from .api_errors import ApiError
+from .chat_completions import chat_completions
+from .explanations import tokens, why
+from .gate import Gate
+from .metrics import MEDIA_TYPE
+from .openapi import description
+from .service import Service
+from .speech import speech
+from .static_files import static_file
+from .transcriptions import transcriptions
+from .typed_decisions import decisions
+
+Handler = Callable[[Request, Service], Awaitable[Response]]
+
+
+def application(service: Service, key: str | None = None) -> Gate:
+    """A service as an ASGI application.
+
+    Args:
+        key: what clients must send; None: nothing.
+    """
+    app = Starlette(
+        routes=[_route(path, method, handler, service) for path, method, handler in ROUTES],
+        exception_handlers={HTTPException: _refused, Exception: _raised, ApiError: _raised},
+        lifespan=partial(_lifespan, service),
+    )
+    app.router.redirect_slashes = False
+    return Gate(app, service.limits, key, service.metrics.observe)
+
+
+@asynccontextmanager
+async def _lifespan(service: Service, app: Any) -> AsyncIterator[None]:
+    await service.engine.open()
+    try:
+        yield
+    finally:
+        await service.engine.close()
+
+
+def _route(path: str, method: str, handler: Handler, service: Service) -> Route:
+    async def endpoint(request: Request) -> Response:
+        request.scope["route_path"] = path
+        if method == "POST" and path not in _FORMS:
+            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != "application/json":
+                raise ApiError("expected Content-Type: application/json", status=415, code="unsupported_media_type")
+        return await handler(request, service)
+
+    return Route(path, endpoint, methods=[method])
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """What Starlette itself refuses: no such path, or another method."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        raise ApiError(f"there is no {request.url.path[:80]!r} here", status=404, code="not_found")
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        message = f"{request.url.path[:80]!r} takes {allowed}, not {request.method[:16]}"
+        raise ApiError(message, status=405, code="method_not_allowed", headers={"allow": allowed})
+    raise ApiError(str(error.detail), status=error.status_code)
+
+
+async def _raised(request: Request, error: Exception) -> Response:
+    """On to the gate, which makes it an error of the API."""
+    raise error
+
+
+async def models(request: Request, service: Service) -> Response:
+    """The one model that is served."""
+    return JSONResponse({"object": "list", "data": [service.card()]})
+
+
+async def model(request: Request, service: Service) -> Response:
+    """The model of a name.
+
+    Raises:
+        ApiError: another is served.
+    """
+    service.check_name(request.path_params["name"])
+    return JSONResponse(service.card())
+
+
+async def health(request: Request, service: Service) -> Response:
+    """Whether answers are generated.
+
+    Raises:
+        ApiError: the worker has died, and nobody has asked since.
+    """
+    if not service.engine.is_alive:
+        raise ApiError("the model's worker has died; the next request begins it anew", status=503, kind="server_error")
+    return JSONResponse({"status": "ok"})
+
+
+async def metrics(request: Request, service: Service) -> Response:
+    """Counts for Prometheus."""
+    return Response(service.metrics.text(service.gauges()), media_type=MEDIA_TYPE)
+
+
+async def openapi(request: Request, service: Service) -> Response:
+    """What is here, for programs."""
+    return JSONResponse(description())
+
+
+_FORMS = ("/v1/audio/transcriptions",)  # which take multipart forms
+ROUTES: list[tuple[str, str, Handler]] = [
+    ("/v1/chat/completions", "POST", chat_completions),
+    ("/v1/audio/transcriptions", "POST", transcriptions),
+    ("/v1/audio/speech", "POST", speech),
+    ("/v1/decisions", "POST", decisions),
+    ("/v1/tokens", "POST", tokens),
+    ("/v1/why", "POST", why),
+    ("/v1/models", "GET", models),
+    ("/v1/models/{name:path}", "GET", model),
+    ("/", "GET", static_file),
+    ("/static/{name}", "GET", static_file),
+    ("/openapi.json", "GET", openapi),
+    ("/health", "GET", health),
+    ("/metrics", "GET", metrics),
+]

@@ -1,0 +1,56 @@
+"""Answers in sound that a later message may name, until they expire."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .api_errors import ApiError
+from .limits import Limits
+
+
+@dataclass(frozen=True)
+class KeptSound:
+    """An answer in sound. expires_at: Unix time."""
+
+    sound: Any
+    transcript: str
+    expires_at: int
+
+
+class KeptSounds:
+    """The newest answers in sound, as many and as long as the limits say."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.time) -> None:
+        self.limits, self.clock = limits, clock
+        self._kept: OrderedDict[str, KeptSound] = OrderedDict()
+
+    def new_id(self) -> tuple[str, int]:
+        """An id for an answer, and when it expires."""
+        return f"audio_{uuid.uuid4().hex}", int(self.clock() + self.limits.kept_seconds)
+
+    def keep(self, name: str, sound: Any, transcript: str, expires_at: int) -> None:
+        """Keep one, in place of the oldest where there are too many."""
+        self._kept[name] = KeptSound(sound, transcript, expires_at)
+        while len(self._kept) > self.limits.kept_sounds:
+            self._kept.popitem(last=False)
+
+    def find(self, name: str) -> KeptSound:
+        """
+        Raises:
+            ApiError: there is none of that id, or no longer.
+        """
+        kept = self._kept.get(name)
+        if kept is None or kept.expires_at < self.clock():
+            self._kept.pop(name, None)
+            raise ApiError(
+                f"there is no answer in sound {name[:60]!r}, or no longer; send its transcript as content",
+                status=404,
+                param="messages",
+                code="audio_not_found",
+            )
+        return kept

@@ -1,0 +1,102 @@
+"""``/openapi.json``: the routes, what each takes, and in what shape it answers."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from ..plugin.extras import CORE
+from .chat_request import ChatRequest
+from .explanations import TokensRequest, WhyRequest
+from .speech import SpeechRequest
+from .transcriptions import TranscriptionRequest
+from .typed_decisions import DecisionRequest
+
+_JSON = {"application/json": {"schema": {"type": "object"}}}
+_EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_SOUNDS = dict.fromkeys(("audio/mpeg", "audio/ogg", "audio/flac", "audio/wav", "audio/pcm"), _BINARY)
+_ERRORS = {400: "wrong", 401: "no key", 404: "not there", 408: "too slow", 413: "too large", 415: "another type"}
+_LATER = {429: "too many at once", 500: "a mistake of the server", 503: "begins anew"}
+_TEXT = {"text/plain": {"schema": {"type": "string"}}}
+_Content = dict[str, Any]
+# path -> method, what it does, the request, the answer
+_ROUTES: dict[str, tuple[str, str, type[BaseModel] | None, _Content]] = {
+    "/v1/chat/completions": ("post", "Answer a conversation.", ChatRequest, {**_JSON, **_EVENTS}),
+    "/v1/audio/transcriptions": (
+        "post",
+        "Write down a recording.",
+        TranscriptionRequest,
+        {**_JSON, **_EVENTS, **_TEXT},
+    ),
+    "/v1/audio/speech": ("post", "Speak a text.", SpeechRequest, {**_SOUNDS, **_EVENTS}),
+    "/v1/decisions": ("post", "Answer typed questions with probabilities.", DecisionRequest, _JSON),
+    "/v1/tokens": ("post", "Count what a conversation takes.", TokensRequest, _JSON),
+    "/v1/why": ("post", "Answer, and show why.", WhyRequest, _JSON),
+    "/v1/models": ("get", "The model that is served.", None, _JSON),
+    "/health": ("get", "Whether answers are generated.", None, _JSON),
+    "/metrics": ("get", "Counts for Prometheus.", None, _TEXT),
+    "/openapi.json": ("get", "This description.", None, _JSON),
+}
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+
+
+def description() -> dict[str, Any]:
+    """The whole, as JSON."""
+    kinds = [kind for _, _, kind, _ in _ROUTES.values() if kind is not None]
+    _, schemas = models_json_schema(
+        [(kind, "validation") for kind in kinds], ref_template="#/components/schemas/{model}"
+    )
+    paths = {path: {route[0]: _operation(path, *route[1:])} for path, route in _ROUTES.items()}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "tinyllava serve", "version": version(CORE)},
+        "paths": paths,
+        "components": {
+            "schemas": {**schemas.get("$defs", {}), "Error": _ERROR},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"key": []}],
+    }
+
+
+def _operation(path: str, summary: str, kind: Any, content: _Content) -> dict[str, Any]:
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    told = _ERRORS | _LATER
+    made: dict[str, Any] = {
+        "summary": summary,
+        "responses": {
+            "200": {"description": "the answer", "content": content},
+            **{str(status): {"description": text, "content": error} for status, text in told.items()},
+        },
+    }
+    if kind is not None:
+        made["requestBody"] = {"required": True, "content": _body(path, kind)}
+    return made
+
+
+def _body(path: str, kind: type[BaseModel]) -> _Content:
+    schema: dict[str, Any] = {"$ref": f"#/components/schemas/{kind.__name__}"}
+    if path != "/v1/audio/transcriptions":
+        return {"application/json": {"schema": schema}}
+    fields = {"file": {"type": "string", "format": "binary"}, **kind.model_json_schema()["properties"]}
+    form = {"type": "object", "required": ["file"], "properties": fields, "additionalProperties": False}
+    return {"multipart/form-data": {"schema": form}}

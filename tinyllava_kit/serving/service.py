@@ -1,0 +1,108 @@
+"""What all routes share: the engine, the limits, the model's name, and how an answer is begun and counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from ..core.conversation import Conversation
+from ..errors import near
+from ..processing.encoded import Encoded
+from .answer_options import AnswerOptions
+from .api_errors import ApiError
+from .engine import AnswerCount, AnswerPieces, Engine
+from .fetching import Fetcher
+from .kept_sounds import KeptSounds
+from .limits import Limits
+from .metrics import Metrics
+from .request_items import RequestItems
+from .usage import prompt_tokens
+
+
+class Service:
+    """One model, served.
+
+    Args:
+        name: of the model, which requests give.
+        media_hosts: from which addresses are fetched; none: from nowhere.
+    """
+
+    def __init__(self, engine: Engine, name: str, limits: Limits, media_hosts: Collection[str] = ()) -> None:
+        self.engine, self.name, self.limits = engine, name, limits
+        self.created = int(time.time())
+        self.metrics = Metrics()
+        self.sounds = KeptSounds(limits)
+        self.items = RequestItems(engine.processor, limits, Fetcher(media_hosts, limits))
+
+    @property
+    def vocabulary(self) -> int:
+        """How many ids the LLM has."""
+        return self.engine.rows.first
+
+    def check_name(self, name: str | None) -> None:
+        """
+        Raises:
+            ApiError: a request is for another model.
+        """
+        if name is not None and name != self.name:
+            message = f"the model {name[:80]!r} is not served here; {near(name[:80], [self.name])}"
+            raise ApiError(message, status=404, param="model", code="model_not_found")
+
+    async def conversation(self, messages: list[Any]) -> Conversation:
+        """
+        Raises:
+            ApiError, KitError: see `RequestItems.conversation`.
+        """
+        return await self.engine.read(lambda: self.items.conversation(messages, self._kept))
+
+    def _kept(self, name: str) -> Mapping[str, Any]:
+        """The part of an assistant's message that stands for an answer in sound."""
+        kept = self.sounds.find(name)
+        if "audio" not in self.engine.processor.gives:
+            return {"type": "text", "text": kept.transcript}
+        return {"type": "audio", "audio": kept.sound, "text": kept.transcript}
+
+    async def answer(self, prompt: Encoded, how: AnswerOptions, count: AnswerCount) -> AnswerPieces:
+        """As the engine's, measured."""
+        start, is_first = time.monotonic(), True
+        self.metrics.prompt_tokens.update(prompt_tokens(prompt))
+        try:
+            async with aclosing(self.engine.answer(prompt, how, count)) as pieces:
+                async for piece in pieces:
+                    if is_first:
+                        self.metrics.first_token_seconds.add(time.monotonic() - start)
+                        is_first = False
+                    yield piece
+        finally:
+            items = sum(count.by_modality.values())
+            self.metrics.completion_tokens.update({"text": count.tokens - items, **count.by_modality})
+
+    def card(self) -> dict[str, Any]:
+        """The model as ``/v1/models`` lists it: with what it reads and writes, and how long a conversation may be."""
+        processor = self.engine.processor
+        reads, writes = ["text", *processor.reads], ["text", *sorted(processor.decoders)]
+        return {
+            "id": self.name,
+            "object": "model",
+            "created": self.created,
+            "owned_by": "tinyllava-kit",
+            "capabilities": ["completion", *(["multimodal"] if processor.reads else [])],
+            "reads": reads,
+            "writes": writes,
+            "context_length": self.engine.longest,
+        }
+
+    def gauges(self) -> dict[str, float]:
+        """What is true now."""
+        engine = self.engine
+        return {
+            "answers_in_flight": engine.in_flight,
+            "answers_in_batch": engine.batched,
+            "answers_most": engine.max_requests,
+            "item_rows": engine.rows.used,
+            "item_rows_pinned": engine.rows.pinned,
+            "worker_restarts_total": engine.restarts,
+            "worker_alive": int(engine.is_alive),
+        }

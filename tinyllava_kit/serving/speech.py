@@ -1,0 +1,136 @@
+"""``/v1/audio/speech``: a text, spoken by the model's decoder of sound."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..core.conversation import Conversation, Turn, clean
+from ..core.decoders import TextDecoder
+from ..errors import shown
+from ..inference.replies import check_generated
+from .answer_options import AnswerOptions
+from .api_errors import ApiError
+from .engine import AnswerCount, Engine
+from .event_stream import StreamedResponse, events
+from .json_body import parsed, read_json
+from .service import Service
+from .sound_files import media_type, sound_bytes
+
+SPOKEN = "Say: {}"  # as the recipes for speech teach it
+_PARTS = 1 << 15  # bytes that are sent at a time
+
+
+class SpeechRequest(BaseModel):
+    """The body of a request."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    model: str | None = None
+    input: str = Field(min_length=1)
+    voice: JsonValue = None
+    instructions: str | None = None
+    response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
+    speed: Annotated[float, Field(ge=0.25, le=4.0, allow_inf_nan=False)] = 1.0
+    stream_format: Literal["sse", "audio"] = "audio"
+
+
+async def speech(request: Request, service: Service) -> Response:
+    """Speak a text.
+
+    Raises:
+        ApiError, KitError: the model does not speak, or not so.
+    """
+    asked = parsed(SpeechRequest, read_json(await request.body(), service.limits))
+    service.check_name(asked.model)
+    _check(asked, service)
+    service.engine.check_room()
+    pieces = Speech(service, asked)
+    if asked.stream_format == "sse":
+        return events(pieces.events(), done=False)
+    if asked.response_format == "pcm":
+        return StreamedResponse(pieces.samples(), media_type("pcm"))
+    whole = await pieces.whole()
+    return StreamedResponse(_in_parts(whole), media_type(asked.response_format))
+
+
+def _check(asked: SpeechRequest, service: Service) -> None:
+    check_generated(["audio"], service.engine.model.decoders)
+    if len(asked.input) > service.limits.speech_chars:
+        message = f"input has {len(asked.input)} characters, at most {service.limits.speech_chars} are spoken"
+        raise ApiError(message, param="input")
+    if asked.instructions:
+        raise ApiError("instructions are not there: the model has one way to speak", param="instructions")
+    if asked.speed != 1.0:
+        raise ApiError(f"speed {asked.speed} is not there; leave it out", param="speed")
+    if asked.response_format == "aac":
+        raise ApiError("response_format aac is not written; take wav, flac, mp3, opus or pcm", param="response_format")
+    if asked.stream_format == "sse" and asked.response_format != "pcm":
+        raise ApiError("a stream of events holds pcm; give response_format pcm", param="response_format")
+
+
+class Speech:
+    """One text, spoken."""
+
+    def __init__(self, service: Service, asked: SpeechRequest) -> None:
+        self.service, self.asked = service, asked
+        self.engine: Engine = service.engine
+
+    async def sounds(self) -> AsyncGenerator[Any, None]:
+        """The pieces of the sound.
+
+        Raises:
+            ApiError: the model gave none.
+        """
+        found = False
+        with self.engine.places():
+            async with aclosing(self._pieces()) as pieces:
+                async for piece in pieces:
+                    found = True
+                    yield piece
+        if not found:
+            raise ApiError(f"the model did not speak {shown(self.asked.input)[:80]}", status=500, kind="server_error")
+
+    async def _pieces(self) -> AsyncGenerator[Any, None]:
+        decoder = self.engine.model.decoders["audio"]
+        if isinstance(decoder, TextDecoder):
+            yield await self.engine.alone(lambda: decoder.decode(self.asked.input))
+            return
+        text = SPOKEN.format(clean(self.asked.input, "input"))
+        prompt = await self.engine.encode(Conversation((Turn("user", text),), (), "input"))
+        how, count = AnswerOptions(force=("audio",)), AnswerCount()
+        async with aclosing(self.service.answer(prompt, how, count)) as pieces:
+            async for piece in pieces:
+                if piece.item is not None:
+                    yield piece.item.item
+
+    async def whole(self) -> bytes:
+        """The whole sound as a file."""
+        pieces = [piece async for piece in self.sounds()]
+        sound = self.engine.processor.modalities["audio"].join(pieces)
+        return await self.engine.read(lambda: sound_bytes(sound, self.asked.response_format))
+
+    async def samples(self) -> AsyncGenerator[bytes, None]:
+        """Bare samples as they come."""
+        async with aclosing(self.sounds()) as pieces:
+            async for piece in pieces:
+                yield await self.engine.read(partial(sound_bytes, piece, "pcm"))
+
+    async def events(self) -> AsyncGenerator[dict[str, Any], None]:
+        """The same as OpenAI's API streams it."""
+        async with aclosing(self.samples()) as pieces:
+            async for piece in pieces:
+                yield {"type": "speech.audio.delta", "audio": base64.b64encode(piece).decode()}
+        usage = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+        yield {"type": "speech.audio.done", "usage": usage}
+
+
+async def _in_parts(content: bytes) -> AsyncGenerator[bytes, None]:
+    for start in range(0, len(content), _PARTS):
+        yield content[start : start + _PARTS]
