@@ -30,7 +30,7 @@ from tinyllava_kit.model.storage.replaced import save_together
 from tinyllava_kit.plugin import extras
 from tinyllava_kit.pretrained.checkpoint import read_pretrained
 from tinyllava_kit.training.parts import OpenParts
-from tinyllava_kit.training.recipe import PartTraining
+from tinyllava_kit.training.stage_settings import PartTraining
 
 pytestmark = pytest.mark.slow
 

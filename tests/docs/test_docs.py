@@ -49,7 +49,8 @@ from tinyllava_kit.interfaces import Features
 from tinyllava_kit.plugin.discovery import discover
 from tinyllava_kit.plugin.hookspecs import HOOKS
 from tinyllava_kit.plugin.specs import KINDS, load
-from tinyllava_kit.training.recipe import Distill, FeatureCaching, Lora, Packing, PartTraining, Quantized, Recipe, Stage
+from tinyllava_kit.training.recipe import Recipe, Stage
+from tinyllava_kit.training.stage_settings import Distill, FeatureCaching, Lora, Packing, PartTraining, Quantized
 from tinyllava_kit_cli import app
 
 pytestmark = pytest.mark.slow

@@ -22,7 +22,7 @@ from tinyllava_kit.evaluation.scorer import find_scorer, scorer_names
 from tinyllava_kit.evaluation.tables import table
 from tinyllava_kit.evaluation.vqa import normal_answer, vqa, vqa_score
 from tinyllava_kit.evaluation.yes_no import says_yes, yes_no
-from tinyllava_kit.training.recipe import Validation
+from tinyllava_kit.training.stage_settings import Validation
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "evaluation"
 

@@ -19,8 +19,9 @@ from tinyllava_kit.training.objectives.distillation import (
     distillation_loss,
     soft_divergence,
 )
-from tinyllava_kit.training.recipe import Distill, Recipe
+from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
+from tinyllava_kit.training.stage_settings import Distill
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.checkpoints.quantization import Quantization
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
 from tinyllava_kit.training.parts import OpenParts
-from tinyllava_kit.training.recipe import PartTraining
+from tinyllava_kit.training.stage_settings import PartTraining
 
 pytestmark = pytest.mark.slow
 

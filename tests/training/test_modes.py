@@ -10,8 +10,9 @@ from tests import toys
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.training.parts import OpenParts
-from tinyllava_kit.training.recipe import PartTraining, Recipe
+from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
+from tinyllava_kit.training.stage_settings import PartTraining
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,9 @@ from tinyllava_kit.data.dataset import Collator, ConversationDataset
 from tinyllava_kit.data.sources import Pairs, Source, Strict
 from tinyllava_kit.model.storage.replaced import save_together
 from tinyllava_kit.training.parts import OpenParts
-from tinyllava_kit.training.recipe import (
+from tinyllava_kit.training.recipe import Recipe, Stage
+from tinyllava_kit.training.run import run_recipe
+from tinyllava_kit.training.stage_settings import (
     Distill,
     FeatureCaching,
     Lora,
@@ -27,11 +29,8 @@ from tinyllava_kit.training.recipe import (
     Packing,
     PartTraining,
     Quantized,
-    Recipe,
-    Stage,
     Validation,
 )
-from tinyllava_kit.training.run import run_recipe
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,8 @@ from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..processing.encoded import Parts
 from .batches.epochs import Epochs
 from .output.decisions import decided
-from .recipe import FeatureCaching, Stage
+from .recipe import Stage
+from .stage_settings import FeatureCaching
 
 TRIED = 16  # items that `auto` measures
 

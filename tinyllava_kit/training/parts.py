@@ -12,7 +12,7 @@ from ..checkpoints.quantization import keep_trainable
 from ..errors import KitError, near
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..model.parts import named_parts
-from .recipe import PartTraining
+from .stage_settings import PartTraining
 
 
 class OpenParts:

@@ -111,9 +111,7 @@ def command(
         processor = opened.processor()
         if questions is None:
             questions = read_questions(data, processor, root=root, prompt=prompt, text=text)
-        limited = limit is not None and limit < len(questions)
-        if limit is not None and limited:
-            questions = random.Random(seed).sample(questions, limit)
+        every, questions = len(questions), _drawn(questions, limit, seed)
         need_packages({item.modality for question in questions for item in question.conversation.items})
         model = load_to_run(opened, where)
         weights = fingerprint(directory)
@@ -135,18 +133,22 @@ def command(
         given = results.answers["as given"]
         write_answer_file(write_answers, questions, given, model=directory, benchmark=task, root=folder)
         say(f"wrote {write_answers}", err=True)
-    facts: dict[str, Any] = {
-        "model": directory,
-        "data": data,
-        "scorers": [scorer.name for scorer in evaluation.scorers],
-    }
+    facts: dict[str, Any] = {"model": directory, "data": data, "scorers": [each.name for each in evaluation.scorers]}
     facts |= {"output": output, "dtype": dtype, "left_out": evaluation.left_out, "line": results.line}
     _show(facts, results, as_json=as_json)
     asked = {"prompt": prompt, "text": text, "max_new_tokens": evaluation.max_new_tokens if evaluation.writes else None}
     if dtype != AUTOMATIC:
         asked["dtype"] = dtype
     if results.figures and not no_record:
+        limited = len(questions) < every
         _record(directory, weights, data, evaluation, results, limited=limited, settings=asked)
+
+
+def _drawn(questions: list[Question], limit: int | None, seed: int) -> list[Question]:
+    """All of them, or so many drawn at random."""
+    if limit is None or limit >= len(questions):
+        return questions
+    return random.Random(seed).sample(questions, limit)
 
 
 def _scorers(data: str, task: Benchmark | None, names: Sequence[str], *, has_own_text: bool) -> list[Scorer]:

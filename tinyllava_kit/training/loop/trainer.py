@@ -32,7 +32,7 @@ from ..checks.pack_probe import check_packs_apart
 from ..data_loading import stream_loader
 from ..objectives.objective import Loss
 from ..output.checkpoints import check_whole, last_checkpoint, seal
-from ..recipe import PartTraining
+from ..stage_settings import PartTraining
 from .clock import Clock
 from .lost_workers import is_lost_worker
 from .meter import Meter

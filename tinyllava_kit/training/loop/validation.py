@@ -14,7 +14,8 @@ from ...evaluation.question import Question
 from ...evaluation.scorer import Scorer, find_scorer
 from ...model.modeling import TinyLlavaForConditionalGeneration
 from ..objectives.objective import Lesson, lesson_of
-from ..recipe import Stage, Validation
+from ..recipe import Stage
+from ..stage_settings import Validation
 
 LOSS, SCORE = "loss", "score"  # what decides which checkpoint is the best; logged as transformers does, with `eval_`
 

@@ -22,7 +22,7 @@ from ...data.dataset import Collator, ConversationDataset
 from ...errors import KitError
 from ...processing.batch import Batch
 from ...processing.encoded import Encoded, Parts
-from ..recipe import Distill
+from ..stage_settings import Distill
 
 
 class DistillationDataset(Dataset[Any]):

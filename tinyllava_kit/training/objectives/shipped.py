@@ -9,7 +9,7 @@ from typing import Any
 from ...data.dataset import Collator, ConversationDataset
 from ...errors import KitError
 from ...model.modeling import TinyLlavaForConditionalGeneration
-from ..recipe import Distill
+from ..stage_settings import Distill
 from .ctc import CTCCollator, CTCDataset, matcher
 from .distillation import DistillationCollator, DistillationDataset, distillation_loss
 from .feature_matching import FeatureMatcher, FeatureMatchingCollator, FeatureMatchingDataset
