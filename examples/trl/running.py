@@ -41,9 +41,9 @@ def arguments(about: str | None, words: Sequence[str] | None) -> argparse.Namesp
 
 def opened(given: argparse.Namespace) -> tuple[Any, Any]:
     """The model, its towers frozen, and its processor."""
-    model = AutoModelForImageTextToText.from_pretrained(given.model)
+    model = AutoModelForImageTextToText.from_pretrained(given.model, trust_remote_code=False)
     model.towers.requires_grad_(False)
-    return model, AutoProcessor.from_pretrained(given.model)
+    return model, AutoProcessor.from_pretrained(given.model, trust_remote_code=False)
 
 
 class _Minutes(TrainerCallback):

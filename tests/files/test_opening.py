@@ -104,7 +104,7 @@ def test_a_hook_that_offers_specs_without_an_end_is_stopped():
             yield ConnectorSpec(name="mine", summary="s", target="m:C")
 
     with pytest.raises(ValueError, match=f"tinyllava_connectors offers more than {MAX_SPECS}"):
-        _checked("tinyllava_connectors", ConnectorSpec, endless())
+        _checked("tinyllava_connectors", ConnectorSpec, endless(), "a hook")
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_a_signal_to_one_rank_stops_both_behind_one_step(place):
     file = recipe(place, "stopped", train={"connector.image": "full"}, group_by_size=True)
     done = finish(start(["-c", STOPPED, str(file)]))
     assert [code for code, _, _ in done] == [143, 143], done
-    assert done[0][2].splitlines()[-1] == "stopped at step 2; the same command goes on from 2"
+    assert done[0][2].splitlines()[-1] == "stopped at step 2; the same command resumes from step 2"
     assert "stopped at" not in done[1][2]
     check_whole(place / "stopped" / "s" / "checkpoints" / "checkpoint-2")
 

@@ -50,7 +50,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Why checks did not apply, or were expected to fail: none is left out without a word."""
     for outcome, told in (("skipped", "does not apply"), ("xfailed", "fails, as expected")):
         for report in terminalreporter.stats.get(outcome, ()):
-            if _OF_A_CHECK in report.keywords:
+            if _OF_A_CHECK in getattr(report, "keywords", ()):  # a file that was left out whole has none
                 reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.wasxfail
                 terminalreporter.write_line(f"{report.nodeid} {told}: {reason.removeprefix('Skipped: ')}")
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
@@ -25,15 +25,12 @@ from .stage_settings import (
     PartTraining,
     Quantized,
     Validation,
-    _many,
-    _mode_alone,
-    _packing,
-    _said_here,
+    many,
+    mode_alone,
+    packing_of,
+    said_here,
 )
 from .trainer_settings import check_optimizer, checked_arguments
-
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
 
 # A stage has one objective, or the model's own loss. The settings of these are written out here; those of a plugin's
 # are the options of its spec.
@@ -64,8 +61,8 @@ class Stage(Strict):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     items: Literal["files", "text"] = "files"
-    data: Annotated[tuple[Source, ...], BeforeValidator(_many), Field(min_length=1)]
-    train: dict[str, Annotated[PartTraining, BeforeValidator(_mode_alone)]] = Field(min_length=1)
+    data: Annotated[tuple[Source, ...], BeforeValidator(many), Field(min_length=1)]
+    train: dict[str, Annotated[PartTraining, BeforeValidator(mode_alone)]] = Field(min_length=1)
     quantization: Quantized | None = None
     epochs: float = Field(1.0, gt=0, le=10_000)
     max_steps: int = Field(-1, ge=-1, le=10_000_000)
@@ -73,7 +70,7 @@ class Stage(Strict):
     batch_size: int = Field(8, ge=1)
     batch_budget: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     group_by_size: bool = False
-    packing: Annotated[Packing | None, BeforeValidator(_packing)] = None
+    packing: Annotated[Packing | None, BeforeValidator(packing_of)] = None
     distill: Distill | None = None
     match_words: MatchWords | None = None
     match_features: MatchFeatures | None = None
@@ -93,7 +90,7 @@ class Stage(Strict):
     torch_compile: bool = False
     neftune_alpha: float | None = Field(None, gt=0)
     trainer: dict[str, Any] | None = None
-    cache_features: Annotated[FeatureCaching, BeforeValidator(_mode_alone)] = Field(False, validate_default=True)
+    cache_features: Annotated[FeatureCaching, BeforeValidator(mode_alone)] = Field(False, validate_default=True)
     logging_steps: int = Field(10, ge=1)
     save_steps: int = Field(500, ge=1)
     workers: int = Field(0, ge=0, le=256)
@@ -102,13 +99,13 @@ class Stage(Strict):
     @classmethod
     def _is_an_optimizer(cls, name: str | None) -> str | None:
         if name is not None:
-            _said_here(check_optimizer, name)
+            said_here(check_optimizer, name)
         return name
 
     @field_validator("trainer")
     @classmethod
     def _are_arguments(cls, given: dict[str, Any] | None) -> dict[str, Any] | None:
-        _said_here(checked_arguments, given or {})
+        said_here(checked_arguments, given or {})
         return given
 
     @model_validator(mode="after")

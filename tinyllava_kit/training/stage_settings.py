@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ..data.sources import Source, Strict
 from ..errors import KitError
 from ..evaluation.scorer import find_scorer
-from .recipe import _In, _Out
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 
 class Lora(Strict):
@@ -45,7 +47,7 @@ class PartTraining(Strict):
         return self
 
 
-def _mode_alone(value: Any) -> Any:
+def mode_alone(value: Any) -> Any:
     return {"mode": value} if isinstance(value, (str, bool)) else value
 
 
@@ -103,7 +105,7 @@ class Packing(Strict):
     limits: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
 
 
-def _said_here(check: Callable[[_In], _Out], value: _In) -> _Out:
+def said_here(check: Callable[[_In], _Out], value: _In) -> _Out:
     """What the check returns; its error as pydantic wants it, so that it is told with the place in the file."""
     try:
         return check(value)
@@ -111,7 +113,7 @@ def _said_here(check: Callable[[_In], _Out], value: _In) -> _Out:
         raise ValueError(str(error)) from error
 
 
-def _many(value: Any) -> Any:
+def many(value: Any) -> Any:
     """A path, a mapping or a list of these, as a list of mappings."""
     listed = value if isinstance(value, (list, tuple)) else [value]
     return [{"path": each} if isinstance(each, str) else each for each in listed]
@@ -126,7 +128,7 @@ class Validation(Strict):
     stage.
     """
 
-    data: Annotated[tuple[Source, ...], BeforeValidator(_many), Field(min_length=1)]
+    data: Annotated[tuple[Source, ...], BeforeValidator(many), Field(min_length=1)]
     every_steps: int = Field(100, ge=1)
     scorer: str | None = None
     max_new_tokens: int = Field(64, ge=1)
@@ -137,7 +139,7 @@ class Validation(Strict):
     @classmethod
     def _writes_answers(cls, scorer: str | None) -> str | None:
         if scorer is not None:
-            found = _said_here(find_scorer, scorer)
+            found = said_here(find_scorer, scorer)
             if found.ranks:
                 raise ValueError(f"scorer {scorer} ranks all rows and takes too long; give one that judges answers")
         return scorer
@@ -167,6 +169,6 @@ class Quantized(Strict):
     compute_dtype: Literal["float32", "bfloat16", "float16"] | None = None
 
 
-def _packing(value: Any) -> Any:
+def packing_of(value: Any) -> Any:
     """``true`` and ``false``, as a mapping and None."""
     return ({} if value else None) if isinstance(value, bool) else value
