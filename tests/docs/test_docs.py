@@ -254,8 +254,10 @@ def options_of(name: str) -> set[str]:
 @pytest.mark.usefixtures("_sensor")
 def test_every_command_and_option_is_described() -> None:
     said = CLI.read_text(encoding="utf-8")
-    modalities = {f"--{offer.spec.name}" for offer in discover().of_kind("modality")}
+    offers = discover().of_kind("modality")
+    modalities = {f"--{offer.spec.name}" for offer in offers}
     assert modalities == options_of("ask") & modalities
+    modalities |= {f"--{offer.spec.verb}" for offer in offers if offer.distribution != "tinyllava-kit"}
     for name in app.COMMANDS:
         assert f"tinyllava {name}" in said
         for option in options_of(name) - {"--help", "-h"} - modalities:

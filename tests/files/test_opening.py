@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -100,8 +101,8 @@ def test_what_is_built_later_is_not_counted(monkeypatch):
 
 def test_a_hook_that_offers_specs_without_an_end_is_stopped():
     def endless():
-        while True:
-            yield ConnectorSpec(name="mine", summary="s", target="m:C")
+        for number in itertools.count():
+            yield ConnectorSpec(name=f"mine_{number}", summary="s", target="m:C")
 
     with pytest.raises(ValueError, match=f"tinyllava_connectors offers more than {MAX_SPECS}"):
         _checked("tinyllava_connectors", ConnectorSpec, endless(), "a hook")
