@@ -17,7 +17,7 @@ from tinyllava_kit import KitError, load_pretrained
 from tinyllava_kit.assembly.assembly import read_yaml
 from tinyllava_kit.data.shards import named_files
 from tinyllava_kit.data.sources import shares
-from tinyllava_kit.errors import shown
+from tinyllava_kit.errors import PluginError, shown
 from tinyllava_kit.evaluation.benchmarks.benchmark import read_json_lines
 from tinyllava_kit.features.digests import source_digest
 from tinyllava_kit.files.opening import check_directory, open_file, read_json, read_text
@@ -104,7 +104,7 @@ def test_a_hook_that_offers_specs_without_an_end_is_stopped():
         for number in itertools.count():
             yield ConnectorSpec(name=f"mine_{number}", summary="s", target="m:C")
 
-    with pytest.raises(ValueError, match=f"tinyllava_connectors offers more than {MAX_SPECS}"):
+    with pytest.raises(PluginError, match=f"tinyllava_connectors offers more than {MAX_SPECS}"):
         _checked("tinyllava_connectors", ConnectorSpec, endless(), "a hook")
 
 
