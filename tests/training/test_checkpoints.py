@@ -123,7 +123,7 @@ def test_the_run_is_refused_before_a_model_is_loaded_and_goes_on_from_the_one_be
     shutil.rmtree(folder / "checkpoint-4")
     rows = json.loads((place / "rows.json").read_text())
     with monkeypatch.context() as patch:
-        patch.setattr("tinyllava_kit.data.sources.iterate_rows", lambda _: iter(rows[:-1]))
+        patch.setattr("tinyllava_kit.data.sources.iterate_rows", lambda *_: iter(rows[:-1]))
         with pytest.raises(KitError, match=r"number of its samples has changed since checkpoint-2 .* from 5 to 4"):
             run_recipe(Recipe.from_yaml(path))
     resumed = run_recipe(Recipe.from_yaml(path))
