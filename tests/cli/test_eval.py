@@ -79,7 +79,10 @@ def test_several_processes_write_what_one_writes(place, capfd):
     assert (first[0], second[0]) == (0, 0), (first, second)
     for name in ("answers.jsonl", "log_probs.jsonl"):
         one, two = (
-            {(line["control"], line["row"]): line for line in map(json.loads, (place / folder / name).open())}
+            {
+                (line["control"], line["row"]): line
+                for line in map(json.loads, (place / folder / name).read_text().splitlines())
+            }
             for folder in ("one", "two")
         )
         assert one.keys() == two.keys()

@@ -53,8 +53,9 @@ class ItemDecoderContract(SpecifiedContract, LoadedContract):
         raise NotImplementedError(f"{type(self).__name__} must give coder()")
 
     def load(self, checkpoint: str) -> nn.Module:
-        """See `LoadedContract.load`."""
+        """See `LoadedContract.load`; without the rows of its ids, which are new in each model."""
         coder: nn.Module = self.coder(self.given_options, checkpoint).coder
+        coder._modules.pop("rows", None)
         return coder
 
     @check("encode and decode: what is coded and decoded is the item; or say in `lossy` why it is another")
