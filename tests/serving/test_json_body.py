@@ -12,7 +12,7 @@ from tinyllava_kit.serving.api_errors import ApiError
 from tinyllava_kit.serving.json_body import read_json
 from tinyllava_kit.serving.limits import Limits
 
-LIMITS = Limits(json_values=300, json_depth=8)
+LIMITS = Limits(json_values=3000, json_depth=8)
 PLAIN = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text('a"\\[{,')
 )
@@ -38,8 +38,8 @@ def test_what_is_within_the_limits_is_read_as_it_is(value):
 def test_letters_of_texts_are_no_values():
     text = ",[{" * 1000
     assert read_json(json.dumps({"a": text}).encode(), LIMITS) == {"a": text}
-    with pytest.raises(ApiError, match="the body holds more than 300 values"):
-        read_json(json.dumps({"a": [0] * 400}).encode(), LIMITS)
+    with pytest.raises(ApiError, match="the body holds more than 3000 values"):
+        read_json(json.dumps({"a": [0] * 4000}).encode(), LIMITS)
 
 
 def test_brackets_that_do_not_close_are_no_json():
