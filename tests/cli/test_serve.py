@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import signal
 import socket
-import subprocess
-import sys
-import urllib.request
 
 import pytest
 from click.testing import CliRunner
@@ -67,27 +60,3 @@ def test_limits_come_from_a_file_and_from_options(tmp_path):
     (tmp_path / "limits.yaml").write_text("items: 3\nseconds: 1.5")
     made = serve._limits(("items=5",), str(tmp_path / "limits.yaml"))
     assert made == Limits(items=5, seconds=1.5)
-
-
-@pytest.mark.slow
-def test_it_serves_until_it_is_told_to_stop(directory):
-    command = [sys.executable, "-m", "tinyllava_kit_cli", "serve", directory, "--port", "0", "--name", "mine"]
-    key = "a-key-of-many-letters"
-    environment = {**os.environ, "TINYLLAVA_API_KEY": key}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if found := re.match(r"(http://127\.0\.0\.1:\d+/v1); Ctrl-C ends", line):
-                break
-            assert key not in line
-        request = urllib.request.Request(f"{found[1]}/models", headers={"Authorization": f"Bearer {key}"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            (card,) = json.load(answer)["data"]
-        process.terminate()  # an interrupt is ignored by what a shell has started in the background
-        try:
-            rest = process.communicate(timeout=60)[1]
-        finally:
-            process.kill()
-        assert process.returncode in (0, 143, -signal.SIGTERM)
-    assert (card["id"], card["reads"]) == ("mine", ["text", "image"])
-    assert "Traceback" not in rest
