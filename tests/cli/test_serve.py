@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import signal
 import socket
+import subprocess
+import sys
+import urllib.request
 
 import pytest
 from click.testing import CliRunner
@@ -10,6 +17,7 @@ from click.testing import CliRunner
 from tests import toys
 from tinyllava_kit.plugin import extras
 from tinyllava_kit.serving.limits import Limits
+from tinyllava_kit.serving.server import bound
 from tinyllava_kit_cli.app import cli
 from tinyllava_kit_cli.commands import serve
 
@@ -60,3 +68,33 @@ def test_limits_come_from_a_file_and_from_options(tmp_path):
     (tmp_path / "limits.yaml").write_text("items: 3\nseconds: 1.5")
     made = serve._limits(("items=5",), str(tmp_path / "limits.yaml"))
     assert made == Limits(items=5, seconds=1.5)
+
+
+def test_who_connects_before_the_server_runs_waits():
+    with bound("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname(), timeout=10) as client:
+        assert client.getpeername() == listening.getsockname()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_until_it_is_told_to_stop(directory, told):
+    command = [sys.executable, "-m", "tinyllava_kit_cli", "serve", directory, "--port", "0", "--name", "mine"]
+    key = "a-key-of-many-letters"
+    environment = {**os.environ, "TINYLLAVA_API_KEY": key}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if found := re.match(r"(http://127\.0\.0\.1:\d+/v1); Ctrl-C ends", line):
+                    break
+                assert key not in line
+            request = urllib.request.Request(f"{found[1]}/models", headers={"Authorization": f"Bearer {key}"})
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                (card,) = json.load(answer)["data"]
+            process.send_signal(told)
+            rest = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()  # leaving the block waits for its end
+    assert process.returncode in (0, 128 + told, -told)
+    assert (card["id"], card["reads"]) == ("mine", ["text", "image"])
+    assert "Traceback" not in rest

@@ -16,7 +16,7 @@ _END_SECONDS = 10  # for answers that are being generated when the server is tol
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket on a host and port.
+    """A socket that listens on a host and port: who connects before the server runs waits, and is not refused.
 
     Raises:
         KitError: the port is in use, or the host is not of this machine.
@@ -29,6 +29,7 @@ def bound(host: str, port: int) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind(address)
+        made.listen()
     except OSError as error:
         made.close()
         raise KitError(f"cannot listen on {host}:{port}: {error.strerror}; give another --port") from error
