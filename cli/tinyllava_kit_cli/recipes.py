@@ -19,14 +19,13 @@ def read_recipe(path: str, stage: str | None, changes: Sequence[str] = ()) -> Re
     """A checked recipe.
 
     Args:
-        stage: the one that is run alone, whose packages alone are asked for.
+        stage: the one that is run alone, whose packages alone are asked for; those of scorers are, wherever they stand.
         changes: keys that are set anew, ``STAGE.KEY=VALUE``.
 
     Raises:
         KitError: as `Recipe.from_yaml`; there is no such stage; a package that a stage needs is not installed; the
             model or a file of data is not there.
     """
-    from tinyllava_kit.evaluation.scorer import find_scorer
     from tinyllava_kit.training.recipe import Recipe
 
     recipe = Recipe.from_yaml(path, changes)
@@ -34,8 +33,6 @@ def read_recipe(path: str, stage: str | None, changes: Sequence[str] = ()) -> Re
     for each in stages:
         if each.quantization is not None:
             need("bitsandbytes", f"stage {each.name!r}: quantization")
-        if each.validation is not None and each.validation.scorer is not None:
-            find_scorer(each.validation.scorer)
         for source in each.sources:
             _need_of(source, f"stage {each.name!r}: data {source.dataset or source.path!r}")
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:  # several processes meet first, and one of them tells it

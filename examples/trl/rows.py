@@ -1,7 +1,7 @@
 """Rows of easy-VQA as TRL's trainers read them: a prompt, its picture, and what is right.
 
-`prepare` of the easy-VQA example writes such files (``train.json``); any LLaVA file of one picture and one question a
-row will do.
+`prepare` of the easy-VQA example writes such files (``train.json``). Of a LLaVA row, the first picture and the first
+question are taken.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def read_rows(file: str | Path, limit: int, seed: int = 0) -> list[dict[str, Any
 def _row(row: Row, folder: Path) -> dict[str, Any]:
     asked, answered = row["conversations"][:2]
     question = asked["value"].replace("<image>", "").strip()
-    return {"question": question, "answer": answered["value"].strip(), "image": str(folder / row["image"])}
+    picture = row["image"] if isinstance(row["image"], str) else row["image"][0]  # its file, or those of several
+    return {"question": question, "answer": answered["value"].strip(), "image": str(folder / picture)}
 
 
 def said(role: str, text: str) -> list[dict[str, str]]:

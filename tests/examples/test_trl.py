@@ -35,6 +35,7 @@ def place(tmp_path_factory):
         }
         for name, (q, a) in zip(names, asked, strict=True)
     ]
+    rows[0]["image"] = [rows[0]["image"], rows[1]["image"]]  # easy-VQA's rows show several pictures, one after another
     (folder / "train.json").write_text(json.dumps(rows))
     return folder
 

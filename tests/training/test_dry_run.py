@@ -41,6 +41,12 @@ def found(place):
     return estimates
 
 
+def test_a_folder_of_features_that_the_recipe_names_is_not_filled(place, tmp_path):
+    recipe = Recipe.from_yaml(place / "recipe.yaml", [f"first.cache_features={{mode: true, dir: {tmp_path / 'kept'}}}"])
+    list(dry_run(recipe, only="first"))
+    assert not (tmp_path / "kept").exists()
+
+
 def test_rows_and_steps_are_those_of_the_whole_stage(found):
     first, second = found
     assert (first.stage, first.rows, first.steps) == ("first", 150, 450)

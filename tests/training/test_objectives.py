@@ -7,7 +7,7 @@ import torch
 
 from tests import toys
 from tests.fakes import FakeSite, offering
-from tinyllava_kit import ConversationDataset, KitError
+from tinyllava_kit import ConversationDataset, KitError, discover
 from tinyllava_kit.core.conversation import from_row
 from tinyllava_kit.training.objectives.objective import lesson_of
 from tinyllava_kit.training.recipe import Recipe
@@ -45,6 +45,7 @@ def test_a_key_of_a_stage_may_be_the_name_of_an_installed_objective():
     assert stage.chosen == {"quiet": {"share": 2.0}}
     assert (stage.objective.name, stage.objective.runs_llm) == ("quiet", False)
     assert recipe(quiet={}).stages == recipe(objectives={"quiet": {}}).stages
+    assert recipe(quiet={}).stages == recipe(quiet={}, objectives=None).stages
     assert recipe(quiet=None).stages[0].objective is None
 
 
@@ -73,10 +74,13 @@ def test_an_unknown_key_is_told_of_near_objectives(tmp_path):
         Recipe.from_yaml(tmp_path / "r.yaml")
 
 
-def test_the_loss_of_a_plugin_is_what_a_stage_learns(tmp_path):
+@pytest.mark.parametrize("is_qualified", [False, True], ids=["its name", "its distribution, too"])
+def test_the_loss_of_a_plugin_is_what_a_stage_learns(tmp_path, is_qualified):
+    offer = discover().find("objective", "quiet")
+    name = offer.qualified if is_qualified else offer.spec.name
     model, processor = toys.picture_model(tmp_path / "llm")
     row = {"id": "a", "conversations": [{"from": "human", "value": "a?"}, {"from": "gpt", "value": "b"}]}
     dataset = ConversationDataset([from_row(row, processor.specs)], processor)
-    samples, collate, loss = lesson_of(recipe(quiet={"share": 0.25}).stages[0], dataset, model)
+    samples, collate, loss = lesson_of(recipe(objectives={name: {"share": 0.25}}).stages[0], dataset, model)
     batch = collate([samples[0]])
     torch.testing.assert_close(loss(model, batch, None), 0.25 * model(**batch).loss)

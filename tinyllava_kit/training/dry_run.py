@@ -88,7 +88,14 @@ def dry_run(recipe: Recipe, *, only: str | None = None) -> Iterator[Estimate]:
 
 def _tried(stage: Stage, source: Path, folder: Path, seed: int) -> Estimate:
     """A stage that is begun as it would be, and ended after some steps."""
-    short = {"max_steps": TIMED + 1, "max_minutes": None, "validation": None, "logging_steps": TIMED + 1}
+    caching = stage.cache_features.model_copy(update={"dir": None})  # not into the user's folder
+    short = {
+        "cache_features": caching,
+        "max_steps": TIMED + 1,
+        "max_minutes": None,
+        "validation": None,
+        "logging_steps": TIMED + 1,
+    }
     run = StageRun(stage.model_copy(update=short), source, folder / stage.name, seed)
     part = _PartOfData(stage, seed)
     prepared = prepare(run, part)

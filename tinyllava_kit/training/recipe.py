@@ -124,7 +124,7 @@ class Stage(Strict):
         unknown = [key for key in data if key not in cls.model_fields and key in catalog.names(ObjectiveSpec.kind)]
         taken = {key: data[key] for key in unknown if data[key] is not None}
         rest = {key: value for key, value in data.items() if key not in unknown}
-        return {**rest, "objectives": {**rest.get("objectives", {}), **taken}} if unknown else data
+        return {**rest, "objectives": {**(rest.get("objectives") or {}), **taken}} if unknown else data
 
     @field_validator("objectives")
     @classmethod

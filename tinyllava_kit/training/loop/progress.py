@@ -21,7 +21,7 @@ class Progress(TrainerCallback):
     Args:
         name: of the stage.
         clock: of the stage; a callback that stands in front of this one.
-        about: the stage in words, said when it starts, see `about_stage`.
+        about: the stage in words, said when it starts, see `fitting.about`.
     """
 
     def __init__(self, name: str, clock: Clock, out: TextIO | None = None, about: str = "") -> None:

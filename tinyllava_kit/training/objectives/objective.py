@@ -70,7 +70,8 @@ def lesson_of(
         kind = load(spec)
         if not (isinstance(kind, type) and issubclass(kind, Objective)):
             raise KitError(f"objective {spec.name!r}: {spec.target} must be a class that extends training.Objective")
-        return kind(**stage.chosen[spec.name]).prepare(dataset, model, collate, list(stage.train))
+        (options,) = stage.chosen.values()  # under the name that the recipe writes, which may be a qualified one
+        return kind(**options).prepare(dataset, model, collate, list(stage.train))
     if stage.packing:
         return Lesson(PackedDataset(dataset), PackedCollator(collate))
     return Lesson(dataset, collate)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ...distributed import from_first, rank, wait_for_all
+from ...distributed import from_first, on_first
 from ...errors import KitError
 from ...files.writing import write_json
 
@@ -19,15 +19,11 @@ def decided(checkpoints: Path, kind: str, decide: Callable[[], bool]) -> bool:
         KitError: the file of an earlier decision is damaged.
     """
     file = _file(checkpoints, kind)
-    if file.exists():
-        try:
-            return {"true": True, "false": False}[file.read_text(encoding="utf-8").strip()]
-        except (ValueError, KeyError) as error:
-            raise KitError(f"{str(file)!r} is damaged; remove {str(checkpoints)!r} to begin anew") from error
+    kept = from_first(on_first(lambda: _read(file)))  # one process looks: the others may come when it has written
+    if kept is not None:
+        return kept
     decision = from_first(decide())
-    if rank() == 0:
-        write_json(file, decision)
-    wait_for_all()
+    on_first(lambda: write_json(file, decision))
     return decision
 
 
@@ -35,6 +31,16 @@ def forget_decisions(checkpoints: Path) -> None:
     """Remove all decisions of a stage that has no checkpoint."""
     for kind in DECISIONS:
         _file(checkpoints, kind).unlink(missing_ok=True)
+
+
+def _read(file: Path) -> bool | None:
+    """What a file says; None where there is none."""
+    if not file.exists():
+        return None
+    try:
+        return {"true": True, "false": False}[file.read_text(encoding="utf-8").strip()]
+    except (ValueError, KeyError) as error:
+        raise KitError(f"{str(file)!r} is damaged; remove {str(file.parent)!r} to begin anew") from error
 
 
 def _file(checkpoints: Path, kind: str) -> Path:
