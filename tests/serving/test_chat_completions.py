@@ -161,6 +161,12 @@ def test_what_cannot_be_done_is_an_error_that_the_client_reads(client, how, kind
     assert caught.value.request_id.startswith("req_")
 
 
+@pytest.mark.parametrize("how", [{"max_tokens": 10_000}, {"logit_bias": {"x": 1}}], ids=["no room", "no token"])
+def test_a_stream_has_the_status_of_what_is_wrong_before_it(client, how):
+    with pytest.raises(openai.BadRequestError):
+        client.chat.completions.create(model="toy", messages=[{"role": "user", "content": "hi"}], stream=True, **how)
+
+
 @pytest.mark.parametrize(
     ("part", "message"),
     [

@@ -160,7 +160,7 @@ def test_too_many_are_refused_and_there_is_room_again(engine, questions):
 
 def test_a_worker_that_dies_is_reported_and_begins_anew(pair, engine, questions, monkeypatch):
     async def use(engine):
-        expected = generated(pair, questions[3])[0]
+        expected, began = generated(pair, questions[3])[0], engine.restarts
         asking = asyncio.create_task(said(engine, questions[1], max_new_tokens=300))
         await asyncio.sleep(0.2)
 
@@ -171,6 +171,15 @@ def test_a_worker_that_dies_is_reported_and_begins_anew(pair, engine, questions,
         with pytest.raises(WorkerDiedError, match="the model's worker has died, and begins anew; ask again"):
             await asking
         assert not engine.batching.is_alive
+        dead = engine.batching._manager
+        assert await engine.while_others_wait(lambda: "done") == "done"
+        engine.batching._report(dead)  # an answer of the old worker, read late
+        assert engine.batching.is_alive
+        assert engine.restarts == began + 1
+
+        monkeypatch.setattr(engine.batching._manager.batch_processor.scheduler, "schedule_batch", dies)
+        with pytest.raises(WorkerDiedError):
+            await said(engine, questions[1])
         before = engine.restarts
         again = (await said(engine, questions[3]))[0]
         assert (again, engine.restarts - before, engine.batched, engine.rows.pinned) == (expected, 1, 0, 0)
@@ -181,7 +190,7 @@ def test_a_worker_that_dies_is_reported_and_begins_anew(pair, engine, questions,
 def test_ids_that_have_run_out_begin_anew(pair, engine, questions):
     async def use(engine):
         first, before = await said(engine, questions[1]), engine.restarts
-        engine.rows._laps = [engine.rows._num_laps] * len(engine.rows.table)
+        engine.rows.is_worn = True
         asking = asyncio.gather(said(engine, questions[0]), said(engine, questions[1]))
         assert (await asking)[1][0] == first[0]
         assert engine.restarts - before == 1

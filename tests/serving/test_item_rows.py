@@ -79,3 +79,14 @@ def test_ids_run_out_below_32_bits(held):
     with pytest.raises(RowsInUseError, match="an item takes 1 rows"):
         held.put("b", rows(1, 0))
     assert held.is_worn
+
+
+def test_one_slot_whose_ids_have_run_out_is_enough_to_begin_anew(held):
+    held._laps[3] = held._num_laps - 1
+    held.put("a", rows(11, 0))
+    held._items["a"].users = 0
+    assert not held.is_worn
+    held.put("b", rows(10, 0))
+    assert held.is_worn
+    held.clear()
+    assert not held.is_worn

@@ -40,6 +40,7 @@ async def chat_completions(request: Request, service: Service) -> Response:
     if asked.wants_sound:
         check_generated(["audio"], service.engine.model.decoders)
     prompt = await service.engine.encode(await service.conversation(list(asked.messages)))
+    service.engine.with_room(prompt, asked.options(0, service.vocabulary))  # before a stream has its status
     completion = Completion(service, asked, prompt)
     if asked.stream:
         return events(completion.chunks())

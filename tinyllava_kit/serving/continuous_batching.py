@@ -93,7 +93,10 @@ class ContinuousBatching:
 
         Raises:
             KitError: the transformers that is installed cannot be told so.
+            WorkerDiedError: nothing is there that could pause.
         """
+        if not self.is_alive:
+            raise WorkerDiedError
         if not hasattr(self._manager, "pause"):
             raise KitError("this needs a newer transformers, whose continuous batching can pause: pip install -U it")
         with self._manager.pause():
@@ -129,12 +132,14 @@ class ContinuousBatching:
         taken = manager.add_request(list(ids), request_id=answer.name, streaming=True, choice=choice, **how)
         if taken is None:
             answer.leave()
-            self._report()
+            self._report(manager)
             raise WorkerDiedError
         return answer
 
-    def _report(self) -> None:
-        self._has_died = True
+    def _report(self, manager: Any) -> None:
+        """Of a manager that is no longer the one, an answer may say so late."""
+        if manager is self._manager:
+            self._has_died = True
 
     @torch.no_grad()
     def check(self) -> None:
@@ -169,10 +174,10 @@ class BatchedAnswer:
     """The ids of one answer as they are generated; iterated once, and left before its end it is cancelled.
 
     Args:
-        manager: transformers'. name: of the request. report: called where the worker has died.
+        manager: transformers'. name: of the request. report: called with it where its worker has died.
     """
 
-    def __init__(self, manager: Any, name: str, report: Callable[[], None]) -> None:
+    def __init__(self, manager: Any, name: str, report: Callable[[Any], None]) -> None:
         self.manager, self.name, self.report = manager, name, report
         self.is_whole = False
         self._seen = 0
@@ -195,7 +200,7 @@ class BatchedAnswer:
             while not self.is_whole:
                 new, self.is_whole, has_failed = await self._next()
                 if has_failed:
-                    self.report()
+                    self.report(self.manager)
                     raise WorkerDiedError
                 if new:
                     yield new
@@ -208,7 +213,7 @@ class BatchedAnswer:
                 return await asyncio.wait_for(self._outputs.get(), _ALIVE_SECONDS)
             except asyncio.TimeoutError:
                 if not self.manager.is_running() and self._outputs.empty():
-                    self.report()
+                    self.report(self.manager)
                     raise WorkerDiedError from None
 
     def leave(self) -> None:

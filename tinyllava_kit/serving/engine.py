@@ -179,6 +179,8 @@ class Engine:
             with nullcontext() if self.batching is None else self.batching.paused():
                 return work()
 
+        if self.batching is not None:
+            await self._revive(self.batching)
         return await self.alone(paused)
 
     async def encode(self, conversation: Conversation) -> Encoded:
@@ -212,7 +214,7 @@ class Engine:
             yield AnswerPiece(rest)
 
     async def _pieces(self, prompt: Encoded, how: AnswerOptions, count: AnswerCount) -> AnswerPieces:
-        how = self._with_room(prompt, how)
+        how = self.with_room(prompt, how)
         run = asyncio.get_running_loop().run_in_executor
         prepared = await run(self._towers, lambda: prepare(self.model, self.processor, prompt, how))
         together = self.batching is not None and prepared.is_batchable and not how.force
@@ -315,7 +317,7 @@ class Engine:
                 self.restarts += 1
                 await asyncio.to_thread(batching.open)
 
-    def _with_room(self, prompt: Encoded, how: AnswerOptions) -> AnswerOptions:
+    def with_room(self, prompt: Encoded, how: AnswerOptions) -> AnswerOptions:
         """The options with a length that there is room for, where they say none.
 
         Raises:

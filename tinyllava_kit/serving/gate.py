@@ -23,7 +23,6 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 Observe = Callable[[str, int, float], None]  # a route, its status, seconds
 
-KEY_CHARS = 16  # of a key, at least
 _OPEN = ("/health", "/", "/favicon.ico")  # paths that need no key; and those below _STATIC
 _STATIC = "/static/"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")

@@ -65,6 +65,7 @@ class ItemRows(nn.Module):
             self._free = deque(range(capacity))
             self._laps = [0] * capacity
             self._num_laps = (_LAST_ID - self.first) // capacity
+            self.is_worn = False  # a slot's ids have run out; `clear` begins anew
 
     @property
     def used(self) -> int:
@@ -75,11 +76,6 @@ class ItemRows(nn.Module):
     def pinned(self) -> int:
         """How many rows requests need now."""
         return sum(len(held.ids) for held in self._items.values() if held.users)
-
-    @property
-    def is_worn(self) -> bool:
-        """Whether ids have run out; `clear` begins anew."""
-        return min(self._laps) >= self._num_laps
 
     def take(self, key: str) -> HeldRows | None:
         """An item's rows, which stay until `release`; None where they are not held."""
@@ -125,6 +121,8 @@ class ItemRows(nn.Module):
                 self._laps[slot] += 1
                 if self._laps[slot] < self._num_laps:
                     self._free.append(slot)
+                else:
+                    self.is_worn = True
         if len(self._free) < wanted:
             raise RowsInUseError(
                 f"an item takes {wanted} rows, and {self.pinned} of the {len(self.table)} that are held at most are of "

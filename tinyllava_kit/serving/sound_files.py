@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..plugin.extras import imported
+from ..plugin.extras import imported, need
 from .api_errors import ApiError
 
 PCM_RATE_HZ = 24_000  # of bare samples, as OpenAI's API says
@@ -63,8 +63,7 @@ def sound_text(sound: Any, kind: str) -> str:
 
 def at_rate(sound: Any, rate_hz: int) -> Any:
     """A sound at another rate."""
-    if sound.rate_hz == rate_hz:
-        return sound
-    torchaudio, torch = imported("torchaudio", "a sound at another rate"), imported("torch", "a sound")
-    samples = torchaudio.functional.resample(torch.from_numpy(np.array(sound.samples)), sound.rate_hz, rate_hz)
-    return replace(sound, samples=samples.numpy(), rate_hz=rate_hz)
+    need("torchaudio", "a sound at another rate")
+    from ..components import resample
+
+    return replace(sound, samples=resample(sound, rate_hz), rate_hz=rate_hz)

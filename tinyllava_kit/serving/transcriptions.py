@@ -91,9 +91,10 @@ class Transcription:
     async def events(self) -> AsyncGenerator[dict[str, Any], None]:
         """As OpenAI's API streams them."""
         text = ""
-        async for delta in self.deltas():
-            text += delta
-            yield {"type": "transcript.text.delta", "delta": delta}
+        async with aclosing(self.deltas()) as deltas:
+            async for delta in deltas:
+                text += delta
+                yield {"type": "transcript.text.delta", "delta": delta}
         yield {"type": "transcript.text.done", "text": text.strip(), "usage": self.usage()}
 
     def usage(self) -> dict[str, Any]:
