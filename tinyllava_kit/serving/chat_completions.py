@@ -17,7 +17,6 @@ from ..processing.encoded import Encoded
 from .chat_request import ChatRequest
 from .engine import AnswerCount, AnswerPiece, AnswerPieces
 from .event_stream import events
-from .json_body import parsed, read_json
 from .service import Service
 from .sound_files import sound_text
 from .token_choice import TokenScore
@@ -32,9 +31,7 @@ async def chat_completions(request: Request, service: Service) -> Response:
     Raises:
         ApiError, KitError: what is asked cannot be answered.
     """
-    values = read_json(await request.body(), service.limits)
-    asked = parsed(ChatRequest, ChatRequest.known(values))
-    service.check_name(asked.model)
+    asked = await service.asked(request, ChatRequest, ChatRequest.known)
     asked.check(service.limits, service.vocabulary, service.engine.max_requests)
     service.engine.check_room(asked.n or 1)  # before anything is read
     if asked.wants_sound:

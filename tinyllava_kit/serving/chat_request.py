@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from .answer_options import AnswerOptions
 from .api_errors import ApiError
+from .json_body import ModelRequest, StrictModel
 from .limits import Limits
 
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
@@ -30,11 +31,7 @@ _ABSENT = {
 }
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class StreamOptions(_Strict):
+class StreamOptions(StrictModel):
     """What a stream holds beside the answer."""
 
     include_usage: bool | None = None
@@ -48,17 +45,16 @@ class ResponseFormat(BaseModel):
     type: str
 
 
-class AudioFormat(_Strict):
+class AudioFormat(StrictModel):
     """How an answer in sound is written."""
 
     format: Literal["wav", "mp3", "flac", "opus", "pcm16", "aac"]
     voice: JsonValue = None
 
 
-class ChatRequest(_Strict):
+class ChatRequest(ModelRequest):
     """The body of a request."""
 
-    model: str | None = None
     messages: list[JsonValue] = Field(min_length=1)
     audio: AudioFormat | None = None
     frequency_penalty: Penalty | None = None

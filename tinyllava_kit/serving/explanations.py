@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -13,18 +13,16 @@ from ..explanation.explaining import explain
 from ..explanation.page import page_of
 from ..plugin.extras import need
 from ..processing.encoded import Encoded
-from .json_body import parsed, read_json
+from .json_body import ModelRequest
 from .service import Service
 from .usage import prompt_tokens
 
 _MOST_TOKENS = 256  # of an answer that is explained
 
 
-class TokensRequest(BaseModel):
+class TokensRequest(ModelRequest):
     """The body of a request for counts."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-    model: str | None = None
     messages: list[JsonValue] = Field(min_length=1)
 
 
@@ -40,8 +38,7 @@ async def tokens(request: Request, service: Service) -> Response:
     Raises:
         ApiError, KitError: what cannot be asked.
     """
-    asked = parsed(TokensRequest, read_json(await request.body(), service.limits))
-    service.check_name(asked.model)
+    asked = await service.asked(request, TokensRequest)
     conversation = await service.conversation(list(asked.messages))
     processor = service.engine.processor
 
@@ -71,8 +68,7 @@ async def why(request: Request, service: Service) -> Response:
         ApiError, KitError: what cannot be asked, or drawings need a package that is not installed.
     """
     need("matplotlib", "the page that shows why")
-    asked = parsed(WhyRequest, read_json(await request.body(), service.limits))
-    service.check_name(asked.model)
+    asked = await service.asked(request, WhyRequest)
     conversation = await service.conversation(list(asked.messages))
     engine = service.engine
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import near, shown
 from .api_errors import ApiError
@@ -17,6 +17,18 @@ _Model = TypeVar("_Model", bound=BaseModel)
 _TEXTS = re.compile(rb'"[^"]*"')  # of a body without escapes
 _OTHER = re.compile(rb"[^\[\]{}]")
 _SHOWN = 80  # characters of a value in a message
+
+
+class StrictModel(BaseModel):
+    """A part of a body: its own names alone, and no value of another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ModelRequest(StrictModel):
+    """The body of a request that names a model, or leaves it to the server."""
+
+    model: str | None = None
 
 
 def read_json(body: bytes, limits: Limits) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
+
+from starlette.requests import Request
 
 from ..core.conversation import Conversation
 from ..errors import near
@@ -14,11 +16,14 @@ from .answer_options import AnswerOptions
 from .api_errors import ApiError
 from .engine import AnswerCount, AnswerPieces, Engine
 from .fetching import Fetcher
+from .json_body import ModelRequest, parsed, read_json
 from .kept_sounds import KeptSounds
 from .limits import Limits
 from .metrics import Metrics
 from .request_items import RequestItems
 from .usage import prompt_tokens
+
+_Asked = TypeVar("_Asked", bound=ModelRequest)
 
 
 class Service:
@@ -49,6 +54,21 @@ class Service:
         if name is not None and name != self.name:
             message = f"the model {name[:80]!r} is not served here; {near(name[:80], [self.name])}"
             raise ApiError(message, status=404, param="model", code="model_not_found")
+
+    async def asked(
+        self, request: Request, kind: type[_Asked], known: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    ) -> _Asked:
+        """The body of a request, which is for this model.
+
+        Args:
+            known: of all values, those that the kind has.
+
+        Raises:
+            ApiError: not such a body, or for another model.
+        """
+        asked = parsed(kind, known(read_json(await request.body(), self.limits)))
+        self.check_name(asked.model)
+        return asked
 
     async def conversation(self, messages: list[Any]) -> Conversation:
         """

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,7 +20,7 @@ from .answer_options import AnswerOptions
 from .api_errors import ApiError
 from .engine import AnswerCount, Engine
 from .event_stream import StreamedResponse, events
-from .json_body import parsed, read_json
+from .json_body import ModelRequest
 from .service import Service
 from .sound_files import media_type, sound_bytes
 
@@ -28,11 +28,9 @@ SPOKEN = "Say: {}"  # as the recipes for speech teach it
 _PARTS = 1 << 15  # bytes that are sent at a time
 
 
-class SpeechRequest(BaseModel):
+class SpeechRequest(ModelRequest):
     """The body of a request."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-    model: str | None = None
     input: str = Field(min_length=1)
     voice: JsonValue = None
     instructions: str | None = None
@@ -47,8 +45,7 @@ async def speech(request: Request, service: Service) -> Response:
     Raises:
         ApiError, KitError: the model does not speak, or not so.
     """
-    asked = parsed(SpeechRequest, read_json(await request.body(), service.limits))
-    service.check_name(asked.model)
+    asked = await service.asked(request, SpeechRequest)
     _check(asked, service)
     service.engine.check_room()
     pieces = Speech(service, asked)

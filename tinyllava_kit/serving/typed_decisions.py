@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -18,7 +18,7 @@ from ..core.conversation import Conversation, Turn
 from ..evaluation.likelihood import answer_log_probs
 from ..processing.encoded import Encoded
 from .api_errors import ApiError
-from .json_body import parsed, read_json
+from .json_body import ModelRequest, StrictModel
 from .service import Service
 from .usage import prompt_tokens
 
@@ -27,11 +27,7 @@ _YES, _NO = "yes", "no"
 _Label = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class PredicateQuestion(_Strict):
+class PredicateQuestion(StrictModel):
     """How probable it is that a statement is true."""
 
     type: Literal["predicate"]
@@ -51,7 +47,7 @@ class PredicateQuestion(_Strict):
         return {"type": "predicate", "name": self.name, "probability": probabilities[0]}
 
 
-class ChoiceValue(_Strict):
+class ChoiceValue(StrictModel):
     """One of several answers."""
 
     value: _Label | bool
@@ -63,7 +59,7 @@ class ChoiceValue(_Strict):
         return str(self.value).lower() if isinstance(self.value, bool) else self.value
 
 
-class ChoiceQuestion(_Strict):
+class ChoiceQuestion(StrictModel):
     """Which of several answers is right."""
 
     type: Literal["choice"]
@@ -90,14 +86,14 @@ class ChoiceQuestion(_Strict):
         return {**head, "confidence": confidence, "probabilities": found}
 
 
-class ScoreLevel(_Strict):
+class ScoreLevel(StrictModel):
     """One step of a scale."""
 
     label: _Label
     description: str | None = None
 
 
-class ScoreQuestion(_Strict):
+class ScoreQuestion(StrictModel):
     """Where on a scale, whose lowest level is 0."""
 
     type: Literal["score"]
@@ -127,12 +123,16 @@ class ScoreQuestion(_Strict):
 TypedQuestion = Annotated[PredicateQuestion | ChoiceQuestion | ScoreQuestion, Field(discriminator="type")]
 
 
-class DecisionRequest(_Strict):
+class DecisionRequest(ModelRequest):
     """The body of a request."""
 
-    model: str | None = None
     input: str | list[JsonValue]
     questions: list[TypedQuestion] = Field(min_length=1)
+
+    @classmethod
+    def known(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Values without those that change no answer."""
+        return {name: value for name, value in values.items() if name not in _IGNORED}
 
 
 async def decisions(request: Request, service: Service) -> Response:
@@ -141,9 +141,7 @@ async def decisions(request: Request, service: Service) -> Response:
     Raises:
         ApiError, KitError: what cannot be asked.
     """
-    values = read_json(await request.body(), service.limits)
-    asked = parsed(DecisionRequest, {name: value for name, value in values.items() if name not in _IGNORED})
-    service.check_name(asked.model)
+    asked = await service.asked(request, DecisionRequest, DecisionRequest.known)
     _check(asked, service)
     with service.engine.places():
         answers, tokens = [], 0
