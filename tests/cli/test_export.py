@@ -116,6 +116,7 @@ def test_what_is_possible_is_said_and_nothing_written(place, words, lines, monke
         (["model", "--to", "gguf"], "say what to write and where"),
         (["model", "-o", "new"], "say what to write and where"),
         (["model", "--to", "onnx", "-o", "new"], "no export is called 'onnx'; known: gguf, hf-components, hf-llava"),
+        (["nowhere", "--to", "onnx", "--check-only"], "no export is called 'onnx'; known: gguf, hf-components"),
         (["model", "--to", "hf-llava", "-o", "new", "--dtype", "float16"], "--dtype and --llm-only are of --to gguf"),
         (["model", "--to", "hf-llava", "-o", "new", "--llm-only"], "--dtype and --llm-only are of --to gguf"),
         (["model", "--to", "gguf", "--check-only", "--llm-only"], "leave them out with --check-only"),
@@ -177,6 +178,19 @@ def test_a_target_of_a_plugin_is_listed_checked_and_written(place, tmp_path, mon
         main(["export", "model", "--to", "tally", "-o", str(tmp_path / "out"), "--set", "unit=numbers"])
     assert capsys.readouterr().out.startswith("counted ")
     assert (tmp_path / "out" / "tally.txt").read_text().endswith(" numbers")
+
+
+def test_a_target_that_cannot_be_asked_leaves_the_others_in_the_table(place, tmp_path, monkeypatch, capsys):
+    site = FakeSite(tmp_path / "site", monkeypatch)
+    site.module("tally", TALLY)
+    options = "options=(Option(name='unit', type=str, required=True),)"
+    site.plugin("tally", offering("tinyllava_exports", f"ExportSpec(name='tally', target='tally:Tally', {options})"))
+    monkeypatch.chdir(place)
+    with pytest.raises(SystemExit, match=r"^0?$"):
+        main(["export", "model", "--check-only"])
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
+    assert rows.keys() == {"gguf", "hf-components", "hf-llava", "tally"}
+    assert "option 'unit'" in rows["tally"]
 
 
 def test_its_help_imports_nothing_heavy():

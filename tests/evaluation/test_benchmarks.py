@@ -14,7 +14,7 @@ from tinyllava_kit.core.conversation import ITEM
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.evaluation.benchmarks.answer_file import check_answer_file, write_answers
 from tinyllava_kit.evaluation.benchmarks.mmmu import MMMU, chosen, is_right
-from tinyllava_kit.evaluation.benchmarks.tasks import benchmark_names, find_benchmark
+from tinyllava_kit.evaluation.benchmarks.tasks import benchmark_names, find_benchmark, is_benchmark
 from tinyllava_kit.evaluation.benchmarks.textvqa import asked_in
 from tinyllava_kit.evaluation.judged import Judged
 from tinyllava_kit.evaluation.run import Evaluation
@@ -140,6 +140,13 @@ def make_vqav2(root):
 
 BENCHMARKS = {name: find_benchmark(name) for name in benchmark_names()}
 MAKE = {name: globals()[f"make_{name}"] for name in BENCHMARKS}
+
+
+def test_a_task_is_named_alone_or_with_its_distribution():
+    for word in ("pope", "tinyllava-kit/pope"):
+        assert is_benchmark(word)
+        assert find_benchmark(word).name == "pope"
+    assert not any(map(is_benchmark, ("pope.json", "other/pope")))
 
 
 def said(questions, *texts):

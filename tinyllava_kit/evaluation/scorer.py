@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ..errors import KitError
 from ..plugin.discovery import installed_catalog
 from ..plugin.extras import need
-from ..plugin.specs import ScorerSpec, load
+from ..plugin.specs import ScorerSpec, load_class
 from .figures import Figures
 from .judged import Judged
 from .question import Question
@@ -76,10 +76,7 @@ def find_scorer(name: str) -> Scorer:
     assert isinstance(spec, ScorerSpec)
     for package in spec.packages:
         need(package, f"scorer {spec.name!r}")
-    scorer = load(spec)
-    if not (isinstance(scorer, type) and issubclass(scorer, Scorer)):
-        raise KitError(f"scorer {spec.name!r}: {spec.target} must be a class that extends evaluation.Scorer")
-    return scorer(spec.name)
+    return load_class(spec, Scorer, "evaluation.Scorer")(spec.name)  # type: ignore[type-abstract]
 
 
 def scorer_names() -> list[str]:

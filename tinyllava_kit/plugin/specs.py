@@ -21,6 +21,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 T = TypeVar("T")
+_Base = TypeVar("_Base")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -373,6 +374,21 @@ def load(spec: Spec) -> Any:
         raise KitError(
             f"{spec.kind} {spec.name!r}: cannot import {spec.target}: {fault}; run 'tinyllava doctor --probe'"
         ) from fault
+
+
+def load_class(spec: Spec, base: type[_Base], named: str) -> type[_Base]:
+    """Import a spec's target, which is a class of a kind.
+
+    Args:
+        base: what it extends. named: the same as plugins import it, for the message.
+
+    Raises:
+        KitError: as `load`, or it is no such class.
+    """
+    found = load(spec)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise KitError(f"{spec.kind} {spec.name!r}: {spec.target} must be a class that extends {named}")
+    return found
 
 
 def import_target(target: str) -> Any:

@@ -15,7 +15,7 @@ import click
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.evaluation.benchmarks.answer_file import check_answer_file
 from tinyllava_kit.evaluation.benchmarks.answer_file import write_answers as write_answer_file
-from tinyllava_kit.evaluation.benchmarks.tasks import benchmark_names, find_benchmark
+from tinyllava_kit.evaluation.benchmarks.tasks import benchmark_names, find_benchmark, is_benchmark
 from tinyllava_kit.evaluation.scorer import find_scorer, scorer_names
 from tinyllava_kit.files.paths import meant
 from tinyllava_kit.files.writing import check_writable
@@ -88,7 +88,7 @@ def command(
     the questions.
     """
     check_model(directory)
-    task = find_benchmark(data) if data in benchmark_names() else None
+    task = find_benchmark(data) if is_benchmark(data) else None
     chosen = _scorers(data, task, scorers, has_own_text=bool(prompt or text))
     judging = chosen if task is None else [find_scorer(name) for name in task.scorers]
     folder = Path(root or ".")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tinyllava_kit.checkpoints.exporting.targets import check_target, target_names
+from tinyllava_kit.checkpoints.exporting.targets import check_target, find_target, target_names
 from tinyllava_kit.errors import KitError
 from tinyllava_kit_cli.completion import directories, names
 from tinyllava_kit_cli.models import check_model
@@ -70,7 +70,9 @@ def command(
     how = _options(settings) | {key: value for key, value in (("dtype", dtype), ("llm_only", llm_only)) if value}
     if check_only and how:
         raise click.UsageError("--dtype, --llm-only and --set say how to write; leave them out with --check-only")
-    if target and not check_only:
+    if target and check_only:
+        find_target(target)
+    elif target:
         how = check_target(target, how)
     check_model(directory)
     if output and not check_only:

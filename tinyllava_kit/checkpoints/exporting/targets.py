@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import KitError
 from ...plugin.discovery import installed_catalog
 from ...plugin.extras import need
-from ...plugin.specs import ExportSpec, load
+from ...plugin.specs import ExportSpec, load_class
 from .target import ExportTarget
 
 if TYPE_CHECKING:
@@ -21,14 +21,23 @@ def target_names() -> list[str]:
     return installed_catalog().names(ExportSpec.kind)
 
 
+def find_target(name: str) -> ExportSpec:
+    """
+    Raises:
+        KitError: nobody offers it, with the near ones.
+    """
+    spec = installed_catalog().find(ExportSpec.kind, name).spec
+    assert isinstance(spec, ExportSpec)
+    return spec
+
+
 def check_target(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a target with their values.
 
     Raises:
         KitError: nobody offers it, with the near ones; an option that it does not have; a package that is missing.
     """
-    spec = installed_catalog().find(ExportSpec.kind, name).spec
-    assert isinstance(spec, ExportSpec)
+    spec = find_target(name)
     checked = spec.check_options(dict(options), f"--to {spec.name}")
     for package in spec.packages:
         need(package, f"--to {spec.name}")
@@ -41,10 +50,8 @@ def load_target(name: str, **options: Any) -> ExportTarget:
     Raises:
         KitError: nobody offers it; an option that it does not have; or it is no target.
     """
-    spec = installed_catalog().find(ExportSpec.kind, name).spec
-    target = load(spec)
-    if not (isinstance(target, type) and issubclass(target, ExportTarget)):
-        raise KitError(f"export {spec.name!r}: {spec.target} must be a class that extends checkpoints.ExportTarget")
+    spec = find_target(name)
+    target = load_class(spec, ExportTarget, "checkpoints.ExportTarget")  # type: ignore[type-abstract]
     return target(**spec.check_options(options, f"--to {spec.name}"))
 
 
@@ -54,7 +61,11 @@ def table_of(
     """A row for each target, the head first: whether the model can be exported to it, and why not or what to know."""
     table = [["TARGET", "POSSIBLE", "WHY NOT, OR WHAT TO KNOW"]]
     for name in names:
-        target = load_target(name)
+        try:
+            target = load_target(name)
+        except KitError as error:  # one that cannot be asked says nothing of the others
+            table.append([name, "no", str(error)])
+            continue
         if why := target.faults(model, processor):
             table.append([name, "no", "; ".join(why)])
         else:

@@ -22,6 +22,11 @@ def find_benchmark(name: str) -> Benchmark:
     return found if found.name == spec.name else replace(found, name=spec.name)
 
 
+def is_benchmark(word: str) -> bool:
+    """Whether a word names one, alone or with its distribution."""
+    return any(word in (offer.spec.name, offer.qualified) for offer in installed_catalog().of_kind(BenchmarkSpec.kind))
+
+
 def benchmark_names() -> list[str]:
     """Those of the installed benchmarks."""
     return installed_catalog().names(BenchmarkSpec.kind)

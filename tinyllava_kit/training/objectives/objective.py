@@ -11,9 +11,8 @@ from torch.utils.data import Dataset
 
 from ...data.dataset import Collator, ConversationDataset
 from ...data.stream import RowStream
-from ...errors import KitError
 from ...model.modeling import TinyLlavaForConditionalGeneration
-from ...plugin.specs import load
+from ...plugin.specs import load_class
 from ..batches.packing import PackedCollator, PackedDataset
 from ..recipe import Stage
 
@@ -67,9 +66,7 @@ def lesson_of(
     if isinstance(dataset, RowStream):  # which a recipe with another objective refuses
         return Lesson(dataset, collate)
     if (spec := stage.objective) is not None:
-        kind = load(spec)
-        if not (isinstance(kind, type) and issubclass(kind, Objective)):
-            raise KitError(f"objective {spec.name!r}: {spec.target} must be a class that extends training.Objective")
+        kind = load_class(spec, Objective, "training.Objective")  # type: ignore[type-abstract]
         (options,) = stage.chosen.values()  # under the name that the recipe writes, which may be a qualified one
         return kind(**options).prepare(dataset, model, collate, list(stage.train))
     if stage.packing:
