@@ -3,8 +3,8 @@
 Rows and words are aligned by connectionist temporal classification (Graves et al. 2006), as CTC compressors for
 speech LLMs do (Wu et al. 2023), with the LLM's own embeddings as the classes: each is the centre of a Gaussian, and
 one more at their mean says nothing. What is learned is the likelihood of rows and words together, as in a hidden
-Markov model: the rows come to lie on the embeddings, not only on the right side of them. A stage of this costs a small part of one through the
-LLM, which can then read the rows nearly as it reads words.
+Markov model: the rows come to lie on the embeddings, not only on the right side of them. A stage of this costs a
+small part of one through the LLM, which can then read the rows nearly as it reads words.
 
 Legend: N items, P rows of an item, W words (token ids) of one, C classes, D width of the LLM.
 """
