@@ -71,8 +71,8 @@ class Killed(Exception):
 def test_a_run_that_broke_off_after_a_step_goes_on_exactly(place, monkeypatch, way, step):
     unbroken = place / f"unbroken {way}" / "s"
     if not unbroken.exists():
-        run_recipe(Recipe.from_yaml(recipe(place, f"unbroken {way}", **WAYS[way])))
-    broken = recipe(place, f"broken {way} {step}", **WAYS[way])
+        run_recipe(Recipe.from_yaml(recipe(place, f"unbroken {way}", epochs=2, **WAYS[way])))
+    broken = recipe(place, f"broken {way} {step}", epochs=2, **WAYS[way])
 
     def clip(self, model):
         if self.state.global_step == step:
