@@ -226,6 +226,16 @@ def test_health_and_metrics_tell_of_the_server(served):
     assert (lines["tinyllava_answers_in_flight"], lines["tinyllava_item_rows_pinned"]) == ("0", "0")
 
 
+def test_a_prompt_of_several_answers_is_counted_once(served):
+    metrics = served.service.metrics
+    before, written = dict(metrics.prompt_tokens), dict(metrics.completion_tokens)
+    _, made = served.chat([{"role": "user", "content": [picture_part(), text("what?")]}], n=3)
+    details = made["usage"]["prompt_tokens_details"]
+    grown = {name: count - before.get(name, 0) for name, count in metrics.prompt_tokens.items()}
+    assert (grown["text"], grown["image"]) == (details["text_tokens"], details["image_tokens"])
+    assert metrics.completion_tokens["text"] - written["text"] == made["usage"]["completion_tokens"] == 9
+
+
 def test_counts_before_anything_is_sent(served):
     parts = [picture_part(), text("what?"), sound_part()]
     status, counts = served.post("/v1/tokens", {"messages": [{"role": "user", "content": parts}]})

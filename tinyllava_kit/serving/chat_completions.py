@@ -17,6 +17,7 @@ from ..processing.encoded import Encoded
 from .chat_request import ChatRequest
 from .engine import AnswerCount, AnswerPiece, AnswerPieces
 from .event_stream import events
+from .kept_sounds import new_id
 from .service import Service
 from .sound_files import sound_text
 from .token_choice import TokenScore
@@ -36,8 +37,8 @@ async def chat_completions(request: Request, service: Service) -> Response:
     service.engine.check_room(asked.n or 1)  # before anything is read
     if asked.wants_sound:
         check_generated(["audio"], service.engine.model.decoders)
-    prompt = await service.engine.encode(await service.conversation(list(asked.messages)))
-    service.engine.with_room(prompt, asked.options(0, service.vocabulary))  # before a stream has its status
+    conversation = await service.conversation(list(asked.messages))
+    prompt = await service.prompt(conversation, asked.options(0, service.vocabulary))
     completion = Completion(service, asked, prompt)
     if asked.stream:
         return events(completion.chunks())
@@ -93,8 +94,8 @@ class Completion:
         assert self.asked.audio is not None
         kind = self.asked.audio.format
         sound = self.service.engine.processor.modalities["audio"].join(items)
-        name, expires_at = self.service.sounds.new_id()
-        self.service.sounds.keep(name, sound, text.strip(), expires_at)
+        name = new_id()
+        expires_at = self.service.sounds.keep(name, sound, text.strip())
         data = await self.service.engine.read(lambda: sound_text(sound, kind))
         return {"id": name, "data": data, "expires_at": expires_at, "transcript": text.strip()}
 
@@ -154,7 +155,7 @@ class _StreamedSound:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.name, self.expires_at = service.sounds.new_id()
+        self.name = new_id()
         self.items: list[Any] = []
         self.text = ""
 
@@ -175,8 +176,7 @@ class _StreamedSound:
         if not self.items:
             return None
         whole = self.service.engine.processor.modalities["audio"].join(self.items)
-        self.service.sounds.keep(self.name, whole, self.text.strip(), self.expires_at)
-        return self.expires_at
+        return self.service.sounds.keep(self.name, whole, self.text.strip())
 
 
 async def merged(sources: list[AsyncGenerator[Any, None]]) -> AsyncGenerator[Any, None]:

@@ -84,10 +84,20 @@ class Service:
             return {"type": "text", "text": kept.transcript}
         return {"type": "audio", "audio": kept.sound, "text": kept.transcript}
 
+    async def prompt(self, conversation: Conversation, how: AnswerOptions) -> Encoded:
+        """A prompt, counted once, however many answers it gets.
+
+        Raises:
+            NoRoomError: no room for such an answer. KitError: see `Engine.encode`.
+        """
+        made = await self.engine.encode(conversation)
+        self.engine.with_room(made, how)
+        self.metrics.prompt_tokens.update(prompt_tokens(made))
+        return made
+
     async def answer(self, prompt: Encoded, how: AnswerOptions, count: AnswerCount) -> AnswerPieces:
         """As the engine's, measured."""
         start, is_first = time.monotonic(), True
-        self.metrics.prompt_tokens.update(prompt_tokens(prompt))
         try:
             async with aclosing(self.engine.answer(prompt, how, count)) as pieces:
                 async for piece in pieces:
