@@ -86,7 +86,7 @@ def soak(pair: tuple[Any, Any], load: Load | None = None) -> Left:
 
 async def _soak(pair: tuple[Any, Any], load: Load) -> Left:
     limits = Limits(head_seconds=_SECONDS, write_seconds=_SECONDS)  # a busy machine is no slow client
-    engine = Engine(*pair, max_requests=load.at_once, cache_tokens=8192)
+    engine = Engine(*pair, max_requests=4 * load.at_once, cache_tokens=8192)
     gate = application(Service(engine, "toy", limits), None)
     listening, server = bound("127.0.0.1", 0), server_of(gate, limits)
     serving = asyncio.ensure_future(server.serve([listening]))
