@@ -142,7 +142,7 @@ def test_a_stop_text_and_a_bias_are_obeyed(client):
         ({"seed": 2**80}, openai.BadRequestError, "seed", "seed"),
         ({"logit_bias": {"x": 1}}, openai.BadRequestError, "logit_bias", "'x' is no token; they are 0 to"),
         ({"top_logprobs": 2}, openai.BadRequestError, "top_logprobs", "without logprobs: true"),
-        ({"response_format": {"type": "json_object"}}, openai.BadRequestError, "response_format", "to a grammar"),
+        ({"response_format": {"type": "yaml"}}, openai.BadRequestError, "response_format.type", "'json_schema', got"),
         ({"tools": [{"type": "function"}]}, openai.BadRequestError, "tools", "tools are not there; leave it out"),
         ({"extra_body": {"temprature": 1}}, openai.BadRequestError, "temprature", "did you mean 'temperature'?"),
         (

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from ..inference.replies import check_generated
 from ..processing.encoded import Encoded
+from .answer_options import AnswerOptions
 from .chat_request import ChatRequest
 from .engine import AnswerCount, AnswerPiece, AnswerPieces
 from .event_stream import events
@@ -37,26 +38,31 @@ async def chat_completions(request: Request, service: Service) -> Response:
     service.engine.check_room(asked.n or 1)  # before anything is read
     if asked.wants_sound:
         check_generated(["audio"], service.engine.model.decoders)
-    conversation = await service.conversation(list(asked.messages))
-    prompt = await service.prompt(conversation, asked.options(0, service.vocabulary))
-    completion = Completion(service, asked, prompt)
+    schema = asked.schema_of_answer
+    form = None if schema is None else await service.format(schema)
+    options = [asked.options(number, service.vocabulary, form) for number in range(asked.n or 1)]
+    prompt = await service.prompt(await service.conversation(list(asked.messages)), options[0])
+    completion = Completion(service, asked, prompt, options)
     if asked.stream:
         return events(completion.chunks())
     return JSONResponse(await completion.whole())
 
 
 class Completion:
-    """The answers to one request."""
+    """The answers to one request.
 
-    def __init__(self, service: Service, asked: ChatRequest, prompt: Encoded) -> None:
-        self.service, self.asked, self.prompt = service, asked, prompt
-        self.number = asked.n or 1
+    Args:
+        options: of each.
+    """
+
+    def __init__(self, service: Service, asked: ChatRequest, prompt: Encoded, options: list[AnswerOptions]) -> None:
+        self.service, self.asked, self.prompt, self.options = service, asked, prompt, options
+        self.number = len(options)
         self.counts = [AnswerCount() for _ in range(self.number)]
         self._head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": service.name}
 
     def _pieces(self, index: int) -> AnswerPieces:
-        how = self.asked.options(index, self.service.vocabulary)
-        return self.service.answer(self.prompt, how, self.counts[index])
+        return self.service.answer(self.prompt, self.options[index], self.counts[index])
 
     async def whole(self) -> dict[str, Any]:
         """All answers, when each is complete."""

@@ -196,7 +196,8 @@ class Engine:
         """The answer to a prompt, piece by piece; `count` is filled in. Left before its end it is not generated on.
 
         Raises:
-            NoRoomError: no room for the answer. WorkerDiedError, RowsInUseError: ask again.
+            NoRoomError: no room for the answer. WorkerDiedError, RowsInUseError: ask again. FormatError: it could not
+                be held to its format.
         """
         stops = StopStrings(how.stop)
         begun = False
@@ -221,6 +222,8 @@ class Engine:
         async with aclosing(way(prompt, how, prepared, count)) as pieces:
             async for piece in pieces:
                 yield piece
+        if prepared.mask is not None:
+            prepared.mask.check()
 
     async def _together(
         self, prompt: Encoded, how: AnswerOptions, prepared: PreparedAnswer, count: AnswerCount
@@ -349,8 +352,9 @@ class Engine:
         """The rows of an item. Where they are not held it is encoded, one at a time: who brings none waits for none."""
         digest = await self.read(lambda: parts_digest([item]))
         key = f"{item.modality} {digest}"
-        run = asyncio.get_running_loop().run_in_executor
-        return self.rows.take(key) or await run(self._towers, self._encoded_rows, key, span, item)
+        if (held := self.rows.take(key)) is not None:
+            return held
+        return await asyncio.get_running_loop().run_in_executor(self._towers, self._encoded_rows, key, span, item)
 
     @torch.no_grad()
     def _encoded_rows(self, key: str, span: ItemSpan, item: EncodedItem) -> HeldRows:
