@@ -13,10 +13,16 @@ from ..processing.processor import TinyLlavaProcessor
 from .drawings import MAX_WORDS, attention_png, words_png
 from .explaining import Explanation, Rows
 
-PAGE_STYLE = """
-body { max-width: 70rem } img { max-width: 100% } .token { background: #eee; padding: 0 .2rem; white-space: pre }
+_SHADES = 20  # of a share of the attention
+# The page has no style but this one, so that a server's policy may name it by its digest.
+PAGE_STYLE = (
+    """
+body { max-width: 70rem } img { max-width: 100% } table { display: block; overflow-x: auto }
+.token { background: light-dark(#eee, #333); padding: 0 .2rem; white-space: pre }
 details > summary { cursor: pointer }
 """
+    + "\n".join(f".s{n} {{ background: rgba(200, 80, 0, {n / _SHADES:.2f}) }}" for n in range(1, _SHADES + 1))
+)
 NOTE = (
     "Attention is the mean over all layers and heads, read where a token was chosen. It says where the model looked, "
     "not what it made of it. In most models the first position takes the largest part, whatever it holds."
@@ -104,13 +110,13 @@ def _between(explanation: Explanation) -> str:
 
 
 def _shaded(share: float, largest: float) -> str:
-    return f"<span style='background: rgba(200, 80, 0, {share / largest:.2f})'>{share:.1%}</span>"
+    return f"<span class='s{round(_SHADES * share / largest)}'>{share:.1%}</span>"
 
 
 def _item(explanation: Explanation, rows: Rows, index: int, drawings: dict[str, bytes]) -> str:
     """One item: its drawings, and the nearest words of each of its rows."""
-    name = rows.source if isinstance(rows.source, (str, os.PathLike)) else type(rows.source).__name__
-    parts = [f"<h2>{html.escape(rows.modality)} {index + 1}: {html.escape(str(name))}</h2>", f"<p>{_places(rows)}</p>"]
+    name = f": {rows.source}" if isinstance(rows.source, (str, os.PathLike)) else ""
+    parts = [f"<h2>{html.escape(f'{rows.modality} {index + 1}{name}')}</h2>", f"<p>{_places(rows)}</p>"]
     if len(explanation.words) > MAX_WORDS:
         parts.append(f"<p>The first {MAX_WORDS} of {len(explanation.words)} words are drawn.</p>")
     for file, png in drawings.items():
