@@ -4,15 +4,16 @@ import { ApiError } from "./api_error.js";
 
 const DONE = "[DONE]";
 
-/** The objects of a stream of bytes. */
+/** The objects of a stream of bytes, which is read to its end: the server takes who leaves before as gone. */
 export async function* events(bytes) {
+  let isDone = false;
   for await (const line of lines(bytes)) {
     if (!line.startsWith("data:")) continue;
     const data = line.slice(5).trim();
-    if (data === DONE) return;
-    yield JSON.parse(data);
+    if (data === DONE) isDone = true;
+    else yield JSON.parse(data);
   }
-  throw new ApiError("The connection ended before the answer did.");
+  if (!isDone) throw new ApiError("The connection ended before the answer did.");
 }
 
 async function* lines(bytes) {
