@@ -45,9 +45,10 @@ export class Attachment {
   /** What is shown of it. */
   view() {
     const { name } = this.file;
-    if (this.modality === "image") return element("img", { src: this.source, alt: name, title: name });
+    const plain = element("span", { class: "file", title: name }, icon("file"), element("span", {}, name));
     if (this.sound) return new Player(name).load(this.file, this.sound).element;
-    return element("span", { class: "file", title: name }, icon("file"), element("span", {}, name));
+    if (this.modality !== "image") return plain;
+    return element("img", { src: this.source, alt: name, title: name, onerror: (event) => event.target.replaceWith(plain) });
   }
 }
 

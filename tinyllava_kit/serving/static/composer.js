@@ -111,7 +111,9 @@ export class Composer {
     try {
       found = await this.actions.count(draft);
     } catch (error) {
-      if (error.name !== "AbortError") this.problem = error.message;
+      if (error.name === "AbortError") return;
+      this.problem = error.message;
+      this.#showAttachments("not counted");
       return;
     }
     if (this.#isBlank) return;
@@ -126,10 +128,10 @@ export class Composer {
     this.#showAttachments();
   }
 
-  #showAttachments() {
+  #showAttachments(uncounted = "counting") {
     for (const tile of find("attachments").children) {
       const { tokens } = tile.attachment;
-      tile.querySelector("small").textContent = tokens === null ? "counting" : counted(tokens, "token");
+      tile.querySelector("small").textContent = tokens === null ? uncounted : counted(tokens, "token");
     }
   }
 

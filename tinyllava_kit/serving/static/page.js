@@ -64,7 +64,9 @@ function welcome() {
   const facts = [told("Reads", card.reads.map(plural).join(", ")), told("Writes", card.writes.map(plural).join(", "))];
   if (card.context_length) facts.push(told("Remembers", counted(card.context_length, "token")));
   const items = card.reads.filter((modality) => modality !== "text").map(plural);
-  const hint = items.length ? `Drop ${items.join(" or ")} anywhere on this page, or just ask.` : "It reads and writes text. Just ask.";
+  const way = matchMedia("(hover: none)").matches ? "Add" : "Drop";
+  const place = way === "Add" ? "below" : "anywhere on this page";
+  const hint = items.length ? `${way} ${items.join(" or ")} ${place}, or just ask.` : "It reads and writes text. Just ask.";
   find("welcome").replaceChildren(element("h2", {}, "What would you like to know?"), element("p", {}, hint), element("dl", {}, ...facts));
   find("welcome").hidden = false;
 }
