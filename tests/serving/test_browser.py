@@ -128,7 +128,7 @@ class Opened:
 
     def attach(self, name, content, kind):
         file = {"name": name, "mimeType": kind, "buffer": content}
-        self.page.locator("input[type=file]").nth(kind.startswith("audio")).set_input_files(file)
+        self.page.locator("input[type=file]").nth(0 if kind.startswith("image") else 1).set_input_files(file)
 
     def drop(self, name, kind, content):
         """Drag a file over the page, and let it go."""
@@ -206,7 +206,7 @@ def webm(seconds=0.5):
 
 def spoken_piece(text, seconds=0.25):
     samples = (0.3 * np.sin(np.arange(int(8_000 * seconds)) / 5)).astype(np.float32)
-    return AnswerPiece(text, item=type("Said", (), {"item": Waveform(samples, 8_000)})())
+    return AnswerPiece(text, item=type("Said", (), {"item": Waveform(samples, 8_000, "said")})())
 
 
 def parts_of(request):
@@ -355,7 +355,7 @@ def test_a_recording_can_be_discarded(opened):
 
 def test_a_sound_is_sent_as_it_is_where_the_server_reads_it_and_else_as_wav(opened):
     here = opened().open()
-    for name, kind, content in (("a.flac", "audio/flac", tone(kind="FLAC")), ("b.webm", "audio/webm", webm())):
+    for name, kind, content in (("a.flac", "audio/flac", tone(kind="FLAC")), ("b.webm", "video/webm", webm())):
         here.attach(name, content, kind)
         expect(here.page.locator(".tile small").last).to_have_text(re.compile(r"\d+ tokens"))
     first, second = here.bodies("v1/tokens")[-1]["messages"][0]["content"]
@@ -527,7 +527,7 @@ def test_files_that_are_nothing_for_the_model_are_said(opened):
             "x",
             "notes.pdf is nothing that the model reads; it reads text, pictures, sounds.",
         ),
-        ("film.mp4", "video/mp4", "x", "film.mp4 is nothing that the model reads; it reads text, pictures, sounds."),
+        ("film.mp4", "video/mp4", "x", "film.mp4 has no sound that this browser can read."),
         ("empty.png", "image/png", "", "empty.png is empty."),
     ):
         here.drop(name, kind, content.encode())

@@ -11,10 +11,10 @@ const MEDIA = ["image", "audio", "video"];
 export const plural = (modality) =>
   ({ text: "text", image: "pictures", audio: "sounds", video: "videos" })[modality] ?? modality;
 
-/** The modality that a file is of, among those that the model reads; null: none. */
+/** The modality that a file is of, among those that the model reads; null: none. Of a film it may be the sound. */
 export function modalityOf(file, reads) {
   const [kind] = file.type.split("/");
-  if (MEDIA.includes(kind)) return reads.includes(kind) ? kind : null;
+  if (MEDIA.includes(kind)) return [kind, kind === "video" ? "audio" : kind].find((each) => reads.includes(each)) ?? null;
   const others = reads.filter((modality) => modality !== "text" && !MEDIA.includes(modality));
   return others.length === 1 ? others[0] : null;
 }
@@ -24,6 +24,9 @@ export class Attachment {
   static async of(file, modality) {
     if (file.size === 0) throw new Error(`${file.name} is empty.`);
     const sound = modality === "audio" ? await decoded(file).catch(() => null) : null;
+    if (modality === "audio" && sound === null && !file.type.startsWith("audio/")) {
+      throw new Error(`${file.name} has no sound that this browser can read.`);
+    }
     const isForeign = sound !== null && !READ_AS_THEY_ARE.test(file.type);
     const content = isForeign ? new File([wav(sound)], file.name, { type: "audio/wav" }) : file;
     return new Attachment(modality, content, await dataUrl(content), sound);

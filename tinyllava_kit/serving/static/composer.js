@@ -6,6 +6,7 @@ import { Recorder } from "./recorder.js";
 
 const COUNT_AFTER_MS = 350; // without a change
 const LEVELS = 40; // bars of the microphone's level
+const ACCEPTED = { image: "image/*", audio: "audio/*,.webm", video: "video/*" };
 
 export class Composer {
   #form = find("composer");
@@ -136,7 +137,7 @@ export class Composer {
   }
 
   #picker(modality) {
-    const kinds = ["image", "audio", "video"].includes(modality) ? `${modality}/*` : null;
+    const kinds = ACCEPTED[modality] ?? null;
     const input = element("input", { type: "file", multiple: true, accept: kinds, class: "unseen", tabindex: -1, "aria-hidden": "true" });
     input.addEventListener("change", () => {
       this.#add([...input.files], modality);
