@@ -355,8 +355,10 @@ def test_a_recording_can_be_discarded(opened):
 
 def test_a_sound_is_sent_as_it_is_where_the_server_reads_it_and_else_as_wav(opened):
     here = opened().open()
-    for name, kind, content in (("a.flac", "audio/flac", tone(kind="FLAC")), ("b.webm", "video/webm", webm())):
+    given = (("a.flac", "audio/flac", tone(kind="FLAC")), ("b.webm", "video/webm", webm()))
+    for number, (name, kind, content) in enumerate(given, 1):
         here.attach(name, content, kind)
+        expect(here.page.locator(".tile")).to_have_count(number)
         expect(here.page.locator(".tile small").last).to_have_text(re.compile(r"\d+ tokens"))
     first, second = here.bodies("v1/tokens")[-1]["messages"][0]["content"]
     assert content_of(first) == tone(kind="FLAC")
@@ -560,7 +562,8 @@ def test_a_server_that_is_gone_is_said_and_looked_for_again(opened):
 
 
 def test_why_shows_the_page_of_show_in_a_frame_without_scripts(opened, spoken):
-    here = opened(color_scheme="dark").open()
+    here = opened(color_scheme="light").open()
+    here.button("Dark colors").click()
     here.set(max_tokens="4")
     here.attach("a.png", png(), "image/png")
     answer = here.ask("what is it?")

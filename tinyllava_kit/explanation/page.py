@@ -15,12 +15,14 @@ from .explaining import Explanation, Rows
 
 _SHADES = 20  # of a share of the attention
 _SHADING = "\n".join(f".s{n} {{ background: rgba(200, 80, 0, {n / _SHADES:.2f}) }}" for n in range(1, _SHADES + 1))
-# The page has no style but this one, so that a server's policy may name it by its digest.
+# The page has no style but this one, so that a server's policy may name it by its digest; who shows the page in a frame
+# may choose its colors.
 PAGE_STYLE = f"""
 body {{ max-width: 70rem; overflow-wrap: break-word }} img {{ max-width: 100% }}
 table {{ display: block; overflow-x: auto }}
 .token {{ background: light-dark(#eee, #333); padding: 0 .2rem; white-space: pre }}
 details > summary {{ cursor: pointer }}
+[data-theme=light] {{ color-scheme: light }} [data-theme=dark] {{ color-scheme: dark }}
 {_SHADING}
 """
 NOTE = (

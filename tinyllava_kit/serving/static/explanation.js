@@ -45,7 +45,8 @@ function note(answer, found) {
 
 function frame(html) {
   const made = element("iframe", { sandbox: "", title: "Why it answered so" });
-  made.srcdoc = policy ? policy.createHTML(html) : html;
+  const themed = html.replace("<html>", `<html data-theme="${document.documentElement.dataset.theme}">`);
+  made.srcdoc = policy ? policy.createHTML(themed) : themed;
   return made;
 }
 
