@@ -574,7 +574,7 @@ def test_why_shows_the_page_of_show_in_a_frame_without_scripts(opened, spoken):
     expect(frame.locator("img").first).to_be_visible()
     assert here.page.locator("#why iframe").get_attribute("sandbox") == ""
     background = frame.locator("body").evaluate("body => getComputedStyle(body).backgroundColor")
-    assert background == "rgb(24, 26, 27)"  # the style is let in, and it is dark
+    assert background == "rgb(21, 24, 27)"  # the style is let in, and it is dark
     (body,) = here.bodies("v1/why")
     assert body["messages"] == here.bodies()[0]["messages"]
     assert body["max_tokens"] == 4

@@ -45,7 +45,7 @@ function note(answer, found) {
 
 function frame(html) {
   const made = element("iframe", { sandbox: "", title: "Why it answered so" });
-  const themed = html.replace("<html>", `<html data-theme="${document.documentElement.dataset.theme}">`);
+  const themed = html.replace("<html", `<html data-theme="${document.documentElement.dataset.theme}"`);
   made.srcdoc = policy ? policy.createHTML(themed) : themed;
   return made;
 }
