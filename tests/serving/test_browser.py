@@ -535,6 +535,14 @@ def test_files_that_are_nothing_for_the_model_are_said(opened):
         here.drop(name, kind, content.encode())
         expect(here.page.locator("#problem")).to_have_text(message)
     expect(here.page.locator(".tile")).to_have_count(0)
+    here.page.locator("input[type=file]").first.set_input_files(
+        [
+            {"name": "empty.png", "mimeType": "image/png", "buffer": b""},
+            {"name": "a.png", "mimeType": "image/png", "buffer": png()},
+        ]
+    )
+    expect(here.page.locator(".tile")).to_have_count(1)
+    expect(here.page.locator("#problem")).to_have_text("empty.png is empty.")  # the other does not hide it
 
 
 def test_an_error_in_a_stream_keeps_the_words_before_it(opened, spoken, monkeypatch):

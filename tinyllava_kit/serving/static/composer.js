@@ -16,6 +16,7 @@ export class Composer {
   #speaks = null; // the button, where the model speaks
   #recorder = null;
   #recorded = 0;
+  #reading = 0; // files that are being read
   #timer = null;
   #isBusy = false;
 
@@ -82,6 +83,10 @@ export class Composer {
   /** Something about the draft, or about what stands before it, has changed. */
   changed() {
     this.problem = "";
+    this.#countLater();
+  }
+
+  #countLater() {
     this.#show();
     clearTimeout(this.#timer);
     if (this.#isBlank) find("count").hidden = true;
@@ -93,15 +98,19 @@ export class Composer {
   }
 
   #send() {
-    if (this.#isBlank || this.#recorder) return;
+    if (this.#isBlank || !this.#isComplete) return;
     clearTimeout(this.#timer);
     const { draft } = this;
     this.clear();
     this.actions.send(draft);
   }
 
+  get #isComplete() {
+    return this.#recorder === null && this.#reading === 0;
+  }
+
   #show() {
-    find("send").disabled = !this.#isBusy && (this.#isBlank || this.#recorder !== null);
+    find("send").disabled = !this.#isBusy && (this.#isBlank || !this.#isComplete);
     find("attachments").hidden = !this.#attachments.length;
     find("recording").hidden = this.#recorder === null;
   }
@@ -158,6 +167,8 @@ export class Composer {
   /** Take files; `modality`: what they were picked as. */
   async #add(files, modality = null) {
     this.problem = "";
+    this.#reading += 1;
+    this.#show();
     for (const file of files) {
       const found = modality ?? modalityOf(file, this.#reads);
       if (found === null) {
@@ -170,6 +181,8 @@ export class Composer {
         this.problem = error.message;
       }
     }
+    this.#reading -= 1;
+    this.#show();
     this.#text.focus();
   }
 
@@ -186,7 +199,7 @@ export class Composer {
     const tile = element("li", { class: `tile ${attachment.modality}` }, attachment.view(), caption, button("close", `Remove ${name}`, remove, { kind: "remove" }));
     tile.attachment = attachment;
     find("attachments").append(tile);
-    this.changed();
+    this.#countLater();
   }
 
   #takeDropped() {

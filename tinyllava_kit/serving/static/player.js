@@ -9,7 +9,6 @@ const HEIGHT = 28;
 export class Player {
   static #playing = null;
   #audio = null;
-  #url = null;
 
   constructor(name) {
     this.button = button("play", `Play ${name}`, () => this.#toggle(), { kind: "round" });
@@ -40,8 +39,7 @@ export class Player {
   load(file, sound) {
     this.draw(sound);
     this.seconds = sound.samples.length / sound.rateHz;
-    this.#url = URL.createObjectURL(file);
-    this.#audio = new Audio(this.#url);
+    this.#audio = new Audio(URL.createObjectURL(file));
     this.#audio.ontimeupdate = () => this.#show();
     this.#audio.onplay = this.#audio.onpause = () => this.#show();
     this.place.max = this.seconds;

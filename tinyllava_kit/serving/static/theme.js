@@ -5,7 +5,8 @@ import { find } from "./elements.js";
 const PLACE = "theme";
 const systemIsDark = matchMedia("(prefers-color-scheme: dark)");
 
-const stored = () => localStorage.getItem(PLACE);
+const store = storage();
+const stored = () => store?.getItem(PLACE) ?? null;
 const isDark = () => (stored() ?? (systemIsDark.matches ? "dark" : "light")) === "dark";
 
 function show() {
@@ -18,9 +19,18 @@ function show() {
 /** The other one; where that is the system's own, the page follows the system again. */
 function toggle() {
   const wanted = isDark() ? "light" : "dark";
-  if ((wanted === "dark") === systemIsDark.matches) localStorage.removeItem(PLACE);
-  else localStorage.setItem(PLACE, wanted);
+  if ((wanted === "dark") === systemIsDark.matches) store?.removeItem(PLACE);
+  else store?.setItem(PLACE, wanted);
   show();
+}
+
+/** What browsers keep for the page; null where they are told to keep nothing. */
+function storage() {
+  try {
+    return localStorage;
+  } catch {
+    return null;
+  }
 }
 
 export function startTheme() {
