@@ -16,7 +16,7 @@ from tinyllava_kit import TinyLlavaForConditionalGeneration, TinyLlavaProcessor
 from tinyllava_kit.serving import asgi_app
 
 
-class Settings(BaseModel):
+class Settings(BaseModel, extra="forbid"):
     """What ``serve run`` is given, as NAME=VALUE.
 
     model: a model's directory, which each machine finds there. gpus: of each replica, parts of one too.
@@ -31,8 +31,9 @@ class Settings(BaseModel):
     max_requests: int = 64
 
 
-def replicas(settings: Settings) -> serve.Application:
+def replicas(given: dict[str, str]) -> serve.Application:
     """The application that Ray runs."""
+    settings = Settings.model_validate(given)
 
     def app() -> Any:  # called in each replica
         model = TinyLlavaForConditionalGeneration.from_pretrained(settings.model)
