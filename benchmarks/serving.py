@@ -4,17 +4,13 @@ The LLM has the sizes of SmolLM2-135M and random weights. Requests arrive `gap` 
 lengths, answers of as many tokens each, greedy. One by one: each is generated alone, when those before it are complete.
 Static: what has arrived is generated as a batch, and what arrives meanwhile waits for the next. All three run in turns
 in one process; the clock is of the wall, because waiting is what is measured.
-
-``python -m benchmarks.serving`` asks a thousand times, with clients that leave at random, and says what is left.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -32,6 +28,7 @@ from tinyllava_kit.inference.replies import stream_answer
 from tinyllava_kit.serving.answer_options import AnswerOptions
 from tinyllava_kit.serving.engine import AnswerCount, Engine
 
+from . import smollm2
 from .clock import one_thread
 from .figure import Figure
 from .words import PAD, SPECIAL, word_tokenizer
@@ -43,16 +40,8 @@ IN_ONE_BY_ONE = 0.5  # of the time: at least twice the rate
 class Load:
     """Of the LLM, as transformers names its sizes; how many requests come how fast, and how long they are."""
 
-    words: int = 49_152 - len(SPECIAL)
-    llm: Mapping[str, int] = field(
-        default_factory=lambda: {
-            "hidden_size": 576,
-            "intermediate_size": 1536,
-            "num_hidden_layers": 30,
-            "num_attention_heads": 9,
-            "num_key_value_heads": 3,
-        }
-    )
+    words: int = smollm2.WORDS
+    llm: Mapping[str, int] = field(default_factory=lambda: smollm2.SIZES)
     requests: int = 8
     gap: float = 0.1
     prompt_words: int = 40
@@ -173,84 +162,3 @@ def static(pair: tuple[Any, Any], asked: list[Any], load: Load) -> Timing:
         done = there
     timing.whole = time.monotonic() - start
     return timing
-
-
-@dataclass
-class Left:
-    """What a soak leaves: answers that were read to the end and left, resident bytes before and after, what is held."""
-
-    whole: int = 0
-    left: int = 0
-    before: int = 0
-    after: int = 0
-    held: dict[str, int] = field(default_factory=dict)
-
-
-async def soak(pair: tuple[Any, Any], asked: list[Any], *, number: int, at_once: int, length: int) -> Left:
-    """Ask so many times, so many at once; half of the clients leave at a random place."""
-    draw, found = random.Random(0), Left()
-    engine = Engine(*pair, max_requests=at_once, cache_tokens=4096)
-    await engine.open()
-    waiting = list(range(number))
-
-    async def one(turn: int) -> None:
-        leaves = draw.randrange(length) if draw.random() < 0.5 else None
-        prompt = await engine.encode(draw.choice(asked))
-        with engine.places():
-            answer = engine.answer(prompt, AnswerOptions(max_new_tokens=length), AnswerCount())
-            async with aclosing(answer) as pieces:
-                seen = 0
-                async for _ in pieces:
-                    seen += 1
-                    if leaves is not None and seen > leaves:
-                        found.left += 1
-                        return
-        found.whole += 1
-
-    async def client() -> None:
-        while waiting:
-            turn = waiting.pop()
-            if turn == number * 3 // 4:
-                gc.collect()
-                found.before = resident()
-            await asyncio.wait_for(one(turn), 120)
-
-    await asyncio.gather(*(client() for _ in range(at_once)))
-    await asyncio.sleep(0.5)
-    gc.collect()
-    found.after = resident()
-    assert engine.batching is not None
-    manager = engine.batching._manager
-    found.held = {
-        "in flight": engine.in_flight,
-        "in batch": engine.batched,
-        "pinned rows": engine.rows.pinned,
-        "requests of the scheduler": len(manager.batch_processor.scheduler.active_requests),
-        "handlers": len(manager.output_router.result_handlers),
-        "restarts": engine.restarts,
-    }
-    await engine.close()
-    return found
-
-
-def resident() -> int:
-    """Bytes of this process in memory."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096
-
-
-def main() -> None:
-    """The soak of a small LLM, a thousand requests, sixteen at once."""
-    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
-    load = Load(words=500, llm=sizes)
-    with one_thread(), tempfile.TemporaryDirectory() as scratch:
-        pair = assembled(Path(scratch), load)
-        start = time.monotonic()
-        found = asyncio.run(soak(pair, questions(pair[1], load), number=1000, at_once=16, length=24))
-    print(f"{found.whole} answers read, {found.left} left, in {time.monotonic() - start:.0f} s")
-    print(f"resident {found.before >> 20} MiB after 250, {found.after >> 20} MiB after 1000")
-    print(", ".join(f"{name} {value}" for name, value in found.held.items()))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

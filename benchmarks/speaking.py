@@ -27,6 +27,7 @@ from tinyllava_kit.inference.answering import question
 from tinyllava_kit.inference.replies import reply
 from tinyllava_kit.inference.segments import GeneratedItem
 
+from . import smollm2
 from .clock import one_thread, ratios
 from .figure import Figure
 from .words import PAD, SPECIAL, word_tokenizer
@@ -51,16 +52,8 @@ WORDS = 8  # that a talker says
 class Sizes:
     """Of the LLM, as transformers names them; of Mimi, in place of its own; how much is said."""
 
-    words: int = 49_152 - len(SPECIAL)
-    llm: Mapping[str, int] = field(
-        default_factory=lambda: {
-            "hidden_size": 576,
-            "intermediate_size": 1536,
-            "num_hidden_layers": 30,
-            "num_attention_heads": 9,
-            "num_key_value_heads": 3,
-        }
-    )
+    words: int = smollm2.WORDS
+    llm: Mapping[str, int] = field(default_factory=lambda: smollm2.SIZES)
     mimi: Mapping[str, Any] = field(default_factory=dict)
     talker: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 3.0

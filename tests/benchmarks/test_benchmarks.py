@@ -22,6 +22,7 @@ from benchmarks import (
     process,
     qwen2_audio,
     serving,
+    soak,
     speaking,
     training,
 )
@@ -377,9 +378,8 @@ def test_the_three_ways_to_serve_answer_alike(tmp_path):
 
 
 def test_a_soak_leaves_nothing(tmp_path):
-    pair = serving.assembled(tmp_path, TOY_LOAD)
-    asked = serving.questions(pair[1], TOY_LOAD)
-    left = asyncio.run(serving.soak(pair, asked, number=24, at_once=4, length=8))
-    assert left.whole + left.left == 24
-    assert left.left > 2
-    assert set(left.held.values()) == {0}
+    load = soak.Load(requests=24, at_once=4, new_tokens=8)
+    found = soak.soak(soak.assembled(tmp_path), load)
+    assert found.whole + found.left == 24
+    assert found.left > 2
+    assert set(found.held.values()) == {0}

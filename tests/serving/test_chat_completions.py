@@ -142,7 +142,7 @@ def test_a_stop_text_and_a_bias_are_obeyed(client):
         ({"seed": 2**80}, openai.BadRequestError, "seed", "seed"),
         ({"logit_bias": {"x": 1}}, openai.BadRequestError, "logit_bias", "'x' is no token; they are 0 to"),
         ({"top_logprobs": 2}, openai.BadRequestError, "top_logprobs", "without logprobs: true"),
-        ({"response_format": {"type": "json_object"}}, openai.BadRequestError, "response_format", "to a grammar"),
+        ({"response_format": {"type": "yaml"}}, openai.BadRequestError, "response_format.type", "'json_schema', got"),
         ({"tools": [{"type": "function"}]}, openai.BadRequestError, "tools", "tools are not there; leave it out"),
         ({"extra_body": {"temprature": 1}}, openai.BadRequestError, "temprature", "did you mean 'temperature'?"),
         (
@@ -224,6 +224,16 @@ def test_health_and_metrics_tell_of_the_server(served):
     assert float(lines['tinyllava_requests_total{route="/v1/chat/completions",status="200"}']) > 0
     assert float(lines['tinyllava_completion_tokens_total{modality="text"}']) >= 3
     assert (lines["tinyllava_answers_in_flight"], lines["tinyllava_item_rows_pinned"]) == ("0", "0")
+
+
+def test_a_prompt_of_several_answers_is_counted_once(served):
+    metrics = served.service.metrics
+    before, written = dict(metrics.prompt_tokens), dict(metrics.completion_tokens)
+    _, made = served.chat([{"role": "user", "content": [picture_part(), text("what?")]}], n=3)
+    details = made["usage"]["prompt_tokens_details"]
+    grown = {name: count - before.get(name, 0) for name, count in metrics.prompt_tokens.items()}
+    assert (grown["text"], grown["image"]) == (details["text_tokens"], details["image_tokens"])
+    assert metrics.completion_tokens["text"] - written["text"] == made["usage"]["completion_tokens"] == 9
 
 
 def test_counts_before_anything_is_sent(served):

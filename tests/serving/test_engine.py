@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from contextlib import aclosing
 
@@ -123,10 +124,32 @@ def test_who_leaves_while_items_are_encoded_pins_no_rows(engine, questions, monk
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-        await asyncio.to_thread(engine._towers.submit(lambda: None).result)  # behind what goes on
-        await asyncio.sleep(0.05)
-        assert (engine.batched, engine.rows.pinned) == (0, 0)
-        assert engine.rows.used > 0
+        assert engine.batched == 0
+        while not engine.rows.used or engine.rows.pinned:  # what goes on ends, and leaves
+            await asyncio.sleep(0.05)
+
+    engine(use)
+
+
+def test_words_do_not_wait_for_the_items_of_others(engine, questions, monkeypatch):
+    async def use(engine):
+        embed, may_go_on = engine.model.embed, threading.Event()
+
+        def waiting(*args):
+            assert may_go_on.wait(60)
+            return embed(*args)
+
+        engine.rows.clear()
+        await said(engine, questions[2])  # a sound that is held from now on
+        monkeypatch.setattr(engine.model, "embed", waiting)
+        slow = [asyncio.create_task(said(engine, questions[number])) for number in (1, 3, 5)]
+        while engine.batched < len(slow):
+            await asyncio.sleep(0.01)
+        of_words, of_a_sound = await asyncio.gather(said(engine, questions[0]), said(engine, questions[2]))
+        assert not any(task.done() for task in slow)
+        may_go_on.set()
+        assert all([(await task)[2].tokens == LENGTH for task in slow])
+        assert of_words[2].tokens == of_a_sound[2].tokens == LENGTH
 
     engine(use)
 

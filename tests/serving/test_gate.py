@@ -142,8 +142,15 @@ BODIES = {
     "a role of a list": (b'{"messages": [{"role": [], "content": "a"}]}', 400, "role []"),
     "no content": (b'{"messages": [{"role": "user"}]}', 400, "messages.0 has no content"),
     "a deep schema": (
-        json.dumps({"messages": HELLO, "response_format": {"type": "json_schema", "json_schema": {}}}).encode(),
-        *(400, "response_format 'json_schema' is not there"),
+        b'{"messages": [1], "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": '
+        + b'{"items": ' * 40
+        + b"{}"
+        + b"}" * 43,
+        *(400, "more than 32 levels"),
+    ),
+    "a schema without a name": (
+        b'{"messages": [1], "response_format": {"type": "json_schema", "json_schema": {"schema": {}}}}',
+        *(400, "response_format.json_schema.name is missing"),
     ),
 }
 

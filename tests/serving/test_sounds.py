@@ -124,6 +124,10 @@ def test_ids_of_sound_are_counted_as_sound(writer):
         ({"audio": {"format": "aac", "voice": "a"}}, "aac is not written; take wav, flac, mp3, opus or pcm16"),
         ({"audio": {"format": "wav", "voice": "a"}, "stream": True}, "a stream of sound is pcm16"),
         ({"audio": {"format": "wav", "voice": "a"}, "stop": "x"}, "stop is not there of an answer in sound"),
+        (
+            {"audio": {"format": "wav", "voice": "a"}, "response_format": {"type": "json_object"}},
+            "response_format is not there of an answer in sound",
+        ),
         ({"audio": {"format": "wav", "voice": "a"}, "modalities": ["text"]}, "for sound give modalities"),
     ],
 )

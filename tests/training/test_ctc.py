@@ -53,13 +53,14 @@ def test_a_row_is_scored_by_its_distance_to_each_embedding():
     torch.testing.assert_close(words.scores(rows), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_loss_sums_over_every_alignment():
+def test_the_loss_sums_over_every_alignment_and_draws_the_rows_to_the_embeddings():
     """Against all paths of classes over the rows, written out."""
     embeddings = torch.randn(9, 4, generator=torch.Generator().manual_seed(1))
     words = WordMatcher(embeddings, [2, 5], 3.0)
     rows = torch.randn(1, 5, 4, generator=torch.Generator().manual_seed(2))  # the last one is padding
     target = [5, 2]
-    p = words.scores(rows)[0].double().exp()
+    density = words.scores(rows)[0, :4].double().exp()  # (P, 1 + C)
+    p = density / density.sum(-1, keepdim=True)
     total = 0.0
     for path in itertools.product(range(3), repeat=4):
         said = [k for k, _ in itertools.groupby(path) if k]
@@ -76,7 +77,8 @@ def test_the_loss_sums_over_every_alignment():
         "num_words": {"m": torch.tensor([2])},
         "num_rows": {"m": torch.tensor([4])},
     }
-    assert words(Model(), batch).item() == pytest.approx(-total.log().item() / 2, rel=1e-4)
+    said, away = -total.log() / 2, -density.sum(-1).log().sum() / 2  # both per word
+    assert words(Model(), batch).item() == pytest.approx((said + (-said).exp() * away).item(), rel=1e-4)
 
 
 def test_an_item_without_room_for_its_words_teaches_nothing():

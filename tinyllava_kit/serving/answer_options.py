@@ -17,6 +17,7 @@ from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..model.prompt import PromptText, prompt_text
 from ..processing.encoded import Encoded
 from ..processing.processor import TinyLlavaProcessor
+from .answer_formats import AnswerFormat, FormatMask
 from .token_choice import CountPenalties, TokenBias, TokenChoice
 
 
@@ -26,7 +27,7 @@ class AnswerOptions:
 
     max_new_tokens: None: as many as `ask` gives, or as there is room for. temperature: 0: the likeliest id.
     num_likeliest: how many ids are scored beside each; None: none is scored. stop: texts that end the answer and are
-    no part of it. force: modalities of which the answer holds an item.
+    no part of it. force: modalities of which the answer holds an item. format: what its words must be.
     """
 
     max_new_tokens: int | None = None
@@ -39,10 +40,16 @@ class AnswerOptions:
     num_likeliest: int | None = None
     stop: Sequence[str] = ()
     force: Sequence[str] = ()
+    format: AnswerFormat | None = None
 
     def sampling(self) -> dict[str, Any]:
-        """As `generate` is told."""
-        return {"do_sample": True, "temperature": self.temperature, "top_p": self.top_p} if self.temperature else {}
+        """What `generate` is told of chance, and of the ends of a format."""
+        told: dict[str, Any] = {}
+        if self.temperature:
+            told |= {"do_sample": True, "temperature": self.temperature, "top_p": self.top_p}
+        if self.format is not None:
+            told["eos_token_id"] = self.format.ends
+        return told
 
     def scoring(self, length: int, device: torch.device) -> list[LogitsProcessor]:
         """What changes the scores of an answer behind `length` ids, beside what `generate` knows."""
@@ -51,6 +58,8 @@ class AnswerOptions:
             made.append(CountPenalties(length, presence=self.presence_penalty, frequency=self.frequency_penalty))
         if self.logit_bias:
             made.append(TokenBias(self.logit_bias, device))
+        if self.format is not None:
+            made.append(self.format.mask(length))
         return made
 
 
@@ -59,12 +68,13 @@ class PreparedAnswer:
     """How a prompt is answered.
 
     options: of `generate`. choice: the same, id by id. is_batchable: whether the next id depends on nothing but the
-    LLM's scores and the ids before, all of them the LLM's own.
+    LLM's scores and the ids before, all of them the LLM's own. mask: holds it to its format.
     """
 
     options: Mapping[str, Any]
     choice: TokenChoice
     is_batchable: bool
+    mask: FormatMask | None
 
 
 def prepare(
@@ -103,7 +113,8 @@ def prepare(
     )
     alone = settings.get_generation_mode() not in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE)
     alone = alone or settings.guidance_scale not in (None, 1) or not _is_of_llm(prompt.spans, model)
-    return PreparedAnswer({**options, "logits_processor": beside}, choice, not alone)
+    mask = next((each for each in beside if isinstance(each, FormatMask)), None)
+    return PreparedAnswer({**options, "logits_processor": beside}, choice, not alone, mask)
 
 
 def _is_of_llm(spans: Sample, model: TinyLlavaForConditionalGeneration) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import KitError
 from ..files.printable import one_line
+from .answer_formats import FormatError
 from .continuous_batching import WorkerDiedError
 from .engine import BusyError, NoRoomError
 from .item_rows import RowsInUseError
@@ -57,6 +58,8 @@ def as_api_error(error: BaseException) -> ApiError:
         return ApiError(str(error), status=503, kind="server_error", code="service_unavailable", headers=later)
     if isinstance(error, NoRoomError):
         return ApiError(str(error), param="max_tokens", code="context_length_exceeded")
+    if isinstance(error, FormatError):
+        return ApiError(str(error), param="response_format", code="invalid_response_format")
     if isinstance(error, KitError):
         return ApiError(_PATH.sub("...", _ADDRESS.sub("...", str(error))))
     return ApiError(_INTERNAL, status=500, kind="server_error", code="internal_error")

@@ -14,9 +14,11 @@ from starlette.responses import JSONResponse, Response
 
 from ..inference.replies import check_generated
 from ..processing.encoded import Encoded
+from .answer_options import AnswerOptions
 from .chat_request import ChatRequest
 from .engine import AnswerCount, AnswerPiece, AnswerPieces
 from .event_stream import events
+from .kept_sounds import new_id
 from .service import Service
 from .sound_files import sound_text
 from .token_choice import TokenScore
@@ -36,26 +38,31 @@ async def chat_completions(request: Request, service: Service) -> Response:
     service.engine.check_room(asked.n or 1)  # before anything is read
     if asked.wants_sound:
         check_generated(["audio"], service.engine.model.decoders)
-    prompt = await service.engine.encode(await service.conversation(list(asked.messages)))
-    service.engine.with_room(prompt, asked.options(0, service.vocabulary))  # before a stream has its status
-    completion = Completion(service, asked, prompt)
+    schema = asked.schema_of_answer
+    form = None if schema is None else await service.format(schema)
+    options = [asked.options(number, service.vocabulary, form) for number in range(asked.n or 1)]
+    prompt = await service.prompt(await service.conversation(list(asked.messages)), options[0])
+    completion = Completion(service, asked, prompt, options)
     if asked.stream:
         return events(completion.chunks())
     return JSONResponse(await completion.whole())
 
 
 class Completion:
-    """The answers to one request."""
+    """The answers to one request.
 
-    def __init__(self, service: Service, asked: ChatRequest, prompt: Encoded) -> None:
-        self.service, self.asked, self.prompt = service, asked, prompt
-        self.number = asked.n or 1
+    Args:
+        options: of each.
+    """
+
+    def __init__(self, service: Service, asked: ChatRequest, prompt: Encoded, options: list[AnswerOptions]) -> None:
+        self.service, self.asked, self.prompt, self.options = service, asked, prompt, options
+        self.number = len(options)
         self.counts = [AnswerCount() for _ in range(self.number)]
         self._head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": service.name}
 
     def _pieces(self, index: int) -> AnswerPieces:
-        how = self.asked.options(index, self.service.vocabulary)
-        return self.service.answer(self.prompt, how, self.counts[index])
+        return self.service.answer(self.prompt, self.options[index], self.counts[index])
 
     async def whole(self) -> dict[str, Any]:
         """All answers, when each is complete."""
@@ -93,8 +100,8 @@ class Completion:
         assert self.asked.audio is not None
         kind = self.asked.audio.format
         sound = self.service.engine.processor.modalities["audio"].join(items)
-        name, expires_at = self.service.sounds.new_id()
-        self.service.sounds.keep(name, sound, text.strip(), expires_at)
+        name = new_id()
+        expires_at = self.service.sounds.keep(name, sound, text.strip())
         data = await self.service.engine.read(lambda: sound_text(sound, kind))
         return {"id": name, "data": data, "expires_at": expires_at, "transcript": text.strip()}
 
@@ -154,7 +161,7 @@ class _StreamedSound:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.name, self.expires_at = service.sounds.new_id()
+        self.name = new_id()
         self.items: list[Any] = []
         self.text = ""
 
@@ -175,8 +182,7 @@ class _StreamedSound:
         if not self.items:
             return None
         whole = self.service.engine.processor.modalities["audio"].join(self.items)
-        self.service.sounds.keep(self.name, whole, self.text.strip(), self.expires_at)
-        return self.expires_at
+        return self.service.sounds.keep(self.name, whole, self.text.strip())
 
 
 async def merged(sources: list[AsyncGenerator[Any, None]]) -> AsyncGenerator[Any, None]:

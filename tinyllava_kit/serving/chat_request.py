@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 
+from .answer_formats import ANY_OBJECT, AnswerFormat
 from .answer_options import AnswerOptions
 from .api_errors import ApiError
 from .json_body import ModelRequest, StrictModel
@@ -38,11 +39,20 @@ class StreamOptions(StrictModel):
     include_obfuscation: bool | None = None
 
 
-class ResponseFormat(BaseModel):
-    """How an answer is written; text alone is there."""
+class JsonSchema(StrictModel):
+    """A schema that an answer is held to, `strict` or not."""
 
-    model_config = ConfigDict(strict=True)
-    type: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    description: str | None = None
+    given: dict[str, JsonValue] = Field(alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(StrictModel):
+    """How an answer is written."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
 
 
 class AudioFormat(StrictModel):
@@ -94,14 +104,6 @@ class ChatRequest(ModelRequest):
         Raises:
             ApiError: more than the limits allow, or what does not go together.
         """
-        kind = "text" if self.response_format is None else self.response_format.type
-        if kind != "text":
-            raise ApiError(
-                f"response_format {kind[:40]!r} is not there: nothing holds the model to a grammar; leave it out, and "
-                "ask for JSON in words",
-                param="response_format",
-                code="unsupported_parameter",
-            )
         bounds = (
             ("n", self.n or 1, min(limits.answers, places)),
             ("top_logprobs", self.top_logprobs or 0, min(limits.likeliest, vocabulary)),
@@ -118,6 +120,10 @@ class ChatRequest(ModelRequest):
             raise ApiError("max_tokens and max_completion_tokens differ; give one", param="max_tokens")
         if self.stream_options is not None and not self.stream:
             raise ApiError("stream_options is given without stream: true", param="stream_options")
+        form = self.response_format
+        if form is not None and (form.type == "json_schema") != (form.json_schema is not None):
+            wanted = 'response_format: give {"type": "json_schema", "json_schema": {"name": ..., "schema": ...}}'
+            raise ApiError(wanted, param="response_format", code="invalid_value")
         self._check_sound()
 
     def _check_sound(self) -> None:
@@ -129,6 +135,7 @@ class ChatRequest(ModelRequest):
         if not self.wants_sound:
             return
         changed = {
+            "response_format": self.schema_of_answer is not None,
             "logprobs": self.logprobs,
             "stop": self.stops,
             "presence_penalty": self.presence_penalty,
@@ -149,12 +156,23 @@ class ChatRequest(ModelRequest):
         return "audio" in (self.modalities or ())
 
     @property
+    def schema_of_answer(self) -> Mapping[str, Any] | None:
+        """The JSON schema that the answer is held to; None: to none."""
+        form = self.response_format
+        if form is None or form.type == "text":
+            return None
+        return ANY_OBJECT if form.json_schema is None else form.json_schema.given
+
+    @property
     def stops(self) -> Sequence[str]:
         """The texts that end an answer."""
         return [self.stop] if isinstance(self.stop, str) else self.stop or []
 
-    def options(self, number: int, vocabulary: int) -> AnswerOptions:
+    def options(self, number: int, vocabulary: int, form: AnswerFormat | None) -> AnswerOptions:
         """How the answer of that number is generated: greedily, unless it is one of several or the request says more.
+
+        Args:
+            form: that of its words.
 
         Raises:
             ApiError: a bias of what is no token.
@@ -178,4 +196,5 @@ class ChatRequest(ModelRequest):
             num_likeliest=(self.top_logprobs or 0) if self.logprobs else None,
             stop=self.stops,
             force=("audio",) if self.wants_sound else (),
+            format=form,
         )

@@ -196,7 +196,8 @@ class Engine:
         """The answer to a prompt, piece by piece; `count` is filled in. Left before its end it is not generated on.
 
         Raises:
-            NoRoomError: no room for the answer. WorkerDiedError, RowsInUseError: ask again.
+            NoRoomError: no room for the answer. WorkerDiedError, RowsInUseError: ask again. FormatError: it could not
+                be held to its format.
         """
         stops = StopStrings(how.stop)
         begun = False
@@ -215,13 +216,14 @@ class Engine:
 
     async def _pieces(self, prompt: Encoded, how: AnswerOptions, count: AnswerCount) -> AnswerPieces:
         how = self.with_room(prompt, how)
-        run = asyncio.get_running_loop().run_in_executor
-        prepared = await run(self._towers, lambda: prepare(self.model, self.processor, prompt, how))
+        prepared = await self.read(lambda: prepare(self.model, self.processor, prompt, how))
         together = self.batching is not None and prepared.is_batchable and not how.force
         way = self._together if together else self._by_itself
         async with aclosing(way(prompt, how, prepared, count)) as pieces:
             async for piece in pieces:
                 yield piece
+        if prepared.mask is not None:
+            prepared.mask.check()
 
     async def _together(
         self, prompt: Encoded, how: AnswerOptions, prepared: PreparedAnswer, count: AnswerCount
@@ -232,7 +234,7 @@ class Engine:
         restarts = self.restarts
         held: list[HeldRows] = []
         self.batched += 1
-        laying_out = asyncio.get_running_loop().run_in_executor(self._towers, self._ids_of, prompt, held)
+        laying_out = asyncio.ensure_future(self._ids_of(prompt, held))
         try:
             ids = await asyncio.shield(laying_out)
             if self.restarts != restarts:  # the rows are not those of these ids any more
@@ -333,8 +335,7 @@ class Engine:
             )
         return replace(how, max_new_tokens=how.max_new_tokens or min(NEW_TOKENS, self.longest - length))
 
-    @torch.no_grad()
-    def _ids_of(self, prompt: Encoded, held: list[HeldRows]) -> list[int]:
+    async def _ids_of(self, prompt: Encoded, held: list[HeldRows]) -> list[int]:
         """The ids of a prompt, those of rows where items stand, which `held` gets."""
         items = iter(prompt.items)
         ids: list[int] = []
@@ -342,15 +343,22 @@ class Engine:
             if isinstance(span, TextSpan):
                 ids += span.ids
             elif isinstance(span, ItemSpan):
-                rows = self._rows_of(span, next(items))
+                rows = await self._rows_of(span, next(items))
                 held.append(rows)
                 ids += rows.ids
         return ids
 
-    def _rows_of(self, span: ItemSpan, item: EncodedItem) -> HeldRows:
-        """The rows of an item, encoded where they are not held."""
-        key = f"{item.modality} {parts_digest([item])}"
+    async def _rows_of(self, span: ItemSpan, item: EncodedItem) -> HeldRows:
+        """The rows of an item. Where they are not held it is encoded, one at a time: who brings none waits for none."""
+        digest = await self.read(lambda: parts_digest([item]))
+        key = f"{item.modality} {digest}"
         if (held := self.rows.take(key)) is not None:
+            return held
+        return await asyncio.get_running_loop().run_in_executor(self._towers, self._encoded_rows, key, span, item)
+
+    @torch.no_grad()
+    def _encoded_rows(self, key: str, span: ItemSpan, item: EncodedItem) -> HeldRows:
+        if (held := self.rows.take(key)) is not None:  # another request brought the same
             return held
         batch: Any = self.processor.collate([Encoded([span], [item])], padding_side="left").to(self.model.device)
         rows = self.model.embed(batch["input_ids"], batch["items"], batch["plan"])[0]  # (n, D)

@@ -13,6 +13,11 @@ from .api_errors import ApiError
 from .limits import Limits
 
 
+def new_id() -> str:
+    """An id for an answer in sound."""
+    return f"audio_{uuid.uuid4().hex}"
+
+
 @dataclass(frozen=True)
 class KeptSound:
     """An answer in sound. expires_at: Unix time."""
@@ -29,15 +34,13 @@ class KeptSounds:
         self.limits, self.clock = limits, clock
         self._kept: OrderedDict[str, KeptSound] = OrderedDict()
 
-    def new_id(self) -> tuple[str, int]:
-        """An id for an answer, and when it expires."""
-        return f"audio_{uuid.uuid4().hex}", int(self.clock() + self.limits.kept_seconds)
-
-    def keep(self, name: str, sound: Any, transcript: str, expires_at: int) -> None:
-        """Keep one, in place of the oldest where there are too many."""
+    def keep(self, name: str, sound: Any, transcript: str) -> int:
+        """Keep one, in place of the oldest where there are too many; when it expires."""
+        expires_at = int(self.clock() + self.limits.kept_seconds)
         self._kept[name] = KeptSound(sound, transcript, expires_at)
         while len(self._kept) > self.limits.kept_sounds:
             self._kept.popitem(last=False)
+        return expires_at
 
     def find(self, name: str) -> KeptSound:
         """

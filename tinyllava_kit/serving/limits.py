@@ -33,6 +33,8 @@ class Limits(BaseModel):
     stop_strings: Number = 4
     stop_chars: Number = 256  # of each
     answers: Number = 32  # n
+    schema_chars: Number = 65_536  # of the schema of a response_format
+    schema_seconds: Seconds = 5.0  # until it is compiled
     likeliest: Number = 20  # top_logprobs
     biases: Number = 1024  # entries of logit_bias
     questions: Number = 400  # of a decision

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import aclosing
@@ -11,7 +13,9 @@ from starlette.requests import Request
 
 from ..core.conversation import Conversation
 from ..errors import near
+from ..inference.options import ends_of
 from ..processing.encoded import Encoded
+from .answer_formats import AnswerFormat, AnswerFormats, FormatError
 from .answer_options import AnswerOptions
 from .api_errors import ApiError
 from .engine import AnswerCount, AnswerPieces, Engine
@@ -40,6 +44,7 @@ class Service:
         self.metrics = Metrics()
         self.sounds = KeptSounds(limits)
         self.items = RequestItems(engine.processor, limits, Fetcher(media_hosts, limits))
+        self.formats = AnswerFormats(engine.processor.tokenizer, ends_of(engine.model, {}))
 
     @property
     def vocabulary(self) -> int:
@@ -84,10 +89,35 @@ class Service:
             return {"type": "text", "text": kept.transcript}
         return {"type": "audio", "audio": kept.sound, "text": kept.transcript}
 
+    async def format(self, schema: Mapping[str, Any]) -> AnswerFormat:
+        """The format of a JSON schema.
+
+        Raises:
+            FormatError: see `AnswerFormats`; or the schema is longer, or takes longer, than the limits say.
+        """
+        most, seconds = self.limits.schema_chars, self.limits.schema_seconds
+        if (length := len(json.dumps(schema, ensure_ascii=False))) > most:
+            raise FormatError(f"response_format: the schema has {length} characters, at most {most} are read")
+        await self.engine.read(lambda: self.formats.vocabulary)
+        try:
+            return await asyncio.wait_for(self.engine.read(lambda: self.formats.of(schema, seconds)), seconds)
+        except asyncio.TimeoutError:
+            raise FormatError(f"response_format: the schema takes more than {seconds:g} s to compile") from None
+
+    async def prompt(self, conversation: Conversation, how: AnswerOptions) -> Encoded:
+        """A prompt, counted once, however many answers it gets.
+
+        Raises:
+            NoRoomError: no room for such an answer. KitError: see `Engine.encode`.
+        """
+        made = await self.engine.encode(conversation)
+        self.engine.with_room(made, how)
+        self.metrics.prompt_tokens.update(prompt_tokens(made))
+        return made
+
     async def answer(self, prompt: Encoded, how: AnswerOptions, count: AnswerCount) -> AnswerPieces:
         """As the engine's, measured."""
         start, is_first = time.monotonic(), True
-        self.metrics.prompt_tokens.update(prompt_tokens(prompt))
         try:
             async with aclosing(self.engine.answer(prompt, how, count)) as pieces:
                 async for piece in pieces:

@@ -100,8 +100,8 @@ class Speech:
             yield await self.engine.alone(lambda: decoder.decode(self.asked.input))
             return
         text = SPOKEN.format(clean(self.asked.input, "input"))
-        prompt = await self.engine.encode(Conversation((Turn("user", text),), (), "input"))
         how, count = AnswerOptions(force=("audio",)), AnswerCount()
+        prompt = await self.service.prompt(Conversation((Turn("user", text),), (), "input"), how)
         async with aclosing(self.service.answer(prompt, how, count)) as pieces:
             async for piece in pieces:
                 if piece.item is not None:

@@ -60,7 +60,8 @@ async def transcriptions(request: Request, service: Service) -> Response:
             code="unsupported_parameter",
         )
     service.engine.check_room()
-    transcription = Transcription(service, asked, await _prompt(service, asked, content))
+    how = AnswerOptions(temperature=asked.temperature or 0.0)
+    transcription = Transcription(service, await _prompt(service, asked, content, how), how)
     if asked.stream:
         return events(transcription.events(), done=False)
     text = await transcription.text()
@@ -72,9 +73,8 @@ async def transcriptions(request: Request, service: Service) -> Response:
 class Transcription:
     """The words of one recording."""
 
-    def __init__(self, service: Service, asked: TranscriptionRequest, prompt: Encoded) -> None:
-        self.service, self.prompt, self.count = service, prompt, AnswerCount()
-        self.how = AnswerOptions(temperature=asked.temperature or 0.0)
+    def __init__(self, service: Service, prompt: Encoded, how: AnswerOptions) -> None:
+        self.service, self.prompt, self.how, self.count = service, prompt, how, AnswerCount()
 
     async def deltas(self) -> AsyncGenerator[str, None]:
         """As they come."""
@@ -129,11 +129,11 @@ async def _form(request: Request, service: Service) -> tuple[TranscriptionReques
     return parsed(TranscriptionRequest, {name: value for name, value in form.items() if name != "file"}), content
 
 
-async def _prompt(service: Service, asked: TranscriptionRequest, content: bytes) -> Encoded:
+async def _prompt(service: Service, asked: TranscriptionRequest, content: bytes, how: AnswerOptions) -> Encoded:
     def conversation() -> Conversation:
         item = Item("audio", AddressContent(content))
         made = question(asked.prompt or ASKED, [item], service.engine.processor)
         service.items.check(made)
         return made
 
-    return await service.engine.encode(await service.engine.read(conversation))
+    return await service.prompt(await service.engine.read(conversation), how)

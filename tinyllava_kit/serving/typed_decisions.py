@@ -147,7 +147,9 @@ async def decisions(request: Request, service: Service) -> Response:
         answers, tokens = [], 0
         for question in asked.questions:
             samples = await _samples(service, asked, question)
-            tokens += sum(prompt_tokens(samples[0]).values())
+            counts = prompt_tokens(samples[0])
+            service.metrics.prompt_tokens.update(counts)
+            tokens += sum(counts.values())
             answers.append(question.result(await _probabilities(service, samples)))
     usage = {
         "input_tokens": tokens,

@@ -2,9 +2,8 @@
 
 Rows and words are aligned by connectionist temporal classification (Graves et al. 2006), as CTC compressors for
 speech LLMs do (Wu et al. 2023), with the LLM's own embeddings as the classes: each is the centre of a Gaussian, and
-one more at their mean says nothing. What is learned is the likelihood of rows and words together, as in a hidden
-Markov model: the rows come to lie on the embeddings, not only on the right side of them. A stage of this costs a
-small part of one through the LLM, which can then read the rows nearly as it reads words.
+one more at their mean says nothing. The rows come to lie on the embeddings, not only on the right side of them. A
+stage of this costs a small part of one through the LLM, which can then read the rows nearly as it reads words.
 
 Legend: N items, P rows of an item, W words (token ids) of one, C classes, D width of the LLM.
 """
@@ -113,10 +112,12 @@ class WordMatcher:
         return torch.cat(losses).mean() + sum(rows[m].sum() * 0 for m in rows if m not in batch["words"])
 
     def losses(self, rows: Tensor, num_rows: Tensor, words: Tensor, num_words: Tensor) -> Tensor:
-        """(N, P, D), (N,), (N, W), (N,) -> (N,): how unlikely the rows are together with their words, per word.
+        """(N, P, D), (N,), (N, W), (N,) -> (N,): the loss of each item, per word.
 
-        The sum of two: that the rows, seen, say these words in this order (CTC), and how unlikely the rows are under
-        all classes. Without the second, rows run away from the embeddings in the direction in which those differ.
+        Which words the rows say, from their scores beside each other (CTC), and how far the rows are from all
+        embeddings. The first alone lets the rows run away from the embeddings, in the direction in which those
+        differ. The second counts as much as the words are likely: rows that say nothing yet would all be drawn to
+        the mean.
         """
         scores = self.scores(rows)  # (N, P, 1 + C)
         said = F.ctc_loss(
@@ -130,7 +131,9 @@ class WordMatcher:
         real = torch.arange(rows.shape[1], device=rows.device) < num_rows.to(rows.device)[:, None]  # (N, P)
         real &= (said > 0)[:, None]  # an item without room for its words teaches nothing
         away = -(scores.logsumexp(-1) * real).sum(1)  # (N,)
-        return (said + away) / num_words.to(rows.device).clamp(min=1)
+        per_word = 1 / num_words.to(rows.device).clamp(min=1)  # (N,)
+        said, away = said * per_word, away * per_word  # (N,), (N,)
+        return said + (-said.detach()).exp() * away
 
     def scores(self, rows: Tensor) -> Tensor:
         """(N, P, D) -> (N, P, 1 + C) float32: of nothing, then of each class; Gaussians around the embeddings."""
