@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinyllava_kit.plugin.extras import need
@@ -58,9 +59,10 @@ def _check_paths(recipe: Recipe, stages: Sequence[Stage]) -> None:
 
 
 def _need_of(source: Source, where: str) -> None:
-    if source.dataset is not None or (source.path is not None and os.path.isdir(source.path)):
-        need("datasets", where)
-    elif str(source.path).endswith(".parquet"):
-        need("pyarrow", where)
+    from tinyllava_kit.data.rows import reader_of
+
+    packages = ("datasets",) if source.path is None else reader_of(Path(source.path), source.reader).packages
+    for package in packages:
+        need(package, where)
     if source.pairs is not None:
         need_packages([source.pairs.modality])

@@ -111,6 +111,9 @@ RECIPES = {
     "data: {dataset: org/name}": ("datasets", "stage 'one': data 'org/name' needs datasets; pip install"),
     "data: empty": ("datasets", "stage 'one': data 'empty' needs datasets; pip install"),
     "data: [a.json, b.parquet]": ("pyarrow", "stage 'one': data 'b.parquet' needs pyarrow; pip install"),
+    "data: 'b-{0..3}.PARQUET'": ("pyarrow", "stage 'one': data 'b-{0..3}.PARQUET' needs pyarrow; pip install"),
+    "data: {path: b.rows, reader: parquet}": ("pyarrow", "stage 'one': data 'b.rows' needs pyarrow; pip install"),
+    "data: {path: b.rows, reader: saved_dataset}": ("datasets", "stage 'one': data 'b.rows' needs datasets; pip"),
     "data: {path: a.csv, pairs: {modality: audio, prompts: [Repeat it.]}}": (
         "soundfile",
         "a file of audio needs soundfile",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -14,7 +15,7 @@ import pytest
 
 from tests.fakes import FakeSite, offering
 from tinyllava_kit_cli import app
-from tinyllava_kit_cli.output import say
+from tinyllava_kit_cli.output import say, say_table
 
 CLI = Path(app.__file__).parent
 ATTACK = "\x1b]0;pwned\x07\x1b[2J\u202e"
@@ -119,3 +120,22 @@ def test_a_stream_that_is_not_utf8_gets_escapes() -> None:
     source = "from tinyllava_kit_cli import app; app._run = lambda args: print('é 中') or 0; app.main([])"
     done = shell(f'{sys.executable} -c "{source}"', PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"\\xe9 \\u4e2d\n", b"")
+
+
+def test_a_table_is_ruled_on_a_terminal_and_plain_elsewhere(monkeypatch):
+    rows = [["PART", "WORDS"], ["[b]llm[/b]", f"{ATTACK} " + "word " * 30]]
+    shown = {}
+    for is_terminal in (True, False):
+        out = io.StringIO()
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(out, "isatty", lambda is_terminal=is_terminal: is_terminal)
+        monkeypatch.setenv("COLUMNS", "60")
+        say_table(rows)
+        shown[is_terminal] = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())  # rich's own colours
+    assert shown[False].splitlines()[0].split() == ["PART", "WORDS"]
+    assert len(shown[False].splitlines()) == 2
+    assert max(map(len, shown[True].splitlines())) <= 60
+    for text in shown.values():
+        assert "[b]llm[/b]" in text
+        assert text.count("word") == 30
+        assert "\x1b" not in text

@@ -81,8 +81,8 @@ def test_the_page_shows_each_answer_with_its_picture_and_its_sound(assets):
     ]
     both.write_page_of_both(assets / "page.html", assets / "both-data", answered, [["head"], ["row"]])
     page = (assets / "page.html").read_text()
-    assert page.count("<img src='data:image/png;base64,") == page.count("<audio controls src='data:audio/") == 2
-    assert page.count("class='card wrong'") == 1
+    assert page.count('<img src="data:image/png;base64,') == page.count('<audio controls src="data:audio/') == 2
+    assert page.count('class="card wrong"') == 1
     assert "truth: a &lt;b&gt;" in page
 
 

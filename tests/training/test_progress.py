@@ -7,6 +7,7 @@ import io
 import json
 import re
 import types
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -127,13 +128,13 @@ def without_codes(said):
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said)
 
 
-def shown(out, steps=4, resumed=0):
+def shown(out, steps=4, resumed=0, bf16=False):
     """What a stage of four steps shows, with two logs and what held-out rows said."""
     clock = Clock()
     progress = Progress("s[b]", clock, out, about=" over 6 rows")
     state = TrainerState(max_steps=steps, is_world_process_zero=True, global_step=resumed)
     for callback in (clock, progress):
-        callback.on_train_begin(None, state, None)
+        callback.on_train_begin(SimpleNamespace(bf16=bf16), state, None)
     for step in (1, 2):
         state.global_step = step
         progress.on_log(None, state, None, logs={"loss": 2.0 + step})
@@ -141,6 +142,11 @@ def shown(out, steps=4, resumed=0):
     progress.on_log(None, state, None, logs={"eval_loss": 1.5})
     progress.on_train_end(None, state, None)
     return out.getvalue()
+
+
+def test_the_start_says_what_products_are_made_in():
+    first, *_ = shown(io.StringIO(), bf16=True).splitlines()
+    assert first == "stage s[b]: 4 steps over 6 rows, products in bfloat16"
 
 
 def test_a_file_has_a_line_for_the_start_and_for_each_log():

@@ -28,6 +28,7 @@ def tinyllava_readers() -> list[ReaderSpec]:
             target=f"{here}.shards:parquet_rows",
             summary="Parquet files, whose rows may hold their items",
             suffixes=(".parquet",),
+            packages=("pyarrow",),
         ),
         ReaderSpec(
             name="tar",
@@ -39,5 +40,6 @@ def tinyllava_readers() -> list[ReaderSpec]:
             name="saved_dataset",
             target=f"{here}.huggingface:saved_rows",
             summary="a directory that Dataset.save_to_disk wrote",
+            packages=("datasets",),
         ),
     ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -23,11 +23,22 @@ from .shards import named_files
 MAX_ROWS = 100_000_000  # of an epoch
 TEXT_PLACE = "{text}"  # in a prompt: where the text stands that the answer is to be an item of
 
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
 
 class Strict(BaseModel):
     """A part of a recipe: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def said_here(check: Callable[[_In], _Out], value: _In) -> _Out:
+    """What the check returns; its error as pydantic wants it, so that it is told with the place in the file."""
+    try:
+        return check(value)
+    except KitError as error:
+        raise ValueError(str(error)) from error
 
 
 class Pairs(Strict):
@@ -136,10 +147,7 @@ def _check_reader(source: Source) -> None:
     """
     if source.path is None:
         raise ValueError(f"{source.name}: reader is for files; take it out, or give path in place of dataset")
-    try:
-        installed_catalog().find(ReaderSpec.kind, source.reader or "")
-    except KitError as error:
-        raise ValueError(str(error)) from error
+    said_here(lambda name: installed_catalog().find(ReaderSpec.kind, name), source.reader or "")
 
 
 @dataclass(frozen=True)

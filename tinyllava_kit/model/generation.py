@@ -19,7 +19,7 @@ from ..core.fusion import check_inputs
 from ..core.interfaces import Items
 from ..core.plan import Plan
 from ..errors import KitError
-from .moved_batches import join_batches, plan_of_types, planned_of_types, take_items
+from .moved_batches import items_of_types, join_batches, plan_of_types
 from .output import TinyLlavaOutput
 from .prompt import PromptText, TextOnly, apart, check_cache, check_cache_kind, check_way, prompt_text, text_by_mask
 from .vocabulary.extension import ParallelWriter, token_sampler
@@ -86,8 +86,8 @@ class Answers(GenerationMixin):
             if isinstance(plan, list):  # what a pipeline with batch_size collates
                 planned, items = join_batches(plan, items)
             elif plan is None and items is None:
-                items = take_items(kwargs, dict(self.towers.items()), mm_token_type_ids, modalities) or None
-                planned = planned_of_types(items or {}, mask, mm_token_type_ids, modalities)
+                towers = dict(self.towers.items())
+                items, planned = items_of_types(kwargs, towers, mask, mm_token_type_ids, modalities)
             else:
                 planned = () if plan is None else plan.items
             kwargs.pop("position_ids", None)

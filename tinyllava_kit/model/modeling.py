@@ -37,7 +37,7 @@ from .encoders import Encoders
 from .generation import Answers
 from .logits import Keep, check_keep
 from .losses import GroupLosses, answer_states_of
-from .moved_batches import plan_of_types, planned_of_types, take_items
+from .moved_batches import items_of_types, plan_of_types
 from .named_parts import NamedParts
 from .output import TinyLlavaOutput
 from .packed_attention import packed_inputs
@@ -275,8 +275,8 @@ class TinyLlavaForConditionalGeneration(
             modalities = sorted(self.config.modalities)
             planned: Sequence[PlannedItem] = () if plan is None else plan.items
             if plan is None and items is None:
-                items = take_items(kwargs, dict(self.towers.items()), mm_token_type_ids, modalities) or None
-                planned = planned_of_types(items or {}, attention_mask, mm_token_type_ids, modalities)
+                towers = dict(self.towers.items())
+                items, planned = items_of_types(kwargs, towers, attention_mask, mm_token_type_ids, modalities)
             plan = plan_of_types(input_ids, attention_mask, mm_token_type_ids, planned, modalities)
             position_ids, labels = plan.position_ids, None if labels is None else plan.without_items(labels)
         beside = {"attention_mask": attention_mask, "position_ids": position_ids, "labels": labels}

@@ -60,7 +60,24 @@ def plan_of_types(
     )
 
 
-def take_items(
+def items_of_types(
+    given: dict[str, Any],
+    towers: Mapping[str, Any],
+    attention_mask: Tensor | None,
+    types: Tensor,
+    modalities: Sequence[str],
+) -> tuple[dict[str, dict[str, Tensor]] | None, list[PlannedItem]]:
+    """The items whose tensors are `given` under the names that their towers take, taken out of what is given, and where
+    they stand; None where there are none.
+
+    Raises:
+        FusionError: they do not belong to `types`.
+    """
+    items = _take_items(given, towers, types, modalities)
+    return items or None, _planned_of_types(items, attention_mask, types, modalities)
+
+
+def _take_items(
     given: dict[str, Any], towers: Mapping[str, Any], types: Tensor, modalities: Sequence[str]
 ) -> dict[str, dict[str, Tensor]]:
     """The items whose tensors are `given` under the names that their towers take, as transformers' processors do
@@ -85,7 +102,7 @@ def take_items(
     return found
 
 
-def planned_of_types(
+def _planned_of_types(
     items: Mapping[str, Mapping[str, Tensor]], attention_mask: Tensor | None, types: Tensor, modalities: Sequence[str]
 ) -> list[PlannedItem]:
     """Items that all take as many positions, where `types`, (B, T), say that such stand.

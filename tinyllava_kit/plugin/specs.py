@@ -294,10 +294,12 @@ class ReaderSpec(Spec):
     """A reader of files of rows. Target: a function of a `Path` that gives the rows, mappings, one after another.
 
     `suffixes` are the endings of the files, or folders, that it reads; a recipe's ``reader: NAME`` has it read others.
+    `packages` are modules that it needs and that may be missing.
     """
 
     kind: ClassVar[str] = "reader"
     suffixes: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -133,7 +133,7 @@ class ModalityContract(SpecifiedContract):
 
     @check("measure: a finite number above 0 from the header, in the modality's unit, and more for a longer item")
     def test_measure(self) -> None:
-        """The same for a source and its item, and no less for a larger item."""
+        """The same for a source, its item and its probe, and no less for a larger item."""
         modality = self.build()
         for number, source in enumerate(self.sources(self.folder)):
             item = modality.read(source)
@@ -141,6 +141,10 @@ class ModalityContract(SpecifiedContract):
             right = isinstance(measured, (int, float)) and math.isfinite(measured) and measured > 0
             assert right, f"source {number} measures {measured!r}, expected a finite number above 0"
             assert math.isclose(measured, again, rel_tol=1e-6), f"source {number} measures {measured}, its item {again}"
+            probed = modality.measure(modality.probe(source))
+            assert math.isclose(measured, probed, rel_tol=1e-6), (
+                f"source {number} measures {measured}, its probe {probed}"
+            )
         sized = [item for item, _ in zip(self.sized_items(), range(20), strict=False)]
         grown = [modality.measure(item) for item in sized]
         assert grown == sorted(grown), "a larger item measures less"

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from ..data.sources import Source, Strict
+from ..data.sources import Source, Strict, said_here
 from ..errors import KitError, near, shown
 from ..files.yaml_files import read_yaml
 from ..plugin.discovery import installed_catalog
@@ -28,7 +28,6 @@ from .stage_settings import (
     many,
     mode_alone,
     packing_of,
-    said_here,
 )
 from .trainer_settings import check_optimizer, checked_arguments
 
@@ -129,14 +128,12 @@ class Stage(Strict):
     @field_validator("objectives")
     @classmethod
     def _have_their_options(cls, objectives: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        try:
-            catalog = installed_catalog()
-            return {
-                name: dict(catalog.find(ObjectiveSpec.kind, name).spec.check_options(options, name))
-                for name, options in objectives.items()
-            }
-        except KitError as error:
-            raise ValueError(str(error)) from error
+        catalog = installed_catalog()
+
+        def checked(name: str) -> dict[str, Any]:
+            return dict(catalog.find(ObjectiveSpec.kind, name).spec.check_options(objectives[name], name))
+
+        return {name: said_here(checked, name) for name in objectives}
 
     @property
     def chosen(self) -> dict[str, dict[str, Any]]:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from ..data.sources import Source, Strict
-from ..errors import KitError
+from ..data.sources import Source, Strict, said_here
 from ..evaluation.scorer import find_scorer
-
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
 
 
 class Lora(Strict):
@@ -103,14 +98,6 @@ class Packing(Strict):
 
     length: int | None = Field(None, ge=1)
     limits: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-
-
-def said_here(check: Callable[[_In], _Out], value: _In) -> _Out:
-    """What the check returns; its error as pydantic wants it, so that it is told with the place in the file."""
-    try:
-        return check(value)
-    except KitError as error:
-        raise ValueError(str(error)) from error
 
 
 def many(value: Any) -> Any:

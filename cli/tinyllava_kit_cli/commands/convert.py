@@ -10,7 +10,7 @@ from tinyllava_kit_cli.commands.load_check import external_options, print_parity
 from tinyllava_kit_cli.completion import directories, names
 from tinyllava_kit_cli.generation import FLOAT_DTYPES
 from tinyllava_kit_cli.models import check_model
-from tinyllava_kit_cli.output import refuse_taken, say
+from tinyllava_kit_cli.output import refuse_taken, say, say_table
 
 
 @click.command
@@ -52,7 +52,6 @@ def command(
 
     from tinyllava_kit.checkpoints.conversion import convert, table_of
     from tinyllava_kit.checkpoints.parity import open_reference
-    from tinyllava_kit_cli.table import align
 
     if reference:
         open_reference(reference)
@@ -61,7 +60,7 @@ def command(
     import torch
 
     convert(external, target, dtype=getattr(torch, dtype) if dtype else None)
-    say("\n".join(align(table_of(external.rows))))
+    say_table(table_of(external.rows))
     for note in external.notes:
         say(f"note: {note}")
     say(f"{external.layout}: wrote {target}", err=True)

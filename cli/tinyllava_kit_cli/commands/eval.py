@@ -23,8 +23,7 @@ from tinyllava_kit_cli.completion import directories, names, tasks_and_files
 from tinyllava_kit_cli.generation import AUTOMATIC, load_to_run, placed, placement
 from tinyllava_kit_cli.items import need_packages
 from tinyllava_kit_cli.models import check_model
-from tinyllava_kit_cli.output import say
-from tinyllava_kit_cli.table import align
+from tinyllava_kit_cli.output import say, say_table
 
 if TYPE_CHECKING:
     from tinyllava_kit.evaluation.benchmarks.benchmark import Benchmark
@@ -221,7 +220,7 @@ def _show(facts: Mapping[str, Any], results: Results, *, as_json: bool) -> None:
     if not results.figures:
         say(f"{facts['data']} is scored elsewhere; the answers are in {facts['output']}", err=True)
     elif not as_json:
-        say("\n".join(align(table(results.figures, facts["data"]))))
+        say_table(table(results.figures, facts["data"]))
 
 
 def _record(

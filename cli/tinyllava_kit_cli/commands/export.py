@@ -11,7 +11,7 @@ from tinyllava_kit.checkpoints.exporting.targets import check_target, find_targe
 from tinyllava_kit.errors import KitError
 from tinyllava_kit_cli.completion import directories, names
 from tinyllava_kit_cli.models import check_model
-from tinyllava_kit_cli.output import refuse_taken, say
+from tinyllava_kit_cli.output import refuse_taken, say, say_table
 
 
 @click.command
@@ -80,12 +80,11 @@ def command(
 
     from tinyllava_kit import load_pretrained
     from tinyllava_kit.checkpoints.exporting.targets import load_target, table_of
-    from tinyllava_kit_cli.table import align
 
     model, processor = load_pretrained(directory)
     model.eval()
     if check_only:
-        say("\n".join(align(table_of(model, processor, [target] if target else target_names()))))
+        say_table(table_of(model, processor, [target] if target else target_names()))
         return
     say("\n".join(load_target(target or "", **how).export(model, processor, output or "")))
     say(f"wrote {output}", err=True)

@@ -9,7 +9,7 @@ import click
 
 from tinyllava_kit_cli.completion import directories
 from tinyllava_kit_cli.models import check_model
-from tinyllava_kit_cli.output import say
+from tinyllava_kit_cli.output import say, say_table
 
 
 def external_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,11 +37,10 @@ def print_parity(directory: str, reference: str, **how: Any) -> bool:
 
     from tinyllava_kit.checkpoints.loading import load_pretrained
     from tinyllava_kit.checkpoints.parity import compare, rows_of
-    from tinyllava_kit_cli.table import align
 
     model, _ = load_pretrained(directory, dtype=torch.float32, **how)
     compared = compare(model, reference)
-    say("\n".join(align(rows_of(compared))))
+    say_table(rows_of(compared))
     return all(row.equal for row in compared)
 
 
@@ -57,12 +56,11 @@ def command(directory: str, reference: str | None, names_from: str | None, templ
     check_model(directory)
 
     from tinyllava_kit.checkpoints.checking import check
-    from tinyllava_kit_cli.table import align
 
     checked = check(directory, names_from=names_from, template=template)
     say(f"layout: {checked.layout}")
     say(f"chat template: {checked.config.component('template').name}")
-    say("\n".join(align(checked.parts())))
+    say_table(checked.parts())
     for note in checked.notes:
         say(f"note: {note}")
     say("names and shapes fit: it can be loaded")

@@ -9,7 +9,7 @@ from tinyllava_kit.plugin.extras import need
 from tinyllava_kit_cli.completion import directories
 from tinyllava_kit_cli.generation import FLOAT_DTYPES
 from tinyllava_kit_cli.models import check_model
-from tinyllava_kit_cli.output import refuse_taken, say
+from tinyllava_kit_cli.output import refuse_taken, say, say_table
 
 
 @click.command
@@ -55,7 +55,6 @@ def command(
     from tinyllava_kit import load_pretrained
     from tinyllava_kit.checkpoints.quantization import Quantization, kept_layers, table_of
     from tinyllava_kit.model.storage.replaced import save_together
-    from tinyllava_kit_cli.table import align
 
     how = Quantization(
         bits=int(bits),
@@ -66,7 +65,7 @@ def command(
     )
     model, processor = load_pretrained(source, quantization=how)
     save_together(target, model, processor)
-    say("\n".join(align(table_of(model))))
+    say_table(table_of(model))
     if kept := kept_layers(model, how.parts):
         say(f"note: kept their dtype: {', '.join(kept)}")
     say(f"wrote {target}", err=True)

@@ -108,7 +108,8 @@ def check_data(
 def _check_stage(
     stage: Stage, processor: TinyLlavaProcessor, items: _Items, seed: int, progress: Callable[[str], None]
 ) -> StageReport:
-    report = StageReport(stage.name)
+    report, objective = StageReport(stage.name), stage.objective
+    learns_answers = objective is None or objective.runs_llm  # others use the items alone
     parts: list[list[tuple[Conversation | None, int]]] = []  # of a stream, which is not held, no conversation
     for source in stage.data:
         parts.append([])
@@ -120,7 +121,7 @@ def _check_stage(
                 checked = _checked(label, make, items, processor, report)
                 if checked is not None:
                     conversation, probe = checked
-                    _count(probe, stage, report)
+                    _count(probe, stage.max_length, report, learns_answers)
                     parts[-1].append((None if stage.is_streamed else conversation, probe.num_tokens))
         except KitError as error:
             report.findings.append(DataProblem("source", source.name, str(error)))
@@ -209,7 +210,7 @@ class _Items:
         return ""
 
 
-def _count(encoded: Encoded, stage: Stage, report: StageReport) -> None:
+def _count(encoded: Encoded, max_length: int | None, report: StageReport, learns_answers: bool) -> None:
     """Add a conversation's lengths to the report, and what its stage would do to it."""
     report.lengths.append(encoded.num_tokens)
     for span in encoded.spans:
@@ -218,21 +219,21 @@ def _count(encoded: Encoded, stage: Stage, report: StageReport) -> None:
             continue
         count = len(span.ids) if isinstance(span, TextSpan) else span.num_tokens
         report.tokens["text" if isinstance(span, TextSpan) else span.modality] += count
-    if stage.objective is not None and not stage.objective.runs_llm:  # it uses the items, and not the answers
+    if not learns_answers:
         return
-    learned, cut = _learned(encoded.spans), _cut(encoded.spans, stage.max_length)
+    learned, cut = _learned(encoded.spans), _cut(encoded.spans, max_length)
     kept = learned - (cut.num_labels if cut else 0)
     report.learned += kept
     if not kept:
-        why = f"max_length {stage.max_length} cuts its answers off" if learned else "nothing in it is an answer"
+        why = f"max_length {max_length} cuts its answers off" if learned else "nothing in it is an answer"
         report.findings.append(DataProblem("teaches nothing", encoded.name, why))
     elif cut and cut.num_labels:
         lost = f"{cut.num_labels} of the {learned} that are learned"
-        why = f"takes {encoded.num_tokens} positions of {stage.max_length}; {lost} are cut"
+        why = f"takes {encoded.num_tokens} positions of {max_length}; {lost} are cut"
         report.findings.append(DataProblem("answer cut", encoded.name, why))
     elif cut and cut.items:
         lost = ", ".join(f"{count} {modality}" for modality, count in cut.items.items())
-        why = f"takes {encoded.num_tokens} positions of {stage.max_length}; {lost} item(s) are cut"
+        why = f"takes {encoded.num_tokens} positions of {max_length}; {lost} item(s) are cut"
         report.findings.append(DataProblem("item cut", encoded.name, why))
 
 

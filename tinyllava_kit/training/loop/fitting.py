@@ -72,8 +72,7 @@ def about(run: StageRun, prepared: Prepared) -> str:
     parts = ", ".join(f"{name} ({stage.train[name].mode})" for name in prepared.parts.trained)
     weights = f"{trained:,} of {sum(p.numel() for p in model.parameters()):,} weights"
     device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
-    products = ", products in bfloat16" if stage.bf16 is True else ""
-    return f"{rows}; trains {parts}, {weights}; on {device} in {str(model.dtype).removeprefix('torch.')}{products}"
+    return f"{rows}; trains {parts}, {weights}; on {device} in {str(model.dtype).removeprefix('torch.')}"
 
 
 def trainer_of(run: StageRun, prepared: Prepared, clock: Clock, callbacks: Sequence[TrainerCallback]) -> KitTrainer:

@@ -32,7 +32,8 @@ class Progress(TrainerCallback):
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if not state.is_world_process_zero:
             return
-        self._write(f"stage {self.name}: {state.max_steps:,} steps{self.about}")
+        products = ", products in bfloat16" if args.bf16 else ""
+        self._write(f"stage {self.name}: {state.max_steps:,} steps{self.about}{products}")
         if state.global_step:
             self._write(f"stage {self.name}: resumes from step {state.global_step} of {state.max_steps}")
         if self.out.isatty():
