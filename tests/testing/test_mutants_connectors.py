@@ -205,3 +205,17 @@ def test_a_connector_whose_options_are_all_refused_is_told_so() -> None:
             super().__init__(factor=factor, **known)
 
     caught(contract_of(Refuses), "options", "option 'factor': every value that was tried is refused: 3 .factor must")
+
+
+def test_a_connector_that_leaves_features_out_says_why() -> None:
+    class EveryOther(Pairs):
+        def sources(self, num_features: int) -> list[list[int]]:
+            return [[start] for start in range(0, num_features, self.factor)]
+
+        def pooled(self, features: Features) -> Tensor:
+            return features.features[:, :: self.factor]
+
+    contract = contract_of(EveryOther)
+    caught(contract, "gradient", "have no part in the rows; say in unused_features why")
+    contract.unused_features = "it keeps every other one"
+    assert passes(contract) == {"grid": "its spec does not say needs_grid"}

@@ -5,7 +5,6 @@ Legend: N rows, P features of a row, E tower width.
 
 from __future__ import annotations
 
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +17,7 @@ from ..core.interfaces import Preprocessor
 from ..errors import KitError
 from .comparing import check_close, distance, encode, refusal
 from .contract import DoesNotApply, check
+from .own_modalities import write_wav
 from .towers import TowerContract
 
 
@@ -180,7 +180,7 @@ class AudioTowerContract(TowerContract):
         yield "float32", (floats.astype(np.float32), self.rate_hz)
         yield "(n, 2)", (np.stack([floats, floats], axis=1), self.rate_hz)
         yield "a row of datasets", {"array": floats, "sampling_rate": self.rate_hz}
-        yield "a wav file", _write_wav(folder / "sound.wav", samples, self.rate_hz)
+        yield "a wav file", write_wav(folder / "sound.wav", samples, self.rate_hz)
 
     def _strange_samples(self, samples: np.ndarray) -> Iterator[tuple[str, np.ndarray, int]]:
         floats = samples / 32768
@@ -199,7 +199,7 @@ class AudioTowerContract(TowerContract):
         yield "(2, n)", (np.stack([samples, samples]), self.rate_hz), array
         for value in (np.nan, np.inf):
             yield str(value), (np.where(np.arange(len(samples)) == 3, value, samples), self.rate_hz), array
-        cut = Path(_write_wav(folder / "cut.wav", (samples * 32767).astype(np.int16), self.rate_hz))
+        cut = Path(write_wav(folder / "cut.wav", (samples * 32767).astype(np.int16), self.rate_hz))
         whole = cut.read_bytes()
         for size in (len(whole) // 2, 44, 30, 0):
             cut.write_bytes(whole[:size])
@@ -217,12 +217,3 @@ def _counts(preprocessor: Preprocessor, item: Any) -> list[int] | str:
 
 def _read(samples: np.ndarray, rate_hz: int) -> Waveform:
     return AudioModality().read((samples, rate_hz))
-
-
-def _write_wav(path: Path, samples: np.ndarray, rate_hz: int) -> str:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate_hz)
-        file.writeframes(samples.astype("<i2").tobytes())
-    return str(path)

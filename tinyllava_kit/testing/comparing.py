@@ -16,10 +16,15 @@ from ..core.interfaces import Features, Preprocessor, Tower
 from ..errors import KitError
 
 
+def collated(preprocessor: Preprocessor, items: Sequence[Any]) -> dict[str, Tensor]:
+    """The inputs of a tower for all rows of items."""
+    return preprocessor.collate([row for item in items for row in preprocessor(item)])
+
+
 def encode(tower: Tower, preprocessor: Preprocessor, items: Sequence[Any]) -> Features:
     """The features of items, without a graph."""
     with torch.no_grad():
-        return tower(**preprocessor.collate([row for item in items for row in preprocessor(item)]))
+        return tower(**collated(preprocessor, items))
 
 
 def distance(got: Tensor, expected: Tensor) -> float:

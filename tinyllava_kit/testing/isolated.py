@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from unittest.mock import patch
 
 from ..errors import KitError, near
 from ..plugin.catalog import Catalog
@@ -24,12 +25,5 @@ def only_this_plugin(distribution: str) -> Iterator[Catalog]:
     if distribution not in names:
         raise KitError(f"no plugin is of distribution {distribution!r}; {near(distribution, names)}")
     others = {row.name for row in rows if row.distribution not in (distribution, CORE)}
-    before = os.environ.get(DISABLE)
-    os.environ[DISABLE] = ",".join(sorted({*disabled_names(), *others}))
-    try:
+    with patch.dict(os.environ, {DISABLE: ",".join(sorted({*disabled_names(), *others}))}):
         yield installed_catalog()
-    finally:
-        if before is None:
-            del os.environ[DISABLE]
-        else:
-            os.environ[DISABLE] = before

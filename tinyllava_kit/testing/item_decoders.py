@@ -15,7 +15,7 @@ from .contract import DoesNotApply, check
 from .loading import LoadedContract
 from .offered import contract_of
 from .specified import SpecifiedContract
-from .text_decoders import modality_of
+from .text_decoders import modality_of_decoder
 
 
 class ItemDecoderContract(SpecifiedContract, LoadedContract):
@@ -46,7 +46,7 @@ class ItemDecoderContract(SpecifiedContract, LoadedContract):
 
     def modality(self) -> Modality:
         """What its items are read and joined by."""
-        return modality_of(self)
+        return modality_of_decoder(self)
 
     def coder(self, options: Mapping[str, Any], checkpoint: str) -> Any:
         """The decoder, with the weights of a checkpoint, in eval."""

@@ -6,9 +6,10 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
+from ..core.interfaces import Modality
 from ..plugin.catalog import Catalog, Offer
 from ..plugin.isolation import PluginFault, isolated
-from ..plugin.specs import Spec, import_target
+from ..plugin.specs import DecoderSpec, Spec, TowerSpec, import_target, load
 from .contract import CheckFailure, Contract
 
 # kind, and for a decoder what it reads -> the module and class of its contract.
@@ -50,6 +51,13 @@ def _contract_of(offer: Offer, catalog: Catalog) -> type[Contract]:
 def key_of(spec: Spec) -> str:
     """Which of `CONTRACTS` is that of a spec's kind."""
     return f"decoder.{getattr(spec, 'reads', '')}" if spec.kind == "decoder" else spec.kind
+
+
+def modality_of(spec: TowerSpec | DecoderSpec, catalog: Catalog) -> Modality:
+    """The modality that a tower reads or a decoder writes, with the defaults of its options."""
+    found = catalog.find("modality", spec.modality).spec
+    modality: Modality = load(found)(**{option.name: option.default for option in found.options})
+    return modality
 
 
 def _own(spec: Spec, base: type[Contract]) -> type[Contract]:

@@ -61,7 +61,7 @@ class AudioContract(ModalityContract):
         """Wav files, an array with its rate and a row of datasets."""
         sounds = [_samples(count, number) for number, count in enumerate((9_000, 4_000, 17_000, 2_500))]
         for number, samples in enumerate(sounds[:2]):
-            _write_wav(folder / f"{number}.wav", samples)
+            write_wav(folder / f"{number}.wav", samples)
         row = {"array": sounds[3] / 32768, "sampling_rate": RATE_HZ}
         return [str(folder / "0.wav"), str(folder / "1.wav"), (sounds[2], RATE_HZ), row]
 
@@ -69,7 +69,7 @@ class AudioContract(ModalityContract):
         """16 bits and floats, one channel and two, a file and its bytes."""
         samples = _samples(1_000, 7)
         path = folder / "equal.wav"
-        _write_wav(path, samples)
+        write_wav(path, samples)
         floats = samples / 32768
         others = ((floats, RATE_HZ), (np.stack([floats, floats], 1), RATE_HZ), str(path), path.read_bytes())
         return [((samples, RATE_HZ), other) for other in others]
@@ -112,9 +112,11 @@ def _samples(count: int, seed: int) -> np.ndarray:
     return (np.random.default_rng(seed).uniform(-0.6, 0.6, count) * 32767).astype(np.int16)
 
 
-def _write_wav(path: Path, samples: np.ndarray) -> None:
+def write_wav(path: Path, samples: np.ndarray, rate_hz: int = RATE_HZ) -> str:
+    """Write (n,) int16 samples as a sound of one channel; returns the path."""
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(RATE_HZ)
+        file.setframerate(rate_hz)
         file.writeframes(samples.astype("<i2").tobytes())
+    return str(path)

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from ..core.interfaces import Modality, Preprocessor, Tower
 from ..errors import KitError
-from ..plugin.specs import TowerSpec, load
-from .comparing import encode, same, through_json
+from ..plugin.specs import TowerSpec
+from .comparing import collated, encode, same, through_json
 from .contract import DoesNotApply, check
 from .items import other_content
-from .offered import contract_of
+from .offered import contract_of, modality_of
 from .specified import SpecifiedContract
 
 
@@ -52,9 +52,7 @@ class PreprocessorContract(SpecifiedContract):
         """The tower's modality; None where the contract has no spec that names it."""
         if not isinstance(self.spec, TowerSpec) or self.catalog is None:
             return None
-        spec = self.catalog.find("modality", self.spec.modality).spec
-        modality: Modality = load(spec)(**{option.name: option.default for option in spec.options})
-        return modality
+        return modality_of(self.spec, self.catalog)
 
     def build(self, checkpoint: str) -> tuple[Tower, Preprocessor]:
         """The tower with its weights, in eval, and its preprocessor. Override it to make windows toy-size."""
@@ -132,7 +130,7 @@ class PreprocessorContract(SpecifiedContract):
         random.seed(number)
         np.random.seed(number)
         before, state = pickle.dumps(item), _generators()
-        rows = self._rows(preprocessor, item)
+        rows = collated(preprocessor, [item])
         assert pickle.dumps(item) == before, f"item {number} is changed by the preprocessor"
         assert _generators() == state, "the preprocessor uses or seeds a global generator of random numbers"
         return rows
@@ -140,10 +138,7 @@ class PreprocessorContract(SpecifiedContract):
     def _check_equal(self, again: Preprocessor, preprocessor: Preprocessor, how: str) -> None:
         for item in self.items():
             assert again.num_features(item) == preprocessor.num_features(item), f"{how}, it counts otherwise"
-            assert same(self._rows(again, item), self._rows(preprocessor, item)), f"{how}, it gives other inputs"
-
-    def _rows(self, preprocessor: Preprocessor, item: Any) -> dict[str, Tensor]:
-        return preprocessor.collate(preprocessor(item))
+            assert same(collated(again, [item]), collated(preprocessor, [item])), f"{how}, it gives other inputs"
 
     def effect(self, options: Mapping[str, Any]) -> Any:
         """Counts, features, how the raster lies, and how many rows are run at once."""
@@ -151,7 +146,7 @@ class PreprocessorContract(SpecifiedContract):
         torch.manual_seed(0)
         found = []
         for item in self.items():
-            inputs = self._rows(preprocessor, item)
+            inputs = collated(preprocessor, [item])
             features = encode(tower, preprocessor, [item])
             found.append(
                 [preprocessor.num_features(item), features.features, features.grid, tower.rows_at_once(inputs)]

@@ -12,10 +12,11 @@ from torch import nn
 
 from ..core.decoders import TextDecoder
 from ..core.interfaces import Modality
-from ..plugin.specs import DecoderSpec, load
+from ..plugin.specs import DecoderSpec
 from .comparing import check_refused, same, through_json
 from .contract import check
 from .loading import LoadedContract
+from .offered import modality_of
 from .specified import SpecifiedContract
 
 
@@ -34,7 +35,7 @@ class TextDecoderContract(SpecifiedContract, LoadedContract):
 
     def modality(self) -> Modality:
         """What its items are read and written by."""
-        return modality_of(self)
+        return modality_of_decoder(self)
 
     def load(self, checkpoint: str) -> nn.Module:
         """See `LoadedContract.load`."""
@@ -81,7 +82,7 @@ class TextDecoderContract(SpecifiedContract, LoadedContract):
         return [_decoded(decoder, text) for text in self.texts()]
 
 
-def modality_of(contract: Any) -> Modality:
+def modality_of_decoder(contract: Any) -> Modality:
     """The modality of a decoder's items: the contract's `modality_class`, or that of the spec.
 
     Raises:
@@ -92,9 +93,7 @@ def modality_of(contract: Any) -> Modality:
         return own
     if not isinstance(contract.spec, DecoderSpec) or contract.catalog is None:
         raise NotImplementedError(f"{type(contract).__name__} must give modality_class")
-    spec = contract.catalog.find("modality", contract.spec.modality).spec
-    modality: Modality = load(spec)(**{option.name: option.default for option in spec.options})
-    return modality
+    return modality_of(contract.spec, contract.catalog)
 
 
 def _decoded(decoder: TextDecoder, text: str) -> Any:

@@ -15,7 +15,7 @@ from transformers import PreTrainedConfig
 
 from ..core.interfaces import Features, Grid, Preprocessor, Tower
 from ..model.pretrained import TinyLlavaPreTrainedModel
-from .comparing import check_close, encode, through_json
+from .comparing import check_close, collated, encode, through_json
 from .contract import DoesNotApply, check
 from .fake_device import check_on_device
 from .items import changed, num_axes
@@ -106,7 +106,7 @@ class TowerContract(PreprocessorContract, LoadedContract):
         tower, preprocessor = self.build(self.checkpoint)
         tower.requires_grad_(False)
         tower.train()
-        inputs = preprocessor.collate([row for item in self.items() for row in preprocessor(item)])
+        inputs = collated(preprocessor, self.items())
         before = {name: value.clone() for name, value in tower.named_buffers()}
         first, second = tower(**inputs).features, tower(**inputs).features
         assert torch.equal(first, second), "frozen, in train mode: the same input gives other features"
@@ -119,8 +119,7 @@ class TowerContract(PreprocessorContract, LoadedContract):
         """Trained, every parameter gets a gradient."""
         tower, preprocessor = self.build(self.checkpoint)
         tower.requires_grad_(True)
-        items = self.items()
-        inputs = preprocessor.collate([row for item in items for row in preprocessor(item)])
+        inputs = collated(preprocessor, self.items())
         features = tower(**inputs).features
         assert features.requires_grad, "no parameter gets a gradient"
         torch.manual_seed(0)
@@ -151,7 +150,7 @@ class TowerContract(PreprocessorContract, LoadedContract):
     def test_sync(self) -> None:
         """No host sync: no `.item()`, no indexing with a boolean mask."""
         tower, preprocessor = self.build(self.checkpoint)
-        inputs = preprocessor.collate([row for item in self.items() for row in preprocessor(item)])
+        inputs = collated(preprocessor, self.items())
         with torch.no_grad(), _NoSync():
             tower(**inputs)
 
@@ -159,14 +158,14 @@ class TowerContract(PreprocessorContract, LoadedContract):
     def test_device(self) -> None:
         """On a device that is not the CPU, imitated: nothing is made elsewhere, read back or turned into numpy."""
         tower, preprocessor = self.build(self.checkpoint)
-        inputs = preprocessor.collate([row for item in self.items() for row in preprocessor(item)])
+        inputs = collated(preprocessor, self.items())
         check_on_device(tower, inputs)
 
     @check("forward: take out what torch.compile cannot follow")
     def test_compile(self) -> None:
         """``torch.compile(fullgraph=True)`` takes it whole, and gives the same."""
         tower, preprocessor = self.build(self.checkpoint)
-        inputs = preprocessor.collate([row for item in self.items() for row in preprocessor(item)])
+        inputs = collated(preprocessor, self.items())
         torch.compiler.reset()
         with torch.no_grad():
             got = torch.compile(tower, fullgraph=True, backend="aot_eager")(**inputs)

@@ -10,12 +10,11 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tinyllava_kit_vision_clip.contract import SIDE, WIDTH, save_toy
 from tinyllava_kit_vision_clip.plugin import CLIP
 from tinyllava_kit_vision_clip.tower import ClipPreprocessor, ClipTower
 from transformers import (
-    CLIPConfig,
     CLIPImageProcessorPil,
-    CLIPModel,
     CLIPVisionConfig,
     CLIPVisionModel,
     PreTrainedConfig,
@@ -26,7 +25,7 @@ from tinyllava_kit import KitError, TinyLlavaPreTrainedModel
 from tinyllava_kit.specs import load
 
 # N pictures of SIDE x SIDE pixels, P patches, E wide, of L layers
-N, SIDE, PATCH, P, E, L = 2, 35, 7, 25, 18, 5
+N, P, E, L = 2, 25, WIDTH, 5
 GOLDEN_CLIP = Path(__file__).parents[3] / "tests" / "golden" / "assets" / "clip-tiny"  # saved by transformers 4.40
 
 
@@ -40,34 +39,8 @@ def quiet():
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     """A directory as a hub has it: text and vision towers, and the image processor."""
-    torch.manual_seed(0)
-    vision = {
-        "hidden_size": E,
-        "intermediate_size": 23,
-        "num_hidden_layers": L,
-        "num_attention_heads": 3,
-        "image_size": SIDE,
-        "patch_size": PATCH,
-        "projection_dim": 11,
-    }
-    text = {
-        "hidden_size": 12,
-        "intermediate_size": 13,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "vocab_size": 17,
-        "max_position_embeddings": 8,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-        "projection_dim": 11,
-    }
-    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=11))
-    for parameter in model.parameters():  # biases and norms too, so that a forgotten one is seen
-        torch.nn.init.normal_(parameter, std=0.2)
     directory = tmp_path_factory.mktemp("clip")
-    model.save_pretrained(directory)
-    size = {"height": SIDE, "width": SIDE}
-    CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size=size).save_pretrained(directory)
+    save_toy(directory, num_hidden_layers=L)
     return directory
 
 

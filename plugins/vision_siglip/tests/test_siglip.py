@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tinyllava_kit_vision_siglip.contract import SIDE, WIDTH, save_toy
 from tinyllava_kit_vision_siglip.plugin import SIGLIP
 from tinyllava_kit_vision_siglip.tower import SiglipPreprocessor, SiglipTower
-from transformers import SiglipConfig, SiglipImageProcessorPil, SiglipModel, SiglipVisionModel, logging
+from transformers import SiglipImageProcessorPil, SiglipVisionModel, logging
 
 from tinyllava_kit import KitError
 from tinyllava_kit.components import ImageModality
 from tinyllava_kit.specs import load
 
 # N pictures of SIDE x SIDE pixels, P patches (the last 3 pixels of a side fill none), E wide, of L layers
-N, SIDE, PATCH, P, E, L = 2, 38, 7, 25, 18, 5
+N, P, E, L = 2, 25, WIDTH, 5
 GOLDEN_SIGLIP = Path(__file__).parents[3] / "tests" / "golden" / "assets" / "siglip-tiny"  # by transformers 4.40
 
 
@@ -32,31 +33,8 @@ def quiet():
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     """A directory as a hub has it: text and vision towers, and the image processor."""
-    torch.manual_seed(0)
-    vision = {
-        "hidden_size": E,
-        "intermediate_size": 23,
-        "num_hidden_layers": L,
-        "num_attention_heads": 3,
-        "image_size": SIDE,
-        "patch_size": PATCH,
-    }
-    text = {
-        "hidden_size": 12,
-        "intermediate_size": 13,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "vocab_size": 17,
-        "max_position_embeddings": 8,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    }
-    model = SiglipModel(SiglipConfig(text_config=text, vision_config=vision))
-    for parameter in model.parameters():  # biases and norms too, so that a forgotten one is seen
-        torch.nn.init.normal_(parameter, std=0.2)
     directory = tmp_path_factory.mktemp("siglip")
-    model.save_pretrained(directory)
-    SiglipImageProcessorPil(size={"height": SIDE, "width": SIDE}).save_pretrained(directory)
+    save_toy(directory, num_hidden_layers=L)
     return directory
 
 

@@ -40,13 +40,7 @@ class ClipContract(TowerContract):
 
     def toy_checkpoint(self, folder: Path) -> str:
         """With the image processor."""
-        torch.manual_seed(0)
-        model = CLIPModel(CLIPConfig(text_config=TEXT, vision_config=VISION, projection_dim=11))
-        for parameter in model.parameters():  # biases and norms too, so that a forgotten one is seen
-            torch.nn.init.normal_(parameter, std=0.2)
-        model.save_pretrained(folder)
-        square = {"height": SIDE, "width": SIDE}
-        CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size=square).save_pretrained(folder)
+        save_toy(folder)
         return str(folder)
 
     def reference(self, item: Image.Image) -> Tensor:
@@ -59,3 +53,14 @@ class ClipContract(TowerContract):
         with torch.no_grad():
             hidden = model(pixels, output_hidden_states=True).hidden_states[options["layer"]]  # (1, 1 + P, E)
         return hidden[0, 1:]
+
+
+def save_toy(folder: Path, **vision: Any) -> None:
+    """Write a toy, text and vision towers, with its image processor; `vision`: what is other than in `VISION`."""
+    torch.manual_seed(0)
+    model = CLIPModel(CLIPConfig(text_config=TEXT, vision_config={**VISION, **vision}, projection_dim=11))
+    for parameter in model.parameters():  # biases and norms too, so that a forgotten one is seen
+        torch.nn.init.normal_(parameter, std=0.2)
+    model.save_pretrained(folder)
+    square = {"height": SIDE, "width": SIDE}
+    CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size=square).save_pretrained(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -37,12 +38,7 @@ class SiglipContract(TowerContract):
 
     def toy_checkpoint(self, folder: Path) -> str:
         """With the image processor."""
-        torch.manual_seed(0)
-        model = SiglipModel(SiglipConfig(text_config=TEXT, vision_config=VISION))
-        for parameter in model.parameters():  # biases and norms too, so that a forgotten one is seen
-            torch.nn.init.normal_(parameter, std=0.2)
-        model.save_pretrained(folder)
-        SiglipImageProcessorPil(size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
+        save_toy(folder)
         return str(folder)
 
     def reference(self, item: Image.Image) -> Tensor:
@@ -53,3 +49,13 @@ class SiglipContract(TowerContract):
         )["pixel_values"]
         with torch.no_grad():
             return model(pixels, output_hidden_states=True).hidden_states[self.given_options["layer"]][0]  # (P, E)
+
+
+def save_toy(folder: Path, **vision: Any) -> None:
+    """Write a toy, text and vision towers, with its image processor; `vision`: what is other than in `VISION`."""
+    torch.manual_seed(0)
+    model = SiglipModel(SiglipConfig(text_config=TEXT, vision_config={**VISION, **vision}))
+    for parameter in model.parameters():  # biases and norms too, so that a forgotten one is seen
+        torch.nn.init.normal_(parameter, std=0.2)
+    model.save_pretrained(folder)
+    SiglipImageProcessorPil(size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
