@@ -6,7 +6,7 @@ LMMS   := $(VENV)-lmms
 BIN    := $(VENV)/bin
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 
-.PHONY: install test test-fast test-transformers test-lmms check demo demo-audio demo-more-audio demo-speech bench-quick docs \
+.PHONY: install test test-fast test-transformers test-lmms test-browser check demo demo-audio demo-more-audio demo-speech bench-quick docs \
 	wheels clean
 
 install: $(VENV)/.installed
@@ -43,6 +43,13 @@ test-lmms:
 		-e ./plugins/llm_tinyllama -e './plugins/eval_lmms[lmms-eval]'
 	rm -rf $(LMMS)/lib/python3*/site-packages/tests
 	OMP_NUM_THREADS=1 $(LMMS)/bin/python -m pytest -q plugins/eval_lmms/tests
+
+# The page of `tinyllava serve` in a real browser, which playwright drives and does not bring. By itself: CI has none.
+test-browser: install
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
+		{ echo "make test-browser needs chromium in the path: apt-get install chromium" >&2; exit 2; }
+	$(BIN)/python -m pip install --quiet -c constraints.txt playwright
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/serving/test_browser.py
 
 check: install
 	$(BIN)/ruff check .

@@ -13,10 +13,17 @@ PAGE = ROOT / "docs" / "plugin-checks.md"
 BEGIN, END = "<!-- mutants: begin -->\n", "<!-- mutants: end -->\n"
 # module of tests -> kind, and the names of its tables.
 TABLES = {
-    "test_mutants_towers": {"PREPROCESSORS": "tower", "NETWORKS": "tower", "RASTERS": "tower", "SPECS": "spec"},
+    "test_mutants_towers": {
+        "PREPROCESSORS": "tower",
+        "NETWORKS": "tower",
+        "RASTERS": "tower",
+        "LAYOUTS": "tower",
+        "SPECS": "spec",
+    },
     "test_contracts": {"BROKEN": "audio tower"},
     "test_mutants_connectors": {"MUTANTS": "connector"},
     "test_mutants_modalities": {"MUTANTS": "modality"},
+    "test_mutants_clouds": {"CLOUDS": "modality"},
     "test_mutants_llms": {"MUTANTS": "llm"},
     "test_mutants_templates": {"MUTANTS": "template"},
     "test_mutants_decoders": {"MUTANTS": "decoder", "TEXT_MUTANTS": "decoder of text"},

@@ -62,10 +62,12 @@ class Started:
         """As `subprocess` tells it; None while it runs."""
         return self._process.exitcode
 
-    def until(self, there: Callable[[], bool]) -> None:
-        """Wait for something to be there; a process that ends before it is a failure."""
+    def until(self, there: Callable[[], bool], seconds: float = 600) -> None:
+        """Wait for something to be there; a process that ends before it, or hangs, is a failure."""
+        limit = time.monotonic() + seconds
         while not there():
             assert self.returncode is None, f"ended with {self.returncode}: {self.errors}"
+            assert time.monotonic() < limit, f"hangs: {self.said}{self.errors}"
             time.sleep(0.001)
 
     def send(self, number: int) -> None:

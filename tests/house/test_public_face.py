@@ -22,10 +22,11 @@ FACE = (
     ".files",
     ".evaluation",
     ".training",
+    ".serving",
     ".pages",
     ".testing",
 )
-LAZY = ("", ".components", ".checkpoints", ".files", ".evaluation", ".training")
+LAZY = ("", ".components", ".checkpoints", ".files", ".evaluation", ".training", ".serving")
 
 
 def sources(file: Path) -> list[str]:

@@ -15,7 +15,10 @@ import pytest
 import soundfile
 from PIL import Image
 
-from tests.serving.conftest import Served, png
+from tests.serving.conftest import Served, png, wav
+from tinyllava_kit.core.conversation import Item
+from tinyllava_kit.files.item_sources import AddressContent
+from tinyllava_kit.inference.answering import question
 from tinyllava_kit.serving import fetching
 from tinyllava_kit.serving.limits import Limits
 
@@ -364,3 +367,17 @@ def test_a_client_that_does_not_read_is_left(guarded):
         while guarded.service.engine.in_flight:
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+def test_the_header_of_a_sound_is_read_once(served, monkeypatch):
+    processor = served.service.engine.processor
+    audio, seen = type(processor.modalities["audio"]), []
+    probe = audio.probe
+
+    def counted(self, source):
+        seen.append(isinstance(source, bytes))
+        return probe(self, source)
+
+    monkeypatch.setattr(audio, "probe", counted)
+    served.service.items.check(question("what?", [Item("audio", AddressContent(wav()))], processor))
+    assert seen.count(True) == 1

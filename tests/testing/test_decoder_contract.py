@@ -139,6 +139,7 @@ def hidden_contract(
         component = getattr(sketching, name)
         modality_class = DrawingModality
         options: ClassVar = {"grid": 3, "layers": 2, "width": 32, "heads": 2, "dropout": 0.0, "max_ids": 60}
+        max_steps = 100  # two or three times what it needs
 
         def items(self):
             return ITEMS

@@ -225,6 +225,18 @@ def of_the_content(self: Signals, source: Any) -> float:
     return float(self.read(source).abs().sum())
 
 
+class Outline(Tensor):
+    """What stands for an item."""
+
+
+def outlined(self: Signals, source: Any) -> Tensor:
+    return self.read(source).as_subclass(Outline)
+
+
+def knows_none(self: Signals, source: Any) -> float:
+    return 1.0 if isinstance(source, Outline) else float(len(self.read(source)))
+
+
 def write_raw(self: Signals, item: Tensor, path: str) -> None:
     self.check_name(path)
     np.save(path, item.numpy())
@@ -250,6 +262,7 @@ MUTANTS: list[tuple[str, type[Modality], str, str]] = [
     ("a measure of the content", changed(Signals, measure=of_the_content), "measure", "measures less"),
     ("a measure of zero", changed(Signals, measure=lambda s, x: 0.0), "measure", "expected a finite number above 0"),
     ("a measure of the file", changed(Signals, measure=lambda s, x: float(len(str(x)))), "measure", "its item"),
+    ("a measure that knows no probe", changed(Signals, probe=outlined, measure=knows_none), "measure", "its probe"),
     ("a measure in another unit", changed(Signals, measure=lambda s, x: len(s.read(x)) / 8), "measured", "expected 31"),
     ("an option that is ignored", changed(Signals, expand=lambda s, item, p: [item]), "options", "'halves' changes"),
     ("places outside", drawn(lambda places: places + np.array([0, 0, 9, 0])), "draw", "lies outside of what is drawn"),

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.testing.right import PATCHES, PatchContract, Patches, PatchTower, caught, changed, passes, table
+from tests.testing.right import PATCHES, PatchContract, Patches, PatchTower, caught, changed, numbers, passes, table
 from tinyllava_kit.interfaces import Features, Grid, Preprocessor
 from tinyllava_kit.plugin.specs import Option, TowerSpec
 
@@ -73,6 +74,21 @@ class RunningMean(Patches):
         return super().__call__(item - self.mean)
 
 
+class KeepsTheCount(Patches):
+    """Cuts the item as the one that was counted before it."""
+
+    counts: Any = None
+
+    def num_features(self, item: Tensor) -> list[int]:
+        self.counts = super().num_features(item)
+        return self.counts
+
+    def __call__(self, item: Tensor) -> list[dict[str, Tensor]]:
+        known = self.counts or Patches.num_features(self, item)
+        right = Patches(size=self.size, window=self.window)(item)
+        return [{**row, "counts": torch.tensor(count)} for row, count in zip(right, known, strict=False)]
+
+
 class Locked(Patches):
     def __init__(self, **sizes: int) -> None:
         super().__init__(**sizes)
@@ -120,6 +136,7 @@ PREPROCESSORS: list[tuple[str, type[Patches], str, str]] = [
     ("uses torch's generator", rows_by(drawing_noise), "stateless", "uses or seeds a global generator"),
     ("changes the item", rows_by(in_place), "stateless", "is changed by the preprocessor"),
     ("statistics over items", RunningMean, "stateless", "other rows behind other items"),
+    ("what was counted before is kept", KeepsTheCount, "stateless", "other rows behind other items"),
     ("cannot be pickled", Locked, "pickled", "cannot pickle"),
     ("settings that are not JSON", TupleSettings, "settings", "not plain JSON"),
     ("a setting that is lost", LosesTheWindow, "settings", "made again, it"),
@@ -301,6 +318,12 @@ def at_once(number: Any) -> type[PatchTower]:
     return changed(PatchTower, rows_at_once=lambda self, inputs: number(inputs))
 
 
+def written_under_a_mask(tower: PatchTower, features: Tensor, counts: Tensor) -> Tensor:
+    made = torch.zeros_like(features)
+    made[torch.ones_like(features, dtype=torch.bool)] = features.flatten()
+    return made
+
+
 NETWORKS: list[tuple[str, type[PatchTower], str, str]] = [
     ("features reversed", features_by(lambda t, f, c: f.flip(1)), "places", "does not move later features"),
     ("features of the row shifted", features_by(lambda t, f, c: f.roll(1, 1)), "reference", "and the reference"),
@@ -316,6 +339,7 @@ NETWORKS: list[tuple[str, type[PatchTower], str, str]] = [
     ("a sync by numpy", hidden_by(through_numpy), "device", "numpy"),
     ("a sync by .item()", features_by(lambda t, f, c: f[:, : int(c.max())]), "sync", "reads back from the device"),
     ("a sync by a mask", features_by(lambda t, f, c: f + f[f > 9].sum()), "sync", "reads back from the device"),
+    ("a sync by writing under a mask", features_by(written_under_a_mask), "sync", "reads back from the device"),
     ("a constant that is no buffer", UnregisteredConstant, "device", "change:"),
     ("a layer that is not registered", UnregisteredLayer, "saved", "loaded from a file|raised"),
     ("a buffer that is lost", LosesABuffer, "saved", "loaded from a file"),
@@ -506,3 +530,118 @@ def test_a_mutant_of_a_raster_is_caught(mutant: Any, check: str, message: str) -
     contract = SquareContract()
     contract.component = mutant
     caught(contract, check, message)
+
+
+# ---- other layouts ---------------------------------------------------------------------------------------------------
+
+
+class ChannelsFirst(Squares):
+    """The same pictures as (5, 12, 8): with their channels in front, and five of them."""
+
+    def __call__(self, item: Tensor) -> list[dict[str, Tensor]]:
+        return [{"pixels": item[:3]}]
+
+
+class ChannelsFirstContract(SquareContract):
+    component = changed(SquareTower, preprocessor_class=ChannelsFirst)
+
+    def items(self) -> Sequence[Tensor]:
+        return [torch.randn(5, 12, 8, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+
+
+class Mixed(Patches):
+    """Signals of four channels, (4, L), of which the mean is taken."""
+
+    def __call__(self, item: Tensor) -> list[dict[str, Tensor]]:
+        return super().__call__(item.mean(0))
+
+    def num_features(self, item: Tensor) -> list[int]:
+        return super().num_features(item[0] if item.ndim == 2 else item)
+
+
+class MixedContract(PatchContract):
+    component = changed(PatchTower, preprocessor_class=Mixed)
+
+    def items(self) -> list[Tensor]:
+        return [torch.stack([numbers(length + shift)[:length] for shift in range(4)]) for length in (27, 61, 9)]
+
+
+class FloatMask(Patches):
+    """Says what is real by ones and zeros among floats."""
+
+    def collate(self, rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        inputs = super().collate(rows)
+        counts = inputs.pop("counts")
+        return {**inputs, "mask": (torch.arange(int(counts.max())) < counts[:, None]).float()}
+
+
+class MaskedTower(PatchTower):
+    preprocessor_class = FloatMask
+
+    def forward(self, numbers: Tensor, mask: Tensor) -> Features:  # type: ignore[override]
+        return super().forward(numbers, mask.sum(1).long())
+
+
+class RaggedContract(PatchContract):
+    """Items that are lists of signals of different lengths, behind one another; of no modality here."""
+
+    spec, catalog = None, None
+
+    class Joined(Patches):
+        def __call__(self, item: list[Tensor]) -> list[dict[str, Tensor]]:  # type: ignore[override]
+            return super().__call__(torch.cat(item))
+
+        def num_features(self, item: list[Tensor]) -> list[int]:  # type: ignore[override]
+            return Patches.num_features(self, torch.cat(item) if isinstance(item, list) else item)
+
+    component = changed(PatchTower, preprocessor_class=Joined)
+
+    def items(self) -> list[list[Tensor]]:
+        return [[numbers(length), numbers(3 * length)] for length in (5, 11, 2)]
+
+
+@pytest.mark.parametrize(
+    ("contract", "checks"),
+    [
+        (ChannelsFirstContract, ("counts", "places", "outline", "stateless")),
+        (MixedContract, ("counts", "places", "outline", "stateless", "batch")),
+        (changed(PatchContract, component=MaskedTower), ("counts", "batch", "padding", "sync", "places")),
+        (RaggedContract, ("counts", "places", "outline", "stateless", "pickled")),
+    ],
+)
+def test_a_right_tower_of_another_layout_passes(contract: type[PatchContract], checks: Sequence[str]) -> None:
+    for check in checks:
+        getattr(contract(), f"test_{check}")()
+
+
+def laid_out(contract: type[PatchContract], change: Any) -> type[PatchContract]:
+    """With the features that `change` makes of those of the contract's tower."""
+
+    def forward(self: PatchTower, **inputs: Tensor) -> Features:
+        right = contract.component.forward(self, **inputs)
+        return right._replace(features=change(right.features))
+
+    return changed(contract, component=changed(contract.component, forward=forward))
+
+
+LAYOUTS: list[tuple[str, type[PatchContract], str, str]] = [
+    (
+        "rows swapped where channels stand in front",
+        laid_out(ChannelsFirstContract, lambda f: f.unflatten(1, (6, 4)).flip(1).flatten(1, 2)),
+        "places",
+        "along axis 1",
+    ),
+    (
+        "columns swapped where channels stand in front",
+        laid_out(ChannelsFirstContract, lambda f: f.unflatten(1, (6, 4)).flip(2).flatten(1, 2)),
+        "places",
+        "along axis 2",
+    ),
+    ("features reversed of many channels", laid_out(MixedContract, lambda f: f.flip(1)), "places", "along axis 1"),
+    ("features reversed of a ragged item", laid_out(RaggedContract, lambda f: f.flip(1)), "places", "along axis 0"),
+]
+
+
+@table(LAYOUTS)
+def test_a_mutant_of_another_layout_is_caught(mutant: type[PatchContract], check: str, message: str) -> None:
+    caught(mutant(), check, message)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tests import processes
 from tests.fakes import FakeSite, install, offering
 from tests.testing.right import passes
 from tinyllava_kit import KitError
@@ -79,7 +79,7 @@ def test_pytest_runs_the_checks_of_a_new_plugin_with_its_own_tests(tmp_path: Pat
     site.distribution("tinyllava-kit-my-joint", plugins={"my-joint": "tinyllava_kit_my_joint.plugin"})
     paths = f"import sys; sys.path[:0] = [{str(project / 'src')!r}, {str(site.folder)!r}]; "
     run = f"{paths}import pytest; raise SystemExit(pytest.main(['-v', '-p', 'no:cacheprovider']))"
-    done = subprocess.run([sys.executable, "-c", run], cwd=project, capture_output=True, text=True, check=False)
+    done = processes.run(["-c", run], cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "connector:my_joint::counts PASSED" in done.stdout
     assert "plugin:my-joint::light PASSED" in done.stdout

@@ -119,6 +119,7 @@ def test_headers_alone_show_what_is_missing_and_not_what_is_damaged(place, monke
     assert [finding.row.rpartition("/")[2] for finding in report.findings] == ["rows.json[0]"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stage",
     [

@@ -16,6 +16,8 @@ from tinyllava_kit.training.loop.trainer import KitTrainer
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):

@@ -62,7 +62,9 @@ class Modality(ABC):
         """
 
     def measure(self, source: Any) -> float:
-        """How large a source is, in `unit`, without decoding it; what batches are filled by.
+        """How large a source is, in `unit`, without decoding it; what batches are filled by, and what a server bounds.
+
+        It takes what `read` and `probe` made of a source as well, and says the same of them.
 
         Raises:
             KitError: as `read`, as far as that is seen without decoding.

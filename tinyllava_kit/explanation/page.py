@@ -84,10 +84,9 @@ def _between(explanation: Explanation) -> list[dict[str, Any]]:
 
 def _item(rows: Rows, index: int, drawings: dict[str, bytes]) -> dict[str, Any]:
     """One item: its drawings, and the nearest words of each of its rows."""
-    source = Path(rows.source).name if isinstance(rows.source, (str, os.PathLike)) else type(rows.source).__name__
     return {
         "name": f"{rows.modality} {index + 1}",
-        "source": source,
+        "source": Path(rows.source).name if isinstance(rows.source, (str, os.PathLike)) else None,
         "places": _places(rows),
         "drawings": [inline(png, alt=name) for name, png in drawings.items()],
         "nearest": rows.nearest,

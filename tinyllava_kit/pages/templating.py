@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,14 @@ def render(name: str, *, templates: Path | None = None, **values: Any) -> str:
         values: what the template names.
     """
     return _environment(templates).get_template(name).render(values)
+
+
+@cache
+def style_digest() -> str:
+    """The style of a page, as a Content-Security-Policy names it: ``'sha256-...'``."""
+    found = re.search(r"<style>(.*?)</style>", render("page.html", title=""), re.DOTALL)
+    assert found is not None
+    return f"'sha256-{base64.b64encode(hashlib.sha256(found[1].encode()).digest()).decode()}'"
 
 
 @cache

@@ -18,7 +18,7 @@ from .chat_completions import chat_completions
 from .explanations import tokens, why
 from .gate import Gate
 from .metrics import MEDIA_TYPE
-from .openapi import description
+from .openapi import FORM, JSON, description
 from .service import Service
 from .speech import speech
 from .static_files import static_file
@@ -35,7 +35,7 @@ def application(service: Service, key: str | None = None) -> Gate:
         key: what clients must send; None: nothing.
     """
     app = Starlette(
-        routes=[_route(path, method, handler, service) for path, method, handler in ROUTES],
+        routes=[_route(*route, service) for route in ROUTES],
         exception_handlers={HTTPException: _refused, Exception: _raised, ApiError: _raised},
         lifespan=partial(_lifespan, service),
     )
@@ -52,13 +52,12 @@ async def _lifespan(service: Service, app: Any) -> AsyncIterator[None]:
         await service.engine.close()
 
 
-def _route(path: str, method: str, handler: Handler, service: Service) -> Route:
+def _route(path: str, method: str, handler: Handler, body: str | None, service: Service) -> Route:
     async def endpoint(request: Request) -> Response:
         request.scope["route_path"] = path
-        if method == "POST" and path not in _FORMS:
-            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if kind != "application/json":
-                raise ApiError("expected Content-Type: application/json", status=415, code="unsupported_media_type")
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if body is not None and kind != body:
+            raise ApiError(f"expected Content-Type: {body}", status=415, code="unsupported_media_type")
         return await handler(request, service)
 
     return Route(path, endpoint, methods=[method])
@@ -114,22 +113,22 @@ async def metrics(request: Request, service: Service) -> Response:
 
 async def openapi(request: Request, service: Service) -> Response:
     """What is here, for programs."""
-    return JSONResponse(description())
+    return JSONResponse(description({path: body for path, _, _, body in ROUTES if body is not None}))
 
 
-_FORMS = ("/v1/audio/transcriptions",)  # which take multipart forms
-ROUTES: list[tuple[str, str, Handler]] = [
-    ("/v1/chat/completions", "POST", chat_completions),
-    ("/v1/audio/transcriptions", "POST", transcriptions),
-    ("/v1/audio/speech", "POST", speech),
-    ("/v1/decisions", "POST", decisions),
-    ("/v1/tokens", "POST", tokens),
-    ("/v1/why", "POST", why),
-    ("/v1/models", "GET", models),
-    ("/v1/models/{name:path}", "GET", model),
-    ("/", "GET", static_file),
-    ("/static/{name}", "GET", static_file),
-    ("/openapi.json", "GET", openapi),
-    ("/health", "GET", health),
-    ("/metrics", "GET", metrics),
+# path, method, handler, the type of the body
+ROUTES: list[tuple[str, str, Handler, str | None]] = [
+    ("/v1/chat/completions", "POST", chat_completions, JSON),
+    ("/v1/audio/transcriptions", "POST", transcriptions, FORM),
+    ("/v1/audio/speech", "POST", speech, JSON),
+    ("/v1/decisions", "POST", decisions, JSON),
+    ("/v1/tokens", "POST", tokens, JSON),
+    ("/v1/why", "POST", why, JSON),
+    ("/v1/models", "GET", models, None),
+    ("/v1/models/{name:path}", "GET", model, None),
+    ("/", "GET", static_file, None),
+    ("/static/{name}", "GET", static_file, None),
+    ("/openapi.json", "GET", openapi, None),
+    ("/health", "GET", health, None),
+    ("/metrics", "GET", metrics, None),
 ]

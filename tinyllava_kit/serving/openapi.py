@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -15,7 +16,8 @@ from .speech import SpeechRequest
 from .transcriptions import TranscriptionRequest
 from .typed_decisions import DecisionRequest
 
-_JSON = {"application/json": {"schema": {"type": "object"}}}
+JSON, FORM = "application/json", "multipart/form-data"  # types of bodies
+_JSON = {JSON: {"schema": {"type": "object"}}}
 _EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _SOUNDS = dict.fromkeys(("audio/mpeg", "audio/ogg", "audio/flac", "audio/wav", "audio/pcm"), _BINARY)
@@ -59,13 +61,17 @@ _ERROR = {
 }
 
 
-def description() -> dict[str, Any]:
-    """The whole, as JSON."""
+def description(bodies: Mapping[str, str]) -> dict[str, Any]:
+    """The whole, as JSON.
+
+    Args:
+        bodies: path -> the type of its body.
+    """
     kinds = [kind for _, _, kind, _ in _ROUTES.values() if kind is not None]
     _, schemas = models_json_schema(
         [(kind, "validation") for kind in kinds], ref_template="#/components/schemas/{model}"
     )
-    paths = {path: {route[0]: _operation(path, *route[1:])} for path, route in _ROUTES.items()}
+    paths = {path: {route[0]: _operation(bodies.get(path), *route[1:])} for path, route in _ROUTES.items()}
     return {
         "openapi": "3.1.0",
         "info": {"title": "tinyllava serve", "version": version(CORE)},
@@ -78,8 +84,8 @@ def description() -> dict[str, Any]:
     }
 
 
-def _operation(path: str, summary: str, kind: Any, content: _Content) -> dict[str, Any]:
-    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+def _operation(body: str | None, summary: str, kind: Any, content: _Content) -> dict[str, Any]:
+    error = {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}
     told = _ERRORS | _LATER
     made: dict[str, Any] = {
         "summary": summary,
@@ -88,15 +94,13 @@ def _operation(path: str, summary: str, kind: Any, content: _Content) -> dict[st
             **{str(status): {"description": text, "content": error} for status, text in told.items()},
         },
     }
-    if kind is not None:
-        made["requestBody"] = {"required": True, "content": _body(path, kind)}
+    if body is not None:
+        made["requestBody"] = {"required": True, "content": {body: {"schema": _body(body, kind)}}}
     return made
 
 
-def _body(path: str, kind: type[BaseModel]) -> _Content:
-    schema: dict[str, Any] = {"$ref": f"#/components/schemas/{kind.__name__}"}
-    if path != "/v1/audio/transcriptions":
-        return {"application/json": {"schema": schema}}
+def _body(body: str, kind: type[BaseModel]) -> _Content:
+    if body != FORM:
+        return {"$ref": f"#/components/schemas/{kind.__name__}"}
     fields = {"file": {"type": "string", "format": "binary"}, **kind.model_json_schema()["properties"]}
-    form = {"type": "object", "required": ["file"], "properties": fields, "additionalProperties": False}
-    return {"multipart/form-data": {"schema": form}}
+    return {"type": "object", "required": ["file"], "properties": fields, "additionalProperties": False}

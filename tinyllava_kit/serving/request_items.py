@@ -149,7 +149,7 @@ class RequestItems:
             return 0  # told by who encodes it
         modality = self.processor.modalities[item.modality]
         probe = self.processor.probe_source(item)
-        if modality.unit == "seconds" and (seconds := modality.measure(item.source)) > self.limits.seconds:
+        if modality.unit == "seconds" and (seconds := modality.measure(probe)) > self.limits.seconds:
             message = f"a sound of {seconds:.0f} s; at most {self.limits.seconds:g} s are read"
             raise ApiError(message, status=413, param="messages", code="item_too_long")
         pixels = math.prod(getattr(probe, "size", ())) if isinstance(getattr(probe, "size", None), tuple) else 0

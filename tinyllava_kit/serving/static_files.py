@@ -9,12 +9,28 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..pages.templating import style_digest
 from .api_errors import ApiError
 from .service import Service
 
 FOLDER = Path(__file__).parent / "static"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\.(html|css|js|svg|png|ico|woff2)")
-_POLICY = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' data: blob:; frame-ancestors 'none'"
+_HEADERS_BESIDE = {
+    "referrer-policy": "no-referrer",
+    "permissions-policy": "microphone=(self), camera=(), geolocation=()",
+}
+
+
+def _policy() -> str:
+    """What the browser lets the page do: run its own files, show and play what it was given.
+
+    The one style that stands in a page is that of the page that says why, which is shown in a frame without scripts.
+    """
+    return (
+        f"default-src 'self'; style-src 'self' {style_digest()}; img-src 'self' data: blob:; "
+        "media-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types explanation"
+    )
 
 
 async def static_file(request: Request, service: Service) -> Response:
@@ -28,4 +44,6 @@ async def static_file(request: Request, service: Service) -> Response:
     if not _NAME.fullmatch(name) or not file.is_file():
         raise ApiError(f"there is no page {name[:80]!r} here", status=404, code="not_found")
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return Response(file.read_bytes(), media_type=kind, headers={"content-security-policy": _POLICY})
+    return Response(
+        file.read_bytes(), media_type=kind, headers={"content-security-policy": _policy(), **_HEADERS_BESIDE}
+    )

@@ -107,10 +107,6 @@ class Transcription:
 
 
 async def _form(request: Request, service: Service) -> tuple[TranscriptionRequest, bytes]:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "multipart/form-data":
-        message = "expected Content-Type: multipart/form-data, with the recording as file"
-        raise ApiError(message, status=415, code="unsupported_media_type")
     try:
         form = await request.form(max_files=1, max_fields=_FIELDS, max_part_size=_FIELD_BYTES)
     except (MultiPartException, HTTPException, FormParserError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -37,23 +38,41 @@ def check_close(got: Tensor, expected: Tensor, tolerance: float, what: str) -> N
 
 
 def same(one: Any, other: Any, *, tolerance: float = 0.0) -> bool:
-    """Whether two items are equal, arrays and tensors to the bit, or to a relative tolerance of floats."""
+    """Whether two items are equal, arrays and tensors to the bit, or to a relative tolerance of floats; NaN is NaN."""
     if isinstance(one, Tensor):
-        if not isinstance(other, Tensor) or one.shape != other.shape:
+        if not isinstance(other, Tensor) or one.shape != other.shape or one.dtype != other.dtype:
             return False
-        if tolerance and one.is_floating_point():
-            return torch.allclose(one, other, rtol=tolerance, atol=tolerance)
+        if one.is_floating_point():
+            return torch.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True)
         return torch.equal(one, other)
     if isinstance(one, np.ndarray):
-        return np.array_equal(one, other)
+        return isinstance(other, np.ndarray) and np.array_equal(one, other, equal_nan=one.dtype.kind in "fc")
+    if isinstance(other, (Tensor, np.ndarray)):
+        return False
     if is_dataclass(one):
-        return all(
+        return type(one) is type(other) and all(
             same(getattr(one, field.name), getattr(other, field.name), tolerance=tolerance) for field in fields(one)
         )
     if isinstance(one, Mapping):
-        return one.keys() == other.keys() and all(same(one[key], other[key], tolerance=tolerance) for key in one)
+        return (
+            isinstance(other, Mapping)
+            and one.keys() == other.keys()
+            and all(same(one[key], other[key], tolerance=tolerance) for key in one)
+        )
     if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(same(a, b, tolerance=tolerance) for a, b in zip(one, other, strict=True))
+        return (
+            isinstance(other, (list, tuple))
+            and len(one) == len(other)
+            and all(same(a, b, tolerance=tolerance) for a, b in zip(one, other, strict=True))
+        )
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance) or (one != one and other != other)
+    if (
+        getattr(type(one), "__eq__", None) is object.__eq__
+        and type(one).__module__ != "builtins"
+        and hasattr(one, "__dict__")
+    ):
+        return type(one) is type(other) and same(vars(one), vars(other), tolerance=tolerance)
     return bool(one == other)
 
 

@@ -57,7 +57,10 @@ class LoadedContract(Contract):
         other = self._seeded(self._with_weights(_moved), 0)
         kept = [n for n in first if first[n].is_floating_point() and torch.equal(first[n], other[n])]
         kept = [name for name in kept if not name.endswith(tuple(self.not_in_checkpoint))]
-        assert not kept, f"not read from the checkpoint: {', '.join(kept[:5])}"
+        assert not kept, (
+            f"not read from the checkpoint: {', '.join(kept[:5])}; where no checkpoint has it, say so in "
+            "not_in_checkpoint"
+        )
 
     @check("load_weights: raise a KitError where the checkpoint lacks a tensor, or has it in another shape")
     def test_incomplete(self) -> None:

@@ -17,7 +17,7 @@ from ..plugin.catalog import Offer
 from ..plugin.specs import ModalitySpec, TowerSpec
 from .comparing import check_refused, refusal, same
 from .contract import CheckFailure, DoesNotApply, check
-from .items import as_array
+from .items import as_array, numbers_in
 from .offered import contract_of
 from .specified import SpecifiedContract
 
@@ -38,6 +38,9 @@ class ModalityContract(SpecifiedContract):
 
     # Why a file that was cut off cannot be told from a whole one, where it cannot.
     takes_cut_files: ClassVar[str] = ""
+    # Why any text is an item, and a number that is not finite a part of one, where they are.
+    takes_any_text: ClassVar[str] = ""
+    takes_not_finite: ClassVar[str] = ""
 
     def sources(self, folder: Path) -> Sequence[Any]:
         """At least three things that `read` takes, of different sizes; paths of files, written to `folder`, first."""
@@ -112,8 +115,8 @@ class ModalityContract(SpecifiedContract):
             raise DoesNotApply("no equal_sources(folder): a scale or an order of axes that is wrong is not seen")
         for number, (one, other) in enumerate(pairs):
             first, second = (modality.read(source) for source in (one, other))
-            arrays = [found[0] for found in map(as_array, (first, second)) if found is not None]
-            equal = same(*arrays) if len(arrays) == 2 else same(first, second)  # a sound's name may differ
+            numbers = [numbers_in(each) for each in (first, second)]
+            equal = same(*numbers) if any(numbers) else same(first, second)  # a sound's name may differ
             assert equal, f"pair {number} of equal sources gives different items"
 
     @check("probe and expand: a probe has the size of the item, and is cut into as many parts")
@@ -130,7 +133,7 @@ class ModalityContract(SpecifiedContract):
 
     @check("measure: a finite number above 0 from the header, in the modality's unit, and more for a longer item")
     def test_measure(self) -> None:
-        """The same for a source and its item, and no less for a larger item."""
+        """The same for a source, its item and its probe, and no less for a larger item."""
         modality = self.build()
         for number, source in enumerate(self.sources(self.folder)):
             item = modality.read(source)
@@ -138,6 +141,10 @@ class ModalityContract(SpecifiedContract):
             right = isinstance(measured, (int, float)) and math.isfinite(measured) and measured > 0
             assert right, f"source {number} measures {measured!r}, expected a finite number above 0"
             assert math.isclose(measured, again, rel_tol=1e-6), f"source {number} measures {measured}, its item {again}"
+            probed = modality.measure(modality.probe(source))
+            assert math.isclose(measured, probed, rel_tol=1e-6), (
+                f"source {number} measures {measured}, its probe {probed}"
+            )
         sized = [item for item, _ in zip(self.sized_items(), range(20), strict=False)]
         grown = [modality.measure(item) for item in sized]
         assert grown == sorted(grown), "a larger item measures less"
@@ -176,7 +183,9 @@ class ModalityContract(SpecifiedContract):
                 expected, got = (_counts(modality, preprocessor, each) for each in (item, blank))
                 assert got == expected, f"source {number}: counts {expected}, its blank item {got}"
 
-    @check("read: raise a KitError of one line that names the file, for whatever it cannot read")
+    @check(
+        "read: raise a KitError of one line that names the file, for whatever it cannot read; or say in takes_... why"
+    )
     def test_refused(self) -> None:
         """Missing, a folder, empty, cut off, no such file, not finite, no item at all."""
         modality, folder = self.build(), self.folder
@@ -249,7 +258,7 @@ class ModalityContract(SpecifiedContract):
 
     def effect(self, options: Mapping[str, Any]) -> Any:
         """The items, and what they are cut into for the first tower that is installed."""
-        modality = self.component(**options)
+        modality = self.build(**options)
         items = [modality.read(source) for source in self.sources(self.folder)]
         preprocessors = [next(self._preprocessors(), None)]
         parts = [modality.expand(item, each) for item in items for each in preprocessors if each is not None]
@@ -271,15 +280,16 @@ class ModalityContract(SpecifiedContract):
             yield "a folder", str(folder / f"folder{suffix}")
             (folder / f"empty{suffix}").touch()
             yield "an empty file", str(folder / f"empty{suffix}")
-            (folder / f"text{suffix}").write_text("no item of this modality\n")
-            yield "a file of something else", str(folder / f"text{suffix}")
+            if not self.takes_any_text:
+                (folder / f"text{suffix}").write_text("no item of this modality\n")
+                yield "a file of something else", str(folder / f"text{suffix}")
         for path in self._files()[: 0 if self.takes_cut_files else 1]:
             whole = path.read_bytes()
             for share in (0.5, 0.9):
                 cut = folder / f"cut-{share}{path.suffix}"
                 cut.write_bytes(whole[: int(share * len(whole))])
                 yield f"a file cut off after {share:.0%}", str(cut)
-        yield from _not_finite(self.sources(folder), folder)
+        yield from () if self.takes_not_finite else _not_finite(self.sources(folder), folder)
         yield from self.bad_sources(folder).items()
 
     def _preprocessors(self) -> Iterator[Preprocessor]:
@@ -310,20 +320,34 @@ class ModalityContract(SpecifiedContract):
                 assert got == expected, f"source {number} counts {expected}, its probe {got}"
 
     def _check_written(self, item: Any, again: Any, number: int) -> None:
-        first, second = as_array(item), as_array(again)
-        if first is None or second is None:
+        first, second = numbers_in(item), numbers_in(again)
+        if not first:
             assert same(item, again), f"item {number} is another after it was written and read"
-            return
-        before, after = first[0].astype(np.float64), second[0].astype(np.float64)
-        assert after.shape == before.shape, f"item {number} of shape {before.shape} is read again with {after.shape}"
-        apart = float(np.abs(after - before).max() / max(1e-9, np.abs(before).max()))
-        assert apart <= self.write_tolerance, f"item {number}, written and read again, is off by {apart:.2g}"
+        shapes = [[array.shape for array in arrays] for arrays in (first, second)]
+        assert shapes[0] == shapes[1], f"item {number} of {_told(shapes[0])} is read again with {_told(shapes[1])}"
+        for before, after in zip(first, second, strict=True):
+            apart = _apart(before, after)
+            assert apart <= self.write_tolerance, f"item {number}, written and read again, is off by {apart:.2g}"
 
 
 def _counts(modality: Modality, preprocessor: Preprocessor, item: Any) -> list[list[int]]:
     """How many features each part of an item has."""
     parts = modality.expand(item, preprocessor)
     return [preprocessor.num_features(part) for part in parts if not isinstance(part, str)]
+
+
+def _told(shapes: Sequence[tuple[int, ...]]) -> str:
+    return f"shape {shapes[0]}" if len(shapes) == 1 else f"{len(shapes)} arrays, {', '.join(map(str, shapes[:5]))}"
+
+
+def _apart(before: np.ndarray, after: np.ndarray) -> float:
+    """The largest difference, relative to the largest value; what is NaN in both is none."""
+    wide = np.complex128 if before.dtype.kind == "c" else np.float64
+    one, other = before.astype(wide), after.astype(wide)
+    if not np.array_equal(np.isnan(one), np.isnan(other)):
+        return math.inf
+    largest = max(1e-9, float(np.nanmax(np.abs(one), initial=0)))
+    return float(np.nanmax(np.abs(other - one), initial=0)) / largest
 
 
 def _sizes(item: Any, other: Any) -> dict[str, tuple[Any, Any]]:
@@ -333,7 +357,7 @@ def _sizes(item: Any, other: Any) -> dict[str, tuple[Any, Any]]:
         one, two = (getattr(each, name, None) for each in (item, other))
         if one is not None and two is not None and not callable(one):
             found[name] = (one, two)
-    arrays = [as_array(each) for each in (item, other)]
+    arrays = [as_array(each) if type(item) is type(other) else None for each in (item, other)]
     if all(array is not None for array in arrays):
         shapes = [array[0].shape for array in arrays if array is not None]
         found["the shape"] = (shapes[0], shapes[1])

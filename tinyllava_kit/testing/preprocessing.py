@@ -119,6 +119,7 @@ class PreprocessorContract(SpecifiedContract):
         alone = [self._rows_alone(self.build(self.checkpoint)[1], number, item) for number, item in enumerate(items)]
         _, preprocessor = self.build(self.checkpoint)
         for number in (*range(len(items)), *reversed(range(len(items)))):
+            preprocessor.num_features(items[number - 1])  # batches are planned before items are read
             rows = self._rows_alone(preprocessor, number, items[number])
             assert same(rows, alone[number]), f"item {number} gives other rows behind other items than alone"
 

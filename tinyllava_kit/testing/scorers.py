@@ -15,6 +15,7 @@ from .comparing import check_refused, refusal
 from .contract import DoesNotApply, check
 from .specified import SpecifiedContract
 
+_ROUNDING = 1e-9  # of sums in another order, beside zero
 # A right answer, and a wrong one.
 AnsweredRow = tuple[Question, str, str]
 
@@ -84,7 +85,9 @@ class ScorerContract(SpecifiedContract):
         expected = {name: figure.value for name, figure in scorer.score(judged).items()}
         for others in (judged[::-1], judged[1:] + judged[:1], judged):
             got = {name: figure.value for name, figure in scorer.score(others).items()}
-            same = got.keys() == expected.keys() and all(math.isclose(got[n], expected[n]) for n in got)
+            same = got.keys() == expected.keys() and all(
+                math.isclose(got[n], expected[n], abs_tol=_ROUNDING) for n in got
+            )
             assert same, f"the same answers in another order give {got}, not {expected}"
 
     @check("fits and check: refuse a row that lacks what the scorer wants, and say so in `wants`")
@@ -104,7 +107,7 @@ class ScorerContract(SpecifiedContract):
 
     def effect(self, options: Mapping[str, Any]) -> Any:
         """The figures of answers half of which are right, and all."""
-        scorer = self.component(self.spec.name if self.spec else "it", **options)
+        scorer = self.build(**options)
         number = len(self.rows())
         asked = [self._judged([n % 2 == 0 for n in range(number)]), self._judged([True] * number)]
         return [{name: figure.value for name, figure in scorer.score(each).items()} for each in asked]

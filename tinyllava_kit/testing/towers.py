@@ -13,18 +13,18 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedConfig
 
-from ..core.interfaces import Features, Preprocessor, Tower
+from ..core.interfaces import Features, Grid, Preprocessor, Tower
 from ..model.pretrained import TinyLlavaPreTrainedModel
 from .comparing import check_close, encode, through_json
 from .contract import DoesNotApply, check
 from .fake_device import check_on_device
-from .items import changed
+from .items import changed, num_axes
 from .loading import LoadedContract, check_model_types
 from .preprocessing import PreprocessorContract
 
 # Rows of a batch, by their index among the items: alone and beside others, in both orders.
 _COMPANY = ((0, 1), (1, 0), (0, 1, 2), (2, 1, 0))
-_IN_ORDER, _MORE = 0.3, 1.1  # see `places`
+_IN_ORDER, _MORE, _BETTER = 0.3, 1.1, 2.0  # see `places`
 _SYNCS = ("_local_scalar_dense", "nonzero", "masked_select")
 
 
@@ -249,26 +249,26 @@ class TowerContract(PreprocessorContract, LoadedContract):
             AssertionError: a change of its last third moves no later features than one of its first; or, of a raster,
                 others than those of that side.
         """
-        grid, seen = encode(tower, preprocessor, [item]).grid, False
-        for axis in (0, 1) if grid else (0,):
-            moved = [self._moved(tower, preprocessor, item, part, axis) for part in range(3)]
-            first, last = moved[0], moved[2]
-            if first is not None and last is not None:
-                seen = True
-                order = _in_order(first, last)
-                assert order > _IN_ORDER, (
-                    f"a change of the last third along axis {axis} of an item does not move later features than one of "
-                    f"the first: a correlation of {order:.2f} with their order, expected {_IN_ORDER} at least"
+        grid, axes = encode(tower, preprocessor, [item]).grid, range(num_axes(item))
+        found = {axis: [self._moved(tower, preprocessor, item, part, axis) for part in range(3)] for axis in axes}
+        seen = {axis: moved for axis, moved in found.items() if moved[0] is not None and moved[2] is not None}
+        for side in _sides(grid) if seen else ():
+            moved = {axis: [_along(each, grid, side) for each in thirds] for axis, thirds in seen.items()}
+            axis = _axis_of(side, {axis: _apart(thirds[0], thirds[2]) for axis, thirds in moved.items()})
+            order = _in_order(moved[axis][0], moved[axis][2])
+            assert order > _IN_ORDER, (
+                f"a change of the last third along axis {axis} of an item does not move later features than one of the "
+                f"first: a correlation of {order:.2f} with their order, expected {_IN_ORDER} at least"
+            )
+            for part, each in enumerate(moved[axis]) if grid else ():
+                assert _in_its_third(each, part), (
+                    f"a change of third {part} along axis {axis} of an item moves other features of the raster "
+                    f"{grid} as much as those that lie there"
                 )
-                for part, each in enumerate(moved) if grid else ():
-                    assert _in_its_third(each, part), (
-                        f"a change of third {part} along axis {axis} of an item moves other features of the raster "
-                        f"{grid} as much as those that lie there"
-                    )
-        return seen
+        return bool(seen)
 
     def _moved(self, tower: Tower, preprocessor: Preprocessor, item: Any, part: int, axis: int) -> Tensor | None:
-        """How far a change of a third of an item moves its features, in order, or the rows or columns of its raster.
+        """How far a change of a third of an item moves its features, in order, or as they lie in its raster.
 
         None where none is moved, or there are too few to tell.
         """
@@ -278,11 +278,36 @@ class TowerContract(PreprocessorContract, LoadedContract):
         before, after = (encode(tower, preprocessor, [each]) for each in (item, other))
         moved = (after.features - before.features).norm(dim=-1)  # (N, P)
         if before.grid is not None:
-            moved = moved[0].reshape(before.grid).sum(1 - axis)  # rows, or columns
+            moved = moved[0].reshape(before.grid)
         else:
             counts = preprocessor.num_features(item)
             moved = torch.cat([row[:count] for row, count in zip(moved, counts, strict=True)])
-        return moved if len(moved) >= 3 and moved.any() else None
+        return moved if max(moved.shape) >= 3 and moved.any() else None
+
+
+def _sides(grid: Grid | None) -> list[int]:
+    """The sides of a raster that are long enough to tell; one, where there is no raster."""
+    return [0] if grid is None else [side for side in (0, 1) if grid[side] >= 3]
+
+
+def _along(moved: Tensor | None, grid: Grid | None, side: int) -> Tensor:
+    """What is moved of the features, or of the rows (side 0) or columns (side 1) of their raster; nothing: none."""
+    moved = torch.zeros(grid or (1,)) if moved is None else moved
+    return moved if grid is None else moved.sum(1 - side)
+
+
+def _axis_of(side: int, apart: Mapping[int, float]) -> int:
+    """The axis of an item along which features lie: the side's own, unless another tells them apart much better.
+
+    The channels of a raster may stand in front, those of a signal, too.
+    """
+    best = max(apart, key=lambda axis: apart[axis])
+    return side if side in apart and _BETTER * apart[side] > apart[best] else best
+
+
+def _apart(first: Tensor, last: Tensor) -> float:
+    """How far what the last third moves lies from what the first does, from 0 to 2."""
+    return float((last / last.sum() - first / first.sum()).abs().sum())
 
 
 def _in_order(first: Tensor, last: Tensor) -> float:
@@ -292,9 +317,9 @@ def _in_order(first: Tensor, last: Tensor) -> float:
     return float(torch.corrcoef(both)[0, 1])
 
 
-def _in_its_third(moved: Tensor | None, part: int) -> bool:
-    """Whether more was moved in a third than in each of the others."""
-    if moved is None:
+def _in_its_third(moved: Tensor, part: int) -> bool:
+    """Whether more was moved in a third than in each of the others; also where nothing was."""
+    if not moved.any():
         return True
     shares = [float(each.mean()) for each in moved.tensor_split([len(moved) // 3, 2 * len(moved) // 3])]
     mine = shares.pop(part)
@@ -305,9 +330,9 @@ class _NoSync(TorchDispatchMode):
     """Fails where a value would be read back from the device."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        masked = func.name().startswith("aten::index.") and any(
-            each is not None and each.dtype == torch.bool for each in args[1]
-        )
+        reads = func.name().startswith("aten::index.")
+        writes = func.name().startswith(("aten::index_put", "aten::_index_put")) and args[2].numel() > 1
+        masked = (reads or writes) and any(each is not None and each.dtype == torch.bool for each in args[1])
         syncs = masked or any(name in func.name() for name in _SYNCS)
         assert not syncs, f"forward reads back from the device: {func.name()}{' with a mask' * masked}"
         return func(*args, **(kwargs or {}))
@@ -338,7 +363,7 @@ def _spoiled(inputs: Mapping[str, Tensor], alone: Sequence[Mapping[str, Tensor]]
     noise = torch.Generator().manual_seed(0)
     spoiled = {name: value.clone() for name, value in inputs.items()}
     for name, value in spoiled.items():
-        if value.is_floating_point():
+        if value.is_floating_point() and not ((value == 0) | (value == 1)).all():  # a mask says what is padding
             for row, single in zip(value, alone, strict=True):
                 garbage = 1e3 * torch.randn(row.shape, generator=noise)
                 real = tuple(slice(size) for size in single[name].shape[1:])
