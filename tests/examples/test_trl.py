@@ -11,7 +11,7 @@ from tests import toys
 pytest.importorskip("trl", reason="trl is not installed; pip install trl")
 pytest.importorskip("datasets")
 
-from examples.trl import dpo, grpo
+from examples.trl import dpo, grpo, running, sft
 
 pytestmark = [
     pytest.mark.slow,
@@ -36,24 +36,40 @@ def place(tmp_path_factory):
         for name, (q, a) in zip(names, asked, strict=True)
     ]
     rows[0]["image"] = [rows[0]["image"], rows[1]["image"]]  # easy-VQA's rows show several pictures, one after another
-    (folder / "train.json").write_text(json.dumps(rows))
+    (folder / "train.json").write_text(json.dumps(rows[:2]))
+    parts = [
+        [{"type": "image", "path": f"images/{name}", "text": "a shape"}, {"type": "text", "text": f"\n{q}"}]
+        for name, (q, _) in zip(names, asked, strict=True)
+    ]
+    rows = [
+        {"messages": [{"role": "user", "content": part}, {"role": "assistant", "content": a}]}
+        for part, (_, a) in zip(parts, asked, strict=True)
+    ]
+    (folder / "open.json").write_text(json.dumps(rows[2:]))
     return folder
 
 
-@pytest.mark.parametrize("example", [dpo, grpo], ids=["dpo", "grpo"])
+@pytest.mark.parametrize("example", [sft, dpo, grpo], ids=["sft", "dpo", "grpo"])
 def test_an_example_trains_and_leaves_a_model_and_its_curve(place, tmp_path, capsys, example):
-    words = [place / "model", place / "train.json", tmp_path / "out", "--steps", 2, "--batch", 2, "--rate", 1e-3]
+    files = [place / "train.json", place / "open.json"]
+    words = [place / "model", tmp_path / "out", *files, "--steps", 2, "--batch", 2, "--rate", 1e-3]
     curve = example.main([*map(str, words)])
     assert len(curve) == 2
     assert json.loads((tmp_path / "out" / "curve.json").read_text()).popitem()[1] == curve
     assert (tmp_path / "out" / "model.safetensors").exists()
-    assert "of 2 steps" in capsys.readouterr().out
+    assert "in 2 steps, means of fifths: " in capsys.readouterr().out
 
 
 def test_the_wrong_answer_is_of_the_same_kind(place):
-    data = dpo.preferences(dpo.read_rows(place / "train.json", 4))
+    data = dpo.preferences(dpo.read_rows([place / "train.json", place / "open.json"], 4))
     pairs = {(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in data}
     assert pairs == {("red", "blue"), ("blue", "red"), ("yes", "no"), ("no", "yes")}
+
+
+def test_a_curve_is_told_in_fifths():
+    assert running.fifths([float(step) for step in range(10)]) == [0.5, 2.5, 4.5, 6.5, 8.5]
+    assert running.fifths([3.0, 1.0]) == [3.0, 1.0]
+    assert running.fifths([1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0]) == [1.0, 1.0, 1.0, 0.0, 0.5]
 
 
 def test_an_answer_is_rewarded_by_whether_it_is_right():
