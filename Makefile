@@ -20,12 +20,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt $(PLUGINS:%=%/pyproject.toml)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,demo,audio]' $(PLUGINS:%=-e ./%)
 	touch $@
 
+# Each process takes modules one after the other (worksteal): what a module's tests share is made once.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
 # While one works: without the plugins' own tests, and without what is marked slow.
 test-fast: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m 'not slow' tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal -m 'not slow' tests
 
 # transformers' own tests of models, from the source distribution of the version that is pinned. By itself: it downloads.
 THEIRS ?= .transformers
@@ -80,7 +81,8 @@ docs: install
 
 wheels: install
 	rm -rf dist
-	for project in . $(PLUGINS); do $(BIN)/python -m build --quiet --wheel --outdir dist $$project; done
+	for project in . $(PLUGINS); do \
+		$(BIN)/python -m build --quiet --wheel --no-isolation --outdir dist $$project || exit 1; done
 
 clean:
 	rm -rf dist site $(DEMO)/runs

@@ -14,10 +14,11 @@ from tinyllava_kit import KitError
 from tinyllava_kit_cli.app import UserError
 
 from . import memory
+from .device import first_device
 from .figure import Figure, verdict
 
 QUICK = ("fuse", "qwen2_audio", "factory", "start")
-LONG = ("loading", "audio", "data_loading", "training", "speaking", "serving")
+LONG = ("loading", "audio", "data_loading", "training", "speaking", "serving", "gpu")
 
 
 @click.command()
@@ -26,7 +27,9 @@ LONG = ("loading", "audio", "data_loading", "training", "speaking", "serving")
 @click.option(
     "--factory", type=click.Path(path_type=Path), help="A checkout of TinyLLaVA_Factory, to measure its splice."
 )
-@click.option("--cache", type=click.Path(file_okay=False, path_type=Path), help="Where the model of `loading` stays.")
+@click.option(
+    "--cache", type=click.Path(file_okay=False, path_type=Path), help="Where the models of `loading` and `gpu` stay."
+)
 @click.option(
     "--memory", "way", type=click.Choice(list(memory.WAYS)), default="settled", help="Of what is timed; see memory.py."
 )
@@ -38,6 +41,9 @@ def main(names: tuple[str, ...], everything: bool, factory: Path | None, cache: 
         for name in names or (QUICK + LONG if everything else QUICK):
             if name == "factory" and factory is None:
                 click.echo("factory absent - give --factory PATH, a checkout of TinyLLaVA_Factory")
+                continue
+            if name == "gpu" and first_device() is None:
+                click.echo("gpu absent - torch finds no CUDA device")
                 continue
             try:
                 for figure in run(name, factory, cache or Path(passing)):
@@ -52,7 +58,7 @@ def main(names: tuple[str, ...], everything: bool, factory: Path | None, cache: 
 def run(name: str, checkout: Path | None, cache: Path) -> Iterator[Figure]:
     """The figures of one benchmark. Only what is run is imported."""
     module = import_module(f".{name}", __package__)
-    arguments = {"factory": (checkout,), "loading": (cache,)}
+    arguments = {"factory": (checkout,), "loading": (cache,), "gpu": (cache / "gpu",)}
     return module.figures(*arguments.get(name, ()))
 
 

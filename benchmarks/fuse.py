@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
@@ -110,6 +110,11 @@ class Batch:
             grad=make(*layout.shape, sizes.width).to(dtype),
             placeholders=ids.flatten().index_fill(0, places, sizes.vocab - 1).view_as(ids),
         )
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        moved = {each.name: getattr(self, each.name).to(device) for each in fields(self)}
+        return Batch(**{**moved, "features": moved["features"].detach().requires_grad_()})
 
     def look_up(self, table: Tensor) -> Tensor:
         return F.embedding(self.input_ids.flatten().index_select(0, self.plan.text_positions), table)  # (n, D)

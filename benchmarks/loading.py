@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,19 +75,20 @@ def figures(cache: Path) -> Iterator[Figure]:
         yield Figure(name=f"load_{name}_private", value=private)
 
 
-def llava_config() -> Any:
-    """The model from its dimensions alone, without a checkpoint -> `LlavaConfig`."""
+def llava_config(llm: Mapping[str, Any] | None = None, vision: Mapping[str, Any] | None = None) -> Any:
+    """The model from its dimensions alone, `LLM` and `VISION` by default, without a checkpoint -> `LlavaConfig`."""
     from transformers import LlamaConfig, LlavaConfig, SiglipVisionConfig
 
+    llm, vision = llm or LLM, vision or VISION
     return LlavaConfig(
-        text_config=LlamaConfig(**LLM),
-        vision_config=SiglipVisionConfig(**{key: value for key, value in VISION.items() if key != "model_type"}),
+        text_config=LlamaConfig(**llm),
+        vision_config=SiglipVisionConfig(**{key: value for key, value in vision.items() if key != "model_type"}),
         vision_feature_select_strategy="full",
-        image_token_id=31999,
+        image_token_id=llm["vocab_size"] - 1,
     )
 
 
-def save_llava(target: Path) -> None:
+def save_llava(target: Path, config: Any = None) -> None:
     """Make transformers' class with random weights in bf16, and a tokenizer, and save both."""
     import torch
     from tokenizers import Tokenizer, models
@@ -95,8 +96,13 @@ def save_llava(target: Path) -> None:
 
     target.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
+    before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
-    LlavaForConditionalGeneration(llava_config()).save_pretrained(target)
+    try:
+        model = LlavaForConditionalGeneration(config or llava_config())
+    finally:
+        torch.set_default_dtype(before)
+    model.save_pretrained(target)
     words = Tokenizer(models.WordLevel({"<unk>": 0, "<s>": 1, "</s>": 2, "<image>": 3}, unk_token="<unk>"))
     tokens = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<unk>"}
     PreTrainedTokenizerFast(tokenizer_object=words, **tokens).save_pretrained(target)

@@ -19,6 +19,15 @@ def _denormals() -> Iterator[None]:
         sys.modules["torch"].set_flush_denormal(False)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What is marked `cuda` wants a device."""
+    if item.get_closest_marker("cuda") is not None:
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("torch finds no CUDA device")
+
+
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSite:
     """An empty installation: the only one that discovery sees."""

@@ -19,7 +19,7 @@ if __package__ in (None, ""):  # run as a script: let Python find the repository
 
 import numpy as np
 
-from examples.page import card, curves, document, shown, table
+from examples.page import Card, curves, shown, write_demo_page
 from examples.running import assemble_once, demo_parser, print_rows, tinyllava
 from examples.speech.texts import Row, read_rows
 from examples.speech_out.ears import Ears
@@ -190,16 +190,21 @@ def facts(
 
 def write_page(path: Path, runs: Path, folder: Path, spoken: Sequence[Spoken], rows: Sequence[Sequence[str]]) -> None:
     """The page: each sound that the model made, what was asked for and heard."""
-    cards = ""
+    cards = []
     for number, each in enumerate(spoken):
         heard = each.heard["the model"]
         right = word_errors([(ordinals(each.text), ordinals(heard))]).rate == 0
-        cards += card(shown(folder / f"{number:02}.wav"), heard, each.text, right=right)
-    loss = curves(runs)
-    body = (
-        f"{table(rows)}<h2>Dates that were never trained</h2><div class=cards>{cards}</div><h2>Training loss</h2>{loss}"
+        sound = shown(folder / f"{number:02}.wav")
+        cards.append(Card(media=sound, said=heard, truth=each.text, is_right=right))
+    write_demo_page(
+        path,
+        heading="Speech that was written id by id",
+        cards=cards,
+        cards_title="Dates that were never trained, and what was heard",
+        rows=rows,
+        table_title="Beside other dates, and silence",
+        charts=curves(runs),
     )
-    path.write_text(document("Speaking", "Sounds that were written id by id", body), encoding="utf-8")
 
 
 if __name__ == "__main__":

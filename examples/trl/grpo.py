@@ -1,7 +1,7 @@
 """Group relative policy optimisation (Shao et al. 2024) on easy-VQA, rewarded by whether the answer is right.
 
     pip install trl
-    python -m examples.trl.grpo .demo/runs/together .demo/easy-vqa/train.json grpo-model --minutes 10
+    python -m examples.trl.grpo .demo/runs/together grpo-model .demo/easy-vqa/{compare,open}.json --minutes 10
 
 The model answers each question several times; an answer that is right counts 1, one that only holds the right word
 among others 0.2, and the answers above the mean of their group become likelier.
@@ -19,11 +19,12 @@ from .rows import read_rows, said, with_pictures
 from .running import arguments, opened, train
 
 RIGHT, AMONG_OTHERS = 1.0, 0.2
+ANSWERS = 8  # to each question
 
 
-def questions(file: str, limit: int) -> Dataset:
+def questions(files: Sequence[str], limit: int) -> Dataset:
     """Prompts with their pictures; the right answer goes to the reward."""
-    rows = read_rows(file, limit)
+    rows = read_rows(files, limit)
     return with_pictures(
         [{"prompt": said("user", r["question"]), "answer": r["answer"], "image": r["image"]} for r in rows]
     )
@@ -48,13 +49,13 @@ def _reward(said: str, truth: str) -> float:
 
 def main(words: Sequence[str] | None = None) -> Any:
     """Train, save, and write the curve."""
-    given = arguments(__doc__, words)
+    given = arguments(__doc__, words, batch=32)
     model, processor = opened(given)
     settings = GRPOConfig(
         given.output,
         learning_rate=given.rate,
         per_device_train_batch_size=given.batch,
-        num_generations=given.batch,
+        num_generations=min(ANSWERS, given.batch),
         max_completion_length=8,
         gradient_checkpointing=False,
         beta=0.0,

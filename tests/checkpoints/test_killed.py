@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
 
 from tests.golden_models import GOLDEN
+from tests.processes import start
 from tinyllava_kit import load_pretrained
 
 pytestmark = pytest.mark.slow
@@ -43,11 +42,10 @@ def test_a_kill_in_the_middle_of_a_conversion_changes_nothing(tmp_path, when, th
         for part in load_pretrained(GOLDEN / "tinyllama_clip_mlp2x_gelu"):
             part.save_pretrained(target)
     before = {f.name: f.read_bytes() for f in target.iterdir()} if there else None
-    with subprocess.Popen(
-        [sys.executable, "-c", SAVE, str(CASE), str(target), when], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout.readline() == "here\n"
-        os.kill(process.pid, signal.SIGKILL)
+    process = start(["-c", SAVE, str(CASE), str(target), when])
+    process.until(lambda: process.said == "here\n")
+    process.send(signal.SIGKILL)
+    assert process.end()[0] == -signal.SIGKILL
     if not there:
         assert not target.exists()
         return

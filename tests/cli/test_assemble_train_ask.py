@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
-import os
-import resource
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,26 +16,22 @@ import yaml
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from tests import toys
+from tests.limits import limit_files
+from tests.processes import tinyllava
 from tinyllava_kit.checkpoints import loading
 from tinyllava_kit_cli import app
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'cli'}", "HF_HUB_OFFLINE": "1"}
-
-
-def tinyllava(*words, cwd, **options):
-    command = [sys.executable, "-m", "tinyllava_kit_cli", *map(str, words)]
-    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, **options)
+SMALL_FILES = functools.partial(limit_files, 20_000)
 
 
 def in_this_process(*words, capfd):
-    """The same without starting Python anew, for tables of many."""
+    """The same without a process of its own."""
     capfd.readouterr()
     with pytest.raises(SystemExit) as ended:
         app.main([*map(str, words)])
-    return subprocess.CompletedProcess(words, ended.value.code, *capfd.readouterr())
+    return subprocess.CompletedProcess(words, ended.value.code or 0, *capfd.readouterr())
 
 
 @pytest.fixture(scope="module")
@@ -104,23 +98,25 @@ def refused(done, match):
     assert match in errors[0]
 
 
-def test_a_dry_run_prints_every_part_and_writes_nothing(place):
+def test_a_dry_run_prints_every_part_and_writes_nothing(place, monkeypatch, capfd):
+    monkeypatch.chdir(place)
     before = sorted(place.iterdir())
-    done = tinyllava("assemble", *PARTS, "--dry-run", cwd=place)
+    done = in_this_process("assemble", *PARTS, "--dry-run", capfd=capfd)
     assert done.returncode == 0, done.stderr
     for word in ("llm", "tower image", "connector image", "to load:", "to train the connectors", "to generate"):
         assert word in done.stdout
     assert sorted(place.iterdir()) == before
 
 
-def test_a_yaml_file_makes_the_model_that_the_flags_make(place):
+def test_a_yaml_file_makes_the_model_that_the_flags_make(place, monkeypatch, capfd):
+    monkeypatch.chdir(place)
     parts = {
         "llm": "llama:llm",
         "towers": {"image": {"name": "clip", "checkpoint": str(toys.CLIP)}},
         "connectors": {"image": "mlp2x_gelu"},
     }
     (place / "assembly.yaml").write_text(yaml.safe_dump(parts))
-    done = tinyllava("assemble", "assembly.yaml", "-o", "from-yaml", cwd=place)
+    done = in_this_process("assemble", "assembly.yaml", "-o", "from-yaml", capfd=capfd)
     assert done.returncode == 0, done.stderr
     for file in ("config.json", "model.safetensors", "processor_config.json"):
         assert (place / "from-yaml" / file).read_bytes() == (place / "model" / file).read_bytes()
@@ -173,13 +169,15 @@ def test_a_complete_stage_is_not_run_again(place):
         (["--llm", "llama:llm", "--tower", "image"], "--tower wants MODALITY=NAME"),
     ],
 )
-def test_what_cannot_be_assembled_is_refused_before_a_weight_is_read(place, words, match):
-    refused(tinyllava("assemble", *words, "-o", "never", cwd=place), match)
+def test_what_cannot_be_assembled_is_refused_before_a_weight_is_read(place, words, match, monkeypatch, capfd):
+    monkeypatch.chdir(place)
+    refused(in_this_process("assemble", *words, "-o", "never", capfd=capfd), match)
     assert not (place / "never").exists()
 
 
-def test_an_output_directory_with_something_in_it_is_left_alone(place):
-    refused(tinyllava("assemble", *PARTS, "-o", "images", cwd=place), "'images' exists and is not empty")
+def test_an_output_directory_with_something_in_it_is_left_alone(place, monkeypatch, capfd):
+    monkeypatch.chdir(place)
+    refused(in_this_process("assemble", *PARTS, "-o", "images", capfd=capfd), "'images' exists and is not empty")
 
 
 @pytest.mark.parametrize(
@@ -211,13 +209,14 @@ def test_an_output_directory_with_something_in_it_is_left_alone(place):
         ("model: model\noutput: o\nstages:\n- {name: a, data: two.json, train: {llm: full}}", "the text has 2 <image>"),
     ],
 )
-def test_a_bad_recipe_or_bad_data_is_one_line(place, text, match):
+def test_a_bad_recipe_or_bad_data_is_one_line(place, text, match, monkeypatch, capfd):
+    monkeypatch.chdir(place)
     (place / "empty.json").write_text("[]")
     (place / "bad.jsonl").write_text('{"conversations": []}\n{oops\n')
     two = [{"image": "images/0.png", "conversations": [{"from": "human", "value": "<image><image>"}]}]
     (place / "two.json").write_text(json.dumps(two))
     (place / "bad.yaml").write_text(text)
-    refused(tinyllava("train", "bad.yaml", cwd=place), match)
+    refused(in_this_process("train", "bad.yaml", capfd=capfd), match)
     assert not (place / "o").exists()
 
 
@@ -326,22 +325,14 @@ def test_a_sound_of_the_data_that_cannot_be_read_is_one_line_and_nothing_is_left
 
 
 def test_a_full_disk_leaves_no_half_model(place):
-    def small_files_only():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
-    done = tinyllava("assemble", *PARTS, "-o", "full", cwd=place, preexec_fn=small_files_only)
+    done = tinyllava("assemble", *PARTS, "-o", "full", cwd=place, first=SMALL_FILES)
     refused(done, "cannot save")
     assert not (place / "full").exists()
     assert not [path for path in place.iterdir() if path.name.startswith(".full")]
 
 
 def test_a_full_disk_leaves_the_old_model_as_it_was(place):
-    def small_files_only():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
     before = {p.name: p.read_bytes() for p in (place / "model").iterdir()}
-    done = tinyllava(
-        "assemble", *PARTS, "-o", "model", "--force", "--seed", "9", cwd=place, preexec_fn=small_files_only
-    )
+    done = tinyllava("assemble", *PARTS, "-o", "model", "--force", "--seed", "9", cwd=place, first=SMALL_FILES)
     refused(done, "cannot save")
     assert {p.name: p.read_bytes() for p in (place / "model").iterdir()} == before

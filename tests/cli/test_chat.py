@@ -139,6 +139,7 @@ def terminal(place):
     child.close(force=True)
 
 
+@pytest.mark.slow
 def test_a_person_goes_on_after_a_mistake_and_ends_with_ctrl_d(terminal):
     assert "model: llama, reads text and image, on cpu in float32; /quit or Ctrl-D ends\r\n" in terminal.before
     assert "/image FILE, /clear, /history, /help, /exit" in terminal.before
@@ -152,6 +153,7 @@ def test_a_person_goes_on_after_a_mistake_and_ends_with_ctrl_d(terminal):
     assert terminal.exitstatus == 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_answer_and_not_the_program(terminal):
     terminal.sendintr()
     terminal.expect(r"\(stopped; /exit or Ctrl-D ends\).*> $")

@@ -194,6 +194,6 @@ def test_a_target_that_cannot_be_asked_leaves_the_others_in_the_table(place, tmp
 
 
 def test_its_help_imports_nothing_heavy():
-    said, modules = run(RUN.format(args=["export", "--help"]))
+    said, modules = run(RUN.format(lines=["export --help"]))
     assert modules & HEAVY == set()
-    assert "\nexit 0\n" in said
+    assert "\nexport --help: exit 0\n" in said

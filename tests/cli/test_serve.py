@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import urllib.request
 
 import pytest
 from click.testing import CliRunner
 
 from tests import toys
+from tests.processes import start
 from tinyllava_kit.plugin import extras
 from tinyllava_kit.serving.limits import Limits
 from tinyllava_kit.serving.server import bound
@@ -78,23 +76,17 @@ def test_who_connects_before_the_server_runs_waits():
 @pytest.mark.slow
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_until_it_is_told_to_stop(directory, told):
-    command = [sys.executable, "-m", "tinyllava_kit_cli", "serve", directory, "--port", "0", "--name", "mine"]
+    words = ["-m", "tinyllava_kit_cli", "serve", directory, "--port", "0", "--name", "mine"]
     key = "a-key-of-many-letters"
-    environment = {**os.environ, "TINYLLAVA_API_KEY": key}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        try:
-            assert process.stderr is not None
-            for line in process.stderr:
-                if found := re.match(r"(http://127\.0\.0\.1:\d+/v1); Ctrl-C ends", line):
-                    break
-                assert key not in line
-            request = urllib.request.Request(f"{found[1]}/models", headers={"Authorization": f"Bearer {key}"})
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                (card,) = json.load(answer)["data"]
-            process.send_signal(told)
-            rest = process.communicate(timeout=60)[1]
-        finally:
-            process.kill()  # leaving the block waits for its end
-    assert process.returncode in (0, 128 + told, -told)
+    with start(words, env={"TINYLLAVA_API_KEY": key}) as process:
+        process.until(lambda: "Ctrl-C ends\n" in process.errors)
+        address = re.search(r"^(http://127\.0\.0\.1:\d+/v1); Ctrl-C ends$", process.errors, flags=re.MULTILINE)[1]
+        request = urllib.request.Request(f"{address}/models", headers={"Authorization": f"Bearer {key}"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            (card,) = json.load(answer)["data"]
+        process.send(told)
+        code, _, errors = process.end(60)
+    assert code in (0, 128 + told, -told)
     assert (card["id"], card["reads"]) == ("mine", ["text", "image"])
-    assert "Traceback" not in rest
+    assert key not in errors
+    assert "Traceback" not in errors

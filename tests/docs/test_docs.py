@@ -20,6 +20,7 @@ import re
 import shutil
 from contextlib import redirect_stdout, suppress
 from dataclasses import fields
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -352,13 +353,17 @@ def test_other_commands_name_targets_and_files_that_exist(page: Path) -> None:
                 assert (ROOT / file.strip("'\"").partition("[")[0]).exists(), f"{page_name(page)}: {file}"
 
 
-@pytest.mark.parametrize("page", [ARCHITECTURE, *PLUGIN_GUIDES, AUDIO], ids=page_name)
-def test_the_names_between_backticks_are_in_the_code(page: Path) -> None:
+@cache
+def words_of_the_code() -> frozenset[str]:
     folders = (ROOT / "tinyllava_kit", ROOT / "cli", ROOT / "plugins", ROOT / "examples" / "plugins", SENSOR)
     files = [file for folder in folders for file in folder.rglob("*.py")]
-    known = {word for file in files for word in re.findall(r"\w+", file.read_text(encoding="utf-8"))}
-    known |= {part for file in files for part in file.with_suffix("").parts}
-    known |= set(re.findall(r"\w+", " ".join(block.text for block in blocks(page))))
+    names = {part for file in files for part in file.with_suffix("").parts}
+    return frozenset(names.union(*(re.findall(r"\w+", file.read_text(encoding="utf-8")) for file in files)))
+
+
+@pytest.mark.parametrize("page", [ARCHITECTURE, *PLUGIN_GUIDES, AUDIO], ids=page_name)
+def test_the_names_between_backticks_are_in_the_code(page: Path) -> None:
+    known = words_of_the_code() | set(re.findall(r"\w+", " ".join(block.text for block in blocks(page))))
     for code in inline_code(page):
         if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(\(\))?", code) and Path(code).suffix not in (".py", ".json"):
             assert set(re.findall(r"\w+", code)) <= known, f"{page_name(page)}: {code}"

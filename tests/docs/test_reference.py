@@ -14,6 +14,8 @@ import pytest
 
 from tests.house.imports import PACKAGE, ROOT
 from tests.house.test_public_face import FACE
+from tinyllava_kit.plugin import hookspecs
+from tinyllava_kit.plugin.specs import KINDS
 
 REFERENCE = ROOT / "docs" / "api"
 every_room = pytest.mark.parametrize("room", [f"{PACKAGE}{room}" for room in FACE])
@@ -69,3 +71,62 @@ def described(thing: Any) -> list[str]:
 
 def parameters(function: Any) -> set[str]:
     return set(inspect.signature(function).parameters)
+
+
+@every_room
+def test_what_the_reference_shows_has_types_and_the_errors_that_it_raises(room: str) -> None:
+    wrong = []
+    for name in sorted(public_names(room)):
+        for owner, function, text in members(name, getattr(import_module(room), name, None)):
+            wrong += [f"{owner}: {each}" for each in lacks(function, text)]
+    assert wrong == []
+
+
+def members(name: str, thing: Any) -> Iterator[tuple[str, Any, str]]:
+    """(name, function, its docstring) of a function; of a class, of every method that is called from outside."""
+    if inspect.isclass(thing) and thing.__module__.startswith(PACKAGE):
+        for key, value in {
+            key: value for base in reversed(own_bases(thing)) for key, value in vars(base).items()
+        }.items():
+            function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+            if inspect.isfunction(function) and (not key.startswith("_") or key == "__init__"):
+                text = inspect.getdoc(thing if key == "__init__" else getattr(thing, key))
+                yield f"{name}.{key}", inspect.unwrap(function), f"{text}\n{inspect.getdoc(function)}"
+    elif inspect.isfunction(thing):
+        yield name, inspect.unwrap(thing), inspect.getdoc(thing) or ""
+
+
+def own_bases(thing: type) -> list[type]:
+    """The class and the bases that are of the package."""
+    return [base for base in thing.__mro__ if base.__module__.startswith(PACKAGE)]
+
+
+def lacks(function: Any, text: str) -> Iterator[str]:
+    """What the reference cannot say of a function: the type of an argument or result, a docstring, an error."""
+    if not function.__module__.startswith(PACKAGE):
+        return
+    signature = inspect.signature(function)
+    yield from (f"{each.name} has no type" for each in signature.parameters.values() if _bare(each))
+    if signature.return_annotation is inspect.Signature.empty:
+        yield "its result has no type"
+    if not text.replace("None", "").strip():
+        yield "no docstring"
+    source = "" if function.__code__.co_filename.startswith("<") else inspect.getsource(function)
+    if re.search(r"^ +raise KitError", source, flags=re.MULTILINE) and "Raises:" not in text:
+        yield "raises KitError, and does not say when"
+
+
+def _bare(parameter: inspect.Parameter) -> bool:
+    return parameter.annotation is inspect.Parameter.empty and parameter.name not in ("self", "cls", "value", "_cls")
+
+
+def test_every_hook_is_in_the_reference_with_what_it_returns() -> None:
+    page = (REFERENCE / "specs.md").read_text(encoding="utf-8")
+    assert f"::: {hookspecs.__name__}\n" in page
+    (shown,) = re.findall(r'filters: \["(.*)"\]', page)
+    for hook, kind in hookspecs.HOOKS.items():
+        assert re.search(shown, hook), hook
+        returns = inspect.signature(getattr(hookspecs, hook)).return_annotation
+        assert returns == f"Iterable[{KINDS[kind].__name__}]", hook
+        assert inspect.getdoc(getattr(hookspecs, hook)), hook
+    assert not re.search(shown, "arguments_of")

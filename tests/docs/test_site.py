@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import fields, is_dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from tests.docs.test_reference import members, public_names
+from tests.house.imports import PACKAGE
+from tinyllava_kit.plugin import hookspecs
 
 pytestmark = pytest.mark.slow
 
@@ -31,6 +38,23 @@ def test_every_page_is_built(tmp_path: Path) -> None:
         assert (tmp_path / "site" / html).exists(), page
     assert 'href="docs/cli/"' in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     assert (tmp_path / "site" / "examples" / "easy_vqa" / "recipe.yaml").exists()  # the README links to it
+    api = tmp_path / "site" / "docs" / "api"
+    places = {
+        place for file in api.rglob("index.html") for place in re.findall(r'id="([\w.]+)"', file.read_text("utf-8"))
+    }
+    assert sorted(promised() - places) == []
+
+
+def promised() -> set[str]:
+    """Where the reference has each hook, field of a spec, and method of an interface or contract."""
+    found = {f"{hookspecs.__name__}.{hook}" for hook in hookspecs.HOOKS}
+    for room in (f"{PACKAGE}.{name}" for name in ("specs", "interfaces", "testing")):
+        for name in public_names(room):
+            thing = getattr(import_module(room), name)
+            found.add(f"{room}.{name}")
+            found |= {f"{room}.{name}.{field.name}" for field in fields(thing)} if is_dataclass(thing) else set()
+            found |= {f"{room}.{owner}" for owner, *_ in members(name, thing) if not owner.endswith("__init__")}
+    return found
 
 
 def test_a_link_or_an_anchor_that_leads_nowhere_fails(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from tests import toys
 from tests.fakes import FakeSite, install
+from tests.processes import tinyllava
 from tinyllava_kit import KitError, TinyLlavaConfig, TinyLlavaForConditionalGeneration, TinyLlavaProcessor, assemble
 from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.testing.toys import CHAT_TEMPLATE
@@ -129,14 +129,9 @@ def test_assemble_train_save_load_and_ask(tmp_path, monkeypatch):
     trained = CliRunner().invoke(app.cli, ["train", "recipe.yaml"])
     assert trained.exit_code == 0, trained.output
     _forget()
-    path = [str(tmp_path / "site"), str(OWN_LLM / "src"), str(ROOT), str(ROOT / "cli")]
-    asked = subprocess.run(
-        [sys.executable, "-m", "tinyllava_kit_cli", "ask", "runs/joint", "what?", "--max-new-tokens", "3"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    path = os.pathsep.join([str(tmp_path / "site"), str(OWN_LLM / "src")])
+    words = ["ask", "runs/joint", "what?", "--max-new-tokens", "3"]
+    asked = tinyllava(*words, cwd=tmp_path, env={"PYTHONPATH": path})
     assert asked.returncode == 0, asked.stderr
     processor = TinyLlavaProcessor.from_pretrained("runs/joint")
     batch = processor([[{"role": "user", "content": "what?"}]])

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from transformers import GenerationConfig
 
 from tests import toys
+from tests.processes import start, tinyllava
 from tinyllava_kit.core.conversation import ITEM, Conversation, Item, Turn
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.evaluation import run as module
@@ -34,7 +30,6 @@ from tinyllava_kit.inference.answering import answer
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 NEW = 4
 EXACT = [find_scorer("exact_match")]
 
@@ -189,19 +184,13 @@ def test_one_that_was_stopped_goes_on_from_the_last_whole_line(seeing, tmp_path,
 def test_one_that_is_killed_goes_on_where_it_was(place):
     out = place / "killed"
     words = ["eval", "model", "rows.json", "--scorer", "exact_match", "--max-new-tokens", "4", "--batch-size", "1"]
-    command = [sys.executable, "-m", "tinyllava_kit_cli", *words, "-o", "killed"]
-    path = f"{ROOT}{os.pathsep}{ROOT / 'cli'}"
-    environment = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen(
-        command, cwd=place, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = start(["-m", "tinyllava_kit_cli", *words, "-o", "killed"], cwd=place)
     log = out / "answers.jsonl"
-    while process.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") >= 3):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.until(lambda: log.exists() and log.read_bytes().count(b"\n") >= 3)
+    process.send(signal.SIGKILL)
+    process.end()
     before = log.read_bytes()
-    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=300)
+    done = tinyllava(*words, "-o", "killed", cwd=place)
     assert done.returncode == 0, done.stderr
     assert log.read_bytes().startswith(before[: before.rfind(b"\n") + 1])
     assert sorted((line["control"], line["row"]) for line in lines(out)) == sorted(

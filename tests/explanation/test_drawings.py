@@ -198,7 +198,7 @@ def test_the_page_needs_nothing_beside_it_and_quotes_what_it_says(pair, tmp_path
     assert names == ["index.html", "image-1-attention.png", "image-1-words.png"][: len(names)]
     assert all(path.exists() for path in files)
     page = files[0].read_text(encoding="utf-8")
-    assert page.count("src='data:image/png;base64,") == len(files) - 1 == page.count("<img")
+    assert page.count('src="data:image/png;base64,') == len(files) - 1 == page.count("<img")
     assert "<script" not in page
     assert "<b>" not in page
     assert "is &lt;image&gt; &lt;script&gt;?" in page

@@ -6,8 +6,6 @@ import os
 import pickle
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ import torch
 from PIL import Image
 
 from tests import toys
+from tests.processes import Started, start
 from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor, assemble
 from tinyllava_kit.core.conversation import Item
 from tinyllava_kit.features import cache as module
@@ -230,32 +229,25 @@ if how == "stop while writing the third":
     feature_store.save_file = slowly
 cache = FeatureCache(*load(place), folder)
 print("ready", flush=True)
-sys.stdin.readline()
+while not Path(folder, "go").exists():
+    time.sleep(0.001)
 print(cache.fill(pictures(place)), flush=True)
 """
 
 
-def start(place: Path, folder: Path, how: str = "") -> subprocess.Popen[str]:
-    """A process that fills a cache when it is told to."""
-    command = [sys.executable, "-c", FILLING, str(place), str(folder), how]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
-    )
-    assert process.stdout.readline() == "ready\n"
+def filling(place: Path, folder: Path, how: str = "") -> Started:
+    """A process that fills a cache when there is a file `go`."""
+    process = start(["-c", FILLING, str(place), str(folder), how])
+    process.until(lambda: process.said == "ready\n")
     return process
 
 
-def go(process: subprocess.Popen[str]) -> None:
-    process.stdin.write("\n")
-    process.stdin.flush()
-
-
 def test_a_process_killed_while_it_writes_leaves_what_it_had_written(place, tmp_path):
-    process = start(place, tmp_path, "stop while writing the third")
-    go(process)
-    assert process.stdout.readline() == "writing\n"
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    process = filling(place, tmp_path, "stop while writing the third")
+    (tmp_path / "go").touch()
+    process.until(lambda: process.said == "ready\nwriting\n")
+    process.send(signal.SIGKILL)
+    process.end()
     assert len(shards(tmp_path)) == 2
     assert len(list(tmp_path.glob(".unfinished-*"))) == 1
     cache = FeatureCache(*load(place), tmp_path)
@@ -266,10 +258,9 @@ def test_a_process_killed_while_it_writes_leaves_what_it_had_written(place, tmp_
 
 
 def test_two_processes_fill_one_folder_at_once(place, tmp_path):
-    both = [start(place, tmp_path) for _ in range(2)]
-    for process in both:
-        go(process)
-    assert [process.communicate()[0] for process in both] == ["4\n", "4\n"]
+    both = [filling(place, tmp_path) for _ in range(2)]
+    (tmp_path / "go").touch()
+    assert [process.end()[:2] for process in both] == [(0, "ready\n4\n")] * 2
     cache = FeatureCache(*load(place), tmp_path)
     assert cache.fill(pictures(place)) == 0
     own = by_the_tower(place, pictures(place))

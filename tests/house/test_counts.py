@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tests import toys
+from tests.processes import run
 from tinyllava_kit import Assembly, assemble
 from tinyllava_kit.assembly.saved_model import SavedModel
 
@@ -50,13 +48,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_question_about_a_picture_reads_everything_once(model: Path) -> None:
     toys.save_pictures(model.parent, 1)
     words = ["ask", model, "What is it?", "--image", model.parent / "0.png", "--max-new-tokens", 2]
-    done = subprocess.run(
-        [sys.executable, "-c", COUNTING, str(model), *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": "cli"},
-    )
+    done = run(["-c", COUNTING, str(model), *map(str, words)])
     assert done.returncode == 0, done.stderr
     counts = json.loads(done.stderr.splitlines()[-1])
     assert counts["discovery"] == counts["processor"] == counts["tokenizer"] == 1

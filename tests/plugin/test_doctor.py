@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import FakeSite, install, modality, offering, tower
-from tinyllava_kit.plugin import doctor
-from tinyllava_kit.plugin.discovery import DISABLE
+from tinyllava_kit.plugin import doctor, hookspecs
+from tinyllava_kit.plugin.discovery import DISABLE, discover
 from tinyllava_kit.plugin.doctor import Finding, examine
+from tinyllava_kit.plugin.hookspecs import hookspec
 
 SENSOR = Path(__file__).parents[1] / "plugins" / "sensor"
 
@@ -332,3 +333,49 @@ def test_it_changes_nothing(site: FakeSite) -> None:
     examine()
     after = {path: path.stat().st_mtime_ns for path in site.folder.rglob("*") if "__pycache__" not in path.parts}
     assert after == before
+
+
+TAKES = "@hookimpl\ndef tinyllava_towers({}):\n    return [TowerSpec(name='nose', target='a.b:C', modality={})]\n"
+
+
+@pytest.fixture
+def later_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hooks as a later minor version may have them: one has two arguments, of which one is to go."""
+
+    @hookspec(warn_on_impl_args={"smell": DeprecationWarning("'smell' goes in 0.9; read 'air'")})
+    def tinyllava_towers(air: str = "smell", smell: str = "smell") -> None:
+        """Return encoders."""
+
+    monkeypatch.setattr(hookspecs.SPECIFICATIONS, "tinyllava_towers", tinyllava_towers)
+
+
+@pytest.mark.usefixtures("later_version")
+@pytest.mark.filterwarnings("default::DeprecationWarning")
+def test_an_argument_of_a_hook_that_is_to_go_is_a_warning_and_a_finding(site: FakeSite) -> None:
+    site.plugin("smells", modality("smell") + TAKES.format("smell", "smell"))
+    with pytest.warns(DeprecationWarning, match="'smell' goes in 0.9; read 'air'"):
+        catalog = discover()
+    assert catalog.find("tower", "nose").spec.modality == "smell"  # it goes on working
+    found = find("deprecated")
+    assert (found.name, found.detail) == ("smells", "'smell' goes in 0.9; read 'air'")
+    assert found.fix.startswith("change line ")
+    assert "fake_smells.py" in found.fix
+
+
+@pytest.mark.usefixtures("later_version")
+@pytest.mark.parametrize("takes", ["", "air"])
+def test_a_plugin_that_does_not_take_it_is_healthy(takes: str, site: FakeSite) -> None:
+    site.plugin("smells", modality("smell") + TAKES.format(takes, takes or "'smell'"))
+    assert statuses() == ["ok"]
+
+
+@pytest.mark.usefixtures("later_version")
+def test_an_argument_that_no_version_has_is_refused_with_those_that_there_are(site: FakeSite) -> None:
+    site.plugin("smells", modality("smell") + TAKES.format("wind", "'smell'"))
+    assert "hook 'tinyllava_towers' takes wind; it may take air, smell" in find("broken").detail
+
+
+def test_no_hook_of_this_version_takes_an_argument_or_warns() -> None:
+    for hook in hookspecs.HOOKS:
+        assert hookspecs.arguments_of(hook) == ()
+        assert getattr(hookspecs.SPECIFICATIONS, hook) is getattr(hookspecs, hook)

@@ -108,6 +108,12 @@ def test_every_tuple_of_every_kind_is_checked() -> None:
         ModalitySpec(name="x", target="a:b", token="<x>")
 
 
+@pytest.mark.parametrize("name", ["text", "system", "id", "message", "messages", "conversation"])
+def test_a_modality_is_not_called_as_what_a_row_holds_beside_items(name: str) -> None:
+    with pytest.raises(ValueError, match=f"modality '{name}': rows and messages say something else under '{name}"):
+        ModalitySpec(name=name, target="a:b", token=TokenType(placeholder="<x>"))
+
+
 def test_a_list_becomes_the_tuple_that_it_is_meant_as() -> None:
     spec = LanguageModelSpec(name="x", target="a:b", model_types=["a", "b"], options=[Option(name="o")])
     assert spec.model_types == ("a", "b")

@@ -7,7 +7,6 @@ import itertools
 import pytest
 import torch
 import yaml
-from torch.nn import functional as F
 
 from tests import toys
 from tinyllava_kit import KitError
@@ -50,17 +49,18 @@ def test_a_row_is_scored_by_its_distance_to_each_embedding():
     rows = torch.randn(2, 3, 5)
     centres = torch.stack([embeddings.mean(0), *embeddings[[1, 4, 7]]])
     spread = (centres[1:] - centres[0]).square().sum(1).mean() / 12
-    expected = F.log_softmax(-((rows[:, :, None] - centres) ** 2).sum(-1) / (2 * spread), -1)
-    torch.testing.assert_close(words.log_probs(rows), expected, rtol=1e-4, atol=1e-4)
+    expected = -((rows[:, :, None] - centres) ** 2).sum(-1) / (2 * spread)
+    torch.testing.assert_close(words.scores(rows), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_loss_sums_over_every_alignment():
+def test_the_loss_sums_over_every_alignment_and_draws_the_rows_to_the_embeddings():
     """Against all paths of classes over the rows, written out."""
     embeddings = torch.randn(9, 4, generator=torch.Generator().manual_seed(1))
     words = WordMatcher(embeddings, [2, 5], 3.0)
-    rows = torch.randn(1, 4, 4, generator=torch.Generator().manual_seed(2))
+    rows = torch.randn(1, 5, 4, generator=torch.Generator().manual_seed(2))  # the last one is padding
     target = [5, 2]
-    p = words.log_probs(rows)[0].exp().double()
+    density = words.scores(rows)[0, :4].double().exp()  # (P, 1 + C)
+    p = density / density.sum(-1, keepdim=True)
     total = 0.0
     for path in itertools.product(range(3), repeat=4):
         said = [k for k, _ in itertools.groupby(path) if k]
@@ -77,7 +77,18 @@ def test_the_loss_sums_over_every_alignment():
         "num_words": {"m": torch.tensor([2])},
         "num_rows": {"m": torch.tensor([4])},
     }
-    assert words(Model(), batch).item() == pytest.approx(-total.log().item() / 2, rel=1e-4)
+    said, away = -total.log() / 2, -density.sum(-1).log().sum() / 2  # both per word
+    assert words(Model(), batch).item() == pytest.approx((said + (-said).exp() * away).item(), rel=1e-4)
+
+
+def test_an_item_without_room_for_its_words_teaches_nothing():
+    words = WordMatcher(torch.randn(9, 4, generator=torch.Generator().manual_seed(1)), [2, 5], 3.0)
+    rows = torch.randn(2, 2, 4, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    losses = words.losses(rows, torch.tensor([2, 2]), torch.tensor([[2, 5, 2], [2, 5, 0]]), torch.tensor([3, 2]))
+    losses.sum().backward()
+    assert losses[0] == 0
+    assert not rows.grad[0].any()
+    assert rows.grad[1].any()
 
 
 def test_the_rows_that_are_matched_are_those_that_the_llm_gets(worded):
@@ -112,7 +123,9 @@ def test_rows_become_words(place):
     batch = CTCCollator(processor)([dataset[n] for n in range(3)])
     words = matcher(model.get_input_embeddings().weight, dataset.words, 8)
     with torch.no_grad():
-        best = words.log_probs(model(items=batch["items"]).item_embeddings["image"]).argmax(-1)  # (N, P)
+        scores = words.scores(model(items=batch["items"]).item_embeddings["image"])  # (N, P, 1 + C)
+    best = scores.argmax(-1)  # (N, P)
+    assert scores.max(-1).values.min() > -1  # on an embedding, not only nearest to it; between two it is -4 on average
     for path, (ids,) in zip(best, dataset.words, strict=True):
         said = [k for k, _ in itertools.groupby(path.tolist()) if k]
         assert said == words.class_of[ids].tolist()

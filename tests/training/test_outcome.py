@@ -15,8 +15,8 @@ from tinyllava_kit.checkpoints.card import CARD_MARK, card, write_card
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.core.conversation import Conversation, Item, Turn
 from tinyllava_kit.data.sources import Source
-from tinyllava_kit.training.output.history import _command_line
-from tinyllava_kit.training.output.report import Answered, _sample
+from tinyllava_kit.training.output.history import StageRecord, _command_line
+from tinyllava_kit.training.output.report import Answered, report
 from tinyllava_kit.training.output.settings import check_same, settings_of, write_settings
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
@@ -129,11 +129,16 @@ def test_text_of_others_cannot_write_the_card(place, tmp_path):
 
 def test_text_of_the_data_cannot_write_the_page(tmp_path):
     turns = (Turn("user", "<script>\x00</p>"), Turn("assistant", "&"))
-    shown = _sample(Answered(Conversation(turns, (Item("<b>", tmp_path / "no.png"),), "<i>"), "</div>"))
+    answered = Answered(Conversation(turns, (Item("<b>", tmp_path / "no.png"),), "<i>"), "</div>")
+    record = StageRecord(
+        name="<u>", command="<s>", settings={}, recipe={"name": "</pre><s>"}, parts=(), samples=1, skipped=0, steps=1,
+        seconds=1.0, device="<s>", loss=0.5,
+    )  # fmt: skip
     page = Page()
-    page.feed(shown)
+    page.feed(report(record, [], [answered]))
     assert not page.open
-    assert set(page.seen) == {"div", "small", "p", "b"}
+    assert not {"script", "i", "u", "s"} & set(page.seen)
+    assert "<script>" in "".join(page.text)
 
 
 def test_the_card_has_the_facts_and_no_more(place):

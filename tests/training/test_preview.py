@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import yaml
 
-from tests import toys
-from tinyllava_kit import KitError
+from tests import strokes, toys
+from tests.fakes import install
+from tinyllava_kit import KitError, assemble
+from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.training.checks.preview import first_batch, shown_rows, write_page
 from tinyllava_kit.training.recipe import Recipe
 
@@ -24,8 +28,8 @@ def shown(place, count, **stage):
     stage = {"name": "s", "data": data, "train": {"connector.image": "full"}, "batch_size": 2, **stage}
     recipe = {"model": str(place / "model"), "output": str(place / "out"), "stages": [stage]}
     (place / "r.yaml").write_text(yaml.safe_dump(recipe))
-    batch, processor = first_batch(Recipe.from_yaml(place / "r.yaml"), count=count)
-    return shown_rows(batch, processor), batch, processor
+    preview = first_batch(Recipe.from_yaml(place / "r.yaml"), count=count)
+    return shown_rows(preview), preview.batch, preview.processor
 
 
 @pytest.mark.parametrize(
@@ -72,9 +76,47 @@ def test_a_page_holds_what_is_shown_and_takes_no_text_for_its_own(place):
     rows, _, _ = shown(place, 2)
     write_page(rows, place / "page.html")
     page = (place / "page.html").read_text()
-    assert page.count("<div class=sample>") == 2
-    assert page.count("<span class=item>image: 4</span>") == 3
-    assert "<span class=learned>" in page
+    assert page.count('<div class="sample">') == 2
+    assert page.count('<span class="item">image: 4</span>') == page.count('<img src="data:image/png;base64,') == 3
+    assert "image 1: 0.png" in page
+    assert '<span class="learned">' in page
     assert "&lt;/s&gt;" in page
     with pytest.raises(KitError, match=r"cannot write '.*no/page\.html': No such file"):
         write_page(rows, place / "no" / "page.html")
+
+
+@pytest.fixture(scope="module")
+def drawing(tmp_path_factory):
+    """A model that writes drawings in ids, and two rows in which the assistant draws."""
+    folder = tmp_path_factory.mktemp("drawing")
+    (folder / "plugin").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        install(folder / "plugin", patch, strokes.DRAWING)
+        flags = {"llm": f"llama:{toys.save_llama(folder / 'llm')}", "towers": [], "connectors": []}
+        settings = [f"decoder.drawing.grid={strokes.GRID}"]
+        for part in assemble(Assembly.from_flags(**flags, decoders=["drawing=points"], settings=settings)):
+            part.save_pretrained(folder / "model")
+        (folder / "rows.jsonl").write_text(json.dumps({"messages": strokes.drawn("a line", strokes.LINE)}))
+        yield folder
+
+
+@pytest.mark.parametrize("ids", [False, True])
+def test_ids_that_the_llm_writes_for_an_item_are_counted_and_named_where_asked(drawing, ids):
+    stage = {"name": "s", "data": str(drawing / "rows.jsonl"), "train": {"llm": "lora", "decoder.drawing": "full"}}
+    recipe = Recipe.model_validate({"model": str(drawing / "model"), "output": str(drawing / "o"), "stages": [stage]})
+    preview = first_batch(recipe, count=1, ids=ids)
+    (row,) = shown_rows(preview)
+    (written,) = [piece for piece in row.samples[0].pieces if piece.kind == "ids"]
+    assert row.samples[0].learned >= written.count > 2
+    assert sum(piece.count for piece in row.samples[0].pieces) == preview.batch["input_ids"].shape[1]
+    about, _, names = written.text.partition(" ids: ")
+    assert about.removesuffix(" ids") == f"drawing, {written.count}"
+    if ids:
+        ranges = preview.processor.grammar.ranges["drawing"]
+        numbers = [ranges[name][0] + int(number or 0) for name, _, number in (n.partition(".") for n in names.split())]
+        whole = preview.batch["input_ids"][0].tolist()
+        at = whole.index(ranges["begin"][0])
+        assert numbers == whole[at : at + written.count]
+        assert numbers[-1] == ranges["end"][0]
+    else:
+        assert not names

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from tests import toys
+from tests.processes import start
 from tests.training.runs import write_recipe
 from tinyllava_kit import KitError
 from tinyllava_kit.training.batches.epochs import Epochs
@@ -74,8 +71,8 @@ class Killed(Exception):
 def test_a_run_that_broke_off_after_a_step_goes_on_exactly(place, monkeypatch, way, step):
     unbroken = place / f"unbroken {way}" / "s"
     if not unbroken.exists():
-        run_recipe(Recipe.from_yaml(recipe(place, f"unbroken {way}", **WAYS[way])))
-    broken = recipe(place, f"broken {way} {step}", **WAYS[way])
+        run_recipe(Recipe.from_yaml(recipe(place, f"unbroken {way}", epochs=2, **WAYS[way])))
+    broken = recipe(place, f"broken {way} {step}", epochs=2, **WAYS[way])
 
     def clip(self, model):
         if self.state.global_step == step:
@@ -108,17 +105,10 @@ def test_kill_9_at_any_moment(place):
 
 def _run_until(recipe_file, path):
     """Start ``tinyllava train`` and kill it, by SIGKILL, as soon as a path is there."""
-    command = [sys.executable, "-m", "tinyllava_kit_cli", "train", str(recipe_file)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    try:
-        for _ in range(60_000):
-            if path.exists():
-                break
-            assert process.poll() is None, f"the run ended before {path.name}"
-            time.sleep(0.001)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    process = start(["-m", "tinyllava_kit_cli", "train", str(recipe_file)])
+    process.until(path.exists)
+    process.send(signal.SIGKILL)
+    process.end()
 
 
 def test_what_auto_found_stays_when_a_run_goes_on(place, monkeypatch):

@@ -103,7 +103,11 @@ class Assembly:
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any], where: str) -> Assembly:
-        """From what `from_yaml` reads."""
+        """From what `from_yaml` reads; `where` is how messages call it.
+
+        Raises:
+            KitError: an unknown key, no llm, or parts that are not written as such.
+        """
         known = ("llm", "template", *_GROUPS)
         for key in data:
             if key not in known:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import KitError, near, shown
 from ..files.absence import absent, present
-from ..files.item_sources import as_list, columns_of, decoded, part_keys, part_types
+from ..files.item_sources import ROW_KEYS, as_list, columns_of, decoded, part_keys, part_types
 from ..plugin.specs import ModalitySpec
 
 # Where an item stands in a turn's text. No file or keyboard gives a NUL, so text cannot forge an item.
@@ -330,7 +330,7 @@ class _Turns:
 
 def _other_marks(row: Mapping[str, Any], modalities: Collection[str]) -> dict[str, str]:
     """``<NAME>`` -> the column of that name, or its plural, which holds items of no modality here."""
-    known = {*columns_of(modalities), "messages", "conversations", "system", "id"}
+    known = {*columns_of(modalities), *ROW_KEYS}
     others = [column for column in row if column not in known and isinstance(row[column], (str, list))]
     return {f"<{column.removesuffix('s')}>": column for column in others}
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import html
 import os
 from pathlib import Path
+from typing import Any
 
 from ..files.atomic import atomic_directory
 from ..files.writing import write_file
-from ..pages.html import document, picture, table
+from ..pages.media import inline
+from ..pages.templating import render
 from ..processing.processor import TinyLlavaProcessor
 from .drawings import MAX_WORDS, attention_png, words_png
 from .explaining import Explanation, Rows
 
-PAGE_STYLE = """
-body { max-width: 70rem } img { max-width: 100% } .token { background: #eee; padding: 0 .2rem; white-space: pre }
-details > summary { cursor: pointer }
-"""
 NOTE = (
     "Attention is the mean over all layers and heads, read where a token was chosen. It says where the model looked, "
     "not what it made of it. In most models the first position takes the largest part, whatever it holds."
@@ -49,7 +46,7 @@ def page_of(explanation: Explanation, processor: TinyLlavaProcessor) -> tuple[st
         KitError: matplotlib is not installed.
     """
     drawings: dict[str, bytes] = {}
-    sections = []
+    items = []
     for index, rows in enumerate(explanation.items):
         modality = processor.modalities[rows.modality]
         named = {
@@ -58,72 +55,43 @@ def page_of(explanation: Explanation, processor: TinyLlavaProcessor) -> tuple[st
         }
         mine = {name: png for name, png in named.items() if png is not None}
         drawings |= mine
-        sections.append(_item(explanation, rows, index, mine))
-    body = _head(explanation) + _choices(explanation) + _attention(explanation) + "".join(sections)
-    return document(explanation.answer, body, PAGE_STYLE), drawings
+        items.append(_item(rows, index, mine))
+    page = render(
+        "explanation.html",
+        title=explanation.answer,
+        explanation=explanation,
+        note=NOTE,
+        attends=any(word.shares for word in explanation.words),
+        between=_between(explanation),
+        items=items,
+        max_words=MAX_WORDS,
+    )
+    return page, drawings
 
 
-def _head(explanation: Explanation) -> str:
-    question = html.escape(explanation.question).replace("\n", "<br>")
-    return f"<h1>{html.escape(explanation.answer) or '(no words)'}</h1><p>{question}</p>"
-
-
-def _choices(explanation: Explanation) -> str:
-    """How probable each token of the answer was, and what else there was."""
-    rows = []
-    for number, choice in enumerate(explanation.choices, 1):
-        others = " ".join(f"{_token(text)} {value:.3f}" for text, value in choice.likeliest)
-        rows.append([str(number), _token(choice.text), f"{choice.probability:.3f}", others])
-    head = ["", "token", "probability", "likeliest"]
-    return "<h2>What it might have said</h2>" + table(head, rows)
-
-
-def _attention(explanation: Explanation) -> str:
-    """How the attention of each word is shared out."""
-    heading = "<h2>Where it looked</h2>"
-    if not any(word.shares for word in explanation.words):
-        return f"{heading}<p>This LLM does not tell its attention, or the answer has no words.</p>"
-    items = [f"{rows.modality} {number}" for number, rows in enumerate(explanation.items, 1)]
-    head = ["word", *items, "first position", "other text of the prompt", "answer so far"]
-    rows = [[html.escape(word.text), *(f"{share:.1%}" for share in word.shares)] for word in explanation.words]
-    return f"{heading}<p>{NOTE}</p>" + table(head, rows) + _between(explanation)
-
-
-def _between(explanation: Explanation) -> str:
-    """How much of each word's attention fell on each word before it, the darker the more."""
+def _between(explanation: Explanation) -> list[dict[str, Any]]:
+    """How much of each word's attention fell on each word before it, and that in the largest such share."""
     if explanation.between is None or len(explanation.words) < 2:
-        return ""
-    words = [html.escape(word.text) for word in explanation.words[:MAX_WORDS]]
+        return []
+    words = [word.text for word in explanation.words[:MAX_WORDS]]
     shares = explanation.between[: len(words), : len(words)].tolist()
     largest = max(max(row) for row in shares) or 1.0
-    cells = [
-        [word, *(_shaded(share, largest) if before < number else "" for before, share in enumerate(row))]
-        for number, (word, row) in enumerate(zip(words, shares, strict=True))
+    return [
+        {"word": word, "shares": [(s, s / largest if before < at else None) for before, s in enumerate(row)]}
+        for at, (word, row) in enumerate(zip(words, shares, strict=True))
     ]
-    return "<p>Each word's attention to the words before it:</p>" + table(["", *words], cells)
 
 
-def _shaded(share: float, largest: float) -> str:
-    return f"<span style='background: rgba(200, 80, 0, {share / largest:.2f})'>{share:.1%}</span>"
-
-
-def _item(explanation: Explanation, rows: Rows, index: int, drawings: dict[str, bytes]) -> str:
+def _item(rows: Rows, index: int, drawings: dict[str, bytes]) -> dict[str, Any]:
     """One item: its drawings, and the nearest words of each of its rows."""
-    name = rows.source if isinstance(rows.source, (str, os.PathLike)) else type(rows.source).__name__
-    parts = [f"<h2>{html.escape(rows.modality)} {index + 1}: {html.escape(str(name))}</h2>", f"<p>{_places(rows)}</p>"]
-    if len(explanation.words) > MAX_WORDS:
-        parts.append(f"<p>The first {MAX_WORDS} of {len(explanation.words)} words are drawn.</p>")
-    for file, png in drawings.items():
-        parts.append(f"<p>{picture(png, alt=file)}</p>")
-    nearest_words = [
-        [str(number), *(f"{_token(text)} {cosine:.2f}" for text, cosine in nearest)]
-        for number, nearest in enumerate(rows.nearest)
-    ]
-    head = ["row", *["nearest words, with the cosine"][: len(nearest_words)]]
-    parts.append(
-        f"<details open><summary>{len(nearest_words)} rows, and the words of the LLM that they are most like</summary>"
-    )
-    return "".join([*parts, table(head, nearest_words), "</details>"])
+    source = rows.source if isinstance(rows.source, (str, os.PathLike)) else type(rows.source).__name__
+    return {
+        "name": f"{rows.modality} {index + 1}",
+        "source": str(source),
+        "places": _places(rows),
+        "drawings": [inline(png, alt=name) for name, png in drawings.items()],
+        "nearest": rows.nearest,
+    }
 
 
 def _places(rows: Rows) -> str:
@@ -136,8 +104,3 @@ def _places(rows: Rows) -> str:
         f"{made}{raster}. A row's attention is shared out among the features that it was made of; where these have no "
         "place in the item, the rows are a strip in their order."
     )
-
-
-def _token(text: str) -> str:
-    shown = html.escape(text).replace("\n", "⏎")
-    return f"<span class=token>{shown or '&nbsp;'}</span>"

@@ -19,6 +19,9 @@ _BASE64 = re.compile(r"(?![0-9a-f/]*$)[A-Za-z0-9+/\r\n]{80,}={0,2}\s*")
 # With - and _ in place of + and /, and often unpadded. A name so long has seldom letters of both cases and digits.
 _URL_SAFE = re.compile(r"(?=[^A-Z]*[A-Z])(?=[^a-z]*[a-z])(?=[^0-9]*[0-9])[A-Za-z0-9_\-\r\n]{80,}={0,2}\s*")
 
+# What a row holds beside items.
+ROW_KEYS = ("messages", "conversations", "system", "id")
+
 
 class AddressContent(bytes):
     """The content of a ``data:`` address."""

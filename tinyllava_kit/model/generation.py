@@ -59,7 +59,7 @@ class Answers(GenerationMixin):
         forbid: Collection[str] = (),
         parallel: list[Tensor] | None = None,
         **kwargs: Any,
-    ):
+    ) -> Any:
         """As in transformers, with `items` and `plan`; returns prompt and new tokens.
 
         Ids of decoders come in the order that these state, so that every item is whole but for one that

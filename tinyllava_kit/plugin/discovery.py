@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from importlib import metadata
-from types import ModuleType
 
 import pluggy
 
@@ -23,8 +22,6 @@ from .specs import KINDS, Spec, plain
 
 MAX_SPECS = 1000  # of one hook of one plugin: a generator need not end
 DISABLE = "TINYLLAVA_DISABLED_PLUGINS"
-_SPECIFICATIONS = ModuleType("hooks")  # those of `hookspecs` alone: pluggy looks at each name of what it is given
-vars(_SPECIFICATIONS).update({name: getattr(hookspecs, name) for name in HOOKS})
 
 
 def discover(disabled: Iterable[str] = ()) -> Catalog:
@@ -111,16 +108,22 @@ def collect(entry: metadata.EntryPoint) -> list[Spec]:
 
 
 def _collect(entry: metadata.EntryPoint) -> list[Spec]:
-    manager = pluggy.PluginManager(PROJECT)  # its own: what a plugin is compared with may be another's object
-    manager.add_hookspecs(_SPECIFICATIONS)
     module = entry.load()
     functions = hooks_of(module)  # a misspelled hook, or one that is not marked, is an error and not a silence
-    manager.register(module, name=entry.name)
+    manager = register(module, entry.name)
     specs: list[Spec] = []
     for hook in (hook for hook in HOOKS if hook in functions):
         given = getattr(manager.hook, hook)()  # of the one plugin; pluggy leaves None out
         specs += _checked(hook, KINDS[HOOKS[hook]], given[0] if given else None, place_of(functions[hook]))
     return specs
+
+
+def register(module: object, name: str) -> pluggy.PluginManager:
+    """A manager of one plugin; pluggy compares its hooks with their specifications, and warns of what is to go."""
+    manager = pluggy.PluginManager(PROJECT)  # its own: what a plugin is compared with may be another's object
+    manager.add_hookspecs(hookspecs.SPECIFICATIONS)
+    manager.register(module, name=name)
+    return manager
 
 
 def version_of(distribution: metadata.Distribution) -> tuple[str, str]:

@@ -10,6 +10,7 @@ import importlib
 import inspect
 import json
 import sys
+import warnings
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -21,7 +22,7 @@ from urllib.request import url2pathname
 from ..errors import near
 from .catalog import Catalog, Offer, Plugin
 from .child_process import Outcome, run_trials
-from .discovery import DISABLE, advice, collect, disabled_names, discover, find_plugins, version_of
+from .discovery import DISABLE, advice, collect, disabled_names, discover, find_plugins, register, version_of
 from .extras import CORE
 from .hook_functions import hooks_of, place_of
 from .hookspecs import GROUP, GROUP_STEM, HOOKS
@@ -48,8 +49,9 @@ class Finding:
 
     `status` is that of the plugin (`catalog.Plugin`), or ``missing`` (the core is not installed), ``unmet``
     (a requirement), ``stale`` (an editable installation whose project has changed), ``heavy`` (a plugin module
-    that imports torch), ``empty`` (one without a hook), ``unknown`` (a name that is to be disabled and is nobody's),
-    ``conflict``, ``orphan`` (nobody offers the modality) or ``failed`` (the probe). Of the environment
+    that imports torch), ``empty`` (one without a hook), ``deprecated`` (a hook takes what is to go), ``unknown``
+    (a name that is to be disabled and is nobody's), ``conflict``, ``orphan`` (nobody offers the modality) or
+    ``failed`` (the probe). Of the environment
     (`tinyllava_kit.environment`): ``absent`` is an extra that is not installed.
     """
 
@@ -83,6 +85,7 @@ def examine(*, probe: bool = False, reserved: Collection[str] = ()) -> list[Find
         *_unknown(catalog),
         *_empty(catalog, imports),
         *_heavy(catalog, imports),
+        *_deprecated(catalog),
         *_conflicts(catalog, reserved),
         *_placeholders(catalog),
         *_orphans(catalog),
@@ -262,11 +265,28 @@ def _unknown(catalog: Catalog) -> Iterator[Finding]:
             yield Finding(status="unknown", name=name, detail=detail, fix=f"correct it in {DISABLE}, or take it out")
 
 
-def _empty(catalog: Catalog, imports: dict[str, Outcome]) -> Iterator[Finding]:
-    """Plugins whose module defines no hook; one that is too heavy is told that first."""
+def _healthy_modules(catalog: Catalog) -> Iterator[tuple[Any, Plugin]]:
+    """The module of each plugin that discovery can use."""
     healthy = {plugin.name: plugin for plugin in catalog.plugins if plugin.status == "ok"}
     for entry, plugin in find_plugins():
-        if healthy.get(plugin.name) == plugin and not imports[plugin.name].heavy and not hooks_of(entry.load()):
+        if healthy.get(plugin.name) == plugin:
+            yield entry.load(), plugin
+
+
+def _deprecated(catalog: Catalog) -> Iterator[Finding]:
+    """What pluggy warns of: an argument, or a hook, that a later version does not have."""
+    for module, plugin in _healthy_modules(catalog):
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            register(module, plugin.name)
+        for each in (each for each in found if issubclass(each.category, DeprecationWarning)):
+            yield _about(plugin, "deprecated", str(each.message), f"change line {each.lineno} of {each.filename}")
+
+
+def _empty(catalog: Catalog, imports: dict[str, Outcome]) -> Iterator[Finding]:
+    """Plugins whose module defines no hook; one that is too heavy is told that first."""
+    for module, plugin in _healthy_modules(catalog):
+        if not imports[plugin.name].heavy and not hooks_of(module):
             detail = f"{plugin.target} defines no hook, so that it offers nothing"
             fix = f"define one of {', '.join(HOOKS)} in it, marked with @hookimpl"
             yield _about(plugin, "empty", detail, fix)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import PluginError, near
-from .hookspecs import HOOKS, PROJECT
+from .hookspecs import HOOKS, PROJECT, arguments_of
 
 _IMPL, _SPEC = f"{PROJECT}_impl", f"{PROJECT}_spec"  # the attributes that pluggy's markers set
 
@@ -61,9 +61,11 @@ def _checked(hook: str, function: Any, marked: Mapping[str, Any]) -> str:
             f"unknown hook {hook!r}; {near(hook, difflib.get_close_matches(hook, HOOKS, n=1) or HOOKS)}",
             f"rename it in {place_of(function)}; hooks are called {', '.join(HOOKS)}",
         )
+    known = arguments_of(hook)
     plain = f"write 'def {hook}():' in {place_of(function)}"
-    if arguments := list(inspect.signature(function).parameters):
-        raise PluginError(f"hook {hook!r} takes {', '.join(arguments)}; hooks take no argument", plain)
+    if unknown := [name for name in inspect.signature(function).parameters if name not in known]:
+        may = f"it may take {', '.join(known)}" if known else "hooks take no argument"
+        raise PluginError(f"hook {hook!r} takes {', '.join(unknown)}; {may}", plain)
     if inspect.iscoroutinefunction(function) or marked.get("wrapper") or marked.get("hookwrapper"):
         raise PluginError(f"hook {hook!r} is async or a wrapper; hooks are plain functions that return specs", plain)
     return hook

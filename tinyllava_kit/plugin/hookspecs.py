@@ -4,11 +4,17 @@ A plugin is a module named by an entry point in the group ``tinyllava_kit.plugin
 functions, marked with ``tinyllava_kit.hookimpl``, each returning an iterable of specs. Hooks return data: they do no
 I/O, download nothing, query no device, and their module imports no torch, transformers or numpy. `discover()` calls
 each of them once. Leave out a hook that has nothing to offer, or return ``()``.
+
+A hook of this version may get an argument, with a default, which an implementation takes or leaves out. One that goes
+stays for two minor versions and is named in ``hookspec(warn_on_impl_args={...})`` with a `DeprecationWarning`, so that
+pluggy warns of each implementation that takes it, and the doctor says so.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
+from types import ModuleType
 
 import pluggy
 
@@ -131,3 +137,12 @@ HOOKS: dict[str, str] = {
     "tinyllava_readers": "reader",
     "tinyllava_commands": "command",
 }
+
+# The specifications alone: pluggy looks at each name of what it is given.
+SPECIFICATIONS = ModuleType("hooks")
+vars(SPECIFICATIONS).update({name: globals()[name] for name in HOOKS})
+
+
+def arguments_of(hook: str) -> tuple[str, ...]:
+    """What an implementation of a hook may take."""
+    return tuple(inspect.signature(getattr(SPECIFICATIONS, hook)).parameters)

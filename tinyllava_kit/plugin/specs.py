@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
 from ..errors import KitError, near
+from ..files.item_sources import ROW_KEYS, columns_of
 from .isolation import PluginFault, isolated
 from .options import Option as Option
 from .options import OptionValue, article, check_tuple
@@ -148,6 +149,8 @@ class ModalitySpec(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if taken := {"text", *ROW_KEYS} & columns_of((self.name,)).keys():
+            raise ValueError(f"modality {self.name!r}: rows and messages say something else under {taken.pop()!r}")
         if self.verb and not _NAME.fullmatch(self.verb):
             raise ValueError(f"verb must be lower_snake, like 'draw', got {self.verb!r}")
 

@@ -31,6 +31,7 @@ class ChatProcessor(ProcessorMixin):
 
     @classmethod
     def get_attributes(cls) -> list[str]:
+        """What transformers saves and loads by itself."""
         return ["tokenizer"]
 
     @property

@@ -21,6 +21,7 @@ _COLOURS: dict[str, dict[str, Any]] = {
     "learned": {"fg": "green", "bold": True},
     "item": {"fg": "cyan"},
     "made": {"fg": "cyan"},
+    "ids": {"fg": "green", "bold": True},
 }
 
 
@@ -91,19 +92,21 @@ def _range(low: int, high: int) -> str:
 @click.argument("recipe", type=click.Path())
 @click.option("--stage", help="The stage whose data is shown; default: the first.")
 @click.option("-n", "--rows", type=click.IntRange(min=1), default=3, show_default=True, help="The number of rows.")
-@click.option("--html", type=click.Path(dir_okay=False), help="Write a page in place of printing.")
-def show(recipe: str, stage: str | None, rows: int, html: str | None) -> None:
+@click.option(
+    "--html", type=click.Path(dir_okay=False), help="Write a page, with pictures and sounds, in place of printing."
+)
+@click.option("--ids", is_flag=True, help="Show the ids that the LLM learns to write for items; loads the model.")
+def show(recipe: str, stage: str | None, rows: int, html: str | None, ids: bool) -> None:
     """Show the first rows of a batch of RECIPE as the model sees them.
 
     Each row is printed with what is learned in colour, the number of positions of each item, the borders between the
-    samples of a packed row, and the amount of padding.
+    samples of a packed row, and the amount of padding. A page shows the items, too: pictures small, sounds to play.
     """
     checked = read_recipe(recipe, stage)
 
     from tinyllava_kit.training.checks.preview import first_batch, shown_rows, write_page
 
-    batch, processor = first_batch(checked, count=rows, only=stage)
-    shown = shown_rows(batch, processor)
+    shown = shown_rows(first_batch(checked, count=rows, only=stage, ids=ids))
     if html is not None:
         write_page(shown, html)
         say(f"wrote {html}", err=True)
@@ -113,13 +116,10 @@ def show(recipe: str, stage: str | None, rows: int, html: str | None) -> None:
 
 
 def _show_row(number: int, row: ShownRow) -> None:
-    used = sum(piece.count for sample in row.samples for piece in sample.pieces)
-    say(f"row {number}: {used} positions, {row.padding} of padding", bold=True)
+    say(f"row {number}: {row.used} positions, {row.padding} of padding", bold=True)
     for sample in row.samples:
-        count = sum(piece.count for piece in sample.pieces)
-        learned = sum(piece.count for piece in sample.pieces if piece.kind == "learned")
-        end = sample.start + count - 1
-        say(f"-- {sample.name}: {sample.start}-{end}, {learned} learned", dim=True)
+        end = sample.start + sample.count - 1
+        say(f"-- {sample.name}: {sample.start}-{end}, {sample.learned} learned", dim=True)
         for piece in sample.pieces:
             _show_piece(piece)
         say()
@@ -129,8 +129,8 @@ def _show_piece(piece: PreviewToken) -> None:
     from tinyllava_kit.training.checks.preview import said_of
 
     shown = said_of(piece)
-    if piece.kind in ("item", "made"):
+    if piece.kind in ("item", "made", "ids"):
         shown = f"[{shown}]"
-    if piece.kind == "learned":  # also where there are no colours
+    if piece.kind in ("learned", "ids"):  # also where there are no colours
         shown = f"«{shown}»"
     say(shown, nl=False, **_COLOURS.get(piece.kind, {}))

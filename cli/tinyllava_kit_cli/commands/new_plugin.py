@@ -6,7 +6,10 @@ from pathlib import Path
 
 import click
 
+from tinyllava_kit.plugin.discovery import installed_catalog
+from tinyllava_kit_cli.app import COMMANDS
 from tinyllava_kit_cli.output import say
+from tinyllava_kit_cli.scaffold.naming import check_free, check_read, names_of
 from tinyllava_kit_cli.scaffold.rendering import SCAFFOLDS, render, write
 
 
@@ -28,7 +31,10 @@ def command(name: str, kind: str, modality: str, out: str | None) -> None:
       tinyllava new-plugin depth --kind modality
       tinyllava new-plugin my-clip --kind tower --modality image
     """
-    files = render(name, kind, modality)
-    folder = Path(out or f"tinyllava-kit-{name.replace('_', '-')}")
+    names, catalog = names_of(name, kind, modality), installed_catalog()
+    check_free(names, catalog, COMMANDS)
+    if said := check_read(names, catalog):
+        say(f"note: {said}", err=True)
+    files, folder = render(names), Path(out or names.distribution)
     write(files, folder)
     say(f"{len(files)} files in {folder}; now:\n  cd {folder}\n  pip install -e '.[test]'\n  pytest")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import keyword
-import re
+import ast
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
 from tinyllava_kit import KitError, __version__
 
-TEMPLATES = Path(__file__).parent / "templates"
-_NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
+from .naming import PluginNames
 
-# kind -> the template of each module in the package; what it is written for depends on the modality.
+TEMPLATES = Path(__file__).parent / "templates"
+
+# kind -> the template of each module in the package.
 MODULES: Mapping[str, Mapping[str, str]] = {
     "tower": {"plugin.py": "tower_plugin", "tower.py": "tower", "contract.py": "tower_contract"},
     "connector": {"plugin.py": "connector_plugin", "connector.py": "connector"},
@@ -24,46 +24,48 @@ MODULES: Mapping[str, Mapping[str, str]] = {
         "contract.py": "modality_contract",
     },
     "llm": {"plugin.py": "llm_plugin", "llm.py": "llm"},
-    "decoder": {"plugin.py": "decoder_plugin", "decoder.py": "decoder", "contract.py": "decoder_contract"},
+    "decoder": {
+        "plugin.py": "decoder_plugin",
+        "levels.py": "levels",
+        "decoder.py": "decoder",
+        "contract.py": "decoder_contract",
+    },
     "scorer": {"plugin.py": "scorer_plugin", "scorer.py": "scorer"},
     "template": {"plugin.py": "template_plugin", "template.py": "template"},
     "command": {"plugin.py": "command_plugin", "command.py": "command", "contract.py": "command_contract"},
 }
 SCAFFOLDS = tuple(MODULES)
-# kind -> the modality that it is of where none is given; "" is one of its own.
-MODALITY = {"tower": "image", "decoder": ""}
+# (kind, a modality of the kit) -> the same, where its items ask for other templates.
+OF_A_MODALITY: Mapping[tuple[str, str], Mapping[str, str]] = {
+    ("tower", "image"): {**MODULES["tower"], "tower.py": "tower_image"},
+    ("tower", "audio"): {**MODULES["tower"], "tower.py": "tower_audio", "contract.py": "tower_contract_audio"},
+    ("decoder", "audio"): {
+        "plugin.py": "decoder_plugin_audio",
+        "decoder.py": "decoder_audio",
+        "contract.py": "decoder_contract_audio",
+    },
+}
 
 
-def render(name: str, kind: str, modality: str = "") -> dict[str, str]:
+def render(names: PluginNames) -> dict[str, str]:
     """The files of a plugin, path -> text.
 
     Raises:
-        KitError: a name that is none, or a modality where the kind has none.
+        KitError: a decoder of a modality that there is no template for, or a name that a class of the kit has.
     """
-    if not _NAME.fullmatch(name) or keyword.iskeyword(name):
-        raise KitError(f"new-plugin: a name is lower case with dashes, like 'depth' or 'my-clip', got {name!r}")
-    if modality and kind not in MODALITY:
-        raise KitError(f"new-plugin: a {kind} is of no modality; leave --modality out")
-    if modality and not _NAME.fullmatch(modality):
-        raise KitError(f"new-plugin: a modality is lower case, like 'image', got {modality!r}")
-    if kind == "decoder" and modality not in ("", "audio"):
-        raise KitError(
-            f"new-plugin: there is no template of a decoder of {modality!r}; take --modality audio, or leave it out "
-            "for a decoder with a modality of its own, and change that"
-        )
-    words = _words(name, kind, modality or MODALITY.get(kind, ""))
-    package = Path("src") / words["package"]
+    words, package = _words(names), Path("src") / names.package
     files = {
         "pyproject.toml": "pyproject",
         "README.md": "readme",
         ".gitignore": "gitignore",
-        str(package / "py.typed"): "",
-        f"tests/test_{words['snake']}.py": "tests",
+        f"tests/test_{names.snake}.py": "tests",
     }
-    files |= {str(package / module): template for module, template in _modules(kind, words).items()}
-    rendered = {path: _fill(template, words) if template else "" for path, template in files.items()}
-    rendered[str(package / "__init__.py")] = f'"""The {kind} `{words["snake"]}` for tinyllava_kit."""\n'
-    return rendered
+    files |= {str(package / module): template for module, template in _modules(names).items()}
+    rendered = {path: _fill(template, words) for path, template in files.items()}
+    for path in (path for path in rendered if path.endswith(".py")):
+        _check_classes(rendered[path], names.name)
+    rendered[str(package / "__init__.py")] = f'"""The {names.kind} `{names.snake}` for tinyllava_kit."""\n'
+    return {**rendered, str(package / "py.typed"): ""}
 
 
 def write(files: Mapping[str, str], folder: Path) -> None:
@@ -82,38 +84,48 @@ def write(files: Mapping[str, str], folder: Path) -> None:
         raise KitError(f"new-plugin: cannot write {str(folder)!r}: {error.strerror}") from error
 
 
-def _words(name: str, kind: str, modality: str) -> dict[str, str]:
+def _words(names: PluginNames) -> dict[str, str]:
     """What stands for each variable of the templates."""
-    snake = name.replace("-", "_")
-    camel = "".join(part.capitalize() for part in snake.split("_"))
     major, minor = __version__.split(".")[:2]
-    own = kind == "modality" or (kind == "decoder" and not modality)
+    checked, component = names.checked
     return {
-        "name": name.replace("_", "-"),
-        "snake": snake,
-        "camel": camel,
-        "package": f"tinyllava_kit_{snake}",
-        "distribution": f"tinyllava-kit-{name.replace('_', '-')}",
-        "kind": kind,
-        "modality": snake if own else modality,
-        "component": f"{snake}_patches" if kind == "modality" else snake,
-        "tower": f"{camel}Tower",
+        "name": names.name,
+        "snake": names.snake,
+        "camel": names.camel,
+        "package": names.package,
+        "distribution": names.distribution,
+        "kind": names.kind,
+        "modality": names.modality,
+        "component": component,
+        "tower": f"{names.camel}Tower",
         "kit": f">={major}.{minor},<{major}.{int(minor) + 1}",
-        "checked": "tower" if kind == "modality" else kind,
+        "checked": checked,
     }
 
 
-def _modules(kind: str, words: Mapping[str, str]) -> dict[str, str]:
-    """The templates of a kind's modules: those of its modality, where there are any."""
-    found = {}
-    for module, template in MODULES[kind].items():
-        special = f"{template}_{words['modality']}"
-        found[module] = special if (TEMPLATES / f"{special}.tmpl").is_file() else template
-    if kind == "decoder" and words["modality"] == words["snake"]:
-        found |= {"plugin.py": "decoder_plugin_own", "levels.py": "levels"}
-    return found
+def _modules(names: PluginNames) -> Mapping[str, str]:
+    """The template of each module: that of the modality, where there is one."""
+    special = {} if names.own else OF_A_MODALITY.get((names.kind, names.modality), {})
+    if names.kind == "decoder" and not (names.own or special):
+        known = " or ".join(modality for kind, modality in OF_A_MODALITY if kind == names.kind)
+        raise KitError(
+            f"new-plugin: there is no template of a decoder of {names.modality!r}; take --modality {known}, or leave "
+            "it out for a decoder with a modality of its own, and change that"
+        )
+    return special or MODULES[names.kind]
 
 
 def _fill(template: str, words: Mapping[str, str]) -> str:
     text = (TEMPLATES / f"{template}.tmpl").read_text(encoding="utf-8")
     return Template(text).substitute(words)
+
+
+def _check_classes(module: str, name: str) -> None:
+    """
+    Raises:
+        KitError: a class of the module has the name of one that it imports.
+    """
+    body = ast.parse(module).body
+    imported = {alias.name for each in body if isinstance(each, ast.ImportFrom) for alias in each.names}
+    if taken := imported & {each.name for each in body if isinstance(each, ast.ClassDef)}:
+        raise KitError(f"new-plugin: {name!r} would make a class {taken.pop()}, which the kit has; choose another name")

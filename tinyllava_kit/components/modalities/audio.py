@@ -64,6 +64,9 @@ class AudioModality(Modality):
     Args:
         marker_seconds: cut a sound every so many seconds and write the time of each part before it (``[1:30]``), for
             questions about when; 0: one item, no times. The tower hears each part by itself.
+
+    Raises:
+        KitError: `marker_seconds` is out of bounds.
     """
 
     unit = "seconds"

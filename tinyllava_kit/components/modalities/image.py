@@ -83,10 +83,12 @@ class ImageInfo:
 
     @property
     def width(self) -> int:
+        """In pixels."""
         return self.size[0]
 
     @property
     def height(self) -> int:
+        """In pixels."""
         return self.size[1]
 
     def padded(self) -> ImageInfo:
@@ -108,6 +110,9 @@ class ImageModality(Modality):
         aspect: ``square``: the picture as it is, the tower's preprocessing makes it square; ``pad``: padded to a
             square with the tower's mean colour (LLaVA-1.5); ``tiles``: the whole picture, then the tiles of the
             grid that fits it best (LLaVA-1.6 "anyres"), each a separate item.
+
+    Raises:
+        KitError: there is no such aspect.
     """
 
     def __init__(self, *, aspect: str = "square") -> None:

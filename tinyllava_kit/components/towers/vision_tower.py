@@ -162,6 +162,9 @@ class TransformersVisionTower(Tower):
     ``config``: ``vision_config`` (the model's configuration, whole), ``layer`` and ``select``. Layers are counted as
     transformers counts ``hidden_states``: 0 is the embeddings, 1 what the first layer makes, -1 what the last layer
     makes (before the final norm), -2 the one before.
+
+    Raises:
+        KitError: a configuration that the model cannot be built from, or a selection that it does not have.
     """
 
     model_class: ClassVar[type[PreTrainedModel]]

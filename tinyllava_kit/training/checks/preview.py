@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import html
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from ...checkpoints.loading import load_pretrained
+from ...core.conversation import Item
 from ...core.plan import Plan, PlannedSample
 from ...core.spans import IGNORE_INDEX
 from ...data.dataset import Collator, ConversationDataset
 from ...data.skipping import SkippedRows
 from ...errors import KitError
-from ...pages.html import document
+from ...features.item_codes import ItemCodes
+from ...pages.templating import render
 from ...processing.batch import Batch
 from ...processing.processor import TinyLlavaProcessor
 from ..batches.batching import batches_of
 from ..batches.packing import PackedCollator, PackedDataset, token_counts
 from ..data_loading import read_data
+from ..output.shown_items import shown_item
 from ..recipe import Recipe
 
 
 @dataclass(frozen=True)
 class PreviewToken:
-    """What stands behind one another in a row: ``text``, ``learned`` text, an ``item``, or one ``made`` of these words.
+    """What stands behind one another in a row: ``text``, ``learned`` text or ``ids``, an ``item``, or one ``made`` of
+    these words.
 
-    text: as the tokenizer decodes it; of an item, its modality. count: positions.
+    text: as the tokenizer decodes it; of an item, its modality; of ids that the LLM writes for an item, also their
+    names, where they are known. count: positions.
     """
 
     kind: str
@@ -38,11 +43,22 @@ class PreviewToken:
 
 @dataclass(frozen=True)
 class ShownSample:
-    """A sample in its row: its pieces in order."""
+    """A sample in its row: its pieces in order, and the items of its conversation, where these are known."""
 
     name: str
     start: int
     pieces: tuple[PreviewToken, ...]
+    items: tuple[Item, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Its positions."""
+        return sum(piece.count for piece in self.pieces)
+
+    @property
+    def learned(self) -> int:
+        """Those that are learned."""
+        return sum(piece.count for piece in self.pieces if piece.kind in ("learned", "ids"))
 
 
 @dataclass(frozen=True)
@@ -52,24 +68,45 @@ class ShownRow:
     samples: tuple[ShownSample, ...]
     padding: int
 
+    @property
+    def used(self) -> int:
+        """Positions that hold a sample."""
+        return sum(sample.count for sample in self.samples)
 
-def first_batch(recipe: Recipe, *, count: int, only: str | None = None) -> tuple[Batch, TinyLlavaProcessor]:
+
+@dataclass(frozen=True)
+class Preview:
+    """A batch, the processor that made it, and the items of its samples by their names; of a stream none are known."""
+
+    batch: Batch
+    processor: TinyLlavaProcessor
+    items: Mapping[str, tuple[Item, ...]]
+
+
+def first_batch(recipe: Recipe, *, count: int, only: str | None = None, ids: bool = False) -> Preview:
     """The first `count` rows of a batch of a stage, the recipe's first where none is named.
 
-    Packed rows and sized batches are those of the first epoch; other samples are the first of the data. Where the
-    assistant gives items, whose ids the model would have to make, their begin mark stands as often.
+    Packed rows and sized batches are those of the first epoch; other samples are the first of the data.
+
+    Args:
+        ids: load the model, whose decoders make the ids of items that the assistant gives. Otherwise these items' begin
+            mark stands as often.
 
     Raises:
         KitError: no such stage, data that cannot be read.
     """
     stage = recipe.stages[0] if only is None else recipe.stage(only)
-    processor = TinyLlavaProcessor.from_pretrained(recipe.model)
-    processor.writer = processor.outline_ids
+    if ids:
+        model, processor = load_pretrained(recipe.model)
+        processor.writer = ItemCodes(model, processor)
+    else:
+        processor = TinyLlavaProcessor.from_pretrained(recipe.model)
+        processor.writer = processor.outline_ids
     dataset = read_data(stage, processor, seed=recipe.seed, skipped=SkippedRows())
     collate = Collator(processor, stage.max_length)
     if not isinstance(dataset, ConversationDataset):
         samples = [sample for batch, _ in zip(dataset, range(count), strict=False) for sample in batch]
-        return collate(samples[:count]), processor
+        return Preview(collate(samples[:count]), processor, {})
     batches = batches_of(
         stage,
         dataset.conversations,
@@ -82,25 +119,31 @@ def first_batch(recipe: Recipe, *, count: int, only: str | None = None) -> tuple
         wanted += batch[: count - len(wanted)]
         if len(wanted) == count:
             break
+    items = {conversation.name: tuple(conversation.items) for conversation in dataset.conversations}
     if stage.packing:
         packed = PackedDataset(dataset)
-        return PackedCollator(collate)([packed[row] for row in wanted]), processor
-    return collate([dataset[index] for index in wanted]), processor
+        return Preview(PackedCollator(collate)([packed[row] for row in wanted]), processor, items)
+    return Preview(collate([dataset[index] for index in wanted]), processor, items)
 
 
-def shown_rows(batch: Batch, processor: TinyLlavaProcessor) -> list[ShownRow]:
+def shown_rows(preview: Preview) -> list[ShownRow]:
     """The rows of a batch with labels, as text."""
+    batch, processor = preview.batch, preview.processor
     plan: Plan = batch["plan"]
     rows = []
     count, length = plan.shape
     for number in range(count):
         samples = tuple(
-            ShownSample(sample.name, sample.start, tuple(_pieces(batch, index, processor)))
+            ShownSample(
+                sample.name,
+                sample.start,
+                tuple(_pieces(batch, index, processor)),
+                preview.items.get(sample.name, ()),
+            )
             for index, sample in enumerate(plan.samples)
             if sample.row == number
         )
-        used = sum(piece.count for sample in samples for piece in sample.pieces)
-        rows.append(ShownRow(samples, length - used))
+        rows.append(ShownRow(samples, length - sum(sample.count for sample in samples)))
     return rows
 
 
@@ -119,11 +162,37 @@ def _pieces(batch: Batch, index: int, processor: TinyLlavaProcessor) -> Iterator
     at = sample.start
     for end, mark in [*marks, (sample.start + sample.num_tokens, None)]:
         for learned, positions in groupby(range(at, end), key=lambda position: labels[position] != IGNORE_INDEX):
-            run = [ids[position] for position in positions]
-            yield PreviewToken("learned" if learned else "text", processor.decode(run), len(run))
+            yield from _written([ids[position] for position in positions], learned, processor)
         if mark is not None:
             yield mark
             at = end + mark.count
+
+
+def _written(ids: Sequence[int], learned: bool, processor: TinyLlavaProcessor) -> Iterator[PreviewToken]:
+    """Ids that stand behind one another: text, and what the LLM writes for items."""
+    for modality, run in groupby(ids, key=lambda each: _modality_of(each, processor)):
+        some = list(run)
+        if modality is None:
+            yield PreviewToken("learned" if learned else "text", processor.decode(some), len(some))
+            continue
+        named = [_name_of(each, modality, processor) for each in some]
+        known = "" if len(set(some)) == 1 else f": {' '.join(named)}"  # an outline repeats the begin mark
+        yield PreviewToken("ids" if learned else "text", f"{modality}, {len(some)} ids{known}", len(some))
+
+
+def _modality_of(each: int, processor: TinyLlavaProcessor) -> str | None:
+    """Whose decoder has this id; None: it is text."""
+    ranges = {} if processor.grammar is None else processor.grammar.ranges
+    places = ((m, start, size) for m, of in ranges.items() for start, size in of.values())
+    return next((m for m, start, size in places if start <= each < start + size), None)
+
+
+def _name_of(each: int, modality: str, processor: TinyLlavaProcessor) -> str:
+    """An id by its range and its number there, ``codes.17``; a mark by its name."""
+    assert processor.grammar is not None
+    ranges = processor.grammar.ranges[modality].items()
+    name, start, size = next((n, start, size) for n, (start, size) in ranges if start <= each < start + size)
+    return name if size == 1 else f"{name}.{each - start}"
 
 
 def _made(plan: Plan, sample: PlannedSample) -> Iterator[tuple[str, int]]:
@@ -135,51 +204,19 @@ def _made(plan: Plan, sample: PlannedSample) -> Iterator[tuple[str, int]]:
                 yield modality, at + 1
 
 
-_STYLE = """
-.sample { border-left: 4px solid #bbb; margin: 0.4em 0 1em; padding: 0.1em 0 0.1em 0.8em; }
-.name { color: #666; font-size: 85%; }
-.text { font-family: monospace; white-space: pre-wrap; overflow-wrap: anywhere; }
-.learned { background: #bdeac0; }
-.item, .made { background: #c9def7; border-radius: 3px; padding: 0 0.3em; }
-"""
-
-
 def write_page(rows: Sequence[ShownRow], path: str | os.PathLike[str]) -> None:
     """The rows as a page that needs no other file.
 
     Raises:
         KitError: it cannot be written.
     """
-    body = "".join(_row_html(number, row) for number, row in enumerate(rows))
-    legend = (
-        "<p>Green is learned; blue is an item, with its positions, or one that is made of the words in front of it; a "
-        "line at the left is a sample.</p>"
-    )
+    page = render("preview.html", title="A batch", rows=rows, said_of=said_of, shown_item=shown_item)
     try:
-        Path(path).write_text(document("A batch", legend + body, _STYLE), encoding="utf-8")
+        Path(path).write_text(page, encoding="utf-8")
     except OSError as error:
         raise KitError(f"cannot write {str(path)!r}: {error.strerror}") from error
-
-
-def _row_html(number: int, row: ShownRow) -> str:
-    used = sum(piece.count for sample in row.samples for piece in sample.pieces)
-    samples = "".join(_sample_html(sample) for sample in row.samples)
-    return f"<h3>Row {number}: {used} positions, {row.padding} of padding</h3>{samples}"
-
-
-def _sample_html(sample: ShownSample) -> str:
-    count = sum(piece.count for piece in sample.pieces)
-    learned = sum(piece.count for piece in sample.pieces if piece.kind == "learned")
-    name = f"{html.escape(sample.name)}: {sample.start}-{sample.start + count - 1}, {learned} learned"
-    pieces = "".join(_piece_html(piece) for piece in sample.pieces)
-    return f"<div class=sample><div class=name>{name}</div><div class=text>{pieces}</div></div>"
 
 
 def said_of(piece: PreviewToken) -> str:
     """A piece in words, without its colour."""
     return {"item": f"{piece.text}: {piece.count}", "made": f"made: {piece.text}"}.get(piece.kind, piece.text)
-
-
-def _piece_html(piece: PreviewToken) -> str:
-    said = html.escape(said_of(piece))
-    return said if piece.kind == "text" else f"<span class={piece.kind}>{said}</span>"

@@ -1,9 +1,9 @@
 """Bringing a connector's rows near the LLM's embeddings of an item's words, without running the LLM.
 
 Rows and words are aligned by connectionist temporal classification (Graves et al. 2006), as CTC compressors for
-speech LLMs do (Wu et al. 2023), with the LLM's own embeddings as the classes: a row is scored by how near it lies to
-each embedding, and one that lies near their mean says nothing. A stage of this costs a small part of one through the
-LLM, which can then read the rows nearly as it reads words.
+speech LLMs do (Wu et al. 2023), with the LLM's own embeddings as the classes: each is the centre of a Gaussian, and
+one more at their mean says nothing. The rows come to lie on the embeddings, not only on the right side of them. A
+stage of this costs a small part of one through the LLM, which can then read the rows nearly as it reads words.
 
 Legend: N items, P rows of an item, W words (token ids) of one, C classes, D width of the LLM.
 """
@@ -107,25 +107,41 @@ class WordMatcher:
     def __call__(self, model: Any, batch: Mapping[str, Any], num_items: Any = None) -> Tensor:
         rows: Mapping[str, Tensor] = model(items=batch["items"]).item_embeddings
         losses = [
-            F.ctc_loss(
-                self.log_probs(rows[m]).transpose(0, 1),  # (P, N, 1 + C)
-                self.class_of[batch["words"][m].cpu()].to(rows[m].device),  # (N, W)
-                batch["num_rows"][m],
-                batch["num_words"][m],
-                reduction="none",
-                zero_infinity=True,
-            )
-            / batch["num_words"][m].clamp(min=1)
-            for m in batch["words"]
+            self.losses(rows[m], batch["num_rows"][m], batch["words"][m], batch["num_words"][m]) for m in batch["words"]
         ]
         return torch.cat(losses).mean() + sum(rows[m].sum() * 0 for m in rows if m not in batch["words"])
 
-    def log_probs(self, rows: Tensor) -> Tensor:
+    def losses(self, rows: Tensor, num_rows: Tensor, words: Tensor, num_words: Tensor) -> Tensor:
+        """(N, P, D), (N,), (N, W), (N,) -> (N,): the loss of each item, per word.
+
+        Which words the rows say, from their scores beside each other (CTC), and how far the rows are from all
+        embeddings. The first alone lets the rows run away from the embeddings, in the direction in which those
+        differ. The second counts as much as the words are likely: rows that say nothing yet would all be drawn to
+        the mean.
+        """
+        scores = self.scores(rows)  # (N, P, 1 + C)
+        said = F.ctc_loss(
+            F.log_softmax(scores, -1).transpose(0, 1),  # (P, N, 1 + C)
+            self.class_of[words.cpu()].to(rows.device),  # (N, W)
+            num_rows,
+            num_words,
+            reduction="none",
+            zero_infinity=True,
+        )
+        real = torch.arange(rows.shape[1], device=rows.device) < num_rows.to(rows.device)[:, None]  # (N, P)
+        real &= (said > 0)[:, None]  # an item without room for its words teaches nothing
+        away = -(scores.logsumexp(-1) * real).sum(1)  # (N,)
+        per_word = 1 / num_words.to(rows.device).clamp(min=1)  # (N,)
+        said, away = said * per_word, away * per_word  # (N,), (N,)
+        return said + (-said.detach()).exp() * away
+
+    def scores(self, rows: Tensor) -> Tensor:
         """(N, P, D) -> (N, P, 1 + C) float32: of nothing, then of each class; Gaussians around the embeddings."""
         with torch.autocast(rows.device.type, enabled=False):
-            near = (rows.float() - self.mean.to(rows.device)) @ self.offsets.to(rows.device).T  # (N, P, C)
-        scores = (near - self.squares.to(rows.device) / 2) / self.variance  # (N, P, C)
-        return F.log_softmax(F.pad(scores, (1, 0)), -1)  # (N, P, 1 + C)
+            offsets = rows.float() - self.mean.to(rows.device)  # (N, P, D)
+            near = offsets @ self.offsets.to(rows.device).T - self.squares.to(rows.device) / 2  # (N, P, C)
+            own = offsets.square().sum(-1, keepdim=True) / 2  # (N, P, 1)
+            return (F.pad(near, (1, 0)) - own) / self.variance  # (N, P, 1 + C)
 
 
 def matcher(embeddings: Tensor, words: Iterable[Words], sharpness: float) -> WordMatcher:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 from transformers import (
     HubertConfig,
     HubertModel,
@@ -18,6 +19,7 @@ from transformers import (
     WavLMModel,
 )
 
+from tinyllava_kit.components import Waveform
 from tinyllava_kit.interfaces import Preprocessor, Tower
 from tinyllava_kit.testing import AudioTowerContract
 
@@ -68,6 +70,16 @@ class Wav2Vec2Contract(AudioTowerContract):
     def count(self, num_samples: int) -> int:
         """The last feature lies whole in the sound."""
         return (num_samples - LEAST) // HOP + 1
+
+    def reference(self, item: Waveform) -> Tensor:
+        """What transformers' model makes of each window of a sound that its feature extractor prepares, alone."""
+        extractor = Wav2Vec2FeatureExtractor.from_pretrained(self.checkpoint, trust_remote_code=False)
+        model = CLASSES[self.architecture][1].from_pretrained(self.checkpoint, trust_remote_code=False).eval()
+        samples = extractor(item.samples, sampling_rate=item.rate_hz, return_tensors="pt")["input_values"]  # (1, S)
+        starts = range(0, samples.shape[1] - LEAST + 1, WINDOW * HOP)
+        windows = [samples[:, start : start + WINDOW * HOP + LEAST - HOP] for start in starts]
+        with torch.no_grad():
+            return torch.cat([model(window).last_hidden_state[0] for window in windows])  # (P, E)
 
     def without_windows(self, preprocessor: Preprocessor) -> Preprocessor:
         """One window, as long as can be."""

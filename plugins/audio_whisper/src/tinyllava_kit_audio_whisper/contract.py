@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
+from torch import Tensor, nn
+from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperModel
 
+from tinyllava_kit.components import Waveform
 from tinyllava_kit.testing import AudioTowerContract
 
-HOP = 320
+HOP, WINDOW = 320, 29  # samples of a feature, features of a window
 TOY = {
     "vocab_size": 31,
     "d_model": 22,
@@ -37,9 +39,9 @@ TOY = {
 class WhisperContract(AudioTowerContract):
     """Two thin layers with Whisper's real lengths, and every kind of dropout; windows of 29 features."""
 
-    options: ClassVar[Mapping[str, Any]] = {"window_seconds": 0.58}
+    options: ClassVar[Mapping[str, Any]] = {"window_seconds": WINDOW * HOP / 16_000}
     other_options: ClassVar[Mapping[str, Any]] = {"layer": "1"}
-    min_samples, hop_samples, window_samples = 1, HOP, 29 * HOP
+    min_samples, hop_samples, window_samples = 1, HOP, WINDOW * HOP
     window_tolerance = None
 
     def toy_checkpoint(self, folder: Path) -> str:
@@ -51,6 +53,20 @@ class WhisperContract(AudioTowerContract):
     def count(self, num_samples: int) -> int:
         """Windows are whole, so that the last feature reaches behind the sound."""
         return -(-num_samples // HOP)
+
+    def reference(self, item: Waveform) -> Tensor:
+        """What transformers' encoder, with its first positions alone, makes of each window."""
+        extractor = WhisperFeatureExtractor.from_pretrained(self.checkpoint, trust_remote_code=False)
+        encoder: Any = WhisperModel.from_pretrained(self.checkpoint, trust_remote_code=False).eval().encoder
+        encoder.config.max_source_positions = WINDOW
+        encoder.embed_positions = nn.Embedding.from_pretrained(encoder.embed_positions.weight[:WINDOW])
+        found = []
+        for window in torch.tensor(item.samples).split(WINDOW * HOP):
+            given = {"sampling_rate": item.rate_hz, "max_length": WINDOW * HOP, "return_tensors": "pt"}
+            mels = extractor(window.numpy(), **given)["input_features"]  # (1, M, 2 * WINDOW)
+            with torch.no_grad():
+                found.append(encoder(mels).last_hidden_state[0, : self.count(len(window))])
+        return torch.cat(found)  # (P, E)
 
 
 def save_toy(folder: Path, **changes: Any) -> WhisperForConditionalGeneration:
