@@ -14,7 +14,8 @@ export const plural = (modality) =>
 /** The modality that a file is of, among those that the model reads; null: none. Of a film it may be the sound. */
 export function modalityOf(file, reads) {
   const [kind] = file.type.split("/");
-  if (MEDIA.includes(kind)) return [kind, kind === "video" ? "audio" : kind].find((each) => reads.includes(each)) ?? null;
+  if (MEDIA.includes(kind))
+    return [kind, kind === "video" ? "audio" : kind].find((each) => reads.includes(each)) ?? null;
   const others = reads.filter((modality) => modality !== "text" && !MEDIA.includes(modality));
   return others.length === 1 ? others[0] : null;
 }
@@ -51,7 +52,12 @@ export class Attachment {
     const plain = element("span", { class: "file", title: name }, icon("file"), element("span", {}, name));
     if (this.sound) return new Player(name).load(this.file, this.sound).element;
     if (this.modality !== "image") return plain;
-    return element("img", { src: this.source, alt: name, title: name, onerror: (event) => event.target.replaceWith(plain) });
+    return element("img", {
+      src: this.source,
+      alt: name,
+      title: name,
+      onerror: (event) => event.target.replaceWith(plain),
+    });
   }
 }
 

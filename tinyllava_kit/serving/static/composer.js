@@ -44,7 +44,8 @@ export class Composer {
     this.#reads = reads;
     const items = reads.filter((modality) => modality !== "text");
     this.#speaks = writes.includes("audio") ? this.#speakButton() : null;
-    const record = reads.includes("audio") && Recorder.isThere ? button("microphone", "Record a sound", () => this.#record()) : null;
+    const record =
+      reads.includes("audio") && Recorder.isThere ? button("microphone", "Record a sound", () => this.#record()) : null;
     const offered = [...items.map((modality) => this.#picker(modality)), record, this.#speaks];
     find("pickers").replaceChildren(...offered.filter(Boolean));
     find("drop").firstElementChild.textContent = `Drop ${items.map(plural).join(" and ")} here`;
@@ -132,7 +133,9 @@ export class Composer {
     draft.attachments.forEach((attachment, index) => (attachment.tokens = mine[index]?.tokens ?? null));
     const isOver = most !== null && total >= most;
     find("count").value = most === null ? counted(total, "token") : `${written(total)} of ${counted(most, "token")}`;
-    find("count").title = isOver ? "Too long: begin a new conversation, or give less" : "What the conversation takes, with this message";
+    find("count").title = isOver
+      ? "Too long: begin a new conversation, or give less"
+      : "What the conversation takes, with this message";
     find("count").classList.toggle("over", isOver);
     find("count").hidden = false;
     this.#showAttachments();
@@ -147,19 +150,36 @@ export class Composer {
 
   #picker(modality) {
     const kinds = ACCEPTED[modality] ?? null;
-    const input = element("input", { type: "file", multiple: true, accept: kinds, class: "unseen", tabindex: -1, "aria-hidden": "true" });
+    const input = element("input", {
+      type: "file",
+      multiple: true,
+      accept: kinds,
+      class: "unseen",
+      tabindex: -1,
+      "aria-hidden": "true",
+    });
     input.addEventListener("change", () => {
       this.#add([...input.files], modality);
       input.value = "";
     });
     const name = ["image", "audio"].includes(modality) ? modality : "file";
-    return element("span", { class: "picker" }, input, button(name, `Add ${plural(modality)}`, () => input.click()));
+    return element(
+      "span",
+      { class: "picker" },
+      input,
+      button(name, `Add ${plural(modality)}`, () => input.click()),
+    );
   }
 
   #speakButton() {
-    const made = button("speaker", "Answer in sound", () => {
-      made.setAttribute("aria-pressed", made.getAttribute("aria-pressed") !== "true");
-    }, { word: true, kind: "quiet switch" });
+    const made = button(
+      "speaker",
+      "Answer in sound",
+      () => {
+        made.setAttribute("aria-pressed", made.getAttribute("aria-pressed") !== "true");
+      },
+      { word: true, kind: "quiet switch" },
+    );
     made.setAttribute("aria-pressed", "false");
     return made;
   }
@@ -196,7 +216,13 @@ export class Composer {
     };
     const { name } = attachment.file;
     const caption = element("small", {}, "counting");
-    const tile = element("li", { class: `tile ${attachment.modality}` }, attachment.view(), caption, button("close", `Remove ${name}`, remove, { kind: "remove" }));
+    const tile = element(
+      "li",
+      { class: `tile ${attachment.modality}` },
+      attachment.view(),
+      caption,
+      button("close", `Remove ${name}`, remove, { kind: "remove" }),
+    );
     tile.attachment = attachment;
     find("attachments").append(tile);
     this.#countLater();
@@ -267,7 +293,9 @@ export class Composer {
 
 function drawLevels(levels) {
   const shown = levels.slice(-LEVELS);
-  const path = shown.map((level, index) => `M${4 * index + 2} ${12 - Math.max(0.75, 11 * level)}v${2 * Math.max(0.75, 11 * level)}`);
+  const path = shown.map(
+    (level, index) => `M${4 * index + 2} ${12 - Math.max(0.75, 11 * level)}v${2 * Math.max(0.75, 11 * level)}`,
+  );
   find("level").setAttribute("viewBox", `0 0 ${4 * LEVELS} 24`);
   find("level").replaceChildren(shape("path", { d: path.join("") }));
 }

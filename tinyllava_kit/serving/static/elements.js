@@ -29,7 +29,13 @@ export const icon = (name) => shape("svg", { "aria-hidden": "true" }, shape("use
 
 /** A button with an icon, and a word where there is room. */
 export function button(name, label, onclick, { word = false, kind = "quiet" } = {}) {
-  const attributes = { type: "button", class: word ? kind : `${kind} square`, title: label, "aria-label": label, onclick };
+  const attributes = {
+    type: "button",
+    class: word ? kind : `${kind} square`,
+    title: label,
+    "aria-label": label,
+    onclick,
+  };
   return element("button", attributes, icon(name), word ? element("span", {}, label) : null);
 }
 

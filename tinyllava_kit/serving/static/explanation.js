@@ -55,4 +55,5 @@ function waiting() {
   return element("div", { class: "notice", role: "status" }, element("span", { class: "spinner" }), told);
 }
 
-const failed = (message) => element("div", { class: "notice", role: "alert" }, icon("warning"), element("p", {}, message));
+const failed = (message) =>
+  element("div", { class: "notice", role: "alert" }, icon("warning"), element("p", {}, message));

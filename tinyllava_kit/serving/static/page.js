@@ -46,8 +46,19 @@ function notify(...parts) {
 }
 
 function askForKey() {
-  const input = element("input", { type: "password", autocomplete: "off", required: true, "aria-label": "API key", placeholder: "API key" });
-  const form = element("form", { class: "key" }, input, element("button", { class: "strong", type: "submit" }, "Continue"));
+  const input = element("input", {
+    type: "password",
+    autocomplete: "off",
+    required: true,
+    "aria-label": "API key",
+    placeholder: "API key",
+  });
+  const form = element(
+    "form",
+    { class: "key" },
+    input,
+    element("button", { class: "strong", type: "submit" }, "Continue"),
+  );
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     find("key").value = input.value;
@@ -66,8 +77,14 @@ function welcome() {
   const items = card.reads.filter((modality) => modality !== "text").map(plural);
   const way = matchMedia("(hover: none)").matches ? "Add" : "Drop";
   const place = way === "Add" ? "below" : "anywhere on this page";
-  const hint = items.length ? `${way} ${items.join(" or ")} ${place}, or just ask.` : "It reads and writes text. Just ask.";
-  find("welcome").replaceChildren(element("h2", {}, "What would you like to know?"), element("p", {}, hint), element("dl", {}, ...facts));
+  const hint = items.length
+    ? `${way} ${items.join(" or ")} ${place}, or just ask.`
+    : "It reads and writes text. Just ask.";
+  find("welcome").replaceChildren(
+    element("h2", {}, "What would you like to know?"),
+    element("p", {}, hint),
+    element("dl", {}, ...facts),
+  );
   find("welcome").hidden = false;
 }
 

@@ -20,7 +20,13 @@ export class Player {
     const range = { type: "range", min: 0, max: 1, value: 0, step: "any", disabled: true, oninput: seek };
     this.place = element("input", { ...range, "aria-label": `Place in ${name}` });
     this.time = element("span", { class: "clock" }, clock(0));
-    this.element = element("div", { class: "player" }, this.button, element("div", { class: "wave" }, drawing, this.place), this.time);
+    this.element = element(
+      "div",
+      { class: "player" },
+      this.button,
+      element("div", { class: "wave" }, drawing, this.place),
+      this.time,
+    );
     this.name = name;
   }
 

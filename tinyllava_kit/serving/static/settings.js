@@ -39,7 +39,9 @@ export class Settings {
       ["Writes", card.writes.map(plural).join(", ")],
       ...(card.context_length ? [["Remembers", counted(card.context_length, "token")]] : []),
     ];
-    find("about").replaceChildren(...told.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
+    find("about").replaceChildren(
+      ...told.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]),
+    );
   }
 
   #number(name) {
@@ -52,7 +54,9 @@ export class Settings {
       input.parentElement.querySelector("output").value = Number(input.value).toFixed(2);
     }
     for (const input of this.#form.querySelectorAll("input[type=number]")) {
-      input.parentElement.querySelector(".wrong").textContent = input.validity.valid ? "" : `${input.validationMessage} It is left out.`;
+      input.parentElement.querySelector(".wrong").textContent = input.validity.valid
+        ? ""
+        : `${input.validationMessage} It is left out.`;
     }
   }
 

@@ -65,10 +65,13 @@ export class AnswerView {
 
   #buttons() {
     const { answer, actions } = this;
-    const again = button("again", answer.error === null ? "Regenerate" : "Try again", () => actions.regenerate(), { word: answer.error !== null });
+    const again = button("again", answer.error === null ? "Regenerate" : "Try again", () => actions.regenerate(), {
+      word: answer.error !== null,
+    });
     again.classList.add("again");
     const copy = answer.text && navigator.clipboard ? button("copy", "Copy", (event) => this.#copy(event)) : null;
-    const why = answer.error === null && answer.text ? button("why", "Why?", () => actions.why(), { word: true }) : null;
+    const why =
+      answer.error === null && answer.text ? button("why", "Why?", () => actions.why(), { word: true }) : null;
     return element("div", { class: "buttons" }, copy, again, why);
   }
 
@@ -82,10 +85,15 @@ export class AnswerView {
 
   #facts() {
     const { usage, isStopped, finish, error } = this.answer;
-    if (error !== null) return this.answer.isEmpty ? "Left out of what follows" : "Broken off, and left out of what follows";
+    if (error !== null)
+      return this.answer.isEmpty ? "Left out of what follows" : "Broken off, and left out of what follows";
     if (isStopped) return this.answer.isEmpty ? "Stopped before the first word" : "Stopped";
     const told = [`${this.seconds.toFixed(1)} s`];
-    if (usage) told.unshift(`read ${counted(usage.prompt_tokens, "token")}${detail(usage.prompt_tokens_details)}`, `wrote ${written(usage.completion_tokens)}${detail(usage.completion_tokens_details)}`);
+    if (usage)
+      told.unshift(
+        `read ${counted(usage.prompt_tokens, "token")}${detail(usage.prompt_tokens_details)}`,
+        `wrote ${written(usage.completion_tokens)}${detail(usage.completion_tokens_details)}`,
+      );
     if (finish === "length") told.push("cut at its longest");
     return told.join(" · ");
   }
@@ -141,7 +149,8 @@ export class Transcript {
   }
 }
 
-const problem = (message) => element("p", { class: "problem", role: "alert" }, icon("warning"), element("span", {}, message));
+const problem = (message) =>
+  element("p", { class: "problem", role: "alert" }, icon("warning"), element("span", {}, message));
 
 /** " (49 pictures)" of counts by modality; text goes without saying. */
 function detail(counts) {
