@@ -67,9 +67,11 @@ def together(asked: Results, even: Results) -> Figures:
 
 def verdict(given: Mapping[str, Figure]) -> str:
     """One line: every figure that has a goal, and whether it is reached."""
-    parts = [f"{name} {given[name].value:.3f} (goal {goal})" for name, goal in GOALS.items() if name in given]
-    reached = all(given[name].value >= goal for name, goal in GOALS.items() if name in given)
-    return f"{'reached' if reached else 'not reached'}: {', '.join(parts)}"
+    return ", ".join(
+        f"{name} {given[name].value:.3f} (goal {goal}{'' if given[name].value >= goal else ' not reached'})"
+        for name, goal in GOALS.items()
+        if name in given
+    )
 
 
 def commands(assets: Path) -> list[str]:
