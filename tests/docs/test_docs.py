@@ -41,7 +41,7 @@ from tests.docs.markdown import (
     prose,
     tinyllava_lines,
 )
-from tests.fakes import FakeSite, install
+from tests.fakes import FakeSite, install, offering
 from tests.house.test_import_rule import FLOORS
 from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.core.conversation import from_row
@@ -88,6 +88,8 @@ def _sensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The plugins of strangers that pages speak of."""
     for project in (SENSOR, *EXAMPLE_PLUGINS):
         install(tmp_path / "installed" / project.name, monkeypatch, project)
+    eye = "TowerSpec(name='my_eye', target='my_eye:Eye', modality='image')"  # as the scaffold offers it
+    FakeSite(tmp_path / "eye", monkeypatch).plugin("my_eye_plugin", offering("tinyllava_towers", eye))
 
 
 # Running the pages.
