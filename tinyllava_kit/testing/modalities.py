@@ -357,10 +357,8 @@ def _sizes(item: Any, other: Any) -> dict[str, tuple[Any, Any]]:
         one, two = (getattr(each, name, None) for each in (item, other))
         if one is not None and two is not None and not callable(one):
             found[name] = (one, two)
-    arrays = [as_array(each) if type(item) is type(other) else None for each in (item, other)]
-    if all(array is not None for array in arrays):
-        shapes = [array[0].shape for array in arrays if array is not None]
-        found["the shape"] = (shapes[0], shapes[1])
+    if isinstance(item, (np.ndarray, Tensor)) and type(item) is type(other):  # others keep sizes in whatever way
+        found["the shape"] = (tuple(item.shape), tuple(other.shape))
     return found
 
 
