@@ -51,21 +51,18 @@ class LineChart:
     @property
     def x_ticks(self) -> list[Tick]:
         """The round numbers along the horizontal axis."""
-        """Of the steps, from the left of the drawing."""
         xs = self._across()
         return [Tick(self._place(x, 0, xs, (0, 1))[0], _number(x)) for x in xs]
 
     @property
     def y_ticks(self) -> list[Tick]:
         """The round numbers along the axis of values."""
-        """Of the values, from the top of the drawing."""
         ys = self._up()
         return [Tick(self._place(0, y, (0, 1), ys)[1], _number(y)) for y in ys]
 
     @property
     def drawn(self) -> list[Line]:
         """The lines, in the order in which they were given."""
-        """Each line with its points in the drawing, in the order given."""
         xs, ys = self._across(), self._up()
         return [
             Line(name, number % _LINE_COLOURS, tuple(self._place(x, y, xs, ys) for x, y in points), tuple(points))

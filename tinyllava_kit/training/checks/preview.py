@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +119,13 @@ def first_batch(recipe: Recipe, *, count: int, only: str | None = None, ids: boo
         wanted += batch[: count - len(wanted)]
         if len(wanted) == count:
             break
-    items = {conversation.name: tuple(conversation.items) for conversation in dataset.conversations}
     if stage.packing:
         packed = PackedDataset(dataset)
-        return Preview(PackedCollator(collate)([packed[row] for row in wanted]), processor, items)
-    return Preview(collate([dataset[index] for index in wanted]), processor, items)
+        made, indices = PackedCollator(collate)([packed[row] for row in wanted]), chain.from_iterable(wanted)
+    else:
+        made, indices = collate([dataset[index] for index in wanted]), wanted
+    conversations = [dataset.conversations[index] for index in indices]
+    return Preview(made, processor, {each.name: tuple(each.items) for each in conversations})
 
 
 def shown_rows(preview: Preview) -> list[ShownRow]:
