@@ -121,7 +121,7 @@ def first_batch(recipe: Recipe, *, count: int, only: str | None = None, ids: boo
             break
     if stage.packing:
         packed = PackedDataset(dataset)
-        made, indices = PackedCollator(collate)([packed[row] for row in wanted]), chain.from_iterable(wanted)
+        made, indices = PackedCollator(collate)([packed[row] for row in wanted]), list(chain(*wanted))
     else:
         made, indices = collate([dataset[index] for index in wanted]), wanted
     conversations = [dataset.conversations[index] for index in indices]
