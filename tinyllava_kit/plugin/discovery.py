@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from importlib import metadata
@@ -110,18 +110,20 @@ def collect(entry: metadata.EntryPoint) -> list[Spec]:
 def _collect(entry: metadata.EntryPoint) -> list[Spec]:
     module = entry.load()
     functions = hooks_of(module)  # a misspelled hook, or one that is not marked, is an error and not a silence
-    manager = register(module, entry.name)
+    manager = register(module, entry.name, functions)
     specs: list[Spec] = []
     for hook in (hook for hook in HOOKS if hook in functions):
         given = getattr(manager.hook, hook)()  # of the one plugin; pluggy leaves None out
-        specs += _checked(hook, KINDS[HOOKS[hook]], given[0] if given else None, place_of(functions[hook]))
+        specs += _checked(hook, KINDS[HOOKS[hook]], given[0] if given else None, functions[hook])
     return specs
 
 
-def register(module: object, name: str) -> pluggy.PluginManager:
-    """A manager of one plugin; pluggy compares its hooks with their specifications, and warns of what is to go."""
+def register(module: object, name: str, hooks: Collection[str]) -> pluggy.PluginManager:
+    """A manager of one plugin, which defines these hooks; pluggy compares them with their specifications, and warns of
+    what is to go."""
     manager = pluggy.PluginManager(PROJECT)  # its own: what a plugin is compared with may be another's object
-    manager.add_hookspecs(hookspecs.SPECIFICATIONS)
+    if hooks:
+        manager.add_hookspecs(hookspecs.specifications(hooks))
     manager.register(module, name=name)
     return manager
 
@@ -207,26 +209,33 @@ def _line_in(error: BaseException | None, module: str) -> str:
     return found
 
 
-def _checked(hook: str, expected: type[Spec], offered: object, place: str) -> list[Spec]:
+def _checked(hook: str, expected: type[Spec], offered: object, function: object) -> list[Spec]:
     """What a hook has returned, as specs of Python's own values.
 
     Raises:
-        PluginError: it is something else; `place` is where the hook stands.
+        PluginError: it is something else; names the place of the `function`.
     """
-    fix = f"change what {place} returns"
     if offered is None:
-        raise PluginError(f"{hook} returns nothing", f"write 'return (...)' at the end of {place}, or 'return ()'")
-    if not isinstance(offered, Iterable):
-        raise PluginError(f"{hook} must return an iterable of {expected.__name__}, got {type(offered).__name__}", fix)
+        fix = f"write 'return (...)' at the end of {place_of(function)}, or 'return ()'"
+        raise PluginError(f"{hook} returns nothing", fix)
+    specs, wrong = _specs(hook, expected, offered)
+    if wrong:
+        raise PluginError(wrong, f"change what {place_of(function)} returns")
+    return specs
+
+
+def _specs(hook: str, expected: type[Spec], offered: object) -> tuple[list[Spec], str]:
+    """The specs of what a hook has returned, and what is wrong with it."""
     specs: dict[str, Spec] = {}
+    if not isinstance(offered, Iterable):
+        return [], f"{hook} must return an iterable of {expected.__name__}, got {type(offered).__name__}"
     for spec in offered:
         if len(specs) == MAX_SPECS:
-            wanted = "a family of names is one spec with a pattern"
-            raise PluginError(f"{hook} offers more than {MAX_SPECS}; {wanted}", fix)
+            return [], f"{hook} offers more than {MAX_SPECS}; a family of names is one spec with a pattern"
         if not issubclass(type(spec), expected):  # `isinstance` would believe what it says of its class
-            raise PluginError(f"{hook} must return {expected.__name__} values, got {type(spec).__name__}", fix)
+            return [], f"{hook} must return {expected.__name__} values, got {type(spec).__name__}"
         made = plain(spec, expected)
         if made.name in specs:
-            raise PluginError(f"{hook} offers {expected.kind} {made.name!r} twice", fix)
+            return [], f"{hook} offers {expected.kind} {made.name!r} twice"
         specs[made.name] = made
-    return list(specs.values())
+    return list(specs.values()), ""

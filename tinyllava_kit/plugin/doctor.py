@@ -11,7 +11,7 @@ import inspect
 import json
 import sys
 import warnings
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -78,14 +78,15 @@ def examine(*, probe: bool = False, reserved: Collection[str] = ()) -> list[Find
     imports = _try_imports()
     dead = {name: outcome for name, outcome in imports.items() if outcome.died}
     catalog = discover(disabled=dead)
+    modules = list(_healthy_modules(catalog))
     findings = [
         *_plugins(catalog, dead),
         *_requirements(),
         *_stale(),
         *_unknown(catalog),
-        *_empty(catalog, imports),
+        *_empty(modules, imports),
         *_heavy(catalog, imports),
-        *_deprecated(catalog),
+        *_deprecated(modules),
         *_conflicts(catalog, reserved),
         *_placeholders(catalog),
         *_orphans(catalog),
@@ -265,6 +266,9 @@ def _unknown(catalog: Catalog) -> Iterator[Finding]:
             yield Finding(status="unknown", name=name, detail=detail, fix=f"correct it in {DISABLE}, or take it out")
 
 
+Modules = Sequence[tuple[Any, Plugin]]
+
+
 def _healthy_modules(catalog: Catalog) -> Iterator[tuple[Any, Plugin]]:
     """The module of each plugin that discovery can use."""
     healthy = {plugin.name: plugin for plugin in catalog.plugins if plugin.status == "ok"}
@@ -273,19 +277,19 @@ def _healthy_modules(catalog: Catalog) -> Iterator[tuple[Any, Plugin]]:
             yield entry.load(), plugin
 
 
-def _deprecated(catalog: Catalog) -> Iterator[Finding]:
+def _deprecated(modules: Modules) -> Iterator[Finding]:
     """What pluggy warns of: an argument, or a hook, that a later version does not have."""
-    for module, plugin in _healthy_modules(catalog):
+    for module, plugin in modules:
         with warnings.catch_warnings(record=True) as found:
             warnings.simplefilter("always")
-            register(module, plugin.name)
+            register(module, plugin.name, hooks_of(module))
         for each in (each for each in found if issubclass(each.category, DeprecationWarning)):
             yield _about(plugin, "deprecated", str(each.message), f"change line {each.lineno} of {each.filename}")
 
 
-def _empty(catalog: Catalog, imports: dict[str, Outcome]) -> Iterator[Finding]:
+def _empty(modules: Modules, imports: dict[str, Outcome]) -> Iterator[Finding]:
     """Plugins whose module defines no hook; one that is too heavy is told that first."""
-    for module, plugin in _healthy_modules(catalog):
+    for module, plugin in modules:
         if not imports[plugin.name].heavy and not hooks_of(module):
             detail = f"{plugin.target} defines no hook, so that it offers nothing"
             fix = f"define one of {', '.join(HOOKS)} in it, marked with @hookimpl"

@@ -61,14 +61,25 @@ def _checked(hook: str, function: Any, marked: Mapping[str, Any]) -> str:
             f"unknown hook {hook!r}; {near(hook, difflib.get_close_matches(hook, HOOKS, n=1) or HOOKS)}",
             f"rename it in {place_of(function)}; hooks are called {', '.join(HOOKS)}",
         )
-    known = arguments_of(hook)
-    plain = f"write 'def {hook}():' in {place_of(function)}"
-    if unknown := [name for name in inspect.signature(function).parameters if name not in known]:
-        may = f"it may take {', '.join(known)}" if known else "hooks take no argument"
-        raise PluginError(f"hook {hook!r} takes {', '.join(unknown)}; {may}", plain)
-    if inspect.iscoroutinefunction(function) or marked.get("wrapper") or marked.get("hookwrapper"):
-        raise PluginError(f"hook {hook!r} is async or a wrapper; hooks are plain functions that return specs", plain)
+    if wrong := _taken(hook, function) or _not_plain(hook, function, marked):
+        raise PluginError(wrong, f"write 'def {hook}():' in {place_of(function)}")
     return hook
+
+
+def _taken(hook: str, function: Any) -> str:
+    """What is wrong with its arguments."""
+    taken = inspect.signature(function).parameters
+    known = arguments_of(hook) if taken else ()
+    if not (unknown := [name for name in taken if name not in known]):
+        return ""
+    may = f"it may take {', '.join(known)}" if known else "hooks take no argument"
+    return f"hook {hook!r} takes {', '.join(unknown)}; {may}"
+
+
+def _not_plain(hook: str, function: Any, marked: Mapping[str, Any]) -> str:
+    if inspect.iscoroutinefunction(function) or marked.get("wrapper") or marked.get("hookwrapper"):
+        return f"hook {hook!r} is async or a wrapper; hooks are plain functions that return specs"
+    return ""
 
 
 def _meant(name: str, function: Any) -> str:

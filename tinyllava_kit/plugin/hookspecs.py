@@ -13,7 +13,7 @@ pluggy warns of each implementation that takes it, and the doctor says so.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from types import ModuleType
 
 import pluggy
@@ -141,6 +141,13 @@ HOOKS: dict[str, str] = {
 # The specifications alone: pluggy looks at each name of what it is given.
 SPECIFICATIONS = ModuleType("hooks")
 vars(SPECIFICATIONS).update({name: globals()[name] for name in HOOKS})
+
+
+def specifications(hooks: Collection[str]) -> ModuleType:
+    """Those of some hooks: pluggy takes each apart that it is given."""
+    some = ModuleType("hooks")
+    vars(some).update({name: getattr(SPECIFICATIONS, name) for name in hooks})
+    return some
 
 
 def arguments_of(hook: str) -> tuple[str, ...]:

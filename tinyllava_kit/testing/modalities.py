@@ -341,13 +341,14 @@ def _told(shapes: Sequence[tuple[int, ...]]) -> str:
 
 
 def _apart(before: np.ndarray, after: np.ndarray) -> float:
-    """The largest difference, relative to the largest value; what is NaN in both is none."""
+    """The largest difference, relative to the largest value; what is not finite is the same in both, or far apart."""
     wide = np.complex128 if before.dtype.kind == "c" else np.float64
     one, other = before.astype(wide), after.astype(wide)
-    if not np.array_equal(np.isnan(one), np.isnan(other)):
+    real = np.isfinite(one)
+    if not np.array_equal(one[~real], other[~real], equal_nan=True) or not np.isfinite(other[real]).all():
         return math.inf
-    largest = max(1e-9, float(np.nanmax(np.abs(one), initial=0)))
-    return float(np.nanmax(np.abs(other - one), initial=0)) / largest
+    largest = np.abs(one[real]).max(initial=1e-9)
+    return float(np.abs(other[real] - one[real]).max(initial=0) / largest)
 
 
 def _sizes(item: Any, other: Any) -> dict[str, tuple[Any, Any]]:
