@@ -10,6 +10,7 @@ import io
 import json
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,7 @@ class Served:
         bounds = limits or Limits()
         made = Engine(*pair, cache_tokens=4096, max_requests=how.pop("max_requests", 16))
         self.service = Service(made, "toy", bounds, **how)
+        self.clients = ExitStack()
         self.socket = bound("127.0.0.1", 0)
         self.port = self.socket.getsockname()[1]
         self.server = server_of(application(self.service, key), bounds)
@@ -156,6 +158,7 @@ class Served:
             assert self.thread.is_alive()
 
     def close(self) -> None:
+        self.clients.close()
         self.server.should_exit = True
         self.thread.join(120)
         assert not self.thread.is_alive()
@@ -182,10 +185,11 @@ class Served:
         return self.post("/v1/chat/completions", {"model": "toy", "messages": messages, "max_tokens": 3, **how})
 
     def client(self, **how: Any) -> Any:
-        """The client of OpenAI."""
+        """The client of OpenAI, which keeps its connections until the server ends."""
         from openai import OpenAI
 
-        return OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", **{"api_key": "none", "max_retries": 0, **how})
+        how = {"api_key": "none", "max_retries": 0, **how}
+        return self.clients.enter_context(OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", **how))
 
 
 @pytest.fixture(scope="session")

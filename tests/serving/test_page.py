@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,9 @@ def test_curl_of_the_page_is_answered(asked):
 
 
 def test_python_of_the_page_is_answered(asked, capsys):
-    exec("\n".join(asked("python")), {})
+    names: dict[str, Any] = {}
+    exec("\n".join(asked("python")), names)
+    names["client"].close()
     assert re.search(r"(red|blue) 0\.\d+\n$", capsys.readouterr().out)
 
 

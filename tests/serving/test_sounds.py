@@ -203,3 +203,12 @@ def test_what_cannot_be_written_down_is_one_line(served, writer):
         head = {"content_type": "multipart/form-data; boundary=x"}
         status, said = served.post("/v1/audio/transcriptions", body, **head)
         assert (status, message in said["error"]["message"]) == (400, True), said
+
+
+def test_a_sound_at_its_own_rate_needs_no_resampler(monkeypatch):
+    found = extras.find_spec
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "torchaudio" else found(name))
+    given = Waveform(np.zeros(8, np.float32), 24_000)
+    assert at_rate(given, 24_000) is given
+    with pytest.raises(KitError, match="a sound at another rate needs torchaudio"):
+        at_rate(given, 16_000)

@@ -49,7 +49,7 @@ async def _lifespan(service: Service, app: Any) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await service.engine.close()
+        await service.close()
 
 
 def _route(path: str, method: str, handler: Handler, body: str | None, service: Service) -> Route:

@@ -6,7 +6,9 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from functools import partial
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -45,6 +47,13 @@ class Service:
         self.sounds = KeptSounds(limits)
         self.items = RequestItems(engine.processor, limits, Fetcher(media_hosts, limits))
         self.formats = AnswerFormats(engine.processor.tokenizer, ends_of(engine.model, {}))
+        self._schemas = ThreadPoolExecutor(1, "schemas")  # a slow one holds up no items of others
+        self._is_compiling = asyncio.Lock()
+
+    async def close(self) -> None:
+        """End; who waits for an answer is told."""
+        await self.engine.close()
+        self._schemas.shutdown(wait=True, cancel_futures=True)
 
     @property
     def vocabulary(self) -> int:
@@ -98,11 +107,21 @@ class Service:
         most, seconds = self.limits.schema_chars, self.limits.schema_seconds
         if (length := len(json.dumps(schema, ensure_ascii=False))) > most:
             raise FormatError(f"response_format: the schema has {length} characters, at most {most} are read")
-        await self.engine.read(lambda: self.formats.vocabulary)
-        try:
-            return await asyncio.wait_for(self.engine.read(lambda: self.formats.of(schema, seconds)), seconds)
-        except asyncio.TimeoutError:
-            raise FormatError(f"response_format: the schema takes more than {seconds:g} s to compile") from None
+        run = partial(asyncio.get_running_loop().run_in_executor, self._schemas)
+
+        def compiled() -> AnswerFormat:
+            until = time.monotonic() + seconds
+            made = self.formats.of(schema, seconds)
+            if time.monotonic() > until:
+                raise asyncio.TimeoutError
+            return made
+
+        async with self._is_compiling:  # the time that others take is not counted
+            await run(lambda: self.formats.vocabulary)
+            try:
+                return await asyncio.wait_for(run(compiled), seconds)
+            except asyncio.TimeoutError:
+                raise FormatError(f"response_format: the schema takes more than {seconds:g} s to compile") from None
 
     async def prompt(self, conversation: Conversation, how: AnswerOptions) -> Encoded:
         """A prompt, counted once, however many answers it gets.

@@ -63,6 +63,8 @@ def sound_text(sound: Any, kind: str) -> str:
 
 def at_rate(sound: Any, rate_hz: int) -> Any:
     """A sound at another rate."""
+    if sound.rate_hz == rate_hz:
+        return sound
     need("torchaudio", "a sound at another rate")
     from ..components import resample
 

@@ -79,24 +79,30 @@ def command(
     bounds = _limits(limits, file)
     listening = bound(host, port)
     from tinyllava_kit.checkpoints.loading import open_checkpoint
-    from tinyllava_kit.serving.application import application
-    from tinyllava_kit.serving.engine import Engine
+    from tinyllava_kit.serving.hosting import asgi_app
     from tinyllava_kit.serving.server import server_of
-    from tinyllava_kit.serving.service import Service
 
     opened = open_checkpoint(directory)
     processor = opened.processor()
     model = load_to_run(opened, placed(device, dtype))
-    engine = Engine(model, processor, max_requests=max_requests, cache_tokens=cache_tokens)
     name = name or Path(os.path.abspath(os.path.expanduser(directory))).name
-    service = Service(engine, name, bounds, hosts)
+    app = asgi_app(
+        model,
+        processor,
+        name=name,
+        key=key,
+        limits=bounds.model_dump(),
+        media_hosts=hosts,
+        max_requests=max_requests,
+        cache_tokens=cache_tokens,
+    )
     _log_plainly()
     place, taken = listening.getsockname()[:2]
     say(f"{name}: reads {' and '.join(['text', *processor.reads])}, on {model.device}", err=True)
     if key is None and host not in _LOCAL:
         say(f"WARNING: {host} is open to others and no key is asked for; give --api-key", err=True)
     say(f"http://{f'[{place}]' if ':' in place else place}:{taken}/v1; Ctrl-C ends", err=True)
-    server_of(application(service, key), bounds).run(sockets=[listening])
+    server_of(app, bounds).run(sockets=[listening])
 
 
 def _key(given: str | None) -> str | None:

@@ -2,6 +2,7 @@
 
 import { Attachment, modalityOf, plural } from "./attachment.js";
 import { button, clock, counted, element, find, icon, shape, written } from "./elements.js";
+import { Player } from "./player.js";
 import { Recorder } from "./recorder.js";
 
 const COUNT_AFTER_MS = 350; // without a change
@@ -15,6 +16,7 @@ export class Composer {
   #reads = ["text"];
   #speaks = null; // the button, where the model speaks
   #recorder = null;
+  #isAsking = false; // for the microphone
   #recorded = 0;
   #reading = 0; // files that are being read
   #timer = null;
@@ -211,6 +213,7 @@ export class Composer {
     const remove = () => {
       this.#attachments = this.#attachments.filter((each) => each !== attachment);
       tile.remove();
+      Player.silence();
       this.changed();
       this.#text.focus();
     };
@@ -255,8 +258,9 @@ export class Composer {
   }
 
   async #record() {
-    if (this.#recorder) return;
+    if (this.#recorder || this.#isAsking) return;
     this.problem = "";
+    this.#isAsking = true;
     const recorder = new Recorder();
     const levels = [];
     try {
@@ -268,6 +272,8 @@ export class Composer {
     } catch (error) {
       this.problem = error.message;
       return;
+    } finally {
+      this.#isAsking = false;
     }
     this.#recorder = recorder;
     this.#show();

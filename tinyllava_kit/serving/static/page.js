@@ -6,6 +6,7 @@ import { counted, element, find, icon } from "./elements.js";
 import { Composer } from "./composer.js";
 import { ExplanationDialog } from "./explanation.js";
 import { plural } from "./attachment.js";
+import { Player } from "./player.js";
 import { Settings } from "./settings.js";
 import { Speaker } from "./speaker.js";
 import { startTheme } from "./theme.js";
@@ -19,6 +20,7 @@ const composer = new Composer({ send, stop, count });
 let card = null; // what the model is
 let running = null; // AbortController of the answer that is coming
 let counting = new AbortController();
+let speaker = null; // of the answer that is spoken
 
 async function start() {
   notify(element("span", { class: "spinner" }), "Looking for the model");
@@ -110,8 +112,25 @@ function stop() {
 function count(draft) {
   counting.abort();
   counting = new AbortController();
-  const messages = conversation.messages(draft, settings.system);
-  return api.tokens({ model: card.id, messages }, counting.signal);
+  const { signal } = counting;
+  const messages = () => conversation.messages(draft, settings.system);
+  return retelling(() => api.tokens({ model: card.id, messages: messages() }, signal));
+}
+
+/** Ask; where the server keeps an answer's sound no longer, ask once more without it. */
+async function retelling(ask) {
+  try {
+    return await ask();
+  } catch (error) {
+    if (error.code !== "audio_not_found") throw error;
+    conversation.forgetSounds(); // the server has begun anew, or keeps others by now
+    return ask();
+  }
+}
+
+function silence() {
+  speaker?.stop();
+  Player.silence();
 }
 
 /** What is asked of the API for an answer. */
@@ -124,11 +143,12 @@ async function answer(exchange) {
   const controller = (running = new AbortController());
   const made = (exchange.answer = new Answer());
   const view = transcript.answer(made, { regenerate, why: () => why(exchange) });
-  const speaker = exchange.speaks ? new Speaker() : null;
+  silence();
+  speaker = exchange.speaks ? new Speaker() : null;
   composer.isBusy = true;
   find("status").textContent = "Answering";
   try {
-    await fill(made, view, exchange, speaker, controller.signal);
+    await retelling(() => fill(made, view, exchange, controller.signal));
     speaker?.finish();
   } catch (error) {
     speaker?.stop();
@@ -143,17 +163,11 @@ async function answer(exchange) {
   find("status").textContent = made.isStopped ? "Stopped" : "";
 }
 
-async function fill(made, view, exchange, speaker, signal) {
-  try {
-    for await (const chunk of api.chat(body(exchange), signal)) {
-      const sound = view.show(made.take(chunk));
-      if (sound) speaker?.put(sound);
-      transcript.follow();
-    }
-  } catch (error) {
-    if (error.code !== "audio_not_found") throw error;
-    conversation.forgetSounds(); // the server has begun anew, or keeps others by now
-    await fill(made, view, exchange, speaker, signal);
+async function fill(made, view, exchange, signal) {
+  for await (const chunk of api.chat(body(exchange), signal)) {
+    const sound = view.show(made.take(chunk));
+    if (sound) speaker?.put(sound);
+    transcript.follow();
   }
 }
 
@@ -165,13 +179,16 @@ function why(exchange) {
 
 find("new").addEventListener("click", () => {
   stop();
+  silence();
   conversation.clear();
   transcript.clear();
   composer.clear();
   if (card) welcome();
 });
 addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && running && !document.querySelector("dialog[open]")) stop();
+  if (event.key !== "Escape" || document.querySelector("dialog[open]")) return;
+  stop();
+  silence();
 });
 startTheme();
 start();

@@ -53,9 +53,14 @@ export class Player {
     return this;
   }
 
+  /** Be silent, whichever sound is played. */
+  static silence() {
+    Player.#playing?.pause();
+  }
+
   #toggle() {
     if (!this.#audio.paused) return this.#audio.pause();
-    Player.#playing?.pause();
+    Player.silence();
     Player.#playing = this.#audio;
     return this.#audio.play();
   }

@@ -26,7 +26,12 @@ export class Recorder {
       throw new Error(REASONS[error.name] ?? `The microphone cannot be used: ${error.message}`);
     }
     this.context = new AudioContext();
-    await this.context.audioWorklet.addModule(new URL("./recorder_worklet.js", import.meta.url));
+    try {
+      await this.context.audioWorklet.addModule(new URL("./recorder_worklet.js", import.meta.url));
+    } catch (error) {
+      this.cancel();
+      throw error;
+    }
     const source = new MediaStreamAudioSourceNode(this.context, { mediaStream: this.stream });
     const node = new AudioWorkletNode(this.context, "recorder", { numberOfOutputs: 0 });
     node.port.onmessage = ({ data }) => this.#take(data, heard);

@@ -11,6 +11,7 @@ const NEAR = 80; // pixels from the end: who reads there is kept there
 export class AnswerView {
   #parts = []; // of the sound
   #player = null;
+  #isToBeDrawn = false;
 
   constructor(answer, actions) {
     this.answer = answer;
@@ -36,17 +37,28 @@ export class AnswerView {
       this.sound.append(this.#player.element);
       this.sound.hidden = false;
     }
-    this.#player.draw(this.#whole);
+    this.#drawSoon();
     return sound;
+  }
+
+  /** Draw the sound so far, once for all pieces of a frame. */
+  #drawSoon() {
+    if (this.#isToBeDrawn) return;
+    this.#isToBeDrawn = true;
+    requestAnimationFrame(() => {
+      this.#isToBeDrawn = false;
+      if (this.element.hasAttribute("aria-busy")) this.#player.draw(this.#whole);
+    });
   }
 
   /** Nothing comes any more. */
   finish() {
     const { answer } = this;
+    const whole = this.#whole;
     this.seconds = (performance.now() - this.start) / 1000;
     this.waiting.hidden = true;
     this.text.hidden = !answer.text;
-    if (this.#player) this.#player.load(wav(this.#whole), this.#whole);
+    if (this.#player) this.#player.load(wav(whole), whole);
     if (answer.error !== null) this.element.append(problem(answer.error));
     this.foot.replaceChildren(this.#buttons(), element("p", { class: "facts" }, this.#facts()));
     this.foot.hidden = false;
