@@ -14,9 +14,12 @@ import torch
 
 from tests import toys
 from tests.serving.conftest import Served, asked, sound, wav
-from tinyllava_kit import Assembly, assemble
+from tinyllava_kit import Assembly, KitError, assemble
+from tinyllava_kit.components.modalities.audio import Waveform
 from tinyllava_kit.inference.answering import answer, question
 from tinyllava_kit.inference.replies import replies
+from tinyllava_kit.plugin import extras
+from tinyllava_kit.serving.sound_files import at_rate
 
 pytestmark = pytest.mark.slow
 
@@ -208,7 +211,7 @@ def test_what_cannot_be_written_down_is_one_line(served, writer):
 def test_a_sound_at_its_own_rate_needs_no_resampler(monkeypatch):
     found = extras.find_spec
     monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "torchaudio" else found(name))
-    given = Waveform(np.zeros(8, np.float32), 24_000)
+    given = Waveform(np.zeros(8, np.float32), 24_000, "toy")
     assert at_rate(given, 24_000) is given
     with pytest.raises(KitError, match="a sound at another rate needs torchaudio"):
         at_rate(given, 16_000)
