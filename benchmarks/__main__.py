@@ -14,7 +14,6 @@ from tinyllava_kit import KitError
 from tinyllava_kit_cli.app import UserError
 
 from . import memory
-from .device import first_device
 from .figure import Figure, verdict
 
 QUICK = ("fuse", "qwen2_audio", "factory", "start")
@@ -42,7 +41,7 @@ def main(names: tuple[str, ...], everything: bool, factory: Path | None, cache: 
             if name == "factory" and factory is None:
                 click.echo("factory absent - give --factory PATH, a checkout of TinyLLaVA_Factory")
                 continue
-            if name == "gpu" and first_device() is None:
+            if name == "gpu" and not _has_device():
                 click.echo("gpu absent - torch finds no CUDA device")
                 continue
             try:
@@ -53,6 +52,12 @@ def main(names: tuple[str, ...], everything: bool, factory: Path | None, cache: 
                 raise UserError(str(error)) from error
     click.echo(verdict(figures))
     sys.exit(any(figure.is_short for figure in figures))
+
+
+def _has_device() -> bool:
+    from .device import first_device  # which imports torch
+
+    return first_device() is not None
 
 
 def run(name: str, checkout: Path | None, cache: Path) -> Iterator[Figure]:
