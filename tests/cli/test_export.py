@@ -164,11 +164,15 @@ class Tally(ExportTarget):
 """
 
 
-def test_a_target_of_a_plugin_is_listed_checked_and_written(place, tmp_path, monkeypatch, capsys):
-    site = FakeSite(tmp_path / "site", monkeypatch)
+def offer_tally(folder, monkeypatch, option):
+    site = FakeSite(folder / "site", monkeypatch)
     site.module("tally", TALLY)
-    options = "options=(Option(name='unit', default='weights', choices=('weights', 'numbers')),)"
-    site.plugin("tally", offering("tinyllava_exports", f"ExportSpec(name='tally', target='tally:Tally', {options})"))
+    spec = f"ExportSpec(name='tally', target='tally:Tally', options=({option},))"
+    site.plugin("tally", offering("tinyllava_exports", spec))
+
+
+def test_a_target_of_a_plugin_is_listed_checked_and_written(place, tmp_path, monkeypatch, capsys):
+    offer_tally(tmp_path, monkeypatch, "Option(name='unit', default='weights', choices=('weights', 'numbers'))")
     monkeypatch.chdir(place)
     for words in (["list", "export"], ["export", "model", "--check-only", "--to", "tally"]):
         with pytest.raises(SystemExit, match=r"^0?$"):
@@ -181,10 +185,7 @@ def test_a_target_of_a_plugin_is_listed_checked_and_written(place, tmp_path, mon
 
 
 def test_a_target_that_cannot_be_asked_leaves_the_others_in_the_table(place, tmp_path, monkeypatch, capsys):
-    site = FakeSite(tmp_path / "site", monkeypatch)
-    site.module("tally", TALLY)
-    options = "options=(Option(name='unit', type=str, required=True),)"
-    site.plugin("tally", offering("tinyllava_exports", f"ExportSpec(name='tally', target='tally:Tally', {options})"))
+    offer_tally(tmp_path, monkeypatch, "Option(name='unit', type=str, required=True)")
     monkeypatch.chdir(place)
     with pytest.raises(SystemExit, match=r"^0?$"):
         main(["export", "model", "--check-only"])

@@ -278,6 +278,4 @@ def test_the_right_text_decoder_passes_every_check() -> None:
 
 @table(TEXT_MUTANTS)
 def test_a_mutant_of_the_text_decoder_is_caught(mutant: Any, check: str, message: str) -> None:
-    contract = SpellerContract()
-    contract.component = mutant
-    caught(contract, check, message)
+    caught(changed(SpellerContract, component=mutant)(), check, message)

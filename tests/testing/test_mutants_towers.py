@@ -527,9 +527,7 @@ def test_the_right_raster_passes_what_is_asked_of_it() -> None:
 
 @table(RASTERS)
 def test_a_mutant_of_a_raster_is_caught(mutant: Any, check: str, message: str) -> None:
-    contract = SquareContract()
-    contract.component = mutant
-    caught(contract, check, message)
+    caught(changed(SquareContract, component=mutant)(), check, message)
 
 
 # ---- other layouts ---------------------------------------------------------------------------------------------------
