@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .modalities import ModalityContract as ModalityContract
     from .offered import contract_of as contract_of
     from .packed_samples import check_packing as check_packing
+    from .readers import ReaderContract as ReaderContract
     from .scorers import ScorerContract as ScorerContract
     from .text_decoders import TextDecoderContract as TextDecoderContract
     from .token_decoders import TokenDecoderContract as TokenDecoderContract
@@ -58,6 +59,7 @@ __getattr__, __dir__ = lazy(
         "HiddenDecoderContract": ".hidden_decoders",
         "LanguageModelContract": ".language_models",
         "ModalityContract": ".modalities",
+        "ReaderContract": ".readers",
         "ScorerContract": ".scorers",
         "TextDecoderContract": ".text_decoders",
         "TokenDecoderContract": ".token_decoders",
