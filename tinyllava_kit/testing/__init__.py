@@ -24,6 +24,7 @@ from .._lazy import lazy
 
 if TYPE_CHECKING:
     from .audio_towers import AudioTowerContract as AudioTowerContract
+    from .benchmarks import BenchmarkContract as BenchmarkContract
     from .chat_templates import ChatTemplateContract as ChatTemplateContract
     from .commands import CommandContract as CommandContract
     from .connectors import ConnectorContract as ConnectorContract
@@ -50,6 +51,7 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "AudioTowerContract": ".audio_towers",
+        "BenchmarkContract": ".benchmarks",
         "ChatTemplateContract": ".chat_templates",
         "CheckFailure": ".contract",
         "CommandContract": ".commands",

@@ -24,6 +24,7 @@ CONTRACTS = {
     "decoder.text": ".text_decoders:TextDecoderContract",
     "command": ".commands:CommandContract",
     "scorer": ".scorers:ScorerContract",
+    "benchmark": ".benchmarks:BenchmarkContract",
     "reader": ".readers:ReaderContract",
 }
 _OTHERS = ".specified:SpecifiedContract"

@@ -9,6 +9,7 @@ import pickle
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,6 +29,7 @@ class ReaderContract(SpecifiedContract):
     """What holds for a reader of rows. An author gives `toy_file`, `expected_rows` and `broken_files`."""
 
     kind = "reader"
+    takes_options: ClassVar[tuple[str, int] | None] = None
 
     # Why any bytes are a file of rows to it, where they are.
     takes_any_bytes: ClassVar[str] = ""
@@ -43,12 +45,6 @@ class ReaderContract(SpecifiedContract):
     def broken_files(self, folder: Path) -> Mapping[Path, str]:
         """Files in which one row is broken, with what the error must say of its place. Default: none."""
         raise DoesNotApply("broken_files gives none")
-
-    @check("the spec: a reader is called with a path alone, so leave its options out")
-    def test_keywords(self) -> None:
-        """It has no option, because none would arrive."""
-        names = [option.name for option in self._spec().options]
-        assert not names, f"nothing gives a reader its options: {', '.join(names)}"
 
     @check("the suffixes of the spec: those of its own files, which no other reader has")
     def test_claimed(self) -> None:
@@ -122,7 +118,8 @@ class ReaderContract(SpecifiedContract):
     def test_places(self) -> None:
         """What has a length or places gives the same by them."""
         path = self._toy()
-        rows, found = self._rows(path), self._read()(path)
+        rows = self._rows(path)
+        found: Any = self._read()(path)
         counted, placed = hasattr(found, "__len__"), hasattr(found, "__getitem__")
         if not (counted or placed):
             raise DoesNotApply("it gives rows one after another, and has no length")
@@ -148,14 +145,14 @@ class ReaderContract(SpecifiedContract):
         self._check_closed(path, stop, "where reading stops")
         with suppress(DoesNotApply):
             for broken in self.broken_files(self.folder):
-                self._check_closed(broken, lambda broken=broken: refusal(self._rows, broken), "after an error")  # type: ignore[misc]
+                self._check_closed(broken, partial(refusal, self._rows, broken), "after an error")
 
     @check("the reader: raise a KitError that names the file and the place of a row that cannot be read; skip none")
     def test_broken(self) -> None:
         """A broken row is no row less, but a line with the file and its place."""
         for path, place in self.broken_files(self.folder).items():
             what = f"{path.name}, broken at {place!r}"
-            check_refused(lambda path=path: self._rows(path), what, str(path))  # type: ignore[misc]
+            check_refused(partial(self._rows, path), what, str(path))
             message = refusal(self._rows, path)
             assert place in message, f"{what}: the message does not name the place: {message}"
 
