@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .isolated import only_this_plugin as only_this_plugin
     from .language_models import LanguageModelContract as LanguageModelContract
     from .modalities import ModalityContract as ModalityContract
+    from .objectives import ObjectiveContract as ObjectiveContract
     from .offered import contract_of as contract_of
     from .packed_samples import check_packing as check_packing
     from .readers import ReaderContract as ReaderContract
@@ -61,6 +62,7 @@ __getattr__, __dir__ = lazy(
         "HiddenDecoderContract": ".hidden_decoders",
         "LanguageModelContract": ".language_models",
         "ModalityContract": ".modalities",
+        "ObjectiveContract": ".objectives",
         "ReaderContract": ".readers",
         "ScorerContract": ".scorers",
         "TextDecoderContract": ".text_decoders",

@@ -25,6 +25,7 @@ CONTRACTS = {
     "command": ".commands:CommandContract",
     "scorer": ".scorers:ScorerContract",
     "benchmark": ".benchmarks:BenchmarkContract",
+    "objective": ".objectives:ObjectiveContract",
     "reader": ".readers:ReaderContract",
 }
 _OTHERS = ".specified:SpecifiedContract"
