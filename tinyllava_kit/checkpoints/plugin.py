@@ -40,7 +40,7 @@ def tinyllava_checkpoints() -> list[CheckpointSpec]:
 @hookimpl
 def tinyllava_exports() -> list[ExportSpec]:
     """transformers' Llava, a directory for each part, and llama.cpp's files."""
-    here = "tinyllava_kit.checkpoints.exporting"
+    here, checked = "tinyllava_kit.checkpoints.exporting", "tinyllava_kit.testing.own_exports"
     dtype = Option(
         name="dtype",
         choices=("float32", "float16"),
@@ -52,11 +52,13 @@ def tinyllava_exports() -> list[ExportSpec]:
             name="hf-llava",
             target=f"{here}.llava:LlavaTarget",
             summary="transformers' LlavaForConditionalGeneration, which other engines serve",
+            contract=f"{checked}:LlavaContract",
         ),
         ExportSpec(
             name="hf-components",
             target=f"{here}.components:ComponentsTarget",
             summary="a directory for each part, loaded by transformers' own classes",
+            contract=f"{checked}:ComponentsContract",
         ),
         ExportSpec(
             name="gguf",
@@ -64,5 +66,6 @@ def tinyllava_exports() -> list[ExportSpec]:
             summary="model.gguf and mmproj.gguf for llama.cpp",
             options=(dtype, llm_only),
             packages=("gguf",),
+            contract=f"{checked}:GgufContract",
         ),
     ]

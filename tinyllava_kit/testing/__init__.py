@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .contract import DoesNotApply as DoesNotApply
     from .contract import check as check
     from .contract import checks_of as checks_of
+    from .exports import ExportContract as ExportContract
     from .hidden_decoders import HiddenDecoderContract as HiddenDecoderContract
     from .isolated import only_this_plugin as only_this_plugin
     from .language_models import LanguageModelContract as LanguageModelContract
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from .text_decoders import TextDecoderContract as TextDecoderContract
     from .token_decoders import TokenDecoderContract as TokenDecoderContract
     from .towers import TowerContract as TowerContract
+    from .toy_models import toy_model as toy_model
     from .toys import save_toy_llm as save_toy_llm
     from .toys import toy_tokenizer as toy_tokenizer
 
@@ -59,6 +61,7 @@ __getattr__, __dir__ = lazy(
         "ConnectorContract": ".connectors",
         "Contract": ".contract",
         "DoesNotApply": ".contract",
+        "ExportContract": ".exports",
         "HiddenDecoderContract": ".hidden_decoders",
         "LanguageModelContract": ".language_models",
         "ModalityContract": ".modalities",
@@ -74,6 +77,7 @@ __getattr__, __dir__ = lazy(
         "contract_of": ".offered",
         "only_this_plugin": ".isolated",
         "save_toy_llm": ".toys",
+        "toy_model": ".toy_models",
         "toy_tokenizer": ".toys",
     },
 )
