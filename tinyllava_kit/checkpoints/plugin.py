@@ -9,7 +9,7 @@ from tinyllava_kit.plugin.specs import CheckpointSpec, ExportSpec, Option
 @hookimpl
 def tinyllava_checkpoints() -> list[CheckpointSpec]:
     """TinyLLaVA_Factory's, those of the code before it, and transformers' Llava."""
-    here = "tinyllava_kit.checkpoints.external"
+    here, checked = "tinyllava_kit.checkpoints.external", "tinyllava_kit.testing.own_layouts"
     return [
         CheckpointSpec(
             name="factory",
@@ -18,6 +18,7 @@ def tinyllava_checkpoints() -> list[CheckpointSpec]:
             summary="one directory, a directory for each part, LoRA",
             model_types=("tinyllava",),
             keys=("connector_type",),
+            contract=f"{checked}:FactoryLayoutContract",
         ),
         CheckpointSpec(
             name="llava_legacy",
@@ -25,6 +26,7 @@ def tinyllava_checkpoints() -> list[CheckpointSpec]:
             project="LLaVA-1.5 or TinyLLaVABench",
             summary="an LLM of transformers with mm_projector and vision_tower among its weights",
             keys=("mm_vision_tower",),
+            contract=f"{checked}:LegacyLayoutContract",
         ),
         CheckpointSpec(
             name="llava_hf",
@@ -33,6 +35,7 @@ def tinyllava_checkpoints() -> list[CheckpointSpec]:
             summary="LlavaForConditionalGeneration",
             model_types=("llava",),
             keys=("vision_config",),
+            contract=f"{checked}:LlavaLayoutContract",
         ),
     ]
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .hidden_decoders import HiddenDecoderContract as HiddenDecoderContract
     from .isolated import only_this_plugin as only_this_plugin
     from .language_models import LanguageModelContract as LanguageModelContract
+    from .layouts import CheckpointReaderContract as CheckpointReaderContract
     from .modalities import ModalityContract as ModalityContract
     from .objectives import ObjectiveContract as ObjectiveContract
     from .offered import contract_of as contract_of
@@ -57,6 +58,7 @@ __getattr__, __dir__ = lazy(
         "BenchmarkContract": ".benchmarks",
         "ChatTemplateContract": ".chat_templates",
         "CheckFailure": ".contract",
+        "CheckpointReaderContract": ".layouts",
         "CommandContract": ".commands",
         "ConnectorContract": ".connectors",
         "Contract": ".contract",

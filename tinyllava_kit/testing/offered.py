@@ -25,6 +25,7 @@ CONTRACTS = {
     "command": ".commands:CommandContract",
     "scorer": ".scorers:ScorerContract",
     "benchmark": ".benchmarks:BenchmarkContract",
+    "checkpoint": ".layouts:CheckpointReaderContract",
     "export": ".exports:ExportContract",
     "objective": ".objectives:ObjectiveContract",
     "reader": ".readers:ReaderContract",
