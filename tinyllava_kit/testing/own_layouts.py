@@ -17,7 +17,7 @@ from .toy_models import clip_checkpoint
 from .toys import toy_tokenizer
 
 _PLACEHOLDER = 319
-_TEXT = {
+_TEXT: dict[str, Any] = {
     "vocab_size": 320,
     "hidden_size": 24,
     "intermediate_size": 44,
@@ -29,7 +29,7 @@ _TEXT = {
     "eos_token_id": 2,
     "pad_token_id": 0,
 }
-_VISION = {
+_VISION: dict[str, Any] = {
     "hidden_size": 20,
     "intermediate_size": 36,
     "num_hidden_layers": 3,
