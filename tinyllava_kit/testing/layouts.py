@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -62,7 +63,7 @@ class CheckpointReaderContract(SpecifiedContract):
         spec = self._layout()
         mine = _config_of(self._toy())
         assert spec.recognizes(mine), "its own toy is not recognised"
-        for name, config in self._others():
+        for name, config in self._other_configs():
             assert not spec.recognizes(config), f"{name} is taken for one of this layout"
         for offer in self._catalog().of_kind(self.kind):
             if offer.spec != spec:
@@ -111,8 +112,8 @@ class CheckpointReaderContract(SpecifiedContract):
         for key in needed[:: max(1, len(needed) // _TRIED)]:
             for what, change in (("is not there", _without), ("has a row too many", _with_a_row_more)):
                 damaged = self._toy()
-                _rewrite(damaged, lambda state, change=change, key=key: change(state, key))  # type: ignore[misc]
-                check_refused(lambda damaged=damaged: self._open(damaged), f"{key} {what}", str(damaged))  # type: ignore[misc]
+                _rewrite(damaged, partial(change, name=key))
+                check_refused(partial(self._open, damaged), f"{key} {what}", str(damaged))
 
     @check("read: what is of no known part is a stray")
     def test_extra(self) -> None:
@@ -175,7 +176,7 @@ class CheckpointReaderContract(SpecifiedContract):
         config = read_mapping(directory / "config.json")
         return reader.open(directory, config, names_from=None, template=None, catalog=self._catalog())
 
-    def _others(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def _other_configs(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Configurations of what is not of this layout, each with what it is."""
         model, _ = text_model()
         yield "a model of this kit", json.loads(model.config.to_json_string())
