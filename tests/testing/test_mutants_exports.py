@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -18,8 +19,9 @@ from tests.testing.right import caught, changed, offered, passes, table
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints import ExportTarget
 from tinyllava_kit.files import atomic_directory
+from tinyllava_kit.plugin.catalog import Catalog
 from tinyllava_kit.plugin.specs import ExportSpec, Option
-from tinyllava_kit.testing import ExportContract
+from tinyllava_kit.testing import DoesNotApply, ExportContract, toy_models
 from tinyllava_kit.testing.toy_models import ToyModel, toy_model
 
 
@@ -234,3 +236,11 @@ def test_a_part_that_is_left_out_is_told_by_the_author_and_by_a_note() -> None:
     noted = changed(TextOfAll, notes=lambda s, m, p: ["without its tower", "without its connector"])
     of_pictures(noted, why).test_parts()
     caught(of_pictures(noted, {**why, "llm": "too large"}), "parts", "llm is in left_out, and other weights of it make")
+
+
+def test_without_the_plugin_of_an_llm_the_toy_says_which_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toy_models, "installed_catalog", Catalog)
+    with pytest.raises(DoesNotApply, match="pip install tinyllava-kit-llm-tinyllama"):
+        toy_models.text_model(seed=7)
+    with pytest.raises(DoesNotApply, match="pip install tinyllava-kit-vision-clip"):
+        toy_models.clip_checkpoint(None)

@@ -144,13 +144,13 @@ class ReaderContract(SpecifiedContract):
 
         self._check_closed(path, stop, "where reading stops")
         with suppress(DoesNotApply):
-            for broken in self.broken_files(self.folder):
+            for broken in self._broken():
                 self._check_closed(broken, partial(refusal, self._rows, broken), "after an error")
 
     @check("the reader: raise a KitError that names the file and the place of a row that cannot be read; skip none")
     def test_broken(self) -> None:
         """A broken row is no row less, but a line with the file and its place."""
-        for path, place in self.broken_files(self.folder).items():
+        for path, place in self._broken().items():
             what = f"{path.name}, broken at {place!r}"
             check_refused(partial(self._rows, path), what, str(path))
             message = refusal(self._rows, path)
@@ -186,6 +186,10 @@ class ReaderContract(SpecifiedContract):
     def _toy(self) -> Path:
         check_packages(self.spec)
         return Path(self.toy_file(self.folder))
+
+    def _broken(self) -> Mapping[Path, str]:
+        check_packages(self.spec)
+        return self.broken_files(self.folder)
 
     def _read(self) -> Read:
         """The function itself: as an attribute of a class Python would make a method of it."""

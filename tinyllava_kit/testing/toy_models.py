@@ -151,7 +151,13 @@ def _text_model(seed: int) -> ToyModel:
 
 
 def _assembled(catalog: Catalog, seed: int, *, towers: Sequence[str], connector: str = "") -> ToyModel:
-    """The LLM of the seed, and new weights of it."""
+    """The LLM of the seed, and new weights of it.
+
+    Raises:
+        DoesNotApply: the plugin of the LLM is not installed.
+    """
+    if not any(offer.spec.name == "llama" for offer in catalog.of_kind("llm")):
+        raise DoesNotApply("its toy has a Llama: pip install tinyllava-kit-llm-tinyllama")
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         llm = save_toy_llm(folder, seed=seed)
         connectors = [f"image={connector}"] if connector else []
