@@ -8,8 +8,7 @@ from tinyllava_kit.plugin.catalog import Catalog, Offer
 from tinyllava_kit.plugin.discovery import installed_catalog
 from tinyllava_kit.plugin.specs import KINDS
 from tinyllava_kit_cli.completion import kinds
-from tinyllava_kit_cli.output import say
-from tinyllava_kit_cli.table import fit, terminal_width
+from tinyllava_kit_cli.output import say, say_table
 
 
 @click.command
@@ -31,7 +30,7 @@ def command(kind: str | None, as_json: bool) -> None:
         owners = _owners(offers)
         say(json.dumps([_fields(offer, owners[_key(offer)]) for offer in offers], indent=2))
     elif offers:
-        say("\n".join(fit(_rows(offers), terminal_width())))
+        say_table(_rows(offers))
     else:
         say(f"no {kind or 'component'} is installed; add a plugin with pip install", err=True)
     if troubled := _troubled(catalog):
