@@ -456,6 +456,7 @@ def spawn(*args: str, setup: str = "") -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_gone_is_no_error() -> None:
     with spawn("list", "--json") as process:
         process.stdout.close()
@@ -465,6 +466,7 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
     assert process.returncode == 141
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_quietly_with_130() -> None:
     waits = "import tinyllava_kit_cli.commands.list as it, time, sys\n"
     waits += "it.installed_catalog = lambda: (print('here', flush=True), time.sleep(60))"
