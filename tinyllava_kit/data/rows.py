@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, TextIO
 
 from ..errors import KitError, near, shown
 from ..files.absence import present
-from ..files.item_sources import columns_of, is_name, part_keys, part_types
+from ..files.item_names import columns_of, part_keys, part_types
+from ..files.item_sources import is_name
 from ..files.opening import MAX_LINE, lines, open_text, reason
 from ..plugin.catalog import Offer
 from ..plugin.discovery import installed_catalog
