@@ -16,11 +16,11 @@ from ...errors import KitError
 from ..batches.packing import PackedDataset
 from ..loop.trainer import KitTrainer
 
-TRIED = 4  # samples of a part: a single one may be too long for what is learned of it
+SAMPLES_TRIED = 4  # samples of a part: a single one may be too long for what is learned of it
 
 
 def samples_for_parts(dataset: ConversationDataset, parts: Sequence[str]) -> dict[str, list[int]]:
-    """For each part, the first `TRIED` conversations that it takes part in and that can be read.
+    """For each part, the first `SAMPLES_TRIED` conversations that it takes part in and that can be read.
 
     Raises:
         KitError: there is none; the part would be trained on nothing.
@@ -34,7 +34,7 @@ def samples_for_parts(dataset: ConversationDataset, parts: Sequence[str]) -> dic
             if (not modality or (modality, kind == "decoder") in _uses(conversation, dataset.processor.gives))
             and not isinstance(dataset[index], SkippedRow)
         )
-        found[part] = list(islice(fitting, TRIED))
+        found[part] = list(islice(fitting, SAMPLES_TRIED))
         if not found[part]:
             raise KitError(
                 f"train.{part}: no sample of the data has {modality} items, so the {kind} would learn nothing; add "
