@@ -82,7 +82,7 @@ def test_a_model_of_taken_parts_is_saved_and_loaded_again(saved, tmp_path):
 
 
 def licences(assembly):
-    return {row.part: row.licence for row in report_parts(read_blueprint(assembly))}
+    return {cost.part: cost.component.licence for cost in report_parts(read_blueprint(assembly))}
 
 
 @pytest.fixture

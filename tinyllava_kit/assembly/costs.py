@@ -14,17 +14,17 @@ def costs_of(blueprint: Blueprint, dtype: torch.dtype) -> dict[str, Any]:
     """Each part with its parameters, bytes, tokens and licence; then the bytes that the whole model needs, as JSON."""
     parts: list[dict[str, Any]] = [
         {
-            "part": row.part,
-            "component": row.component,
-            "checkpoint": row.checkpoint,
-            "distribution": row.distribution,
-            "parameters": row.parameters,
+            "part": cost.part,
+            "component": cost.component.name,
+            "checkpoint": cost.component.checkpoint,
+            "distribution": f"{cost.component.distribution} {cost.component.version}",
+            "parameters": cost.parameters,
             "dtype": str(dtype).removeprefix("torch."),
-            "bytes": row.parameters * dtype.itemsize,
-            "tokens": row.tokens,
-            "licence": row.licence or None,
+            "bytes": cost.parameters * dtype.itemsize,
+            "tokens": cost.tokens,
+            "licence": cost.component.licence or None,
         }
-        for row in report_parts(blueprint)
+        for cost in report_parts(blueprint)
     ]
     everything = sum(part["parameters"] for part in parts)
     joints = sum(part["parameters"] for part in parts if part["part"].startswith("connector"))

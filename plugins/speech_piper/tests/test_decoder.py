@@ -173,4 +173,4 @@ def test_the_licence_of_a_voice_is_that_of_its_folders_card(voice, tmp_path):
     blueprint = read_blueprint(
         Assembly.from_flags(llm=f"llama:{toys.save_llama(tmp_path / 'llm')}", decoders=[f"audio=piper:{file}"])
     )
-    assert [row.licence for row in report_parts(blueprint)] == ["", "cc0-1.0"]
+    assert [cost.component.licence for cost in report_parts(blueprint)] == ["", "cc0-1.0"]
