@@ -19,6 +19,7 @@ from vllm.multimodal.processing import (
     PromptUpdateDetails,
 )
 from vllm.multimodal.processing.processor import PlaceholderFeaturesInfo
+from vllm.renderers import TokenizeParams
 
 from tinyllava_kit import KitError, TinyLlavaProcessor
 
@@ -44,6 +45,10 @@ class ItemInfo(BaseProcessingInfo):
 
     def get_data_parser(self) -> MultiModalDataParser:
         return SourceParser(expected_hidden_size=self._get_expected_hidden_size())
+
+    def get_default_tok_params(self) -> TokenizeParams:
+        """Prompts are what the chat template writes, with a begin token where the model has one."""
+        return super().get_default_tok_params().with_kwargs(add_special_tokens=False)
 
     def get_supported_mm_limits(self) -> Mapping[str, int | None]:
         return dict.fromkeys(self.items.processor.reads)

@@ -1,0 +1,125 @@
+"""Toys in vLLM, against the kit's own answers. Skipped without vLLM; ``make test-vllm`` has it."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests import toys
+from tests.serving.conftest import asked, picture, save_whisper, sound
+from tinyllava_kit import Assembly, assemble, load_pretrained
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        importlib.util.find_spec("vllm") is None,
+        reason="vllm is not installed; make test-vllm runs these tests with it",
+    ),
+    pytest.mark.filterwarnings("default"),  # vLLM's own
+]
+
+NEW = 12  # tokens of an answer
+WIDTH = 128  # 32 for each head: vLLM's attention on a CPU takes no less
+SETTINGS = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "HF_HUB_OFFLINE": "1"}
+
+
+def save(folder: Path, *modalities: str, **options: str) -> Path:
+    """A toy that reads these, with weights that make different answers."""
+    towers = {
+        "image": f"image=clip:{toys.CLIP}",
+        "audio": f"audio=whisper:{save_whisper(folder / 'whisper')}",
+    }
+    connectors = {"image": "image=mlp2x_gelu", "audio": "audio=linear"}
+    assembly = Assembly.from_flags(
+        llm=f"llama:{toys.save_llama(folder / 'llm', hidden=WIDTH)}",
+        towers=[towers[modality] for modality in modalities],
+        connectors=[connectors[modality] for modality in modalities],
+        settings=[f"{key}={value}" for key, value in options.items()],
+    )
+    torch.manual_seed(3)
+    for part in assemble(assembly):
+        part.save_pretrained(folder / "model")
+    return folder / "model"
+
+
+def ours(model, processor, conversation) -> list[int]:
+    """The kit's ids, without an end."""
+    batch = processor.collate([processor.encode(conversation, answer=True)], padding_side="left")
+    with torch.no_grad():
+        ids = model.generate(**batch, max_new_tokens=NEW, do_sample=False)
+    return ids[0, batch["input_ids"].shape[1] :].tolist()
+
+
+def request(processor, conversation) -> dict:
+    """What vLLM takes for it."""
+    given: dict = {"prompt": processor.prompt(conversation, answer=True)}
+    for item in conversation.items:
+        given.setdefault("multi_modal_data", {}).setdefault(item.modality, []).append(item.source)
+    return given
+
+
+@pytest.fixture
+def open_llm(monkeypatch):
+    """``open_llm(directory)`` -> vLLM's `LLM`, ended with the test."""
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    from vllm import LLM
+    from vllm.distributed import cleanup_dist_env_and_memory
+
+    opened = []
+
+    def make(directory: Path, **how) -> LLM:
+        opened.append(
+            LLM(str(directory), enforce_eager=True, dtype="float32", max_model_len=320, max_num_seqs=4, **how)
+        )
+        return opened[-1]
+
+    yield make
+    opened.clear()
+    cleanup_dist_env_and_memory()
+
+
+@pytest.mark.parametrize(
+    ("modalities", "options"),
+    [
+        (("image",), {"modality.image.aspect": "tiles"}),
+        (("audio",), {"modality.audio.marker_seconds": "1"}),
+        (("image", "audio"), {}),
+    ],
+    ids=["pictures in tiles", "sounds with times", "both"],
+)
+def test_greedy_answers_are_the_kits(tmp_path, open_llm, modalities, options):
+    saved = save(tmp_path, *modalities, **options)
+    model, processor = load_pretrained(saved, dtype="float32")
+    model.generation_config.eos_token_id = None
+    pictures, sounds = [picture(n) for n in range(3)], [sound(n) for n in (0, 1, 40)]
+    asks = {
+        "image": [("what is this?", pictures[0]), ("is <image> as <image>?", pictures[1], pictures[2])],
+        "audio": [("hear\nthis", sounds[0]), ("<audio> or <audio>", sounds[1], sounds[2])],
+    }
+    wanted = [("no item",), *(each for modality in modalities for each in asks[modality])]
+    if len(modalities) > 1:
+        wanted.append(("<audio> looks like<image>, not <image>", sounds[0], pictures[0], pictures[1]))
+    conversations = [asked(processor, *each) for each in wanted]
+    expected = [ours(model, processor, each) for each in conversations]
+    assert len({tuple(each) for each in expected}) == len(expected)
+
+    from vllm import SamplingParams
+
+    llm = open_llm(saved)
+    given = [request(processor, each) for each in conversations]
+    how = SamplingParams(temperature=0, max_tokens=NEW, ignore_eos=True)
+    for _ in range(2):  # again, from vLLM's caches
+        got = llm.generate(given, how, use_tqdm=False)
+        for conversation, output in zip(conversations, got, strict=True):
+            batch = processor.collate([processor.encode(conversation, answer=True)])
+            assert output.prompt_token_ids == batch["input_ids"][0].tolist()
+        assert [list(output.outputs[0].token_ids) for output in got] == expected
+
+    wrong = {"prompt": "<user>no placeholder</s><assistant>", "multi_modal_data": given[1]["multi_modal_data"]}
+    message = rf"the prompt has 0 <{modalities[0]}>, 1 item\(s\) of {modalities[0]} are given"
+    with pytest.raises(ValueError, match=message):
+        llm.generate(wrong, how, use_tqdm=False)
