@@ -1,7 +1,7 @@
 """Replicas of one model behind Ray Serve: ``serve run examples.serve.ray:replicas model=my-model replicas=2``.
 
 Each replica is a process with the model and an application of its own, the one that ``tinyllava serve`` runs; Ray gives
-each request to the replica that has least to do. ``pip install 'ray[serve]'`` first.
+each request to a replica that has little to do. ``pip install 'ray[serve]'`` first.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import httpx
+import httpx2
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -45,7 +45,7 @@ class RemoteLlm:
         self.url = url.rstrip("/")
         self.longest: int | None = None
         self._name = ""
-        self._client: httpx.AsyncClient | None = None
+        self._client: httpx2.AsyncClient | None = None
 
     async def open(self, llm: PreTrainedModel) -> None:
         """Begin, and ask a few tokens.
@@ -55,14 +55,21 @@ class RemoteLlm:
         """
         key = os.environ.get(KEY)
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        limits = httpx.Timeout(_SILENT_SECONDS, connect=_CONNECT_SECONDS)
-        self._client = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=limits, trust_env=False)
+        limits = httpx2.Timeout(_SILENT_SECONDS, connect=_CONNECT_SECONDS)
+        self._client = httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=limits, trust_env=False)
+        try:
+            await self._read_card(self._client)
+            await self._check_llm(llm)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _read_card(self, client: httpx2.AsyncClient) -> None:
         with self._asked():
-            response = await self._client.get("/v1/models")
+            response = await client.get("/v1/models")
             self._check(response.status_code, response.content)
             card = response.json()["data"][0]
             self._name, self.longest = card["id"], card.get("max_model_len")
-        await self._check_llm(llm)
 
     async def close(self) -> None:
         """End; answers that are being generated there are not generated on."""
@@ -139,7 +146,7 @@ class RemoteLlm:
     def _asked(self) -> Iterator[None]:
         try:
             yield
-        except (httpx.HTTPError, ValueError, LookupError) as error:
+        except (httpx2.HTTPError, ValueError, LookupError) as error:
             raise RemoteLlmError(f"the LLM at {self.url} does not answer as vLLM: {first_line(error)}") from error
 
     def _check(self, status: int, content: bytes) -> None:

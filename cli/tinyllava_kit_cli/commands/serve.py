@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tinyllava_kit.serving.limits import Limits
 
 KEY = "TINYLLAVA_API_KEY"
-_PACKAGES = ("starlette", "uvicorn", "python_multipart")
+_PACKAGES = ("starlette", "uvicorn", "python_multipart", "httpx2")
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _SHORTEST_KEY = 16
 
