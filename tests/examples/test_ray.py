@@ -29,5 +29,5 @@ def test_settings_are_those_of_the_deployment(replicas):
 
 
 def test_an_unknown_setting_is_named(replicas):
-    with pytest.raises(ValueError, match="replica\n.*Extra inputs"):
+    with pytest.raises(ValueError, match=r"replica\n.*Extra inputs"):
         replicas({"model": "my-model", "replica": "2"})

@@ -21,6 +21,7 @@ import torch
 from tests import toys
 from tests.serving.conftest import asked, picture, png, save_whisper, sound, wav
 from tinyllava_kit import Assembly, assemble, load_pretrained
+from tinyllava_kit.interfaces import TextSpan
 
 pytestmark = [
     pytest.mark.slow,
@@ -216,3 +217,30 @@ def kits(content):
         return content
     items = {"input_audio": {"type": "audio", "audio": wav(1)}, "image_url": {"type": "image", "image": png(1)}}
     return [items.get(part["type"], part) for part in content]
+
+
+def test_an_exported_llava_is_served_without_the_plugin(tmp_path, open_llm):
+    """By vLLM's own class, which imports torchvision."""
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, OSError, RuntimeError) as error:
+        pytest.skip(f"no torchvision that fits this torch: {error}")
+    saved = save(tmp_path, "image")
+    command = ["export", str(saved), "--to", "hf-llava", "-o", str(tmp_path / "llava")]
+    subprocess.run([sys.executable, "-m", "tinyllava_kit_cli", *command], check=True)
+    model, processor = load_pretrained(saved, dtype="float32")
+    model.generation_config.eos_token_id = None
+    llm = open_llm(tmp_path / "llava")
+    image_id = llm.get_tokenizer().convert_tokens_to_ids("<image>")
+    conversations = [asked(processor, "no item"), asked(processor, "is <image> as <image>?", picture(0), picture(1))]
+    given = []
+    for conversation in conversations:
+        spans = processor.encode(conversation, answer=True).spans
+        ids = [each for span in spans for each in (span.ids if isinstance(span, TextSpan) else [image_id])]
+        given.append({"prompt_token_ids": ids})
+    given[1]["multi_modal_data"] = {"image": [picture(0), picture(1)]}
+
+    from vllm import SamplingParams
+
+    got = llm.generate(given, SamplingParams(temperature=0, max_tokens=NEW, ignore_eos=True), use_tqdm=False)
+    assert [list(each.outputs[0].token_ids) for each in got] == [ours(model, processor, c) for c in conversations]
