@@ -25,9 +25,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt $(PLUGINS:%=%/pyproject.toml)
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
-# While one works: without the plugins' own tests, and without what is marked slow.
+# While one works: without the plugins' own tests, and without what is marked slow. What pytest compiles is kept for the
+# next run, whatever the environment says: each process would compile all tests.
 test-fast: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal -m 'not slow' tests
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal -m 'not slow' tests
 
 # transformers' own tests of models, from the source distribution of the version that is pinned. By itself: it downloads.
 THEIRS ?= .transformers

@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-READS = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal.default")  # make a GPU's host wait
+from tinyllava_kit.testing.no_sync import NoSync
 
 
 def clock_of(device: torch.device) -> Callable[[], float]:
@@ -33,31 +31,17 @@ def without_sync(device: torch.device, *, but: nn.Module | None = None) -> Itera
     On a GPU torch itself says so; on the CPU the operators are looked at that would make a GPU's host wait.
     """
     with ExitStack() as stack:
-        switch: Callable[[str], None] = torch.cuda.set_sync_debug_mode
-        if device.type != "cuda":
-            switch = stack.enter_context(_Reads()).switch
+        pause = _pause_of_torch if device.type == "cuda" else stack.enter_context(NoSync()).pause
         if but is not None:
-            stack.callback(but.register_forward_pre_hook(lambda *_: switch("default")).remove)
-            stack.callback(but.register_forward_hook(lambda *_: switch("error")).remove)
-        stack.callback(switch, "default")
-        switch("error")
+            stack.callback(but.register_forward_pre_hook(lambda *_: pause(True)).remove)
+            stack.callback(but.register_forward_hook(lambda *_: pause(False)).remove)
+        stack.callback(pause, True)
+        pause(False)
         yield
 
 
-class _Reads(TorchDispatchMode):
-    """Fails on operators that read a tensor's numbers, where it is switched to ``error``."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.mode = "default"
-
-    def switch(self, mode: str) -> None:
-        self.mode = mode
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if self.mode == "error" and any(name in str(func) for name in READS):
-            raise RuntimeError(f"{func} reads back from the device")
-        return func(*args, **(kwargs or {}))
+def _pause_of_torch(paused: bool) -> None:
+    torch.cuda.set_sync_debug_mode("default" if paused else "error")
 
 
 def first_device() -> torch.device | None:

@@ -188,7 +188,7 @@ class Bench:
             if find_spec("bitsandbytes") is None:
                 yield from (Figure(name=n, value=None, why="no bitsandbytes", is_absent=True) for n in names)
                 continue
-            opened = partial(self._opened_in, bits)
+            opened = cache(partial(self._opened_in, bits))
             yield guarded(names[0], lambda opened=opened: stored_bytes(opened()) / stored_bytes(self.ours))
             yield guarded(names[1], lambda opened=opened: self._token_time(opened()) / self._token_time(self.ours))
 

@@ -31,7 +31,7 @@ from tinyllava_kit.serving.engine import AnswerCount, Engine
 from . import smollm2
 from .clock import one_thread
 from .figure import Figure
-from .words import PAD, SPECIAL, word_tokenizer
+from .words import save_llm
 
 IN_ONE_BY_ONE = 0.5  # of the time: at least twice the rate
 
@@ -73,12 +73,8 @@ def figures(load: Load | None = None, *, rounds: int = 3) -> Iterator[Figure]:
 
 def assembled(place: Path, load: Load) -> tuple[Any, Any]:
     """A model of words alone, and its processor."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     torch.manual_seed(0)
-    sizes = {"vocab_size": load.words + len(SPECIAL), "max_position_embeddings": 2048, "pad_token_id": PAD}
-    LlamaForCausalLM(LlamaConfig(**sizes, **load.llm)).save_pretrained(place)
-    word_tokenizer(load.words).save_pretrained(place)
+    save_llm(place, load.words, load.llm)
     model, processor = assemble(Assembly.from_flags(llm=f"llama:{place}"))
     model.generation_config.eos_token_id = None  # every answer has its full length
     return model.eval(), processor

@@ -33,7 +33,7 @@ from tinyllava_kit.serving.service import Service
 
 from .clock import one_thread
 from .process import memory
-from .words import PAD, SPECIAL, word_tokenizer
+from .words import save_llm
 
 WORDS, SIDE, PICTURES = 500, 32, 40
 LLM = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -64,12 +64,10 @@ class Left:
 
 def assembled(place: Path) -> tuple[Any, Any]:
     """A toy that sees, and its processor."""
-    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
     torch.manual_seed(0)
-    sizes = {"vocab_size": WORDS + len(SPECIAL), "max_position_embeddings": 2048, "pad_token_id": PAD}
-    LlamaForCausalLM(LlamaConfig(**sizes, **LLM)).save_pretrained(place / "llm")
-    word_tokenizer(WORDS).save_pretrained(place / "llm")
+    save_llm(place / "llm", WORDS, LLM)
     CLIPVisionModel(CLIPVisionConfig(image_size=SIDE, patch_size=8, **VISION)).save_pretrained(place / "vision")
     side = {"height": SIDE, "width": SIDE}
     CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size=side).save_pretrained(place / "vision")

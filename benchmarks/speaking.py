@@ -30,7 +30,7 @@ from tinyllava_kit.inference.segments import GeneratedItem
 from . import smollm2
 from .clock import one_thread, ratios
 from .figure import Figure
-from .words import PAD, SPECIAL, word_tokenizer
+from .words import PAD, save_llm
 
 IN_BARE, FIRST_IN_WHOLE, IN_LLM = 1.25, 0.25, 0.5
 RATE_HZ = 16_000
@@ -88,14 +88,10 @@ def _of_talker(name: str, said: Said, talked: Talked, sizes: Sizes, rounds: int)
 
 def save_parts(place: Path, sizes: Sizes) -> None:
     """An LLM and a Mimi with random weights, in the hub's layout."""
-    from transformers import EncodecFeatureExtractor, LlamaConfig, LlamaForCausalLM, MimiConfig, MimiModel
+    from transformers import EncodecFeatureExtractor, MimiConfig, MimiModel
 
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=sizes.words + len(SPECIAL), max_position_embeddings=2048, pad_token_id=PAD, **sizes.llm
-    )
-    LlamaForCausalLM(config).save_pretrained(place / "llm")
-    word_tokenizer(sizes.words).save_pretrained(place / "llm")
+    save_llm(place / "llm", sizes.words, sizes.llm)
     MimiModel(MimiConfig(**sizes.mimi)).save_pretrained(place / "mimi")
     EncodecFeatureExtractor(sampling_rate=24_000).save_pretrained(place / "mimi")
 

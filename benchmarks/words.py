@@ -1,11 +1,22 @@
-"""A tokenizer of whole words, for models that are made to be measured."""
+"""LLMs of whole words, which are made to be measured: a tokenizer, and random weights."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 PAD, IMAGE = 0, 4  # ids
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>", "<user>", "<assistant>", "\n")
+
+
+def save_llm(place: Path, words: int, sizes: Mapping[str, Any]) -> None:
+    """An LLM of random weights, its sizes as transformers names them, and the tokenizer of so many words."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(vocab_size=words + len(SPECIAL), max_position_embeddings=2048, pad_token_id=PAD, **sizes)
+    LlamaForCausalLM(config).save_pretrained(place)
+    word_tokenizer(words).save_pretrained(place)
 
 
 def word_tokenizer(words: int) -> Any:

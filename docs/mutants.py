@@ -34,6 +34,11 @@ TABLES = {
     },
     "test_mutants_commands": {"MUTANTS": "command"},
     "test_mutants_scorers": {"MUTANTS": "scorer"},
+    "test_mutants_benchmarks": {"MUTANTS": "benchmark", "SCORERS": "benchmark"},
+    "test_mutants_exports": {"MUTANTS": "export"},
+    "test_mutants_layouts": {"MUTANTS": "checkpoint", "SPECS": "checkpoint"},
+    "test_mutants_objectives": {"MUTANTS": "objective"},
+    "test_mutants_readers": {"MUTANTS": "reader", "SPECS": "reader"},
 }
 
 

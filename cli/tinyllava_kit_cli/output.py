@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import click
 
 from tinyllava_kit.errors import KitError
-from tinyllava_kit.files.printable import one_line, printable
-from tinyllava_kit_cli.table import align
+from tinyllava_kit.files.printable import printable
+from tinyllava_kit_cli.table import fit, terminal_width
 
 
 def say(text: str = "", *, err: bool = False, nl: bool = True, **style: Any) -> None:
@@ -27,23 +26,8 @@ def say(text: str = "", *, err: bool = False, nl: bool = True, **style: Any) -> 
 
 
 def say_table(rows: Sequence[Sequence[str]]) -> None:
-    """Print a table, its first row the head: on a terminal as wide as that, elsewhere a line for each row.
-
-    For commands that are heavy anyway: what draws it takes a tenth of a second to import.
-    """
-    if not sys.stdout.isatty():
-        say("\n".join(align(rows)))
-        return
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
-
-    head, *rest = [[Text(one_line(cell)) for cell in row] for row in rows]
-    table = Table(*map(Column, head), box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for row in rest:
-        table.add_row(*row)
-    Console(file=sys.stdout, highlight=False).print(table)
+    """Print a table: on a terminal as wide as that, elsewhere a line for each row."""
+    say("\n".join(fit(rows, terminal_width())))
 
 
 def refuse_taken(output: str, advice: str = "choose another one") -> None:

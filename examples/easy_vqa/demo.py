@@ -20,7 +20,7 @@ from examples.running import assemble_once, demo_parser, print_rows, tinyllava
 from tinyllava_kit.evaluation import Figure, Results, read_results, table
 
 HERE = Path(__file__).resolve().parent
-MODEL = "runs/together"
+MODEL = "runs/match"
 GOALS = {"accuracy": 0.95, "open": 0.97, "balanced yes/no": 0.95}
 ASKING = ("--scorer", "exact_match", "--max-new-tokens", "4", "--batch-size", "64")
 COLUMNS = ("accuracy", "yes/no", "open")

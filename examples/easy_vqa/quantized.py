@@ -48,7 +48,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it says of each layer that it casts its input
     assets = arguments.assets
-    directory = arguments.model or assets / "runs" / "together"
+    directory = arguments.model or assets / "runs" / "match"
     rows = [["weights", "bytes", "of float32", "perplexity", "accuracy"]]
     full = 0
     for name, how in WAYS.items():

@@ -14,13 +14,13 @@ if __package__ in (None, ""):  # run as a script: let Python find the repository
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from examples.running import demo_parser, tinyllava
-from examples.speech.demo import judge
+from examples.speech.demo import DATA, judge
 
 
 def main() -> None:
     assets = demo_parser(__doc__, assets="the folder with the hearing demo's stages").parse_args().assets
     tinyllava(assets, "train", str(Path(__file__).with_name("audio_distill.yaml")))
-    judge(assets, "hearing-runs/distill")
+    judge(assets, "hearing-runs/distill", DATA)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import torch
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from examples.running import assemble_once, demo_parser, tinyllava
-from examples.speech.demo import judge
+from examples.speech.demo import DATA, judge
 from tinyllava_kit.files import atomic_directory
 
 HERE = Path(__file__).resolve().parent
@@ -32,7 +32,7 @@ def main() -> None:
         make_encoder(assets / "wav2vec2-small")
     assemble_once(assets, HERE / "student_assembly.yaml", "student")
     tinyllava(assets, "train", str(HERE / "student.yaml"))
-    judge(assets, "student-runs/features")
+    judge(assets, "student-runs/features", DATA)
 
 
 def make_encoder(folder: Path) -> None:

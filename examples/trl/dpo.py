@@ -1,7 +1,7 @@
 """Direct preference optimisation (Rafailov et al. 2023) on easy-VQA: the right answer is preferred to another one.
 
     pip install trl
-    python -m examples.trl.dpo .demo/runs/together dpo-model .demo/easy-vqa/{compare,open}.json --minutes 10
+    python -m examples.trl.dpo .demo/runs/match dpo-model .demo/easy-vqa/{compare,open}.json --minutes 10
 
 What is rejected is the answer to another question of the same kind: another colour where a colour is asked for. So the
 pairs say nothing that a model could learn without looking.

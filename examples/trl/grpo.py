@@ -1,7 +1,7 @@
 """Group relative policy optimisation (Shao et al. 2024) on easy-VQA, rewarded by whether the answer is right.
 
     pip install trl
-    python -m examples.trl.grpo .demo/runs/together grpo-model .demo/easy-vqa/{compare,open}.json --minutes 10
+    python -m examples.trl.grpo .demo/runs/match grpo-model .demo/easy-vqa/{compare,open}.json --minutes 10
 
 The model answers each question several times; an answer that is right counts 1, one that only holds the right word
 among others 0.2, and the answers above the mean of their group become likelier.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 
 import pytest
 import torch
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from tests import toys
 from tinyllava_kit import KitError
@@ -49,6 +51,15 @@ def test_every_part_can_come_from_a_saved_model(saved):
     assert torch.equal(batch["input_ids"], expected["input_ids"])
     with torch.no_grad():
         assert torch.equal(taken(**batch).logits, model.eval()(**expected).logits)
+
+
+def test_a_saved_models_tokenizer_is_read_in_silence(saved, caplog, monkeypatch):
+    """Where nothing has told transformers of the kit's models yet, as in a command that only assembles."""
+    folder, _, _ = saved
+    monkeypatch.delitem(CONFIG_MAPPING._extra_content, "tinyllava", raising=False)
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    assemble(flags(folder))
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 def test_parts_are_taken_one_by_one(saved):

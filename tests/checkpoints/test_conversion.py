@@ -87,6 +87,7 @@ def test_keys_that_differ_in_the_layer_alone_share_a_line():
     assert table_of(rows)[1:] == [["a.*.w", "b.*.w", "12", ""], ["a.*.v", "-", "1", "left out"]]
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing(tmp_path):
     """In a process that may write no more than 200 KB to a file."""
     done = run_limited("convert", str(CASE), str(tmp_path / "out"), file_bytes=200_000)

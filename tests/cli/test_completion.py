@@ -140,6 +140,7 @@ try tinyllava assemble --llm tiny : ""
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+@pytest.mark.slow
 def test_bash_replaces_the_last_piece_of_a_word_alone(place: Path, site: FakeSite, tmp_path: Path) -> None:
     program = tmp_path / "bin" / "tinyllava"
     program.parent.mkdir()

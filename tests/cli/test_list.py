@@ -13,8 +13,7 @@ from click.testing import CliRunner, Result
 
 from tests.fakes import FakeSite, modality, offering, tower
 from tinyllava_kit.plugin.doctor import Finding
-from tinyllava_kit_cli import app, environment
-from tinyllava_kit_cli.commands import list as list_command
+from tinyllava_kit_cli import app, environment, output
 from tinyllava_kit_cli.table import fit
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +70,7 @@ def test_list_fits_the_terminal_and_loses_nothing(site: FakeSite, monkeypatch: p
     llm = f"LanguageModelSpec(name='a_long_name_of_a_model', target='a:b', summary={summary.strip()!r})"
     site.plugin("noses", tower("nose") + offering("tinyllava_llms", llm))
     whole = run("list").stdout
-    monkeypatch.setattr(list_command, "terminal_width", lambda: width)
+    monkeypatch.setattr(output, "terminal_width", lambda: width)
     said = run("list").stdout
     assert max(map(len, said.splitlines())) <= width
     assert sorted(said.split()) == sorted(whole.split())
@@ -456,6 +455,7 @@ def spawn(*args: str, setup: str = "") -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_gone_is_no_error() -> None:
     with spawn("list", "--json") as process:
         process.stdout.close()
@@ -465,6 +465,7 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
     assert process.returncode == 141
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_quietly_with_130() -> None:
     waits = "import tinyllava_kit_cli.commands.list as it, time, sys\n"
     waits += "it.installed_catalog = lambda: (print('here', flush=True), time.sleep(60))"

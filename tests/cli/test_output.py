@@ -37,7 +37,9 @@ def test_only_one_module_prints() -> None:
         assert bool(used) == (file.name == "output.py"), file
 
 
-def test_what_plugins_say_is_escaped(site: FakeSite, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def attacked(site: FakeSite) -> None:
+    """Plugins whose every text is an attack."""
     site.distribution("tinyllava-kit", version="0.1.0")
     option = f"Option(name='depth', help={ATTACK!r})"
     spec = f"LanguageModelSpec(name='tiny', target='a:b', summary={ATTACK!r}, options=({option},))"
@@ -45,12 +47,32 @@ def test_what_plugins_say_is_escaped(site: FakeSite, capsys: pytest.CaptureFixtu
     site.plugin("bad", f"raise ValueError({ATTACK!r})")
     command = f"CommandSpec(name='dance', target='a:b', summary={ATTACK!r})"
     site.plugin("adds", offering("tinyllava_commands", command))
-    for words in (["list"], ["info", "tiny"], ["doctor"], ["--help"], ["info", ATTACK], [ATTACK], ["list", ATTACK]):
-        with pytest.raises(SystemExit):
-            app.main(words)
-        said = "".join(capsys.readouterr())
-        assert "pwned" in said, words
-        assert not re.search("[\x07\x1b\u202e]", said), words
+
+
+@pytest.mark.usefixtures("attacked")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["list"],
+        ["info", "tiny"],
+        pytest.param(["doctor"], marks=pytest.mark.slow),  # imports torch in a process of its own
+        ["--help"],
+        ["info", ATTACK],
+        [ATTACK],
+        ["list", ATTACK],
+    ],
+    ids=range(7),
+)
+def test_what_plugins_say_is_escaped(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        app.main(words)
+    said = "".join(capsys.readouterr())
+    assert "pwned" in said
+    assert not re.search("[\x07\x1b\u202e]", said)
+
+
+@pytest.mark.usefixtures("attacked")
+def test_json_has_what_plugins_say(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         app.main(["list", "llm", "--json"])
     assert json.loads(capsys.readouterr().out)[0]["summary"] == ATTACK
@@ -81,13 +103,16 @@ def test_warnings_logs_and_tracebacks_are_escaped(
     assert capsys.readouterr().out == f"ValueError: {SHOWN}\n"
 
 
-def test_a_style_is_ours_and_the_text_in_it_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_style_is_ours_and_the_text_in_it_is_not(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     say(f"{ATTACK}\n\tx", bold=True)
     assert capsys.readouterr().out == f"{SHOWN}\n\tx\n"
     ours, theirs = pty.openpty()
-    code = "import sys; from tinyllava_kit_cli.output import say; say(sys.argv[1], bold=True)"
-    subprocess.run([sys.executable, "-c", code, "a\x1b[2Jb"], stdout=theirs, check=True, timeout=60)
-    assert os.read(ours, 1000) == b"\x1b[1ma\\x1b[2Jb\x1b[0m\r\n"
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        say("a\x1b[2Jb", bold=True)
+        assert os.read(ours, 1000) == b"\x1b[1ma\\x1b[2Jb\x1b[0m\r\n"
 
 
 LOST = {
@@ -100,6 +125,7 @@ LOST = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", LOST)
 def test_a_stream_that_takes_nothing_is_one_line_and_a_code(where: str) -> None:
     code, said = LOST[where]
@@ -110,19 +136,21 @@ def test_a_stream_that_takes_nothing_is_one_line_and_a_code(where: str) -> None:
     assert done.stderr.count(b"\n") == bool(said)
 
 
+@pytest.mark.slow
 def test_help_and_machine_output_fail_as_others_do() -> None:
     for words in ("--help", "list --json", "ask --help"):
         done = shell(f"$T {words} >/dev/full")
         assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
 
 
+@pytest.mark.slow
 def test_a_stream_that_is_not_utf8_gets_escapes() -> None:
     source = "from tinyllava_kit_cli import app; app._run = lambda args: print('é 中') or 0; app.main([])"
     done = shell(f'{sys.executable} -c "{source}"', PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"\\xe9 \\u4e2d\n", b"")
 
 
-def test_a_table_is_ruled_on_a_terminal_and_plain_elsewhere(monkeypatch):
+def test_a_table_is_as_wide_as_a_terminal_and_of_whole_lines_elsewhere(monkeypatch):
     rows = [["PART", "WORDS"], ["[b]llm[/b]", f"{ATTACK} " + "word " * 30]]
     shown = {}
     for is_terminal in (True, False):
@@ -131,7 +159,7 @@ def test_a_table_is_ruled_on_a_terminal_and_plain_elsewhere(monkeypatch):
         monkeypatch.setattr(out, "isatty", lambda is_terminal=is_terminal: is_terminal)
         monkeypatch.setenv("COLUMNS", "60")
         say_table(rows)
-        shown[is_terminal] = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())  # rich's own colours
+        shown[is_terminal] = out.getvalue()
     assert shown[False].splitlines()[0].split() == ["PART", "WORDS"]
     assert len(shown[False].splitlines()) == 2
     assert max(map(len, shown[True].splitlines())) <= 60

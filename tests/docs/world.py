@@ -33,6 +33,7 @@ def build(folder: Path) -> None:
     _tower(demo / "efficientnet-lite0")
     for split in ("train", "test"):
         _pictures(demo / "easy-vqa", split)
+    _open_questions(demo / "easy-vqa")
     _trained(demo)
     _prompts(demo / "asterisk")
     _synthetic_speech(demo / "voices")
@@ -65,6 +66,16 @@ def _pictures(folder: Path, split: str, count: int = 3) -> None:
     (folder / f"{split}.json").write_text(json.dumps(rows), encoding="utf-8")
 
 
+def _open_questions(folder: Path) -> None:
+    """A question a row, about the training pictures, each with what it shows in so few tokens as it has embeddings."""
+    rows = []
+    for number, answer in enumerate((*ANSWERS, ANSWERS[0])):
+        picture = {"type": "image", "path": f"images/train/{number}.png", "text": answer[0]}
+        asked = {"role": "user", "content": [picture, {"type": "text", "text": QUESTION}]}
+        rows.append({"id": f"open-{number}", "messages": [asked, {"role": "assistant", "content": answer}]})
+    (folder / "open.json").write_text(json.dumps(rows), encoding="utf-8")
+
+
 def _trained(demo: Path) -> None:
     """Where the demo leaves its model."""
     parts = Assembly.from_flags(
@@ -73,7 +84,7 @@ def _trained(demo: Path) -> None:
         connectors=["image=linear"],
     )
     for part in assemble(parts):
-        part.save_pretrained(demo / "runs" / "together")
+        part.save_pretrained(demo / "runs" / "match")
 
 
 def _wav2vec2(folder: Path) -> None:

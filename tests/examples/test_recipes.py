@@ -27,6 +27,7 @@ def place(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_shipped_recipe_runs(place, monkeypatch, path):
     monkeypatch.chdir(place)

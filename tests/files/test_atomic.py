@@ -62,6 +62,7 @@ def no_waiting(monkeypatch):
 CHANGES = {"os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "os.chmod", "os.chown", "open"}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_kill_at_any_moment_leaves_the_old_directory_or_the_new_one(tmp_path, no_waiting):
     seen = set()
@@ -78,6 +79,7 @@ def test_a_kill_at_any_moment_leaves_the_old_directory_or_the_new_one(tmp_path, 
     assert [path.name for path in target.parent.iterdir()] == ["m"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_where_directories_cannot_be_exchanged_a_kill_leaves_no_model_of_two(tmp_path, monkeypatch, no_waiting):
     monkeypatch.setattr(saving, "_exchange", lambda *_: False)

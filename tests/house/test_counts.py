@@ -45,6 +45,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return toys.save_picture_model(tmp_path_factory.mktemp("toy"))
 
 
+@pytest.mark.slow
 def test_a_question_about_a_picture_reads_everything_once(model: Path) -> None:
     toys.save_pictures(model.parent, 1)
     words = ["ask", model, "What is it?", "--image", model.parent / "0.png", "--max-new-tokens", 2]

@@ -21,7 +21,8 @@ FLOORS = (
     ("assembly", "data", "features"),
     ("components", "inference"),
     ("checkpoints", "evaluation", "explanation"),
-    ("serving", "training", "testing"),
+    ("serving", "training"),
+    ("testing",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # A component of the kit may import what a stranger's may: the public face, whose light names are of the ground floors.

@@ -107,6 +107,7 @@ def test_a_window_of_attention_is_left_to_the_mask(made):
 
 
 @pytest.mark.filterwarnings("ignore:_compile flag on create_block_mask:DeprecationWarning")
+@pytest.mark.slow
 def test_flex_attention_finds_the_packs_too(made, encoded):
     model, processor, _ = made
     model.eval()

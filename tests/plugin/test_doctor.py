@@ -301,6 +301,7 @@ def test_the_probe_imports_every_component_and_survives_it(site: FakeSite) -> No
     assert "failed" not in statuses()  # without --probe nothing is imported
 
 
+@pytest.mark.slow
 def test_the_probe_says_what_a_component_must_be(site: FakeSite) -> None:
     site.module(
         "fake_body",

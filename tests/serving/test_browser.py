@@ -504,6 +504,56 @@ def test_a_sound_that_the_server_has_forgotten_goes_on_as_its_words(opened, spok
     here.said.clear()
 
 
+def test_why_goes_on_with_the_words_of_a_sound_that_the_server_has_forgotten(opened, spoken, says):
+    says([spoken_piece("said")])
+    here = opened().open()
+    here.button("Answer in sound").click()
+    here.ask("speak")
+    says(["and"])
+    here.button("Answer in sound").click()
+    answer = here.ask("again", 2)
+    spoken.service.sounds = KeptSounds(spoken.service.limits)
+    answer.get_by_role("button", name="Why?").click()
+    expect(here.page.frame_locator("#why iframe").locator("h1")).to_be_visible()
+    first, second = here.bodies("v1/why")
+    assert first["messages"][1]["audio"]["id"].startswith("audio_")
+    assert second["messages"][1] == {"role": "assistant", "content": "said"}
+    assert "max_tokens" not in second
+    assert [each for each in here.said if "404" not in each] == []
+    here.said.clear()
+
+
+KEPT = """
+    window.kept = new Set();
+    const { createObjectURL, revokeObjectURL } = URL;
+    URL.createObjectURL = (file) => {
+        const address = createObjectURL.call(URL, file);
+        kept.add(address);
+        return address;
+    };
+    URL.revokeObjectURL = (address) => {
+        kept.delete(address);
+        revokeObjectURL.call(URL, address);
+    };
+"""
+
+
+def test_a_sound_that_is_shown_no_longer_is_not_kept(opened, says):
+    says([spoken_piece("said")])
+    here = opened()
+    here.page.add_init_script(KEPT)
+    here.open()
+    here.attach("tone.wav", tone(), "audio/wav")
+    here.button("Answer in sound").click()
+    answer = here.ask("speak")
+    assert here.page.evaluate("kept.size") == 1
+    answer.get_by_role("button", name="Regenerate").click()
+    here.answered()
+    assert here.page.evaluate("kept.size") == 1
+    here.button("New conversation").click()
+    assert here.page.evaluate("kept.size") == 0
+
+
 def test_what_cannot_be_read_is_one_line_and_leaves_what_follows_alone(opened, says):
     here = opened().open()
     here.attach("broken.png", b"no picture", "image/png")

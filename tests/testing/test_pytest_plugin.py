@@ -11,6 +11,7 @@ import pytest
 from tests.fakes import FakeSite
 from tinyllava_kit import KitError
 from tinyllava_kit.plugin.discovery import discover
+from tinyllava_kit.plugin.specs import KINDS
 from tinyllava_kit.testing import CheckFailure, contract_of, only_this_plugin
 
 pytest_plugins = ["pytester"]
@@ -172,3 +173,4 @@ def test_the_repository_of_contracts_is_whole() -> None:
 
     for key, target in CONTRACTS.items():
         assert _class_of(target).kind == key.partition(".")[0]
+    assert {key.partition(".")[0] for key in CONTRACTS} == set(KINDS)

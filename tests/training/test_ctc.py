@@ -142,6 +142,17 @@ def test_words_without_room_are_counted(worded):
     assert fewest_rows([5, 5, 6]) == 4
 
 
+def test_items_that_say_nothing_make_a_batch_and_a_finite_loss(worded):
+    """A silent recording has an empty transcript."""
+    model, dataset, collate = worded
+    encoded, _ = dataset[0]
+    words = matcher(model.get_input_embeddings().weight, dataset.words, 8)
+    for samples in ([(encoded, [[]])], [(encoded, [[]]), dataset[2]]):
+        loss = words(model, collate(samples))
+        assert loss.isfinite()
+        loss.backward()
+
+
 def test_the_first_word_is_written_as_inside_a_sentence(worded):
     _, dataset, _ = worded
     tokenizer = dataset.dataset.processor.tokenizer

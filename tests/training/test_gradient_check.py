@@ -50,6 +50,34 @@ def test_a_part_that_gets_no_gradient_is_refused(place, monkeypatch, packing):
         train(place, f"no-gradient-{packing}", packing=packing)
 
 
+def described(place, name, texts):
+    """Rows of a picture each, with what it shows in words."""
+    path = str(next(place.rglob("*.png")))
+    pictures = [{"type": "image", "path": path, "text": text} for text in texts]
+    rows = [
+        {"messages": [{"role": "user", "content": [picture, "What?"]}, {"role": "assistant", "content": "a"}]}
+        for picture in pictures
+    ]
+    (place / name).write_text(json.dumps(rows))
+    return str(place / name)
+
+
+LONG = "far more words than any of the pictures has rows " * 9
+
+
+def test_one_sample_with_more_words_than_rows_stops_nothing(place, capfd):
+    train(place, "one-long", data=described(place, "one-long.json", [LONG, "a", "a", "a"]), match_words={})
+    assert "samples have more words than rows" in capfd.readouterr().out
+
+
+def test_where_no_sample_has_rows_for_its_words_that_is_said(place):
+    data = described(place, "all-long.json", [LONG] * 5)
+    with pytest.raises(
+        KitError, match=r"would learn nothing: the samples have more words than rows; take shorter texts"
+    ):
+        train(place, "all-long", data=data, match_words={})
+
+
 def test_the_check_leaves_random_numbers_and_gradients_as_they_were(place, monkeypatch):
     from tinyllava_kit.training.loop import fitting
 

@@ -21,6 +21,8 @@ from tinyllava_kit.training.loop.stopping import StoppedError, Stopper
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
+pytestmark = pytest.mark.slow
+
 CAPTIONS = ["a red hen", "two blue pigs", "a green cow"]
 PROMPT = "Repeat <image> now."
 PAIRS = {"modality": "image", "text": "caption", "prompts": [PROMPT]}

@@ -72,7 +72,8 @@ class SavedModel:
 
     def _tokenizer_of(self, llm: type[LanguageModel]) -> PreTrainedTokenizerBase:
         """The LLM's own chat template is in the processor's settings."""
-        tokenizer = llm.read_tokenizer(str(self.directory))
+        with without_reports():  # and about the model's
+            tokenizer = llm.read_tokenizer(str(self.directory))
         restore_template(tokenizer, self.settings, str(self.directory))
         return tokenizer
 

@@ -9,7 +9,7 @@ from tinyllava_kit.plugin.specs import CheckpointSpec, ExportSpec, Option
 @hookimpl
 def tinyllava_checkpoints() -> list[CheckpointSpec]:
     """TinyLLaVA_Factory's, those of the code before it, and transformers' Llava."""
-    here = "tinyllava_kit.checkpoints.external"
+    here, checked = "tinyllava_kit.checkpoints.external", "tinyllava_kit.testing.own_layouts"
     return [
         CheckpointSpec(
             name="factory",
@@ -18,6 +18,7 @@ def tinyllava_checkpoints() -> list[CheckpointSpec]:
             summary="one directory, a directory for each part, LoRA",
             model_types=("tinyllava",),
             keys=("connector_type",),
+            contract=f"{checked}:FactoryLayoutContract",
         ),
         CheckpointSpec(
             name="llava_legacy",
@@ -25,6 +26,7 @@ def tinyllava_checkpoints() -> list[CheckpointSpec]:
             project="LLaVA-1.5 or TinyLLaVABench",
             summary="an LLM of transformers with mm_projector and vision_tower among its weights",
             keys=("mm_vision_tower",),
+            contract=f"{checked}:LegacyLayoutContract",
         ),
         CheckpointSpec(
             name="llava_hf",
@@ -33,6 +35,7 @@ def tinyllava_checkpoints() -> list[CheckpointSpec]:
             summary="LlavaForConditionalGeneration",
             model_types=("llava",),
             keys=("vision_config",),
+            contract=f"{checked}:LlavaLayoutContract",
         ),
     ]
 
@@ -40,7 +43,7 @@ def tinyllava_checkpoints() -> list[CheckpointSpec]:
 @hookimpl
 def tinyllava_exports() -> list[ExportSpec]:
     """transformers' Llava, a directory for each part, and llama.cpp's files."""
-    here = "tinyllava_kit.checkpoints.exporting"
+    here, checked = "tinyllava_kit.checkpoints.exporting", "tinyllava_kit.testing.own_exports"
     dtype = Option(
         name="dtype",
         choices=("float32", "float16"),
@@ -52,11 +55,13 @@ def tinyllava_exports() -> list[ExportSpec]:
             name="hf-llava",
             target=f"{here}.llava:LlavaTarget",
             summary="transformers' LlavaForConditionalGeneration, which other engines serve",
+            contract=f"{checked}:LlavaContract",
         ),
         ExportSpec(
             name="hf-components",
             target=f"{here}.components:ComponentsTarget",
             summary="a directory for each part, loaded by transformers' own classes",
+            contract=f"{checked}:ComponentsContract",
         ),
         ExportSpec(
             name="gguf",
@@ -64,5 +69,6 @@ def tinyllava_exports() -> list[ExportSpec]:
             summary="model.gguf and mmproj.gguf for llama.cpp",
             options=(dtype, llm_only),
             packages=("gguf",),
+            contract=f"{checked}:GgufContract",
         ),
     ]

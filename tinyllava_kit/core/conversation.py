@@ -11,7 +11,8 @@ from typing import Any
 
 from ..errors import KitError, near, shown
 from ..files.absence import absent, present
-from ..files.item_sources import ROW_KEYS, as_list, columns_of, decoded, part_keys, part_types
+from ..files.item_names import ROW_KEYS, columns_of, part_keys, part_types
+from ..files.item_sources import as_list, decoded
 from ..plugin.specs import ModalitySpec
 
 # Where an item stands in a turn's text. No file or keyboard gives a NUL, so text cannot forge an item.

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, TextIO
 
 from ..errors import KitError, near, shown
 from ..files.absence import present
-from ..files.item_sources import columns_of, is_name, part_keys, part_types
+from ..files.item_names import columns_of, part_keys, part_types
+from ..files.item_sources import is_name
 from ..files.opening import MAX_LINE, lines, open_text, reason
 from ..plugin.catalog import Offer
 from ..plugin.discovery import installed_catalog
@@ -73,7 +74,7 @@ def reader_of(path: Path, name: str | None = None) -> ReaderSpec:
         KitError: nobody offers it; two plugins offer a reader of this ending.
     """
     catalog = installed_catalog()
-    if name is None and (found := _by_ending(path.name.lower(), catalog.of_kind(ReaderSpec.kind))):
+    if name is None and (found := by_ending(path.name.lower(), catalog.of_kind(ReaderSpec.kind))):
         if len(found) > 1:
             names = " and ".join(offer.qualified for offer in found)
             raise KitError(f"{path}: is read by {names}; say which with 'reader' in the recipe's data")
@@ -83,7 +84,7 @@ def reader_of(path: Path, name: str | None = None) -> ReaderSpec:
     return spec
 
 
-def _by_ending(name: str, offers: Iterable[Offer]) -> list[Offer]:
+def by_ending(name: str, offers: Iterable[Offer]) -> list[Offer]:
     """Those of the longest ending that a file's name has."""
     found: dict[int, list[Offer]] = {}
     for offer in offers:

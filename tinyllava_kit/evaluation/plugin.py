@@ -17,14 +17,14 @@ _SCORERS = {
 }
 _CONTRACTS = "tinyllava_kit.testing.own_scorers"
 _BENCHMARKS = {
-    "gqa": "GQA, test-dev balanced",
-    "pope": "POPE, object hallucination",
-    "scienceqa": "ScienceQA, test",
-    "textvqa": "TextVQA 0.5.1, validation",
-    "mmmu": "MMMU, validation",
-    "mmvet": "MM-Vet; scored by its judge",
-    "mme": "MME",
-    "vqav2": "VQAv2, test-dev; scored by its server",
+    "gqa": ("GqaContract", "GQA, test-dev balanced"),
+    "pope": ("PopeContract", "POPE, object hallucination"),
+    "scienceqa": ("ScienceQaContract", "ScienceQA, test"),
+    "textvqa": ("TextVqaContract", "TextVQA 0.5.1, validation"),
+    "mmmu": ("MmmuContract", "MMMU, validation"),
+    "mmvet": ("MmVetContract", "MM-Vet; scored by its judge"),
+    "mme": ("MmeTaskContract", "MME"),
+    "vqav2": ("VqaV2Contract", "VQAv2, test-dev; scored by its server"),
 }
 
 
@@ -50,8 +50,13 @@ def tinyllava_scorers() -> list[ScorerSpec]:
 @hookimpl
 def tinyllava_benchmarks() -> list[BenchmarkSpec]:
     """Tasks whose files lie as TinyLLaVA_Factory's ``scripts/eval`` lay them out."""
-    here = "tinyllava_kit.evaluation.benchmarks"
+    here, checked = "tinyllava_kit.evaluation.benchmarks", "tinyllava_kit.testing.own_benchmarks"
     return [
-        BenchmarkSpec(name=name, target=f"{here}.{name}:{name.upper()}", summary=summary)
-        for name, summary in _BENCHMARKS.items()
+        BenchmarkSpec(
+            name=name,
+            target=f"{here}.{name}:{name.upper()}",
+            summary=summary,
+            contract=f"{checked}:{contract}",
+        )
+        for name, (contract, summary) in _BENCHMARKS.items()
     ]

@@ -12,7 +12,8 @@ from ..data.rows import Row, with_root
 from ..data.sources import Pairs, Source, asked
 from ..errors import KitError, shown
 from ..files.absence import absent, present
-from ..files.item_sources import as_list, columns_of
+from ..files.item_names import columns_of
+from ..files.item_sources import as_list
 from ..plugin.specs import ModalitySpec
 from ..processing.processor import TinyLlavaProcessor
 from .question import ANSWER_A_LETTER, Question

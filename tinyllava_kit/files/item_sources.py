@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -19,29 +19,11 @@ _BASE64 = re.compile(r"(?![0-9a-f/]*$)[A-Za-z0-9+/\r\n]{80,}={0,2}\s*")
 # With - and _ in place of + and /, and often unpadded. A name so long has seldom letters of both cases and digits.
 _URL_SAFE = re.compile(r"(?=[^A-Z]*[A-Z])(?=[^a-z]*[a-z])(?=[^0-9]*[0-9])[A-Za-z0-9_\-\r\n]{80,}={0,2}\s*")
 
-# What a row holds beside items.
-ROW_KEYS = ("messages", "conversations", "system", "id")
-
 
 class AddressContent(bytes):
     """The content of a ``data:`` address."""
 
     name = "data: address"  # how messages call it
-
-
-def columns_of(modalities: Collection[str]) -> dict[str, str]:
-    """The columns of a row in which items stand -> their modality: its name, or the plural of that."""
-    return {column: modality for modality in modalities for column in (modality, f"{modality}s")}
-
-
-def part_types(modalities: Collection[str]) -> dict[str, str]:
-    """The types of a part of messages that is an item -> its modality; OpenAI's have more about the name."""
-    return {kind: name for name in modalities for kind in (name, f"{name}_url", f"input_{name}")}
-
-
-def part_keys(modality: str) -> tuple[str, ...]:
-    """Under which a part of messages names its item's source."""
-    return (modality, f"{modality}_url", f"input_{modality}", "path", "url", "source", "base64")
 
 
 def is_address(source: str) -> bool:

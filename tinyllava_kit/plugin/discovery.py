@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from importlib import metadata
+from types import ModuleType
 
 import pluggy
 
@@ -73,8 +74,7 @@ def find_plugins(disabled: Iterable[str] = ()) -> Iterator[tuple[metadata.EntryP
     """
     off = {*disabled_names(), *disabled}
     owners: dict[str, str] = {}
-    rows = [(entry, _row(entry)) for entry in _entry_points()]
-    for entry, row in sorted(rows, key=lambda pair: (pair[0].group, pair[1].name, pair[1].distribution)):
+    for entry, row in sorted(_rows(), key=lambda pair: (pair[0].group, pair[1].name, pair[1].distribution)):
         name, distribution = row.name, row.distribution
         if name in off:
             fix = f"take it out of {DISABLE} to use it"
@@ -110,7 +110,7 @@ def collect(entry: metadata.EntryPoint) -> list[Spec]:
 def _collect(entry: metadata.EntryPoint) -> list[Spec]:
     module = entry.load()
     functions = hooks_of(module)  # a misspelled hook, or one that is not marked, is an error and not a silence
-    manager = register(module, entry.name, functions)
+    manager = register(entry.name, functions)
     specs: list[Spec] = []
     for hook in (hook for hook in HOOKS if hook in functions):
         given = getattr(manager.hook, hook)()  # of the one plugin; pluggy leaves None out
@@ -118,13 +118,14 @@ def _collect(entry: metadata.EntryPoint) -> list[Spec]:
     return specs
 
 
-def register(module: object, name: str, hooks: Collection[str]) -> pluggy.PluginManager:
-    """A manager of one plugin, which defines these hooks; pluggy compares them with their specifications, and warns of
-    what is to go."""
+def register(name: str, hooks: Mapping[str, object]) -> pluggy.PluginManager:
+    """A manager of one plugin's hooks; pluggy compares them with their specifications, and warns of what is to go."""
     manager = pluggy.PluginManager(PROJECT)  # its own: what a plugin is compared with may be another's object
     if hooks:
         manager.add_hookspecs(hookspecs.specifications(hooks))
-    manager.register(module, name=name)
+        plugin = ModuleType(name)  # of the hooks alone: pluggy looks at each name of what it is given
+        vars(plugin).update(hooks)
+        manager.register(plugin, name=name)
     return manager
 
 
@@ -157,9 +158,14 @@ def _entry_points_one_by_one() -> list[metadata.EntryPoint]:
     return [entry for entries in found.values() for entry in entries]
 
 
-def _row(entry: metadata.EntryPoint) -> Plugin:
-    distribution, version = version_of(entry.dist) if entry.dist else ("?", "?")
-    return Plugin(name=entry.name, distribution=distribution, version=version, target=entry.value)
+def _rows() -> Iterator[tuple[metadata.EntryPoint, Plugin]]:
+    """Each entry point and the plugin that it names; the metadata of a distribution are parsed once."""
+    entries = _entry_points()
+    distributions = {id(entry.dist): entry.dist for entry in entries}
+    versions = {key: version_of(each) if each else ("?", "?") for key, each in distributions.items()}
+    for entry in entries:
+        distribution, version = versions[id(entry.dist)]
+        yield entry, Plugin(name=entry.name, distribution=distribution, version=version, target=entry.value)
 
 
 def _load(entry: metadata.EntryPoint, plugin: Plugin) -> tuple[Plugin, list[Spec]]:

@@ -282,7 +282,7 @@ def _deprecated(modules: Modules) -> Iterator[Finding]:
     for module, plugin in modules:
         with warnings.catch_warnings(record=True) as found:
             warnings.simplefilter("always")
-            register(module, plugin.name, hooks_of(module))
+            register(plugin.name, hooks_of(module))
         for each in (each for each in found if issubclass(each.category, DeprecationWarning)):
             yield _about(plugin, "deprecated", str(each.message), f"change line {each.lineno} of {each.filename}")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
 from ..errors import KitError, near
-from ..files.item_sources import ROW_KEYS, columns_of
+from ..files.item_names import ROW_KEYS, columns_of
 from .isolation import PluginFault, isolated
 from .options import Option as Option
 from .options import OptionValue, article, check_tuple
@@ -256,7 +256,6 @@ class ScorerSpec(Spec):
     packages: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
 class BenchmarkSpec(Spec):
     """A task, ``eval MODEL NAME``. Target: an `evaluation.Benchmark`, made already."""
 
@@ -351,9 +350,12 @@ def plain(description: Any, kind: type[T]) -> T:
     return kind(**{field.name: _plain(getattr(description, field.name)) for field in fields(kind)})  # type: ignore[arg-type]
 
 
+_PLAIN = frozenset(map(id, (type(None), bool, str, int, float)))
+
+
 def _plain(value: Any) -> Any:
-    kind = type(value)  # `isinstance` would believe what a value says of its class
-    if value is None or kind is bool or any(value is each for each in (str, int, float, bool)):
+    kind = type(value)  # `isinstance` would believe what a value says of its class, and `==` what that says of itself
+    if id(kind) in _PLAIN or any(value is each for each in (str, int, float, bool)):
         return value
     for own, copy in ((str, str.__str__), (int, int.__int__), (float, float.__float__)):  # an enum's member, say
         if issubclass(kind, own):

@@ -12,7 +12,8 @@ from typing import Any
 from ..core.conversation import ITEM, Conversation, Item, Turn, clean, split_placeholders
 from ..errors import KitError, near
 from ..files.absence import absent
-from ..files.item_sources import decoded, part_keys, part_types
+from ..files.item_names import part_keys, part_types
+from ..files.item_sources import decoded
 from ..plugin.specs import ModalitySpec
 
 # Options of transformers' processors that change nothing here, or only with these values.

@@ -113,7 +113,7 @@ async def metrics(request: Request, service: Service) -> Response:
 
 async def openapi(request: Request, service: Service) -> Response:
     """What is here, for programs."""
-    return JSONResponse(description({path: body for path, _, _, body in ROUTES if body is not None}))
+    return JSONResponse(description({path: (method, body) for path, method, _, body in ROUTES}))
 
 
 # path, method, handler, the type of the body

@@ -88,15 +88,12 @@ class ItemRows(nn.Module):
             return held
 
     def put(self, key: str, rows: Tensor) -> HeldRows:
-        """Hold an item's rows (n, D), which stay until `release`.
+        """Hold the rows (n, D) of an item that is not held, which stay until `release`; one thread calls it.
 
         Raises:
             RowsInUseError: requests need so many others now that there is no place.
         """
         with self._lock:
-            if key in self._items:  # another request was faster
-                self._items[key].users += 1
-                return self._items[key]
             self._make_room(len(rows))
             slots = [self._free.popleft() for _ in range(len(rows))]
             ids = [self.first + self._laps[slot] * len(self.table) + slot for slot in slots]

@@ -25,23 +25,18 @@ _ERRORS = {400: "wrong", 401: "no key", 404: "not there", 408: "too slow", 413: 
 _LATER = {429: "too many at once", 500: "a mistake of the server", 503: "begins anew"}
 _TEXT = {"text/plain": {"schema": {"type": "string"}}}
 _Content = dict[str, Any]
-# path -> method, what it does, the request, the answer
-_ROUTES: dict[str, tuple[str, str, type[BaseModel] | None, _Content]] = {
-    "/v1/chat/completions": ("post", "Answer a conversation.", ChatRequest, {**_JSON, **_EVENTS}),
-    "/v1/audio/transcriptions": (
-        "post",
-        "Write down a recording.",
-        TranscriptionRequest,
-        {**_JSON, **_EVENTS, **_TEXT},
-    ),
-    "/v1/audio/speech": ("post", "Speak a text.", SpeechRequest, {**_SOUNDS, **_EVENTS}),
-    "/v1/decisions": ("post", "Answer typed questions with probabilities.", DecisionRequest, _JSON),
-    "/v1/tokens": ("post", "Count what a conversation takes.", TokensRequest, _JSON),
-    "/v1/why": ("post", "Answer, and show why.", WhyRequest, _JSON),
-    "/v1/models": ("get", "The model that is served.", None, _JSON),
-    "/health": ("get", "Whether answers are generated.", None, _JSON),
-    "/metrics": ("get", "Counts for Prometheus.", None, _TEXT),
-    "/openapi.json": ("get", "This description.", None, _JSON),
+# path -> what it does, the request, the answer
+_ROUTES: dict[str, tuple[str, type[BaseModel] | None, _Content]] = {
+    "/v1/chat/completions": ("Answer a conversation.", ChatRequest, {**_JSON, **_EVENTS}),
+    "/v1/audio/transcriptions": ("Write down a recording.", TranscriptionRequest, {**_JSON, **_EVENTS, **_TEXT}),
+    "/v1/audio/speech": ("Speak a text.", SpeechRequest, {**_SOUNDS, **_EVENTS}),
+    "/v1/decisions": ("Answer typed questions with probabilities.", DecisionRequest, _JSON),
+    "/v1/tokens": ("Count what a conversation takes.", TokensRequest, _JSON),
+    "/v1/why": ("Answer, and show why.", WhyRequest, _JSON),
+    "/v1/models": ("The model that is served.", None, _JSON),
+    "/health": ("Whether answers are generated.", None, _JSON),
+    "/metrics": ("Counts for Prometheus.", None, _TEXT),
+    "/openapi.json": ("This description.", None, _JSON),
 }
 _ERROR = {
     "type": "object",
@@ -61,17 +56,18 @@ _ERROR = {
 }
 
 
-def description(bodies: Mapping[str, str]) -> dict[str, Any]:
+def description(routes: Mapping[str, tuple[str, str | None]]) -> dict[str, Any]:
     """The whole, as JSON.
 
     Args:
-        bodies: path -> the type of its body.
+        routes: path -> its method and the type of its body; those that are no page's files are described.
     """
-    kinds = [kind for _, _, kind, _ in _ROUTES.values() if kind is not None]
+    kinds = [kind for _, kind, _ in _ROUTES.values() if kind is not None]
     _, schemas = models_json_schema(
         [(kind, "validation") for kind in kinds], ref_template="#/components/schemas/{model}"
     )
-    paths = {path: {route[0]: _operation(bodies.get(path), *route[1:])} for path, route in _ROUTES.items()}
+    taken = {path: routes[path] for path in _ROUTES}
+    paths = {path: {method.lower(): _operation(body, *_ROUTES[path])} for path, (method, body) in taken.items()}
     return {
         "openapi": "3.1.0",
         "info": {"title": "tinyllava serve", "version": version(CORE)},

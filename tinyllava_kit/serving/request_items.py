@@ -11,7 +11,8 @@ from urllib.parse import unquote_to_bytes
 
 from ..core.conversation import Conversation, Item, from_messages
 from ..errors import shown
-from ..files.item_sources import AddressContent, is_address, part_keys, part_types
+from ..files.item_names import part_keys, part_types
+from ..files.item_sources import AddressContent, is_address
 from ..processing.processor import TinyLlavaProcessor
 from .api_errors import ApiError
 from .fetching import Fetcher

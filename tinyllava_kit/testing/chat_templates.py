@@ -27,7 +27,7 @@ class ChatTemplateContract(SpecifiedContract):
     """What holds for a chat template: it writes what was said, and learns what the assistant said and its end."""
 
     kind = "template"
-    takes_options: ClassVar[tuple[str, int]] = ("__init__", 1)
+    takes_options: ClassVar[tuple[str, int] | None] = ("__init__", 1)
     # Why a question's words are left out, where they are.
     leaves_out_questions: ClassVar[str] = ""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -90,6 +92,11 @@ def through_json(value: Any) -> Any:
     again = json.loads(json.dumps(value))
     assert again == value, f"not plain JSON: {value} comes back as {again}"
     return again
+
+
+def random_state() -> bytes:
+    """The random numbers of the process: Python's, numpy's and torch's."""
+    return pickle.dumps((torch.get_rng_state().tolist(), np.random.get_state(), random.getstate()))
 
 
 def refusal(ask: Callable[..., object], *args: Any) -> str:

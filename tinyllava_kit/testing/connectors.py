@@ -22,7 +22,7 @@ class ConnectorContract(SpecifiedContract):
     """What holds for a connector. An author gives nothing; sizes that do not suit it may be set."""
 
     kind = "connector"
-    takes_options: ClassVar[tuple[str, int]] = ("__init__", 0)
+    takes_options: ClassVar[tuple[str, int] | None] = ("__init__", 0)
 
     # E and D; widths that options must divide are the author's to set.
     in_dim: ClassVar[int] = 24

@@ -32,7 +32,7 @@ class ModalityContract(SpecifiedContract):
     """
 
     kind = "modality"
-    takes_options: ClassVar[tuple[str, int]] = ("__init__", 0)
+    takes_options: ClassVar[tuple[str, int] | None] = ("__init__", 0)
     # How far what is written and read again may be off: the largest difference, relative to the largest value.
     write_tolerance: ClassVar[float] = 0.0
 

@@ -24,8 +24,12 @@ CONTRACTS = {
     "decoder.text": ".text_decoders:TextDecoderContract",
     "command": ".commands:CommandContract",
     "scorer": ".scorers:ScorerContract",
+    "benchmark": ".benchmarks:BenchmarkContract",
+    "checkpoint": ".layouts:CheckpointReaderContract",
+    "export": ".exports:ExportContract",
+    "objective": ".objectives:ObjectiveContract",
+    "reader": ".readers:ReaderContract",
 }
-_OTHERS = ".specified:SpecifiedContract"
 
 
 def contract_of(offer: Offer, catalog: Catalog) -> type[Contract]:
@@ -40,7 +44,7 @@ def contract_of(offer: Offer, catalog: Catalog) -> type[Contract]:
 @cache
 def _contract_of(offer: Offer, catalog: Catalog) -> type[Contract]:
     spec = offer.spec
-    base = _class_of(CONTRACTS.get(key_of(spec), _OTHERS))
+    base = _class_of(CONTRACTS[key_of(spec)])
     if spec.contract:
         base = _own(spec, base)
     component = _component(spec)

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..core.interfaces import Modality, Preprocessor, Tower
 from ..errors import KitError
 from ..plugin.specs import TowerSpec
-from .comparing import collated, encode, same, through_json
+from .comparing import collated, encode, random_state, same, through_json
 from .contract import DoesNotApply, check
 from .items import other_content
 from .offered import contract_of, modality_of
@@ -129,10 +129,10 @@ class PreprocessorContract(SpecifiedContract):
         torch.manual_seed(number)
         random.seed(number)
         np.random.seed(number)
-        before, state = pickle.dumps(item), _generators()
+        before, state = pickle.dumps(item), random_state()
         rows = collated(preprocessor, [item])
         assert pickle.dumps(item) == before, f"item {number} is changed by the preprocessor"
-        assert _generators() == state, "the preprocessor uses or seeds a global generator of random numbers"
+        assert random_state() == state, "the preprocessor uses or seeds a global generator of random numbers"
         return rows
 
     def _check_equal(self, again: Preprocessor, preprocessor: Preprocessor, how: str) -> None:
@@ -160,7 +160,3 @@ def _emptied(item: Any, modality: Modality | None) -> Any | None:
         return None if modality is None else modality.blank(item)
     except KitError:
         return None
-
-
-def _generators() -> bytes:
-    return pickle.dumps((torch.get_rng_state().tolist(), np.random.get_state(), random.getstate()))

@@ -24,7 +24,7 @@ class ScorerContract(SpecifiedContract):
     """What holds for a scorer of answers. An author gives `rows` where none of the usual kinds of rows suits it."""
 
     kind = "scorer"
-    takes_options: ClassVar[tuple[str, int]] = ("__init__", 1)
+    takes_options: ClassVar[tuple[str, int] | None] = ("__init__", 1)
 
     def rows(self) -> Sequence[AnsweredRow]:
         """At least four questions, each with an answer that is right and one that is wrong.

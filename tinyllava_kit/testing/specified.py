@@ -18,8 +18,9 @@ _NO_SPEC = "the contract has no spec; run it with --tinyllava-conformance, or gi
 class SpecifiedContract(Contract):
     """Checks of a spec against the component that its target names."""
 
-    # What the component's options are keyword arguments of, and how many arguments stand before them.
-    takes_options: ClassVar[tuple[str, int]] = ("read_config", 1)
+    # What the component's options are keyword arguments of, and how many arguments stand before them; None: of
+    # nothing, because none arrive.
+    takes_options: ClassVar[tuple[str, int] | None] = ("read_config", 1)
 
     def effect(self, options: Mapping[str, Any]) -> Any:
         """What a user sees of the component with these options: tensors, numbers, and what is made of them."""
@@ -38,13 +39,15 @@ class SpecifiedContract(Contract):
     @check("the options of the spec, or the keyword arguments of the class, so that they have the same names")
     def test_keywords(self) -> None:
         """Each option of the spec is a keyword argument of the component, and no other argument is needed."""
-        spec, (method, given) = self._spec(), self.takes_options
+        spec = self._spec()
         if not spec.options and not spec.pattern:
             raise DoesNotApply("its spec has no option")
+        names = {option.name for option in spec.options} | set(spec.name_options(spec.name))
+        assert self.takes_options, f"nothing gives a {self.kind} its options: {', '.join(sorted(names))}"
+        method, given = self.takes_options
         if method != "__init__" and not hasattr(self.component, method):
             raise DoesNotApply(f"nothing says what takes the options of a {self.kind}")
         takes, any_other = keywords_of(self._receiver(method), given=given)
-        names = {option.name for option in spec.options} | set(spec.name_options(spec.name))
         unknown = sorted(names - takes)
         assert any_other or not unknown, f"{method} takes no {', '.join(unknown)}, which the spec offers as an option"
 

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedConfig
 
 from ..core.interfaces import Features, Grid, Preprocessor, Tower
@@ -20,12 +19,12 @@ from .contract import DoesNotApply, check
 from .fake_device import check_on_device
 from .items import changed, num_axes
 from .loading import LoadedContract, check_model_types
+from .no_sync import NoSync
 from .preprocessing import PreprocessorContract
 
 # Rows of a batch, by their index among the items: alone and beside others, in both orders.
 _COMPANY = ((0, 1), (1, 0), (0, 1, 2), (2, 1, 0))
 _IN_ORDER, _MORE, _BETTER = 0.3, 1.1, 2.0  # see `places`
-_SYNCS = ("_local_scalar_dense", "nonzero", "masked_select")
 
 
 class TowerContract(PreprocessorContract, LoadedContract):
@@ -151,7 +150,7 @@ class TowerContract(PreprocessorContract, LoadedContract):
         """No host sync: no `.item()`, no indexing with a boolean mask."""
         tower, preprocessor = self.build(self.checkpoint)
         inputs = collated(preprocessor, self.items())
-        with torch.no_grad(), _NoSync():
+        with torch.no_grad(), NoSync():
             tower(**inputs)
 
     @check("forward: make tensors with device=INPUT.device, register constants as buffers, move nothing to the CPU")
@@ -323,18 +322,6 @@ def _in_its_third(moved: Tensor, part: int) -> bool:
     shares = [float(each.mean()) for each in moved.tensor_split([len(moved) // 3, 2 * len(moved) // 3])]
     mine = shares.pop(part)
     return mine > _MORE * max(shares)
-
-
-class _NoSync(TorchDispatchMode):
-    """Fails where a value would be read back from the device."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        reads = func.name().startswith("aten::index.")
-        writes = func.name().startswith(("aten::index_put", "aten::_index_put")) and args[2].numel() > 1
-        masked = (reads or writes) and any(each is not None and each.dtype == torch.bool for each in args[1])
-        syncs = masked or any(name in func.name() for name in _SYNCS)
-        assert not syncs, f"forward reads back from the device: {func.name()}{' with a mask' * masked}"
-        return func(*args, **(kwargs or {}))
 
 
 class _Model(TinyLlavaPreTrainedModel):

@@ -44,5 +44,6 @@ def tinyllava_objectives() -> list[ObjectiveSpec]:
             trains=("tower",),
             runs_llm=False,
             options=(Option(name="teacher", required=True, help="a model directory"),),
+            contract="tinyllava_kit.testing.own_objectives:FeatureMatchingContract",
         ),
     ]

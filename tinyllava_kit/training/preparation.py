@@ -43,7 +43,7 @@ class Prepared:
     """All that the training of a stage is made of.
 
     held_out: the rows of the stage's validation.
-    samples_of_parts: for each trained part a sample that uses it; empty where the data are streamed.
+    samples_of_parts: for each trained part a few samples that use it; empty where the data are streamed.
     batches: None where samples are drawn one after another.
     """
 
@@ -55,7 +55,7 @@ class Prepared:
     skipped: SkippedRows
     provenance: Mapping[str, Any]
     last: Path | None
-    samples_of_parts: Mapping[str, int]
+    samples_of_parts: Mapping[str, Sequence[int]]
     batches: Epochs | None
 
     @property

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tinyllava_kit_cli.app import COMMANDS
-from tinyllava_kit_cli.output import say
-from tinyllava_kit_cli.table import fit, terminal_width
+from tinyllava_kit_cli.output import say, say_table
 
 if TYPE_CHECKING:
     from tinyllava_kit.plugin.doctor import Finding
@@ -34,7 +33,7 @@ def command(probe: bool, as_json: bool) -> None:
     if as_json:
         say(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        say("\n".join(fit([_row(finding) for finding in findings], terminal_width())))
+        say_table([_row(finding) for finding in findings])
     faults = sum(finding.attention for finding in findings)
     if faults:
         say(f"{faults} finding(s) need attention", err=True)

@@ -8,8 +8,7 @@ from tinyllava_kit.plugin.catalog import Catalog, Offer
 from tinyllava_kit.plugin.discovery import installed_catalog
 from tinyllava_kit.plugin.specs import KINDS
 from tinyllava_kit_cli.completion import kinds
-from tinyllava_kit_cli.output import say
-from tinyllava_kit_cli.table import fit, terminal_width
+from tinyllava_kit_cli.output import say, say_table
 
 
 @click.command
@@ -28,30 +27,39 @@ def command(kind: str | None, as_json: bool) -> None:
     if as_json:
         import json
 
-        say(json.dumps([_fields(offer, _owners(catalog, offer)) for offer in offers], indent=2))
+        owners = _owners(offers)
+        say(json.dumps([_fields(offer, owners[_key(offer)]) for offer in offers], indent=2))
     elif offers:
-        say("\n".join(fit(_rows(catalog, offers), terminal_width())))
+        say_table(_rows(offers))
     else:
         say(f"no {kind or 'component'} is installed; add a plugin with pip install", err=True)
     if troubled := _troubled(catalog):
         say(f"{troubled} plugin(s) need attention; run 'tinyllava doctor'", err=True)
 
 
-def _rows(catalog: Catalog, offers: list[Offer]) -> list[tuple[str, ...]]:
+def _rows(offers: list[Offer]) -> list[tuple[str, ...]]:
     """A row for each name; a name in conflict has one row for all its offers."""
     rows: dict[tuple[str, str], tuple[str, ...]] = {}
+    all_owners = _owners(offers)
     for offer in offers:
-        spec, owners = offer.spec, _owners(catalog, offer)
+        spec, owners = offer.spec, all_owners[_key(offer)]
         last = (f"{offer.distribution} {offer.version}", spec.summary)
         if len(owners) > 1:
             last = ("CONFLICT", f"offered by {', '.join(owners)}: write DISTRIBUTION/{spec.name}")
-        rows[spec.kind, spec.name] = (spec.kind, spec.name, *last)
+        rows[_key(offer)] = (spec.kind, spec.name, *last)
     return list(rows.values())
 
 
-def _owners(catalog: Catalog, offer: Offer) -> list[str]:
-    """The distribution of each offer of the same kind and name."""
-    return [o.distribution for o in catalog.of_kind(offer.spec.kind) if o.spec.name == offer.spec.name]
+def _owners(offers: list[Offer]) -> dict[tuple[str, str], list[str]]:
+    """For each kind and name, the distributions that offer it."""
+    owners: dict[tuple[str, str], list[str]] = {}
+    for offer in offers:
+        owners.setdefault(_key(offer), []).append(offer.distribution)
+    return owners
+
+
+def _key(offer: Offer) -> tuple[str, str]:
+    return offer.spec.kind, offer.spec.name
 
 
 def _fields(offer: Offer, owners: list[str]) -> dict[str, object]:

@@ -21,7 +21,17 @@ SMALL = {
 }
 SEQUENCE_NAMES = ("stack_mlp", "conv_mlp", "avgpool_mlp", "window_qformer")
 NAMES = (
-    *("identity", "linear", "mlp1x_gelu", "mlp2x_gelu", "mlp3x_gelu", "resampler", "qformer", "pixel_shuffle_mlp"),
+    *(
+        "identity",
+        "linear",
+        "mlp1x_gelu",
+        "mlp2x_gelu",
+        "mlp3x_gelu",
+        "resampler",
+        "qformer",
+        "pixel_shuffle_mlp",
+        "ldpv2",
+    ),
     *SEQUENCE_NAMES,
 )
 GRID = (4, 6)
@@ -132,8 +142,9 @@ def test_the_sources_of_a_row_are_the_features_that_it_depends_on(name, num_feat
     assert (connector.sources(num_features) is None) == (name in ("resampler", "qformer"))
 
 
-def test_the_sources_of_features_that_do_not_fold_are_not_known():
-    assert build("pixel_shuffle_mlp").sources(7) is None
+@pytest.mark.parametrize("name", ["pixel_shuffle_mlp", "ldpv2"])
+def test_the_sources_of_features_that_do_not_fold_are_not_known(name):
+    assert build(name).sources(7) is None
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -177,6 +177,7 @@ def test_a_raster_changes_nothing(name):
         assert torch.equal(build(name, grid=(4, 6))(Features(features, grid=(4, 6))), plain)
 
 
+@pytest.mark.slow
 @every_connector
 def test_batches_of_several_lengths_are_one_graph_each_time(name):
     connector = build(name)

@@ -114,6 +114,7 @@ print("grown", grown) if grown > 1 << 30 else None
 """
 
 
+@pytest.mark.slow
 def test_templates_without_an_end_are_stopped_in_little_time_and_memory():
     command = [sys.executable, "-c", RUN, *sys.path]
 

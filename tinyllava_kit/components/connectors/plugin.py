@@ -7,6 +7,7 @@ from tinyllava_kit.plugin.specs import ConnectorSpec, Option
 
 _NUM_QUERIES = Option(name="num_queries", type=int, default=128, help="rows that an item becomes")
 _HIDDEN_DIM = Option(name="hidden_dim", type=int, default=0, help="between the two linear layers; 0: the LLM's width")
+_SQUARE = Option(name="factor", type=int, default=2, help="the side of a square, in patches")
 _QFORMER_SIZES = (
     Option(name="hidden_dim", type=int, default=768),
     Option(name="num_heads", type=int, default=12),
@@ -25,7 +26,7 @@ def tinyllava_connectors() -> list[ConnectorSpec]:
 
 
 def _for_items() -> list[ConnectorSpec]:
-    """TinyLLaVA_Factory's, and pixel shuffle."""
+    """TinyLLaVA_Factory's, and two for rasters."""
     return [
         ConnectorSpec(
             name="identity",
@@ -63,7 +64,14 @@ def _for_items() -> list[ConnectorSpec]:
             target=f"{_HERE}.pixel_shuffle:PixelShuffleMLP",
             summary="squares of patches folded to one row each, then two linear layers",
             needs_grid=True,
-            options=(Option(name="factor", type=int, default=2, help="the side of a square, in patches"),),
+            options=(_SQUARE,),
+        ),
+        ConnectorSpec(
+            name="ldpv2",
+            target=f"{_HERE}.ldp:LDPv2",
+            summary="MobileVLM V2's: two linear layers, means of squares of patches, and a convolution over the rows",
+            needs_grid=True,
+            options=(_SQUARE,),
         ),
     ]
 

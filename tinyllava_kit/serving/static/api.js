@@ -3,6 +3,8 @@
 import { ApiError } from "./api_error.js";
 import { events } from "./event_stream.js";
 
+const MOST_EXPLAINED = 256; // tokens of an answer
+
 let key = "";
 
 export function setKey(value) {
@@ -34,8 +36,11 @@ export async function model() {
 /** How many positions a conversation takes, and each of its items. */
 export const tokens = async (body, signal) => (await request("v1/tokens", body, signal)).json();
 
-/** An answer, and the page that says why. */
-export const why = async (body, signal) => (await request("v1/why", body, signal)).json();
+/** An answer, and the page that says why; without `max_tokens` it is as long as the server says. */
+export async function why({ max_tokens, ...body }, signal) {
+  const length = max_tokens && Math.min(max_tokens, MOST_EXPLAINED);
+  return (await request("v1/why", { ...body, max_tokens: length }, signal)).json();
+}
 
 /** The chunks of an answer as they come. */
 export async function* chat(body, signal) {

@@ -11,6 +11,9 @@ const MEDIA = ["image", "audio", "video"];
 export const plural = (modality) =>
   ({ text: "text", image: "pictures", audio: "sounds", video: "videos" })[modality] ?? modality;
 
+/** Several of them. */
+export const listed = (modalities) => modalities.map(plural).join(", ");
+
 /** The modality that a file is of, among those that the model reads; null: none. Of a film it may be the sound. */
 export function modalityOf(file, reads) {
   const [kind] = file.type.split("/");
@@ -50,7 +53,7 @@ export class Attachment {
   view() {
     const { name } = this.file;
     const plain = element("span", { class: "file", title: name }, icon("file"), element("span", {}, name));
-    if (this.sound) return new Player(name).load(this.file, this.sound).element;
+    if (this.sound) return new Player(name).load(this.source, this.sound).element;
     if (this.modality !== "image") return plain;
     return element("img", {
       src: this.source,

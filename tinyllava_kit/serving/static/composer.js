@@ -1,6 +1,6 @@
 // What is being written: a text, and items that are dropped, pasted, picked or recorded.
 
-import { Attachment, modalityOf, plural } from "./attachment.js";
+import { Attachment, listed, modalityOf, plural } from "./attachment.js";
 import { button, clock, counted, element, find, icon, shape, written } from "./elements.js";
 import { Player } from "./player.js";
 import { Recorder } from "./recorder.js";
@@ -194,7 +194,7 @@ export class Composer {
     for (const file of files) {
       const found = modality ?? modalityOf(file, this.#reads);
       if (found === null) {
-        this.problem = `${file.name} is nothing that the model reads; it reads ${this.#reads.map(plural).join(", ")}.`;
+        this.problem = `${file.name} is nothing that the model reads; it reads ${listed(this.#reads)}.`;
         continue;
       }
       try {

@@ -1,11 +1,8 @@
 // Why the model answered so: the page of `tinyllava show`, in a frame in which no script runs.
 
-import * as api from "./api.js";
 import { closable } from "./dialog.js";
 import { element, find, icon } from "./elements.js";
 
-const MOST_TOKENS = 256; // of an answer that is explained
-const TOKENS = 64; // where the settings say none
 const policy = window.trustedTypes?.createPolicy("explanation", { createHTML: (html) => html });
 
 export class ExplanationDialog {
@@ -17,14 +14,13 @@ export class ExplanationDialog {
     this.#dialog.addEventListener("close", () => this.#controller.abort());
   }
 
-  /** Ask for it, and show it. */
-  async open(answer, { max_tokens = TOKENS, ...body }) {
+  /** Ask for it, and show it; `ask` is given the signal that ends it. */
+  async open(answer, ask) {
     this.#controller = new AbortController();
     this.#show("", waiting());
     this.#dialog.showModal();
     try {
-      const wanted = { ...body, max_tokens: Math.min(max_tokens, MOST_TOKENS) };
-      const found = await api.why(wanted, this.#controller.signal);
+      const found = await ask(this.#controller.signal);
       this.#show(note(answer, found.answer), frame(found.html));
     } catch (error) {
       if (error.name !== "AbortError") this.#show("", failed(error.message));

@@ -1,11 +1,12 @@
 // The page: one model, one conversation.
 
 import * as api from "./api.js";
+import { facts } from "./card.js";
 import { Answer, Conversation, Exchange } from "./conversation.js";
-import { counted, element, find, icon } from "./elements.js";
+import { element, find, icon } from "./elements.js";
 import { Composer } from "./composer.js";
 import { ExplanationDialog } from "./explanation.js";
-import { plural } from "./attachment.js";
+import { listed, plural } from "./attachment.js";
 import { Player } from "./player.js";
 import { Settings } from "./settings.js";
 import { Speaker } from "./speaker.js";
@@ -33,7 +34,7 @@ async function start() {
   find("notice").hidden = true;
   document.title = card.id;
   find("model").textContent = card.id;
-  find("abilities").textContent = `${card.reads.map(plural).join(", ")} → ${card.writes.map(plural).join(", ")}`;
+  find("abilities").textContent = `${listed(card.reads)} → ${listed(card.writes)}`;
   find("abilities").hidden = false;
   settings.describe(card);
   composer.describe(card);
@@ -74,8 +75,6 @@ function askForKey() {
 
 function welcome() {
   const told = (name, value) => element("div", {}, element("dt", {}, name), element("dd", {}, value));
-  const facts = [told("Reads", card.reads.map(plural).join(", ")), told("Writes", card.writes.map(plural).join(", "))];
-  if (card.context_length) facts.push(told("Remembers", counted(card.context_length, "token")));
   const items = card.reads.filter((modality) => modality !== "text").map(plural);
   const way = matchMedia("(hover: none)").matches ? "Add" : "Drop";
   const place = way === "Add" ? "below" : "anywhere on this page";
@@ -85,7 +84,7 @@ function welcome() {
   find("welcome").replaceChildren(
     element("h2", {}, "What would you like to know?"),
     element("p", {}, hint),
-    element("dl", {}, ...facts),
+    element("dl", {}, ...facts(card).map(([name, value]) => told(name, value))),
   );
   find("welcome").hidden = false;
 }
@@ -173,8 +172,9 @@ async function fill(made, view, exchange, signal) {
 
 function why(exchange) {
   const { max_tokens } = settings.values();
-  const messages = conversation.messages(exchange, settings.system);
-  explanation.open(exchange.answer, { model: card.id, messages, max_tokens });
+  const messages = () => conversation.messages(exchange, settings.system);
+  const ask = (signal) => api.why({ model: card.id, messages: messages(), max_tokens }, signal);
+  explanation.open(exchange.answer, (signal) => retelling(() => ask(signal)));
 }
 
 find("new").addEventListener("click", () => {

@@ -41,11 +41,11 @@ export class Player {
     return this;
   }
 
-  /** Show a whole sound, and let it be played. */
-  load(file, sound) {
+  /** Show a whole sound, and let it be played from an address. */
+  load(address, sound) {
     this.draw(sound);
     this.seconds = sound.samples.length / sound.rateHz;
-    this.#audio = new Audio(URL.createObjectURL(file));
+    this.#audio = new Audio(address);
     this.#audio.ontimeupdate = () => this.#show();
     this.#audio.onplay = this.#audio.onpause = () => this.#show();
     this.place.max = this.seconds;

@@ -1,7 +1,7 @@
 // How answers are generated, and the key: kept in this page alone.
 
-import { counted, element, find } from "./elements.js";
-import { plural } from "./attachment.js";
+import { element, find } from "./elements.js";
+import { facts } from "./card.js";
 import { closable } from "./dialog.js";
 import { setKey } from "./api.js";
 
@@ -33,12 +33,7 @@ export class Settings {
 
   /** What the model reads and writes. */
   describe(card) {
-    const told = [
-      ["Name", card.id],
-      ["Reads", card.reads.map(plural).join(", ")],
-      ["Writes", card.writes.map(plural).join(", ")],
-      ...(card.context_length ? [["Remembers", counted(card.context_length, "token")]] : []),
-    ];
+    const told = [["Name", card.id], ...facts(card)];
     find("about").replaceChildren(
       ...told.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]),
     );

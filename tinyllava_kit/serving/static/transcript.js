@@ -11,6 +11,7 @@ const NEAR = 80; // pixels from the end: who reads there is kept there
 export class AnswerView {
   #parts = []; // of the sound
   #player = null;
+  #address = null; // of the whole sound
   #isToBeDrawn = false;
 
   constructor(answer, actions) {
@@ -58,17 +59,28 @@ export class AnswerView {
     this.seconds = (performance.now() - this.start) / 1000;
     this.waiting.hidden = true;
     this.text.hidden = !answer.text;
-    if (this.#player) this.#player.load(wav(whole), whole);
-    if (answer.error !== null) this.element.append(problem(answer.error));
+    if (this.#player && this.element.isConnected) this.#load(whole);
+    if (answer.error !== null) this.foot.before(problem(answer.error));
     this.foot.replaceChildren(this.#buttons(), element("p", { class: "facts" }, this.#facts()));
     this.foot.hidden = false;
     this.element.removeAttribute("aria-busy");
+  }
+
+  /** Take it off the page, and its sound out of memory. */
+  remove() {
+    this.element.remove();
+    URL.revokeObjectURL(this.#address);
   }
 
   /** What is there for the last answer alone. */
   set isLast(isLast) {
     const again = this.foot.querySelector(".again");
     if (again) again.hidden = !isLast;
+  }
+
+  #load(whole) {
+    this.#address = URL.createObjectURL(wav(whole));
+    this.#player.load(this.#address, whole);
   }
 
   get #whole() {
@@ -141,7 +153,7 @@ export class Transcript {
 
   /** Take the last answer away, for another in its place. */
   forgetLast() {
-    this.#views.pop().element.remove();
+    this.#views.pop().remove();
   }
 
   /** Only the last answer can be generated anew. */
@@ -150,6 +162,7 @@ export class Transcript {
   }
 
   clear() {
+    for (const view of this.#views) view.remove();
     this.#views = [];
     this.#root.replaceChildren();
   }

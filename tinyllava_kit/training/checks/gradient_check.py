@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -15,9 +16,11 @@ from ...errors import KitError
 from ..batches.packing import PackedDataset
 from ..loop.trainer import KitTrainer
 
+SAMPLES_TRIED = 4  # samples of a part: a single one may be too long for what is learned of it
 
-def samples_for_parts(dataset: ConversationDataset, parts: Sequence[str]) -> dict[str, int]:
-    """For each part, the first conversation that it takes part in and that can be read.
+
+def samples_for_parts(dataset: ConversationDataset, parts: Sequence[str]) -> dict[str, list[int]]:
+    """For each part, the first `SAMPLES_TRIED` conversations that it takes part in and that can be read.
 
     Raises:
         KitError: there is none; the part would be trained on nothing.
@@ -31,13 +34,12 @@ def samples_for_parts(dataset: ConversationDataset, parts: Sequence[str]) -> dic
             if (not modality or (modality, kind == "decoder") in _uses(conversation, dataset.processor.gives))
             and not isinstance(dataset[index], SkippedRow)
         )
-        index = next(fitting, None)
-        if index is None:
+        found[part] = list(islice(fitting, SAMPLES_TRIED))
+        if not found[part]:
             raise KitError(
                 f"train.{part}: no sample of the data has {modality} items, so the {kind} would learn nothing; add "
                 "data, or take the part out"
             )
-        found[part] = index
     return found
 
 
@@ -47,32 +49,45 @@ def _uses(conversation: Conversation, gives: Collection[str]) -> set[tuple[str, 
     return {(item.modality, given) for item, given in zip(conversation.items, answered, strict=True)}
 
 
-def check_gradients(trainer: KitTrainer, parts: Mapping[str, nn.Module], indices: Mapping[str, int]) -> None:
-    """Run the loss of one sample for each part, forward and backward; nothing of the run is changed by it.
+def check_gradients(
+    trainer: KitTrainer, parts: Mapping[str, nn.Module], samples: Mapping[str, Sequence[int]], cut: str
+) -> None:
+    """Run the loss of a sample for each part, forward and backward, and of more for a part that gets no gradient.
+
+    Nothing of the run is changed by it.
 
     Args:
         parts: by name, those that are trained.
-        indices: of the sample for each, see `samples_for_parts`.
+        samples: the indices of those for each, see `samples_for_parts`.
+        cut: why a sample of the stage may be cut.
 
     Raises:
         KitError: a part has parameters to train, and its loss does not depend on them.
     """
-    model = trainer.model
     devices = [trainer.args.device] if trainer.args.device.type == "cuda" else []
+    without = list(parts)
     with torch.random.fork_rng(devices):
-        for index in sorted(set(indices.values())):
-            model.train()
-            with trainer.compute_loss_context_manager():
-                loss = trainer.compute_loss(model, trainer._prepare_inputs(_batch_of(trainer, index)))
-            trainer.accelerator.backward(loss)
-    without = [name for name, part in parts.items() if not any(_has_gradient(p) for p in part.parameters())]
-    model.zero_grad()
+        for turn in range(max(map(len, samples.values()))):
+            for index in sorted({samples[name][turn] for name in without if turn < len(samples[name])}):
+                _backward(trainer, index)
+            without = [name for name in without if not any(_has_gradient(p) for p in parts[name].parameters())]
+    trainer.model.zero_grad()
     trainer.meter.reset()
     if without:
+        collator: Any = trainer.data_collator
+        too_long = collator.num_cut >= len(samples[without[0]])
         raise KitError(
-            f"train.{without[0]}: its parameters get no gradient, so it would learn nothing: the loss does not depend "
-            "on them; train another part"
+            f"train.{without[0]}: its parameters get no gradient, so it would learn nothing: "
+            + (f"the samples {cut}" if too_long else "the loss does not depend on them; train another part")
         )
+
+
+def _backward(trainer: KitTrainer, index: int) -> None:
+    """Add the gradient of one sample's loss."""
+    trainer.model.train()
+    with trainer.compute_loss_context_manager():
+        loss = trainer.compute_loss(trainer.model, trainer._prepare_inputs(_batch_of(trainer, index)))
+    trainer.accelerator.backward(loss)
 
 
 def _batch_of(trainer: KitTrainer, index: int) -> Any:

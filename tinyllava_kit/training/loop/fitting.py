@@ -54,7 +54,7 @@ def fit(run: StageRun, prepared: Prepared) -> Fitted:
     _check_can_keep_best(trainer)
     with _clean_failure(trainer, run.checkpoints), one_line_for_lost_workers(run.checkpoints, run.stage.workers):
         if prepared.samples_of_parts and world_size() == 1:
-            check_gradients(trainer, prepared.parts.trained, prepared.samples_of_parts)
+            check_gradients(trainer, prepared.parts.trained, prepared.samples_of_parts, _why_cut(run.stage))
         if rank() == 0:
             write_settings(run.settings, run.checkpoints)
         with stopper.listening(), closing(progress):
@@ -116,8 +116,13 @@ def _report_truncations(collator: Any, stage: Stage) -> None:
     """Say how many samples were cut, in all processes together."""
     count = sum(from_all(collator.num_cut))
     if count:
-        why = "have more words than rows" if stage.match_words else f"were cut at max_length {stage.max_length}"
-        say(f"{count} times, samples {why}")
+        say(f"{count} times, samples {_why_cut(stage)}")
+
+
+def _why_cut(stage: Stage) -> str:
+    if stage.match_words:
+        return "have more words than rows; take shorter texts, or a connector that gives more rows"
+    return f"were cut at max_length {stage.max_length}"
 
 
 @contextmanager

@@ -79,7 +79,9 @@ class CTCCollator:
             rows = [connector.num_tokens(sum(item.num_features)) for item, _ in mine]
             self.num_cut += sum(fewest_rows(words) > n for (_, words), n in zip(mine, rows, strict=True))
             if mine:
-                data["words"][modality] = pad_sequence([torch.tensor(words) for _, words in mine], batch_first=True)
+                data["words"][modality] = pad_sequence(
+                    [torch.tensor(words, dtype=torch.int64) for _, words in mine], batch_first=True
+                )
                 data["num_words"][modality] = torch.tensor([len(words) for _, words in mine])
                 data["num_rows"][modality] = torch.tensor(rows)
         data["names"] = [encoded.name for encoded, _ in samples]
