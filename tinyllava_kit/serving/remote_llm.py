@@ -23,7 +23,7 @@ from ..files.failures import first_line
 from .answer_options import AnswerOptions
 from .token_choice import TokenScore
 
-KEY = "VLLM_API_KEY"  # in the environment, as vLLM has it
+VLLM_KEY = "VLLM_API_KEY"  # in the environment, as vLLM has it
 _PROBE_TOKENS = 3
 _CONNECT_SECONDS, _SILENT_SECONDS = 10.0, 300.0  # a request waits there until there is room
 
@@ -53,7 +53,7 @@ class RemoteLlm:
         Raises:
             RemoteLlmError: nobody answers, takes no embeddings, or is another LLM.
         """
-        key = os.environ.get(KEY)
+        key = os.environ.get(VLLM_KEY)
         headers = {"authorization": f"Bearer {key}"} if key else {}
         limits = httpx2.Timeout(_SILENT_SECONDS, connect=_CONNECT_SECONDS)
         self._client = httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=limits, trust_env=False)
