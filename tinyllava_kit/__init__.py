@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .inference.segments import GeneratedItem as GeneratedItem
     from .inference.streaming import AnswerStream as AnswerStream
     from .model.configuration import TinyLlavaConfig as TinyLlavaConfig
+    from .model.item_encoding import ItemEncoder as ItemEncoder
     from .model.modeling import TinyLlavaForConditionalGeneration as TinyLlavaForConditionalGeneration
     from .model.pretrained import TinyLlavaPreTrainedModel as TinyLlavaPreTrainedModel
     from .plugin.discovery import discover as discover
@@ -78,6 +79,7 @@ _get, _dir = lazy(
         "stream_answer": ".inference.replies",
         "AnswerStream": ".inference.streaming",
         "TinyLlavaConfig": ".model.configuration",
+        "ItemEncoder": ".model.item_encoding",
         "TinyLlavaForConditionalGeneration": ".model.modeling",
         "TinyLlavaPreTrainedModel": ".model.modeling",
         "discover": ".plugin.discovery",

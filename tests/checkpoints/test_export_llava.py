@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForConditionalGeneration
 
 from tests import toys
@@ -40,6 +44,33 @@ def test_transformers_own_class_gives_our_logits_and_our_next_tokens(tmp_path, c
     real = batch["attention_mask"].bool()
     torch.testing.assert_close(found[..., : expected.shape[-1]][real], expected[real], atol=1e-4, rtol=0)
     assert not list((tmp_path / "out").glob("*.bin"))
+
+
+@pytest.mark.parametrize("case", FITTING)
+def test_weights_have_the_names_of_published_llavas(tmp_path, case):
+    """Other programs know these alone: transformers 5 reads them as well as its own, which it writes."""
+    model, processor = loaded(case)
+    llava.export(model, processor, tmp_path / "out")
+    with safe_open(tmp_path / "out" / "model.safetensors", "pt") as file:
+        names = list(file.keys())
+    tower = [name for name in names if name.startswith("vision_tower.")]
+    assert all(name.startswith("vision_tower.vision_model.") for name in tower)
+    assert "vision_tower.vision_model.embeddings.patch_embedding.weight" in names
+    assert "language_model.model.embed_tokens.weight" in names
+    assert "multi_modal_projector.linear_1.weight" in names
+
+
+def test_shards_are_named_so_too(tmp_path):
+    weights = {"vision_tower.embeddings.x": torch.ones(1), "lm_head.weight": torch.zeros(2)}
+    save_file(weights, tmp_path / "model-00001-of-00001.safetensors", {"format": "pt"})
+    index = {"metadata": {}, "weight_map": dict.fromkeys(weights, "model-00001-of-00001.safetensors")}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    llava._name_as_published(tmp_path)
+    llava._name_as_published(tmp_path)  # what has the names keeps them
+    named = json.loads((tmp_path / "model.safetensors.index.json").read_text())["weight_map"]
+    with safe_open(tmp_path / "model-00001-of-00001.safetensors", "pt") as file:
+        assert sorted(file.keys()) == sorted(named) == ["lm_head.weight", "vision_tower.vision_model.embeddings.x"]
+        assert file.metadata() == {"format": "pt"}
 
 
 def test_it_comes_back_as_the_same_model(tmp_path):

@@ -48,6 +48,8 @@ def test_a_directory_that_is_no_model_and_a_wrong_option_are_one_line(directory,
     refused(run(directory, "--limits", str(tmp_path / "limits.yaml")), "limit items: Input should be a valid integer")
     refused(run(directory, "--host", "256.0.0.1"), "--host 256.0.0.1")
     refused(run(directory, "--port", "99999"), "99999")
+    for engine in ("vllm", "sglang=http://127.0.0.1:1", "vllm=127.0.0.1:1"):
+        refused(run(directory, "--engine", engine), f"--engine {engine!r}: expected vllm=URL, such as vllm=http://")
 
 
 def test_a_port_in_use_is_one_line(directory):

@@ -18,7 +18,6 @@ from ..core.conversation import Item
 from ..distributed import rank, wait_for_all, world_size
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..processing.encoded import EncodedItem, Parts
-from ..processing.item_tensors import window_inputs
 from ..processing.processor import TinyLlavaProcessor
 from ..terminal.counting import Advance, counting
 from .digests import parts_digest, source_digest, tower_digest
@@ -111,8 +110,8 @@ class FeatureCache:
         modality = items[0].modality
         read = [self.processor.read_item(item) for item in items]
         parts = [part for every in read for part in every if isinstance(part, EncodedItem)]
-        inputs = self.processor.preprocessors[modality].collate([row for part in parts for row in part.rows])
-        inputs |= window_inputs([part.num_features for part in parts])
+        rows = [row for part in parts for row in part.rows]
+        inputs = self.processor.tower_inputs(modality, rows, [part.num_features for part in parts])
         device = next((p.device for p in self.model.towers[modality].parameters()), self.model.device)
         encoded = self.model.encode_features(modality, {k: v.to(device) for k, v in inputs.items()})
         rows = iter(encoded.features.cpu())  # N times (P, E)

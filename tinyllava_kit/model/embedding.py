@@ -1,53 +1,26 @@
-"""Embeddings: items through towers and connectors, text through the table, all in their places.
+"""Embeddings: the rows of items, and text through the table, all in their places.
 
-Legend: B rows of the batch, T positions, N items, P features of an item, E tower width, D width of the LLM,
-K parallel ids at a position.
+Legend: B rows of the batch, T positions, N items, P' rows of an item, D width of the LLM, K parallel ids at a position.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container
 
 import torch
 from torch import Tensor
 
 from ..core.fusion import check_features, fuse, gather_features
-from ..core.interfaces import Features, Items, Tower, is_trained
+from ..core.interfaces import Items
 from ..core.plan import Plan
 from ..errors import FusionError, KitError
+from .item_encoding import ItemEncoding
 from .offloading import at_hand
 from .whole import Whole
-from .windows import join_windows, run_windows
 
 
-class Embedder(Whole):
-    """``encode`` and ``embed`` of a model with towers and connectors."""
-
-    def encode(self, modality: str, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Items of one modality through tower and connector -> rows for the LLM, (N, P', D).
-
-        A tower of which nothing is trained runs without a graph.
-        """
-        return self.connect(modality, self.encode_features(modality, inputs))
-
-    def connect(self, modality: str, features: Features) -> Tensor:
-        """Features of items through the connector of their modality -> rows for the LLM, (N, P', D)."""
-        with at_hand(self.connectors):
-            rows: Tensor = self.connectors(modality, features)  # (N, P', D)
-            return rows
-
-    def encode_features(self, modality: str, inputs: Mapping[str, Tensor]) -> Features:
-        """Items of one modality through the tower, the windows of each joined -> Features of whole items."""
-        if "features" in inputs:
-            return Features(inputs["features"], inputs.get("lengths"), self._tower(modality).grid)
-        tower = self._tower(modality)
-        rows = {name: value for name, value in inputs.items() if not name.startswith("window_")}
-        with torch.set_grad_enabled(torch.is_grad_enabled() and is_trained(tower)), at_hand(tower):
-            features = run_windows(tower, rows)
-            return join_windows(features, inputs) if "window_rows" in inputs else features
-
-    def _tower(self, modality: str) -> Tower:
-        return self.towers[modality]  # or what PEFT has put around it
+class Embedder(ItemEncoding, Whole):
+    """``embed`` of a model with towers and connectors."""
 
     def embed(
         self,

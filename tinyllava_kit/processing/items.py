@@ -15,6 +15,7 @@ from ..core.spans import IGNORE_INDEX, AnySpan, GeneratedSpan, TextSpan
 from ..errors import KitError
 from ..model.vocabulary.grammar import Grammar
 from .encoded import EncodedItem, ItemWriter, Parts
+from .item_tensors import window_inputs
 
 
 class ItemProcessor:
@@ -79,6 +80,17 @@ class ItemProcessor:
             KitError: it cannot be read; names its row, too, where it has one.
         """
         return self._parts(item, self.read_source, self.preprocessors[item.modality])
+
+    def tower_inputs(
+        self, modality: str, rows: Sequence[Mapping[str, Tensor]], num_features: Sequence[Sequence[int]]
+    ) -> dict[str, Tensor]:
+        """What a model's ``encode`` takes of items of a modality.
+
+        Args:
+            rows: of all items, in order, as the preprocessor made them.
+            num_features: of each item, how many features each of its rows gives.
+        """
+        return {**self.preprocessors[modality].collate(rows), **window_inputs(num_features)}
 
     def outline_item(self, item: Item) -> Parts:
         """What `read_item` gives, without rows.

@@ -21,7 +21,8 @@ TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "additional_chat_
 # whatever the template marks.
 LEARNING_IS_KNOWN = "{#- learned: {% generation %} -#}"
 
-# Answers before the first question are left out. A content of parts becomes a text.
+# Answers before the first question are left out. A content of parts becomes a text. Programs that find out whether a
+# template takes parts, such as vLLM, look for a loop over `content`.
 _FLATTEN = """
 {%- set marks = MARKS -%}
 {%- set flat = namespace(messages=[], begun=false) -%}
@@ -32,7 +33,8 @@ _FLATTEN = """
 {%- if message['content'] is string or message['content'] is none or message['content'] is undefined -%}
 STRING
 {%- else -%}
-{%- for part in ([message['content']] if message['content'] is mapping else message['content']) -%}
+{%- set content = [message['content']] if message['content'] is mapping else message['content'] -%}
+{%- for part in content -%}
 {%- if part is mapping and part['type'] in marks -%}
 {%- set said.content = said.content + marks[part['type']] -%}
 {%- set said.placeholders = said.placeholders + [marks[part['type']]] -%}

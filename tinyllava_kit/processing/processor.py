@@ -37,7 +37,7 @@ from .chat import ChatProcessor
 from .control_tokens import as_text
 from .encoded import Encoded, EncodedItem, ItemReader, ItemWriter
 from .encoding import encode_spans
-from .item_tensors import pad_features, window_inputs
+from .item_tensors import pad_features
 from .items import ItemProcessor
 from .jinja import (
     LEARNING_IS_KNOWN,
@@ -261,13 +261,13 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
             if not given:
                 check_reads(item.modality, self.reads, conversation.name)
                 parts = (reader or self.read_item)(item)
-                sample += [each for part in parts for each in self._spans_of(part)]
+                sample += [each for part in parts for each in self.spans_of(part)]
                 items += [part for part in parts if not isinstance(part, str)]
             elif not (answer and item.modality in self.makes):  # of which nobody reads what was said before
                 sample.append(self.written(item, writer or self.writer, sample))
         return Encoded(sample, items, conversation.name)
 
-    def _spans_of(self, part: EncodedItem | str) -> Sequence[TextSpan | ItemSpan]:
+    def spans_of(self, part: EncodedItem | str) -> Sequence[TextSpan | ItemSpan]:
         """A part of what stands at an item's place: text, or an item with as many tokens as its connector makes."""
         if isinstance(part, str):
             return [span for span in encode_spans([Span(part)], self.tokenizer, add_bos=False) if span is not None]
@@ -411,8 +411,8 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
         features = [item.features for item in items if item.features is not None]
         if len(features) == len(items):
             return pad_features(features)
-        inputs = self.preprocessors[modality].collate([row for item in items for row in item.rows])
-        return {**inputs, **window_inputs([item.num_features for item in items])}
+        rows = [row for item in items for row in item.rows]
+        return self.tower_inputs(modality, rows, [item.num_features for item in items])
 
 
 def _modality(kind: type[Modality], name: str, options: Mapping[str, Any]) -> Modality:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
@@ -11,11 +12,14 @@ from .answer_formats import FormatError
 from .continuous_batching import WorkerDiedError
 from .engine import BusyError, NoRoomError
 from .item_rows import RowsInUseError
+from .remote_llm import RemoteLlmError
 
+_log = logging.getLogger(__name__)
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")  # of an object
 _PATH = re.compile(r"(?<![\w.:/])(?:/[\w.~+-]+){2,}/?")  # of a file of the server
 _MAX_LENGTH = 500  # of a message
 _INTERNAL = "the server has made a mistake, which its log describes; try again, or report it to who runs the server"
+_ELSEWHERE = "the LLM, which runs elsewhere, cannot be asked; the server's log says why; ask again later"
 
 
 class ApiError(Exception):
@@ -53,6 +57,9 @@ def as_api_error(error: BaseException) -> ApiError:
     if isinstance(error, (BusyError, RowsInUseError)):
         later = {"retry-after": "1"}
         return ApiError(str(error), status=429, kind="rate_limit_error", code="too_many_requests", headers=later)
+    if isinstance(error, RemoteLlmError):
+        _log.error("%s", error)
+        return ApiError(_ELSEWHERE, status=503, kind="server_error", code="service_unavailable")
     if isinstance(error, WorkerDiedError):
         later = {"retry-after": "1"}
         return ApiError(str(error), status=503, kind="server_error", code="service_unavailable", headers=later)

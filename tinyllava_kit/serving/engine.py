@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from ..core.conversation import Conversation
 from ..core.spans import ItemSpan, TextSpan
@@ -27,6 +28,7 @@ from .answer_options import AnswerOptions, PreparedAnswer, prepare
 from .continuous_batching import PAGE_TOKENS, ContinuousBatching, WorkerDiedError
 from .item_rows import HeldRows, ItemRows
 from .lone_answers import LoneAnswer
+from .remote_llm import RemoteLlm
 from .stop_strings import StopStrings
 from .token_choice import TokenScore
 
@@ -76,10 +78,12 @@ class Engine:
 
     Answers in words are generated together, by continuous batching. One at a time, in a thread beside it, go answers
     that hold items, those to prompts that hold ids of decoders, and all of an LLM that continuous batching cannot run.
+    With a remote LLM, that generates the answers in words, of rows that are made here.
 
     Args:
         max_requests: answered and waiting together. cache_tokens: positions whose keys and values are held, of all
             requests together; None: as many as fit in a GiB. batching: whether answers are generated together at all.
+        remote: the model's LLM elsewhere; then none are generated together here.
     """
 
     def __init__(
@@ -90,7 +94,10 @@ class Engine:
         max_requests: int = 64,
         cache_tokens: int | None = None,
         batching: bool = True,
+        remote: RemoteLlm | None = None,
     ) -> None:
+        self.remote = remote
+        batching = batching and remote is None
         self.model, self.processor = model.eval(), processor
         self.max_requests = max_requests
         self.in_flight = 0
@@ -108,7 +115,13 @@ class Engine:
         self._alone = ThreadPoolExecutor(1, "alone")
 
     async def open(self) -> None:
-        """Begin to answer."""
+        """Begin to answer.
+
+        Raises:
+            RemoteLlmError: the LLM elsewhere cannot be asked, or is another one.
+        """
+        if self.remote is not None:
+            await self.remote.open(self.model.language_model)
         if self.batching is not None:
             try:
                 await asyncio.to_thread(self._open)
@@ -126,6 +139,8 @@ class Engine:
         """End; who waits for an answer is told."""
         if self.batching is not None:
             await asyncio.to_thread(self.batching.close)
+        if self.remote is not None:
+            await self.remote.close()
         for threads in (self._readers, self._towers, self._alone):
             threads.shutdown(wait=True, cancel_futures=True)
 
@@ -140,6 +155,7 @@ class Engine:
         room = getattr(self.model.config.text_config, "max_position_embeddings", None)
         bounds: list[int] = [room] if room is not None else []
         bounds += [self.batching.num_tokens] if self.batching is not None else []
+        bounds += [self.remote.longest] if self.remote is not None and self.remote.longest is not None else []
         return min(bounds, default=None)
 
     def check_room(self, number: int = 1) -> None:
@@ -217,8 +233,10 @@ class Engine:
     async def _pieces(self, prompt: Encoded, how: AnswerOptions, count: AnswerCount) -> AnswerPieces:
         how = self.with_room(prompt, how)
         prepared = await self.read(lambda: prepare(self.model, self.processor, prompt, how))
-        together = self.batching is not None and prepared.is_batchable and not how.force
-        way = self._together if together else self._by_itself
+        of_llm = prepared.is_batchable and not how.force
+        way = self._together if of_llm and self.batching is not None else self._by_itself
+        if of_llm and self.remote is not None and prepared.mask is None:
+            way = self._elsewhere
         async with aclosing(way(prompt, how, prepared, count)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -251,6 +269,19 @@ class Engine:
                 self._release(laying_out, held)
             else:  # the client went while items were encoded, which goes on
                 laying_out.add_done_callback(lambda done: self._release(done, held))
+
+    async def _elsewhere(
+        self, prompt: Encoded, how: AnswerOptions, prepared: PreparedAnswer, count: AnswerCount
+    ) -> AnswerPieces:
+        """By the remote LLM."""
+        assert self.remote is not None
+        rows = await asyncio.get_running_loop().run_in_executor(self._towers, self._embedded, prompt)
+        how = replace(how, max_new_tokens=prepared.options["max_new_tokens"])
+        ends = ends_of(self.model, prepared.options)
+        source = self.remote.ids(rows, how, sorted(ends), prepared.choice.scores)
+        async with aclosing(self._words(source, prepared, count, ends)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     def _release(self, laying_out: asyncio.Future[list[int]], held: list[HeldRows]) -> None:
         """A prompt needs its rows no longer; nobody may have asked whether they could be made."""
@@ -360,9 +391,13 @@ class Engine:
     def _encoded_rows(self, key: str, span: ItemSpan, item: EncodedItem) -> HeldRows:
         if (held := self.rows.take(key)) is not None:  # another request brought the same
             return held
-        batch: Any = self.processor.collate([Encoded([span], [item])], padding_side="left").to(self.model.device)
-        rows = self.model.embed(batch["input_ids"], batch["items"], batch["plan"])[0]  # (n, D)
-        return self.rows.put(key, rows)
+        return self.rows.put(key, self._embedded(Encoded([span], [item])))
+
+    @torch.no_grad()
+    def _embedded(self, prompt: Encoded) -> Tensor:
+        """The embeddings of a prompt, rows of items in their places, (T, D)."""
+        batch: Any = self.processor.collate([prompt], padding_side="left").to(self.model.device)
+        return self.model.embed(batch["input_ids"], batch.get("items"), batch["plan"])[0]
 
 
 def _cache_tokens(model: TinyLlavaForConditionalGeneration) -> int:

@@ -11,6 +11,7 @@ from .application import application
 from .engine import Engine
 from .gate import Gate
 from .limits import Limits
+from .remote_llm import RemoteLlm
 from .service import Service
 
 
@@ -24,6 +25,7 @@ def asgi_app(
     media_hosts: Collection[str] = (),
     max_requests: int = 64,
     cache_tokens: int | None = None,
+    vllm: str | None = None,
 ) -> Gate:
     """A model as an ASGI application; its lifespan begins and ends the worker, so the server must run that.
 
@@ -33,9 +35,11 @@ def asgi_app(
         name: what requests call the model. key: what clients must send; None: nothing. limits: those of
             `docs/serving.md` that are not the defaults. media_hosts: from which addresses of items are fetched.
         max_requests: answers at once. cache_tokens: positions whose keys and values are held; None: what fits in a GiB.
+        vllm: the address of a vLLM that generates the answers in words, see `docs/serving.md`; None: it is done here.
 
     Raises:
         KitError: an unknown limit, or a value that is none.
     """
-    engine = Engine(model, processor, max_requests=max_requests, cache_tokens=cache_tokens)
+    remote = None if vllm is None else RemoteLlm(vllm)
+    engine = Engine(model, processor, max_requests=max_requests, cache_tokens=cache_tokens, remote=remote)
     return application(Service(engine, name, Limits.of(limits or {}), media_hosts), key)

@@ -12,6 +12,7 @@ import torchaudio
 from tinyllava_kit.components.modalities.audio import Waveform
 from tinyllava_kit.components.modalities.resampling import num_resampled, resample
 from tinyllava_kit.errors import KitError
+from tinyllava_kit.plugin import extras
 
 
 def sound(num_samples: int, rate_hz: int) -> Waveform:
@@ -51,3 +52,12 @@ def test_a_waveform_of_the_wanted_rate_is_taken_as_it_is():
     item = sound(1000, 16_000)
     assert resample(item, 16_000) is item.samples
     assert num_resampled(item, 16_000) == 1000
+
+
+def test_without_torchaudio_a_sound_of_another_rate_says_what_is_missing(monkeypatch):
+    found = extras.find_spec
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "torchaudio" else found(name))
+    assert len(resample(sound(1000, 16_000), 16_000)) == 1000
+    message = r"'clip\.wav', a sound at 8000 Hz where 16000 Hz are wanted, needs torchaudio; pip install"
+    with pytest.raises(KitError, match=message):
+        resample(sound(1000, 8_000), 16_000)

@@ -12,11 +12,14 @@ from __future__ import annotations
 import copy
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from jinja2 import TemplateError
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import (
     BaseImageProcessor,
@@ -29,7 +32,9 @@ from transformers import (
 from ...components.towers.vision_tower import TransformersImagePreprocessor
 from ...errors import KitError
 from ...files.atomic import atomic_directory
+from ...files.failures import read_mapping
 from ...files.origins import without_places
+from ...files.writing import write_json
 from ...model.modeling import TinyLlavaForConditionalGeneration
 from ...processing.jinja import jinja_of
 from ...processing.processor import TinyLlavaProcessor
@@ -120,6 +125,7 @@ def export(
     with atomic_directory(target) as stage:
         written, made = _convert(model, processor)
         written.save_pretrained(stage)
+        _name_as_published(stage)
         made.save_pretrained(stage)
         read: Any = LlavaForConditionalGeneration.from_pretrained(
             stage, trust_remote_code=False, dtype=model.dtype, output_loading_info=True
@@ -206,6 +212,26 @@ def _llava_name(name: str) -> str:
         layer, _, kind = rest.removeprefix(f"{IMAGE_MODALITY}.layers.").partition(".")
         return f"model.multi_modal_projector.{'linear_1' if layer == '0' else 'linear_2'}.{kind}"
     return f"model.language_model.{rest.removeprefix('model.')}" if rest.startswith("model.") else rest
+
+
+def _name_as_published(folder: Path) -> None:
+    """Give the tower's weights the names that published Llavas have, which other programs read.
+
+    transformers 5 reads these, and writes its own: without ``vision_model.`` where the tower is CLIP.
+    """
+    ours, published = "vision_tower.", "vision_tower.vision_model."
+
+    def named(name: str) -> str:
+        return name if published in name else name.replace(ours, published, 1)
+
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, "pt") as opened:
+            metadata = opened.metadata()
+        save_file({named(name): tensor for name, tensor in load_file(file).items()}, file, metadata)
+    for file in folder.glob("*.safetensors.index.json"):
+        index = read_mapping(file)
+        index["weight_map"] = {named(name): shard for name, shard in index["weight_map"].items()}
+        write_json(file, index, indent=2)
 
 
 def _grown(value: Tensor, place: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A waveform at another rate, and how long it is there; for the preprocessors of audio towers. Needs torchaudio."""
+"""A waveform at another rate, and how long it is there; for the preprocessors of audio towers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import torch
-import torchaudio
 
 from tinyllava_kit.errors import KitError
+from tinyllava_kit.plugin.extras import imported
 
 from .audio import Waveform
 
@@ -37,11 +37,16 @@ def resample(item: Waveform, rate_hz: int) -> np.ndarray:
 
     torchaudio computes the length in float32, which is inexact beyond 2**24 samples: a little silence behind
     the end, which changes no other sample, makes sure that all are there to be cut exactly.
+
+    Raises:
+        KitError: the two rates have no practical ratio; or torchaudio, which a sound at `rate_hz` does without, is not
+            installed.
     """
     if item.rate_hz == rate_hz:
         return item.samples
     length = num_resampled(item, rate_hz)
     samples = torch.tensor(item.samples)
+    torchaudio = imported("torchaudio", f"{item.name!r}, a sound at {item.rate_hz} Hz where {rate_hz} Hz are wanted,")
     spare = 1 + len(samples) // 2**20
     padded = torch.nn.functional.pad(samples, (0, spare))
     resampled: np.ndarray = torchaudio.functional.resample(padded, item.rate_hz, rate_hz)[:length].numpy()  # (n',)

@@ -1,0 +1,1 @@
+"""Models of tinyllava-kit in vLLM."""
