@@ -46,7 +46,7 @@ EXTRAS = (
     Extra(name="evaluate", modules=("jiwer",), purpose="word and character error rates: --scorer wer, cer"),
     Extra(name="quantize", modules=("bitsandbytes",), purpose="8 and 4 bit weights"),
     Extra(name="gguf", modules=("gguf",), purpose="export --to gguf"),
-    Extra(name="serve", modules=("starlette", "uvicorn", "python_multipart"), purpose="the API of serve"),
+    Extra(name="serve", modules=("starlette", "uvicorn", "python_multipart", "httpx2"), purpose="the API of serve"),
     Extra(name="json", modules=("llguidance",), purpose="answers of serve in JSON of a schema"),
     Extra(name="show", modules=("matplotlib",), purpose="the drawings of show"),
 )

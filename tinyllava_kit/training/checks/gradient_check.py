@@ -20,7 +20,7 @@ SAMPLES_TRIED = 4  # samples of a part: a single one may be too long for what is
 
 
 def samples_for_parts(dataset: ConversationDataset, parts: Sequence[str]) -> dict[str, list[int]]:
-    """For each part, the first `SAMPLES_TRIED` conversations that it takes part in and that can be read.
+    """For each part, the first conversation that it takes part in and that can be read, and the next few, unread.
 
     Raises:
         KitError: there is none; the part would be trained on nothing.
@@ -28,18 +28,18 @@ def samples_for_parts(dataset: ConversationDataset, parts: Sequence[str]) -> dic
     found = {}
     for part in parts:
         kind, _, modality = part.partition(".")
-        fitting = (
+        using = (
             index
             for index, conversation in enumerate(dataset.conversations)
-            if (not modality or (modality, kind == "decoder") in _uses(conversation, dataset.processor.gives))
-            and not isinstance(dataset[index], SkippedRow)
+            if not modality or (modality, kind == "decoder") in _uses(conversation, dataset.processor.gives)
         )
-        found[part] = list(islice(fitting, SAMPLES_TRIED))
-        if not found[part]:
+        first = next((index for index in using if not isinstance(dataset[index], SkippedRow)), None)
+        if first is None:
             raise KitError(
                 f"train.{part}: no sample of the data has {modality} items, so the {kind} would learn nothing; add "
                 "data, or take the part out"
             )
+        found[part] = [first, *islice(using, SAMPLES_TRIED - 1)]
     return found
 
 
