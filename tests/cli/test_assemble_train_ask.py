@@ -160,13 +160,13 @@ def test_a_complete_stage_is_not_run_again(place):
             "reads 'image', not 'audio'",
         ),
         ([*PARTS, "--set", "tower.image.layr=1"], "has no option 'layr'; did you mean 'layer'?"),
-        ([*PARTS, "--set", "tower.image.layer=one"], "option 'layer' wants int, got 'one'"),
+        ([*PARTS, "--set", "tower.image.layer=one"], "option 'layer' needs int, got 'one'"),
         ([*PARTS[:4], "--connector", "image=identity"], "identity"),
         (
             [*PARTS[:4], "--connector", "image=pixel_shuffle_mlp", "--set", "connector.image.factor=3"],
             "connectors.image",
         ),
-        (["--llm", "llama:llm", "--tower", "image"], "--tower wants MODALITY=NAME"),
+        (["--llm", "llama:llm", "--tower", "image"], "--tower needs MODALITY=NAME"),
     ],
 )
 def test_what_cannot_be_assembled_is_refused_before_a_weight_is_read(place, words, match, monkeypatch, capfd):
@@ -184,7 +184,7 @@ def test_an_output_directory_with_something_in_it_is_left_alone(place, monkeypat
     ("text", "match"),
     [
         ("model: [", "not YAML"),
-        ("- a", "wants a mapping, got list"),
+        ("- a", "needs a mapping, got list"),
         ("model: model\noutput: o\nstages: []", "stages"),
         (
             "model: model\noutput: o\nstages:\n- {name: a, data: rows.json, train: {llm: full}, epoch: 2}",
@@ -239,7 +239,7 @@ def test_a_bad_recipe_or_bad_data_is_one_line(place, text, match, monkeypatch, c
         (["hearing", "--audio", "rows.json", "x"], "cannot decode 'rows.json'"),
         (["model", "what? " * 300], "and leaves no room for an answer; the LLM has 512"),
         (["model"], "Missing argument 'QUESTION'; see 'tinyllava ask --help'"),
-        (["model", "--item", "images/0.png", "x"], "--item wants MODALITY=FILE"),
+        (["model", "--item", "images/0.png", "x"], "--item needs MODALITY=FILE"),
         (["model", "--item", "audio=images/0.png", "x"], "the model does not read 'audio'; it reads image"),
         (["model", "<image> x"], "the question has 1 <image>, 0 image item(s) are given"),
         (["model", "--image", "images/0.png", "--image", "images/1.png", "<image> x"], "1 <image>, 2 image item(s)"),

@@ -48,7 +48,7 @@ def refused(capfd, *words) -> str:
     ("file", "values", "match"),
     [
         ("config.json", {"text_config": None}, "the model has no text_config"),
-        ("config.json", {"llm": {"name": 3}}, "llm wants {'name': ..., 'options': {...}}, got {'name': 3}"),
+        ("config.json", {"llm": {"name": 3}}, "llm needs {'name': ..., 'options': {...}}, got {'name': 3}"),
         ("config.json", {"quantization_config": {"quant_method": "awq"}}, "only bitsandbytes' is read"),
         ("processor_config.json", {"preprocessors": {}}, "processor_config.json: preprocessors: none of 'image'"),
         ("processor_config.json", {"preprocessors": {"image": 3}}, "preprocessors.image: expected an object, got 3"),

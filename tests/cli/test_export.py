@@ -124,7 +124,7 @@ def test_what_is_possible_is_said_and_nothing_written(place, words, lines, monke
             ["model", "--to", "gguf", "-o", "new", "--set", "dtype=int3"],
             "--to gguf: option 'dtype' got 'int3'; known: ",
         ),
-        (["model", "--to", "gguf", "-o", "new", "--set", "dtype"], "--set wants OPTION=VALUE, got dtype"),
+        (["model", "--to", "gguf", "-o", "new", "--set", "dtype"], "--set needs OPTION=VALUE, got dtype"),
         (
             ["model", "--to", "hf-llava", "-o", "new", "--set", "a=1"],
             "export 'hf-llava' has no option 'a'; ",

@@ -54,9 +54,9 @@ def test_a_table_is_rows_of_texts_under_its_head_line(tmp_path, name, mark, begi
     [
         ("rows.json", '[{"id": 1},\n {"id": }]', r"rows\.json line 2, column 9: not JSON: Expecting value"),
         ("rows.jsonl", '{"id": 1}\n\n{"id": 2,}\n', r"rows\.jsonl line 3, column 10: not JSON"),
-        ("rows.json", "1", r"rows\.json: wants a list of rows, like \[\{'id'"),
-        ("rows.json", "[1, 2]", r"rows\.json: wants a list of rows"),
-        ("rows.jsonl", "[[]]\n", r"rows\.jsonl: wants a list of rows"),
+        ("rows.json", "1", r"rows\.json: needs a list of rows, like \[\{'id'"),
+        ("rows.json", "[1, 2]", r"rows\.json: needs a list of rows"),
+        ("rows.jsonl", "[[]]\n", r"rows\.jsonl: needs a list of rows"),
         ("rows.json", "[]", r"rows\.json: has no rows"),
         ("rows.jsonl", "\n", r"rows\.jsonl: has no rows"),
         ("rows.csv", "id,text\n", r"rows\.csv: has no rows"),
@@ -262,7 +262,7 @@ from tinyllava_kit import KitError
 def read(path):
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if "|" not in line:
-            raise KitError(f"{path} line {number}: wants QUESTION|ANSWER")
+            raise KitError(f"{path} line {number}: needs QUESTION|ANSWER")
         question, answer = line.split("|")
         yield {"question": question, "answer": answer}
 """
@@ -285,7 +285,7 @@ def test_a_file_is_read_by_the_reader_of_its_ending_or_by_the_one_that_is_named(
     source = Source(path=str(tmp_path / "a.other"), reader="barred")
     assert [dict(row.values) for row in source.rows()] == expected
     (tmp_path / "bad.bar").write_text("How?|So.\nWhy?\n")
-    with pytest.raises(KitError, match=r"bad\.bar line 2: wants QUESTION\|ANSWER"):
+    with pytest.raises(KitError, match=r"bad\.bar line 2: needs QUESTION\|ANSWER"):
         read_rows(tmp_path / "bad.bar")
 
 

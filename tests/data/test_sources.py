@@ -124,7 +124,7 @@ def test_files_stand_behind_one_another_limited_and_repeated(tmp_path):
 @pytest.mark.parametrize(
     ("row", "how", "message"),
     [
-        ({"id": 7}, {}, r"^new/data\.json\[0\] 7: wants 'conversations'"),
+        ({"id": 7}, {}, r"^new/data\.json\[0\] 7: needs 'conversations'"),
         ({"image": "a.png"}, {"pairs": PICTURE_PAIRS}, r"^new/data\.json\[0\]: has no 'text'"),
     ],
     ids=["conversations", "pairs"],
@@ -197,8 +197,8 @@ def test_weights_make_the_shortest_epoch_that_leaves_no_row_out(tmp_path):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({}, "a source wants one of path and dataset"),
-        ({"path": "a.json", "dataset": "b"}, "a source wants one of path and dataset"),
+        ({}, "a source needs one of path and dataset"),
+        ({"path": "a.json", "dataset": "b"}, "a source needs one of path and dataset"),
         ({"path": "a.json", "repeat": 2, "weight": 1}, "a.json: repeat is for a source without weight or stream"),
         ({"path": "a.json", "repeat": 2, "stream": True}, "a.json: repeat is for a source without weight or stream"),
     ],

@@ -219,7 +219,7 @@ def test_the_question_is_found_in_a_prompt_of_textvqa(prompt, question):
 
 
 def test_a_prompt_of_no_such_form_is_named():
-    with pytest.raises(KitError, match="row: wants a question, a line of OCR tokens if any"):
+    with pytest.raises(KitError, match="row: needs a question, a line of OCR tokens if any"):
         asked_in("What is it?", "row")
 
 
@@ -307,7 +307,7 @@ def test_mme_writes_a_file_for_each_subtask_with_the_benchmarks_own_questions(tm
         "0.txt\tIs it blue?  Please answer yes or no.\tNo\tno\n",
         "artwork.txt": "0.txt\tIs it shown? Please answer yes or no.\tNo\tno\n",
     }
-    with pytest.raises(KitError, match="mme wants a new folder for its answers"):
+    with pytest.raises(KitError, match="mme needs a new folder for its answers"):
         check_answer_file(out, mme, tmp_path)
 
 

@@ -103,7 +103,7 @@ def test_what_is_known_is_not_asked_again_and_what_is_new_is_kept_batch_by_batch
 )
 def test_a_row_without_question_and_answer_is_named(turns):
     conversation = Conversation(turns, tuple(Item("image", "a.png") for t in turns if ITEM in t.text), "rows.json[7]")
-    with pytest.raises(KitError, match=r"rows\.json\[7\]: wants a question and, as its last turn, the assistant's"):
+    with pytest.raises(KitError, match=r"rows\.json\[7\]: needs a question and, as its last turn, the assistant's"):
         Question.from_conversation(conversation)
 
 

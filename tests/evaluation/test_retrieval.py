@@ -191,9 +191,9 @@ def test_what_is_known_is_not_read_again_and_every_row_is_kept_as_it_is_done(pla
 def test_one_answer_alone_cannot_be_found_among_others(place):
     model, processor = make(place, "llama")
     rows = conversations(place)
-    with pytest.raises(KitError, match="wants at least two different answers, got 1"):
+    with pytest.raises(KitError, match="needs at least two different answers, got 1"):
         retrieve(model, processor, asked([rows[0], rows[3]]))
-    with pytest.raises(KitError, match="wants at least two different answers, got 0"):
+    with pytest.raises(KitError, match="needs at least two different answers, got 0"):
         retrieve(model, processor, [])
 
 

@@ -100,7 +100,7 @@ def test_relative_names_are_taken_from_the_root(processor, tmp_path):
 @pytest.mark.parametrize(
     ("row", "match"),
     [
-        ({"image": "a.png"}, "wants 'conversations' or 'messages', has 'image'"),
+        ({"image": "a.png"}, "needs 'conversations' or 'messages', has 'image'"),
         ({"question": 3}, "'question' is 3; expected a text"),
         ({"conversations": []}, "asks nothing"),
         ({"question": "q?", "answers": "red"}, "'answers' is 'red'; expected a list of texts, or one text in 'answer'"),
@@ -126,8 +126,8 @@ def test_a_row_that_asks_nothing_is_named(processor, row, match):
 @pytest.mark.parametrize(
     ("how", "match"),
     [
-        ({"prompt": "What?"}, "--prompt 'What\\?' wants one placeholder, of the rows' items: <image>"),
-        ({"prompt": "<image> <image>"}, "wants one placeholder"),
+        ({"prompt": "What?"}, "--prompt 'What\\?' needs one placeholder, of the rows' items: <image>"),
+        ({"prompt": "<image> <image>"}, "needs one placeholder"),
         ({"prompt": "<image>"}, r"\[0\]: has no 'text'"),
         ({"text": "caption"}, "give --prompt, too"),
     ],

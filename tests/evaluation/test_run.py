@@ -290,7 +290,7 @@ def test_a_folder_of_something_else_is_refused(seeing, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(KitError, match="is not empty and holds no evaluation; choose another output"):
         evaluation(seeing, tmp_path)
-    with pytest.raises(KitError, match=r"notes\.txt' is a file; an evaluation wants a folder of its own"):
+    with pytest.raises(KitError, match=r"notes\.txt' is a file; an evaluation needs a folder of its own"):
         evaluation(seeing, tmp_path / "notes.txt")
     assert sorted(tmp_path.iterdir()) == [tmp_path / "notes.txt"]
 

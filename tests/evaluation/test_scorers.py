@@ -152,7 +152,7 @@ def question(*truths, choices=()):
 
 @pytest.mark.parametrize("name", scorer_names())
 def test_a_row_that_lacks_what_a_scorer_wants_is_named(name):
-    with pytest.raises(KitError, match=rf"rows\.json\[3\] 'x': scorer '{name}' wants "):
+    with pytest.raises(KitError, match=rf"rows\.json\[3\] 'x': scorer '{name}' needs "):
         find_scorer(name).check([question()])
 
 
@@ -166,7 +166,7 @@ def test_a_row_that_lacks_what_a_scorer_wants_is_named(name):
 )
 def test_what_a_scorer_wants_is_enough_and_needed(name, fine, short_of_it):
     find_scorer(name).check([fine])
-    with pytest.raises(KitError, match=f"scorer '{name}' wants"):
+    with pytest.raises(KitError, match=f"scorer '{name}' needs"):
         find_scorer(name).check([fine, short_of_it])
 
 

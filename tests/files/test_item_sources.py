@@ -217,7 +217,7 @@ def test_a_column_for_the_system_may_be_empty(none):
     [
         ({**TOLD, "system": "Be long."}, "its 'system' and its turn of the system say two things; give one of them"),
         ({**CHAT_TOLD, "system": "Be long."}, "its 'system' and its turn of the system say two"),
-        ({**CHAT, "system": ["Be brief."]}, "'system': wants text, got list"),
+        ({**CHAT, "system": ["Be brief."]}, "'system': needs text, got list"),
     ],
 )
 def test_two_texts_for_the_system_are_refused(row, message):

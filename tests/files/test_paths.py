@@ -205,7 +205,7 @@ def test_an_index_of_weights_needs_a_mapping_of_metadata(place: Path, metadata: 
         check_index(place)
     right = json.dumps({**whole, "metadata": {}})
     (place / INDEX).write_text(right, encoding="utf-8-sig")
-    with pytest.raises(KitError, match="wants UTF-8 without a byte order mark"):
+    with pytest.raises(KitError, match="needs UTF-8 without a byte order mark"):
         check_index(place)
     (place / INDEX).write_text(right)
     check_index(place)

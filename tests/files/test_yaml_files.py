@@ -25,7 +25,7 @@ REFUSED = {
     "a: .inf": r"a number that is not finite",
     "a: " + "[" * 60 + "]" * 60: r"more than 50 levels deep",
     "a:\n\tb: c": r"line 2, column 1: not YAML: found character",
-    "- a\n": r"wants a mapping, got list",
+    "- a\n": r"needs a mapping, got list",
     "a: " + "x" * MOST_BYTES: r"has more than 300,000 bytes",
 }
 

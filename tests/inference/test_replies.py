@@ -135,7 +135,7 @@ def test_ask_writes_the_item_of_an_answer(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--write", "drawing"], "--write wants MODALITY=FILE, got 'drawing'"),
+        (["--write", "drawing"], "--write needs MODALITY=FILE, got 'drawing'"),
         (["--write", "drawing=a.json", "--draw", "b.json"], "--write names 'drawing' twice"),
         (["--draw", "nowhere/a.json"], "cannot write 'nowhere/a.json': its folder is not there"),
         (["--draw", "folder"], "cannot write 'folder': it is a folder; give the name of a file in it"),

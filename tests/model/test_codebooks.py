@@ -178,7 +178,7 @@ def test_a_decoder_that_asks_for_other_sides_than_were_saved_is_refused():
 
 
 def test_one_book_has_no_delay():
-    with pytest.raises(KitError, match="wants two or more, got 1; take the pattern 'flat'"):
+    with pytest.raises(KitError, match="needs two or more, got 1; take the pattern 'flat'"):
         DelayPattern(1, SIZE)
     assert FlatPattern(2, 5).to_ids(torch.tensor([[1, 2], [3, 4]])).tolist() == [1, 8, 2, 9]
 

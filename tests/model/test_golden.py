@@ -182,7 +182,7 @@ def test_defect_generation_of_a_right_padded_batch_is_refused():
     model = model_of(CASE)
     tensors, meta = scenario(CASE, "gen_batch_right_pad")
     inputs, layout, images = layout_of(model, tensors, meta)
-    with pytest.raises(KitError, match="generate wants one sample a row, padded on the left"):
+    with pytest.raises(KitError, match="generate needs one sample a row, padded on the left"):
         model.generate(input_ids=inputs["input_ids"], items={"image": {"pixel_values": images}}, plan=layout)
 
 

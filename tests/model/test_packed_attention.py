@@ -134,5 +134,5 @@ def test_a_mask_beside_packs_is_refused(made, encoded):
 
 def test_packs_cannot_be_answered(made, encoded):
     model, processor, _ = made
-    with pytest.raises(KitError, match="generate wants one sample a row"):
+    with pytest.raises(KitError, match="generate needs one sample a row"):
         model.generate(**processor.collate(encoded, packs=[4], padding_side="right"))

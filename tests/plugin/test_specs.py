@@ -163,13 +163,13 @@ def test_an_option_is_read_as_its_type(option: Option, given: object, read: obje
 @pytest.mark.parametrize(
     ("option", "given", "message"),
     [
-        (Option(name="o", type=int), "3.5", "here: option 'o' wants int, got '3.5'"),
-        (Option(name="o", type=int), 3.5, "wants int, got 3.5"),
-        (Option(name="o", type=int), float("inf"), "wants int, got inf"),
-        (Option(name="o", type=int), True, "wants int, got True"),
-        (Option(name="o", type=int, default=2), None, "wants int, got None"),
-        (Option(name="o", type=bool, default=False), "yes", "wants bool, got 'yes'"),
-        (Option(name="o", default="a"), ["a"], r"wants str, got \['a'\]"),
+        (Option(name="o", type=int), "3.5", "here: option 'o' needs int, got '3.5'"),
+        (Option(name="o", type=int), 3.5, "needs int, got 3.5"),
+        (Option(name="o", type=int), float("inf"), "needs int, got inf"),
+        (Option(name="o", type=int), True, "needs int, got True"),
+        (Option(name="o", type=int, default=2), None, "needs int, got None"),
+        (Option(name="o", type=bool, default=False), "yes", "needs bool, got 'yes'"),
+        (Option(name="o", default="a"), ["a"], r"needs str, got \['a'\]"),
         (Option(name="o", default="square", choices=("square", "pad")), "squar", "did you mean 'square'"),
     ],
 )

@@ -54,12 +54,12 @@ def test_a_signal_is_read_from_a_file_an_array_or_a_list(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ([[1.0, 2.0]], r"signal: wants one dimension and at least one sample, got shape \(1, 2\)"),
-        ([], "signal: wants one dimension and at least one sample"),
+        ([[1.0, 2.0]], r"signal: needs one dimension and at least one sample, got shape \(1, 2\)"),
+        ([], "signal: needs one dimension and at least one sample"),
         ([1.0, float("nan")], "signal: sample 1 is not a finite number"),
         ("missing.npy", "missing.npy: no such file"),
         (["a"], "signal: not a signal"),
-        (None, "signal: wants one dimension"),
+        (None, "signal: needs one dimension"),
     ],
 )
 def test_what_is_no_signal_is_refused(source: object, message: str) -> None:

@@ -115,5 +115,5 @@ def test_text_longer_than_the_tokenizer_expects_brings_no_warning(caplog):
 
 def test_labels_from_a_tokenizer_without_offsets_are_refused():
     slow_one = SimpleNamespace(is_fast=False, name_or_path="some/where")
-    with pytest.raises(KitError, match=r"'some/where'.*training wants a fast tokenizer"):
+    with pytest.raises(KitError, match=r"'some/where'.*training needs a fast tokenizer"):
         encode_spans([Span("hi", learn=True)], slow_one, add_bos=False)

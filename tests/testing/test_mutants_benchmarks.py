@@ -37,7 +37,7 @@ def read(root: Path) -> list[Question]:
     for number, line in enumerate(lines):
         name = f"{file}[{number}]"
         if line.count("|") != 2:
-            raise KitError(f"{name}: wants PICTURE|QUESTION|ANSWER")
+            raise KitError(f"{name}: needs PICTURE|QUESTION|ANSWER")
         picture, asked, right = line.split("|")
         items = (Item("image", str(root / "riddles" / picture), name=name),)
         conversation = Conversation((Turn("user", f"{ITEM}\n{asked}"),), items, name)
@@ -155,7 +155,7 @@ MUTANTS: list[tuple[str, Benchmark, str, str]] = [
     ("a place without its picture", each(with_items(lambda items: ())), "questions", "0 items in 1 places"),
     ("no word to generate", replace(RIDDLES, max_new_tokens=0), "questions", "max_new_tokens is 0"),
     ("a scorer that nobody offers", replace(RIDDLES, scorers=("exakt",)), "scorers", "exakt"),
-    ("no truth for its scorer", each(lambda q: replace(q, truths=())), "scorers", "scorer 'exact' wants"),
+    ("no truth for its scorer", each(lambda q: replace(q, truths=())), "scorers", "scorer 'exact' needs"),
     (
         "truths that their scorer does not take",
         each(lambda q: replace(q, truths=(f" {q.truths[0]}.",))),

@@ -26,7 +26,7 @@ def written(path: Path, rows: Sequence[Any], *more: str) -> Path:
 def row_of(path: Path, number: int, line: str) -> dict[str, Any]:
     asked, bar, tags = line.strip().partition("|")
     if not bar:
-        raise KitError(f"{path} line {number}: wants QUESTION|TAGS")
+        raise KitError(f"{path} line {number}: needs QUESTION|TAGS")
     return {"asked": asked, "tags": json.loads(tags)}
 
 

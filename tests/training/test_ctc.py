@@ -177,5 +177,5 @@ def test_an_item_without_words_is_refused(worded):
     _, dataset, _ = worded
     processor = dataset.dataset.processor
     rows = [{"id": "r", "image": "0.png", "conversations": [{"from": "human", "value": "<image>"}]}]
-    with pytest.raises(KitError, match=r"row\[0\] 'r': match_words wants items, each with its text"):
+    with pytest.raises(KitError, match=r"row\[0\] 'r': match_words needs items, each with its text"):
         CTCDataset(ConversationDataset(rows, processor))

@@ -99,8 +99,8 @@ def test_bad_rows_are_left_out_counted_and_listed(place, capsys, stream):
     ("stage", "message"),
     [
         ({}, "stage s: a streamed source has no end; give the stage max_steps"),
-        ({"max_steps": 1, "group_by_size": True}, "stage s: group_by_size wants to see all rows"),
-        ({"max_steps": 1, "cache_features": True}, "stage s: cache_features wants to see all rows"),
+        ({"max_steps": 1, "group_by_size": True}, "stage s: group_by_size needs to see all rows"),
+        ({"max_steps": 1, "cache_features": True}, "stage s: cache_features needs to see all rows"),
     ],
 )
 def test_what_a_stream_cannot_do_is_one_clear_line(place, stage, message):

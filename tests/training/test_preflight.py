@@ -53,7 +53,7 @@ def test_a_stage_that_is_not_run_is_not_checked(place):
 
 def test_what_is_wrong_in_the_middle_names_its_stage_once(place):
     (place / "rows.json").write_text('[{"id": "a"}]')
-    with pytest.raises(KitError, match=r"^stage 'first': .*rows\.json\[0\] 'a': wants 'conversations' or 'messages'"):
+    with pytest.raises(KitError, match=r"^stage 'first': .*rows\.json\[0\] 'a': needs 'conversations' or 'messages'"):
         run.run_recipe(recipe_of(place))
     with pytest.raises(KitError, match=r"^stage 'first' was not run yet, and 'second' starts from it"):
         run.run_recipe(recipe_of(place), only="second")

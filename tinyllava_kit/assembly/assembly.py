@@ -45,7 +45,7 @@ class Part:
             if texts and given.get("name") and isinstance(given.get("options", {}), Mapping):
                 return cls(**given)
         raise KitError(
-            f"{where}: wants NAME or NAME:CHECKPOINT, or a mapping of name, checkpoint and options, got {shown(value)}"
+            f"{where}: needs NAME or NAME:CHECKPOINT, or a mapping of name, checkpoint and options, got {shown(value)}"
         )
 
 
@@ -118,7 +118,7 @@ class Assembly:
         for group in _GROUPS:
             given = data.get(group) or {}
             if not isinstance(given, Mapping):
-                raise KitError(f"{where}: {group} wants a mapping from modality to component, got {shown(given)}")
+                raise KitError(f"{where}: {group} needs a mapping from modality to component, got {shown(given)}")
             named = {
                 m: {"name": m, **v} if group == "modalities" and isinstance(v, Mapping) else v for m, v in given.items()
             }
@@ -139,7 +139,7 @@ class Assembly:
             or (group and len(rest) != 2)
             or (not group and (kind not in ("llm", "template") or len(rest) != 1))
         ):
-            raise KitError(f"--set wants tower.MODALITY.OPTION=VALUE or llm.OPTION=VALUE, got {setting!r}")
+            raise KitError(f"--set needs tower.MODALITY.OPTION=VALUE or llm.OPTION=VALUE, got {setting!r}")
         if not group:
             part: Part = getattr(self, kind)
             changed: dict[str, Any] = {kind: replace(part, options={**part.options, rest[0]: value})}

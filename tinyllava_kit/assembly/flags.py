@@ -13,5 +13,5 @@ def split_word(word: str, flag: str, form: str) -> tuple[str, str]:
     """
     modality, equals, rest = word.partition("=")
     if not (modality and equals and rest):
-        raise KitError(f"{flag} wants {form}, got {word!r}")
+        raise KitError(f"{flag} needs {form}, got {word!r}")
     return modality, rest

@@ -185,7 +185,7 @@ def from_row(
     if "messages" in row:
         return turns.of_messages(_with_system(row, "messages", "role", "content", name))
     if "conversations" not in row:
-        raise KitError(f"{name}: wants 'conversations' or 'messages', has {', '.join(map(shown, row)) or 'nothing'}")
+        raise KitError(f"{name}: needs 'conversations' or 'messages', has {', '.join(map(shown, row)) or 'nothing'}")
     return turns.of_conversations(_with_system(row, "conversations", "from", "value", name))
 
 
@@ -213,7 +213,7 @@ def check_text(text: Any, where: str) -> str:
         KitError: no text, or one with half of a character, a UTF-16 surrogate alone, which nothing can write or read.
     """
     if not isinstance(text, str):
-        raise KitError(f"{where}: wants text, got {type(text).__name__}")
+        raise KitError(f"{where}: needs text, got {type(text).__name__}")
     if not text.isascii():
         try:
             text.encode()

@@ -63,7 +63,7 @@ def iterate_rows(path: str | os.PathLike[str], reader: str | None = None) -> Ite
     read: Callable[[Path], Iterable[Any]] = load(reader_of(path, reader))
     for row in read(path):
         if not isinstance(row, Mapping):
-            raise KitError(f"{path}: wants a list of rows, like [{{'id': ..., 'conversations': [...]}}]")
+            raise KitError(f"{path}: needs a list of rows, like [{{'id': ..., 'conversations': [...]}}]")
         yield present(dict(row))
 
 

@@ -93,7 +93,7 @@ class Source(Strict):
     @model_validator(mode="after")
     def _makes_sense(self) -> Source:
         if (self.path is None) == (self.dataset is None):
-            raise ValueError("a source wants one of path and dataset")
+            raise ValueError("a source needs one of path and dataset")
         if self.reader is not None:
             _check_reader(self)
         if self.repeat > 1 and (self.weight is not None or self.stream):

@@ -31,7 +31,7 @@ class Question:
         turns = conversation.turns
         if len(turns) < 2 or turns[-1].role != "assistant" or ITEM in turns[-1].text:
             raise KitError(
-                f"{conversation.name}: wants a question and, as its last turn, the assistant's answer in text"
+                f"{conversation.name}: needs a question and, as its last turn, the assistant's answer in text"
             )
         return cls(id=conversation.name, conversation=replace(conversation, turns=turns[:-1]), truths=(turns[-1].text,))
 

@@ -94,7 +94,7 @@ def retrieve(
     rows = list(controlled([q.conversation for q in questions], control, processor.modalities, seed=seed))
     texts = list(dict.fromkeys(q.truths[0] for q in questions))
     if len(texts) < 2:
-        raise KitError(f"retrieval wants at least two different answers, got {len(texts)}; give more rows")
+        raise KitError(f"retrieval needs at least two different answers, got {len(texts)}; give more rows")
     found = dict(known or {})
     reader = features or FeatureCache(model, processor)
     reader.fill(item for place, row in enumerate(rows) if place not in found for item in row.items)

@@ -86,7 +86,7 @@ def _pairs(prompt: str, text: str, modalities: Mapping[str, ModalitySpec]) -> Pa
     placeholders = {spec.token.placeholder: modality for modality, spec in modalities.items()}
     named = [placeholders[piece] for piece in split_placeholders(prompt, placeholders) if piece in placeholders]
     if len(named) != 1:
-        raise KitError(f"--prompt {prompt!r} wants one placeholder, of the rows' items: {' or '.join(placeholders)}")
+        raise KitError(f"--prompt {prompt!r} needs one placeholder, of the rows' items: {' or '.join(placeholders)}")
     return Pairs(modality=named[0], text=text, prompts=(prompt,))
 
 

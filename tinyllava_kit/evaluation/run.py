@@ -298,7 +298,7 @@ def _check_modalities(questions: Sequence[Question], processor: TinyLlavaProcess
 
 def _check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
     if folder.is_file():
-        raise KitError(f"{str(folder)!r} is a file; an evaluation wants a folder of its own")
+        raise KitError(f"{str(folder)!r} is a file; an evaluation needs a folder of its own")
     file = folder / EVALUATION_FILE
     if not file.exists():
         if folder.is_dir() and any(folder.iterdir()):

@@ -1,4 +1,4 @@
-"""What a scorer is: what it wants of a row, and how it makes figures of the answers. Light."""
+"""What a scorer is: what it needs of a row, and how it makes figures of the answers. Light."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Scorer(ABC):
         """
         for question in questions:
             if not self.fits(question):
-                raise KitError(f"{question.conversation.name}: scorer {self.name!r} wants {self.wants}")
+                raise KitError(f"{question.conversation.name}: scorer {self.name!r} needs {self.wants}")
 
     def figures(self, judged: Sequence[Judged]) -> Figures:
         """Of all answers, and of those of each category."""

@@ -43,7 +43,7 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
         kind = "" if isinstance(error, _Refused) else "not YAML: "
         raise KitError(f"{path}{at}: {kind}{one_line(getattr(error, 'problem', None) or str(error))}") from error
     if not isinstance(data, dict):
-        raise KitError(f"{path}: wants a mapping, got {type(data).__name__}")
+        raise KitError(f"{path}: needs a mapping, got {type(data).__name__}")
     return data
 
 

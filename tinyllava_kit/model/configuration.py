@@ -50,7 +50,7 @@ class Component:
         known = {each.name for each in fields(cls)}
         if not isinstance(value, Mapping) or not isinstance(value.get("name"), str) or value.keys() - known:
             shown = repr(value)[:200]
-            raise KitError(f"{CONFIG_FILE}: {where} wants {{'name': ..., 'options': {{...}}}}, got {shown}")
+            raise KitError(f"{CONFIG_FILE}: {where} needs {{'name': ..., 'options': {{...}}}}, got {shown}")
         return cls(
             **{key: checked(_COMPONENT[key], each, f"{CONFIG_FILE}: {where}.{key}") for key, each in value.items()}
         )

@@ -122,7 +122,7 @@ class Answers(GenerationMixin):
         """
         if plan.is_packed or (plan.padding_side == "right" and len(plan.pad_positions)):
             raise KitError(
-                "generate wants one sample a row, padded on the left; make the batch with padding_side='left', in a "
+                "generate needs one sample a row, padded on the left; make the batch with padding_side='left', in a "
                 "pipeline with batch_size by pipe.tokenizer.padding_side = 'left'"
             )
         if ids is None:

@@ -361,7 +361,7 @@ class TinyLlavaForConditionalGeneration(
         """
         if modality not in plan.generated or plan.is_packed:
             raise KitError(
-                f"no words to make {modality!r} of: wants a batch, one sample a row, in which a GeneratedSpan of it "
+                f"no words to make {modality!r} of: needs a batch, one sample a row, in which a GeneratedSpan of it "
                 "stands behind learned text"
             )
         embeds = self.embed(input_ids, items, plan)  # (B, T, D)

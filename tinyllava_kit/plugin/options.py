@@ -80,7 +80,7 @@ class Option:
                 raise ValueError
             parsed: OptionValue = self.type(value)
         except (OverflowError, ValueError):
-            raise KitError(f"{owner}: option {self.name!r} wants {self.type.__name__}, got {value!r}") from None
+            raise KitError(f"{owner}: option {self.name!r} needs {self.type.__name__}, got {value!r}") from None
         if not self._within(parsed):
             raise KitError(f"{owner}: option {self.name!r} must be {self.bounds}, got {value!r}")
         if self.choices and parsed not in self.choices:

@@ -83,7 +83,7 @@ def check_index(directory: Any) -> None:
         try:
             content = json.loads(index.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise KitError(f"{index}: wants UTF-8 without a byte order mark, as transformers reads it") from error
+            raise KitError(f"{index}: needs UTF-8 without a byte order mark, as transformers reads it") from error
         checked(dict[str, Any], content.get("metadata"), f"{index}: metadata")
 
 

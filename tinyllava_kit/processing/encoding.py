@@ -68,7 +68,7 @@ def _tokenize(
     if offsets and not tokenizer.is_fast:
         raise KitError(
             f"{type(tokenizer).__name__} ({tokenizer.name_or_path!r}) does not say which characters a token covers, so "
-            "labels cannot be made; training wants a fast tokenizer (a tokenizer.json beside the checkpoint)"
+            "labels cannot be made; training needs a fast tokenizer (a tokenizer.json beside the checkpoint)"
         )
     if not pieces:
         return iter(())

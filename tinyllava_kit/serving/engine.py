@@ -362,7 +362,7 @@ class Engine:
         if length + wanted > self.longest:
             raise NoRoomError(
                 f"the conversation takes {length} positions, its items included, and the answer up to {wanted}; "
-                f"{self.longest} are there for both: give fewer or shorter items, or want a shorter answer"
+                f"{self.longest} are there for both: give fewer or shorter items, or ask for a shorter answer"
             )
         return replace(how, max_new_tokens=how.max_new_tokens or min(NEW_TOKENS, self.longest - length))
 

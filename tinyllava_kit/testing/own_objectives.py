@@ -1,4 +1,4 @@
-"""The contract of the objective that the kit ships and that wants another model."""
+"""The contract of the objective that the kit ships and that needs another model."""
 
 from __future__ import annotations
 

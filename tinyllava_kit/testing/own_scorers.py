@@ -1,4 +1,4 @@
-"""The contract of a scorer that the kit ships and that wants categories of its own."""
+"""The contract of a scorer that the kit ships and that needs categories of its own."""
 
 from __future__ import annotations
 

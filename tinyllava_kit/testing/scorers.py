@@ -90,13 +90,13 @@ class ScorerContract(SpecifiedContract):
             )
             assert same, f"the same answers in another order give {got}, not {expected}"
 
-    @check("fits and check: refuse a row that lacks what the scorer wants, and say so in `wants`")
+    @check("fits and check: refuse a row that lacks what the scorer needs, and say so in `wants`")
     def test_refused(self) -> None:
         """A row without a right answer is refused before any is asked."""
         scorer, (question, _, _) = self.build(), self.rows()[0]
         bare = Question(id="bare", conversation=question.conversation)
         if scorer.fits(bare):
-            raise DoesNotApply("it wants no right answer")
+            raise DoesNotApply("it needs no right answer")
         check_refused(lambda: scorer.check([bare]), "a row without what is wanted", question.conversation.name)
 
     @check("score: figures of no answers are 0, or a KitError; nothing is divided by their number")

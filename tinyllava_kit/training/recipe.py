@@ -219,7 +219,7 @@ class Recipe(Strict):
             wanted["cache_features"] = stage.cache_features.mode
             for name, value in wanted.items():
                 if value:
-                    raise ValueError(f"stage {stage.name}: {name} wants to see all rows before; take out it or stream")
+                    raise ValueError(f"stage {stage.name}: {name} needs to see all rows before; take out it or stream")
         return self
 
     @model_validator(mode="after")

@@ -160,7 +160,7 @@ def _scorers(data: str, task: Benchmark | None, names: Sequence[str], *, has_own
     chosen = [find_scorer(name) for name in dict.fromkeys(names)]
     if task is None and not chosen:
         tasks, known = ", ".join(benchmark_names()), ", ".join(scorer_names())
-        raise KitError(f"{data!r} is no task ({tasks}), and rows want a --scorer: {known}")
+        raise KitError(f"{data!r} is no task ({tasks}), and rows need a --scorer: {known}")
     if task is not None and (chosen or has_own_text):
         raise click.UsageError(f"task {data} has its own questions and scorers; leave --scorer, --prompt, --text out")
     return chosen

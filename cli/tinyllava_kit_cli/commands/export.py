@@ -97,5 +97,5 @@ def _options(settings: Sequence[str]) -> dict[str, Any]:
     """
     pairs = [setting.partition("=") for setting in settings]
     if any(not (name and equals) for name, equals, _ in pairs):
-        raise KitError(f"--set wants OPTION=VALUE, got {', '.join(settings)}")
+        raise KitError(f"--set needs OPTION=VALUE, got {', '.join(settings)}")
     return {name: value for name, _, value in pairs}

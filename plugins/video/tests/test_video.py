@@ -98,8 +98,8 @@ def test_frames_of_a_list_and_of_a_folder_are_a_video(tmp_path):
     ("make", "message"),
     [
         (lambda folder: folder / "none.mp4", r"video '.*none\.mp4' does not exist"),
-        (lambda folder: folder, "a video wants at least one frame"),
-        (lambda folder: [], "video: a video wants at least one frame"),
+        (lambda folder: folder, "a video needs at least one frame"),
+        (lambda folder: [], "video: a video needs at least one frame"),
         (lambda folder: 7, "cannot read a video from int; give a path or a list of frames"),
         (lambda folder: _written(folder / "bad.mp4", b"no video"), r"cannot read video '.*bad\.mp4': "),
         (lambda folder: ["gone.png"], "image 'gone.png' does not exist"),

@@ -231,7 +231,7 @@ def test_the_scale_of_a_tower_does_not_matter(name):
         ("avgpool_mlp", {"hidden_dim": -1}, "avgpool_mlp: hidden_dim must be 1 or more, got -1"),
         ("window_qformer", {"window": 0}, "window_qformer: window must be 1 or more, got 0"),
         ("window_qformer", {"num_queries": 0}, "window_qformer: num_queries must be 1 or more, got 0"),
-        ("window_qformer", {"num_heads": 5}, "a Q-Former wants .* hidden_dim that num_heads divides, got"),
+        ("window_qformer", {"num_heads": 5}, "a Q-Former needs .* hidden_dim that num_heads divides, got"),
     ],
 )
 def test_sizes_that_cannot_be_are_refused(name, options, said):

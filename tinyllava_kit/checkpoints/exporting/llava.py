@@ -102,7 +102,7 @@ def faults(model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcess
     if getattr(head, "bias", None) is not None:
         found.append("its LLM's head has a bias; Llava's has none")
     if not any(name.startswith("model.") for name in model.language_model.state_dict()):
-        found.append("its LLM's body is not called 'model', as Llava wants it")
+        found.append("its LLM's body is not called 'model', as Llava needs it")
     return found + marker_fault(processor) + quantized_fault(config)
 
 

@@ -34,7 +34,7 @@ class QFormer(Connector):
         super().__init__(in_dim=in_dim, out_dim=out_dim, grid=grid)
         if min(num_queries, num_layers, hidden_dim, num_heads, mlp_dim) < 1 or hidden_dim % num_heads:
             raise KitError(
-                "a Q-Former wants sizes of 1 or more and a hidden_dim that num_heads divides, got "
+                "a Q-Former needs sizes of 1 or more and a hidden_dim that num_heads divides, got "
                 f"num_queries={num_queries}, num_layers={num_layers}, hidden_dim={hidden_dim}, num_heads={num_heads}, "
                 f"mlp_dim={mlp_dim}"
             )

@@ -28,7 +28,7 @@ class Resampler(Connector):
         super().__init__(in_dim=in_dim, out_dim=out_dim, grid=grid)
         if num_queries < 1 or num_layers < 1:
             raise KitError(
-                f"resampler wants num_queries and num_layers of 1 or more, got {num_queries} and {num_layers}"
+                f"resampler needs num_queries and num_layers of 1 or more, got {num_queries} and {num_layers}"
             )
         self.num_queries = num_queries
         self.linear = nn.Linear(in_dim, out_dim)

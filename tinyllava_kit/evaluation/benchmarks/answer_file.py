@@ -35,7 +35,7 @@ def check_answer_file(
         forms.append("a new FOLDER" if benchmark.in_folder else "FILE.json")
         if benchmark.in_folder and not target.suffix:
             if target.exists():
-                raise KitError(f"{str(target)!r} exists; {benchmark.name} wants a new folder for its answers")
+                raise KitError(f"{str(target)!r} exists; {benchmark.name} needs a new folder for its answers")
             return
         if target.suffix == ".json" and not benchmark.in_folder:
             benchmark.converted(Path(root), [], [])

@@ -44,7 +44,7 @@ def asked_in(prompt: str, name: str) -> str:
         return written[1].lower()
     if len(lines) == 2 or (len(lines) == 3 and _OCR in prompt):
         return lines[1 if len(lines) == 3 and prompt.startswith(_OCR.rstrip()) else 0].lower()
-    raise KitError(f"{name}: wants a question, a line of OCR tokens if any, and a line that says how to answer")
+    raise KitError(f"{name}: needs a question, a line of OCR tokens if any, and a line that says how to answer")
 
 
 TEXTVQA = Benchmark(

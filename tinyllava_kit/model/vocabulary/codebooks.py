@@ -130,7 +130,7 @@ class DelayPattern(CodebookPattern):
     def __post_init__(self) -> None:
         if self.codebooks < 2:
             raise KitError(
-                f"a delay between codebooks wants two or more, got {self.codebooks}; take the pattern 'flat'"
+                f"a delay between codebooks needs two or more, got {self.codebooks}; take the pattern 'flat'"
             )
 
     @property

@@ -47,7 +47,7 @@ class CTCDataset(Dataset[Any]):
         for conversation in dataset.conversations:
             texts = [item.text for item in conversation.items]
             if not texts or None in texts:
-                raise KitError(f"{conversation.name}: match_words wants items, each with its text; use 'pairs'")
+                raise KitError(f"{conversation.name}: match_words needs items, each with its text; use 'pairs'")
             self.words.append([word_ids(text or "", tokenizer) for text in texts])
 
     def __len__(self) -> int:
@@ -56,7 +56,7 @@ class CTCDataset(Dataset[Any]):
     def __getitem__(self, index: int) -> tuple[Encoded, Words]:
         encoded = self.dataset[index]
         if len(encoded.items) != len(self.words[index]):
-            raise KitError(f"{encoded.name}: an item is cut into several; match_words wants them whole")
+            raise KitError(f"{encoded.name}: an item is cut into several; match_words needs them whole")
         return encoded, self.words[index]
 
 

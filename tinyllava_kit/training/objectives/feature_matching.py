@@ -148,5 +148,5 @@ def _check_rates(name: str, own: Sequence[int], taught: Sequence[int]) -> None:
     if len(own) == len(taught) and all(abs(a - b) <= few + share * b for a, b in zip(own, taught, strict=True)):
         return
     raise KitError(
-        f"{name}: its items have {own} features, with the teacher {taught}; match_features wants towers of one rate"
+        f"{name}: its items have {own} features, with the teacher {taught}; match_features needs towers of one rate"
     )

@@ -42,6 +42,6 @@ def test_a_cell_is_its_nearest_its_mean_and_what_was_measured() -> None:
 def test_a_map_is_read_from_a_file_and_what_is_none_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", maps()[0].numpy())
     assert torch.equal(DepthModality().read(tmp_path / "a.npy"), maps()[0])
-    for wrong, why in (([1.0], "wants two dimensions"), ([[-1.0]], "in metres"), ("none.npy", "no such file")):
+    for wrong, why in (([1.0], "needs two dimensions"), ([[-1.0]], "in metres"), ("none.npy", "no such file")):
         with pytest.raises(KitError, match=why):
             DepthModality().read(wrong)

@@ -99,7 +99,7 @@ class VideoModality(Modality):
 
     def _of_pictures(self, pictures: Sequence[Any], name: str, *, whole: bool) -> Clip:
         if not pictures:
-            raise KitError(f"{name}: a video wants at least one frame")
+            raise KitError(f"{name}: a video needs at least one frame")
         chosen = self.choose(len(pictures), len(pictures) / self.fps)
         read = self.pictures.read if whole else self.pictures.probe
         return Clip(tuple(read(pictures[n]) for n in chosen), tuple(n / self.fps for n in chosen), name)

@@ -30,9 +30,9 @@ class DepthModality(Modality):
         except (OSError, ValueError, TypeError, EOFError) as error:
             raise KitError(f"{name}: not a depth map ({error}); give an .npy file of numbers") from error
         if values.ndim != 2 or not values.size:
-            raise KitError(f"{name}: wants two dimensions, got shape {values.shape}")
+            raise KitError(f"{name}: needs two dimensions, got shape {values.shape}")
         if not np.isfinite(values).any() or np.isinf(values).any() or np.nanmin(values) < 0:
-            raise KitError(f"{name}: wants depths in metres, from 0 on, and NaN where nothing was measured")
+            raise KitError(f"{name}: needs depths in metres, from 0 on, and NaN where nothing was measured")
         return torch.from_numpy(values.copy())  # (H, W)
 
     def blank(self, item: Tensor) -> Tensor:

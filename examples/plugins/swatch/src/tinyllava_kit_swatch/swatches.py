@@ -33,7 +33,7 @@ class SwatchModality(Modality):
         except (OSError, ValueError, TypeError) as error:
             raise KitError(f"{name}: not a swatch ({error}); give four lines of four digits") from error
         if swatch.shape != (SIDE, SIDE) or swatch.min() < 0 or swatch.max() >= COLOURS:
-            raise KitError(f"{name}: wants {SIDE} rows of {SIDE} colours, numbered from 0 to {COLOURS - 1}")
+            raise KitError(f"{name}: needs {SIDE} rows of {SIDE} colours, numbered from 0 to {COLOURS - 1}")
         return swatch
 
     def write(self, item: Tensor, path: str) -> None:

@@ -32,7 +32,7 @@ class SensorModality(Modality):
         except (OSError, ValueError, TypeError, EOFError) as error:
             raise KitError(f"{name}: not a signal ({error}); give an .npy file of numbers") from error
         if values.ndim != 1 or not values.size:
-            raise KitError(f"{name}: wants one dimension and at least one sample, got shape {values.shape}")
+            raise KitError(f"{name}: needs one dimension and at least one sample, got shape {values.shape}")
         if not np.isfinite(values).all():
             raise KitError(f"{name}: sample {int(np.argmin(np.isfinite(values)))} is not a finite number")
         return torch.from_numpy(values.copy())  # (L,)
