@@ -355,6 +355,7 @@ def test_an_exact_name_goes_before_a_family(site: FakeSite) -> None:
 
 def test_what_is_installed_is_found_once(site: FakeSite) -> None:
     site.plugin("one", tower("nose"))
+    installed_catalog()  # Python may keep what it compiles in the folder, which changes it
     assert installed_catalog() is installed_catalog()
     assert installed_catalog() == discover()
 
