@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .data.dataset import Collator as Collator
     from .data.dataset import ConversationDataset as ConversationDataset
     from .data.sources import Pairs as Pairs
+    from .features.cache import FeatureCache as FeatureCache
     from .inference.answering import answer as answer
     from .inference.answering import question as question
     from .inference.answering import without_defaults as without_defaults
@@ -68,6 +69,7 @@ _get, _dir = lazy(
         "Collator": ".data.dataset",
         "ConversationDataset": ".data.dataset",
         "Pairs": ".data.sources",
+        "FeatureCache": ".features.cache",
         "answer": ".inference.answering",
         "question": ".inference.answering",
         "without_defaults": ".inference.answering",

@@ -282,6 +282,35 @@ def test_what_another_process_has_encoded_in_the_meantime_is_taken(place, tmp_pa
     assert len(shards(tmp_path)) == 4  # one of ours and three of the other's
 
 
+def test_of_several_ranks_each_encodes_its_part_and_none_the_others(place, tmp_path, monkeypatch):
+    items = [Item("image", str(tmp_path / name)) for name in toys.save_pictures(tmp_path, 16)]
+    model, processor = load(place)
+    caches = [FeatureCache(model, processor, tmp_path / "kept") for _ in range(2)]
+    encoded: list[list[str]] = [[], []]
+    here = 0
+
+    def encode(batch):
+        encoded[here] += [item.source for item in batch]
+        return FeatureCache.encode(caches[here], batch)
+
+    def let_the_other_come():
+        nonlocal here
+        if here == 0:
+            here = 1
+            caches[1].fill(items)
+            here = 0
+
+    for cache in caches:
+        cache.encode = encode
+    monkeypatch.setattr(module, "world_size", lambda: 2)
+    monkeypatch.setattr(module, "rank", lambda: here)
+    monkeypatch.setattr(module, "wait_for_all", let_the_other_come)
+    caches[0].fill(items)
+    assert all(encoded)
+    assert sorted(encoded[0] + encoded[1]) == sorted(item.source for item in items)
+    assert all(cache.has(item) for cache in caches for item in items)
+
+
 def sized(folder: Path) -> int:
     return sum(path.stat().st_size for path in shards(folder))
 
