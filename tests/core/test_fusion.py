@@ -6,13 +6,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.core import slow_fusion
 from tinyllava_kit.core.fusion import check_features, fuse, gather_features
 from tinyllava_kit.core.plan import plan
 from tinyllava_kit.core.spans import IGNORE_INDEX, ItemSpan, TextSpan
 from tinyllava_kit.errors import FusionError
+from tinyllava_kit.testing.no_sync import NoSync
 
 VOCAB, PAD = 23, 3
 NARROW, WIDE = 5, 8  # rows of eight numbers are copied as wider ones, on the CPU
@@ -166,16 +166,6 @@ def test_fuse_changes_none_of_its_arguments(width):
     fuse(layout, text, {"alpha": rows})
     for now, then in zip((text, rows, inputs["input_ids"]), before, strict=True):
         assert torch.equal(now, then)
-
-
-class NoSync(TorchDispatchMode):
-    """Fails on what would make a GPU wait for the host."""
-
-    forbidden = ("_local_scalar_dense", "nonzero", "masked_select")
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        assert not any(name in str(func) for name in self.forbidden), f"{func} reads back from the device"
-        return func(*args, **(kwargs or {}))
 
 
 @both_widths

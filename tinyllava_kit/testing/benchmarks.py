@@ -17,7 +17,7 @@ from ..evaluation.scorer import Scorer
 from ..plugin.specs import load_class
 from .comparing import random_state, refusal
 from .contract import DoesNotApply, check
-from .folders import check_packages, content_of
+from .folders import changed_files, check_packages, content_of
 from .specified import SpecifiedContract
 
 _ROUNDING = 1e-6
@@ -163,8 +163,8 @@ class BenchmarkContract(SpecifiedContract):
         questions = self._questions(root)
         if self._benchmark().converted is not None:
             self._written(root, questions, [""] * len(questions))
-        changed = sorted(before.items() ^ content_of(root).items())
-        assert not changed, f"changes {', '.join(dict(changed))}"
+        changed = changed_files(before, content_of(root))
+        assert not changed, f"changes {changed}"
 
     def _benchmark(self) -> Benchmark:
         assert isinstance(self.component, Benchmark), f"{self.component!r} is no Benchmark"

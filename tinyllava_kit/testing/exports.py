@@ -15,7 +15,7 @@ from ..checkpoints.exporting.target import ExportTarget
 from ..model.parts import named_parts
 from .comparing import check_close, check_refused
 from .contract import DoesNotApply, check
-from .folders import check_packages, content_of
+from .folders import changed_files, check_packages, content_of
 from .specified import SpecifiedContract
 from .toy_models import ToyModel, text_model
 
@@ -72,8 +72,8 @@ class ExportContract(SpecifiedContract):
         first, second = self.folder, self.folder
         self._export(self.toy(), first)
         self._export(self.toy(), second)
-        changed = sorted(content_of(first).items() ^ content_of(second).items())
-        assert not changed, f"exported twice, {', '.join(dict(changed))} differ"
+        changed = changed_files(content_of(first), content_of(second))
+        assert not changed, f"exported twice, {changed} differ"
 
     @check("export: change neither the model nor the processor; work on a copy")
     def test_untouched(self) -> None:

@@ -19,6 +19,11 @@ def content_of(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def changed_files(before: dict[str, str], after: dict[str, str]) -> str:
+    """The names of the files that are new, gone or others; empty where none is."""
+    return ", ".join(sorted(dict(before.items() ^ after.items())))
+
+
 def open_files(path: Path) -> set[str]:
     """Which files of the folder of a path are open in this process, each with its number.
 

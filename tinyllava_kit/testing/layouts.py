@@ -23,7 +23,7 @@ from ..plugin.discovery import installed_catalog
 from ..plugin.specs import CheckpointSpec
 from .comparing import check_close, check_refused, refusal
 from .contract import DoesNotApply, check
-from .folders import content_of
+from .folders import changed_files, content_of
 from .offered import contract_of
 from .specified import SpecifiedContract
 from .toy_models import text_model, toy_picture
@@ -156,8 +156,8 @@ class CheckpointReaderContract(SpecifiedContract):
         directory = self._toy()
         before = content_of(directory)
         self._open(directory).model()
-        changed = sorted(before.items() ^ content_of(directory).items())
-        assert not changed, f"reading changes {', '.join(dict(changed))}"
+        changed = changed_files(before, content_of(directory))
+        assert not changed, f"reading changes {changed}"
 
     def _layout(self) -> CheckpointSpec:
         spec = self._spec()
@@ -173,8 +173,7 @@ class CheckpointReaderContract(SpecifiedContract):
 
     def _open(self, directory: Path) -> MappedCheckpoint:
         reader: CheckpointReader = self.component()
-        config = read_mapping(directory / "config.json")
-        return reader.open(directory, config, names_from=None, template=None, catalog=self._catalog())
+        return reader.open(directory, _config_of(directory), names_from=None, template=None, catalog=self._catalog())
 
     def _other_configs(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Configurations of what is not of this layout, each with what it is."""
@@ -230,11 +229,15 @@ def _keys_of(directory: Path) -> dict[str, set[str]]:
 def _rewrite(directory: Path, change: Callable[[State], State]) -> None:
     """Each file of weights with others."""
     for file, state in _files_of(directory):
-        changed = change(state)
-        if file.suffix == ".bin":
-            torch.save(changed, file)
-        else:
-            save_file({key: value.contiguous() for key, value in changed.items()}, file, metadata={"format": "pt"})
+        _save(change(state), file)
+
+
+def _save(state: State, file: Path) -> None:
+    """In the format that the file had."""
+    if file.suffix == ".bin":
+        torch.save(state, file)
+    else:
+        save_file({key: value.contiguous() for key, value in state.items()}, file, metadata={"format": "pt"})
 
 
 def _enlarged(directory: Path) -> dict[str, float]:
@@ -244,11 +247,7 @@ def _enlarged(directory: Path) -> dict[str, float]:
         folder = file.parent.relative_to(directory)
         mine = {key: 1 + (len(shares) + number) * _SHARE for number, key in enumerate(state, 1)}
         shares.update({str(folder / key): share for key, share in mine.items()})
-        other = {key: value * mine[key] for key, value in state.items()}
-        if file.suffix == ".bin":
-            torch.save(other, file)
-        else:
-            save_file(other, file, metadata={"format": "pt"})
+        _save({key: value * mine[key] for key, value in state.items()}, file)
     return shares
 
 

@@ -18,7 +18,7 @@ from ..data.rows import by_ending
 from ..files.absence import present
 from .comparing import check_refused, random_state, refusal, same
 from .contract import DoesNotApply, check
-from .folders import check_packages, content_of, open_files
+from .folders import changed_files, check_packages, content_of, open_files
 from .specified import SpecifiedContract
 
 FEWEST = 4  # rows of a toy
@@ -179,8 +179,8 @@ class ReaderContract(SpecifiedContract):
         path, here = self._toy(), Path.cwd()
         before = content_of(path.parent)
         self._rows(path)
-        gone_or_new = sorted(before.items() ^ content_of(path.parent).items())
-        assert not gone_or_new, f"reading changes {', '.join(dict(gone_or_new))}"
+        changed = changed_files(before, content_of(path.parent))
+        assert not changed, f"reading changes {changed}"
         assert Path.cwd() == here, "reading changes the working directory"
 
     def _toy(self) -> Path:

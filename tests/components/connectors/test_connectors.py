@@ -1,18 +1,17 @@
 """What every connector of the kit promises, whatever it computes."""
 
 import copy
-import re
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from tinyllava_kit.components.connectors.plugin import tinyllava_connectors
 from tinyllava_kit.core.interfaces import Connector, Features
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.plugin.specs import load
+from tinyllava_kit.testing.no_sync import NoSync
 
 SMALL = {
     "resampler": {"num_queries": 5, "num_layers": 2},
@@ -48,14 +47,6 @@ def build(name, in_dim=7, out_dim=11, grid=GRID):
     out_dim = in_dim if name == "identity" else out_dim
     torch.manual_seed(0)
     return load(spec)(in_dim=in_dim, out_dim=out_dim, grid=grid, **options).eval()
-
-
-class NoSync(TorchDispatchMode):
-    """Fails on what makes a host wait for its device."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        assert not re.search("_local_scalar_dense|nonzero|masked_select", str(func)), func
-        return func(*args, **(kwargs or {}))
 
 
 def test_every_offered_connector_is_in_these_tests():
