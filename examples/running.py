@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from tinyllava_kit.evaluation import Figure
 
 
 def demo_parser(described: str | None, *, assets: str = "the folder that prepare.py filled") -> argparse.ArgumentParser:
@@ -26,6 +28,16 @@ def tinyllava(folder: Path, *words: str) -> None:
     """Run the command line in the assets' folder."""
     print("$ tinyllava", *(Path(word).name if Path(word).is_absolute() else word for word in words), flush=True)
     subprocess.run([sys.executable, "-m", "tinyllava_kit_cli", *words], cwd=folder, check=True)
+
+
+def verdict(given: Mapping[str, Figure], goals: Mapping[str, float]) -> str:
+    """One line: every figure that has a goal, and whether it is reached; of an error rate, less is better."""
+    said = []
+    for name in (name for name in goals if name in given):
+        value, goal = given[name].value, goals[name]
+        is_reached = value <= goal if name == "WER" else value >= goal
+        said.append(f"{name} {value:.3f} (goal {goal}{'' if is_reached else ' not reached'})")
+    return ", ".join(said)
 
 
 def print_rows(rows: Sequence[Sequence[str]]) -> None:

@@ -16,7 +16,7 @@ if __package__ in (None, ""):  # run as a script: let Python find the repository
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from examples.easy_vqa.page import write_page
-from examples.running import assemble_once, demo_parser, print_rows, tinyllava
+from examples.running import assemble_once, demo_parser, print_rows, tinyllava, verdict
 from tinyllava_kit.evaluation import Figure, Results, read_results, table
 
 HERE = Path(__file__).resolve().parent
@@ -42,7 +42,7 @@ def main() -> None:
     figures = together(asked, even)
     print_rows(table(figures, "held-out questions"))
     write_page(assets / "demo.html", assets, even, figures, commands(assets))
-    print(verdict(figures["as given"]))
+    print(verdict(figures["as given"], GOALS))
     print("\n".join(("Try it:", *commands(assets))))
     print(f"The page {os.path.relpath(assets / 'demo.html')} shows pictures, answers, controls and curves.")
 
@@ -63,15 +63,6 @@ def together(asked: Results, even: Results) -> Figures:
         }
         for control, every in asked.figures.items()
     }
-
-
-def verdict(given: Mapping[str, Figure]) -> str:
-    """One line: every figure that has a goal, and whether it is reached."""
-    return ", ".join(
-        f"{name} {given[name].value:.3f} (goal {goal}{'' if given[name].value >= goal else ' not reached'})"
-        for name, goal in GOALS.items()
-        if name in given
-    )
 
 
 def commands(assets: Path) -> list[str]:

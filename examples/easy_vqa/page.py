@@ -13,8 +13,9 @@ from tinyllava_kit.evaluation import table as figures_table
 SHOWN = 12
 OTHERWISE = {"shuffled items": "with another picture", "without items": "without a picture"}
 BUILT = (
-    "SmolLM2-135M-Instruct reads the features of EfficientNet-Lite0 through a new connector. The two were trained on "
-    "easy-VQA on a CPU{time}. The questions and pictures below are of its test split, and the model never saw them."
+    "SmolLM2-135M-Instruct reads the features of EfficientNet-Lite0 through a new connector. The LLM was trained on "
+    "easy-VQA's questions in words, the connector on its pictures, on a CPU{time}. The questions and pictures below are "
+    "of the test split: the model never saw them."
 )
 CHOSEN = "The first questions of the test; the last two are the first that it answered wrongly."
 
@@ -49,7 +50,7 @@ def write_page(
 
 
 def _time(runs: Path) -> str:
-    """How long training took: ' in 15 minutes: words 4, match 3, together 8'."""
+    """How long training took: ' in 8 minutes (words 4, answers 1, match 3)'."""
     found = sorted(runs.glob("*/training.json"), key=lambda file: file.stat().st_mtime)
     minutes = {s["name"]: s["seconds"] / 60 for s in json.loads(found[-1].read_text(encoding="utf-8"))} if found else {}
     stages = ", ".join(f"{name} {spent:.0f}" for name, spent in minutes.items())
