@@ -14,8 +14,8 @@ SHOWN = 12
 OTHERWISE = {"shuffled items": "with another picture", "without items": "without a picture"}
 BUILT = (
     "SmolLM2-135M-Instruct reads the features of EfficientNet-Lite0 through a new connector. The LLM was trained on "
-    "easy-VQA's questions in words, the connector on its pictures, on a CPU{time}. The questions and pictures below are "
-    "of the test split: the model never saw them."
+    "easy-VQA's questions in words, the connector on its pictures, on a CPU{time}. The questions and pictures below "
+    "are of the test split: the model never saw them."
 )
 CHOSEN = "The first questions of the test; the last two are the first that it answered wrongly."
 
