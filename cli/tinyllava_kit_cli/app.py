@@ -20,9 +20,9 @@ from tinyllava_kit.files.printable import one_line
 from tinyllava_kit.plugin.catalog import Catalog, Offer
 from tinyllava_kit.plugin.discovery import installed_catalog
 from tinyllava_kit.plugin.specs import load
-from tinyllava_kit_cli.completion import VARIABLE
 from tinyllava_kit_cli.messages import printable_messages
-from tinyllava_kit_cli.output import say
+from tinyllava_kit_cli.printing import say
+from tinyllava_kit_cli.shell_completion import VARIABLE
 from tinyllava_kit_cli.streams import standard_streams
 
 # Each with its line in the help, which imports none of them. It is the module `commands.NAME` (a dash is an underscore

@@ -29,8 +29,8 @@ from tinyllava_kit.model.parts import named_parts
 from tinyllava_kit.model.storage.replaced import save_together
 from tinyllava_kit.plugin import extras
 from tinyllava_kit.pretrained.checkpoint import read_pretrained
-from tinyllava_kit.training.parts import OpenParts
 from tinyllava_kit.training.stage_settings import PartTraining
+from tinyllava_kit.training.trained_parts import OpenParts
 
 pytestmark = pytest.mark.slow
 

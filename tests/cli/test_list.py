@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from tests.fakes import FakeSite, modality, offering, tower
 from tinyllava_kit.plugin.doctor import Finding
-from tinyllava_kit_cli import app, environment, output
+from tinyllava_kit_cli import app, environment, printing
 from tinyllava_kit_cli.table import fit
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +70,7 @@ def test_list_fits_the_terminal_and_loses_nothing(site: FakeSite, monkeypatch: p
     llm = f"LanguageModelSpec(name='a_long_name_of_a_model', target='a:b', summary={summary.strip()!r})"
     site.plugin("noses", tower("nose") + offering("tinyllava_llms", llm))
     whole = run("list").stdout
-    monkeypatch.setattr(output, "terminal_width", lambda: width)
+    monkeypatch.setattr(printing, "terminal_width", lambda: width)
     said = run("list").stdout
     assert max(map(len, said.splitlines())) <= width
     assert sorted(said.split()) == sorted(whole.split())

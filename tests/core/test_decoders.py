@@ -49,8 +49,8 @@ def test_the_llms_own_logits_are_bit_equal_and_text_is_generated_as_before(tied,
 
 @both_heads
 def test_one_step_changes_the_rows_and_nothing_else(tied, tmp_path):
-    from tinyllava_kit.training.parts import OpenParts
     from tinyllava_kit.training.stage_settings import PartTraining
+    from tinyllava_kit.training.trained_parts import OpenParts
 
     model, processor = drawing_model(tmp_path, tied=tied)
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -275,8 +275,8 @@ def test_an_item_that_cannot_be_written_is_refused_by_name(tmp_path):
 
 
 def test_lora_on_the_llm_and_rows_learn_together(tmp_path):
-    from tinyllava_kit.training.parts import OpenParts
     from tinyllava_kit.training.stage_settings import PartTraining
+    from tinyllava_kit.training.trained_parts import OpenParts
 
     model, processor = drawing_model(tmp_path)
     OpenParts(model, {"decoder.drawing": PartTraining(mode="full"), "llm": PartTraining(mode="lora")})
@@ -313,8 +313,8 @@ def test_an_llm_of_few_bits_is_the_same_with_rows_beside_it_and_these_learn(bits
 
 
 def test_a_decoder_has_no_layers_for_lora(tmp_path):
-    from tinyllava_kit.training.parts import OpenParts
     from tinyllava_kit.training.stage_settings import PartTraining
+    from tinyllava_kit.training.trained_parts import OpenParts
 
     model, _ = drawing_model(tmp_path)
     with pytest.raises(KitError, match=r"train\.decoder\.drawing: a decoder takes no adapters; train it full"):

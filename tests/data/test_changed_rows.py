@@ -12,7 +12,7 @@ from tests import toys
 from tests.fuzz import documents, failures
 from tinyllava_kit import TinyLlavaProcessor
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
-from tinyllava_kit.evaluation.rows import read_questions
+from tinyllava_kit.evaluation.question_rows import read_questions
 
 LLAVA = [
     {

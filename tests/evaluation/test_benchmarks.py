@@ -16,8 +16,8 @@ from tinyllava_kit.evaluation.benchmarks.answer_file import check_answer_file, w
 from tinyllava_kit.evaluation.benchmarks.mmmu import MMMU, chosen, is_right
 from tinyllava_kit.evaluation.benchmarks.tasks import benchmark_names, find_benchmark, is_benchmark
 from tinyllava_kit.evaluation.benchmarks.textvqa import asked_in
+from tinyllava_kit.evaluation.evaluation import Evaluation
 from tinyllava_kit.evaluation.judged import Judged
-from tinyllava_kit.evaluation.run import Evaluation
 from tinyllava_kit.evaluation.scorer import find_scorer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "evaluation"

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tests.fuzz import documents, failures
 from tinyllava_kit.evaluation.answer_log import AnswerLog
+from tinyllava_kit.evaluation.evaluation import _check_folder, read_results
 from tinyllava_kit.evaluation.figures import Figure
 from tinyllava_kit.evaluation.record import read_record, record
-from tinyllava_kit.evaluation.run import _check_folder, read_results
 
 pytestmark = pytest.mark.slow
 

@@ -15,8 +15,8 @@ from tinyllava_kit import KitError, assemble
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.checkpoints.quantization import Quantization
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
-from tinyllava_kit.training.parts import OpenParts
 from tinyllava_kit.training.stage_settings import PartTraining
+from tinyllava_kit.training.trained_parts import OpenParts
 
 pytestmark = pytest.mark.slow
 
@@ -105,7 +105,7 @@ def test_without_that_check_the_gradients_would_be_wrong(place, monkeypatch):
     from tinyllava_kit.model import modeling
 
     monkeypatch.setattr(modeling, "has_repacked_weights", lambda model: False)
-    monkeypatch.setattr("tinyllava_kit.training.parts.keep_trainable", lambda model: None)
+    monkeypatch.setattr("tinyllava_kit.training.trained_parts.keep_trainable", lambda model: None)
     batches, found = [], []
     for ran in (False, True):
         model, processor = load_pretrained(place / "model", quantization=NF4)

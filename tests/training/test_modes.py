@@ -9,10 +9,10 @@ from pydantic import ValidationError
 from tests import toys
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.loading import load_pretrained
-from tinyllava_kit.training.parts import OpenParts
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 from tinyllava_kit.training.stage_settings import PartTraining
+from tinyllava_kit.training.trained_parts import OpenParts
 
 pytestmark = pytest.mark.slow
 

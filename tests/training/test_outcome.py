@@ -16,8 +16,8 @@ from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.core.conversation import Conversation, Item, Turn
 from tinyllava_kit.data.sources import Source
 from tinyllava_kit.training.output.history import StageRecord, _command_line
+from tinyllava_kit.training.output.recorded_settings import check_same, settings_of, write_settings
 from tinyllava_kit.training.output.report import Answered, report
-from tinyllava_kit.training.output.settings import check_same, settings_of, write_settings
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 

@@ -17,7 +17,6 @@ from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.data.dataset import Collator, ConversationDataset
 from tinyllava_kit.data.sources import Pairs, Source, Strict
 from tinyllava_kit.model.storage.replaced import save_together
-from tinyllava_kit.training.parts import OpenParts
 from tinyllava_kit.training.recipe import Recipe, Stage
 from tinyllava_kit.training.run import run_recipe
 from tinyllava_kit.training.stage_settings import (
@@ -31,6 +30,7 @@ from tinyllava_kit.training.stage_settings import (
     Quantized,
     Validation,
 )
+from tinyllava_kit.training.trained_parts import OpenParts
 
 pytestmark = pytest.mark.slow
 

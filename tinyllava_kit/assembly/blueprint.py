@@ -13,7 +13,7 @@ from ..core.ids import allot, sizes_of
 from ..core.interfaces import Preprocessor, Tower
 from ..errors import KitError
 from ..files.failures import reading
-from ..model.building import build_connector, build_decoder
+from ..model.builders import build_connector, build_decoder
 from ..model.configuration import Component, TinyLlavaConfig, as_json
 from ..model.vocabulary.grammar import grammar_of
 from ..plugin.catalog import Catalog
@@ -21,7 +21,7 @@ from ..plugin.discovery import installed_catalog
 from ..plugin.specs import load
 from ..pretrained.sizes import bounded
 from .assembly import Assembly, Resolved, ResolvedPart
-from .sources import PartSource, Sources
+from .part_sources import PartSource, Sources
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..model.building import build_connector, build_decoder, build_tower
+from ..model.builders import build_connector, build_decoder, build_tower
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..plugin.catalog import Catalog
 from ..pretrained.generation_settings import GENERATION_FILE, taken

@@ -23,7 +23,7 @@ from ..plugin.specs import load
 from ..pretrained.checkpoint import INDEX, load_state, read_index, without_reports
 from ..pretrained.sizes import bounded
 from ..processing.jinja import restore_template
-from ..processing.settings import SETTINGS_FILE, preprocessor_of
+from ..processing.processor_config import SETTINGS_FILE, preprocessor_of
 from .assembly import ResolvedPart
 from .licence import read_licence
 

@@ -8,8 +8,8 @@ from .._lazy import lazy
 
 if TYPE_CHECKING:
     from .exporting.target import ExportTarget as ExportTarget
-    from .external.checkpoint import ExternalCheckpoint as ExternalCheckpoint
-    from .external.checkpoint import KeyedTensor as KeyedTensor
+    from .external.external_checkpoint import ExternalCheckpoint as ExternalCheckpoint
+    from .external.external_checkpoint import KeyedTensor as KeyedTensor
     from .external.names import Names as Names
     from .external.reader import CheckpointReader as CheckpointReader
     from .external.weights import Lazy as Lazy
@@ -19,8 +19,8 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "ExportTarget": ".exporting.target",
-        "ExternalCheckpoint": ".external.checkpoint",
-        "KeyedTensor": ".external.checkpoint",
+        "ExternalCheckpoint": ".external.external_checkpoint",
+        "KeyedTensor": ".external.external_checkpoint",
         "Names": ".external.names",
         "CheckpointReader": ".external.reader",
         "Lazy": ".external.weights",

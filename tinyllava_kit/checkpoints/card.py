@@ -18,7 +18,7 @@ from ..files.content import read_as
 from ..files.printable import one_line, printable
 from ..files.writing import write_file, write_json
 from ..model.storage.replaced import CARD_FILE, CARD_MARK
-from .usage import pipeline_tag, use
+from .card_usage import pipeline_tag, use
 
 TRAINING_FILE = "training.json"
 NOT_RECORDED = "not recorded"

@@ -21,7 +21,7 @@ from ..core.conversation import ITEM, Conversation, Item
 from ..core.interfaces import Grid, Preprocessor
 from ..core.plan import PlannedItem
 from ..errors import KitError
-from ..inference.options import options_for
+from ..inference.generation_options import options_for
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..pretrained.cache_name import CACHE
 from ..processing.encoded import Encoded

@@ -21,7 +21,7 @@ from ..pretrained.cache_name import CACHE
 from ..processing.encoded import Encoded, Parts
 from ..processing.processor import TinyLlavaProcessor
 from .answering import question
-from .options import options_for
+from .generation_options import options_for
 from .segments import Show, nothing
 from .streaming import AnswerStream
 

@@ -14,8 +14,8 @@ from ..features.item_codes import ItemCodes
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..processing.encoded import Encoded
 from ..processing.processor import TinyLlavaProcessor
+from .generation_options import ends_of, options_for
 from .items_of_words import ItemsOfWords
-from .options import ends_of, options_for
 from .reply import Reply, parallel_ids, until_end, whole_reply
 from .segments import Show
 from .streaming import AnswerStream

@@ -17,8 +17,8 @@ from ..errors import KitError
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..processing.encoded import Encoded
 from ..processing.processor import TinyLlavaProcessor
+from .generation_options import ends_of
 from .items_of_words import ItemsOfWords
-from .options import ends_of
 from .reply import Reply, parallel_ids, until_end
 from .segments import AnswerPart, Segments, Show, nothing
 

@@ -14,7 +14,7 @@ from ..core.interfaces import Connector, Features, Tower, is_trained
 from ..plugin.catalog import Catalog
 from ..plugin.discovery import installed_catalog
 from ..pretrained.checkpoint import check_loaded
-from .building import build_connector, build_tower
+from .builders import build_connector, build_tower
 from .configuration import TinyLlavaConfig
 from .named_parts import NamedParts
 from .offloading import at_hand

@@ -18,7 +18,7 @@ from ..core.ids import NO_ID, TEXT
 from ..core.plan import GeneratedItems, Plan
 from ..errors import FusionError
 from .logits import Logits
-from .vocabulary.targets import targets_of
+from .vocabulary.target_ids import targets_of
 
 
 class GroupLosses(Logits):

@@ -30,7 +30,7 @@ from ..plugin.specs import load
 from ..pretrained.cache_name import CACHE
 from ..pretrained.sizes import bounded
 from .backbone import Backbone
-from .building import build_connector, build_decoder, build_tower
+from .builders import build_connector, build_decoder, build_tower
 from .configuration import TinyLlavaConfig
 from .embedding import Embedder
 from .encoders import Encoders

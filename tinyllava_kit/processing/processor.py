@@ -22,18 +22,18 @@ from ..files.atomic import HUB_ARGUMENTS, atomic_directory
 from ..files.content import arguments
 from ..files.failures import read_mapping, reading
 from ..files.writing import write_json
-from ..model.building import build_connector, build_decoder
+from ..model.builders import build_connector, build_decoder
 from ..model.configuration import TinyLlavaConfig
 from ..model.storage.recognition import open_if_external
 from ..model.vocabulary.grammar import grammar_of
-from ..model.vocabulary.targets import targets_of
+from ..model.vocabulary.target_ids import targets_of
 from ..plugin.catalog import Catalog
 from ..plugin.discovery import installed_catalog
 from ..plugin.specs import ModalitySpec, load
 from ..pretrained.checkpoint import find_file, read_pretrained, read_tokenizer
 from .answer_words import add_words_first, add_words_of_each
 from .batch import Batch
-from .chat import ChatProcessor
+from .chat_processor import ChatProcessor
 from .control_tokens import as_text
 from .encoded import Encoded, EncodedItem, ItemReader, ItemWriter
 from .encoding import encode_spans
@@ -49,8 +49,8 @@ from .jinja import (
     restore_template,
     save_tokenizer,
 )
+from .processor_config import SETTINGS_FILE, preprocessor_of
 from .prompting import Arguments, as_many, fill_parts, from_prompts, is_text, read_arguments
-from .settings import SETTINGS_FILE, preprocessor_of
 
 
 class TinyLlavaProcessor(ItemProcessor, ChatProcessor):

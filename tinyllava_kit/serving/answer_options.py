@@ -12,7 +12,7 @@ from transformers.generation import GenerationMode
 
 from ..core.plan import plan
 from ..core.spans import Sample, TextSpan
-from ..inference.options import options_for
+from ..inference.generation_options import options_for
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..model.prompt import PromptText, prompt_text
 from ..processing.encoded import Encoded

@@ -18,7 +18,7 @@ from ..core.spans import ItemSpan, TextSpan
 from ..errors import KitError
 from ..features.digests import parts_digest
 from ..features.item_codes import ItemCodes
-from ..inference.options import NEW_TOKENS, ends_of
+from ..inference.generation_options import NEW_TOKENS, ends_of
 from ..inference.segments import GeneratedItem, TextSegments
 from ..inference.streaming import AnswerStream
 from ..model.modeling import TinyLlavaForConditionalGeneration

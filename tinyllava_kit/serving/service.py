@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from ..core.conversation import Conversation
 from ..errors import near
-from ..inference.options import ends_of
+from ..inference.generation_options import ends_of
 from ..processing.encoded import Encoded
 from .answer_formats import AnswerFormat, AnswerFormats, FormatError
 from .answer_options import AnswerOptions

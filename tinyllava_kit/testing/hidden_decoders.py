@@ -14,7 +14,7 @@ from ..core.spans import GeneratedSpan, TextSpan
 from ..errors import KitError
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..model.vocabulary.extension import token_sampler
-from ..model.vocabulary.targets import targets_of
+from ..model.vocabulary.target_ids import targets_of
 from .comparing import check_close, same, through_json
 from .contract import check
 from .decoder_models import END_ID, model_with, tiny_llm_config

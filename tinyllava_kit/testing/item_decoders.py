@@ -12,7 +12,7 @@ from ..core.interfaces import Modality
 from ..plugin.specs import DecoderSpec
 from .comparing import same, through_json
 from .contract import DoesNotApply, check
-from .loading import LoadedContract
+from .loaded import LoadedContract
 from .offered import contract_of
 from .specified import SpecifiedContract
 from .text_decoders import modality_of_decoder

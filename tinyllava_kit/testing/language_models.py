@@ -24,7 +24,7 @@ from ..plugin.catalog import Catalog, Offer
 from ..plugin.specs import LanguageModelSpec
 from .comparing import check_close
 from .contract import DoesNotApply, check
-from .loading import LoadedContract, check_model_types
+from .loaded import LoadedContract, check_model_types
 from .specified import SpecifiedContract
 from .toys import toy_tokenizer
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..checkpoints.external.checkpoint import ExternalCheckpoint
+from ..checkpoints.external.external_checkpoint import ExternalCheckpoint
 from ..checkpoints.external.mapping import IMAGE_MODALITY, MappedCheckpoint, WeightRow
 from ..checkpoints.external.names import Names
 from ..checkpoints.external.reader import CheckpointReader

@@ -15,9 +15,9 @@ from ..core.interfaces import Modality, Preprocessor
 from ..errors import KitError
 from ..plugin.catalog import Offer
 from ..plugin.specs import ModalitySpec, TowerSpec
+from .changed_items import as_array, numbers_in
 from .comparing import check_refused, refusal, same
 from .contract import CheckFailure, DoesNotApply, check
-from .items import as_array, numbers_in
 from .offered import contract_of
 from .specified import SpecifiedContract
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from ..core.interfaces import Modality, Preprocessor, Tower
 from ..errors import KitError
 from ..plugin.specs import TowerSpec
+from .changed_items import other_content
 from .comparing import collated, encode, random_state, same, through_json
 from .contract import DoesNotApply, check
-from .items import other_content
 from .offered import contract_of, modality_of
 from .specified import SpecifiedContract
 

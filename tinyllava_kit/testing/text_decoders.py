@@ -15,7 +15,7 @@ from ..core.interfaces import Modality
 from ..plugin.specs import DecoderSpec
 from .comparing import check_refused, same, through_json
 from .contract import check
-from .loading import LoadedContract
+from .loaded import LoadedContract
 from .offered import modality_of
 from .specified import SpecifiedContract
 

@@ -14,11 +14,11 @@ from transformers import PreTrainedConfig
 
 from ..core.interfaces import Features, Grid, Preprocessor, Tower
 from ..model.pretrained import TinyLlavaPreTrainedModel
+from .changed_items import changed, num_axes
 from .comparing import check_close, collated, encode, through_json
 from .contract import DoesNotApply, check
 from .fake_device import check_on_device
-from .items import changed, num_axes
-from .loading import LoadedContract, check_model_types
+from .loaded import LoadedContract, check_model_types
 from .no_sync import NoSync
 from .preprocessing import PreprocessorContract
 

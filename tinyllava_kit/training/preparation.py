@@ -26,8 +26,8 @@ from .checks.preflight import check_item_files
 from .data_loading import read_data, read_held_out
 from .output.checkpoints import check_whole, last_checkpoint
 from .output.provenance import check_provenance, provenance_of
-from .parts import OpenParts
 from .stage_run import StageRun
+from .trained_parts import OpenParts
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from .loop.arguments import check_reporting
 from .loop.fitting import fit
 from .loop.lost_workers import one_line_for_lost_workers
 from .output.completion import complete
-from .output.settings import check_complete, check_same
+from .output.recorded_settings import check_complete, check_same
 from .preparation import prepare
 from .recipe import Recipe, Stage
 from .stage_run import StageRun

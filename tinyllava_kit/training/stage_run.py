@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .output.settings import settings_of
+from .output.recorded_settings import settings_of
 from .recipe import Stage
 
 CHECKPOINTS_FOLDER = "checkpoints"

@@ -10,12 +10,12 @@ from typing import Any
 
 import click
 
-from tinyllava_kit_cli.completion import directories, item_words
 from tinyllava_kit_cli.generation import answer_length, load_to_run, placed, placement, sampled, sampling
 from tinyllava_kit_cli.items import AnswersCommand, answers_of, items_of
 from tinyllava_kit_cli.models import check_model
-from tinyllava_kit_cli.output import say
+from tinyllava_kit_cli.printing import say
 from tinyllava_kit_cli.question import asked
+from tinyllava_kit_cli.shell_completion import directories, item_words
 
 
 @click.command(cls=AnswersCommand)

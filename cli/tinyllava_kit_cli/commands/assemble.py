@@ -10,10 +10,10 @@ import click
 
 from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.files.writing import check_writable
-from tinyllava_kit_cli.completion import names, parts
 from tinyllava_kit_cli.generation import FLOAT_DTYPES
 from tinyllava_kit_cli.models import check_checkpoints
-from tinyllava_kit_cli.output import refuse_taken, say
+from tinyllava_kit_cli.printing import refuse_taken, say
+from tinyllava_kit_cli.shell_completion import names, parts
 from tinyllava_kit_cli.table import align
 
 

@@ -15,11 +15,11 @@ from tinyllava_kit.core.conversation import ITEM, Item
 from tinyllava_kit.errors import KitError, near
 from tinyllava_kit.files.printable import one_line
 from tinyllava_kit.plugin.discovery import installed_catalog
-from tinyllava_kit_cli.completion import directories, names
 from tinyllava_kit_cli.generation import answer_length, load_to_run, placed, placement, sampled, sampling
 from tinyllava_kit_cli.items import need_packages
 from tinyllava_kit_cli.models import check_model
-from tinyllava_kit_cli.output import say
+from tinyllava_kit_cli.printing import say
+from tinyllava_kit_cli.shell_completion import directories, names
 
 if TYPE_CHECKING:
     from tinyllava_kit.inference.chatting import Chat

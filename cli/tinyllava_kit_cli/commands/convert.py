@@ -7,10 +7,10 @@ import click
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.model.storage.recognition import AUTO, open_external, recognize_model
 from tinyllava_kit_cli.commands.load_check import external_options, print_parity
-from tinyllava_kit_cli.completion import directories, names
 from tinyllava_kit_cli.generation import FLOAT_DTYPES
 from tinyllava_kit_cli.models import check_model
-from tinyllava_kit_cli.output import refuse_taken, say, say_table
+from tinyllava_kit_cli.printing import refuse_taken, say, say_table
+from tinyllava_kit_cli.shell_completion import directories, names
 
 
 @click.command

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinyllava_kit_cli.output import say
+from tinyllava_kit_cli.printing import say
 from tinyllava_kit_cli.recipes import read_recipe
 from tinyllava_kit_cli.table import align
 

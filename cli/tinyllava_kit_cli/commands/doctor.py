@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tinyllava_kit_cli.app import COMMANDS
-from tinyllava_kit_cli.output import say, say_table
+from tinyllava_kit_cli.printing import say, say_table
 
 if TYPE_CHECKING:
     from tinyllava_kit.plugin.doctor import Finding

@@ -19,16 +19,16 @@ from tinyllava_kit.evaluation.benchmarks.tasks import benchmark_names, find_benc
 from tinyllava_kit.evaluation.scorer import find_scorer, scorer_names
 from tinyllava_kit.files.paths import meant
 from tinyllava_kit.files.writing import check_writable
-from tinyllava_kit_cli.completion import directories, names, tasks_and_files
 from tinyllava_kit_cli.generation import AUTOMATIC, load_to_run, placed, placement
 from tinyllava_kit_cli.items import need_packages
 from tinyllava_kit_cli.models import check_model
-from tinyllava_kit_cli.output import say, say_table
+from tinyllava_kit_cli.printing import say, say_table
+from tinyllava_kit_cli.shell_completion import directories, names, tasks_and_files
 
 if TYPE_CHECKING:
     from tinyllava_kit.evaluation.benchmarks.benchmark import Benchmark
+    from tinyllava_kit.evaluation.evaluation import Evaluation, Results
     from tinyllava_kit.evaluation.question import Question
-    from tinyllava_kit.evaluation.run import Evaluation, Results
     from tinyllava_kit.evaluation.scorer import Scorer
 
 ROW_TOKENS = 64  # of an answer to a row, where nobody says how many
@@ -100,9 +100,9 @@ def command(
 
     from tinyllava_kit.checkpoints.loading import open_checkpoint
     from tinyllava_kit.distributed import join, one_telling, rank
+    from tinyllava_kit.evaluation.evaluation import Evaluation
+    from tinyllava_kit.evaluation.question_rows import read_questions
     from tinyllava_kit.evaluation.record import fingerprint
-    from tinyllava_kit.evaluation.rows import read_questions
-    from tinyllava_kit.evaluation.run import Evaluation
 
     with one_telling():
         join()
@@ -212,7 +212,7 @@ def _run(evaluation: Evaluation) -> Results:
 
 
 def _show(facts: Mapping[str, Any], results: Results, *, as_json: bool) -> None:
-    from tinyllava_kit.evaluation.run import plain
+    from tinyllava_kit.evaluation.evaluation import plain
     from tinyllava_kit.evaluation.tables import table
 
     if as_json:

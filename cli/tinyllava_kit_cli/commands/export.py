@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from tinyllava_kit.checkpoints.exporting.targets import check_target, find_target, target_names
+from tinyllava_kit.checkpoints.exporting.export_targets import check_target, find_target, target_names
 from tinyllava_kit.errors import KitError
-from tinyllava_kit_cli.completion import directories, names
 from tinyllava_kit_cli.models import check_model
-from tinyllava_kit_cli.output import refuse_taken, say, say_table
+from tinyllava_kit_cli.printing import refuse_taken, say, say_table
+from tinyllava_kit_cli.shell_completion import directories, names
 
 
 @click.command
@@ -79,7 +79,7 @@ def command(
         refuse_taken(output)
 
     from tinyllava_kit import load_pretrained
-    from tinyllava_kit.checkpoints.exporting.targets import load_target, table_of
+    from tinyllava_kit.checkpoints.exporting.export_targets import load_target, table_of
 
     model, processor = load_pretrained(directory)
     model.eval()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from tinyllava_kit.errors import KitError, near
-from tinyllava_kit_cli.output import say
+from tinyllava_kit_cli.printing import say
 
 
 def _commands(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[object]:

@@ -12,8 +12,8 @@ from tinyllava_kit.errors import MissingPluginError, near
 from tinyllava_kit.plugin.catalog import Catalog, Offer
 from tinyllava_kit.plugin.discovery import installed_catalog
 from tinyllava_kit.plugin.specs import Option, TokenType
-from tinyllava_kit_cli.completion import names
-from tinyllava_kit_cli.output import say
+from tinyllava_kit_cli.printing import say
+from tinyllava_kit_cli.shell_completion import names
 from tinyllava_kit_cli.table import fit, terminal_width
 
 

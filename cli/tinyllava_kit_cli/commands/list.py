@@ -7,8 +7,8 @@ import click
 from tinyllava_kit.plugin.catalog import Catalog, Offer
 from tinyllava_kit.plugin.discovery import installed_catalog
 from tinyllava_kit.plugin.specs import KINDS
-from tinyllava_kit_cli.completion import kinds
-from tinyllava_kit_cli.output import say, say_table
+from tinyllava_kit_cli.printing import say, say_table
+from tinyllava_kit_cli.shell_completion import kinds
 
 
 @click.command

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from tinyllava_kit_cli.completion import directories
 from tinyllava_kit_cli.models import check_model
-from tinyllava_kit_cli.output import say, say_table
+from tinyllava_kit_cli.printing import say, say_table
+from tinyllava_kit_cli.shell_completion import directories
 
 
 def external_options(command: Callable[..., Any]) -> Callable[..., Any]:

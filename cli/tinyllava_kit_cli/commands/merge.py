@@ -8,9 +8,9 @@ import click
 
 from tinyllava_kit.errors import KitError, shown
 from tinyllava_kit.files.paths import meant
-from tinyllava_kit_cli.completion import directories
 from tinyllava_kit_cli.models import check_model
-from tinyllava_kit_cli.output import refuse_taken, say
+from tinyllava_kit_cli.printing import refuse_taken, say
+from tinyllava_kit_cli.shell_completion import directories
 
 
 @click.command

@@ -8,7 +8,7 @@ import click
 
 from tinyllava_kit.plugin.discovery import installed_catalog
 from tinyllava_kit_cli.app import COMMANDS
-from tinyllava_kit_cli.output import say
+from tinyllava_kit_cli.printing import say
 from tinyllava_kit_cli.scaffold.naming import check_free, check_read, names_of
 from tinyllava_kit_cli.scaffold.rendering import SCAFFOLDS, render, write
 

@@ -6,10 +6,10 @@ import click
 
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.plugin.extras import need
-from tinyllava_kit_cli.completion import directories
 from tinyllava_kit_cli.generation import FLOAT_DTYPES
 from tinyllava_kit_cli.models import check_model
-from tinyllava_kit_cli.output import refuse_taken, say, say_table
+from tinyllava_kit_cli.printing import refuse_taken, say, say_table
+from tinyllava_kit_cli.shell_completion import directories
 
 
 @click.command

@@ -12,10 +12,10 @@ import click
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.files.printable import printable
 from tinyllava_kit.plugin.extras import need
-from tinyllava_kit_cli.completion import directories
 from tinyllava_kit_cli.generation import load_to_run, placed, placement
 from tinyllava_kit_cli.models import check_model
-from tinyllava_kit_cli.output import say
+from tinyllava_kit_cli.printing import say
+from tinyllava_kit_cli.shell_completion import directories
 
 if TYPE_CHECKING:
     from tinyllava_kit.serving.limits import Limits

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinyllava_kit.plugin.extras import need
-from tinyllava_kit_cli.completion import directories, item_words
 from tinyllava_kit_cli.generation import answer_length, load_to_run, placed, placement
 from tinyllava_kit_cli.items import ItemsCommand, items_of
 from tinyllava_kit_cli.models import check_model
-from tinyllava_kit_cli.output import refuse_taken, say
+from tinyllava_kit_cli.printing import refuse_taken, say
 from tinyllava_kit_cli.question import asked
+from tinyllava_kit_cli.shell_completion import directories, item_words
 
 if TYPE_CHECKING:
     from tinyllava_kit.explanation.explaining import Explanation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tinyllava_kit.checkpoints.exporting.parts import is_two_layers_with_gelu
+from tinyllava_kit.checkpoints.exporting.requirements import is_two_layers_with_gelu
 from tinyllava_kit.components.connectors.average_pool import AveragePoolMLP
 from tinyllava_kit.components.connectors.mlp import MLP
 from tinyllava_kit.components.connectors.pixel_shuffle import PixelShuffleMLP

@@ -11,8 +11,8 @@ import torch
 from tests.golden_models import GOLDEN
 from tinyllava_kit import KitError, load_pretrained
 from tinyllava_kit.checkpoints.exporting import llava
-from tinyllava_kit.checkpoints.exporting.parts import is_close, is_two_layers_with_gelu, largest
-from tinyllava_kit.checkpoints.exporting.targets import load_target, table_of, target_names
+from tinyllava_kit.checkpoints.exporting.export_targets import load_target, table_of, target_names
+from tinyllava_kit.checkpoints.exporting.requirements import is_close, is_two_layers_with_gelu, largest
 
 CLIP = "tinyllama_clip_mlp2x_gelu"
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.strokes import drawing, drawing_model  # noqa: F401 (a fixture)
 from tinyllava_kit.checkpoints.exporting import components
-from tinyllava_kit.checkpoints.exporting.targets import load_target, target_names
+from tinyllava_kit.checkpoints.exporting.export_targets import load_target, target_names
 
 pytestmark = pytest.mark.usefixtures("drawing")
 

@@ -45,7 +45,7 @@ from ...pretrained.checkpoint import check_loaded, load_state, without_reports
 from ...processing.jinja import begin_in_jinja, jinja_of, save_tokenizer
 from ...processing.processor import TinyLlavaProcessor
 from ..external.weights import open_file
-from .parts import decoder_notes, idle_weights, is_close, largest, quantized_fault, random_ids
+from .requirements import decoder_notes, idle_weights, is_close, largest, quantized_fault, random_ids
 from .target import ExportTarget
 
 WEIGHTS = "model.safetensors"

@@ -34,7 +34,7 @@ from ...processing.processor import TinyLlavaProcessor
 from ..external.mapping import IMAGE_MODALITY
 from .gguf_vocabulary import Vocabulary, read_vocabulary
 from .gguf_writing import Entry, Written, open_writer, write_entries
-from .parts import (
+from .requirements import (
     aspect,
     decoder_notes,
     is_clip_or_siglip,

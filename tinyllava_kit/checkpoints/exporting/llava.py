@@ -39,7 +39,7 @@ from ...model.modeling import TinyLlavaForConditionalGeneration
 from ...processing.jinja import jinja_of
 from ...processing.processor import TinyLlavaProcessor
 from ..external.mapping import IMAGE_MODALITY
-from .parts import (
+from .requirements import (
     aspect,
     decoder_notes,
     idle_weights,

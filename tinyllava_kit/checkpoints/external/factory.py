@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...errors import KitError
 from ..adapters import SETTINGS, lora_settings
-from .checkpoint import ExternalCheckpoint, KeyedTensor, Weights, row_scale_in_transformers_4
+from .external_checkpoint import ExternalCheckpoint, KeyedTensor, Weights, row_scale_in_transformers_4
 from .names import Names
 from .reader import CheckpointReader
 from .weights import Lazy, open_file, open_weights

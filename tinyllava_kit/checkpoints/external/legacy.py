@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import KitError
-from .checkpoint import ExternalCheckpoint, KeyedTensor, Weights, row_scale_in_transformers_4
+from .external_checkpoint import ExternalCheckpoint, KeyedTensor, Weights, row_scale_in_transformers_4
 from .names import Names
 from .reader import CheckpointReader
 from .weights import open_weights

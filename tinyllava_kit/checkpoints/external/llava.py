@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import KitError
-from .checkpoint import ExternalCheckpoint, KeyedTensor, Weights, image_processor_of
+from .external_checkpoint import ExternalCheckpoint, KeyedTensor, Weights, image_processor_of
 from .names import Names
 from .reader import CheckpointReader
 from .weights import open_weights

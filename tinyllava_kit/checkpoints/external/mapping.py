@@ -19,7 +19,7 @@ from ...components.templates.vicuna import fitting
 from ...core.interfaces import LanguageModel, Preprocessor, Tower
 from ...errors import KitError, MissingPluginError
 from ...files.origins import origin
-from ...model.building import build_connector
+from ...model.builders import build_connector
 from ...model.configuration import Component, TinyLlavaConfig, as_json
 from ...model.modeling import TinyLlavaForConditionalGeneration
 from ...plugin.catalog import Catalog, Offer
@@ -28,7 +28,7 @@ from ...pretrained.checkpoint import check_loaded, without_reports
 from ...pretrained.generation_settings import GENERATION_FILE, check_ids, read_generation
 from ...pretrained.saved_config import kind_of, network
 from ...processing.processor import TinyLlavaProcessor
-from .checkpoint import ExternalCheckpoint, Weights, image_processor_of
+from .external_checkpoint import ExternalCheckpoint, Weights, image_processor_of
 from .names import Names
 from .weights import Lazy
 

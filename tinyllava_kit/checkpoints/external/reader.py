@@ -10,7 +10,7 @@ from typing import Any
 from ...errors import KitError
 from ...files.failures import first_line
 from ...plugin.catalog import Catalog
-from .checkpoint import ExternalCheckpoint
+from .external_checkpoint import ExternalCheckpoint
 from .mapping import MappedCheckpoint, map_checkpoint
 from .names import Names
 

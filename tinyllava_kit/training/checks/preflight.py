@@ -11,9 +11,9 @@ from ...errors import KitError, shown
 from ...files.item_sources import is_address
 from ...model.parts import part_prefixes
 from ..loop.arguments import check_settings
-from ..parts import check_parts
 from ..recipe import Stage
 from ..stages import in_stage
+from ..trained_parts import check_parts
 
 
 def check_stages(model: str, stages: Sequence[Stage]) -> None:

@@ -19,7 +19,7 @@ from ..feature_caching import cache_features
 from ..objectives.objective import lesson_of
 from ..output.checkpoints import last_checkpoint
 from ..output.decisions import forget_decisions
-from ..output.settings import STAGE_FILE, write_settings
+from ..output.recorded_settings import STAGE_FILE, write_settings
 from ..preparation import Prepared
 from ..recipe import Stage
 from ..stage_run import StageRun

@@ -12,9 +12,9 @@ from ...distributed import rank, say
 from ...model.modeling import TinyLlavaForConditionalGeneration
 from ..loop.fitting import Fitted
 from ..loop.sharding import is_sharded, trained_state
-from ..parts import OpenParts
 from ..preparation import Prepared
 from ..stage_run import StageRun
+from ..trained_parts import OpenParts
 from .history import stage_record
 from .outcome import SHOWN, write_outcome
 

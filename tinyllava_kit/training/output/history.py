@@ -17,7 +17,7 @@ from transformers import Trainer
 
 from ...files.origins import word_of
 from ..recipe import Stage
-from .settings import recorded
+from .recorded_settings import recorded
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,10 @@ from ...files.writing import write_file, write_json
 from ...inference.answering import answer
 from ...model.modeling import TinyLlavaForConditionalGeneration
 from ...processing.processor import TinyLlavaProcessor
-from ..parts import OpenParts
+from ..trained_parts import OpenParts
 from .history import StageRecord
+from .recorded_settings import write_left
 from .report import Answered, report
-from .settings import write_left
 
 REPORT_FILE, LOG_FILE = "run.html", "log.json"
 SHOWN, SHOWN_TOKENS = 3, 64

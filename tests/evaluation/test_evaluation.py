@@ -15,16 +15,16 @@ from tests import toys
 from tests.processes import start, tinyllava
 from tinyllava_kit.core.conversation import ITEM, Conversation, Item, Turn
 from tinyllava_kit.errors import KitError
-from tinyllava_kit.evaluation import run as module
+from tinyllava_kit.evaluation import evaluation as module
 from tinyllava_kit.evaluation.asking import answers
 from tinyllava_kit.evaluation.controls import CONTROLS, content_key, controlled
+from tinyllava_kit.evaluation.evaluation import Evaluation, read_results
 from tinyllava_kit.evaluation.exact_match import exact_match
 from tinyllava_kit.evaluation.figures import Figure
 from tinyllava_kit.evaluation.question import Question
+from tinyllava_kit.evaluation.question_rows import read_questions
 from tinyllava_kit.evaluation.record import fingerprint, lines_of, read_record, record
 from tinyllava_kit.evaluation.retrieval import retrieve
-from tinyllava_kit.evaluation.rows import read_questions
-from tinyllava_kit.evaluation.run import Evaluation, read_results
 from tinyllava_kit.evaluation.scorer import find_scorer
 from tinyllava_kit.inference.answering import answer
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.fakes import FakeSite, offering
 from tinyllava_kit_cli import app
-from tinyllava_kit_cli.output import say, say_table
+from tinyllava_kit_cli.printing import say, say_table
 
 CLI = Path(app.__file__).parent
 ATTACK = "\x1b]0;pwned\x07\x1b[2J\u202e"
@@ -34,7 +34,7 @@ def shell(line: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
 def test_only_one_module_prints() -> None:
     for file in CLI.rglob("*.py"):
         used = re.findall(r"\bclick\.s?echo\(|\bprint\(|sys\.stdout\.write", file.read_text(encoding="utf-8"))
-        assert bool(used) == (file.name == "output.py"), file
+        assert bool(used) == (file.name == "printing.py"), file
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..model.building import build_connector, build_decoder, build_tower
+from ..model.builders import build_connector, build_decoder, build_tower
 from ..model.configuration import Component, TinyLlavaConfig
 from ..plugin.specs import load
 from ..pretrained.sizes import bounded

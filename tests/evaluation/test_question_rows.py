@@ -12,7 +12,7 @@ from tests import toys
 from tinyllava_kit.core.conversation import ITEM
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.evaluation.question import ANSWER_A_LETTER
-from tinyllava_kit.evaluation.rows import question, read_questions
+from tinyllava_kit.evaluation.question_rows import question, read_questions
 
 
 @pytest.fixture(scope="module")

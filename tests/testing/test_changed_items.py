@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
+from tinyllava_kit.testing.changed_items import as_array, changed, num_axes, numbers_in, other_content
 from tinyllava_kit.testing.comparing import same
-from tinyllava_kit.testing.items import as_array, changed, num_axes, numbers_in, other_content
 
 NOISE = np.random.default_rng(0).normal(0, 1, (5, 7, 3))
 
