@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 def check_model(directory: str) -> None:
-    """
+    """Check that a model can be loaded by this name, without loading it.
+
     Raises:
         KitError: neither a directory with a ``config.json`` nor a name that a hub may know, or weights of 8 or 4 bits
             where the package that reads them is not installed.
@@ -34,7 +35,8 @@ def check_model(directory: str) -> None:
 
 
 def check_checkpoints(assembly: Assembly) -> None:
-    """
+    """Check that every checkpoint of an assembly exists here, or may exist on a hub.
+
     Raises:
         KitError: an unknown part; or a checkpoint that is neither here nor a name that a hub may know.
     """

@@ -123,7 +123,8 @@ class Conversation:
 
 
 def check_reads(modality: str | None, reads: Collection[str], where: str = "") -> None:
-    """
+    """Check that the model reads items of a modality.
+
     Args:
         reads: the modalities that the model reads; where: of the item, for the message.
 
@@ -208,7 +209,8 @@ def _with_system(row: Mapping[str, Any], column: str, role: str, content: str, n
 
 
 def check_text(text: Any, where: str) -> str:
-    """
+    """Return `text`, checked to be a str that UTF-8 can encode.
+
     Raises:
         KitError: no text, or one with half of a character, a UTF-16 surrogate alone, which nothing can write or read.
     """

@@ -300,7 +300,8 @@ READS: dict[str, type[Decoder]] = {kind.reads: kind for kind in (TokenDecoder, H
 
 
 def check_kind(decoder: type[Decoder], name: str, reads: str) -> None:
-    """
+    """Check that a decoder's class has the interface of what its spec says it reads.
+
     Raises:
         KitError: a decoder's class is not of the kind that its spec says.
     """

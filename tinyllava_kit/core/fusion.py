@@ -144,7 +144,8 @@ def check_inputs(plan: Plan | None, items: Mapping[str, Any] | None, cache: Any,
 
 
 def _check_shape(plan: Plan, name: str, shape: tuple[int, ...], cache: Any) -> None:
-    """
+    """Check that an input is (B, T) as the plan lays out; the mask may include the cached positions.
+
     Raises:
         FusionError: see `check_inputs`.
     """

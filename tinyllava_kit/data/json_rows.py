@@ -40,7 +40,8 @@ class JsonReader:
         self.line, self.column = 0, 0  # of the first character of `text`, from 0
 
     def items(self) -> Iterator[Any]:
-        """
+        """Yield the values of the file's one JSON array, one after another.
+
         Raises:
             KitError: as `json_values`.
         """

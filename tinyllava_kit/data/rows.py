@@ -133,7 +133,8 @@ def _text(path: Path) -> Iterator[TextIO]:
 
 
 def check_there(path: str | os.PathLike[str]) -> None:
-    """
+    """Check that a file or directory of data exists.
+
     Raises:
         KitError: there is no such file or directory; names one beside it that is called alike.
     """

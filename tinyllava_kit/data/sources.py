@@ -116,7 +116,8 @@ class Source(Strict):
         return [Shard(self, file) for file in named_files(self.path)]
 
     def check_there(self) -> None:
-        """
+        """Check that all files of the source exist.
+
         Raises:
             KitError: one of its files is not there.
         """
@@ -141,7 +142,8 @@ class Source(Strict):
 
 
 def _check_reader(source: Source) -> None:
-    """
+    """Check that the reader of a source is installed, and has files to read.
+
     Raises:
         ValueError: nobody offers its reader, or it has no files.
     """
@@ -203,7 +205,8 @@ def drawn(size: int, share: int, draw: random.Random) -> list[int]:
 def check_pairs(
     pairs: Pairs, modalities: Mapping[str, ModalitySpec], *, reads: Collection[str], gives: Collection[str]
 ) -> None:
-    """
+    """Check the prompts of `pairs` against what the model reads and what it answers with.
+
     Raises:
         KitError: the model does not read the modality, or does not learn to give it where it is the answer; a prompt
             has its placeholder twice.

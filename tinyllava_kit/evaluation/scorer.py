@@ -46,7 +46,8 @@ class Scorer(ABC):
         """
 
     def check(self, questions: Sequence[Question]) -> None:
-        """
+        """Check, before any answer, that every question has what this scorer compares with.
+
         Raises:
             KitError: a row that lacks what is wanted; names the first.
         """

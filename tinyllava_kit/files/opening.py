@@ -137,7 +137,8 @@ def parse_json(text: str, name: str, line: int = 1) -> Any:
 
 
 def read_json(path: AnyPath) -> Any:
-    """
+    """Read the JSON value of a file.
+
     Raises:
         KitError: as `read_text` and `parse_json`.
     """
@@ -152,7 +153,8 @@ def past_bounds(error: Exception) -> str:
 
 
 def check_depth(value: Any, where: str) -> None:
-    """
+    """Check that a value is nested at most `MAX_DEPTH` deep.
+
     Raises:
         KitError: lists and mappings stand in one another more than `MAX_DEPTH` deep.
     """

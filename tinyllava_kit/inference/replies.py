@@ -90,7 +90,8 @@ def stream_answer(
 
 
 def check_generated(modalities: Iterable[str], decoders: Mapping[str, Any] | nn.ModuleDict) -> None:
-    """
+    """Check that a model with these decoders generates items of the modalities.
+
     Raises:
         KitError: one of them is not what a model with these decoders makes.
     """

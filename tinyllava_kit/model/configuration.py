@@ -166,7 +166,8 @@ _QUANTIZATION: dict[str, Any] = {
 
 
 def _quantization(content: Mapping[str, Any]) -> dict[str, Any]:
-    """
+    """Return the settings of bitsandbytes in a saved configuration, each of its type.
+
     Raises:
         KitError: not of bitsandbytes, the one that is read; or a value of another type.
     """

@@ -173,7 +173,8 @@ def join_batches(
 
 
 def _join_inputs(modality: str, inputs: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """
+    """Concatenate a modality's tensors of several batches, name by name, along the rows.
+
     Raises:
         FusionError: see `join_batches`.
     """

@@ -47,7 +47,8 @@ _QUANTIZING = {"quanto": ("optimum-quanto", is_optimum_quanto_available), "hqq":
 
 
 def check_way(settings: Any, options: Mapping[str, Any], *, has_items: bool) -> None:
-    """
+    """Check that the model can generate in the way that the settings ask for.
+
     Args:
         settings: what `generate` makes of its `options`.
 
@@ -72,7 +73,8 @@ def check_way(settings: Any, options: Mapping[str, Any], *, has_items: bool) -> 
 
 
 def check_cache_kind(settings: Any, device: torch.device) -> None:
-    """
+    """Check that the kind of key-value cache in the settings works on the device.
+
     Args:
         settings: as `check_way`. device: of the model.
 
@@ -95,7 +97,8 @@ def check_cache_kind(settings: Any, device: torch.device) -> None:
 
 
 def check_cache(cache: Any, plan: Plan) -> None:
-    """
+    """Check that a given key-value cache leaves positions of the plan to compute.
+
     Raises:
         FusionError: a cache of keys and values holds all that the plan lays out, or more.
     """

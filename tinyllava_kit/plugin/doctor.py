@@ -392,7 +392,8 @@ def import_component(kind: str, target: str, distribution: str) -> Outcome:
 
 
 def check_component(kind: str, component: object) -> None:
-    """
+    """Check that a loaded component is what its kind of spec requires.
+
     Raises:
         TypeError: a component is not what its kind wants.
     """

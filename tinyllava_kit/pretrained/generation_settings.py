@@ -63,7 +63,8 @@ _LOOKED_UP = ("suppress_tokens", "begin_suppress_tokens", "bad_words_ids")
 
 
 def read_generation(file: Path) -> GenerationConfig:
-    """
+    """Read a ``generation_config.json``.
+
     Raises:
         KitError: not JSON, or a setting of another type; names it.
     """
@@ -99,7 +100,8 @@ def _is_unset(key: str, value: Any) -> bool:
 
 
 def check_ids(settings: GenerationConfig, vocabulary: int, where: str) -> None:
-    """
+    """Check that the ids in the settings are in the vocabulary.
+
     Raises:
         KitError: ids that the model does not have.
     """

@@ -416,7 +416,8 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
 
 
 def _modality(kind: type[Modality], name: str, options: Mapping[str, Any]) -> Modality:
-    """
+    """Build a modality with the options of a saved configuration.
+
     Raises:
         KitError: options that it does not take.
     """

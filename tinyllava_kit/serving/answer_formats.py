@@ -133,7 +133,8 @@ class FormatMask(LogitsProcessor):
         return allowed
 
     def check(self) -> None:
-        """
+        """Check that the answer still follows its format.
+
         Raises:
             FormatError: the answer was given up, because its format takes too much at one of its places.
         """

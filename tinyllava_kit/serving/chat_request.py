@@ -97,7 +97,8 @@ class ChatRequest(ModelRequest):
         return {name: value for name, value in values.items() if name not in (*_IGNORED, *_ABSENT)}
 
     def check(self, limits: Limits, vocabulary: int, places: int) -> None:
-        """
+        """Check the request's fields against the limits and against each other.
+
         Args:
             places: answers that the server generates at once.
 

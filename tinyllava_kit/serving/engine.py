@@ -159,7 +159,8 @@ class Engine:
         return min(bounds, default=None)
 
     def check_room(self, number: int = 1) -> None:
-        """
+        """Check that `number` more answers can be generated now.
+
         Raises:
             BusyError: there are not so many places.
         """

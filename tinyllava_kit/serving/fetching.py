@@ -58,7 +58,8 @@ class Fetcher:
             raise ApiError(f"{shown(url)} cannot be fetched: {type(error).__name__}") from error
 
     def parse(self, url: str) -> Address:
-        """
+        """Parse an address, and check that its host is allowed.
+
         Raises:
             ApiError: see `fetch`.
         """

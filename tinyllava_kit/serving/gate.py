@@ -69,7 +69,8 @@ class Gate:
             self.observe(scope.get("route_path", ""), answer.status, time.monotonic() - start)
 
     def _check(self, scope: MutableMapping[str, Any], headers: _Headers) -> None:
-        """
+        """Check a request's headers before its body is read.
+
         Raises:
             ApiError: a wrong key, or a body in an encoding or of a size that is not read.
         """

@@ -43,7 +43,8 @@ class KeptSounds:
         return expires_at
 
     def find(self, name: str) -> KeptSound:
-        """
+        """Find an earlier answer in sound by its id.
+
         Raises:
             ApiError: there is none of that id, or no longer.
         """

@@ -38,7 +38,8 @@ class RequestItems:
         self.types = part_types(processor.specs)
 
     def conversation(self, messages: list[Any], kept: FindKept) -> Conversation:
-        """
+        """Turn the messages of a request into a conversation, within the limits.
+
         Args:
             kept: finds an earlier answer in sound, which an assistant's message may name.
 
@@ -133,7 +134,8 @@ class RequestItems:
         return AddressContent(found)
 
     def check(self, conversation: Conversation) -> None:
-        """
+        """Check the sizes of a conversation's items by their headers, before one is decoded.
+
         Raises:
             ApiError: items that are too long or too large, by their headers. KitError: one that cannot be read.
         """

@@ -61,7 +61,8 @@ class Service:
         return self.engine.rows.first
 
     def check_name(self, name: str | None) -> None:
-        """
+        """Check that a request names the served model, or none.
+
         Raises:
             ApiError: a request is for another model.
         """
@@ -85,7 +86,8 @@ class Service:
         return asked
 
     async def conversation(self, messages: list[Any]) -> Conversation:
-        """
+        """Turn messages into a conversation, on the engine's thread for reading.
+
         Raises:
             ApiError, KitError: see `RequestItems.conversation`.
         """

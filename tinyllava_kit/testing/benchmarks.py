@@ -211,7 +211,8 @@ class BenchmarkContract(SpecifiedContract):
             assert found in ([], before), f"{name} {damage}, and the questions are others without a word"
 
     def _scorers(self) -> list[Scorer]:
-        """
+        """Build the scorers that the benchmark names.
+
         Raises:
             DoesNotApply: it has none, or a package of one is missing.
             KitError: one is not installed.

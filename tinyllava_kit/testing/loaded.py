@@ -130,7 +130,8 @@ def model_type_of(checkpoint: str) -> str | None:
 
 
 def check_model_types(spec: Spec | None, checkpoint: str) -> None:
-    """
+    """Check that the spec takes the type of model that the toy checkpoint has.
+
     Raises:
         AssertionError: the toy checkpoint is none of those that the spec says are taken.
     """

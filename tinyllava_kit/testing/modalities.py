@@ -381,7 +381,8 @@ def _not_finite(sources: Sequence[Any], folder: Path) -> Iterator[tuple[str, Any
 
 
 def _check_places(places: np.ndarray, count: int, axes: Any, number: int) -> None:
-    """
+    """Check the places of features in a drawing, (features, 4): left, top, right, bottom.
+
     Raises:
         AssertionError: not one place for each feature, or one outside of what is drawn, or inside out.
     """

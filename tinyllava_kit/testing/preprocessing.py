@@ -122,7 +122,8 @@ class PreprocessorContract(SpecifiedContract):
             assert same(rows, alone[number]), f"item {number} gives other rows behind other items than alone"
 
     def _rows_alone(self, preprocessor: Preprocessor, number: int, item: Any) -> dict[str, Tensor]:
-        """
+        """Preprocess an item alone, and check that it changes neither the item nor a global generator.
+
         Raises:
             AssertionError: the item, or the state of a global generator, is another afterwards.
         """

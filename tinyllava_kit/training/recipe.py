@@ -267,7 +267,8 @@ class Recipe(Strict):
         return self
 
     def stage(self, name: str) -> Stage:
-        """
+        """Find a stage by its name.
+
         Raises:
             KitError: the recipe has no stage of that name.
         """

@@ -43,6 +43,7 @@ class PartTraining(Strict):
 
 
 def mode_alone(value: Any) -> Any:
+    """Read a mode that is written alone, as in ``llm: lora``, as the mapping ``{mode: lora}``."""
     return {"mode": value} if isinstance(value, (str, bool)) else value
 
 

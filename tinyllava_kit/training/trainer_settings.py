@@ -99,7 +99,8 @@ _OTHER_OPTIMIZERS = {
 
 
 def check_optimizer(name: str) -> None:
-    """
+    """Check that transformers has an optimizer that the kit can use.
+
     Raises:
         KitError: transformers has no optimizer of that name, or the kit cannot use it.
     """

@@ -167,7 +167,8 @@ def _scorers(data: str, task: Benchmark | None, names: Sequence[str], *, has_own
 
 
 def _check_answer_file(file: str, task: Benchmark | None, chosen: Sequence[Scorer], folder: Path) -> None:
-    """
+    """Check, before any answer, that the answers can be written to a file.
+
     Raises:
         KitError: there will be no answers to write, or the task has no such file.
     """

@@ -113,7 +113,8 @@ def command(
 
 
 def _key(given: str | None) -> str | None:
-    """
+    """The key of the server: the given one, else that of the environment, else none.
+
     Raises:
         KitError: a key that is too short, or that no header can hold.
     """

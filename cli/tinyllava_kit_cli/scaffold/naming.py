@@ -78,7 +78,8 @@ def names_of(name: str, kind: str, modality: str = "") -> PluginNames:
 
 
 def check_free(names: PluginNames, catalog: Catalog, commands: Collection[str] = ()) -> None:
-    """
+    """Check that nothing that is installed has a name of the new plugin.
+
     Args:
         catalog: what is installed. commands: those of `tinyllava` itself.
 
@@ -120,7 +121,8 @@ def check_read(names: PluginNames, catalog: Catalog) -> str:
 
 
 def _check_modality(name: str) -> None:
-    """
+    """Check the name of a new modality as its spec will.
+
     Raises:
         KitError: no modality can be called so.
     """

@@ -121,7 +121,8 @@ def _fill(template: str, words: Mapping[str, str]) -> str:
 
 
 def _check_classes(module: str, name: str) -> None:
-    """
+    """Check that no class of a new module has the name of an imported one.
+
     Raises:
         KitError: a class of the module has the name of one that it imports.
     """

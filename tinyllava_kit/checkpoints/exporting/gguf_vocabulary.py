@@ -55,7 +55,8 @@ class Vocabulary:
 
 
 def read_vocabulary(tokenizer: PreTrainedTokenizerBase, size: int) -> Vocabulary:
-    """
+    """Read a tokenizer's tokens, merges and special ids in the form that GGUF stores.
+
     Args:
         tokenizer: a fast one.
         size: rows of the embeddings; ids without a token become unused ones.

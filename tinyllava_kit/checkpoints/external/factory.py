@@ -39,7 +39,8 @@ class FactoryReader(CheckpointReader):
 
 
 def _read(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalCheckpoint:
-    """
+    """Read a checkpoint of TinyLLaVA_Factory: one file of weights, or a directory for each part.
+
     Raises:
         KitError: a part of it is missing or damaged; an adapter that cannot be merged.
     """

@@ -45,7 +45,8 @@ class LegacyReader(CheckpointReader):
 
 
 def _read(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalCheckpoint:
-    """
+    """Read a checkpoint of LLaVA-1.5's original code, or of TinyLLaVA's first one.
+
     Raises:
         KitError: an LLM or an option that is not known; damaged weights.
     """

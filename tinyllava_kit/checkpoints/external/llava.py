@@ -25,7 +25,8 @@ class LlavaReader(CheckpointReader):
 
 
 def _read(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalCheckpoint:
-    """
+    """Read a checkpoint of transformers' Llava.
+
     Raises:
         KitError: an option that has no counterpart here; damaged weights.
     """

@@ -114,7 +114,8 @@ class MappedCheckpoint:
 def map_checkpoint(
     old: ExternalCheckpoint, catalog: Catalog, names: Names, *, template: str | None = None
 ) -> MappedCheckpoint:
-    """
+    """Map a checkpoint's configurations and weights onto the kit's model, with installed components.
+
     Args:
         old: what a layout was read into.
         catalog: the installed plugins.

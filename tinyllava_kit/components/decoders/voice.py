@@ -28,7 +28,8 @@ PAUSE_SECONDS = 0.2  # between sentences
 
 
 def check_voice_options(checkpoint: str, *, speed: float, speaker: int, num_speakers: int) -> None:
-    """
+    """Check the speed and the speaker's number against the voice of a checkpoint.
+
     Raises:
         KitError: a speed out of `SPEEDS`, or a speaker that the voice does not have.
     """

@@ -134,7 +134,8 @@ def _whole(file: BinaryIO, name: str, layout: _Layout, kind: bytes, start: int, 
 
 
 def _check_encoding(name: str, form: bytes, layout: _Layout) -> None:
-    """
+    """Check that libsndfile decodes the samples of a wav file.
+
     Args:
         form: the content of a wav file's chunk that says what its samples are.
 

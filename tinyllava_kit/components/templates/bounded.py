@@ -68,7 +68,8 @@ class Bounded(ImmutableSandboxedEnvironment):
         self.filters |= {"_turns": self._turns, "_joined": self._joined}
 
     def spend(self, steps: int, size: int = 0) -> None:
-        """
+        """Count steps and characters of a rendering, within its bounds.
+
         Raises:
             Endless: more steps than a rendering has, or more text.
         """
@@ -109,7 +110,8 @@ class Bounded(ImmutableSandboxedEnvironment):
         return "".join(map(str, values))
 
     def check(self, what: str, size: int) -> None:
-        """
+        """Count a step that makes a value of `size` characters or items, before it runs.
+
         Raises:
             Endless: what is made would be larger than any value may be.
         """
@@ -162,7 +164,8 @@ def _counted(environment: Bounded, name: str, made: Callable[..., Any]) -> Calla
 
 
 def _check_call(environment: Bounded, name: str, value: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """
+    """Estimate the size of what a call returns, and count it before the call runs.
+
     Raises:
         Endless: a method or filter of that name would make of `value` more than a value may be.
     """

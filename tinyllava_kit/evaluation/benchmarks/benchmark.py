@@ -75,7 +75,8 @@ def read_question_file(file: Path, pictures: Path) -> list[tuple[dict[str, Any],
 
 
 def wanted(row: Any, key: str, name: str) -> Any:
-    """
+    """Return the value of `key` in a row of a benchmark.
+
     Raises:
         KitError: `row`, called `name`, has no `key`, or nothing under it.
     """
@@ -86,7 +87,8 @@ def wanted(row: Any, key: str, name: str) -> Any:
 
 
 def read_json(file: Path) -> Any:
-    """
+    """Read a JSON file of a benchmark's folder.
+
     Raises:
         KitError: missing, or not JSON; names the file.
     """
@@ -94,7 +96,8 @@ def read_json(file: Path) -> Any:
 
 
 def read_json_lines(file: Path) -> list[Any]:
-    """
+    """Read a file of a benchmark's folder with a JSON value on each line; empty lines are skipped.
+
     Raises:
         KitError: missing, or a line that is not JSON; names the file and the line.
     """

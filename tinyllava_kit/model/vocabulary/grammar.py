@@ -215,7 +215,8 @@ class Grammar:
         return rows.tolist()
 
     def _check_beside(self, modality: str, row: Tensor, ids: Tensor, name: str) -> None:
-        """
+        """Check the parallel ids that a decoder gives with an item.
+
         Raises:
             KitError: the parallel ids (n, 1 + streams) are not those that stand beside the ids of a row (n + 2,).
         """
@@ -280,7 +281,8 @@ class Grammar:
 
 
 def _check_order(modality: str, names: Sequence[str], follows: Mapping[str, Sequence[str]]) -> None:
-    """
+    """Check which ranges a decoder says may follow on which.
+
     Raises:
         KitError: see `Grammar`.
     """
@@ -299,7 +301,8 @@ def _check_order(modality: str, names: Sequence[str], follows: Mapping[str, Sequ
 def _check_parallel(
     modality: str, names: Sequence[str], parallel: Mapping[str, ParallelStream], break_points: Mapping[str, int]
 ) -> None:
-    """
+    """Check the parallel streams and the break points of a decoder.
+
     Raises:
         KitError: see `Grammar`.
     """

@@ -99,7 +99,8 @@ def sizes_of(conversations: Sequence[Conversation], modalities: Mapping[str, Mod
 
 
 def check_budget(key: str, budget: Mapping[str, float], modalities: Mapping[str, Modality]) -> None:
-    """
+    """Check that every modality of a batch's budget is one of the model's.
+
     Args:
         key: of the recipe, where the budget stands.
 

@@ -26,7 +26,8 @@ ROUNDING = 20  # times the smallest relative difference of the numbers that the 
 
 @torch.no_grad()
 def check_packs_apart(runs: nn.Module, model: TinyLlavaForConditionalGeneration, device: torch.device) -> None:
-    """
+    """Check, with a forward pass on random ids, that samples in one row do not see each other.
+
     Args:
         runs: what a step calls: the model, or what it is wrapped in. Each rank calls it as often.
         model: inside it.

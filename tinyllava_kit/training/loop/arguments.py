@@ -61,7 +61,8 @@ def check_settings(stage: Stage) -> None:
 
 
 def check_reporting(report_to: Sequence[str]) -> None:
-    """
+    """Check that the packages to report to are installed.
+
     Raises:
         KitError: what shall be reported to is not installed.
     """

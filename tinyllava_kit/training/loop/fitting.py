@@ -103,7 +103,8 @@ def trainer_of(run: StageRun, prepared: Prepared, clock: Clock, callbacks: Seque
 
 
 def _check_can_keep_best(trainer: KitTrainer) -> None:
-    """
+    """Check that this run can keep its best weights.
+
     Raises:
         KitError: the best weights are to be kept, and are spread over processes.
     """

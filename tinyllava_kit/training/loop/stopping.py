@@ -66,7 +66,8 @@ class Stopper(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
     def check(self, step: int) -> None:
-        """
+        """Check that no signal has ended the training.
+
         Raises:
             StoppedError: training has ended at this step because a signal came.
         """

@@ -140,7 +140,8 @@ class FeatureMatcher:
 
 
 def _check_rates(name: str, own: Sequence[int], taught: Sequence[int]) -> None:
-    """
+    """Check that both models give each item about the same number of features.
+
     Raises:
         KitError: items are cut into parts in another way, or have features at another rate than the teacher's.
     """

@@ -47,7 +47,8 @@ def provenance_of(
 
 
 def check_provenance(was: Mapping[str, Any], now: Mapping[str, Any], checkpoint: Path) -> None:
-    """
+    """Check that a checkpoint is of the same model and data as this run.
+
     Raises:
         KitError: the checkpoint is of another model or other data; says which has changed.
     """

@@ -55,7 +55,8 @@ def _recorded(key: str, value: Any, name: Callable[[str], str]) -> Any:
 
 
 def check_same(settings: Mapping[str, Any], stage: Stage, folder: Path) -> None:
-    """
+    """Check that a stage has the settings that it was trained with.
+
     Raises:
         KitError: the stage that is complete in `folder`, or has checkpoints there, had other settings; names one.
     """

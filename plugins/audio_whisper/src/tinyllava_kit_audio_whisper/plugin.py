@@ -8,6 +8,7 @@ from tinyllava_kit.specs import Option, TowerSpec
 
 @hookimpl
 def tinyllava_towers() -> tuple[TowerSpec, ...]:
+    """Whisper's encoder."""
     return (
         TowerSpec(
             name="whisper",

@@ -49,7 +49,8 @@ class FrameCodec(CodebookDecoder):
 
     @classmethod
     def read_model(cls, checkpoint: str) -> PreTrainedConfig:
-        """
+        """Read the codec's configuration from its checkpoint.
+
         Raises:
             KitError: not found, or of another kind.
         """

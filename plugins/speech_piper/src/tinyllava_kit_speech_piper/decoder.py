@@ -91,7 +91,8 @@ class PiperDecoder(TextDecoder):
         return {"num_bytes": file.stat().st_size, "voice": voice, "speed": speed, "varied": varied, "speaker": speaker}
 
     def load_weights(self, checkpoint: str) -> None:
-        """
+        """Read the ONNX file of a voice into `graph`, (bytes,) uint8, and check its inputs.
+
         Raises:
             KitError: the file cannot be read, is no ONNX file, or one with other inputs than a Piper voice has.
         """
