@@ -116,10 +116,10 @@ async def together(engine: Engine, asked: list[Any], load: Load) -> Timing:
         arrived = time.monotonic()
         prompt = await engine.encode(asked[number])
         count = AnswerCount()
-        async with aclosing(engine.answer(prompt, AnswerOptions(max_new_tokens=load.new_tokens), count)) as pieces:
-            await anext(pieces)
+        async with aclosing(engine.answer(prompt, AnswerOptions(max_new_tokens=load.new_tokens), count)) as chunks:
+            await anext(chunks)
             timing.first.append(time.monotonic() - arrived)
-            async for _ in pieces:
+            async for _ in chunks:
                 pass
         assert count.tokens == load.new_tokens
 

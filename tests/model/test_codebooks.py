@@ -116,7 +116,7 @@ def test_the_sides_that_stand_are_those_that_have_an_id():
     for count in range(1, 6):
         ids = layout.to_ids(torch.tensor(steps(count, count)).T)
         whole = grammar.enclosed("m", ids, "it")
-        parallel = torch.tensor(grammar.beside("m", ids))
+        parallel = torch.tensor(grammar.parallel_ids("m", ids))
         row = torch.tensor([[3, 4, *whole, 5, *whole]])
         none = torch.full((1, CODEBOOKS - 1), -1)
         expected = torch.cat([none, none, parallel, none, parallel])
@@ -197,7 +197,7 @@ def slow_embeds(model, ids, parallel):
 
 
 def slow_heads(model, hidden):
-    """(D,) -> the logits of all main ids, and of each side."""
+    """(D,) -> the logits of all main ids, and of each parallel stream."""
     head, count = model.decoders["it"].rows.head, 2 + SIZE + CODEBOOKS - 1
     gap = hidden.new_full((model.extension.grammar.first - 11,), -torch.inf)
     main = torch.cat([model.language_model.lm_head(hidden), gap, head[:count] @ hidden])

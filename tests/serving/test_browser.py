@@ -19,7 +19,7 @@ from tests import toys
 from tests.serving.conftest import Served, picture, save_whisper
 from tinyllava_kit import Assembly, assemble
 from tinyllava_kit.components.modalities.audio import Waveform
-from tinyllava_kit.serving.engine import AnswerPiece
+from tinyllava_kit.serving.engine import AnswerChunk
 from tinyllava_kit.serving.kept_sounds import KeptSounds
 
 sync_api = pytest.importorskip(
@@ -162,14 +162,14 @@ def opened(browser, spoken):
 def says(spoken, monkeypatch):
     """``says(pieces)``: the server answers with these, a few hundredths of a second apart."""
 
-    def replaced(pieces, wait=0.03):
+    def replaced(chunks, wait=0.03):
         left = []
 
         async def answer(prompt, how, count):
             try:
-                for piece in pieces:
+                for piece in chunks:
                     count.tokens += 1
-                    yield AnswerPiece(piece) if isinstance(piece, str) else piece
+                    yield AnswerChunk(piece) if isinstance(piece, str) else piece
                     await asyncio.sleep(wait)
             finally:
                 left.append(count.tokens)
@@ -206,7 +206,7 @@ def webm(seconds=0.5):
 
 def spoken_piece(text, seconds=0.25):
     samples = (0.3 * np.sin(np.arange(int(8_000 * seconds)) / 5)).astype(np.float32)
-    return AnswerPiece(text, item=type("Said", (), {"item": Waveform(samples, 8_000, "said")})())
+    return AnswerChunk(text, item=type("Said", (), {"item": Waveform(samples, 8_000, "said")})())
 
 
 def parts_of(request):
@@ -463,8 +463,8 @@ SOUNDED = """
 
 
 def test_a_spoken_answer_sounds_while_it_comes_and_can_be_played_again(opened, says):
-    pieces = [spoken_piece("one "), "two ", spoken_piece("three"), spoken_piece("")]
-    says(pieces, wait=0.1)
+    chunks = [spoken_piece("one "), "two ", spoken_piece("three"), spoken_piece("")]
+    says(chunks, wait=0.1)
     here = opened()
     here.page.add_init_script(SOUNDED)
     here.open()
@@ -597,7 +597,7 @@ def test_files_that_are_nothing_for_the_model_are_said(opened):
 
 def test_an_error_in_a_stream_keeps_the_words_before_it(opened, spoken, monkeypatch):
     async def answer(prompt, how, count):
-        yield AnswerPiece("half of ")
+        yield AnswerChunk("half of ")
         raise RuntimeError("a secret of the server")
 
     monkeypatch.setattr(spoken.service, "answer", answer)

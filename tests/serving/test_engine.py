@@ -25,8 +25,8 @@ async def said(engine, conversation, **how):
     count, text, scores = AnswerCount(), "", []
     prompt = await engine.encode(conversation)
     options = AnswerOptions(**{"max_new_tokens": LENGTH, **how})
-    async with aclosing(engine.answer(prompt, options, count)) as pieces:
-        async for piece in pieces:
+    async with aclosing(engine.answer(prompt, options, count)) as chunks:
+        async for piece in chunks:
             text += piece.text
             scores += piece.scores
     return text, scores, count
@@ -69,8 +69,8 @@ def test_one_that_arrives_late_and_one_that_leaves_change_no_other(pair, engine,
     async def leaves(engine):
         count = AnswerCount()
         prompt = await engine.encode(questions[1])
-        async with aclosing(engine.answer(prompt, AnswerOptions(max_new_tokens=200), count)) as pieces:
-            async for _ in pieces:
+        async with aclosing(engine.answer(prompt, AnswerOptions(max_new_tokens=200), count)) as chunks:
+            async for _ in chunks:
                 return count
 
     async def late(engine):
@@ -95,8 +95,8 @@ def test_what_a_client_leaves_frees_its_blocks(pair, engine, questions):
         pool = None
         for each in questions * 3:
             prompt = await engine.encode(each)
-            async with aclosing(engine.answer(prompt, AnswerOptions(max_new_tokens=300), AnswerCount())) as pieces:
-                async for _ in pieces:
+            async with aclosing(engine.answer(prompt, AnswerOptions(max_new_tokens=300), AnswerCount())) as chunks:
+                async for _ in chunks:
                     break
         await asyncio.sleep(0.3)
         processor = engine.batching._manager.batch_processor

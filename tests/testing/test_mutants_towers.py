@@ -129,7 +129,7 @@ PREPROCESSORS: list[tuple[str, type[Patches], str, str]] = [
     ("a count wrong for the smallest", one_more_if(lambda item: len(item) < 2), "sizes", "size number 1: counted"),
     ("a count wrong for every size", one_more_if(lambda item: True), "counts", "counted .* the network gives"),
     ("a window too few counted", count_of(lambda counts, item: counts[:1]), "sizes", "rows, 1 are counted"),
-    ("counted by content", FROM_CONTENT, "outline", "with other content of its size"),
+    ("counted by content", FROM_CONTENT, "probe", "with other content of its size"),
     ("a wrong fixed number", FIXED, "counts", "fixed_features is none of"),
     ("cached by length", rows_by(cached_by_length), "stateless", "other rows behind other items than alone"),
     ("seeds numpy's generator", rows_by(seeding), "stateless", "seeds a global generator"),
@@ -601,10 +601,10 @@ class RaggedContract(PatchContract):
 @pytest.mark.parametrize(
     ("contract", "checks"),
     [
-        (ChannelsFirstContract, ("counts", "places", "outline", "stateless")),
-        (MixedContract, ("counts", "places", "outline", "stateless", "batch")),
+        (ChannelsFirstContract, ("counts", "places", "probe", "stateless")),
+        (MixedContract, ("counts", "places", "probe", "stateless", "batch")),
         (changed(PatchContract, component=MaskedTower), ("counts", "batch", "padding", "sync", "places")),
-        (RaggedContract, ("counts", "places", "outline", "stateless", "pickled")),
+        (RaggedContract, ("counts", "places", "probe", "stateless", "pickled")),
     ],
 )
 def test_a_right_tower_of_another_layout_passes(contract: type[PatchContract], checks: Sequence[str]) -> None:

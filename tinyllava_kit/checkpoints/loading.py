@@ -63,7 +63,7 @@ def open_checkpoint(
         refuse_mistyped(str(path), "model directory", with_org=True)
     if not os.path.isdir(directory):
         config = read_pretrained(TinyLlavaConfig, str(path))
-    elif (found := recognize_model(directory)).is_ours:
+    elif (found := recognize_model(directory)).is_kit_model:
         config = TinyLlavaConfig.from_dict(dict(found.content))
     else:
         external: MappedCheckpoint = open_external(found, names_from=names_from, template=template)

@@ -85,7 +85,7 @@ class TokenEmbeddings(nn.Module):
 
 
 class IdStream(ABC):
-    """Turns ids into pieces of an item as they come. The pieces joined are what `TokenDecoder.decode` gives at once."""
+    """Turns ids into chunks of an item as they come. The chunks joined are what `TokenDecoder.decode` gives at once."""
 
     @abstractmethod
     def push(self, ids: Tensor) -> Any | None:
@@ -133,7 +133,7 @@ class TokenDecoder(CodingDecoder):
     assembly's affair, and so are the two marks around an item's ids.
 
     `encode` gives, and `decode` takes, (n,): an id for each position, n > 0, in the order of `follows`. A decoder with
-    `parallel` writes further ids at the same positions: (n, 1 + K), the main ids and a column for each side, NO_ID
+    `parallel` writes further ids at the same positions: (n, 1 + K), the main ids and a column for each stream, NO_ID
     where none stands.
     """
 
@@ -152,7 +152,7 @@ class TokenDecoder(CodingDecoder):
 
     @property
     def parallel(self) -> Mapping[str, ParallelStream]:
-        """The name of each side, in order, and where it stands. Default: there are none."""
+        """The name of each parallel stream, in order, and where it stands. Default: there are none."""
         return {}
 
     @property
@@ -169,7 +169,7 @@ class TokenDecoder(CodingDecoder):
 
     @property
     def loss_weights(self) -> Mapping[str, float]:
-        """What the mean loss of each range and side counts beside that of the text. Default: together as much."""
+        """What the mean loss of each range and stream counts beside that of the text. Default: together as much."""
         names = (*self.ranges, *self.parallel)
         return dict.fromkeys(names, 1 / len(names))
 
@@ -204,7 +204,7 @@ class AnswerStates:
 
 @dataclass(frozen=True)
 class GeneratedChunk:
-    """A piece of an item that is being made, or None in its place where there is nothing more of it.
+    """A chunk of an item that is being made, or None in its place where there is nothing more of it.
 
     closed: the item was ended here. dropped: ids of one that was not, which belong to no whole step.
     """
@@ -252,9 +252,9 @@ class HiddenDecoder(CodingDecoder):
 
     @abstractmethod
     def make(self, words: AnswerStates, sampler: TokenSampler) -> Iterator[GeneratedChunk]:
-        """An item of the words of one answer, N = 1, piece by piece: the last says whether it was ended.
+        """An item of the words of one answer, N = 1, chunk by chunk: the last says whether it was ended.
 
-        The pieces, joined by the modality, are the item.
+        The chunks, joined by the modality, are the item.
         """
 
     def dummy(self) -> Tensor:

@@ -20,7 +20,7 @@ TEXT = "text"
 TokenRanges = Mapping[str, Sequence[Sequence[Any]]]
 
 
-NO_ID = -1  # where no parallel ids stands
+NO_ID = -1  # where no parallel id stands
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ def check_ranges(saved: TokenRanges, wanted: Mapping[str, Mapping[str, int]]) ->
 
 
 def sizes_of(parallel: Mapping[str, Mapping[str, ParallelStream]]) -> dict[str, list[list[Any]]]:
-    """The name and size of each side, modality by modality where it has some: what ``parallel_streams`` holds."""
+    """Modality -> the name and size of each of its parallel streams: what ``parallel_streams`` holds."""
     return {m: [[name, stream.size] for name, stream in each.items()] for m, each in sorted(parallel.items()) if each}
 
 

@@ -99,7 +99,7 @@ class ConversationDataset(Dataset[Any]):
                 conversation = make()
                 self.processor.probe(conversation)
                 if decode:
-                    self.processor.encode(conversation, writer=self.processor.outline_ids)
+                    self.processor.encode(conversation, writer=self.processor.probe_ids)
                 yield OptionalConversation(conversation.turns, conversation.items, conversation.name)
 
     def __len__(self) -> int:

@@ -83,7 +83,7 @@ class Chat:
         self.waiting.append(item)
 
     def say(self, text: str, show: Show | None = None) -> str:
-        """Ask; the answer, which `show` gets piece by piece as it is generated.
+        """Ask; the answer, which `show` gets chunk by chunk as it is generated.
 
         Whatever is raised, the conversation stays one that can go on: an answer that is interrupted
         (`KeyboardInterrupt`, raised again) is kept as far as it came, and a question that got none is not.

@@ -1,4 +1,4 @@
-"""Answers that hold items: all at once, or piece by piece as they are generated."""
+"""Answers that hold items: all at once, or chunk by chunk as they are generated."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def reply(
     show: Show,
     **how: Any,
 ) -> Reply:
-    """As `replies`, of one conversation: `show` gets text and pieces of items while the answer is generated.
+    """As `replies`, of one conversation: `show` gets text and chunks of items while the answer is generated.
 
-    The pieces of an item, joined by its modality, are the item of the reply.
+    The chunks of an item, joined by its modality, are the item of the reply.
     """
     return stream_answer(model, processor, conversation, **how).run(show)
 
@@ -81,7 +81,7 @@ def stream_answer(
     max_new_tokens: int | None = None,
     **generation: Any,
 ) -> AnswerStream:
-    """As `replies`, of one conversation, to be generated when it is iterated: text and pieces of items as they come.
+    """As `replies`, of one conversation, to be generated when it is iterated: text and chunks of items as they come.
 
     It may be read in one thread and stopped from another, see `AnswerStream`.
     """

@@ -73,7 +73,7 @@ class GroupLosses(Logits):
         hidden: Tensor,
         previous: Tensor | None,
         following: Tensor,
-        beside: Tensor | None,
+        parallel_ids: Tensor | None,
         targets: Mapping[str, Tensor],
         text_logits: Tensor | None,
     ) -> dict[str, tuple[Tensor, Tensor]]:
@@ -84,7 +84,7 @@ class GroupLosses(Logits):
             hits = torch.empty_like(following, dtype=torch.bool) if alone else logits.argmax(-1) == following  # (n,)
             return {TEXT: (F.cross_entropy(logits, following, reduction="none"), hits)}
         mine = {group: targets[group] for group in self.extension.grammar.groups}
-        return dict(self.extension.losses(self._head, hidden, previous, following, beside, mine))
+        return dict(self.extension.losses(self._head, hidden, previous, following, parallel_ids, mine))
 
     def _generated_losses(
         self, hidden: Tensor, embeds: Tensor, plan: Plan, targets: Mapping[str, Tensor]

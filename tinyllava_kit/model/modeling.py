@@ -220,7 +220,7 @@ class TinyLlavaForConditionalGeneration(
             return GeneratedSpan(modality, ids.tolist())
         assert self.extension is not None
         whole = self.extension.grammar.enclosed(modality, ids, name or modality)
-        return TextSpan(whole, whole, self.extension.grammar.beside(modality, ids))
+        return TextSpan(whole, whole, self.extension.grammar.parallel_ids(modality, ids))
 
     @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(

@@ -92,7 +92,7 @@ class ItemProcessor:
         """
         return {**self.preprocessors[modality].collate(rows), **window_inputs(num_features)}
 
-    def outline_item(self, item: Item) -> Parts:
+    def probe_item(self, item: Item) -> Parts:
         """What `read_item` gives, without rows.
 
         Raises:
@@ -100,7 +100,7 @@ class ItemProcessor:
         """
         return self._parts(item, self.probe_source, lambda part: [])
 
-    def outline_ids(self, item: Item) -> TextSpan | GeneratedSpan:
+    def probe_ids(self, item: Item) -> TextSpan | GeneratedSpan:
         """As many ids as are learned for an item: marks included, all the begin mark, and nothing beside it.
 
         Those of a decoder that makes it of words are NO_ID.

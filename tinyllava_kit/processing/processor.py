@@ -279,7 +279,7 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
 
         No item is decoded where its header says how large it is (`Modality.probe`). It cannot be collated.
         """
-        return self.encode(conversation, reader=self.outline_item, writer=self.outline_ids)
+        return self.encode(conversation, reader=self.probe_item, writer=self.probe_ids)
 
     def collate(
         self,

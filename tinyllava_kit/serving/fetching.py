@@ -91,8 +91,8 @@ class Fetcher:
             if response.status != 200:
                 raise ApiError(f"the address answered {response.status}; redirects are not followed")
             content = bytearray()
-            while piece := response.read1(_CHUNK):
-                content += piece
+            while chunk := response.read1(_CHUNK):
+                content += chunk
                 if len(content) > self.limits.fetch_bytes:
                     raise ApiError(f"the address has more than {self.limits.fetch_bytes} bytes", status=413)
                 if time.monotonic() > end:

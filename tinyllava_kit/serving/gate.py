@@ -101,16 +101,16 @@ class Gate:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise _GoneError
-            piece = message.get("body", b"")
-            if len(body) + len(piece) > self.limits.body_bytes:
+            chunk = message.get("body", b"")
+            if len(body) + len(chunk) > self.limits.body_bytes:
                 raise self._too_large()
-            if self.held_bytes + len(piece) > self.limits.bodies_bytes:
+            if self.held_bytes + len(chunk) > self.limits.bodies_bytes:
                 later = {"retry-after": "1", "connection": "close"}
                 raise ApiError(
                     "other requests fill the memory; ask later", status=503, kind="server_error", headers=later
                 )
-            body += piece
-            self.held_bytes += len(piece)
+            body += chunk
+            self.held_bytes += len(chunk)
             more = message.get("more_body", False)
 
     def _too_large(self) -> ApiError:

@@ -51,7 +51,7 @@ class LoneAnswer:
             self._loop.call_soon_threadsafe(self._parts.put_nowait, part)
 
     async def __aiter__(self) -> AsyncGenerator[AnswerPart, None]:
-        """Text, and pieces of items, as they come."""
+        """Text, and chunks of items, as they come."""
         try:
             while (part := await self._parts.get()) is not None:
                 if isinstance(part, BaseException):

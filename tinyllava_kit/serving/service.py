@@ -20,7 +20,7 @@ from ..processing.encoded import Encoded
 from .answer_formats import AnswerFormat, AnswerFormats, FormatError
 from .answer_options import AnswerOptions
 from .api_errors import ApiError
-from .engine import AnswerCount, AnswerPieces, Engine
+from .engine import AnswerChunks, AnswerCount, Engine
 from .fetching import Fetcher
 from .json_body import ModelRequest, parsed, read_json
 from .kept_sounds import KeptSounds
@@ -136,16 +136,16 @@ class Service:
         self.metrics.prompt_tokens.update(prompt_tokens(made))
         return made
 
-    async def answer(self, prompt: Encoded, how: AnswerOptions, count: AnswerCount) -> AnswerPieces:
+    async def answer(self, prompt: Encoded, how: AnswerOptions, count: AnswerCount) -> AnswerChunks:
         """As the engine's, measured."""
         start, is_first = time.monotonic(), True
         try:
-            async with aclosing(self.engine.answer(prompt, how, count)) as pieces:
-                async for piece in pieces:
+            async with aclosing(self.engine.answer(prompt, how, count)) as chunks:
+                async for chunk in chunks:
                     if is_first:
                         self.metrics.first_token_seconds.add(time.monotonic() - start)
                         is_first = False
-                    yield piece
+                    yield chunk
         finally:
             items = sum(count.by_modality.values())
             self.metrics.completion_tokens.update({"text": count.tokens - items, **count.by_modality})

@@ -116,7 +116,7 @@ class HiddenDecoderContract(ItemDecoderContract):
 
     @check("losses and make: what is learned must be what is made")
     def test_learned(self) -> None:
-        """Each of its own words: items are equal, made piece by piece, and no words give another's."""
+        """Each of its own words: items are equal, made chunk by chunk, and no words give another's."""
         model, modality = self._toy(), self.modality()
         items = self.items()[:4]
         samples = [([1, 3], [4 + number, 9][: 1 + number % 2], item) for number, item in enumerate(items)]
@@ -126,7 +126,7 @@ class HiddenDecoderContract(ItemDecoderContract):
             inputs, layout = plan([[TextSpan(prompt), TextSpan(words, words), GeneratedSpan("it")]])
             made = list(decoder.make(model.words("it", inputs["input_ids"], layout), token_sampler(False, None)))
             assert made[-1].closed, f"item {number} is not ended"
-            got = modality.join([piece.item for piece in made if piece.item is not None])
+            got = modality.join([chunk.item for chunk in made if chunk.item is not None])
             assert same(got, decoder.decode(decoder.encode(item))), f"item {number} is not learned"
 
     def effect(self, options: Mapping[str, Any]) -> Any:

@@ -82,16 +82,16 @@ class CheckpointReaderContract(SpecifiedContract):
         logits, *_ = _asked(mapped)
         assert logits.isfinite().all(), "the model's logits are not finite"
 
-    @check("read: each tensor in one part, under its key, or among the strays")
+    @check("read: each tensor in one part, under its key, or among the unexpected")
     def test_accounted(self) -> None:
         """Each tensor of the files has one row of the table: what it became, or why it is left out."""
         directory = self._toy()
         rows = self._open(directory).rows
         for key, places in _keys_of(directory).items():
-            found = [row for row in rows if row.theirs.partition(" ")[0] in places]
+            found = [row for row in rows if row.external_key.partition(" ")[0] in places]
             assert found, f"{key} is not accounted for"
-            assert len(found) == 1, f"{key} became {', '.join(row.ours for row in found)}"
-            assert found[0].ours or found[0].note, f"{key} is left out without a reason"
+            assert len(found) == 1, f"{key} became {', '.join(row.key for row in found)}"
+            assert found[0].key or found[0].note, f"{key} is left out without a reason"
 
     @check("read: each weight is what its key says; nothing is made up, swapped, or read from elsewhere")
     def test_used(self) -> None:
@@ -101,13 +101,13 @@ class CheckpointReaderContract(SpecifiedContract):
         shares = _enlarged(larger)
         before, after = self._open(directory), self._open(larger)
         for row in before.rows:
-            if row.theirs and row.ours:
-                self._check_share(row, before.tensors[row.ours].read(), after.tensors[row.ours].read(), shares)
+            if row.external_key and row.key:
+                self._check_share(row, before.tensors[row.key].read(), after.tensors[row.key].read(), shares)
 
     @check("read: give every tensor to its part, so that what is missing or of another shape is told")
     def test_missing(self) -> None:
         """A checkpoint without one of its tensors is refused in a line, and so is one with another shape."""
-        left_out = {row.theirs for row in self._open(self._toy()).rows if not row.ours}
+        left_out = {row.external_key for row in self._open(self._toy()).rows if not row.key}
         needed = [key for key, places in _keys_of(self._toy()).items() if not left_out.intersection(places)]
         for key in needed[:: max(1, len(needed) // _TRIED)]:
             for what, change in (("is not there", _without), ("has a row too many", _with_a_row_more)):
@@ -187,11 +187,11 @@ class CheckpointReaderContract(SpecifiedContract):
                 yield f"a checkpoint of {offer.qualified}", _config_of(Path(toy))
 
     def _check_share(self, row: WeightRow, before: Tensor, after: Tensor, shares: Mapping[str, float]) -> None:
-        assert before.any(), f"{row.theirs} is zero: give the toy other weights, so that they show"
-        assert not torch.equal(before, after), f"{row.ours} is not read from {row.theirs}"
-        if row.theirs in shares:
-            close = torch.allclose(after.float(), before.float() * shares[row.theirs], rtol=1e-3, atol=1e-6)
-            assert close, f"{row.ours} is not made of {row.theirs} alone, as the table says"
+        assert before.any(), f"{row.external_key} is zero: give the toy other weights, so that they show"
+        assert not torch.equal(before, after), f"{row.key} is not read from {row.external_key}"
+        if row.external_key in shares:
+            close = torch.allclose(after.float(), before.float() * shares[row.external_key], rtol=1e-3, atol=1e-6)
+            assert close, f"{row.key} is not made of {row.external_key} alone, as the table says"
 
 
 def _asked(mapped: MappedCheckpoint) -> tuple[Tensor, Tensor, Tensor, Mapping[str, Tensor]]:

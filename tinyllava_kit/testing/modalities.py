@@ -310,13 +310,13 @@ class ModalityContract(SpecifiedContract):
                 yield offer
 
     def _check_parts(self, modality: Modality, preprocessor: Preprocessor, item: Any, probe: Any, number: int) -> None:
-        whole, outlines = (modality.expand(each, preprocessor) for each in (item, probe))
-        assert len(outlines) == len(whole), f"source {number} is cut into {len(whole)} parts, its probe {len(outlines)}"
-        for part, outline in zip(whole, outlines, strict=True):
+        whole, probes = (modality.expand(each, preprocessor) for each in (item, probe))
+        assert len(probes) == len(whole), f"source {number} is cut into {len(whole)} parts, its probe {len(probes)}"
+        for part, probed in zip(whole, probes, strict=True):
             if isinstance(part, str):
-                assert outline == part, f"source {number}: {part!r} stands between parts, of its probe {outline!r}"
+                assert probed == part, f"source {number}: {part!r} stands between parts, of its probe {probed!r}"
             else:
-                expected, got = preprocessor.num_features(part), preprocessor.num_features(outline)
+                expected, got = preprocessor.num_features(part), preprocessor.num_features(probed)
                 assert got == expected, f"source {number} counts {expected}, its probe {got}"
 
     def _check_written(self, item: Any, again: Any, number: int) -> None:

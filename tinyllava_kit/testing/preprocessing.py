@@ -82,7 +82,7 @@ class PreprocessorContract(SpecifiedContract):
         assert not wrong, f"{len(wrong)} of {number} sizes are counted wrongly; {wrong[0]}"
 
     @check("num_features: ask nothing of an item but its size, and what Modality.probe gives has that")
-    def test_outline(self) -> None:
+    def test_probe(self) -> None:
         """What `Modality.probe` gives, and items of the same size and other content, count as the item does."""
         _, preprocessor = self.build(self.checkpoint)
         modality = self.modality()

@@ -47,7 +47,7 @@ def command(
     check_model(source)
     refuse_taken(target)
     found = recognize_model(source)
-    if found.is_ours:
+    if found.is_kit_model:
         raise KitError(f"{source!r} is a model directory of this kit already; there is nothing to convert")
 
     from tinyllava_kit.checkpoints.conversion import convert, table_of

@@ -240,7 +240,7 @@ def _record(
     from tinyllava_kit.model.storage.recognition import recognize
 
     found = recognize(directory)
-    if found is not None and found.is_ours and os.access(directory, os.W_OK):
+    if found is not None and found.is_kit_model and os.access(directory, os.W_OK):
         names = [scorer.name for scorer in evaluation.scorers]
         why_not = record(
             directory,

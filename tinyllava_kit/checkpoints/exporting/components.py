@@ -45,7 +45,7 @@ from ...pretrained.checkpoint import check_loaded, load_state, without_reports
 from ...processing.jinja import begin_in_jinja, jinja_of, save_tokenizer
 from ...processing.processor import TinyLlavaProcessor
 from ..external.weights import open_file
-from .requirements import decoder_notes, idle_weights, is_close, largest, quantized_fault, random_ids
+from .requirements import decoder_notes, dummy_weights, is_close, largest, quantized_fault, random_ids
 from .target import ExportTarget
 
 WEIGHTS = "model.safetensors"
@@ -199,7 +199,7 @@ def _plain(tower: Any) -> PreTrainedModel:
         config, kind, state = copy.deepcopy(inner.config), type(inner), inner.state_dict()
     config.tie_last_hidden_states = False  # hidden_states[-1] is what the last layer makes, before any norm
     plain = kind(config).eval()
-    plain.load_state_dict({**idle_weights(plain.state_dict()), **state}, strict=True)
+    plain.load_state_dict({**dummy_weights(plain.state_dict()), **state}, strict=True)
     return plain
 
 

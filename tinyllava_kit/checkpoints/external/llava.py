@@ -37,7 +37,7 @@ def _read(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalC
         if config.get(key, wanted) != wanted:
             raise KitError(f"{directory / 'config.json'}: {key} {config[key]!r} is not read; {wanted!r} is")
     parts: dict[str, Weights] = {prefix: {} for prefix in _PARTS}
-    strays = []
+    unexpected_keys = []
     for key, tensor in open_weights(directory).items():
         name = key.removeprefix("model.")
         prefix = next((prefix for prefix in _PARTS if name.startswith(prefix)), None)
@@ -46,7 +46,7 @@ def _read(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalC
         elif key.startswith("lm_head."):
             parts["language_model."][key] = KeyedTensor(key, tensor)
         else:
-            strays.append(key)
+            unexpected_keys.append(key)
     return ExternalCheckpoint(
         layout="transformers' Llava",
         directory=directory,
@@ -59,7 +59,7 @@ def _read(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalC
         llm=parts["language_model."],
         tower=parts["vision_tower."],
         joint=parts["multi_modal_projector."],
-        strays=tuple(strays),
+        unexpected_keys=tuple(unexpected_keys),
     )
 
 

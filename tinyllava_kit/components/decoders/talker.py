@@ -148,42 +148,44 @@ class Talker(HiddenDecoder):
         self.num_ids(item)
         ids = self.codec.encode(item).cpu()
         whole = torch.tensor(self.grammar.enclosed(_ITEM, ids, "item"))  # (n,)
-        beside = self.grammar.beside(_ITEM, ids)
-        return whole if beside is None else torch.cat([whole[:, None], torch.tensor(beside)], 1)  # (n, 1 + K)
+        parallel_ids = self.grammar.parallel_ids(_ITEM, ids)
+        if parallel_ids is None:
+            return whole
+        return torch.cat([whole[:, None], torch.tensor(parallel_ids)], 1)  # (n, 1 + K)
 
     def decode(self, ids: Tensor) -> Any:
         main, parallel = self._columns(ids)
-        (piece,) = self.grammar.pieces(main.tolist(), None if parallel is None else parallel.tolist())
-        return self.codec.decode(torch.tensor(piece.ids))
+        (segment,) = self.grammar.segments(main.tolist(), None if parallel is None else parallel.tolist())
+        return self.codec.decode(torch.tensor(segment.ids))
 
     def targets(self, ids: Tensor) -> Mapping[str, Tensor]:
         """Indices of places behind which an id stands, the items behind one another, (N * (n - 1),)."""
         main, parallel = self._columns(ids)
         at = (main[:, 1:] != NO_ID).flatten().nonzero()[:, 0]  # (t,)
-        beside = None if parallel is None else parallel[:, 1:].flatten(0, 1)[at]  # (t, K)
-        found = self.grammar.targets(main[:, :-1].flatten()[at], beside)
+        parallel_ids = None if parallel is None else parallel[:, 1:].flatten(0, 1)[at]  # (t, K)
+        found = self.grammar.targets(main[:, :-1].flatten()[at], parallel_ids)
         return {group: at[found[f"{_ITEM}.{group}"]] for group in self.loss_weights}
 
     def losses(self, words: AnswerStates, ids: Tensor, targets: Mapping[str, Tensor]) -> Losses:
         before, after = ids[:, :-1], ids[:, 1:]
         hidden = self._run(words, before)[:, words.mask.shape[1] :]  # (N, n - 1, W)
         previous, _ = self._columns(before.flatten(0, 1))
-        following, beside = self._columns(after.flatten(0, 1))
+        following, parallel_ids = self._columns(after.flatten(0, 1))
         wanted = {f"{_ITEM}.{group}": each for group, each in targets.items()}
-        found = self.extension.losses(_no_text, hidden.flatten(0, 1), previous, following, beside, wanted)
+        found = self.extension.losses(_no_text, hidden.flatten(0, 1), previous, following, parallel_ids, wanted)
         return {group.removeprefix(f"{_ITEM}."): each for group, each in found.items()}
 
     @torch.no_grad()
     def make(self, words: AnswerStates, sampler: TokenSampler) -> Iterator[GeneratedChunk]:
         """As soon as the codec is certain of a piece. An item that is longer than `max_ids` is cut."""
         num_parallel = len(self.grammar.parallel)
-        beside_begin = [torch.full((1, num_parallel), NO_ID)] if num_parallel else []
-        item, closed = ItemIds(self.codec.stream(), self.grammar, _ITEM, beside_begin), False
-        for each, beside in self._written(words, sampler):
+        at_begin = [torch.full((1, num_parallel), NO_ID)] if num_parallel else []
+        item, closed = ItemIds(self.codec.stream(), self.grammar, _ITEM, at_begin), False
+        for each, parallel_ids in self._written(words, sampler):
             closed = each == self.grammar.end[_ITEM]
-            piece = None if closed else item.push(each, beside)
-            if piece is not None:
-                yield GeneratedChunk(piece)
+            chunk = None if closed else item.push(each, parallel_ids)
+            if chunk is not None:
+                yield GeneratedChunk(chunk)
         yield GeneratedChunk(item.stream.finish(), closed, 0 if closed else item.waiting)
 
     @torch.no_grad()

@@ -157,7 +157,7 @@ class ImageModality(Modality):
         return Image.new("RGB", item.size, (128, 128, 128))
 
     def expand(self, item: Image.Image | ImageInfo, preprocessor: Preprocessor) -> list[Any]:
-        """`item` alone, padded or not, or the whole picture and then its tiles, row by row; outlines of an outline.
+        """`item` alone, padded or not, or the whole picture and then its tiles, row by row; of a probe, their probes.
 
         Raises:
             KitError: the aspect needs the tower's size or mean, and its preprocessor does not tell.

@@ -166,7 +166,7 @@ def _checked(
     processor: TinyLlavaProcessor,
     report: StageReport,
 ) -> tuple[Conversation, Encoded] | None:
-    """A conversation and its outline; None, and a finding each, for what is wrong with it."""
+    """A conversation and its probe; None, and a finding each, for what is wrong with it."""
     found: list[str] = []
     try:
         conversation = make()
