@@ -67,7 +67,7 @@ def _show_report(report: StageReport) -> None:
     for kind, meaning in PROBLEMS.items():
         count = sum(finding.kind == kind for finding in report.findings)
         rows += [(meaning, f"{count:,}")] if count else []
-    rows += [(f"positions of {name}", f"{count:,}") for name, count in sorted(report.spans.items())]
+    rows += [(f"positions of {name}", f"{count:,}") for name, count in sorted(report.tokens.items())]
     rows.append(("positions that are learned", f"{report.learned:,}"))
     rows += [(f"ids of {name}, made of words", f"{count:,}") for name, count in sorted(report.made.items())]
     if report.steps is not None:
