@@ -1,4 +1,4 @@
-"""The model that a command is given: what is wrong with its name is told before anything heavy is imported. Light."""
+"""The model that a command is given: a wrong name is reported before anything heavy is imported. Light."""
 
 from __future__ import annotations
 
@@ -60,6 +60,6 @@ def _is_quantized(path: Path) -> bool:
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return False  # what is wrong with it is told by who reads it
+        return False  # whoever reads it reports its faults
     settings = config.get("quantization_config") if isinstance(config, Mapping) else None
     return isinstance(settings, Mapping) and settings.get("quant_method") == "bitsandbytes"

@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 MODEL = "hearing-runs/transcribe"
 GOALS = {"R@1": 0.9, "WER": 0.45}
 DATA = "asterisk/test.jsonl"
-OTHERS = {  # the model as it is, on other recordings
+OTHERS = {  # the same model, on other recordings
     "0.9 of the speed": "asterisk-speeds/test-0.9.jsonl",
     "1.1 of the speed": "asterisk-speeds/test-1.1.jsonl",
     "LibriVox": "librivox/test.jsonl",
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def judge(assets: Path, model: str, data: str) -> Results:
-    """The recordings of a file, transcribed and retrieved by a model, as they are and under the controls."""
+    """The recordings of a file, transcribed and retrieved by a model, unchanged and under the controls."""
     output = f"{model}-evaluation/{Path(data).with_suffix('')}"
     tinyllava(assets, "eval", model, data, "--prompt", PROMPT, *ASKING, "-o", output)
     return read_results(assets / output)

@@ -1,4 +1,4 @@
-"""Synthetic speech for training: sentences, none of which is held out, said by espeak-ng and by flite.
+"""Synthetic speech for training: sentences that are not held out, spoken by espeak-ng and by flite.
 
 Neither needs to be installed: espeak-ng is a shared library in a wheel, called through ctypes; flite is a program in
 Debian packages, run from where they are unpacked.

@@ -4,7 +4,7 @@
 
 makes, under ``--out``, of what examples/speech/prepare.py has put there:
 
-    dates/, more-dates/ clips/*.wav, train.jsonl, test.jsonl (dates of which none is in train.jsonl), by-heart.jsonl. A
+    dates/, more-dates/ clips/*.wav, train.jsonl, test.jsonl (dates that train.jsonl lacks), by-heart.jsonl. A
                         date is three recordings of a person behind one another, a day, a month and an ordinal, each cut
                         to its sound and to whole frames of 40 ms
     smollm2-6-layers/   the first 6 of the 30 layers of SmolLM2-135M-Instruct, to be trained on two processor cores

@@ -134,7 +134,7 @@ def test_the_sides_that_stand_are_those_that_have_an_id():
         (lambda ids: ids.where(ids != ids[1, 1], -1), "gives -1 as 'it.code1' beside id number 1, expected one of 5"),
         (lambda ids: torch.cat([ids[:, :2], ids[:, :1]], 1), "as 'it.code2' beside id number 0, expected -1, for none"),
         (lambda ids: ids.where(ids != 1, 5), "gives 5 as 'it.code1' beside id number 1, expected one of 5"),
-        (lambda ids: ids[:-1], "of which number 5 is not one that may stand there"),
+        (lambda ids: ids[:-1], "and id number 5 is not allowed there"),
     ],
 )
 def test_ids_that_stand_elsewhere_than_stated_are_refused(change, message, model):

@@ -31,7 +31,7 @@ def convert(
     Args:
         external: of `open_external`.
         target: the directory to write.
-        dtype: of the weights; as they are, where None.
+        dtype: of the weights; None: unchanged.
         shard_bytes: the most weights in a file.
 
     Raises:

@@ -88,7 +88,7 @@ def load_pretrained(
 
     Args:
         path: a directory, or a hub name (``org/name``).
-        dtype: of the weights; ``auto``: as they are saved.
+        dtype: of the weights; ``auto``: that of the checkpoint.
         device_map, attn_implementation: as in transformers.
         quantization: to 8 or 4 bits, while the weights are read.
         names_from: a folder in which an external checkpoint's names of other models are looked for first.
@@ -116,7 +116,7 @@ def load_model(
     """The model of a checkpoint that is open.
 
     Args:
-        how: see `load_pretrained`; what is None is left out.
+        how: see `load_pretrained`; None values are left out.
     """
     given = {key: value for key, value in how.items() if value is not None}
     if quantization is not None:

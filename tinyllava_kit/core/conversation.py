@@ -30,7 +30,7 @@ _ROLE_NAMES = {"human": "user", "gpt": "assistant", **{role: role for role in RO
 class Item:
     """One item of a conversation: its modality, and where it comes from (a path, an array, a file object).
 
-    `text`: the same in words, where they are known: what is said in a recording. `name`: the row that it stands in,
+    `text`: the same in words, where they are known: a recording's transcript. `name`: the row that it stands in,
     used in errors.
     """
 
@@ -48,7 +48,7 @@ class Item:
 
 @contextmanager
 def naming(item: Item) -> Iterator[None]:
-    """Puts the row in which an item stands in front of what is wrong with it.
+    """Puts the row of an item in front of the error that it raises.
 
     Raises:
         KitError: as the body raises it.

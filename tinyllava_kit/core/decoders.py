@@ -57,7 +57,7 @@ class Decoder(nn.Module, ABC):
         return ()
 
     def requires_grad_(self, requires_grad: bool = True) -> Decoder:
-        """As in torch, but only what is trained can be opened."""
+        """As in torch, but only the trained parts can require gradients."""
         super().requires_grad_(False)
         for module in self.trained_modules():
             module.requires_grad_(requires_grad)
@@ -65,7 +65,7 @@ class Decoder(nn.Module, ABC):
 
 
 class TokenEmbeddings(nn.Module):
-    """The LLM's rows for a decoder's ids, beside its own, which stay as they are.
+    """The LLM's rows for a decoder's ids, added to its own, which do not change.
 
     embedding, head: (n, D) each, those of the streams last.
     """
@@ -89,7 +89,7 @@ class IdStream(ABC):
 
     @abstractmethod
     def push(self, ids: Tensor) -> Any | None:
-        """Take more ids, (n,) or (n, 1 + K), up to a place where the item may be cut; what is now certain, or None."""
+        """Take more ids, (n,) or (n, 1 + K), up to a break point; return what is certain of the item, or None."""
 
     @abstractmethod
     def finish(self) -> Any | None:
@@ -138,7 +138,7 @@ class TokenDecoder(CodingDecoder):
     """
 
     reads = "tokens"
-    rows: TokenEmbeddings  # the kit puts them here; they are what is trained
+    rows: TokenEmbeddings  # the kit puts them here; they alone are trained
 
     @property
     @abstractmethod

@@ -385,7 +385,7 @@ class _Sheet:
         }
 
     def targets(self) -> dict[str, Tensor]:
-        """The flat positions whose next position has a label, and of which sample each is."""
+        """The flat positions whose next position has a label, and the sample of each."""
         targets = np.zeros(self.ids.shape, bool)
         targets[:, :-1] = self.labels[:, 1:] != IGNORE_INDEX
         return {

@@ -34,7 +34,7 @@ class Strict(BaseModel):
 
 
 def said_here(check: Callable[[_In], _Out], value: _In) -> _Out:
-    """What the check returns; its error as pydantic wants it, so that it is told with the place in the file."""
+    """What the check returns; its error as pydantic expects it, so that the report names the place in the file."""
     try:
         return check(value)
     except KitError as error:
@@ -71,7 +71,7 @@ class Source(Strict):
     epoch. `weight`: the source's share of the rows, in place of its size. `pairs`: how its rows become conversations,
     where they are none.
 
-    `stream`: rows are read as they are wanted, in an order drawn among `shuffle` of them, and not held in memory.
+    `stream`: rows are read when they are needed, in an order drawn among `shuffle` of them, and not held in memory.
     `on_error`: what a row is to the stage that cannot be used: its end, or a line in a list.
     """
 
@@ -161,7 +161,7 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """As `read_rows` shows it: files of one name are told apart."""
+        """As `read_rows` shows it: files of one name get different ones."""
         return self.file if self.source.path is None else str(Path(self.file))
 
     def __iter__(self) -> Iterator[Row]:

@@ -29,7 +29,7 @@ def controlled(
     """The conversations under a control, in order, each made when asked for.
 
     Args:
-        conversations: as they are; they are not changed.
+        conversations: they are not changed.
         control: ``as given``: no change. ``without items``: every item is taken out, and its place in the text with
             it. ``shuffled items``: every item becomes another of its modality, from a source that the conversation
             does not have; equal sources become the same other one. ``blank items``: every item becomes the

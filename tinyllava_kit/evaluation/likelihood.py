@@ -32,7 +32,7 @@ class _Prompt(NamedTuple):
 
 
 class _Ending(NamedTuple):
-    """How a sample goes on: token ids, and as many labels."""
+    """The continuation of a sample: token ids, and as many labels."""
 
     ids: list[int]
     labels: list[int]
@@ -73,7 +73,7 @@ def answer_log_probs(
 
 
 def _split(samples: Sequence[Encoded]) -> tuple[Encoded, list[_Ending]]:
-    """The longest prompt that all samples share, and how each goes on: at the latest with its answer's first token."""
+    """The longest prompt that all samples share, and the rest of each: its whole answer at least."""
     spans, items, name = samples[0].spans, samples[0].items, samples[0].name
     after_items = 1 + max((n for n, span in enumerate(spans) if isinstance(span, ItemSpan)), default=-1)
     texts = [_joined(sample.spans[after_items:]) for sample in samples]

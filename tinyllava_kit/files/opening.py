@@ -37,7 +37,7 @@ def open_file(path: AnyPath) -> BinaryIO:
     """``open(path, "rb")`` for a regular file.
 
     Raises:
-        OSError: as `open`; and for a name that no file can have, and for what is no regular file.
+        OSError: as `open`; and for a name that no file can have, and for anything but a regular file.
     """
     try:
         return open(path, "rb", opener=_opened)
@@ -124,7 +124,7 @@ def parse_json(text: str, name: str, line: int = 1) -> Any:
         name: of its file; `line`: where the text begins in it.
 
     Raises:
-        KitError: not JSON, or past the bounds of what is read; names the place.
+        KitError: not JSON, or past the bounds of the reader; names the place.
     """
     try:
         value = json.loads(text)
@@ -146,7 +146,7 @@ def read_json(path: AnyPath) -> Any:
 
 
 def past_bounds(error: Exception) -> str:
-    """What is wrong with JSON that Python does not read, though it is JSON."""
+    """The reason why Python does not read JSON that is valid."""
     if isinstance(error, RecursionError):
         return f"lists and mappings stand in one another more than {MAX_DEPTH} deep"
     return "holds a number of thousands of digits"

@@ -18,7 +18,7 @@ class ItemsOfWords:
 
     Args:
         prompt: what was asked. words: (n,) the ids of the answer, without its end. parallel: what stands beside them.
-        options: what `generate` was told. stopped: whether no more is wanted, asked between the chunks of an item.
+        options: those of `generate`. stopped: whether no more is wanted, asked between the chunks of an item.
     """
 
     def __init__(

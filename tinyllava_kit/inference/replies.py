@@ -35,9 +35,9 @@ def replies(
     """The model's answer to each conversation with its items, greedy unless `generation` says otherwise.
 
     Args:
-        force: modalities of which an answer must hold an item. One that a decoder makes of words is made of the whole
+        force: modalities whose items an answer must hold. One that a decoder makes of words is made of the whole
             answer, when it is complete; of an answer without a word there is none.
-        forbid: modalities of which it must not.
+        forbid: modalities whose items it must not hold.
         max_new_tokens: see `answering.answer`; the ids that the LLM writes for items count.
 
     Raises:
@@ -113,7 +113,7 @@ def _prepared(
     max_new_tokens: int | None,
     generation: dict[str, Any],
 ) -> tuple[list[Encoded], Any, dict[str, Any]]:
-    """The conversations, their batch, and what `generate` is told."""
+    """The conversations, their batch, and the options of `generate`."""
     check_generated((*force, *forbid), model.decoders)
     codes = ItemCodes(model, processor)
     encoded = [processor.encode(conversation, answer=True, writer=codes) for conversation in conversations]

@@ -1,4 +1,4 @@
-"""Generated ids, one after another, to segments of text and items: what is shown while an answer is generated."""
+"""Generated ids, one after another, to segments of text and items, shown while an answer is generated."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class TextSegments:
             self._give(final=False)
 
     def end(self) -> None:
-        """There are no more ids for now; what is uncertain is shown as it is."""
+        """Show the text that was held back as uncertain; no more ids come for now."""
         self._give(final=True)
         self._before = []
 

@@ -36,10 +36,10 @@ class AnswerStream:
     so does `stop`, which any thread may call; the reply then holds what was generated until then.
 
     Args:
-        prompt: what is answered.
+        prompt: to answer.
         inputs: of `generate`, beside `options`: those of a batch of one.
         options: see `options_for`; an LLM's ``stopping_criteria`` among them count, too.
-        force: modalities of which decoders make items of the words of the answer, behind it.
+        force: modalities whose decoders make items of the answer's words, after it.
     """
 
     def __init__(

@@ -72,7 +72,7 @@ class Embedder(ItemEncoding, Whole):
         return self._look_up(input_ids.flatten().index_select(0, plan.text_positions), parallel_ids)
 
     def _with_dummy_parts(self, embeds: Tensor, busy: Container[str], items: Items | None = None) -> Tensor:
-        """The same embeddings (B, T, D), in a graph that also holds what is trained of the parts that had no item.
+        """The same embeddings (B, T, D), in a graph that also holds the trained weights of parts without items.
 
         Their gradient is then zero rather than none: a batch of text alone can be learned from when only a
         connector is trained, and every rank of a distributed step has the same gradients to reduce. Items that the plan

@@ -80,7 +80,7 @@ class GroupLosses(Logits):
         """Those of what the LLM writes: hidden (n, D), ids there and behind (n,), parallel ids behind (n, K)."""
         if self.extension is None or previous is None:
             logits = (self._head(hidden) if text_logits is None else text_logits).float()  # (n, V)
-            alone = len(targets) == 1  # then nobody is told of hits, and they are not looked for
+            alone = len(targets) == 1  # then nobody reads the hits, and they are not computed
             hits = torch.empty_like(following, dtype=torch.bool) if alone else logits.argmax(-1) == following  # (n,)
             return {TEXT: (F.cross_entropy(logits, following, reduction="none"), hits)}
         mine = {group: targets[group] for group in self.extension.grammar.groups}

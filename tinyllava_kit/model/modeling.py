@@ -281,7 +281,7 @@ class TinyLlavaForConditionalGeneration(
             position_ids, labels = plan.position_ids, None if labels is None else plan.without_items(labels)
         beside = {"attention_mask": attention_mask, "position_ids": position_ids, "labels": labels}
         check_inputs(plan, items, cache, input_ids=input_ids, inputs_embeds=inputs_embeds, **beside)
-        if plan is not None and cache is None:  # what is left out is as the plan says
+        if plan is not None and cache is None:  # inputs that are left out come from the plan
             position_ids = plan.position_ids if position_ids is None else position_ids
             padded = not plan.is_packed and plan.pad_positions.shape[0] > 0
             attention_mask = plan.attention_mask if attention_mask is None and padded else attention_mask

@@ -366,7 +366,7 @@ def _plain(value: Any) -> Any:
     for part in (Option, TokenType):
         if issubclass(kind, part):
             return plain(value, part)
-    raise TypeError(f"specs hold text, numbers and what is made of them, got {kind.__name__}")
+    raise TypeError(f"specs hold text, numbers and containers of them, got {kind.__name__}")
 
 
 def load(spec: Spec) -> Any:

@@ -1,4 +1,4 @@
-"""A bound on what a configuration builds: a number in it may stand for a thousand million layers."""
+"""A bound on what a configuration builds: it may ask for a thousand million layers."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class AnswerFormats:
             seconds: that are spent to find where a wrong one is wrong.
 
         Raises:
-            FormatError: a wrong schema, or one with what is not there; says where.
+            FormatError: a wrong schema, or one with unsupported keywords; says where.
         """
         matcher = self._matcher(schema)
         if matcher.is_error():
@@ -113,7 +113,7 @@ class AnswerFormat:
 
 
 class FormatMask(LogitsProcessor):
-    """Lets an answer go on as its format allows, and end where it may: one answer's, from its first id on."""
+    """Masks the ids that the format of one answer does not allow next, from its first id to its end."""
 
     def __init__(self, matcher: Any, length: int) -> None:
         self._matcher, self._seen = matcher, length

@@ -112,7 +112,7 @@ async def metrics(request: Request, service: Service) -> Response:
 
 
 async def openapi(request: Request, service: Service) -> Response:
-    """What is here, for programs."""
+    """The model that is served, for programs."""
     return JSONResponse(description({path: (method, body) for path, method, _, body in ROUTES}))
 
 

@@ -31,7 +31,7 @@ async def chat_completions(request: Request, service: Service) -> Response:
     """Answer a conversation.
 
     Raises:
-        ApiError, KitError: what is asked cannot be answered.
+        ApiError, KitError: the request cannot be answered.
     """
     asked = await service.asked(request, ChatRequest, ChatRequest.known)
     asked.check(service.limits, service.vocabulary, service.engine.max_requests)

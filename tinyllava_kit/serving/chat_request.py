@@ -176,7 +176,7 @@ class ChatRequest(ModelRequest):
             form: that of its words.
 
         Raises:
-            ApiError: a bias of what is no token.
+            ApiError: a bias for an id that is not a token.
         """
         by_chance = (self.n or 1) > 1 or (self.top_p or 1) < 1
         temperature = (1.0 if by_chance else 0.0) if self.temperature is None else self.temperature

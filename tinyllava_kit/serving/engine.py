@@ -46,7 +46,7 @@ class BusyError(KitError):
 
 
 class NoRoomError(KitError):
-    """A conversation and its answer are longer than the model, or what is held of conversations."""
+    """A conversation and its answer are longer than the model, or than the cache of conversations, allows."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ AnswerChunks = AsyncGenerator[AnswerChunk, None]
 
 @dataclass
 class AnswerCount:
-    """What is known of an answer when it has ended.
+    """The counts of an answer that has ended.
 
     tokens: the ids that were generated. by_modality: of those, the ids of items. finish: "stop" or "length".
     """
@@ -136,7 +136,7 @@ class Engine:
         self.batching.check()
 
     async def close(self) -> None:
-        """End; who waits for an answer is told."""
+        """End; answers that somebody waits for fail."""
         if self.batching is not None:
             await asyncio.to_thread(self.batching.close)
         if self.remote is not None:
@@ -268,7 +268,7 @@ class Engine:
             self.batched -= 1
             if laying_out.done():
                 self._release(laying_out, held)
-            else:  # the client went while items were encoded, which goes on
+            else:  # the client left while items were being encoded
                 laying_out.add_done_callback(lambda done: self._release(done, held))
 
     async def _elsewhere(

@@ -18,10 +18,10 @@ DONE = "[DONE]"
 
 
 class StreamedResponse(Response):
-    """Bytes as they come. It begins with the first, so what is wrong before is an error with its status.
+    """Bytes as they come. It begins with the first, so an earlier error is sent with its status.
 
     Args:
-        chunks: what is sent.
+        chunks: to send.
     """
 
     def __init__(self, chunks: AsyncGenerator[bytes, None], media_type: str) -> None:

@@ -47,7 +47,7 @@ class Fetcher:
         """The content of an address.
 
         Raises:
-            ApiError: its host is not allowed or stands for a machine inside, a redirect or an error, too many bytes,
+            ApiError: its host is not allowed or has an address inside, a redirect or an error, too many bytes,
                 or too slow.
         """
         address = self.parse(url)
@@ -110,7 +110,7 @@ class _Pinned(http.client.HTTPConnection):
         self.address, self.place = address, place
 
     def connect(self) -> None:
-        """To that machine, whatever its name stands for by now."""
+        """To that machine, whatever its name resolves to by now."""
         self.sock = socket.create_connection((self.place, self.address.port), self.timeout)
         if self.address.scheme == "https":
             context = ssl.create_default_context()
@@ -118,17 +118,15 @@ class _Pinned(http.client.HTTPConnection):
 
 
 def _resolved(address: Address) -> str:
-    """The machine that a host's name stands for.
+    """The machine that a host's name resolves to.
 
     Raises:
-        ApiError: one of those that it stands for is not public.
+        ApiError: one of its addresses is not public.
     """
     found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     places = [str(each[4][0]) for each in found]
     if not places or not all(map(is_public, places)):
-        raise ApiError(
-            f"the host {shown(address.host)} stands for a machine that is not public; it is not fetched from"
-        )
+        raise ApiError(f"the host {shown(address.host)} has an address that is not public; it is not fetched from")
     return places[0]
 
 

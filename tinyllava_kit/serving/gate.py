@@ -84,7 +84,7 @@ class Gate:
                 headers={"www-authenticate": "Bearer"},
             )
         if headers.get(b"content-encoding", b"identity").strip().lower() not in (b"identity", b""):
-            raise ApiError("a body with a Content-Encoding is not read; send it as it is", status=415)
+            raise ApiError("a body with a Content-Encoding is not read; send it without one", status=415)
         if headers.content_length() > self.limits.body_bytes:
             raise self._too_large()
 
@@ -190,7 +190,7 @@ class _Headers:
 
 
 class _Answer:
-    """What is sent back, and how far it has come."""
+    """The response, and how far it has been sent."""
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send, self.request_id = send, request_id

@@ -19,7 +19,7 @@ class LoneAnswer:
 
     Args:
         make: the stream, called in the thread: it may read items and run towers.
-        seed: of what is taken by chance; None: any.
+        seed: of the sampling; None: any.
     """
 
     def __init__(self, executor: Executor, make: Callable[[], AnswerStream], seed: int | None = None) -> None:

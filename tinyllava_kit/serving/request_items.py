@@ -21,8 +21,8 @@ from .limits import Limits
 _TEXTS = ("text", "input_text", "output_text")
 _ROLES = {"developer": "system"}
 _MARK = "data:"
-_BESIDE = ("type", "text", "detail", "format", "prompt_cache_breakpoint")  # of a part: what is no source
-FindKept = Callable[[str], Mapping[str, Any]]  # the id of an answer in sound -> the part that stands for it
+_BESIDE = ("type", "text", "detail", "format", "prompt_cache_breakpoint")  # keys of a part that are not its source
+FindKept = Callable[[str], Mapping[str, Any]]  # the id of an answer in sound -> its part of a message
 
 
 class RequestItems:

@@ -51,7 +51,7 @@ class Service:
         self._is_compiling = asyncio.Lock()
 
     async def close(self) -> None:
-        """End; who waits for an answer is told."""
+        """End; answers that somebody waits for fail."""
         await self.engine.close()
         self._schemas.shutdown(wait=True, cancel_futures=True)
 
@@ -94,7 +94,7 @@ class Service:
         return await self.engine.read(lambda: self.items.conversation(messages, self._kept))
 
     def _kept(self, name: str) -> Mapping[str, Any]:
-        """The part of an assistant's message that stands for an answer in sound."""
+        """The part of an assistant's message that holds an answer in sound."""
         kept = self.sounds.find(name)
         if "audio" not in self.engine.processor.gives:
             return {"type": "text", "text": kept.transcript}
@@ -166,7 +166,7 @@ class Service:
         }
 
     def gauges(self) -> dict[str, float]:
-        """What is true now."""
+        """The current state."""
         engine = self.engine
         return {
             "answers_in_flight": engine.in_flight,

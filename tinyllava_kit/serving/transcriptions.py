@@ -1,4 +1,4 @@
-"""``/v1/audio/transcriptions``: what is said in a sound, in the words of the model."""
+"""``/v1/audio/transcriptions``: the transcript of a sound, in the words of the model."""
 
 from __future__ import annotations
 

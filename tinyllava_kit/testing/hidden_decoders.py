@@ -57,7 +57,7 @@ class HiddenDecoderContract(ItemDecoderContract):
 
     @check("targets and losses: one loss for each target, none of them free; loss_weights names their groups")
     def test_targets(self) -> None:
-        """Also where one word stands for a long item: a target that cannot be learned is refused, and not free."""
+        """Also where one word makes a long item: a target that cannot be learned is refused, and not free."""
         model = self._toy()
         decoder, item = _decoder(model), max(self.items(), key=_decoder(model).num_ids)
         inputs, layout, targets = self._layout(model, [([1, 3], [4], item)])
@@ -104,7 +104,7 @@ class HiddenDecoderContract(ItemDecoderContract):
 
     @check("trained_modules: what a step trains, and nothing else")
     def test_llm(self) -> None:
-        """One step changes the decoder and nothing else, and of it what is trained."""
+        """One step changes the trained weights of the decoder and nothing else."""
         model = self._toy()
         before = {name: value.clone() for name, value in model.state_dict().items()}
         self._learn(model, [([1, 3], [4, 5], self.items()[0])], steps=1)
@@ -114,7 +114,7 @@ class HiddenDecoderContract(ItemDecoderContract):
         assert changed <= wanted, f"one step changed {sorted(changed - wanted)}"
         assert changed, "one step changed nothing"
 
-    @check("losses and make: what is learned must be what is made")
+    @check("losses and make: make must give what losses has taught")
     def test_learned(self) -> None:
         """Each of its own words: items are equal, made chunk by chunk, and no words give another's."""
         model, modality = self._toy(), self.modality()
@@ -175,7 +175,7 @@ class HiddenDecoderContract(ItemDecoderContract):
         gradients = {}
         for name, parameter in decoder.named_parameters():
             if parameter.requires_grad:
-                assert parameter.grad is not None, f"{name}: no gradient; what is trained must be in every loss"
+                assert parameter.grad is not None, f"{name}: no gradient; every trained weight must be in every loss"
                 gradients[name] = parameter.grad.clone()
         return {group: torch.cat(each).sort().values for group, each in losses.items()}, gradients
 

@@ -104,7 +104,7 @@ class CheckpointReaderContract(SpecifiedContract):
             if row.external_key and row.key:
                 self._check_share(row, before.tensors[row.key].read(), after.tensors[row.key].read(), shares)
 
-    @check("read: give every tensor to its part, so that what is missing or of another shape is told")
+    @check("read: give every tensor to its part, so that missing and misshapen ones are reported")
     def test_missing(self) -> None:
         """A checkpoint without one of its tensors is refused in a line, and so is one with another shape."""
         left_out = {row.external_key for row in self._open(self._toy()).rows if not row.key}
@@ -115,9 +115,9 @@ class CheckpointReaderContract(SpecifiedContract):
                 _rewrite(damaged, partial(change, name=key))
                 check_refused(partial(self._open, damaged), f"{key} {what}", str(damaged))
 
-    @check("read: what is of no known part is a stray")
+    @check("read: a tensor of no known part is unexpected")
     def test_extra(self) -> None:
-        """A tensor that nobody knows is told by its name."""
+        """An unknown tensor is reported by its name."""
         damaged = self._toy()
         _rewrite(damaged, lambda state: {**state, _STRANGER: torch.ones(2)})
         check_refused(lambda: self._open(damaged), "a tensor that is of no part", _STRANGER)
@@ -140,7 +140,7 @@ class CheckpointReaderContract(SpecifiedContract):
 
     @check("read: raise a KitError for a setting that has no counterpart; let what a broken config.json raises through")
     def test_damaged(self) -> None:
-        """Whatever is missing or wrong in config.json is told in a line, or is not needed."""
+        """Whatever is missing or wrong in config.json gives an error of one line, or is not needed."""
         directory = self._toy()
         file = directory / "config.json"
         config = read_mapping(file)
@@ -152,7 +152,7 @@ class CheckpointReaderContract(SpecifiedContract):
 
     @check("read: change nothing in the directory")
     def test_untouched(self) -> None:
-        """The checkpoint stays as it is, with nothing beside it."""
+        """The checkpoint does not change, and no file is added."""
         directory = self._toy()
         before = content_of(directory)
         self._open(directory).model()
@@ -176,7 +176,7 @@ class CheckpointReaderContract(SpecifiedContract):
         return reader.open(directory, _config_of(directory), names_from=None, template=None, catalog=self._catalog())
 
     def _other_configs(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Configurations of what is not of this layout, each with what it is."""
+        """Configurations of other layouts, each with its name."""
         model, _ = text_model()
         yield "a model of this kit", json.loads(model.config.to_json_string())
         yield "a language model alone", json.loads(model.config.text_config.to_json_string())
@@ -209,7 +209,7 @@ def _config_of(directory: Path) -> Mapping[str, Any]:
 
 
 def _files_of(directory: Path) -> Iterator[tuple[Path, State]]:
-    """The files of weights, with what is in them."""
+    """The files of weights, with their tensors."""
     for file in sorted(directory.rglob("*")):
         if file.suffix == ".safetensors":
             yield file, load_file(file)

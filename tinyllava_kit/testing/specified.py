@@ -23,7 +23,7 @@ class SpecifiedContract(Contract):
     takes_options: ClassVar[tuple[str, int] | None] = ("read_config", 1)
 
     def effect(self, options: Mapping[str, Any]) -> Any:
-        """What a user sees of the component with these options: tensors, numbers, and what is made of them."""
+        """What a user sees of the component with these options: tensors, numbers and containers of them."""
         raise DoesNotApply(f"nothing shows the options of a {self.kind}")
 
     @check("the spec's target: 'package.module:Class', a class that extends the interface of its kind")

@@ -23,7 +23,7 @@ from .item_decoders import ItemDecoderContract
 class TokenDecoderContract(ItemDecoderContract):
     """What holds for a decoder that turns ids into items: its arithmetic, its order, and an LLM that learns it.
 
-    With streams, too: the ids beside the main ones stand where they are said to, are learned and generated.
+    With parallel streams, too: their ids stand where the decoder says, are learned and generated.
 
     The LLM is a toy: two layers, a vocabulary of a few ids, in front of the decoder's own.
 
@@ -130,7 +130,7 @@ class TokenDecoderContract(ItemDecoderContract):
                 assert segment.modality == "it", f"{how}: the item that is forced does not begin"
                 ids = torch.tensor(segment.ids, dtype=torch.int64)
                 if segment.closed:
-                    grammar.enclosed("it", ids, f"what is generated with {how}")
+                    grammar.enclosed("it", ids, f"the item generated with {how}")
                 _decoder(model).decode(ids)
         silent = model.generate(prompt, forbid=["it"], max_new_tokens=20, do_sample=True, pad_token_id=0)
         assert int(silent.max()) < grammar.first, "a forbidden item begins"

@@ -16,7 +16,7 @@ from tinyllava_kit_cli.shell_completion import directories, names
 @click.command
 @click.argument("source", type=click.Path(), shell_complete=directories)
 @click.argument("target", type=click.Path(), shell_complete=directories)
-@click.option("--dtype", type=click.Choice(FLOAT_DTYPES), help="The dtype of the weights; default: as they are.")
+@click.option("--dtype", type=click.Choice(FLOAT_DTYPES), help="The dtype of the weights; default: the checkpoint's.")
 @click.option(
     "--from",
     "layout",

@@ -61,7 +61,7 @@ ROW_TOKENS = 64  # of an answer to a row, where nobody says how many
 @click.option("--write-answers", metavar="FILE", type=click.Path(), help="Write the answers for another scorer, too.")
 @placement
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object in place of the table.")
-@click.option("--no-record", is_flag=True, help="Leave the record and the card in the model's directory as they are.")
+@click.option("--no-record", is_flag=True, help="Do not change the record and the card in the model's directory.")
 def command(
     directory: str,
     data: str,

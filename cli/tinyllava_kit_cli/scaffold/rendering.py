@@ -85,7 +85,7 @@ def write(files: Mapping[str, str], folder: Path) -> None:
 
 
 def _words(names: PluginNames) -> dict[str, str]:
-    """What stands for each variable of the templates."""
+    """The value of each variable of the templates."""
     major, minor = __version__.split(".")[:2]
     checked, component = names.checked
     return {

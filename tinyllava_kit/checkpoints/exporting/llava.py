@@ -235,7 +235,7 @@ def _name_as_published(folder: Path) -> None:
 
 
 def _grown(value: Tensor, place: Tensor) -> Tensor:
-    """An embedding with the row of the placeholder behind its own; everything else as it is."""
+    """An embedding with the row of the placeholder behind its own; everything else unchanged."""
     if value.shape == place.shape:
         return value
     place[: len(value)] = value

@@ -69,5 +69,5 @@ def _own_name(name: str, prefix: str, key: str) -> str:
         layer, _, kind = name.partition(".")
         return f"{_JOINT.get(layer, layer)}.{kind}"
     if prefix == "language_model." and key.startswith("model.language_model."):
-        return f"model.{name}"  # today's name stands for the LLM without its head
+        return f"model.{name}"  # today's name is that of the LLM without its head
     return name

@@ -33,7 +33,7 @@ from .names import Names
 from .weights import Lazy
 
 IMAGE_MODALITY = "image"
-# In vision_config, what is no architecture.
+# Keys of vision_config that do not describe the architecture.
 _NOT_SAVED = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
 # The layers that make a connector's rows; of the mlp family it is the last of its layers.
 _LAST = {
@@ -339,7 +339,7 @@ def _tower_config(external: ExternalCheckpoint, kind: Any) -> dict[str, Any]:
 
 
 def _architecture(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without what is no architecture, in what is nested too."""
+    """A configuration without keys that do not describe the architecture, nested ones too."""
     return {
         key: _architecture(value) if isinstance(value, Mapping) else value
         for key, value in config.items()

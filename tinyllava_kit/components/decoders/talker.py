@@ -52,7 +52,7 @@ class Talker(HiddenDecoder):
 
     In front of an item's ids stand its words: of each, what the LLM holds and the embedding, each normed, joined by a
     linear layer. Its ids are those of a vocabulary that has nothing else: begin mark, end mark, the codec's. While it
-    is trained, some of the ids that it goes on from are hidden (`dropout`), so that it follows the words rather than
+    is trained, some of its previous ids are hidden (`dropout`), so that it follows the words rather than
     the ids so far (Bowman et al., 2016, arXiv:1511.06349; in speech, Tacotron: Wang et al., 2017, arXiv:1703.10135).
 
     Args:
@@ -104,7 +104,7 @@ class Talker(HiddenDecoder):
 
     @classmethod
     def read_config(cls, checkpoint: str, **options: Any) -> dict[str, Any]:
-        """See `Decoder.read_config`; what is none of `TALKER_OPTIONS` is the codec's, and so is `checkpoint`."""
+        """See `Decoder.read_config`; options other than `TALKER_OPTIONS` are the codec's, and so is `checkpoint`."""
         own = {option.name: options.pop(option.name, option.default) for option in TALKER_OPTIONS}
         return {"codec": cls.codec_class.read_config(checkpoint, **options), **own}
 
@@ -190,7 +190,7 @@ class Talker(HiddenDecoder):
 
     @torch.no_grad()
     def _written(self, words: AnswerStates, sampler: TokenSampler) -> Iterator[tuple[int, list[Tensor]]]:
-        """The ids of an item one by one, to the end mark or `max_ids`, with what is chosen beside each, (1, K)."""
+        """The ids of an item one by one, to the end mark or `max_ids`, with the parallel ids of each, (1, K)."""
         device, begin, end = self.join.weight.device, self.grammar.begin[_ITEM], self.grammar.end[_ITEM]
         state_of, allowed = self.grammar.tables(device)
         writer = ParallelWriter(self.grammar, sampler, [])
@@ -248,10 +248,10 @@ class Talker(HiddenDecoder):
         return (ids[..., 0], ids[..., 1:]) if self.codec.parallel else (ids, None)
 
     def _no_row(self, ids: Tensor) -> Tensor:
-        """In place of the LLM's own embeddings, of which a talker has none."""
+        """In place of the LLM's own embeddings; a talker has none."""
         return self.join.weight.new_zeros(1).expand(*ids.shape, len(self.join.weight))
 
 
 def _no_text(hidden: Tensor) -> Tensor:
-    """The LLM's own logits, of which a talker has none: (..., W) -> (..., 0)."""
+    """In place of the LLM's own logits; a talker has none: (..., W) -> (..., 0)."""
     return hidden[..., :0]

@@ -104,7 +104,7 @@ class AudioModality(Modality):
         """As many zeros as `read` gives samples, in no memory: of a file by its header, of an array by its shape.
 
         Raises:
-            KitError: as `read`, but for what is wrong with the samples.
+            KitError: as `read`, but not for faults of the samples.
         """
         if isinstance(source, Waveform):
             return _zeros(len(source.samples), source.rate_hz, source.name)

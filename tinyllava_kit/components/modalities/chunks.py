@@ -1,6 +1,6 @@
 """The chunks of a sound file: where its samples begin and end, whatever the sizes in its header say.
 
-libsndfile takes a header at its word: it returns what is there of a file that was cut, nothing of one whose recorder
+libsndfile takes a header at its word: it returns what remains of a file that was cut, nothing of one whose recorder
 died before it wrote the sizes, and loses its way behind a chunk that was not padded. It counts an ID3 tag in front as
 a part of the file, so that as much is missing at the end, and takes what stands behind Wave64's samples for samples.
 """

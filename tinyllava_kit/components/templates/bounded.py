@@ -26,7 +26,7 @@ MAX_SIZE = 16 << 20  # characters of a text, items of a list, of the whole; more
 _AT_ONCE = 1 << 10  # characters that a step works on
 _MAX_LOOKS = 100_000  # at the items within a value
 _MAX_BITS = 1 << 12  # of a number
-# Filters and methods that look at what is in a value, and do not write it.
+# Filters and methods that read a value, and do not write it.
 _LOOKING = {
     *("count", "default", "d", "dictsort", "first", "get", "items", "keys", "last", "length", "list", "map", "reject"),
     *("rejectattr", "reverse", "select", "selectattr", "sort", "unique", "values"),
@@ -113,7 +113,7 @@ class Bounded(ImmutableSandboxedEnvironment):
         """Count a step that makes a value of `size` characters or items, before it runs.
 
         Raises:
-            Endless: what is made would be larger than any value may be.
+            Endless: the value would be larger than `MAX_SIZE`.
         """
         if size > MAX_SIZE:
             raise Endless(f"{what!r} would make a value of {size} characters or items")
@@ -220,7 +220,7 @@ def _length(value: Any) -> int:
 
 
 class _Generation(Extension):
-    """``{% generation %}``: marks what is learned, for programs that ask; here its content alone."""
+    """``{% generation %}``: marks learned text, for programs that ask; here its content alone."""
 
     tags = {"generation"}  # noqa: RUF012 (as jinja declares it)
 

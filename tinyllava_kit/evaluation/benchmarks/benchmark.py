@@ -19,15 +19,15 @@ PICTURE = "image"
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """A task: what is asked, and who scores the answers. A spec names one of these; see `BenchmarkSpec`.
+    """A task: its questions, and who scores the answers. A spec names one of these; see `BenchmarkSpec`.
 
     Args:
         name: as in ``tinyllava eval DIR NAME``.
-        read: the folder of all benchmarks -> the questions; raises a `KitError` for what is missing or damaged.
+        read: the folder of all benchmarks -> the questions; raises a `KitError` for missing and damaged files.
         scorers: the names of those of its answers; none where only the benchmark's own server or judge can.
         max_new_tokens: of an answer, as in those scripts.
         converted: the folder, questions and their answers -> what the benchmark's own scorer reads, as JSON; or, where
-            that is `in_folder`, the names of files to their texts. None where it reads the answers as they are.
+            that is `in_folder`, the names of files to their texts. None where it reads the answers unchanged.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Whose a model directory is, by what is in its ``config.json`` and never by its name. Light.
+"""The project that a model directory belongs to, by its ``config.json`` and never by its name. Light.
 
 A directory is of this kit, of a project whose layout a plugin reads (`CheckpointSpec`), or of neither: a language model
 or a tower alone.
@@ -77,7 +77,7 @@ class Recognized:
 
 
 def recognize(path: str | os.PathLike[str], catalog: Catalog | None = None) -> Recognized | None:
-    """Whose a directory is; None for what is no directory, and for one without a ``config.json`` that can be read.
+    """The project that a directory belongs to; None where there is no directory or no readable ``config.json``.
 
     Args:
         catalog: the installed plugins; found when not given, and not asked for a model of this kit.

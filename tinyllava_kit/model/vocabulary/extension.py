@@ -64,7 +64,7 @@ class VocabularyExtension:
         """The sum of the embeddings of the parallel ids at each position, (..., K) -> (..., D)."""
         if self._starts.device != parallel_ids.device:
             self._starts = self._starts.to(parallel_ids.device)
-        # no stream has the row 0, which is the begin mark's: it stands for none
+        # row 0 is the begin mark's and no stream's, so it serves as none
         places = torch.where(parallel_ids == NO_ID, 0, parallel_ids + self._starts)  # (..., K)
         sums = []
         for modality, decoder in self.decoders.items():
@@ -74,7 +74,7 @@ class VocabularyExtension:
         return torch.stack(sums).sum(0).view(*parallel_ids.shape[:-1], -1)  # (..., D)
 
     def logits(self, head: Head, hidden: Tensor) -> Tensor:
-        """Hidden states (..., D) -> (..., V): the LLM's own logits as they are, those of the decoders behind them."""
+        """Hidden states (..., D) -> (..., V): the LLM's own logits, unchanged, and those of the decoders after them."""
         own = head(hidden)  # (..., V_llm)
         gap = own.new_full((), -torch.inf).expand(*own.shape[:-1], self.grammar.first - own.shape[-1])
         others = []
@@ -172,7 +172,7 @@ class ParallelWriter:
     Args:
         grammar: of the model.
         pick: see `token_sampler`.
-        chosen: gets what is chosen for each new position, (B, K), whether it stands there or not.
+        chosen: gets the parallel ids of each new position, (B, K), whether they stand there or not.
     """
 
     def __init__(self, grammar: Grammar, sampler: TokenSampler, chosen: list[Tensor]) -> None:

@@ -51,7 +51,7 @@ class Grammar:
     Args:
         ranges: as `allot` gives them.
         follows: modality -> `TokenDecoder.follows`.
-        num_text: how many ids the LLM has rows for; what is between these and the first range is never written.
+        num_text: how many ids the LLM has rows for; ids between these and the first range are never written.
         parallel: modality -> `TokenDecoder.parallel`. break_points: modality -> `TokenDecoder.break_points`.
 
     Raises:
@@ -196,7 +196,7 @@ class Grammar:
         if not bool(fits.all()):
             at = int(fits.int().argmin())
             raise KitError(
-                f"{name}: its decoder gives {len(ids)} ids, of which number {at} is not one that may stand there; "
+                f"{name}: its decoder gives {len(ids)} ids, and id number {at} is not allowed there; "
                 "an item has a whole number of steps, and at least one"
             )
         self._check_parallel_ids(modality, row, ids, name)

@@ -28,7 +28,7 @@ class ItemIds:
         self.chunks: list[Any] = []
 
     def push(self, each: int, parallel_ids: Sequence[Tensor]) -> Any | None:
-        """Take an id of the vocabulary, and what was chosen beside it, (1, K); what is now certain, or None."""
+        """Take an id of the vocabulary, and its parallel ids, (1, K); return the part that is now certain, or None."""
         self.ids.append(each)
         self.chosen += parallel_ids
         self.waiting += 1

@@ -150,7 +150,7 @@ def shown_rows(preview: Preview) -> list[ShownRow]:
 
 
 def _pieces(batch: Batch, index: int, processor: TinyLlavaProcessor) -> Iterator[PreviewSpan]:
-    """Of one sample: each item, and the text between them, cut where what is learned begins and ends."""
+    """Of one sample: each item, and the text between them, cut where learned text begins and ends."""
     plan: Plan = batch["plan"]
     sample = plan.samples[index]
     ids, labels = batch["input_ids"][sample.row].tolist(), batch["labels"][sample.row].tolist()

@@ -111,7 +111,7 @@ def _arguments(
 
 
 def _validation(stage: Stage) -> dict[str, Any]:
-    """How often held-out rows are judged, and which of their figures says what is best."""
+    """How often held-out rows are judged, and which of their figures selects the best weights."""
     how = stage.validation
     if how is None:
         return {}

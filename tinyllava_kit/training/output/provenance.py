@@ -1,4 +1,4 @@
-"""What a stage learns from, in digests: a run that goes on must find its model and its data as they were."""
+"""What a stage learns from, in digests: a run that resumes must find its model and its data unchanged."""
 
 from __future__ import annotations
 
