@@ -36,7 +36,7 @@ SCRIPT = "examples/speech_out/prepare.py"
 SEED = 17
 LAYERS = 6
 HELD_OUT, BY_HEART = 20, 4
-# Folder -> months and ordinals of its dates, beside all days, and how many are trained. An LLM of which every weight is
+# Folder -> months and ordinals of its dates, beside all days, and how many are trained. An LLM whose weights are all
 # trained has time for few; a talker hears more, and so has to tell them apart.
 DATES = {"dates": (6, 6, 200), "more-dates": (12, 12, 988)}
 RATE_HZ, FRAME = 8000, 320  # of the recordings, and of a frame in samples

@@ -104,7 +104,7 @@ def test_what_was_there_before_stays_when_the_disk_is_full(external, tmp_path, m
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(conversion, "save_file", full)
-    with pytest.raises(KitError, match=r"cannot save '.*out': .*No space left.*; what was there before is unchanged"):
+    with pytest.raises(KitError, match=r"cannot save '.*out': .*No space left.*; the earlier content is unchanged"):
         convert(external, tmp_path / "out")
     assert {f.name: f.read_bytes() for f in (tmp_path / "out").iterdir()} == before
 

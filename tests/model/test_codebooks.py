@@ -153,7 +153,7 @@ def test_ids_that_stand_elsewhere_than_stated_are_refused(change, message, model
     ],
 )
 def test_sides_that_cannot_stand_are_refused(stream):
-    with pytest.raises(KitError, match=r"the decoder of 'm': '[as]' cannot stand beside its ids"):
+    with pytest.raises(KitError, match=r"the decoder of 'm': '[as]' cannot be parallel to its ids"):
         Grammar(allot({"m": {"a": 2}}, FIRST), {"m": {BEGIN: ("a",), "a": ("a", END)}}, FIRST, parallel={"m": stream})
 
 

@@ -140,10 +140,10 @@ def test_a_stop_text_and_a_bias_are_obeyed(client):
         ({"stop": ["a"] * 5}, openai.BadRequestError, "stop", "stop: 5 is more than 4"),
         ({"max_tokens": 10_000}, openai.BadRequestError, "max_tokens", "512 are there for both"),
         ({"seed": 2**80}, openai.BadRequestError, "seed", "seed"),
-        ({"logit_bias": {"x": 1}}, openai.BadRequestError, "logit_bias", "'x' is no token; they are 0 to"),
+        ({"logit_bias": {"x": 1}}, openai.BadRequestError, "logit_bias", "'x' is not a token; tokens are 0 to"),
         ({"top_logprobs": 2}, openai.BadRequestError, "top_logprobs", "without logprobs: true"),
         ({"response_format": {"type": "yaml"}}, openai.BadRequestError, "response_format.type", "'json_schema', got"),
-        ({"tools": [{"type": "function"}]}, openai.BadRequestError, "tools", "tools are not there; leave it out"),
+        ({"tools": [{"type": "function"}]}, openai.BadRequestError, "tools", "tools are not supported; leave it out"),
         ({"extra_body": {"temprature": 1}}, openai.BadRequestError, "temprature", "did you mean 'temperature'?"),
         (
             {"modalities": ["text", "audio"], "audio": {"format": "wav", "voice": "a"}},

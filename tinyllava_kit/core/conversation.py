@@ -221,7 +221,7 @@ def check_text(text: Any, where: str) -> str:
             text.encode()
         except UnicodeEncodeError as error:
             half, around = ascii(text[error.start]), ascii(text[max(error.start - 20, 0) : error.start + 20])
-            raise KitError(f"{where}: holds {half}, half of a character, at {around}; write the text anew") from error
+            raise KitError(f"{where}: holds {half}, half of a character, at {around}; correct the text") from error
     return text
 
 

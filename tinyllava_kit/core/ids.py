@@ -68,7 +68,7 @@ def check_ranges(saved: TokenRanges, wanted: Mapping[str, Mapping[str, int]]) ->
             )
     first = min((start for ranges in saved.values() for _, start, _ in ranges), default=0)
     if {modality: [list(each) for each in ranges] for modality, ranges in saved.items()} != allot(wanted, first):
-        raise KitError("config.json: token_ranges do not lie behind one another; assemble the model again")
+        raise KitError("config.json: token_ranges are not contiguous; assemble the model again")
 
 
 def sizes_of(parallel: Mapping[str, Mapping[str, ParallelStream]]) -> dict[str, list[list[Any]]]:

@@ -83,7 +83,7 @@ def _split(samples: Sequence[Encoded]) -> tuple[Encoded, list[_Ending]]:
     shared = next(differs, min(starts))
     prompt = Encoded([*spans[:after_items], TextSpan(texts[0].ids[:shared])], items, name)
     if not prompt.num_tokens:
-        raise KitError(f"{name}: nothing stands before the answer, so its first token has no probability")
+        raise KitError(f"{name}: there is no text before the answer, so its first token has no probability")
     endings = []
     for (ids, labels), start in zip(texts, starts, strict=True):
         endings.append(_Ending(ids[shared:], [IGNORE_INDEX] * (start - shared) + labels[start:]))

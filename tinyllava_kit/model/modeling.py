@@ -289,7 +289,7 @@ class TinyLlavaForConditionalGeneration(
             return self._of_items_alone(items or {}, plan)
         shift_labels = kwargs.pop("shift_labels", None)  # not in the signature, where Trainer looks for labels
         if plan is not None and shift_labels is not None:
-            raise FusionError("a batch with a plan takes no shift_labels: the plan says what each position predicts")
+            raise FusionError("a batch with a plan takes no shift_labels: the plan holds the target of each position")
         at_targets = None if labels is None or plan is None else plan.target_positions  # (n,)
         if logits_to_keep is None:
             logits_to_keep = "none" if self.training and at_targets is not None else 0

@@ -38,7 +38,7 @@ def plan_of_types(
     if not input_ids.shape == mask.shape == types.shape:
         raise FusionError(
             f"mm_token_type_ids {tuple(types.shape)} do not belong to input_ids {tuple(input_ids.shape)} and "
-            f"attention_mask {tuple(mask.shape)}: they say what stands at each position"
+            f"attention_mask {tuple(mask.shape)}: they say what each position holds"
         )
     flat, kept = types.flatten(), mask.flatten() != 0  # (B*T,)
     rows = {

@@ -53,8 +53,8 @@ def check_way(settings: Any, options: Mapping[str, Any], *, has_items: bool) -> 
         settings: what `generate` makes of its `options`.
 
     Raises:
-        KitError: a way to generate that the model does not know, or one that reads the prompt as ids, of which an item
-            has none.
+        KitError: a way to generate that the model does not know, or one that reads the prompt as ids, which items
+            do not have.
     """
     if settings.assistant_early_exit is not None or settings.cache_implementation == "paged":
         name = "cache_implementation='paged'" if settings.assistant_early_exit is None else "assistant_early_exit"
@@ -106,8 +106,8 @@ def check_cache(cache: Any, plan: Plan) -> None:
     _, length = plan.shape
     if held >= length > 0:
         raise FusionError(
-            f"{CACHE}: {held} positions are held, and the plan lays out {length}: something must be new; give the "
-            f"batch of the whole conversation, what was answered among it, or leave {CACHE} out"
+            f"{CACHE}: {held} positions are held, and the plan lays out {length}: at least one must be new; give "
+            f"the batch of the whole conversation, with the answer so far, or leave {CACHE} out"
         )
 
 

@@ -54,7 +54,7 @@ class Spec:
             raise ValueError(f"contract must be 'package.module:Class', got {self.contract!r}")
         names = [option.name for option in self.options]
         if doubled := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f"{self.kind} {self.name!r}: option {doubled!r} is there twice")
+            raise ValueError(f"{self.kind} {self.name!r}: option {doubled!r} is defined twice")
         if self.pattern:
             self._check_pattern()
 

@@ -211,7 +211,7 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
     ) -> Encoded:
         """A conversation as spans with exact labels, its items read.
 
-        An item that the assistant gives, of a modality that the model learns to give, stands as ids, all of which are
+        An item that the assistant gives, of a modality that the model learns to give, becomes ids, which are all
         learned; where a decoder makes it of words, they take no position. Its text, where it has one and the turn has
         no words, stands in front of it.
 

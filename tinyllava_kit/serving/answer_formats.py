@@ -53,7 +53,7 @@ class AnswerFormats:
         except KitError as error:
             raise FormatError(str(error)) from error
         except Exception as error:  # the package's own, of tokenizers that it does not know
-            raise FormatError(f"response_format is not there of this model's tokenizer: {error}") from error
+            raise FormatError(f"response_format does not work with this model's tokenizer: {error}") from error
 
     def of(self, schema: Mapping[str, Any], seconds: float) -> AnswerFormat:
         """The format of a JSON schema.

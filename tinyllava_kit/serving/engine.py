@@ -319,7 +319,7 @@ class Engine:
             KitError: scores of ids are wanted, which are known in continuous batching alone.
         """
         if how.num_likeliest is not None:
-            raise KitError("log probabilities are there of answers in words, of an LLM in continuous batching")
+            raise KitError("log probabilities need an answer in words, and an LLM in continuous batching")
         answer = LoneAnswer(self._alone, lambda: self._stream(prompt, how, prepared), how.seed)
         async with aclosing(aiter(answer)) as parts:
             async for part in parts:

@@ -68,12 +68,12 @@ class Fetcher:
                 f"{shown(url)} is an address, and this server fetches none; send the content, as a data: URL or base64"
             )
         if not _PLAIN.fullmatch(url):
-            raise ApiError(f"{shown(url)} is no address that is fetched: it holds spaces, backslashes or other letters")
+            raise ApiError(f"{shown(url)} is not an address to fetch: it holds spaces, backslashes or other letters")
         try:
             parts = urlsplit(url)
             port = parts.port
         except ValueError as error:
-            raise ApiError(f"{shown(url)} is no address") from error
+            raise ApiError(f"{shown(url)} is not an address") from error
         scheme, host = parts.scheme.lower(), (parts.hostname or "").lower()
         if scheme not in _PORTS or "@" in parts.netloc or not _HOST.fullmatch(host):
             raise ApiError(f"{shown(url)} is not fetched; expected http:// or https:// and the name of a host")

@@ -64,7 +64,7 @@ class RequestItems:
             raise ApiError(f"{where} is {shown(message)}; expected an object with role and content", param=where)
         role = message.get("role")
         if role in ("tool", "function") or message.get("tool_calls") or message.get("function_call"):
-            raise ApiError(f"{where}: tools are not there; say in words what they gave", param=where)
+            raise ApiError(f"{where}: tools are not supported; write their results as text", param=where)
         content = message.get("content")
         parts = [content] if isinstance(content, str) else content or []
         if not isinstance(parts, list) or any(not isinstance(part, (str, Mapping)) for part in parts):
@@ -112,7 +112,7 @@ class RequestItems:
         if isinstance(source, list):
             _check_numbers(source, where)
             return source
-        raise ApiError(f"{where}: {shown(source)} is no content; expected base64, a data: URL or numbers", param=where)
+        raise ApiError(f"{where}: {shown(source)} is not content; expected base64, a data: URL or numbers", param=where)
 
     def _array(self, source: Mapping[str, Any], where: str) -> dict[str, Any]:
         _check_numbers(source["array"], where)

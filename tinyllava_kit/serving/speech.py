@@ -63,9 +63,9 @@ def _check(asked: SpeechRequest, service: Service) -> None:
         message = f"input has {len(asked.input)} characters, at most {service.limits.speech_chars} are spoken"
         raise ApiError(message, param="input")
     if asked.instructions:
-        raise ApiError("instructions are not there: the model has one way to speak", param="instructions")
+        raise ApiError("instructions are not supported: the model has one way to speak", param="instructions")
     if asked.speed != 1.0:
-        raise ApiError(f"speed {asked.speed} is not there; leave it out", param="speed")
+        raise ApiError(f"speed {asked.speed} is not supported; leave it out", param="speed")
     if asked.response_format == "aac":
         raise ApiError("response_format aac is not written; take wav, flac, mp3, opus or pcm", param="response_format")
     if asked.stream_format == "sse" and asked.response_format != "pcm":

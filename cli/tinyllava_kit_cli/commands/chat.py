@@ -104,7 +104,7 @@ class Terminal:
         say(f"{', '.join(usages).replace('/exit', end)}; anything else is sent to the model", err=True)
         where = " or ".join(self.placeholders.values())
         if where:
-            say(f"an item stands in front of the next question, or where that says {where}", err=True)
+            say(f"an item comes before the next question, or where that says {where}", err=True)
 
     def read(self, lines: Iterable[str]) -> None:
         """Lines that no person types: nothing is asked for, and the first mistake is raised.

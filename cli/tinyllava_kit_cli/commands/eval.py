@@ -200,7 +200,7 @@ def _run(evaluation: Evaluation) -> Results:
     for control, reason in evaluation.left_out.items() if rank() == 0 else ():
         say(f"left out: {control}; {reason}", err=True)
     if known and rank() == 0:
-        say(f"{known} of {asked} answers are there", err=True)
+        say(f"{known} of {asked} answers exist", err=True)
     there = known
 
     def tell(done: int, total: int) -> None:

@@ -75,7 +75,7 @@ def write(files: Mapping[str, str], folder: Path) -> None:
         KitError: the folder holds something, or cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise KitError(f"new-plugin: {str(folder)!r} is there already and not empty; choose another --out")
+        raise KitError(f"new-plugin: {str(folder)!r} exists and is not empty; choose another --out")
     try:
         for path, text in files.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)

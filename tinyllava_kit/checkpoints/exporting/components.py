@@ -333,7 +333,7 @@ def load_connector(folder: str | os.PathLike[str], *, catalog: Catalog | None = 
     try:
         described = read_mapping(folder / CONNECTOR)
     except KitError as error:
-        raise KitError(f"{str(folder)!r} is no connector that was exported: {error}") from error
+        raise KitError(f"{str(folder)!r} is not an exported connector: {error}") from error
     described.pop("class", None)  # for people; the import uses what an installed plugin offers
     component = Component.of(described, CONNECTOR)
     grid = component.config.get("grid")

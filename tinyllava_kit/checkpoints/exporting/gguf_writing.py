@@ -123,4 +123,4 @@ def check_written(path: Path, entries: Sequence[Entry], dtype: torch.dtype) -> N
         read = unpaired(read, entry.heads) if entry.heads else read
         ours = (entry.tensor.detach().cpu().float() + entry.plus).to(entry.dtype(dtype))
         if not torch.equal(read, ours):
-            raise KitError(f"{path.name}: {name} is read back as something else than the model has")
+            raise KitError(f"{path.name}: {name} differs from the model's when it is read back")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..modalities.audio import Waveform
 
 VOICE_OPTIONS = (
-    Option(name="speed", type=float, default=1.0, help="how fast, beside the voice's own speed"),
+    Option(name="speed", type=float, default=1.0, help="speed, relative to the voice's own"),
     Option(
         name="varied",
         type=bool,

@@ -160,8 +160,8 @@ def _size(file: BinaryIO, name: str, layout: _Layout, kind: bytes, chunk: _Chunk
     unwritten = chunk.size <= 0 and there > 0 and not _are_chunks(file, layout, chunk.at, end)
     if unwritten and kind not in (b"RIFF", b"RIFX"):
         raise KitError(
-            f"{shown(name)}: its header was never finished: it says no samples, and {there} bytes stand behind it; "
-            "write it anew with a program that reads on (ffmpeg, sox)"
+            f"{shown(name)}: its header was never finished: it says no samples, and {there} bytes follow it; "
+            "rewrite it with a program that reads on (ffmpeg, sox)"
         )
     if unwritten or (layout.size == 4 and chunk.size >= _UNKNOWN and chunk.size > there):
         return there

@@ -203,8 +203,8 @@ class Grammar:
         return whole
 
     def parallel_ids(self, modality: str, ids: Tensor) -> list[list[int]] | None:
-        """The parallel ids of an item of which a decoder gave (n, 1 + streams): those of all modalities, marks
-        included.
+        """The parallel ids, (n + 2, K), of an item that a decoder gave as (n, 1 + streams): for the streams of all
+        modalities, marks included.
 
         None where its decoder has none.
         """
@@ -291,7 +291,7 @@ def _check_order(modality: str, names: Sequence[str], follows: Mapping[str, Sequ
     where = f"the decoder of {modality!r}"
     wanted = set(names) - {END}
     if set(follows) != wanted:
-        raise KitError(f"{where} must say what follows on each of {sorted(wanted)}, says it of {sorted(follows)}")
+        raise KitError(f"{where} must say what follows each of {sorted(wanted)}, says it of {sorted(follows)}")
     for name, after in follows.items():
         unknown = [each for each in after if each not in names or each == BEGIN]
         if unknown or not after or (name == BEGIN and END in after):
@@ -313,7 +313,7 @@ def _check_parallel(
     for name, stream in parallel.items():
         wrong = [each for each in stream.on if each not in names or each in (BEGIN, END)]
         if name in names or wrong or not stream.on or stream.size < 1 or stream.delay < 0:
-            raise KitError(f"the decoder of {modality!r}: {name!r} cannot stand beside its ids: {stream}")
+            raise KitError(f"the decoder of {modality!r}: {name!r} cannot be parallel to its ids: {stream}")
 
 
 def _columns_of(streams: Mapping[str, Mapping[str, ParallelStream]]) -> dict[str, slice]:

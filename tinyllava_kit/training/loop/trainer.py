@@ -290,7 +290,7 @@ class KitTrainer(Trainer):
         learned = load_file(file)
         unknown = (model or self.model).load_state_dict(learned, strict=False).unexpected_keys
         if unknown or learned.keys() != set(self._learned_names()):
-            raise KitError(f"{str(file)!r} holds what another stage trained; remove {str(file.parent.parent)!r}")
+            raise KitError(f"{str(file)!r} holds weights of another stage; remove {str(file.parent.parent)!r}")
 
     def _learned_names(self) -> list[str]:
         """Parameters that are trained, and what trained parts keep beside (a running mean)."""

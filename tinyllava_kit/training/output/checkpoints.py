@@ -56,7 +56,7 @@ def _damaged(checkpoint: Path, what: str) -> KitError:
     steps = [other.name.removeprefix("checkpoint-") for other in checkpoint.parent.glob("checkpoint-*")]
     step = int(checkpoint.name.removeprefix("checkpoint-"))
     earlier = [int(other) for other in steps if other.isdecimal() and int(other) < step]
-    then = f"resume from checkpoint-{max(earlier)}" if earlier else "begin the stage anew"
+    then = f"resume from checkpoint-{max(earlier)}" if earlier else "start the stage again"
     return KitError(f"{checkpoint.name} is damaged: {what}; remove {str(checkpoint)!r} to {then}")
 
 

@@ -56,7 +56,7 @@ def check_provenance(was: Mapping[str, Any], now: Mapping[str, Any], checkpoint:
         if was.get(key) != now.get(key):
             raise KitError(
                 f"{kind} has changed since {checkpoint.name} was written{_how(was.get(key), now.get(key))}; "
-                f"bring back what it was, or remove {str(checkpoint.parent)!r} to begin anew"
+                f"restore it, or remove {str(checkpoint.parent)!r} to start again"
             )
 
 
