@@ -87,7 +87,7 @@ def spoken_texts(
 
 
 def _can_be_read_aloud(text: str) -> bool:
-    """Whether a voice reads what is written: words and figures, not signs, and not too many."""
+    """Whether a voice can read a text: words and figures, not signs, and not too many."""
     return bool(re.fullmatch(r"[A-Za-z0-9 ,.'?!:;-]*[A-Za-z0-9][ .?!]*", text)) and len(text.split()) <= LONGEST_TEXT
 
 

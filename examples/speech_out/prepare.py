@@ -31,7 +31,7 @@ from examples.speech.recordings import seconds
 from examples.speech.texts import Row, normalised, read_rows, write_rows
 from tinyllava_kit.files import atomic_directory
 
-CONVERSION = 3  # raise it when what is written changes: directories of an older one are made again
+CONVERSION = 3  # raise it when the written files change: directories of an older one are made again
 SCRIPT = "examples/speech_out/prepare.py"
 SEED = 17
 LAYERS = 6

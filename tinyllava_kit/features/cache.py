@@ -59,8 +59,8 @@ class FeatureCache:
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self.store = FeatureStore(folder, None if max_gb is None else max_gb * GB)
         self._spaces: dict[str, str] = {}
-        # An item's key -> its source, which is kept alive because what is no file's name is known by its id, and where
-        # its features stand.
+        # An item's key -> its source, which is kept alive because a source that is not a file's name is known by its
+        # id, and where its features stand.
         self._places: dict[tuple[str, object], tuple[Any, Place]] = {}
 
     def __call__(self, item: Item) -> Parts:

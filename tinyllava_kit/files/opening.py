@@ -58,7 +58,7 @@ def check_file(path: AnyPath) -> None:
 
 
 def check_directory(path: AnyPath) -> None:
-    """For a library that opens files of a directory by their names. What is no directory passes.
+    """For a library that opens files of a directory by their names. Anything but a directory passes.
 
     Raises:
         KitError: it holds something else than files and directories; names it.

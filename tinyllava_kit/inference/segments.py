@@ -101,7 +101,7 @@ class Segments:
         self.begins = {} if self.grammar is None else {begin: m for m, begin in self.grammar.begin.items()}
         self.text = TextSegments(processor.tokenizer, self._keep_text)
         self.parts: list[AnswerPart] = []
-        self.modality = TEXT  # of what is being generated; `item` is set where it is another
+        self.modality = TEXT  # of the segment being generated; `item` is set where it is another
 
     def take(self, token: int, parallel_ids: list[Tensor]) -> None:
         """The next id, and what was chosen beside it, (1, K); nothing of a model without streams."""

@@ -1,7 +1,7 @@
 """The prompt of an answer: which ways of generating take one with items, and what logits processors see of it.
 
 Legend: B samples, b rows that are generated (beams and several answers among them), T positions of the prompt, t of the
-prompt and of what is written, V ids in all.
+prompt and of the answer so far, V ids in all.
 """
 
 from __future__ import annotations

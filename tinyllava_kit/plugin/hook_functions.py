@@ -30,7 +30,7 @@ def hooks_of(plugin: object) -> dict[str, Any]:
 
 
 def _unmarked(name: str, hook: str, value: Any) -> tuple[str, str]:
-    """What is wrong with a member that was to be a hook, and what to write."""
+    """The fault of a member that was meant as a hook, and what to write."""
     called = "" if name == hook else f" and call it {hook}"
     if not inspect.isroutine(value):
         detail = f"{name} is {type(value).__name__}, not a function, so that it is never called"

@@ -23,7 +23,7 @@ _NEVER_HALF = ("v.position_embd.", "v.class_embd")
 class Entry:
     """One tensor of a file: its name there and ours; of `heads` heads whose rows llama.cpp wants in pairs, or 0.
 
-    plus: what is added to it.
+    plus: a number to add to it.
     """
 
     name: str

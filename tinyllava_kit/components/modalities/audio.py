@@ -58,7 +58,7 @@ class AudioModality(Modality):
 
     Files are decoded by soundfile: wav, flac, ogg (vorbis, opus), mp3, aiff and what else libsndfile knows.
     A file that ends before its header says so is refused: wav (RF64 and W64 as well), aiff, flac, and an mp3 file
-    whose first frame holds its length. Any other mp3 file, and an ogg file, holds no such promise and gives what is
+    whose first frame holds its length. Any other mp3 file, and an ogg file, states no length and gives what is
     there. A wav file whose sizes were never written is read to its end. `read` and `probe` agree in all of this.
 
     Args:

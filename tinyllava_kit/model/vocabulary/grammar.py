@@ -155,7 +155,7 @@ class Grammar:
         """Every group, in order, with which of the target positions are of it, (g,).
 
         Args:
-            previous: (n,) the ids in front of what is learned. parallel_ids: (n, K) those that are learned, if any.
+            previous: (n,) the ids before the learned ones. parallel_ids: (n, K) those that are learned, if any.
         """
         state_of, *_, group_of = self._tables(previous.device)
         group = group_of[state_of[previous]]  # (n,)
