@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 if __package__ in (None, ""):  # run as a script: let Python find the repository's `examples`
@@ -29,7 +30,8 @@ OTHERS = {  # the same model, on other recordings
     "LibriVox": "librivox/test.jsonl",
 }
 PROMPT = "Repeat this exactly: <audio>"
-ASKING = ("--scorer", "retrieval", "--scorer", "wer", "--max-new-tokens", "48", "--batch-size", "10")
+SCORERS = ("retrieval", "wer")
+ASKING = ("--max-new-tokens", "48", "--batch-size", "10")
 SHOWN = 8
 
 
@@ -38,7 +40,7 @@ def main() -> None:
     assemble_once(assets, HERE / "assembly.yaml", "hearing")
     tinyllava(assets, "train", str(HERE / "audio_align.yaml"))
     results = judge(assets, MODEL, DATA)
-    others = {name: judge(assets, MODEL, data).figures["as given"] for name, data in OTHERS.items()}
+    others = {name: judge(assets, MODEL, data, ("wer",)).figures["as given"] for name, data in OTHERS.items()}
     figures = {**results.figures, **others}
     print_rows(table(figures, "held-out speech"))
     heard = results.answers["as given"][:SHOWN]
@@ -49,10 +51,11 @@ def main() -> None:
     print(f"The page {os.path.relpath(assets / 'demo-audio.html')} has the recordings, answers and loss curves.")
 
 
-def judge(assets: Path, model: str, data: str) -> Results:
+def judge(assets: Path, model: str, data: str, scorers: Sequence[str] = SCORERS) -> Results:
     """The recordings of a file, transcribed and retrieved by a model, unchanged and under the controls."""
     output = f"{model}-evaluation/{Path(data).with_suffix('')}"
-    tinyllava(assets, "eval", model, data, "--prompt", PROMPT, *ASKING, "-o", output)
+    named = [word for scorer in scorers for word in ("--scorer", scorer)]
+    tinyllava(assets, "eval", model, data, "--prompt", PROMPT, *named, *ASKING, "-o", output)
     return read_results(assets / output)
 
 
