@@ -30,7 +30,11 @@ LONG = ("loading", "audio", "data_loading", "training", "speaking", "serving", "
     "--cache", type=click.Path(file_okay=False, path_type=Path), help="Where the models of `loading` and `gpu` stay."
 )
 @click.option(
-    "--memory", "way", type=click.Choice(list(memory.WAYS)), default="settled", help="What is measured; see memory.py."
+    "--memory",
+    "way",
+    type=click.Choice(list(memory.WAYS)),
+    default="settled",
+    help="How memory is allocated; see memory.py.",
 )
 def main(names: tuple[str, ...], everything: bool, factory: Path | None, cache: Path | None, way: str) -> None:
     """Measure what NAMES say, or all that is quick."""

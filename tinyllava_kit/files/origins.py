@@ -76,7 +76,7 @@ def folder_of(name: str) -> str:
 
 
 def said_of(name: str, text: str) -> str:
-    """A row for a report: paths in the folder of its file become relative to it, others keep their last name.
+    """A message about a row, without full paths: those in its file's folder become relative, others keep one name.
 
     Example:
         >>> said_of("/data/rows.json[3]", "/data/rows.json[3]: '/data/images/1.png' is no picture, '/other/x/2.png'")

@@ -138,7 +138,7 @@ class TokenChoices(ContinuousBatchingLogitsProcessor):
         self._step: list[TokenChoice] = []
 
     def fill_defaults(self, int32_tensor: Tensor) -> None:
-        """Numbers carry no text."""
+        """Zeros: this processor has no numeric arguments."""
         int32_tensor.zero_()
 
     def prepare_tensor_args(self, requests_with_new_token: list[Any]) -> Tensor:

@@ -13,7 +13,7 @@ from ...core.ids import TEXT
 from ...core.plan import Plan
 from ...distributed import from_all
 
-# What is counted, of what -> sums; the first is divided by the last.
+# (what is counted, of what) -> sums; the figure is the first divided by the last.
 _Key = tuple[str, str]
 _Sums = Mapping[_Key, list[float]]
 _STEPS: _Key = ("steps", "")
