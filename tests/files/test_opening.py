@@ -153,7 +153,7 @@ def test_weights_that_make_an_endless_epoch_are_refused():
         ("a: &a [x, x, x, x, x, x, x, x, x, x]\n"
          + "".join(f"{n}: &{n} [{', '.join([f'*{m}'] * 10)}]\n" for m, n in zip("abcdefgh", "bcdefghi", strict=True)),
          "more than 100,000 values"),
-        ("a: &a [*a]", "an alias of what it stands in"),
+        ("a: &a [*a]", "an alias of a value that contains it"),
         ("a: " + "[" * 20_000, "more than 50 levels deep"),
         ("a: " + "9" * 5000, "a number that cannot be read"),
         ('a: "b\\0"', "a text that holds a NUL"),

@@ -265,7 +265,7 @@ MUTANTS: list[tuple[str, type[Modality], str, str]] = [
     ("a measure that knows no probe", changed(Signals, probe=probed, measure=knows_none), "measure", "its probe"),
     ("a measure in another unit", changed(Signals, measure=lambda s, x: len(s.read(x)) / 8), "measured", "expected 31"),
     ("an option that is ignored", changed(Signals, expand=lambda s, item, p: [item]), "options", "'halves' changes"),
-    ("places outside", drawn(lambda places: places + np.array([0, 0, 9, 0])), "draw", "lies outside of what is drawn"),
+    ("places outside", drawn(lambda places: places + np.array([0, 0, 9, 0])), "draw", "lies outside the drawing"),
     ("too few places", drawn(lambda places: places[1:]), "draw", "places have shape"),
     ("places without extent", drawn(lambda places: places[:, [0, 1, 0, 3]]), "draw", "has no extent across"),
     ("a file of another name", saved(lambda v, path: np.save(f"{path}.npy", v)), "write", "no file of the name"),

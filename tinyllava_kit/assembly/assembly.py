@@ -237,7 +237,7 @@ def _check_modalities(parts: Mapping[str, ResolvedPart], does: str, parts_of: Ma
         parts_of: modality -> the modality of its items' parts; empty or missing: none.
 
     Raises:
-        KitError: a tower or decoder stands under another modality than its own.
+        KitError: a tower or decoder is listed under another modality than its own.
     """
     for modality, part in parts.items():
         spec: Any = part.offer.spec

@@ -76,7 +76,7 @@ def _question(reads: Collection[str]) -> str:
 
 
 def _literal(value: object) -> str:
-    """A text, or a mapping of texts, as Python and JSON both write it: in one line, whatever stands in it."""
+    """A text, or a mapping of texts, as Python and JSON both write it: in one line, whatever it holds."""
     return json.dumps(value)
 
 

@@ -30,7 +30,7 @@ _ROLE_NAMES = {"human": "user", "gpt": "assistant", **{role: role for role in RO
 class Item:
     """One item of a conversation: its modality, and where it comes from (a path, an array, a file object).
 
-    `text`: the same in words, where they are known: a recording's transcript. `name`: the row that it stands in,
+    `text`: the same in words, where they are known: a recording's transcript. `name`: the row that it is in,
     used in errors.
     """
 
@@ -63,7 +63,7 @@ def naming(item: Item) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one role says. `text` holds `ITEM` where an item stands."""
+    """What one role says. `text` holds `ITEM` in the place of an item."""
 
     role: str
     text: str

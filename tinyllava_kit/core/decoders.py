@@ -134,7 +134,7 @@ class TokenDecoder(CodingDecoder):
 
     `encode` gives, and `decode` takes, (n,): an id for each position, n > 0, in the order of `follows`. A decoder with
     `parallel` writes further ids at the same positions: (n, 1 + K), the main ids and a column for each stream, NO_ID
-    where none stands.
+    where there is none.
     """
 
     reads = "tokens"

@@ -48,7 +48,7 @@ class _Place(torch.autograd.Function):
     """Rows of several sources, each at its places in one new tensor, and zero at the places of padding.
 
     A chain of in-place `index_copy_` has the same values, but its backward copies the whole gradient once per link;
-    here each source that wants a gradient reads its own rows of it, once.
+    here each source that requires a gradient reads its own rows of it, once.
     """
 
     @staticmethod

@@ -20,7 +20,7 @@ TEXT = "text"
 TokenRanges = Mapping[str, Sequence[Sequence[Any]]]
 
 
-NO_ID = -1  # where no parallel id stands
+NO_ID = -1  # where there is no parallel id
 
 
 @dataclass(frozen=True, kw_only=True)

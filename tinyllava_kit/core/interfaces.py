@@ -46,7 +46,7 @@ class Features(NamedTuple):
 
 
 class Modality(ABC):
-    """How items of one kind are read and, where a tower wants it, cut into several.
+    """How items of one kind are read and, where a tower needs it, cut into several.
 
     Options of the spec arrive as keyword arguments.
     """
@@ -123,7 +123,7 @@ class Modality(ABC):
         raise KitError(f"{path}: {type(self).__name__} cannot write a file; it must give write()")
 
     def expand(self, item: Any, preprocessor: Preprocessor) -> list[Any]:
-        """What stands at one placeholder: `item` alone, or the parts it is cut into.
+        """The parts at one placeholder: `item` alone, or those that it is cut into.
 
         A string among them is text between the parts (a time, the border of a row of tiles), never learned.
         """

@@ -13,7 +13,7 @@ IGNORE_INDEX = -100
 class TextSpan:
     """Tokens of text. `labels` is as long as `ids`; None: nothing here is learned.
 
-    `parallel` are the K parallel ids at each position, NO_ID where none stands; None: nowhere here.
+    `parallel` are the K parallel ids at each position, NO_ID where there is none; None: nowhere here.
     """
 
     ids: Sequence[int]

@@ -21,7 +21,7 @@ from .rows import Row, check_there, iterate_rows, locate
 from .shards import named_files
 
 MAX_ROWS = 100_000_000  # of an epoch
-TEXT_PLACE = "{text}"  # in a prompt: where the text stands that the answer is to be an item of
+TEXT_PLACE = "{text}"  # in a prompt: the place of the text whose item is the answer
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")

@@ -16,7 +16,7 @@ Answer = str | Sequence[float]  # the text, or how likely the model finds each o
 
 
 class _Line(BaseModel):
-    """What every line holds; what else is known of the question stands beside it."""
+    """What every line holds; a line also has what else is known of its question."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 

@@ -87,7 +87,7 @@ class Evaluation:
         batch_size, max_new_tokens, seed: see `answers.answers`.
 
     Raises:
-        KitError: an item that the model does not read; a scorer that wants more of a row; a folder of something else,
+        KitError: an item that the model does not read; a scorer that needs more of a row; a folder of something else,
             or of other questions or settings.
     """
 

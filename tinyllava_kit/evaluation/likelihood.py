@@ -46,7 +46,7 @@ def answer_log_probs(
     *,
     batch_size: int = 16,
 ) -> Tensor:
-    """log p of the last answer of each sample, given what stands before it: the sum over its learned tokens.
+    """log p of the last answer of each sample, given the text before it: the sum over its learned tokens.
 
     The samples differ in that answer alone. What they share runs through the model once, each ending after it, with the
     LLM's head only where a learned token comes next. Where a template writes two answers behind one another, as one
@@ -60,7 +60,7 @@ def answer_log_probs(
         (n,) float32 on the CPU, in nats.
 
     Raises:
-        KitError: nothing of an answer is learned, or nothing stands before it; names the conversation.
+        KitError: nothing of an answer is learned, or there is no text before it; names the conversation.
     """
     prompt, endings = _split(samples)
     read = _read(model, processor, prompt)

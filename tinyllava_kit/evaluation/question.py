@@ -26,7 +26,7 @@ class Question:
         """The conversation before its last turn, which is the truth.
 
         Raises:
-            KitError: the last turn is not the assistant's, stands alone or holds an item.
+            KitError: the last turn is not the assistant's, is the only one or holds an item.
         """
         turns = conversation.turns
         if len(turns) < 2 or turns[-1].role != "assistant" or ITEM in turns[-1].text:

@@ -44,7 +44,7 @@ class Retrieval:
 
     @property
     def ranks(self) -> Tensor:
-        """(N,) int64: the place of each row's own answer, from 1; what does not score less stands in front of it."""
+        """(N,) int64: the place of each row's own answer, from 1; after answers that score as much or more."""
         own = self.scores.gather(1, self.truths[:, None])  # (N, 1)
         return (~(self.scores < own)).sum(dim=1)  # (N,); a row of NaN comes last, not first
 

@@ -55,7 +55,7 @@ def attention_png(explanation: Explanation, rows: Rows, modality: Modality, inde
 
 
 def words_png(rows: Rows, modality: Modality) -> bytes | None:
-    """The item with the nearest word of each row written where the row stands.
+    """The item with the nearest word of each row written at the row's place.
 
     Returns:
         A PNG file; None where rows have no place, or are too many to be read.

@@ -45,7 +45,7 @@ class ItemCodes:
         self._kept: dict[tuple[str, object], tuple[object, TextSpan | GeneratedSpan]] = {}
 
     def __call__(self, item: Item) -> TextSpan | GeneratedSpan:
-        """The ids of an item, marks and what stands beside included.
+        """The ids of an item, with its marks and parallel ids.
 
         Raises:
             KitError: it cannot be read or written; names its row, too, where it has one.

@@ -63,7 +63,7 @@ def checked(kind: Any, value: Any, where: str) -> Any:
         where: the file and the place in it, for the message.
 
     Raises:
-        KitError: names the place, what stands there and what was expected.
+        KitError: names the place, the value there and what was expected.
     """
     try:
         return _adapter(kind).validate_json(json.dumps(value), strict=True)  # JSON writes a tuple as a list

@@ -56,7 +56,7 @@ class Chat:
         self.model, self.processor = model, processor
         self.max_new_tokens, self.generation = max_new_tokens, generation
         self.system: tuple[Turn, ...] = ()
-        self._held: list[Position] = []  # what stands at the positions that the cache holds
+        self._held: list[Position] = []  # the content of the positions in the cache
         self._cache: Any = None
         self.clear()
 
@@ -159,7 +159,7 @@ def _is_inside(position: Position) -> bool:
 
 
 def _positions(encoded: Encoded) -> list[Position]:
-    """What stands at each position; items count from 0."""
+    """The content of each position; items count from 0."""
     out: list[Position] = []
     item = 0
     for span in encoded.spans:
@@ -172,7 +172,7 @@ def _positions(encoded: Encoded) -> list[Position]:
 
 
 def _tail(encoded: Encoded, start: int) -> Encoded:
-    """What stands from position `start` on, which lies in a text or at the border of an item."""
+    """The rest of a prompt from position `start` on, which lies in a text or at the border of an item."""
     spans: list[AnySpan] = []
     items = list(encoded.items)
     at = 0

@@ -17,7 +17,7 @@ class ItemsOfWords:
     """The items that decoders make of the words of one answer.
 
     Args:
-        prompt: what was asked. words: (n,) the ids of the answer, without its end. parallel: what stands beside them.
+        prompt: what was asked. words: (n,) the ids of the answer, without its end. parallel: their parallel ids.
         options: those of `generate`. stopped: whether no more is wanted, asked between the chunks of an item.
     """
 

@@ -68,7 +68,7 @@ def until_end(row: list[int], ends: Collection[int]) -> list[int]:
 
 
 def parallel_ids(processor: TinyLlavaProcessor, ids: Tensor, chosen: list[Tensor]) -> list[list[list[int]] | None]:
-    """What stands beside new ids (B, n), of what was chosen there."""
+    """The parallel ids of new ids (B, n), of those that were chosen there."""
     if not chosen or processor.grammar is None:
         return [None] * len(ids)
     return processor.grammar.written(ids, [each.to(ids.device) for each in chosen]).tolist()

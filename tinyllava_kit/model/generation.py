@@ -25,7 +25,7 @@ from .prompt import PromptText, TextOnly, apart, check_cache, check_cache_kind, 
 from .vocabulary.extension import ParallelWriter, token_sampler
 from .vocabulary.following import FollowGrammar
 
-_OURS = ("force", "forbid", "parallel")  # arguments of `generate` that transformers does not know
+_OWN_ARGUMENTS = ("force", "forbid", "parallel")  # of `generate`; transformers does not know them
 
 
 class Answers(GenerationMixin):
@@ -209,5 +209,5 @@ class Answers(GenerationMixin):
 
     def _settings(self, options: Mapping[str, Any]) -> Any:
         """What `generate` makes of its options."""
-        others = {name: value for name, value in options.items() if name not in ("generation_config", *_OURS)}
+        others = {name: value for name, value in options.items() if name not in ("generation_config", *_OWN_ARGUMENTS)}
         return self._prepare_generation_config(options.get("generation_config"), **others)[0]

@@ -1,4 +1,4 @@
-"""Batches that other programs have put together: their plan, by what stands at each position.
+"""Batches that other programs have put together: their plan, by the kind of each position.
 
 Legend: B rows of the batch, T positions of the longest, R rows of a modality.
 """
@@ -25,7 +25,7 @@ def plan_of_types(
     planned: Sequence[PlannedItem],
     modalities: Sequence[str],
 ) -> Plan:
-    """The plan of a batch by what stands at each position, whatever was put behind it, moved or padded since.
+    """The plan of a batch by the kind of each position, whatever was appended, moved or padded since.
 
     Args:
         input_ids, types: (B, T), see `Plan.types`; attention_mask: (B, T), 1 = keep, None: all.

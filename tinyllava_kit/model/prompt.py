@@ -112,7 +112,7 @@ def check_cache(cache: Any, plan: Plan) -> None:
 
 
 class PromptText(LogitsProcessor):
-    """The ids (B, T) of a prompt, NO_ID where no text stands; changes no score. the model finds it among others."""
+    """The ids (B, T) of a prompt, NO_ID where there is no text; changes no score. the model finds it among others."""
 
     def __init__(self, ids: Tensor) -> None:
         self.ids = ids
@@ -143,7 +143,7 @@ def text_by_mask(ids: Tensor | None, attention_mask: Any) -> Tensor | None:
 
 
 class TextOnly(LogitsProcessorList):
-    """Logits processors that take nothing for a word but text: not what stands at an item's positions, nor padding.
+    """Logits processors that count text alone as words: neither positions of items nor padding.
 
     Those that compare ids with one another get another id at each such position, behind the vocabulary, whose score
     is dropped. Others, which may have tables of the vocabulary's length, get the first id of the row's text again.

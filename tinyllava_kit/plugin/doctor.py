@@ -168,7 +168,7 @@ def _unmet(distribution: metadata.Distribution) -> Iterator[Finding]:
 
 
 def unmet(extra: str) -> list[str]:
-    """What an extra of the core wants and is not there, or of another version; nothing where the core is not known."""
+    """Requirements of the core's extras that are missing, or of another version; none where the core is not known."""
     try:
         core = metadata.distribution(CORE)
     except metadata.PackageNotFoundError:
@@ -379,7 +379,7 @@ _CALLABLES = {"command": "a click command", "reader": "a function of a path"}
 
 
 def import_component(kind: str, target: str, distribution: str) -> Outcome:
-    """Run in a child: import what a spec points to and look whether it is what its kind wants."""
+    """Run in a child: import what a spec points to, and check that it is what its kind requires."""
     try:
         component = isolated(lambda: import_target(target))
     except PluginFault as fault:
@@ -395,7 +395,7 @@ def check_component(kind: str, component: object) -> None:
     """Check that a loaded component is what its kind of spec requires.
 
     Raises:
-        TypeError: a component is not what its kind wants.
+        TypeError: a component is not what its kind requires.
     """
     if kind in _INTERFACES:
         _check_class(component, _INTERFACES[kind])

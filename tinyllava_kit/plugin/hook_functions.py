@@ -39,7 +39,7 @@ def _unmarked(name: str, hook: str, value: Any) -> tuple[str, str]:
 
 
 def place_of(code: Any) -> str:
-    """Where a function or class stands: ``line 7 of FILE``."""
+    """Where a function or class is defined: ``line 7 of FILE``."""
     try:
         return f"line {inspect.getsourcelines(code)[1]} of {inspect.getsourcefile(code)}"
     except (OSError, TypeError):  # made while running, or not written in Python

@@ -38,7 +38,7 @@ class Encoded:
         return sum(len(s.ids) if isinstance(s, TextSpan) else s.num_tokens for s in self.spans)
 
 
-# What stands at an item's placeholder: items ready for the tower, and text between them.
+# What an item's placeholder becomes: items ready for the tower, and text between them.
 Parts = list[EncodedItem | str]
 
 

@@ -74,7 +74,7 @@ class ItemProcessor:
             return self.modalities[item.modality].probe(item.source)
 
     def read_item(self, item: Item) -> Parts:
-        """Read one item: what stands at its placeholder, each part ready for the tower.
+        """Read one item: the parts at its placeholder, each ready for the tower.
 
         Raises:
             KitError: it cannot be read; names its row, too, where it has one.

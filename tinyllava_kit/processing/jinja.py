@@ -83,7 +83,7 @@ def jinja_of(
 
     Args:
         placeholders: modality -> the text in place of an item of it.
-        begin: what stands in front, for programs that put no begin token there; see `begin_in_jinja`.
+        begin: the text in front, for programs that put no begin token there; see `begin_in_jinja`.
         parts: take contents that are lists of parts; False: for programs that have strings alone.
         in_strings: a placeholder in a string is an item, too; where a string is text, it is not.
     """

@@ -268,7 +268,7 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
         return Encoded(sample, items, conversation.name)
 
     def spans_of(self, part: EncodedItem | str) -> Sequence[TextSpan | ItemSpan]:
-        """A part of what stands at an item's place: text, or an item with as many tokens as its connector makes."""
+        """A part at an item's place: text, or an item with as many tokens as its connector makes."""
         if isinstance(part, str):
             return [span for span in encode_spans([Span(part)], self.tokenizer, add_bos=False) if span is not None]
         tokens = self.connectors[part.modality].num_tokens(sum(part.num_features))
@@ -379,7 +379,7 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
         for modality in config.towers:
             tower = load(config.component("tower", modality).offer("tower", catalog).spec)
             preprocessors[modality] = preprocessor_of(settings, file, modality, tower.preprocessor_class)
-        tokenizer = read_tokenizer(path, config=config.text_config, **hub)  # or it wants to know ours
+        tokenizer = read_tokenizer(path, config=config.text_config, **hub)  # or it looks for the kit's own
         restore_template(tokenizer, settings, path)
         return cls(tokenizer, config, preprocessors, catalog)
 

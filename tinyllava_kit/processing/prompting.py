@@ -76,7 +76,7 @@ def read_arguments(given: Mapping[str, Any], modalities: Iterable[str]) -> Argum
 def from_prompts(
     text: str | Sequence[str], given: Arguments, modalities: Mapping[str, ModalitySpec]
 ) -> list[Conversation]:
-    """Prompts with placeholders -> conversations of one turn each, whose text is the prompt as it stands.
+    """Prompts with placeholders -> conversations of one turn each, whose text is the prompt, unchanged.
 
     The items of each modality fill its placeholders in order, through all prompts.
 

@@ -170,7 +170,7 @@ class _Headers:
         return value
 
     def key(self) -> bytes:
-        """What stands behind Bearer."""
+        """The key after Bearer."""
         kind, _, key = self.get(b"authorization").partition(b" ")
         return key.strip() if kind.lower() == b"bearer" else b""
 

@@ -97,7 +97,7 @@ class RemoteLlm:
 
         Args:
             rows: (T, D) the embeddings of the prompt. how: with a length. ends: ids that end the answer.
-            scores: gets how likely each id was, where `how` wants that.
+            scores: gets how likely each id was, where `how` asks for that.
 
         Raises:
             RemoteLlmError: it cannot be asked, or says no.

@@ -84,7 +84,7 @@ class BenchmarkContract(SpecifiedContract):
 
     @check("scorers: names of installed scorers that take its questions")
     def test_scorers(self) -> None:
-        """Each is installed, and finds in every question what it wants."""
+        """Each is installed, and finds what it needs in every question."""
         questions = self._questions(self._root())
         for scorer in self._scorers():
             scorer.check(questions)

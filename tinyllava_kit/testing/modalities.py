@@ -314,7 +314,7 @@ class ModalityContract(SpecifiedContract):
         assert len(probes) == len(whole), f"source {number} is cut into {len(whole)} parts, its probe {len(probes)}"
         for part, probed in zip(whole, probes, strict=True):
             if isinstance(part, str):
-                assert probed == part, f"source {number}: {part!r} stands between parts, of its probe {probed!r}"
+                assert probed == part, f"source {number}: {part!r} is between parts, of its probe {probed!r}"
             else:
                 expected, got = preprocessor.num_features(part), preprocessor.num_features(probed)
                 assert got == expected, f"source {number} counts {expected}, its probe {got}"

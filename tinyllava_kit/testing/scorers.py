@@ -77,7 +77,7 @@ class ScorerContract(SpecifiedContract):
             got = sign * next(iter(self.build().score([q.judged(blank) for q, _, _ in self.rows()]).values())).value
             assert got < right, f"answers of {blank!r} count as much as right ones"
 
-    @check("score: each answer counts by itself, wherever it stands")
+    @check("score: each answer counts by itself, wherever it is in the list")
     def test_order(self) -> None:
         """The order of answers changes no figure; nor does what was scored before."""
         judged = self._judged([n % 3 == 0 for n in range(len(self.rows()))])

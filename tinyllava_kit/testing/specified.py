@@ -28,7 +28,7 @@ class SpecifiedContract(Contract):
 
     @check("the spec's target: 'package.module:Class', a class that extends the interface of its kind")
     def test_target(self) -> None:
-        """It can be imported, and is what its kind wants; the modality that it is of is installed."""
+        """It can be imported, and is what its kind requires; its modality is installed."""
         spec = self._spec()
         found = import_target(spec.target)
         check_component(spec.kind, found)

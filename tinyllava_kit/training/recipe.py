@@ -44,7 +44,7 @@ class Stage(Strict):
     `warmup_ratio`. `neftune_alpha`: noise on the text's embeddings (Jain et al. 2023). `torch_compile`: compile the
     model. `trainer`: any other argument of transformers' TrainingArguments.
     `quantization`: hold the LLM in 8 or 4 bits, for adapters on it.
-    `data` is a file of rows or a list of them, all used in every epoch: replay of older data stands beside the new.
+    `data` is a file of rows or a list of them, all used in every epoch: for replay, list older data with the new.
     `items`: ``text`` puts each item's text in its place and reads no file, so that an LLM learns in words what it will
     be asked of pictures or sounds; every item needs its text.
     `batch_size` is the most samples of a batch; with `packing`, its rows. `batch_budget` maps a modality to the most of
@@ -283,13 +283,13 @@ class Recipe(Strict):
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], changes: Sequence[str] = ()) -> Recipe:
-        """Read and check a recipe; relative paths in it are taken from the folder one stands in.
+        """Read and check a recipe; relative paths in it are taken from the current folder.
 
         Args:
             changes: keys that are set anew, see `with_changes`.
 
         Raises:
-            KitError: unreadable, or the first thing in it that is wrong, with where it stands.
+            KitError: unreadable, or the first fault in it, with its place.
         """
         data = with_changes(read_yaml(path), changes)
         try:
@@ -314,7 +314,7 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def _model_at(place: Iterable[int | str]) -> type[BaseModel]:
-    """The part of the schema that stands at a place of the file: at ``stages.0.train.llm`` a `PartTraining`."""
+    """The part of the schema for a place of the file: at ``stages.0.train.llm`` a `PartTraining`."""
     found: Any = Recipe
     for step in place:
         inner = get_args(found)  # of tuple[X, ...] and of dict[str, X]

@@ -254,7 +254,7 @@ def _as_transformers(preprocessor: Preprocessor, plain: PreTrainedModel) -> Any:
         )
     elif rate and plain.main_input_name == "input_features" and "window_features" in settings:
         seconds, rest = divmod(2 * settings["hop"] * settings["window_features"], rate)
-        if not rest:  # a window of whole seconds, as WhisperFeatureExtractor wants it
+        if not rest:  # a window of whole seconds, as WhisperFeatureExtractor requires
             extractor = WhisperFeatureExtractor(
                 feature_size=settings["num_mels"],
                 sampling_rate=rate,

@@ -21,7 +21,7 @@ _NEVER_HALF = ("v.position_embd.", "v.class_embd")
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor of a file: its name there and ours; of `heads` heads whose rows llama.cpp wants in pairs, or 0.
+    """One tensor of a file: its name there and in the kit; of `heads` heads whose rows llama.cpp wants in pairs, or 0.
 
     plus: a number to add to it.
     """
@@ -39,7 +39,7 @@ class Entry:
         return tensor.to(self.dtype(dtype)).contiguous().numpy()
 
     def dtype(self, wanted: torch.dtype) -> torch.dtype:
-        """That of the file; llama.cpp wants norms, biases and positions in float32."""
+        """The dtype in the file; llama.cpp requires norms, biases and positions in float32."""
         alone = self.tensor.ndim == 1 or self.name.startswith(_NEVER_HALF)
         return torch.float32 if alone else wanted
 

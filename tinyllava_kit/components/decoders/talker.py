@@ -159,7 +159,7 @@ class Talker(HiddenDecoder):
         return self.codec.decode(torch.tensor(segment.ids))
 
     def targets(self, ids: Tensor) -> Mapping[str, Tensor]:
-        """Indices of places behind which an id stands, the items behind one another, (N * (n - 1),)."""
+        """Indices of positions that an id follows, item after item, (N * (n - 1),)."""
         main, parallel = self._columns(ids)
         at = (main[:, 1:] != NO_ID).flatten().nonzero()[:, 0]  # (t,)
         parallel_ids = None if parallel is None else parallel[:, 1:].flatten(0, 1)[at]  # (t, K)

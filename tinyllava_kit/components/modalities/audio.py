@@ -45,7 +45,7 @@ class Waveform:
     """A sound, read.
 
     samples: (n,) float32, one channel, finite, full scale at 1.0. rate_hz: samples a second.
-    name: the file, or what stands in messages for it.
+    name: the file, or its name in messages.
     """
 
     samples: np.ndarray

@@ -2,7 +2,7 @@
 
 libsndfile takes a header at its word: it returns what remains of a file that was cut, nothing of one whose recorder
 died before it wrote the sizes, and loses its way behind a chunk that was not padded. It counts an ID3 tag in front as
-a part of the file, so that as much is missing at the end, and takes what stands behind Wave64's samples for samples.
+a part of the file, so that as much is missing at the end, and takes bytes after Wave64's samples for samples.
 """
 
 from __future__ import annotations
@@ -185,14 +185,14 @@ def _chunks(file: BinaryIO, layout: _Layout, start: int, end: int) -> Iterator[_
 
 
 def _begins_chunk(file: BinaryIO, at: int) -> bool:
-    """Whether a chunk stands there: some programs do not pad one of an odd size."""
+    """Whether a chunk begins there: some programs do not pad one of an odd size."""
     file.seek(at)
     name = file.read(4)
     return len(name) == 4 and name.isascii() and name.decode().isprintable()
 
 
 def _are_chunks(file: BinaryIO, layout: _Layout, at: int, end: int) -> bool:
-    """Whether nothing but chunks stands from `at` to the end of the file: then there are no samples."""
+    """Whether there are only chunks from `at` to the end of the file: then there are no samples."""
     for number, chunk in enumerate(_chunks(file, layout, at - layout.first, end)):
         if number == _MAX_CHUNKS or not chunk.name[:4].isascii() or not chunk.name[:4].decode().isprintable():
             return False

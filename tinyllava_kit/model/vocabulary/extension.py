@@ -183,6 +183,6 @@ class ParallelWriter:
         self.chosen.append(torch.stack([self.sampler(each[:, -1].float()) for each in logits], -1))  # (B, K)
 
     def last(self, ids: Tensor) -> Tensor:
-        """What stands beside the last of the ids (B, t), (B, 1, K)."""
+        """The parallel ids, (B, 1, K), of the last of the ids (B, t)."""
         standing = self.grammar.standing(ids)[:, -1:]  # (B, 1, K)
         return self.chosen[-1][:, None].masked_fill(~standing, NO_ID)

@@ -83,7 +83,7 @@ export class Composer {
     this.#text.focus();
   }
 
-  /** Something about the draft, or about what stands before it, has changed. */
+  /** The draft, or the conversation before it, has changed. */
   changed() {
     this.problem = "";
     this.#countLater();

@@ -102,7 +102,7 @@ def check_budget(key: str, budget: Mapping[str, float], modalities: Mapping[str,
     """Check that every modality of a batch's budget is one of the model's.
 
     Args:
-        key: of the recipe, where the budget stands.
+        key: of the budget in the recipe.
 
     Raises:
         KitError: a budget for a modality that the model does not have.

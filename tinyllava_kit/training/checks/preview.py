@@ -29,8 +29,8 @@ from ..recipe import Recipe
 
 @dataclass(frozen=True)
 class PreviewSpan:
-    """What stands behind one another in a row: ``text``, ``learned`` text or ``ids``, an ``item``, or one ``made`` of
-    these words.
+    """Positions that follow one another in a row: ``text``, ``learned`` text or ``ids``, an ``item``, or one ``made``
+    of these words.
 
     text: as the tokenizer decodes it; of an item, its modality; of ids that the LLM writes for an item, also their
     names, where they are known. count: positions.

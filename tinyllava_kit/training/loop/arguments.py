@@ -34,7 +34,7 @@ _CHECKPOINTING = next(
 def training_arguments(
     stage: Stage, checkpoints: Path, seed: int, *, epochs: float, report_to: Sequence[str] = ()
 ) -> TrainingArguments:
-    """What the Trainer wants to know, its checkpoints in `checkpoints`.
+    """The arguments of the Trainer, with its checkpoints in `checkpoints`.
 
     Raises:
         KitError: the Trainer refuses what the stage gives it.

@@ -155,7 +155,7 @@ def matcher(embeddings: Tensor, words: Iterable[CTCTargets], sharpness: float) -
 
 
 def word_ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """A text's token ids with its first word written as inside a sentence, which is how an item stands in one."""
+    """A text's token ids with its first word written as inside a sentence, where items usually are."""
     alone, inside = (tokenizer(t, add_special_tokens=False)["input_ids"] for t in (text.strip(), " " + text.strip()))
     return inside if len(inside) <= len(alone) else alone
 
