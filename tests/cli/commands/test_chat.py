@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from tests import toys
 from tinyllava_kit_cli import app
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'cli'}", "TERM": "dumb"}
 
 

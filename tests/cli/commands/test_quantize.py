@@ -9,7 +9,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests import toys
-from tests.cli.test_assemble_train_ask import PARTS, refused, tinyllava
+from tests.cli.running import PARTS, refused
+from tests.processes import tinyllava
 from tinyllava_kit_cli.app import main
 
 pytestmark = pytest.mark.slow

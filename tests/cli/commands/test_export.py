@@ -7,9 +7,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoProcessor, LlavaForConditionalGeneration
 
 from tests import toys
-from tests.cli.test_assemble_train_ask import PARTS, refused, tinyllava
+from tests.cli.running import PARTS, refused
 from tests.fakes import FakeSite, offering
 from tests.house.test_light import HEAVY, RUN, run
+from tests.processes import tinyllava
 from tinyllava_kit_cli.app import main
 
 pytestmark = pytest.mark.slow

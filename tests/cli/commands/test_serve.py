@@ -15,7 +15,6 @@ from tests import toys
 from tests.processes import start
 from tinyllava_kit.plugin import extras
 from tinyllava_kit.serving.limits import Limits
-from tinyllava_kit.serving.server import bound
 from tinyllava_kit_cli.app import cli
 from tinyllava_kit_cli.commands import serve
 
@@ -68,11 +67,6 @@ def test_limits_come_from_a_file_and_from_options(tmp_path):
     (tmp_path / "limits.yaml").write_text("items: 3\nseconds: 1.5")
     made = serve._limits(("items=5",), str(tmp_path / "limits.yaml"))
     assert made == Limits(items=5, seconds=1.5)
-
-
-def test_who_connects_before_the_server_runs_waits():
-    with bound("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname(), timeout=10) as client:
-        assert client.getpeername() == listening.getsockname()
 
 
 @pytest.mark.slow
