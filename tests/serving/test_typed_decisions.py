@@ -16,11 +16,6 @@ CHOICES = [{"value": "red"}, {"value": "blue", "description": "as the sky"}, {"v
 LEVELS = [{"label": "bad"}, {"label": "fair"}, {"label": "good"}]
 
 
-@pytest.fixture(scope="module")
-def client(served):
-    return served.client()
-
-
 def log_probs(pair, conversation, answers):
     """By one forward pass for each answer."""
     model, processor = pair
