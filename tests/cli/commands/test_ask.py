@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-from tests.cli.running import in_this_process, refused
+from tests import toys
+from tests.cli.running import in_this_process, refused, run
+from tests.strokes import drawing, drawing_model  # noqa: F401 (a fixture)
 from tinyllava_kit.checkpoints import loading
 
 pytestmark = pytest.mark.slow
@@ -67,3 +69,56 @@ def test_an_item_is_read_before_the_model(damaged, monkeypatch, capfd):
     done = in_this_process("ask", "model", "--image", "bad/cut.png", "what?", capfd=capfd)
     assert done.returncode == 2
     assert "bad/cut.png" in done.stderr
+
+
+@pytest.mark.usefixtures("drawing")
+def test_ask_writes_the_item_of_an_answer(tmp_path):
+    model, processor = drawing_model(tmp_path)
+    model.generation_config.eos_token_id = list(range(320))
+    for part in (model, processor):
+        part.save_pretrained(tmp_path / "model")
+    file = tmp_path / "out.json"
+    for words in (["--draw", file], ["--write", f"drawing={file}"]):
+        file.unlink(missing_ok=True)
+        result = run("ask", *map(str, [tmp_path / "model", "draw a line", *words, "--max-new-tokens", 70]))
+        assert result.exit_code == 0, result.stderr
+        assert f"wrote {file}, made in " in result.stderr
+        assert processor.modalities["drawing"].read(file)
+    assert list(tmp_path.glob("*.part")) == []
+
+
+@pytest.mark.usefixtures("drawing")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--write", "drawing"], "--write needs MODALITY=FILE, got 'drawing'"),
+        (["--write", "drawing=a.json", "--draw", "b.json"], "--write names 'drawing' twice"),
+        (["--draw", "nowhere/a.json"], "cannot write 'nowhere/a.json': its folder is not there"),
+        (["--draw", "folder"], "cannot write 'folder': it is a folder; give the name of a file in it"),
+        (["--draw", "/proc/a.json"], "cannot write '/proc/a.json': "),
+        (["--speak", "a.wav"], "the model does not make 'audio'; known: drawing"),
+        (
+            ["--draw", "a.json", "--max-new-tokens", "2"],
+            "the answer holds no drawing: it is empty, or ended before one",
+        ),
+    ],
+)
+def test_ask_refuses_in_one_line(words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    model, processor = drawing_model(tmp_path)
+    for part in (model, processor):
+        part.save_pretrained(tmp_path / "model")
+    result = run("ask", "model", "draw a line", *words)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") <= 1 or "Loading" in result.stderr
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_ask_says_at_once_that_a_model_answers_in_words_alone(tmp_path, monkeypatch):
+    folder = toys.save_picture_model(tmp_path)
+    monkeypatch.setattr("tinyllava_kit_cli.commands.ask.load_to_run", None)  # it is not loaded
+    result = run("ask", str(folder), "hello", "--speak", str(tmp_path / "a.wav"))
+    assert result.exit_code == 2
+    assert "the model answers in words alone; for 'audio' assemble it with --decoder audio=NAME" in result.stderr

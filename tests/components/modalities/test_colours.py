@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from tinyllava_kit.components.modalities.image import ImageModality
+from tests.components.modalities.pictures import HEIGHT, WIDTH, encoded, read
+from tinyllava_kit.components.modalities.image import (
+    ImageModality,
+)
 from tinyllava_kit.errors import KitError
 
-HEIGHT, WIDTH = 9, 7
 RANDOM = np.random.default_rng(5)
 FOUR = RANDOM.integers(0, 256, (HEIGHT, WIDTH, 4), dtype=np.uint8)
 GREY16 = RANDOM.integers(0, 65536, (HEIGHT, WIDTH), dtype=np.uint16)
@@ -221,3 +223,72 @@ def test_a_transparent_colour_of_16_bits_is_refused():
     assert ImageModality().read(_png(16, 2, colour, 1)).getpixel((0, 0)) == (128, 64, 32)
     with pytest.raises(KitError, match="16 bits a channel and a transparent colour"):
         ImageModality().read(_png(16, 2, colour, 1, colour))
+
+
+def test_transparent_pixels_become_white(picture) -> None:
+    alpha = np.zeros((HEIGHT, WIDTH, 1), np.uint8)
+    alpha[:, 3:] = 255
+    data = encoded(Image.fromarray(np.concatenate([picture, alpha], axis=2)), "PNG")
+    expected = picture.copy()
+    expected[:, :3] = 255
+    assert np.array_equal(read(data), expected)
+
+
+def test_grey_with_alpha_is_read() -> None:
+    image = Image.merge("LA", [Image.new("L", (WIDTH, HEIGHT), 90), Image.new("L", (WIDTH, HEIGHT), 0)])
+    assert np.all(read(encoded(image, "PNG")) == 255)
+
+
+def palette_image() -> Image.Image:
+    image = Image.new("P", (WIDTH, HEIGHT), 1)
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((2, 1), 0)
+    return image
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
+def test_palettes_are_looked_up(kind: str) -> None:
+    values = read(encoded(palette_image(), kind))
+    assert values[1, 2].tolist() == [255, 0, 0]
+    assert values[0, 0].tolist() == [0, 0, 255]
+
+
+@pytest.mark.parametrize("transparency", [0, b"\x00\xff"], ids=["one colour", "a table"])
+def test_transparent_palette_entries_become_white(transparency: object) -> None:
+    values = read(encoded(palette_image(), "PNG", transparency=transparency))
+    assert values[1, 2].tolist() == [255, 255, 255]
+    assert values[0, 0].tolist() == [0, 0, 255]
+
+
+def test_cmyk_is_converted() -> None:
+    values = read(encoded(Image.new("CMYK", (WIDTH, HEIGHT), (0, 255, 255, 0)), "TIFF"))
+    assert np.all(values == (255, 0, 0))
+
+
+def test_cmyk_jpeg_is_converted() -> None:
+    values = read(encoded(Image.new("CMYK", (16, 16), (255, 0, 255, 0)), "JPEG", quality=100)).astype(int)
+    assert np.abs(values - (0, 255, 0)).max() <= 2
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bit_grey_is_scaled_not_clipped(kind: str) -> None:
+    values = np.array([[0, 257, 128 * 257], [200 * 257 + 100, 65535, 256]], np.uint16)
+    grey = read(encoded(Image.fromarray(values), kind))[..., 0]
+    assert grey.tolist() == [[0, 1, 128], [200, 255, 1]]
+
+
+def test_one_bit_pictures_are_black_and_white() -> None:
+    image = Image.new("1", (WIDTH, HEIGHT), 1)
+    image.putpixel((0, 0), 0)
+    values = read(encoded(image, "PNG"))
+    assert (values[0, 0, 0], values[1, 1, 1]) == (0, 255)
+
+
+def test_floating_point_pictures_are_refused() -> None:
+    with pytest.raises(KitError, match="holds floating-point values of unknown range"):
+        read(encoded(Image.new("F", (WIDTH, HEIGHT), 0.5), "TIFF"))
+
+
+def test_grey_of_more_than_sixteen_bits_is_refused() -> None:
+    with pytest.raises(KitError, match="holds grey values from 70000 to 70000; save it with 8 or 16"):
+        read(encoded(Image.new("I", (WIDTH, HEIGHT), 70000), "TIFF"))
