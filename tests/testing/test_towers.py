@@ -217,7 +217,7 @@ NETWORKS: list[tuple[str, type[PatchTower], str, str]] = [
     ("a sync by .item()", features_by(lambda t, f, c: f[:, : int(c.max())]), "sync", "reads back from the device"),
     ("a sync by a mask", features_by(lambda t, f, c: f + f[f > 9].sum()), "sync", "reads back from the device"),
     ("a sync by writing under a mask", features_by(written_under_a_mask), "sync", "reads back from the device"),
-    ("a constant that is no buffer", UnregisteredConstant, "device", "change:"),
+    ("a constant that is no buffer", UnregisteredConstant, "device", "neither parameter, buffer nor input"),
     ("a layer that is not registered", UnregisteredLayer, "saved", "loaded from a file|raised"),
     ("a buffer that is lost", LosesABuffer, "saved", "loaded from a file"),
     ("a configuration that is not JSON", TupleConfig, "saved", "not plain JSON"),
