@@ -1,6 +1,6 @@
 """Decoders that are wrong in one way each, and the check of the contract that says so.
 
-Of those that learn, more are in test_decoder_contract.py.
+Of those that learn, more are in test_item_decoders.py.
 """
 
 from __future__ import annotations
