@@ -50,7 +50,7 @@ def with_table(page: str) -> str:
 
 
 def table() -> str:
-    """A row for each mutant: its kind, what is wrong with it, and the check that says so."""
+    """A row for each mutant: its kind, its fault, and the check that finds it."""
     found = sorted(rows(), key=lambda row: row[0])
     head = f"## Mutants\n\nEach of these {len(found)} is wrong in one way, and a test sees that the check fails."
     lines = [f"| {kind} | {what} | {check} |" for kind, what, check in found]

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 Question = tuple[str, str, int]  # text, answer, number of the picture
 
-CONVERSION = 5  # raise it when what is written changes: directories of an older one are made again
+CONVERSION = 5  # raise it when the written files change: directories of an older one are made again
 SHUFFLE_SEED = 17
 PICTURES_A_ROW = 4
 QUESTIONS_A_PICTURE = 3

@@ -68,7 +68,7 @@ def test_what_was_chosen_beside_ids_counts_where_it_stands(tmp_path):
     line = [[(0.0, 0.0), (1.0, 0.5)], [(0.5, 0.5)]]
     coded = decoder.encode(line)
     row = torch.tensor(grammar.enclosed("drawing", coded, "line"))
-    beside = torch.tensor(grammar.beside("drawing", coded))
+    beside = torch.tensor(grammar.parallel_ids("drawing", coded))
     chosen = [torch.where(each == NO_ID, 1, each)[None] for each in beside]  # something is chosen at every place
     (found,) = parallel_ids(processor, row[None], chosen)
     assert found == beside.tolist()

@@ -23,8 +23,8 @@ async def said(engine, conversation, **how):
     count, text, scores = AnswerCount(), "", []
     prompt = await engine.encode(conversation)
     options = AnswerOptions(**{"max_new_tokens": LENGTH, **how})
-    async with aclosing(engine.answer(prompt, options, count)) as pieces:
-        async for piece in pieces:
+    async with aclosing(engine.answer(prompt, options, count)) as chunks:
+        async for piece in chunks:
             text += piece.text
             scores += piece.scores
     return text, scores, count

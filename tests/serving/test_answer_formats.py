@@ -168,7 +168,7 @@ def test_a_tokenizer_that_the_package_cannot_read_is_an_error_of_the_request():
     class Slow:
         eos_token_id = 2
 
-    with pytest.raises(FormatError, match="is not there of this model's tokenizer: Only fast tokenizers"):
+    with pytest.raises(FormatError, match="does not work with this model's tokenizer: Only fast tokenizers"):
         AnswerFormats(Slow(), ()).of({}, 5.0)
 
 

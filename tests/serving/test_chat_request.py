@@ -20,10 +20,10 @@ pytestmark = pytest.mark.slow
         ({"stop": ["a"] * 5}, openai.BadRequestError, "stop", "stop: 5 is more than 4"),
         ({"max_tokens": 10_000}, openai.BadRequestError, "max_tokens", "512 are there for both"),
         ({"seed": 2**80}, openai.BadRequestError, "seed", "seed"),
-        ({"logit_bias": {"x": 1}}, openai.BadRequestError, "logit_bias", "'x' is no token; they are 0 to"),
+        ({"logit_bias": {"x": 1}}, openai.BadRequestError, "logit_bias", "'x' is not a token; tokens are 0 to"),
         ({"top_logprobs": 2}, openai.BadRequestError, "top_logprobs", "without logprobs: true"),
         ({"response_format": {"type": "yaml"}}, openai.BadRequestError, "response_format.type", "'json_schema', got"),
-        ({"tools": [{"type": "function"}]}, openai.BadRequestError, "tools", "tools are not there; leave it out"),
+        ({"tools": [{"type": "function"}]}, openai.BadRequestError, "tools", "tools are not supported; leave it out"),
         ({"extra_body": {"temprature": 1}}, openai.BadRequestError, "temprature", "did you mean 'temperature'?"),
         (
             {"modalities": ["text", "audio"], "audio": {"format": "wav", "voice": "a"}},
@@ -52,10 +52,10 @@ def test_a_stream_has_the_status_of_what_is_wrong_before_it(client, how):
     [
         ({"audio": {"format": "aac", "voice": "a"}}, "aac is not written; take wav, flac, mp3, opus or pcm16"),
         ({"audio": {"format": "wav", "voice": "a"}, "stream": True}, "a stream of sound is pcm16"),
-        ({"audio": {"format": "wav", "voice": "a"}, "stop": "x"}, "stop is not there of an answer in sound"),
+        ({"audio": {"format": "wav", "voice": "a"}, "stop": "x"}, "stop does not work with an answer in sound"),
         (
             {"audio": {"format": "wav", "voice": "a"}, "response_format": {"type": "json_object"}},
-            "response_format is not there of an answer in sound",
+            "response_format does not work with an answer in sound",
         ),
         ({"audio": {"format": "wav", "voice": "a"}, "modalities": ["text"]}, "for sound give modalities"),
     ],

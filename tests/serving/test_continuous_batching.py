@@ -20,8 +20,8 @@ def test_what_a_client_leaves_frees_its_blocks(pair, engine, questions):
         pool = None
         for each in questions * 3:
             prompt = await engine.encode(each)
-            async with aclosing(engine.answer(prompt, AnswerOptions(max_new_tokens=300), AnswerCount())) as pieces:
-                async for _ in pieces:
+            async with aclosing(engine.answer(prompt, AnswerOptions(max_new_tokens=300), AnswerCount())) as chunks:
+                async for _ in chunks:
                     break
         await asyncio.sleep(0.3)
         processor = engine.batching._manager.batch_processor

@@ -31,8 +31,8 @@ def test_one_that_arrives_late_and_one_that_leaves_change_no_other(pair, engine,
     async def leaves(engine):
         count = AnswerCount()
         prompt = await engine.encode(questions[1])
-        async with aclosing(engine.answer(prompt, AnswerOptions(max_new_tokens=200), count)) as pieces:
-            async for _ in pieces:
+        async with aclosing(engine.answer(prompt, AnswerOptions(max_new_tokens=200), count)) as chunks:
+            async for _ in chunks:
                 return count
 
     async def late(engine):

@@ -70,7 +70,7 @@ def test_a_name_that_stands_for_a_machine_inside_is_not_fetched_from(names):
     fetcher = Fetcher(["media.example"], LIMITS)
     for places in (["127.0.0.1"], ["93.184.216.34", "10.0.0.1"], ["169.254.169.254"], ["::ffff:7f00:1"], []):
         names["media.example"] = places
-        with pytest.raises(ApiError, match=r"'media\.example' stands for a machine that is not public"):
+        with pytest.raises(ApiError, match=r"'media\.example' has an address that is not public"):
             fetcher.fetch("https://media.example/a.png")
 
 

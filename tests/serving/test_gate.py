@@ -38,7 +38,7 @@ BODIES = {
     "a name twice": (b'{"messages": [], "messages": []}', 400, "names 'messages' twice"),
     "not UTF-8": (b'{"model": "\xff"}', 400, "the body is not UTF-8: byte 11"),
     "a lone surrogate": (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', 400, "half of a character"),
-    "NaN": (b'{"temperature": NaN}', 400, "the body holds NaN, which is no number"),
+    "NaN": (b'{"temperature": NaN}', 400, "the body holds NaN, which is not a number"),
     "infinity": (b'{"temperature": -Infinity}', 400, "holds -Infinity"),
     "a number of 5000 digits": (b'{"seed": ' + b"9" * 5000 + b"}", 400, "the body is not JSON"),
     "10^5 levels": (b'{"messages": ' + b"[" * 100_000, 413, "holds more than 2000 values"),

@@ -34,7 +34,7 @@ def test_a_kept_sound_is_found_until_it_expires(kept, clock):
     clock.now = 1060.5
     for _ in range(2):
         with pytest.raises(
-            ApiError, match="no answer in sound 'a', or no longer; send its transcript as content"
+            ApiError, match="the server keeps no answer in sound 'a'; send its transcript as content"
         ) as raised:
             kept.find("a")
     assert (raised.value.status, raised.value.code) == (404, "audio_not_found")

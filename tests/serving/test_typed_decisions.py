@@ -82,7 +82,10 @@ def test_a_text_is_enough(client):
             "the same answer twice",
         ),
         ({"questions": [{"type": "score", "instructions": "?", "levels": LEVELS * 4}]}, "at most 10 items"),
-        ({"input": [{"type": "function_call", "name": "f", "call_id": "1", "arguments": ""}]}, "is not there; give"),
+        (
+            {"input": [{"type": "function_call", "name": "f", "call_id": "1", "arguments": ""}]},
+            "is not supported; give",
+        ),
         (
             {"input": [{"role": "user", "content": [{"type": "input_json", "data": {}}]}]},
             "'input_json'; the model",

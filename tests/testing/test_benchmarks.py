@@ -212,7 +212,7 @@ def test_the_right_benchmark_passes_every_check() -> None:
 def test_one_that_a_server_scores_says_so() -> None:
     reasons = passes(contract_of(replace(RIDDLES, scorers=(), converted=None)))
     assert reasons["right"] == "it has no scorer: its own server or judge scores the answers"
-    assert reasons["converted"] == "its own scorer reads the answers as they are"
+    assert reasons["converted"] == "its own scorer reads the answers unchanged"
 
 
 @table(MUTANTS)

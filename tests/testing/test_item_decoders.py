@@ -111,7 +111,7 @@ def test_what_breaks_the_contract_beside_ids_fails_its_test(
 TOKEN_MUTANTS: list[tuple[Callable[[Any], None], str, str]] = [
     (one_id, "test_used", "range 'x': 1 ids of 3"),
     (counts_one_more, "test_counts", "10 counted, 9 ids"),
-    (another_order, "test_counts", "of which number 0 is not one that may stand there"),
+    (another_order, "test_counts", "and id number 0 is not allowed there"),
     (remembers, "test_stateless", "has other ids behind others than alone"),
     (loses_what_was_streamed, "test_stream", "2 steps at a time: not the whole"),
 ]

@@ -60,7 +60,7 @@ class WideReader(CheckpointReader):
             llm=parts["llm."],
             tower=parts["eye."],
             joint=parts["joint."],
-            strays=tuple(parts[""]),
+            unexpected_keys=tuple(parts[""]),
         )
 
 

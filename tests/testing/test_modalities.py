@@ -229,7 +229,7 @@ class Outline(Tensor):
     """What stands for an item."""
 
 
-def outlined(self: Signals, source: Any) -> Tensor:
+def probed(self: Signals, source: Any) -> Tensor:
     return self.read(source).as_subclass(Outline)
 
 
@@ -243,8 +243,8 @@ def write_raw(self: Signals, item: Tensor, path: str) -> None:
 
 
 MUTANTS: list[tuple[str, type[Modality], str, str]] = [
-    ("an outline one larger", changed(Signals, probe=longer), "probe", "of its probe"),
-    ("an outline that is not cut", changed(Signals, expand=halved, probe=silent), "probe", "is cut into 2"),
+    ("a probe one larger", changed(Signals, probe=longer), "probe", "of its probe"),
+    ("a probe that is not cut", changed(Signals, expand=halved, probe=silent), "probe", "is cut into 2"),
     ("a file that is changed", files(touches_the_file), "file", "reading changes 0.npy"),
     ("a map of the file", reads(keeps_the_map), "file", "the item changes when"),
     ("state from one to the next", reads(remembers), "read", "another item the second time"),
@@ -262,10 +262,10 @@ MUTANTS: list[tuple[str, type[Modality], str, str]] = [
     ("a measure of the content", changed(Signals, measure=of_the_content), "measure", "measures less"),
     ("a measure of zero", changed(Signals, measure=lambda s, x: 0.0), "measure", "expected a finite number above 0"),
     ("a measure of the file", changed(Signals, measure=lambda s, x: float(len(str(x)))), "measure", "its item"),
-    ("a measure that knows no probe", changed(Signals, probe=outlined, measure=knows_none), "measure", "its probe"),
+    ("a measure that knows no probe", changed(Signals, probe=probed, measure=knows_none), "measure", "its probe"),
     ("a measure in another unit", changed(Signals, measure=lambda s, x: len(s.read(x)) / 8), "measured", "expected 31"),
     ("an option that is ignored", changed(Signals, expand=lambda s, item, p: [item]), "options", "'halves' changes"),
-    ("places outside", drawn(lambda places: places + np.array([0, 0, 9, 0])), "draw", "lies outside of what is drawn"),
+    ("places outside", drawn(lambda places: places + np.array([0, 0, 9, 0])), "draw", "lies outside the drawing"),
     ("too few places", drawn(lambda places: places[1:]), "draw", "places have shape"),
     ("places without extent", drawn(lambda places: places[:, [0, 1, 0, 3]]), "draw", "has no extent across"),
     ("a file of another name", saved(lambda v, path: np.save(f"{path}.npy", v)), "write", "no file of the name"),

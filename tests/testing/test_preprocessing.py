@@ -133,7 +133,7 @@ PREPROCESSORS: list[tuple[str, type[Patches], str, str]] = [
     ("a count wrong for the smallest", one_more_if(lambda item: len(item) < 2), "sizes", "size number 1: counted"),
     ("a count wrong for every size", one_more_if(lambda item: True), "counts", "counted .* the network gives"),
     ("a window too few counted", count_of(lambda counts, item: counts[:1]), "sizes", "rows, 1 are counted"),
-    ("counted by content", FROM_CONTENT, "outline", "with other content of its size"),
+    ("counted by content", FROM_CONTENT, "probe", "with other content of its size"),
     ("a wrong fixed number", FIXED, "counts", "fixed_features is none of"),
     ("cached by length", rows_by(cached_by_length), "stateless", "other rows behind other items than alone"),
     ("seeds numpy's generator", rows_by(seeding), "stateless", "seeds a global generator"),

@@ -123,4 +123,4 @@ def test_a_mutant_of_the_scorer_is_caught(mutant: Any, check: str, message: str)
 
 
 def test_one_that_refuses_no_row_is_caught() -> None:
-    caught(contract_of(TakesAll), "refused", "a row without what is wanted: not refused")
+    caught(contract_of(TakesAll), "refused", "a row without what the scorer needs: not refused")

@@ -156,7 +156,7 @@ ENDLESS = {BEGIN: ("across",), "across": ("down",), "down": ("across",)}
 MUTANTS: list[tuple[str, type[TokenDecoder], str, str]] = [
     ("one id more counted", changed(PairDecoder, num_ids=lambda s, item: 2 * len(item) + 1), "counts", "counted"),
     ("ids of 32 bits", coded(lambda s, ids: ids.int()), "counts", "ids are torch.int32"),
-    ("ids in another order", coded(lambda s, ids: ids.flip(0)), "counts", "may stand there"),
+    ("ids in another order", coded(lambda s, ids: ids.flip(0)), "counts", "is not allowed there"),
     ("an id behind the range", coded(lambda s, ids: ids + 1), "counts", "raised|may stand"),
     ("a grammar that never ends", changed(PairDecoder, follows=property(lambda s: ENDLESS)), "counts", "change:"),
     ("encode and decode mirrored alike", coded(mirrored_ids, mirrored_item), "known", "has ids"),

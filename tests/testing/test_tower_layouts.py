@@ -175,10 +175,10 @@ class RaggedContract(PatchContract):
 @pytest.mark.parametrize(
     ("contract", "checks"),
     [
-        (ChannelsFirstContract, ("counts", "places", "outline", "stateless")),
-        (MixedContract, ("counts", "places", "outline", "stateless", "batch")),
+        (ChannelsFirstContract, ("counts", "places", "probe", "stateless")),
+        (MixedContract, ("counts", "places", "probe", "stateless", "batch")),
         (changed(PatchContract, component=MaskedTower), ("counts", "batch", "padding", "sync", "places")),
-        (RaggedContract, ("counts", "places", "outline", "stateless", "pickled")),
+        (RaggedContract, ("counts", "places", "probe", "stateless", "pickled")),
     ],
 )
 def test_a_right_tower_of_another_layout_passes(contract: type[PatchContract], checks: Sequence[str]) -> None:

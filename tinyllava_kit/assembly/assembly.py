@@ -231,9 +231,10 @@ def _by_modality(words: Sequence[str], flag: str) -> dict[str, Part]:
 
 
 def _check_modalities(parts: Mapping[str, ResolvedPart], does: str, parts_of: Mapping[str, str]) -> None:
-    """
+    """Check that each tower or decoder is listed under its own modality.
+
     Args:
-        parts_of: of a modality, the one of which the parts of its items are; empty or missing: none.
+        parts_of: modality -> the modality of its items' parts; empty or missing: none.
 
     Raises:
         KitError: a tower or decoder stands under another modality than its own.

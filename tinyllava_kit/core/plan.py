@@ -81,7 +81,7 @@ class ModelInputs(_Inputs, total=False):
     input_ids: the padding id where no text token stands.
     attention_mask: 1 = keep; not there where samples are packed, which `position_ids` keep apart.
     position_ids: 0..len-1 on each sample's own positions, 0 on padding.
-    labels: IGNORE_INDEX on items, padding, each sample's first position, which nothing predicts, and what is not
+    labels: IGNORE_INDEX on items, padding, each sample's first position, which nothing predicts, and text that is not
         learned; not there without labels.
     """
 
@@ -385,7 +385,7 @@ class _Sheet:
         }
 
     def targets(self) -> dict[str, Tensor]:
-        """The flat positions whose next position has a label, and of which sample each is."""
+        """The flat positions whose next position has a label, and the sample of each."""
         targets = np.zeros(self.ids.shape, bool)
         targets[:, :-1] = self.labels[:, 1:] != IGNORE_INDEX
         return {

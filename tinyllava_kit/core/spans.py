@@ -44,8 +44,8 @@ class ItemSpan:
 class GeneratedSpan:
     """An item that a decoder makes of the learned text in front of it (`decoders.HiddenDecoder`); it takes no position.
 
-    That text reaches back to what is not learned, or to another such item. `ids` are those that the decoder learns, or
-    rows of them; empty where it shall make the item.
+    That text reaches back to the last token that is not learned, or to another such item. `ids` are those that the
+    decoder learns, or rows of them; empty where it shall make the item.
     """
 
     modality: str

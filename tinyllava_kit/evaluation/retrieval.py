@@ -81,7 +81,7 @@ def retrieve(
     is read once for all answers.
 
     Args:
-        control: what is done to the items first; see `controls.controlled`. `seed`: of its shuffle.
+        control: how the items are changed first; see `controls.controlled`. `seed`: of its shuffle.
         batch_size: answers that run at a time.
         features: keeps the towers' features from one call to the next.
         known: place of a question -> its log probabilities from before, (M,); it is not read again.

@@ -118,7 +118,7 @@ def _places(axis: Any, rows: Rows, modality: Modality) -> np.ndarray | None:
 
 
 def _heat(axis: Any, places: np.ndarray, weights: np.ndarray) -> None:
-    """Each place coloured by its weight, over what is drawn."""
+    """Each place coloured by its weight, over the drawing."""
     from matplotlib.collections import PolyCollection
 
     left, top, right, bottom = places.T

@@ -41,7 +41,7 @@ class ItemCodes:
         self.model, self.processor = model, processor
         self.store = None if folder is None else FeatureStore(folder)
         self._spaces = {} if folder is None else {m: decoder_digest(m, model, processor) for m in processor.gives}
-        # with its source, which is kept alive because what is no file's name is known by its id
+        # with its source, which is kept alive because a source that is not a file's name is known by its id
         self._kept: dict[tuple[str, object], tuple[object, TextSpan | GeneratedSpan]] = {}
 
     def __call__(self, item: Item) -> TextSpan | GeneratedSpan:

@@ -25,7 +25,7 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         KitError: missing, not YAML (with line and column), a key twice or that is no text, not a mapping, or larger
-            than anybody writes one, with what its anchors stand for.
+            than anybody writes one, with its anchors expanded.
     """
     try:
         with open_file(path) as file:

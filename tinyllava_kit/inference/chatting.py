@@ -25,7 +25,7 @@ from .generation_options import options_for
 from .segments import Show, nothing
 from .streaming import AnswerStream
 
-# What stands at a position of the prompt: a token's id, or which row of which item.
+# What a position of the prompt holds: a token's id, or the item and the number of its row.
 Position = int | tuple[int, int]
 
 
@@ -83,9 +83,9 @@ class Chat:
         self.waiting.append(item)
 
     def say(self, text: str, show: Show | None = None) -> str:
-        """Ask; the answer, which `show` gets piece by piece as it is generated.
+        """Ask; the answer, which `show` gets chunk by chunk as it is generated.
 
-        Whatever is raised, the conversation stays one that can go on: an answer that is interrupted
+        Whatever is raised, the conversation can continue: an answer that is interrupted
         (`KeyboardInterrupt`, raised again) is kept as far as it came, and a question that got none is not.
 
         Raises:
@@ -111,7 +111,7 @@ class Chat:
 
     @torch.no_grad()
     def _stream(self, prompt: Encoded) -> AnswerStream:
-        """The answer to a prompt, of which only the positions that are new are run."""
+        """The answer to a prompt; only its new positions are run."""
         laid_out, layout = plan([prompt.spans], pad_id=self.processor.pad_id)
         _, length = layout.shape
         try:

@@ -63,8 +63,8 @@ class Answers(GenerationMixin):
         """As in transformers, with `items` and `plan`; returns prompt and new tokens.
 
         Ids of decoders come in the order that these state, so that every item is whole but for one that
-        `max_new_tokens` ends. `force` names modalities of which the answer must hold an item, `forbid` those of which
-        it must not.
+        `max_new_tokens` ends. `force` names modalities whose items the answer must hold, `forbid` those whose items
+        it must not hold.
 
         Ids of streams are chosen beside the main ones, greedily or, with `do_sample`, at its `temperature`; `top_k` and
         `top_p` are of the main ids alone. An empty list as `parallel` gets them as they come, (B, K) for each new

@@ -199,9 +199,7 @@ def _open_text(template: ChatTemplate, turns: Sequence[Turn]) -> str:
     words = turns[-1].text.strip()
     at = whole.find(words, len(question))
     if not whole.startswith(question) or at < 0:
-        raise KitError(
-            "the chat template does not write an answer behind the text that asks for it; it cannot be continued"
-        )
+        raise KitError("the chat template does not write an answer after the generation prompt; it cannot be continued")
     return whole[: at + len(words)]
 
 

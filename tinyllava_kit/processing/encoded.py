@@ -15,7 +15,7 @@ from ..core.spans import GeneratedSpan, Sample, TextSpan
 class EncodedItem:
     """An item ready for its tower: its `rows` of tensors and how many features each gives.
 
-    `features` (P, E) in place of `rows` where the tower has run before; neither in an outline.
+    `features` (P, E) in place of `rows` where the tower has run before; neither in a probe.
     """
 
     modality: str

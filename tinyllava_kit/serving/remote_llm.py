@@ -1,4 +1,4 @@
-"""An LLM that runs elsewhere: vLLM as it is, which takes the embeddings of prompts and gives ids.
+"""An LLM that runs elsewhere: an unmodified vLLM, which takes the embeddings of prompts and gives ids.
 
 Legend: T positions of a prompt, D width of the LLM, t ids, V ids of the vocabulary.
 """

@@ -35,7 +35,8 @@ def distance(got: Tensor, expected: Tensor) -> float:
 
 
 def check_close(got: Tensor, expected: Tensor, tolerance: float, what: str) -> None:
-    """
+    """Check that two tensors have one shape and a `distance` below `tolerance`.
+
     Raises:
         AssertionError: `what` differs in shape, or by more than `tolerance`.
     """
@@ -113,7 +114,8 @@ def refusal(ask: Callable[..., object], *args: Any) -> str:
 
 
 def check_refused(ask: Callable[..., object], what: str, named: str = "") -> None:
-    """
+    """Check that a call raises a `KitError` of one line.
+
     Raises:
         AssertionError: `what` is taken, or is refused in more than one line, or without a name that is to be in it.
     """

@@ -55,7 +55,7 @@ class Stage(Strict):
     be written as a key of the stage, too.
     `validation`: judge the model on held-out rows while it trains.
     `cache_features` runs each frozen tower once over all items before training; ``auto`` where that wins. `bf16`:
-    compute in bfloat16 under autocast, the weights stay as they are; ``auto``: where that is faster.
+    compute in bfloat16 under autocast, the weights keep their dtype; ``auto``: where that is faster.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
@@ -143,7 +143,7 @@ class Stage(Strict):
 
     @property
     def objective(self) -> ObjectiveSpec | None:
-        """What is learned in place of the model's own loss.
+        """The objective in place of the model's own loss.
 
         Raises:
             KitError: nobody offers it.
@@ -267,7 +267,8 @@ class Recipe(Strict):
         return self
 
     def stage(self, name: str) -> Stage:
-        """
+        """Find a stage by its name.
+
         Raises:
             KitError: the recipe has no stage of that name.
         """

@@ -67,7 +67,7 @@ def test_a_table_has_every_control_and_the_model_keeps_a_line(place, capfd):
     assert entry["scorers"] == ["exact_match", "anls"]
     again = tinyllava("model", "rows.json", *EXACT, "--scorer", "anls", "-o", "out", capfd=capfd)
     assert again.stdout == done.stdout
-    assert "24 of 24 answers are there" in again.stderr
+    assert "24 of 24 answers exist" in again.stderr
 
 
 def test_several_processes_write_what_one_writes(place, capfd):
@@ -270,5 +270,5 @@ def test_on_a_full_disk_whole_answers_are_kept_and_asked_no_more(place, capfd):
     assert not (place / "out" / "results.json").exists()
     again = tinyllava(*words, capfd=capfd)
     assert again.returncode == 0, again.stderr
-    assert re.search(r"\b[1-9]\d* of 24 answers are there", again.stderr)
+    assert re.search(r"\b[1-9]\d* of 24 answers exist", again.stderr)
     assert len((place / "out" / "answers.jsonl").read_text(encoding="utf-8").splitlines()) == 24

@@ -110,5 +110,5 @@ def test_a_plugin_may_be_rendered_again_where_it_is_installed(tmp_path: Path, mo
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("mine")
     result = CliRunner().invoke(command, ["a", "--kind", "tower", "--out", str(tmp_path)])
-    assert "is there already and not empty" in str(result.exception)
+    assert "exists and is not empty" in str(result.exception)
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]

@@ -249,7 +249,7 @@ def test_the_size_is_in_seconds_and_needs_no_decoding(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.aiff", "a.ogg", "a.mp3"])
-def test_an_outline_is_as_long_as_the_sound_and_takes_no_memory(tmp_path, monkeypatch, name):
+def test_a_probe_is_as_long_as_the_sound_and_takes_no_memory(tmp_path, monkeypatch, name):
     path = tmp_path / name
     soundfile.write(path, np.tile(TONE, 5)[:-7], 16_000)
     sound = read(str(path))
@@ -260,12 +260,12 @@ def test_an_outline_is_as_long_as_the_sound_and_takes_no_memory(tmp_path, monkey
         assert probe.samples.strides == (0,)
 
 
-def test_an_outline_of_an_array_is_as_long_as_the_array():
+def test_a_probe_of_an_array_is_as_long_as_the_array():
     probe = AudioModality().probe({"array": np.stack([TONE, TONE], axis=1), "sampling_rate": RATE})
     assert (len(probe.samples), probe.samples.strides, probe.rate_hz) == (len(TONE), (0,), RATE)
 
 
-def test_an_outline_is_cut_as_the_sound_is():
+def test_a_probe_is_cut_as_the_sound_is():
     modality = AudioModality(marker_seconds=30)
     sound = modality.read((np.ones(70_500), 1000))
     parts, probes = modality.expand(sound, None), modality.expand(modality.probe(sound), None)
@@ -274,7 +274,7 @@ def test_an_outline_is_cut_as_the_sound_is():
     ]
 
 
-def test_an_outline_refuses_what_its_header_shows(tmp_path, monkeypatch):
+def test_a_probe_refuses_what_its_header_shows(tmp_path, monkeypatch):
     cut = write(tmp_path / "cut.wav")
     cut.write_bytes(cut.read_bytes()[:-100])
     long, empty = write(tmp_path / "long.flac"), write(tmp_path / "empty.wav", TONE[:0])

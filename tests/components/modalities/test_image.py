@@ -216,7 +216,7 @@ def test_exif_orientation_is_applied(picture, orientation: int, kind: str) -> No
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG", "WEBP"])
-def test_an_outline_is_upright_like_the_picture(orientation: int, kind: str, monkeypatch) -> None:
+def test_a_probe_is_upright_like_the_picture(orientation: int, kind: str, monkeypatch) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(Image.new("RGB", (16, 8)), kind, exif=exif)
@@ -239,7 +239,7 @@ def test_an_orientation_behind_the_pixels_of_a_png_is_found(picture, orientation
 
 @pytest.mark.parametrize("aspect", ["square", "pad", "tiles"])
 @pytest.mark.parametrize("size", [(40, 30), (30, 41), (28, 28), (20, 60), (190, 1), (MAX_PADDED_SIDE + 4, 40)])
-def test_an_outline_becomes_as_many_parts_of_the_same_sizes(aspect: str, size: tuple[int, int]) -> None:
+def test_a_probe_becomes_as_many_parts_of_the_same_sizes(aspect: str, size: tuple[int, int]) -> None:
     modality, prepare = ImageModality(aspect=aspect), preprocessor("clip")
     data = encoded(Image.new("RGB", size), "PNG")
     parts = modality.expand(modality.read(data), prepare)
@@ -248,7 +248,7 @@ def test_an_outline_becomes_as_many_parts_of_the_same_sizes(aspect: str, size: t
     assert [prepare.num_features(part) for part in parts] == [prepare.num_features(part) for part in probes]
 
 
-def test_an_outline_of_any_source_is_its_size_and_its_own_outline(picture, tmp_path) -> None:
+def test_a_probe_of_any_source_is_its_size_and_its_own_probe(picture, tmp_path) -> None:
     Image.fromarray(picture).save(tmp_path / "a.png")
     for source in (str(tmp_path / "a.png"), picture, Image.fromarray(picture), {"bytes": None, "path": "a"}):
         if isinstance(source, dict):
@@ -258,7 +258,7 @@ def test_an_outline_of_any_source_is_its_size_and_its_own_outline(picture, tmp_p
         assert ImageModality().probe(probe) is probe
 
 
-def test_an_outline_refuses_what_its_header_shows(tmp_path) -> None:
+def test_a_probe_refuses_what_its_header_shows(tmp_path) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
     for source, message in ((tmp_path / "a.png", "cannot read image"), (tmp_path / "no.png", "does not exist")):
         with pytest.raises(KitError, match=message):

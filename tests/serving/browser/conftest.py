@@ -12,7 +12,7 @@ import torch
 from tests import toys
 from tests.serving.conftest import Served, save_whisper
 from tinyllava_kit import Assembly, assemble
-from tinyllava_kit.serving.engine import AnswerPiece
+from tinyllava_kit.serving.engine import AnswerChunk
 
 
 @pytest.fixture(scope="session")
@@ -71,14 +71,14 @@ def opened(browser, spoken):
 def says(spoken, monkeypatch):
     """``says(pieces)``: the server answers with these, a few hundredths of a second apart."""
 
-    def replaced(pieces, wait=0.03):
+    def replaced(chunks, wait=0.03):
         left = []
 
         async def answer(prompt, how, count):
             try:
-                for piece in pieces:
+                for piece in chunks:
                     count.tokens += 1
-                    yield AnswerPiece(piece) if isinstance(piece, str) else piece
+                    yield AnswerChunk(piece) if isinstance(piece, str) else piece
                     await asyncio.sleep(wait)
             finally:
                 left.append(count.tokens)

@@ -14,7 +14,7 @@ import soundfile
 
 from tests.serving.conftest import picture
 from tinyllava_kit.components.modalities.audio import Waveform
-from tinyllava_kit.serving.engine import AnswerPiece
+from tinyllava_kit.serving.engine import AnswerChunk
 
 sync_api = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed; make test-browser runs these tests with it"
@@ -124,7 +124,7 @@ def webm(seconds=0.5):
 
 def spoken_piece(text, seconds=0.25):
     samples = (0.3 * np.sin(np.arange(int(8_000 * seconds)) / 5)).astype(np.float32)
-    return AnswerPiece(text, item=type("Said", (), {"item": Waveform(samples, 8_000, "said")})())
+    return AnswerChunk(text, item=type("Said", (), {"item": Waveform(samples, 8_000, "said")})())
 
 
 def content_of(part):

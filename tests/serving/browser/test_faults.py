@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.serving.browser.page import expect, png, with_chromium
-from tinyllava_kit.serving.engine import AnswerPiece
+from tinyllava_kit.serving.engine import AnswerChunk
 
 pytestmark = [pytest.mark.slow, with_chromium]
 
@@ -69,7 +69,7 @@ def test_what_cannot_be_read_is_one_line_and_leaves_what_follows_alone(opened, s
 
 def test_an_error_in_a_stream_keeps_the_words_before_it(opened, spoken, monkeypatch):
     async def answer(prompt, how, count):
-        yield AnswerPiece("half of ")
+        yield AnswerChunk("half of ")
         raise RuntimeError("a secret of the server")
 
     monkeypatch.setattr(spoken.service, "answer", answer)

@@ -22,8 +22,8 @@ SOUNDED = """
 
 
 def test_a_spoken_answer_sounds_while_it_comes_and_can_be_played_again(opened, says):
-    pieces = [spoken_piece("one "), "two ", spoken_piece("three"), spoken_piece("")]
-    says(pieces, wait=0.1)
+    chunks = [spoken_piece("one "), "two ", spoken_piece("three"), spoken_piece("")]
+    says(chunks, wait=0.1)
     here = opened()
     here.page.add_init_script(SOUNDED)
     here.open()

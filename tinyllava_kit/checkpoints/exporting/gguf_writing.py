@@ -23,7 +23,7 @@ _NEVER_HALF = ("v.position_embd.", "v.class_embd")
 class Entry:
     """One tensor of a file: its name there and ours; of `heads` heads whose rows llama.cpp wants in pairs, or 0.
 
-    plus: what is added to it.
+    plus: a number to add to it.
     """
 
     name: str
@@ -123,4 +123,4 @@ def check_written(path: Path, entries: Sequence[Entry], dtype: torch.dtype) -> N
         read = unpaired(read, entry.heads) if entry.heads else read
         ours = (entry.tensor.detach().cpu().float() + entry.plus).to(entry.dtype(dtype))
         if not torch.equal(read, ours):
-            raise KitError(f"{path.name}: {name} is read back as something else than the model has")
+            raise KitError(f"{path.name}: {name} differs from the model's when it is read back")

@@ -1,4 +1,4 @@
-// What is being written: a text, and items that are dropped, pasted, picked or recorded.
+// The message being written: a text, and items that are dropped, pasted, picked or recorded.
 
 import { Attachment, listed, modalityOf, plural } from "./attachment.js";
 import { button, clock, counted, element, find, icon, shape, written } from "./elements.js";

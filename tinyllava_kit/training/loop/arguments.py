@@ -61,7 +61,8 @@ def check_settings(stage: Stage) -> None:
 
 
 def check_reporting(report_to: Sequence[str]) -> None:
-    """
+    """Check that the packages to report to are installed.
+
     Raises:
         KitError: what shall be reported to is not installed.
     """
@@ -110,7 +111,7 @@ def _arguments(
 
 
 def _validation(stage: Stage) -> dict[str, Any]:
-    """How often held-out rows are judged, and which of their figures says what is best."""
+    """How often held-out rows are judged, and which of their figures selects the best weights."""
     how = stage.validation
     if how is None:
         return {}
