@@ -310,7 +310,9 @@ class KitTrainer(Trainer):
         try:
             super()._save_checkpoint(model, trial)
             wait_for_all()
+            self.state.best_model_checkpoint = None  # the folder is about to be renamed; the best step names it
             if self.is_world_process_zero():
+                self.state.save_to_json(str(unfinished / name / TRAINER_STATE_NAME))
                 seal(unfinished / name, dict(self.provenance))
         except (OSError, SafetensorError, RuntimeError, KitError) as error:  # torch tells a full disk as a RuntimeError
             shutil.rmtree(unfinished, ignore_errors=True)
