@@ -18,14 +18,15 @@ class Clock(TrainerCallback, ExportableState):
     """
 
     def __init__(self, minutes: float | None = None) -> None:
-        self.minutes, self.start = minutes, time.monotonic()
+        self.minutes = minutes
+        self.start: float | None = None  # what a stage does before it trains, such as encoding items, does not count
         self.share_gone = 0.0
         self.before, self.first = 0.0, 0  # seconds and steps of the runs that this one resumes
 
     @property
     def seconds(self) -> float:
         """Of training so far."""
-        return time.monotonic() - self.start
+        return 0.0 if self.start is None else time.monotonic() - self.start
 
     def seconds_left(self, state: TrainerState) -> float:
         """Until the last step or the limit, whichever comes first, at the speed of this run."""
