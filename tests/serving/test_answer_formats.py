@@ -10,8 +10,8 @@ import openai
 import pytest
 import torch
 
+from tests.serving.asking import said
 from tests.serving.conftest import asked, picture
-from tests.serving.test_engine import said
 from tinyllava_kit.plugin import extras
 from tinyllava_kit.serving.answer_formats import ANY_OBJECT, AnswerFormats, FormatError
 from tinyllava_kit.serving.limits import Limits

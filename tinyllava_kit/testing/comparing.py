@@ -54,7 +54,11 @@ def same(one: Any, other: Any, *, tolerance: float = 0.0) -> bool:
             return torch.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True)
         return torch.equal(one, other)
     if isinstance(one, np.ndarray):
-        return isinstance(other, np.ndarray) and np.array_equal(one, other, equal_nan=one.dtype.kind in "fc")
+        if not isinstance(other, np.ndarray) or one.shape != other.shape:
+            return False
+        if {one.dtype.kind, other.dtype.kind} <= {*"fc"}:
+            return np.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True)
+        return np.array_equal(one, other)
     if isinstance(other, (Tensor, np.ndarray)):
         return False
     if is_dataclass(one):
