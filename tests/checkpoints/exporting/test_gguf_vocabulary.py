@@ -135,7 +135,7 @@ def refusing(**changes):
         ({"splitting": pre_tokenizers.ByteLevel(add_prefix_space=True)}, "splits text by ByteLevel"),
         ({"normalizer": normalizers.Lowercase()}, "splits text by ByteLevel"),
         ({"model": {"ignore_merges": True}}, "splits text by ByteLevel"),
-        ({"model": {"byte_fallback": True}}, "what SentencePiece's Llama tokenizers do not"),
+        ({"model": {"byte_fallback": True}}, "in ways that SentencePiece's Llama tokenizers do not"),
     ],
 )
 def test_a_tokenizer_without_a_name_is_refused(changes, match):
