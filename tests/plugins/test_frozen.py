@@ -13,6 +13,7 @@ import pytest
 from tests.fakes import FakeSite
 from tests.testing.right import passes
 from tinyllava_kit.plugin.discovery import discover
+from tinyllava_kit.plugin.hookspecs import HOOKS
 from tinyllava_kit.testing import contract_of
 
 pytestmark = pytest.mark.slow
@@ -24,7 +25,7 @@ _LONG = ("compile", "learned", "light", "incomplete", "whole")
 
 def test_there_is_a_wheel_of_each_kind_that_has_a_hook_of_its_own() -> None:
     kinds = {wheel.name.split("-")[0].rpartition("_")[2] for wheel in WHEELS}
-    assert kinds == {"command", "connector", "decoder", "llm", "modality", "scorer", "template"}
+    assert kinds == set(HOOKS.values())
 
 
 @pytest.mark.parametrize("wheel", WHEELS, ids=lambda wheel: wheel.name.split("-")[0])
