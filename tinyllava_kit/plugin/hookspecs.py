@@ -109,7 +109,7 @@ def tinyllava_decoders() -> Iterable[DecoderSpec]:
 def tinyllava_chat_templates() -> Iterable[ChatTemplateSpec]:
     """Ways to write a conversation as text with role borders.
 
-    Used where a model or a recipe names one.
+    Used where a model is assembled, ``--template NAME``, and wherever it reads a conversation.
 
     Returns:
         Specs whose targets extend `interfaces.ChatTemplate`.
