@@ -33,7 +33,7 @@ TABLES = {
         "HIDDEN_MUTANTS": "decoder of states",
     },
     "test_mutants_commands": {"MUTANTS": "command", "SPECS": "command"},
-    "test_mutants_plugins": {"SPECS": "spec"},
+    "test_mutants_plugins": {"SPECS": "spec", "NAMES": "spec"},
     "test_mutants_scorers": {"MUTANTS": "scorer"},
     "test_mutants_benchmarks": {"MUTANTS": "benchmark", "SCORERS": "benchmark"},
     "test_mutants_exports": {"MUTANTS": "export"},

@@ -285,7 +285,7 @@ def test_an_option_that_no_toy_shows_has_its_reason_or_a_value() -> None:
         click.echo(unit)
 
     contract = contract_of(of_units)
-    caught(contract, "options", "option unit: nothing that was tried is taken: --unit a new file .ends with 1.")
+    caught(contract, "options", "option unit: nothing that was tried is taken: --unit a new file .no unit ")
     vars(contract)["other_options"] = {"unit": "lines"}
     contract.test_options()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.fakes import FakeSite, offering
-from tests.testing.right import table
+from tests.testing.right import NUMBERS, PATCHES, PatchContract, caught, offered, table
 from tinyllava_kit.plugin.catalog import Plugin
 from tinyllava_kit.plugin.discovery import discover
+from tinyllava_kit.plugin.specs import TowerSpec
 from tinyllava_kit.testing import CheckFailure
 from tinyllava_kit.testing.plugins import check_loaded
 
@@ -78,6 +81,23 @@ SPECS: list[tuple[str, str, str, str]] = [
 ]
 
 
+# A name that another distribution has, too.
+NAMES: list[tuple[str, TowerSpec, str, str]] = [
+    (
+        "a name that another plugin has",
+        replace(PATCHES, target="another.plugin:Tower"),
+        "alone",
+        "tower 'patches' is offered by it, too",
+    ),
+    (
+        "a family of names that has another's",
+        replace(PATCHES, name="patches2", pattern=r"patches\d*", target="another.plugin:Tower"),
+        "alone",
+        "tower 'patches' is offered by it, too",
+    ),
+]
+
+
 def row_of(site: FakeSite, source: str) -> Plugin:
     site.plugin("mine", source)
     (row,) = discover().plugins
@@ -99,8 +119,15 @@ def test_a_mutant_of_its_specs_is_caught(mutant: str, check: str, message: str, 
     assert "line " in change or "pip install what it needs" in change
 
 
+@table(NAMES)
+def test_a_name_of_another_plugin_is_caught(mutant: TowerSpec, check: str, message: str) -> None:
+    contract = PatchContract()
+    vars(contract)["catalog"] = offered(NUMBERS, PATCHES, mutant)
+    caught(contract, check, message)
+
+
 def test_an_entry_point_that_leads_nowhere_is_caught(site: FakeSite) -> None:
     site.distribution("tinyllava-kit-mine", plugins={"mine": "not_there.plugin"})
     (row,) = discover().plugins
-    with pytest.raises(CheckFailure, match="No module named 'not_there'\nchange: the target not_there.plugin is not"):
+    with pytest.raises(CheckFailure, match=r"No module named 'not_there'\nchange: the target not_there\.plugin is not"):
         check_loaded(row)

@@ -39,16 +39,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for kind, modality in PLUGINS:
         name = distribution_of(kind, modality)
         of = ["--modality", modality] if modality else []
-        done = processes.tinyllava(
-            "new-plugin",
-            name.removeprefix("tinyllava-kit-"),
-            "--kind",
-            kind,
-            *of,
-            "--out",
-            f"projects/{name}",
-            cwd=place,
-        )
+        words = [name.removeprefix("tinyllava-kit-"), "--kind", kind, *of, "--out", f"projects/{name}"]
+        done = processes.tinyllava("new-plugin", *words, cwd=place)
         assert done.returncode == 0, done.stderr
     projects = sorted(map(str, (place / "projects").iterdir()))
     build = ["wheel", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", "dist"]

@@ -37,15 +37,15 @@ class CommandContract(SpecifiedContract):
     def test_help(self) -> None:
         """`--help` succeeds and says what it does; each option has its own line."""
         command = self._command()
+        flags = [flag for p in self._options() for flag in (*p.opts, *p.secondary_opts)]
+        doubled = [flag for flag in flags if flags.count(flag) > 1]
+        assert not doubled, f"two options are called {doubled[0]}"
         result = self._run(["--help"])
         assert result.exit_code == 0, f"--help ends with {result.exit_code}: {result.output}"
         assert command.get_short_help_str(), "it has no docstring, so that its help says nothing"
         assert self.spec is None or self.spec.summary, "its spec has no summary, which 'tinyllava --help' shows"
         silent = [p.name for p in self._options() if not (p.help or p.hidden)]
         assert not silent, f"option {silent[0]} has no help"
-        flags = [flag for p in self._options() for flag in (*p.opts, *p.secondary_opts)]
-        doubled = [flag for flag in flags if flags.count(flag) > 1]
-        assert not doubled, f"two options are called {doubled[0]}"
 
     @check("the command's module: import torch and what needs it inside the function")
     def test_light(self) -> None:
@@ -149,7 +149,7 @@ class CommandContract(SpecifiedContract):
         for words in self._settings(option):
             try:
                 shown = self._shown(words)
-            except AssertionError as error:
+            except KitError as error:
                 refused.append(f"{' '.join(words)} ({error})")
                 continue
             if shown != before:
@@ -176,12 +176,14 @@ class CommandContract(SpecifiedContract):
         """What it prints, and the files of the folder, with other words beside the arguments.
 
         Raises:
-            AssertionError: it does not succeed.
+            KitError: it does not succeed.
         """
         folder = self.folder
         added = [str(folder / "new") if word == _NEW else word for word in words]
         result = self._run([*added, *self.arguments(folder)])
-        assert result.exit_code == 0, f"ends with {result.exit_code}"
+        if result.exit_code != 0:
+            said = result.output.strip().splitlines()[-1:] or [str(result.exception)]
+            raise KitError(said[0])
         return result.output.replace(str(folder), ""), content_of(folder)
 
     def _written(self) -> list[int]:
