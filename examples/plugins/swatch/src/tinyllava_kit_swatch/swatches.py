@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from tinyllava_kit import KitError
-from tinyllava_kit.files import write_file
 from tinyllava_kit.interfaces import Modality
 
 SIDE, COLOURS = 4, 8
@@ -52,4 +51,11 @@ class SwatchModality(Modality):
             KitError: the file cannot be written; names it.
         """
         self.check_name(path)
-        write_file(path, "".join("".join(map(str, row)) + "\n" for row in item.tolist()))
+        text = "".join("".join(map(str, row)) + "\n" for row in item.tolist())
+        partial = Path(f"{path}.partial")
+        try:
+            partial.write_text(text)
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise KitError(f"{path}: cannot write a swatch: {error.strerror}") from error
