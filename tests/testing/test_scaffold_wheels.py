@@ -13,6 +13,7 @@ import pytest
 
 from tests import processes
 from tests.testing.test_scaffold import PLUGINS
+from tinyllava_kit_cli.scaffold.naming import names_of
 
 pytest.importorskip("hatchling", reason="the build backend of new plugins")
 pytestmark = pytest.mark.slow
@@ -68,8 +69,10 @@ def test_pytest_runs_the_checks_and_the_tests_of_each_and_all_are_green(site: Pa
     for kind, modality in PLUGINS:
         name = distribution_of(kind, modality).removeprefix("tinyllava-kit-")
         assert outcomes[f"plugin:{name}"] == 2, name
-        for offered in PLUGINS[kind, modality]:
-            assert outcomes[f"{offered}:{name.replace('-', '_')}"] >= 5, (offered, name)
+        offers = names_of(name, kind, modality).offers
+        assert [offered for offered, _ in offers] == PLUGINS[kind, modality]
+        for offered, component in offers:
+            assert outcomes[f"{offered}:{component}"] >= 5, (offered, component)
     assert len(re.findall(r"test_\w+\.py::\S+ PASSED", said)) >= len(PLUGINS)
     assert not re.search(r" (FAILED|ERROR|XFAIL|XPASS)\b", said)
 
