@@ -66,7 +66,8 @@ def no_file_above(size: int) -> Iterator[None]:
 
 
 def check_packages(spec: Spec | None) -> None:
-    """
+    """Check that the packages of a spec are installed.
+
     Raises:
         DoesNotApply: a package that the spec says it needs is not installed.
     """
