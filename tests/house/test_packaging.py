@@ -16,7 +16,11 @@ try:
 except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
-PROJECTS = [ROOT / "pyproject.toml", *sorted(ROOT.glob("plugins/*/pyproject.toml"))]
+PROJECTS = [
+    ROOT / "pyproject.toml",
+    *sorted(ROOT.glob("plugins/*/pyproject.toml")),
+    *sorted(ROOT.glob("examples/plugins/*/pyproject.toml")),
+]
 every_project = pytest.mark.parametrize("project", PROJECTS, ids=lambda file: file.parent.name)
 
 

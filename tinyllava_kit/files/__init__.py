@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .failures import first_line as first_line
     from .failures import read_mapping as read_mapping
     from .failures import reading as reading
+    from .writing import write_file as write_file
 
 __getattr__, __dir__ = lazy(
     __name__,
@@ -31,5 +32,6 @@ __getattr__, __dir__ = lazy(
         "first_line": ".failures",
         "read_mapping": ".failures",
         "reading": ".failures",
+        "write_file": ".writing",
     },
 )

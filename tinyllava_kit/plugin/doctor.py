@@ -375,7 +375,6 @@ _INTERFACES = {
     "export": "checkpoints.ExportTarget",
     "objective": "training.Objective",
 }
-_CALLABLES = {"command": "a click command", "reader": "a function of a path"}
 
 
 def import_component(kind: str, target: str, distribution: str) -> Outcome:
@@ -399,10 +398,19 @@ def check_component(kind: str, component: object) -> None:
     """
     if kind in _INTERFACES:
         _check_class(component, _INTERFACES[kind])
-    elif kind in _CALLABLES and not callable(component):
-        raise TypeError(f"must be {_CALLABLES[kind]}, got {type(component).__name__}")
+    elif kind == "command":
+        _check_command(component)
+    elif kind == "reader" and not callable(component):
+        raise TypeError(f"must be a function of a path, got {type(component).__name__}")
     elif kind == "benchmark" and not isinstance(component, _attribute("evaluation.Benchmark")):
         raise TypeError(f"must be an evaluation.Benchmark, got {type(component).__name__}")
+
+
+def _check_command(component: object) -> None:
+    from click import Command  # no other component needs it
+
+    if not isinstance(component, Command):
+        raise TypeError(f"must be a click command, got {type(component).__name__}")
 
 
 def _attribute(path: str) -> Any:

@@ -45,79 +45,160 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def tinyllava_modalities() -> Iterable[ModalitySpec]:
-    """Return the kinds of content that this plugin adds to conversations."""
+    """The kinds of content that this plugin adds to conversations.
+
+    Used wherever rows, messages or the words of a command line name one, and where a tower or decoder is of it.
+
+    Returns:
+        Specs whose targets extend `interfaces.Modality`. Refused are names of what a row holds beside items.
+        Two modalities with one placeholder are a finding of the doctor.
+    """
     return ()
 
 
 @hookspec
 def tinyllava_towers() -> Iterable[TowerSpec]:
-    """Return encoders, each of one modality."""
+    """Encoders, each of one modality.
+
+    Used where a model is assembled or read, ``--tower MODALITY=NAME:CHECKPOINT``.
+
+    Returns:
+        Specs whose targets extend `interfaces.Tower`. One of a modality that nobody offers is a finding of the doctor.
+    """
     return ()
 
 
 @hookspec
 def tinyllava_connectors() -> Iterable[ConnectorSpec]:
-    """Return connectors from a tower's features to the width of the LLM."""
+    """Ways from a tower's features to the width of the LLM.
+
+    Used where a model is assembled or read, ``--connector MODALITY=NAME``.
+
+    Returns:
+        Specs whose targets extend `interfaces.Connector`.
+    """
     return ()
 
 
 @hookspec
 def tinyllava_llms() -> Iterable[LanguageModelSpec]:
-    """Return causal language models with their tokenizers."""
+    """Causal language models with their tokenizers.
+
+    Used where a model is assembled or read, ``--llm NAME:CHECKPOINT``.
+
+    Returns:
+        Specs whose targets extend `interfaces.LanguageModel`.
+    """
     return ()
 
 
 @hookspec
 def tinyllava_decoders() -> Iterable[DecoderSpec]:
-    """Return decoders, outputs of the LLM in a modality."""
+    """Outputs of the LLM in a modality.
+
+    Used where a model is assembled or read, ``--decoder MODALITY=NAME:CHECKPOINT``.
+
+    Returns:
+        Specs whose targets extend `interfaces.TokenDecoder`, `interfaces.HiddenDecoder` or `interfaces.TextDecoder`,
+        whichever `reads` says. One of a modality that nobody offers is a finding of the doctor.
+    """
     return ()
 
 
 @hookspec
 def tinyllava_chat_templates() -> Iterable[ChatTemplateSpec]:
-    """Return ways to write a conversation as text with role borders."""
+    """Ways to write a conversation as text with role borders.
+
+    Used where a model is assembled, ``--template NAME``, and wherever it reads a conversation.
+
+    Returns:
+        Specs whose targets extend `interfaces.ChatTemplate`.
+    """
     return ()
 
 
 @hookspec
 def tinyllava_checkpoints() -> Iterable[CheckpointSpec]:
-    """Layouts of other projects' checkpoints; asked for when a directory is not of this kit."""
+    """Layouts of other projects' checkpoints.
+
+    Used where a directory is not of this kit: `tinyllava convert` and `load-check`, and `load_pretrained`.
+
+    Returns:
+        Specs whose targets extend `checkpoints.CheckpointReader`. Refused is one without `model_types` and `keys`.
+    """
     return ()
 
 
 @hookspec
 def tinyllava_scorers() -> Iterable[ScorerSpec]:
-    """Return scorers, which make figures of a model's answers."""
+    """What makes figures of a model's answers.
+
+    Used by ``tinyllava eval --scorer NAME``, by benchmarks, and where a recipe judges a model.
+
+    Returns:
+        Specs whose targets extend `evaluation.Scorer`.
+    """
     return ()
 
 
 @hookspec
 def tinyllava_benchmarks() -> Iterable[BenchmarkSpec]:
-    """Return tasks: questions with known answers, and the scorers of them."""
+    """Questions with known answers, and the scorers of them.
+
+    Used by ``tinyllava eval MODEL NAME``.
+
+    Returns:
+        Specs whose targets are an `evaluation.Benchmark`, made already.
+    """
     return ()
 
 
 @hookspec
 def tinyllava_objectives() -> Iterable[ObjectiveSpec]:
-    """Return what a stage of a recipe may learn in place of the model's own loss; asked for when a recipe is read."""
+    """What a stage of a recipe may learn in place of the model's own loss.
+
+    Used where a recipe is read: the name is a key of a stage.
+
+    Returns:
+        Specs whose targets extend `training.Objective`.
+    """
     return ()
 
 
 @hookspec
 def tinyllava_exports() -> Iterable[ExportSpec]:
-    """Return forms in which other programs read a model."""
+    """Forms in which other programs read a model.
+
+    Used by ``tinyllava export --to NAME``, and by ``--check-only``, which asks all of them.
+
+    Returns:
+        Specs whose targets extend `checkpoints.ExportTarget`. Their names may have hyphens.
+    """
     return ()
 
 
 @hookspec
 def tinyllava_readers() -> Iterable[ReaderSpec]:
-    """Return readers of files of rows; asked for when data are read."""
+    """What reads files of rows.
+
+    Used where data are read: by the ending of a file, or by a recipe's ``reader: NAME``.
+
+    Returns:
+        Specs whose targets are functions of a `Path` that give rows. Refused are suffixes that are not like ``.jsonl``.
+    """
     return ()
 
 
 @hookspec
 def tinyllava_commands() -> Iterable[CommandSpec]:
-    """Return commands of ``tinyllava``; called when help is shown or an unknown command is typed."""
+    """Commands of ``tinyllava``.
+
+    Used when its help is shown, a line is completed or a command is typed that is not the kit's own.
+
+    Returns:
+        Specs whose targets are click commands. One that is called as a command of the kit, or as another plugin's, is
+        typed as ``DISTRIBUTION/NAME`` and is a finding of the doctor.
+    """
     return ()
 
 

@@ -14,19 +14,29 @@ _OPTION_TYPES = (str, int, float, bool)
 class Option:
     """One keyword argument of a component that a user may set.
 
-    The text of a command line is converted to `type`. `None` (the word ``none``) is accepted if the default is `None`.
-    A `required` one must be given. A number is more than `above`, at least `at_least` and at most `at_most`.
+    Raises:
+        ValueError: a field of another type, a default of another type or outside the choices or the bounds, bounds of
+            what is no number, or a default of what is required.
     """
 
     name: str
+    """That of the keyword argument."""
     type: type = str
+    """`str`, `int`, `float` or `bool`: the text of a command line is converted to it."""
     default: OptionValue = None
+    """Its value where a user gives none; where that is `None`, the word ``none`` gives it, too."""
     help: str = ""
+    """Half a line, which `tinyllava info` shows."""
     choices: tuple[str, ...] = ()
+    """The values that it may have, of its type; empty: any."""
     required: bool = False
+    """Whether a user must give it."""
     above: float | None = None
+    """A number is more than this."""
     at_least: float | None = None
+    """A number is this or more."""
     at_most: float | None = None
+    """A number is this or less."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isidentifier():

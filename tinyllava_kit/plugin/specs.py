@@ -29,20 +29,29 @@ _Base = TypeVar("_Base")
 class Spec:
     """The description that every kind of component has.
 
-    `name` is exact and lower_snake. A component for a family of names (``mlp2x_gelu``, ``mlp3x_gelu``, ...) has a
-    `pattern`, a regular expression that must match a whole name and whose named groups become integer options.
-    `contract` names, as a target, the class of checks that a component of toy size passes (`tinyllava_kit.testing`).
+    Raises:
+        ValueError: a field of another type, a name or target that cannot be one, a pattern that does not match the
+            name, or an option that is there twice. Discovery reports the plugin as broken.
     """
 
     kind: ClassVar[str]
+    """What `tinyllava list KIND` takes."""
     names: ClassVar[str] = r"[a-z][a-z0-9_]*"
+    """The regular expression of its names."""
 
     name: str
+    """What users write: exact, lower case with underscores."""
     target: str
+    """Where the component is, ``"package.module:attribute"``; imported when it is used."""
     summary: str = ""
+    """Half a line, which `tinyllava list` shows."""
     pattern: str = ""
+    """For a family of names (``mlp2x_gelu``, ``mlp3x_gelu``, ...): a regular expression that matches a whole name, this
+    one's own, too, and whose named groups become integer options."""
     options: tuple[Option, ...] = ()
+    """The keyword arguments of the component that a user may set."""
     contract: str = ""
+    """The class of checks that a toy of it passes, as a target; empty: that of its kind (`tinyllava_kit.testing`)."""
 
     def __post_init__(self) -> None:
         _check_fields(self, f"{self.kind} {self.name!r}")
@@ -110,13 +119,16 @@ def _check_fields(owner: Any, where: str) -> None:
 class TokenType:
     """How an item of a modality is written in text.
 
-    A user writes `placeholder` for one item (``<image>``). `begin` and `end` are texts around an item's embeddings; the
-    LLM's tokenizer turns them into ordinary tokens.
+    Raises:
+        ValueError: a field that is no text, or a placeholder that is not one word in angle brackets.
     """
 
     placeholder: str
+    """What a user writes for one item, ``<image>``."""
     begin: str = ""
+    """A text before an item's embeddings, which the LLM's tokenizer turns into ordinary tokens."""
     end: str = ""
+    """A text behind them."""
 
     def __post_init__(self) -> None:
         _check_fields(self, "token")
@@ -134,18 +146,25 @@ class ModalitySpec(Spec):
     """A kind of content. Target: an `interfaces.Modality` class.
 
     A LLaVA row names the item's file, or a list of them, under the modality's name (``{"image": "a.png",
-    "conversations": [...]}``). `suffixes` are the endings of such files. `packages` are the modules that its files need
-    and that may be missing: a command checks for them before it starts. `verb` is the verb for generating an item,
-    lower_snake: the command line then has ``--VERB FILE`` for an answer's item. `parts_of` names another modality where
-    what `Modality.expand` gives are items of that one (a video's frames are pictures): its towers are taken, too.
+    "conversations": [...]}``).
+
+    Raises:
+        ValueError: as `Spec`, a name under which rows hold something else (``text``, ``id``, ``messages``, ...), or a
+            verb that is not lower_snake.
     """
 
     kind: ClassVar[str] = "modality"
     token: TokenType
+    """How an item is written in text."""
     suffixes: tuple[str, ...] = ()
+    """The endings of its files, ``.png``."""
     packages: tuple[str, ...] = ()
+    """Modules that its files need and that may be missing: a command checks for them before it starts."""
     verb: str = ""
+    """The verb for generating an item: the command line then has ``--VERB FILE`` for an answer's item."""
     parts_of: str = ""
+    """The modality of which the items are that `Modality.expand` gives (a video's frames are of ``image``): its towers
+    are taken, too."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -157,27 +176,24 @@ class ModalitySpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class TowerSpec(Spec):
-    """An encoder of one modality. Target: an `interfaces.Tower` class.
-
-    `modality` is the name of the modality that it reads. `model_types` are the ``config.json`` model types of the
-    checkpoints that it takes; empty: it checks them itself. `checkpoint` is the default checkpoint.
-    """
+    """An encoder of one modality. Target: an `interfaces.Tower` class."""
 
     kind: ClassVar[str] = "tower"
     modality: str
+    """The name of the modality that it reads."""
     model_types: tuple[str, ...] = ()
+    """The ``model_type`` of the checkpoints that it takes, in their ``config.json``; empty: it checks them itself."""
     checkpoint: str = ""
+    """The checkpoint where a user names none; empty: it has no default, or needs none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectorSpec(Spec):
-    """From a tower's features to embeddings of the LLM's width. Target: an `interfaces.Connector` class.
-
-    `needs_grid`: it folds two-dimensional features and refuses a tower without a grid.
-    """
+    """From a tower's features to embeddings of the LLM's width. Target: an `interfaces.Connector` class."""
 
     kind: ClassVar[str] = "connector"
     needs_grid: bool = False
+    """Whether it folds a raster of features, so that a tower without a grid is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,22 +202,27 @@ class LanguageModelSpec(Spec):
 
     kind: ClassVar[str] = "llm"
     model_types: tuple[str, ...] = ()
+    """The ``model_type`` of the checkpoints that it takes; empty: it checks them itself."""
     checkpoint: str = ""
+    """The checkpoint where a user names none; empty: one must be named."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderSpec(Spec):
     """An output of the LLM in a modality. Target: a decoder class of `interfaces`, of the kind that `reads` names.
 
-    `modality` is the name of the modality that it generates. `reads` is its input: ids that the LLM writes (``tokens``,
-    a `TokenDecoder`), the LLM's states of the words of an answer (``hidden``, a `HiddenDecoder`) or their text
-    (``text``, a `TextDecoder`). `checkpoint` is the default checkpoint.
+    Raises:
+        ValueError: as `Spec`, or `reads` is none of the three.
     """
 
     kind: ClassVar[str] = "decoder"
     modality: str
+    """The name of the modality that it generates."""
     reads: str = "tokens"
+    """Its input: ids that the LLM writes (``tokens``, a `TokenDecoder`), the LLM's states of the words of an answer
+    (``hidden``, a `HiddenDecoder`) or their text (``text``, a `TextDecoder`)."""
     checkpoint: str = ""
+    """The checkpoint where a user names none; empty: it has no default, or needs none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -225,14 +246,19 @@ class CommandSpec(Spec):
 class CheckpointSpec(Spec):
     """A layout of another project's checkpoints. Target: a `checkpoints.CheckpointReader` class.
 
-    A directory is of it where its ``config.json`` has one of these `model_types`, where any are given, and all of these
-    `keys`. `project` is whose it is, as messages say it.
+    A directory is of it where its ``config.json`` has one of the `model_types` and all of the `keys`.
+
+    Raises:
+        ValueError: as `Spec`, or it has neither model types nor keys.
     """
 
     kind: ClassVar[str] = "checkpoint"
     project: str
+    """Whose it is, as messages say it."""
     model_types: tuple[str, ...] = ()
+    """One of them is the ``model_type`` of each ``config.json``; empty: any."""
     keys: tuple[str, ...] = ()
+    """What each ``config.json`` has."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -247,13 +273,11 @@ class CheckpointSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class ScorerSpec(Spec):
-    """Figures of a model's answers, ``eval --scorer NAME``. Target: an `evaluation.Scorer` class.
-
-    `packages` are modules that it needs and that may be missing.
-    """
+    """Figures of a model's answers, ``eval --scorer NAME``. Target: an `evaluation.Scorer` class."""
 
     kind: ClassVar[str] = "scorer"
     packages: tuple[str, ...] = ()
+    """Modules that it needs and that may be missing; asked for before the first answer."""
 
 
 class BenchmarkSpec(Spec):
@@ -266,39 +290,43 @@ class BenchmarkSpec(Spec):
 class ObjectiveSpec(Spec):
     """What a stage of a recipe learns in place of the model's own loss. Target: a `training.Objective` class.
 
-    The recipe's key is its name, and a mapping of its options the key's value. `trains` are the kinds of parts that it
-    trains (``tower``, ``connector``, ``decoder``, ``llm``); a recipe that names another is refused. `runs_llm`: the LLM
-    takes part, so that the model answers in words behind it.
+    The recipe's key is its name, and a mapping of its options the key's value.
     """
 
     kind: ClassVar[str] = "objective"
     trains: tuple[str, ...] = ("tower", "connector")
+    """The kinds of parts that it trains (``tower``, ``connector``, ``decoder``, ``llm``); a recipe that trains another
+    is refused."""
     runs_llm: bool = True
+    """Whether the LLM takes part, so that the model answers in words behind it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSpec(Spec):
     """A form in which other programs read a model, ``export --to NAME``. Target: a `checkpoints.ExportTarget` class.
 
-    `packages` are modules that it needs and that may be missing. A name may have hyphens.
+    Its name may have hyphens.
     """
 
     kind: ClassVar[str] = "export"
     names: ClassVar[str] = r"[a-z][a-z0-9_-]*"
     packages: tuple[str, ...] = ()
+    """Modules that it needs and that may be missing; asked for before a model is read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderSpec(Spec):
     """A reader of files of rows. Target: a function of a `Path` that gives the rows, mappings, one after another.
 
-    `suffixes` are the endings of the files, or folders, that it reads; a recipe's ``reader: NAME`` has it read others.
-    `packages` are modules that it needs and that may be missing.
+    Raises:
+        ValueError: as `Spec`, or a suffix that is not like ``.jsonl``, in lower case.
     """
 
     kind: ClassVar[str] = "reader"
     suffixes: tuple[str, ...] = ()
+    """The endings of the files, or folders, that it reads; a recipe's ``reader: NAME`` has it read others."""
     packages: tuple[str, ...] = ()
+    """Modules that it needs and that may be missing; asked for before a run begins."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .language_models import LanguageModelContract as LanguageModelContract
     from .layouts import CheckpointReaderContract as CheckpointReaderContract
     from .modalities import ModalityContract as ModalityContract
+    from .no_sync import NoSync as NoSync
     from .objectives import ObjectiveContract as ObjectiveContract
     from .offered import contract_of as contract_of
     from .packed_samples import check_packing as check_packing
@@ -67,6 +68,7 @@ __getattr__, __dir__ = lazy(
         "HiddenDecoderContract": ".hidden_decoders",
         "LanguageModelContract": ".language_models",
         "ModalityContract": ".modalities",
+        "NoSync": ".no_sync",
         "ObjectiveContract": ".objectives",
         "ReaderContract": ".readers",
         "ScorerContract": ".scorers",

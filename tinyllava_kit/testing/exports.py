@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +14,7 @@ from ..checkpoints.exporting.target import ExportTarget
 from ..model.parts import named_parts
 from .comparing import check_close, check_refused
 from .contract import DoesNotApply, check
-from .folders import changed_files, check_packages, content_of
+from .folders import changed_files, check_packages, content_of, no_file_above
 from .specified import SpecifiedContract
 from .toy_models import ToyModel, text_model
 
@@ -139,7 +138,7 @@ class ExportContract(SpecifiedContract):
         sizes = [path.stat().st_size for path in (folder / _NAME).rglob("*") if path.is_file()]
         for size in sorted({min(sizes), max(sizes)}):
             empty = self.folder
-            with _no_file_above(max(_SMALLEST_FILE, size) // 2):
+            with no_file_above(max(_SMALLEST_FILE, size) // 2):
                 check_refused(partial(self._export, toy, empty), "a disk that is full")
             left = [str(path.relative_to(empty)) for path in empty.rglob("*")]
             assert not left, f"an export that failed leaves {', '.join(left)}"
@@ -175,22 +174,3 @@ def _logits(model: Any, ids: Tensor | None = None) -> Tensor:
     with torch.no_grad():
         logits: Tensor = model(input_ids=ids).logits
     return logits
-
-
-@contextmanager
-def _no_file_above(size: int) -> Iterator[None]:
-    """While it lasts, no file of this process grows beyond a size, as on a disk that is full.
-
-    Raises:
-        DoesNotApply: the system has no such limit.
-    """
-    try:
-        import resource
-    except ImportError:
-        raise DoesNotApply("this system does not limit the sizes of files") from None
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)

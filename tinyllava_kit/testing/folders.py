@@ -1,9 +1,12 @@
-"""What contracts see of folders: their content, files of them that are open, and packages that are missing."""
+"""What contracts see of folders: their content, files of them that are open, a disk that is full, and packages that
+are missing."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -41,6 +44,25 @@ def open_files(path: Path) -> set[str]:
         if name.startswith(f"{folder}{os.sep}"):
             found.add(f"{number}{os.sep}{os.path.relpath(name, folder)}")
     return found
+
+
+@contextmanager
+def no_file_above(size: int) -> Iterator[None]:
+    """While it lasts, no file of this process grows beyond a size, as on a disk that is full.
+
+    Raises:
+        DoesNotApply: the system has no such limit.
+    """
+    try:
+        import resource
+    except ImportError:
+        raise DoesNotApply("this system does not limit the sizes of files") from None
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def check_packages(spec: Spec | None) -> None:

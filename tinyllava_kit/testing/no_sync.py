@@ -11,7 +11,11 @@ _SYNCS = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equa
 
 
 class NoSync(TorchDispatchMode):
-    """Fails where a value would be read back from the device, unless it is paused."""
+    """Fails where a value would be read back from the device, unless it is paused.
+
+    Raises:
+        AssertionError: an operator within ``with NoSync():`` makes a GPU's host wait; names it.
+    """
 
     def __init__(self) -> None:
         super().__init__()

@@ -36,6 +36,16 @@ class SpecifiedContract(Contract):
             known = [offer.spec.name for offer in self.catalog.of_kind("modality")]
             assert spec.modality in known, f"modality={spec.modality!r} is offered by nobody; known: {', '.join(known)}"
 
+    @check("the spec's name: one that no other plugin has; else users must write DISTRIBUTION/NAME")
+    def test_alone(self) -> None:
+        """No other plugin offers a component of its kind under its name."""
+        spec = self._spec()
+        if self.catalog is None:
+            raise DoesNotApply("the contract has no catalog")
+        offers = [offer for offer in self.catalog.of_kind(spec.kind) if offer.spec.matches(spec.name)]
+        others = sorted({offer.distribution for offer in offers if offer.spec.target != spec.target})
+        assert not others, f"{spec.kind} {spec.name!r} is offered by {', '.join(others)}, too"
+
     @check("the options of the spec, or the keyword arguments of the class, so that they have the same names")
     def test_keywords(self) -> None:
         """Each option of the spec is a keyword argument of the component, and no other argument is needed."""

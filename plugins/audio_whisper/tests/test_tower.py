@@ -13,7 +13,6 @@ import torch
 from tinyllava_kit_audio_whisper.preprocessor import WhisperPreprocessor
 from tinyllava_kit_audio_whisper.tower import MODEL_TYPES, WhisperTower
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
@@ -28,6 +27,7 @@ from tests import toys
 from tinyllava_kit import Assembly, KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor, assemble, discover
 from tinyllava_kit.components import Waveform
 from tinyllava_kit.specs import load
+from tinyllava_kit.testing import NoSync
 
 LENGTHS = (3_217, 8_003, 1)  # samples: 11, 26 and 1 features
 
@@ -199,15 +199,6 @@ def test_half_precision_takes_float32_mels_and_stays_close(toy, dtype, tolerance
     assert got.dtype == dtype
     assert got.isfinite().all()
     assert error(got.float(), expected) < tolerance
-
-
-class NoSync(TorchDispatchMode):
-    """Fails where a value would be read back from the device."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        for name in ("_local_scalar_dense", "nonzero", "masked_select"):
-            assert name not in func.name(), f"host sync: {func.name()}"
-        return func(*args, **(kwargs or {}))
 
 
 def test_forward_reads_nothing_back(toy):

@@ -1,4 +1,4 @@
-"""The contract of the tower, and the scorer on answers."""
+"""The contracts of the tower and the scorer, and the scorer on answers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from PIL import Image
 
 sys.path.append(str(Path(__file__).parents[1] / "src"))
 
+from tinyllava_kit_colours.contract import ColourNamesContract
 from tinyllava_kit_colours.scorer import ColourNames
 from tinyllava_kit_colours.tower import ColourGridTower
 
@@ -23,6 +24,10 @@ class TestColourGrid(TowerContract):
 
     def items(self) -> Sequence[Image.Image]:
         return [Image.new("RGB", (9 + n, 12), (80 * n, 20, 200)) for n in range(3)]
+
+
+class TestColourNames(ColourNamesContract):
+    component = ColourNames
 
 
 def test_an_answer_is_right_where_it_names_the_colours_of_the_truth() -> None:

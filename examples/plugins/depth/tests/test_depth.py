@@ -1,35 +1,29 @@
-"""Depth maps: what is read, and the contract of the tower."""
+"""Depth maps: what is read, and the contracts of the modality and its tower."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 sys.path.append(str(Path(__file__).parents[1] / "src"))
 
+from tinyllava_kit_depth.contract import DepthContract, DepthGridContract
 from tinyllava_kit_depth.maps import DepthModality
 from tinyllava_kit_depth.tower import DepthGridPreprocessor, DepthGridTower
 
 from tinyllava_kit import KitError
-from tinyllava_kit.testing import TowerContract
 
 
-def maps() -> list[Tensor]:
-    return [torch.rand(7 + n, 9, generator=torch.Generator().manual_seed(n)) * 5 for n in range(3)]
+class TestDepth(DepthContract):
+    component = DepthModality
 
 
-class TestDepthGrid(TowerContract):
+class TestDepthGrid(DepthGridContract):
     component = DepthGridTower
-    options = {"cells": 3}  # noqa: RUF012
-
-    def items(self) -> Sequence[Tensor]:
-        return maps()
 
 
 def test_a_cell_is_its_nearest_its_mean_and_what_was_measured() -> None:
@@ -40,8 +34,9 @@ def test_a_cell_is_its_nearest_its_mean_and_what_was_measured() -> None:
 
 
 def test_a_map_is_read_from_a_file_and_what_is_none_is_refused(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", maps()[0].numpy())
-    assert torch.equal(DepthModality().read(tmp_path / "a.npy"), maps()[0])
+    depths = torch.rand(7, 9)
+    np.save(tmp_path / "a.npy", depths.numpy())
+    assert torch.equal(DepthModality().read(tmp_path / "a.npy"), depths)
     for wrong, why in (([1.0], "needs two dimensions"), ([[-1.0]], "in metres"), ("none.npy", "no such file")):
         with pytest.raises(KitError, match=why):
             DepthModality().read(wrong)

@@ -23,6 +23,7 @@ def tinyllava_scorers() -> tuple[ScorerSpec, ...]:
     names = ScorerSpec(
         name="colour_names",
         target="tinyllava_kit_colours.scorer:ColourNames",
+        contract="tinyllava_kit_colours.contract:ColourNamesContract",
         summary="the share of answers that name the colours of the truth, and no others",
     )
     return (names,)

@@ -11,6 +11,7 @@ def tinyllava_modalities() -> tuple[ModalitySpec, ...]:
     depth = ModalitySpec(
         name="depth",
         target="tinyllava_kit_depth.maps:DepthModality",
+        contract="tinyllava_kit_depth.contract:DepthContract",
         summary="depth maps: .npy files or arrays of two dimensions, in metres",
         token=TokenType(placeholder="<depth>"),
         suffixes=(".npy",),
@@ -23,6 +24,7 @@ def tinyllava_towers() -> tuple[TowerSpec, ...]:
     grid = TowerSpec(
         name="depth_grid",
         target="tinyllava_kit_depth.tower:DepthGridTower",
+        contract="tinyllava_kit_depth.contract:DepthGridContract",
         summary="cells of a depth map, each projected; starts with new weights",
         modality="depth",
         options=(Option(name="cells", type=int, default=4, at_least=1, at_most=64, help="cells on a side"),),

@@ -37,16 +37,26 @@ class SwatchModality(Modality):
             raise KitError(f"{name}: needs {SIDE} rows of {SIDE} colours, numbered from 0 to {COLOURS - 1}")
         return swatch
 
+    def check_name(self, path: str) -> None:
+        """
+        Raises:
+            KitError: no name of a text file.
+        """
+        if not path.endswith(".txt"):
+            raise KitError(f"cannot write {path!r}: give a file that ends in .txt")
+
     def write(self, item: Tensor, path: str) -> None:
         """Four lines of four digits; the file appears whole or not at all.
 
         Raises:
             KitError: the file cannot be written; names it.
         """
+        self.check_name(path)
         text = "".join("".join(map(str, row)) + "\n" for row in item.tolist())
-        partial = f"{path}.partial"
+        partial = Path(f"{path}.partial")
         try:
-            Path(partial).write_text(text)
-            os.replace(partial, path)
+            partial.write_text(text)
+            partial.replace(path)
         except OSError as error:
+            partial.unlink(missing_ok=True)
             raise KitError(f"{path}: cannot write a swatch: {error.strerror}") from error
