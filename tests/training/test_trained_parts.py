@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from tests import toys
+from tests.training.runs import train
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.training.recipe import Recipe
@@ -15,14 +15,6 @@ from tinyllava_kit.training.stage_settings import PartTraining
 from tinyllava_kit.training.trained_parts import OpenParts
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("modes")
-    toys.save_picture_model(folder)
-    toys.picture_rows(folder)
-    return folder
 
 
 def recipe(place, name, **stage):
@@ -55,21 +47,6 @@ def test_layers_that_are_not_there_are_refused(place, part, how, message):
         OpenParts(model, {part: PartTraining(**how)})
 
 
-@pytest.mark.parametrize(
-    ("stage", "message"),
-    [
-        ({"train": {"llm": "frozen"}}, "stage s: every part is frozen"),
-        ({"train": {"llm": "partial"}}, "from_layer goes with mode partial"),
-        ({"train": {"llm": {"mode": "full", "from_layer": 1}}}, "from_layer goes with mode partial"),
-        ({"train": {"llm": "full"}, "quantization": {"bits": 4}}, "stage s: quantization is for adapters on the LLM"),
-        ({"train": {"connector.image": "full"}, "quantization": {"bits": 8}}, "quantization is for adapters"),
-    ],
-)
-def test_what_trains_nothing_or_cannot_be_is_refused(place, stage, message):
-    with pytest.raises(ValidationError, match=message):
-        recipe(place, "refused", **stage)
-
-
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory):
     """A model whose LLM has layers wide enough for 4 bits."""
@@ -94,3 +71,51 @@ def test_adapters_on_a_quantized_llm_are_added_to_its_own_weights(wide, bits):
     for name in learned:  # low-rank, on weights that were never rounded
         assert torch.linalg.matrix_rank(after[name].float() - before[name].float(), atol=1e-5) <= 16
         assert ".mlp." in name or ".self_attn." in name
+
+
+def test_only_the_named_parts_change(place):
+    before, _ = load_pretrained(place / "model")
+    after, _ = load_pretrained(train(place, "only", max_steps=2))
+    changed = {k for k, v in after.state_dict().items() if not torch.equal(v, before.state_dict()[k])}
+    assert changed == {k for k in before.state_dict() if k.startswith("connectors.")}
+
+
+def test_merged_adapters_give_the_logits_that_they_gave_unmerged(place):
+    model, processor = load_pretrained(place / "model")
+    parts = OpenParts(model, {"llm": PartTraining(mode="lora")})
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+        model.eval()
+        batch = processor([{"role": "user", "content": "hello there"}])
+        before = model(**batch).logits
+        parts.merge()
+        assert torch.allclose(model(**batch).logits, before, atol=1e-4)
+    assert not any("lora" in name for name, _ in model.named_parameters())
+
+
+def test_the_head_gets_no_adapter(place):
+    model, _ = load_pretrained(place / "model")
+    OpenParts(model, {"llm": PartTraining(mode="lora")})
+    assert not any("lora" in name for name, _ in model.get_output_embeddings().named_parameters())
+
+
+def test_a_part_without_parameters_is_an_error(tmp_path):
+    from tinyllava_kit import assemble
+
+    assembly = toys.picture_assembly(toys.save_llama(tmp_path / "llm", hidden=32), "identity")
+    model, _ = assemble(assembly)
+    with pytest.raises(KitError, match=r"train\.connector\.image: the part has no parameters to train"):
+        OpenParts(model, {"connector.image": PartTraining(mode="full")})
+
+
+def test_a_batch_of_text_alone_gives_an_idle_connector_a_zero_gradient(place):
+    model, processor = load_pretrained(place / "model")
+    OpenParts(model, {"connector.image": PartTraining(mode="full")})
+    model.train()
+    batch = processor([{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}], labels=True)
+    model(**batch).loss.backward()
+    for parameter in model.connectors.parameters():
+        assert parameter.grad is not None
+        assert not parameter.grad.any()

@@ -7,20 +7,11 @@ import json
 import pytest
 import torch
 
-from tests import toys
 from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("guard")
-    toys.save_picture_model(folder)
-    toys.picture_rows(folder)
-    return folder
 
 
 def train(place, name, **stage):

@@ -12,7 +12,7 @@ from transformers.models.llama import modeling_llama
 
 from tests import toys
 from tests.strokes import drawing, drawing_model  # noqa: F401 (a fixture)
-from tests.training.test_packing import place, train  # noqa: F401 (a fixture)
+from tests.training.runs import train
 from tinyllava_kit import KitError, assemble
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.checkpoints.quantization import Quantization
@@ -107,7 +107,7 @@ def test_a_model_that_makes_items_is_judged_by_its_text(decoder, tmp_path, monke
         check_packs_apart(*[drawing_model(tmp_path, decoder=decoder)[0]] * 2, CPU)
 
 
-def test_a_packed_stage_is_refused_before_its_first_step_and_leaves_nothing(place, monkeypatch):  # noqa: F811
+def test_a_packed_stage_is_refused_before_its_first_step_and_leaves_nothing(place, monkeypatch):
     monkeypatch.setattr(modeling_llama, "LlamaAttention", OwnMask)
     with pytest.raises(KitError, match="stage 's': packing: LlamaForCausalLM does not keep samples apart"):
         train(place, "careless", packing=True, max_length=200)
@@ -115,7 +115,7 @@ def test_a_packed_stage_is_refused_before_its_first_step_and_leaves_nothing(plac
     train(place, "unpacked", max_length=200, max_steps=1)
 
 
-def test_the_model_that_is_left_says_that_packs_stay_apart(place):  # noqa: F811
+def test_the_model_that_is_left_says_that_packs_stay_apart(place):
     left = train(place, "noted", packing=True, max_length=200, max_steps=1)
     assert json.loads((left / "config.json").read_text())["packs_apart"] == ["sdpa"]
     assert load_pretrained(left)[0].config.packs_apart == ["sdpa"]

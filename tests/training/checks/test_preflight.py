@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import yaml
 
 from tests import toys
+from tests.training.runs import train
 from tinyllava_kit import KitError
 from tinyllava_kit.training import preparation, run
 from tinyllava_kit.training.recipe import Recipe
@@ -57,3 +60,13 @@ def test_what_is_wrong_in_the_middle_names_its_stage_once(place):
         run.run_recipe(recipe_of(place))
     with pytest.raises(KitError, match=r"^stage 'first' was not run yet, and 'second' starts from it"):
         run.run_recipe(recipe_of(place), only="second")
+
+
+def test_a_missing_file_is_named_before_training(place):
+    rows = json.loads((place / "rows.json").read_text())
+    rows[-2]["image"] = "images/gone.png"
+    rows[-2]["conversations"][0]["value"] = "<image>"
+    (place / "gone.json").write_text(json.dumps(rows))
+    with pytest.raises(KitError, match=r"gone\.json\[1\] 'row-1': image '.*gone\.png' is no file"):
+        train(place, "gone", data=str(place / "gone.json"), max_steps=1)
+    assert not (place / "gone" / "s").exists()

@@ -1,11 +1,17 @@
-"""What a stage measures when it begins: the same way is taken by every run that resumes it."""
+"""A stage as the Trainer's arguments; mixed precision where it is measured to be faster."""
+
+from __future__ import annotations
+
+import importlib.util
 
 import pytest
 import torch
 
+from tests import toys
+from tinyllava_kit import KitError
 from tinyllava_kit.training.loop import arguments
-from tinyllava_kit.training.output.decisions import decided, forget_decisions
-from tinyllava_kit.training.recipe import Stage
+from tinyllava_kit.training.recipe import Recipe, Stage
+from tinyllava_kit.training.run import run_recipe
 
 
 def stage(**keys) -> Stage:
@@ -56,9 +62,16 @@ def test_what_a_recipe_says_is_not_measured(tmp_path, given, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_decisions_are_separate_and_can_be_forgotten(tmp_path):
-    assert decided(tmp_path, "cached", lambda: True)
-    assert not decided(tmp_path, "bf16", lambda: False)
-    assert decided(tmp_path, "cached", lambda: pytest.fail("it was decided before"))
-    forget_decisions(tmp_path)
-    assert not decided(tmp_path, "cached", lambda: False)
+def _run(folder, **settings):
+    toys.save_picture_model(folder)
+    stage = {"name": "s", "data": str(toys.picture_rows(folder)), "train": {"connector.image": "full"}}
+    stage |= {"batch_size": 6, "logging_steps": 1, "max_steps": 2}
+    recipe = {"model": str(folder / "model"), "output": str(folder / "out"), "stages": [stage], **settings}
+    return run_recipe(Recipe.model_validate(recipe))
+
+
+def test_what_is_not_installed_cannot_be_reported_to(tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "wandb" else find(name, *a))
+    with pytest.raises(KitError, match="report_to: wandb is not installed; pip install wandb"):
+        _run(tmp_path, report_to=["wandb"])

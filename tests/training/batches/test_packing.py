@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tests import toys
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.data.dataset import ConversationDataset
@@ -77,14 +76,6 @@ def test_batches_have_so_many_rows():
     assert [len(batch) for batch in batches] == [2, 2, 1]
     assert len(batches) == 3
     assert batches.fill == 1.0
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("packed")
-    toys.save_picture_model(folder)
-    toys.picture_rows(folder)
-    return folder
 
 
 def train(place, name, **stage):
