@@ -180,9 +180,6 @@ THROUGH: dict[str, str] = {
     "core/interfaces": "",
     "core/plan": "",
     "core/spans": "",
-    "data/huggingface": "",
-    "data/json_rows": "",
-    "data/plugin": "",
     "distributed": "",
     "errors": "",
     "explanation/page": "",
@@ -302,16 +299,9 @@ THROUGH: dict[str, str] = {
     "testing/token_decoders": "",
     "testing/towers": "",
     "testing/toy_models": "",
-    "training/batches/batching": "",
-    "training/batches/size": "",
-    "training/loop/sharding": "",
     "training/objectives/shipped": "training/objectives/test_objective.py",
     "training/output/completion": "training/output/test_outcome.py",
-    "training/plugin": "",
     "training/preparation": "training/test_run.py",
-    "training/stage_run": "",
-    "training/stage_settings": "",
-    "training/stages": "",
 }
 
 
