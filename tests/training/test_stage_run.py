@@ -15,11 +15,9 @@ def stage(name="s", **keys) -> Stage:
 
 
 def test_what_a_stage_writes_lies_in_its_directory_and_features_beside_it():
-    run = StageRun(stage(), Path("model"), Path("out/s"))
+    run, other = StageRun(stage(), Path("model"), Path("out/s")), StageRun(stage("t"), Path("out/s"), Path("out/t"))
     assert (run.checkpoints, run.skipped_file) == (Path("out/s/checkpoints"), Path("out/s/skipped.jsonl"))
-    assert (
-        run.cache_folder == StageRun(stage("t"), Path("out/s"), Path("out/t")).cache_folder == Path("out", CACHE_FOLDER)
-    )
+    assert run.cache_folder == other.cache_folder == Path("out", CACHE_FOLDER)
 
 
 def test_its_settings_are_those_of_the_model_the_seed_and_the_stage():
