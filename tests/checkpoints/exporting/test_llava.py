@@ -195,3 +195,25 @@ def test_a_broken_image_processor_is_refused_by_name(tmp_path):
     (tmp_path / "out" / "processor_config.json").write_text("{")
     with pytest.raises(KitError, match=r"processor_config\.json line 1, column 2: not JSON"):
         load_pretrained(tmp_path / "out")
+
+
+def golden(case, **how):
+    model, processor = load_pretrained(GOLDEN / case, **how)
+    return model.eval(), processor
+
+
+def test_halves_that_differ_by_more_than_rounding_are_not_written(tmp_path, monkeypatch):
+    model, processor = golden(CLIP, dtype=torch.bfloat16)
+    assert llava.export(model, processor, tmp_path / "right").close
+    monkeypatch.setattr(llava, "largest", lambda ours, theirs: 0.2 * float(ours.abs().max()))
+    with pytest.raises(KitError, match="its logits would differ by"):
+        llava.export(model, processor, tmp_path / "wrong")
+    assert not (tmp_path / "wrong").exists()
+
+
+def test_what_the_written_processor_makes_of_a_picture_is_measured(tmp_path):
+    """At most a step of 255 away: transformers resizes pictures with torchvision where it is installed, we with PIL."""
+    model, processor = golden(CLIP)
+    parity = llava.export(model, processor, tmp_path / "out")
+    assert parity.pixels <= 1.01 / 255 / min(processor.preprocessors["image"]._processor.image_std)
+    assert parity.lines()[-1].startswith("pixels that its processor makes of a picture: largest difference ")

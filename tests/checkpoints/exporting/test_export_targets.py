@@ -6,13 +6,12 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from tests.golden_models import GOLDEN
+from tests.strokes import drawing, drawing_model  # noqa: F401 (a fixture)
 from tinyllava_kit import KitError, load_pretrained
 from tinyllava_kit.checkpoints.exporting import llava
 from tinyllava_kit.checkpoints.exporting.export_targets import load_target, table_of, target_names
-from tinyllava_kit.checkpoints.exporting.requirements import is_close, is_two_layers_with_gelu, largest
 
 CLIP = "tinyllama_clip_mlp2x_gelu"
 
@@ -70,37 +69,8 @@ def test_a_template_without_jinja_is_said():
     assert any("chat template" in note for note in load_target("gguf").notes(model, processor))
 
 
-def test_the_approximate_gelu_is_another_connector():
-    model, _ = golden(CLIP)
-    assert is_two_layers_with_gelu(model.connectors["image"])
-    model.connectors["image"].layers[1] = torch.nn.GELU(approximate="tanh")
-    assert not is_two_layers_with_gelu(model.connectors["image"])
-
-
-def test_halves_that_differ_by_more_than_rounding_are_not_written(tmp_path, monkeypatch):
-    model, processor = golden(CLIP, dtype=torch.bfloat16)
-    assert llava.export(model, processor, tmp_path / "right").close
-    monkeypatch.setattr(llava, "largest", lambda ours, theirs: 0.2 * float(ours.abs().max()))
-    with pytest.raises(KitError, match="its logits would differ by"):
-        llava.export(model, processor, tmp_path / "wrong")
-    assert not (tmp_path / "wrong").exists()
-
-
-def test_what_the_written_processor_makes_of_a_picture_is_measured(tmp_path):
-    """At most a step of 255 away: transformers resizes pictures with torchvision where it is installed, we with PIL."""
-    model, processor = golden(CLIP)
-    parity = llava.export(model, processor, tmp_path / "out")
-    assert parity.pixels <= 1.01 / 255 / min(processor.preprocessors["image"]._processor.image_std)
-    assert parity.lines()[-1].startswith("pixels that its processor makes of a picture: largest difference ")
-
-
-def test_a_difference_is_one_of_rounding_or_not():
-    ours = torch.tensor([100.0, -3.0])
-    assert is_close(1e-4, ours)
-    assert not is_close(2e-4, ours)
-    assert is_close(4.0, ours.to(torch.bfloat16))
-    assert not is_close(6.0, ours.to(torch.bfloat16))
-    assert largest(ours, ours + torch.tensor([0.0, 0.5])) == 0.5
-    assert largest(ours, ours[:1]) == float("inf")
-    assert largest(ours, ours * float("nan")) == float("inf")
-    assert largest(torch.zeros(0), torch.zeros(0)) == 0
+@pytest.mark.usefixtures("drawing")
+def test_every_target_says_what_it_leaves_out(tmp_path):
+    model, processor = drawing_model(tmp_path)
+    for name in target_names():
+        assert "without decoder drawing: the LLM's text alone" in load_target(name).notes(model, processor), name
