@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionModel, Dinov2Model
 
 from tests.checkpoints.copies import CASE, PARTS, change_config, change_weights, copied, logits_of, with_gemma
@@ -16,6 +16,7 @@ from tests.golden_models import GOLDEN, largest
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.checking import check
 from tinyllava_kit.checkpoints.conversion import convert
+from tinyllava_kit.checkpoints.external.factory import _scale
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.model.storage.recognition import open_external
 
@@ -138,3 +139,65 @@ def test_gemma_of_transformers_4_scaled_the_rows_of_a_mixture_too(mixture, tmp_p
     with torch.no_grad():
         rows = model.eval().encode("image", {"pixel_values": pixels})
     assert largest(rows / 64**0.5, mixed_rows(mixture, pixels)) < 1e-4
+
+
+def without_high(state):
+    state.pop(next(key for key in state if ".lora_B." in key))
+
+
+def of_another_width(state):
+    key = next(key for key in state if ".lora_A." in key)
+    state[key] = torch.zeros(state[key].shape[0], 3)
+
+
+def of_another_rank(state):
+    key = next(key for key in state if ".lora_B." in key)
+    state[key] = torch.zeros(state[key].shape[0], 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (without_high, r"adapter_model\.safetensors: .*lora_A\.weight' has no lora_B beside it"),
+        (of_another_width, r"adapter_model\.safetensors: .* does not fit the weight .* of shape"),
+        (of_another_rank, r"adapter_model\.safetensors: .* does not fit the weight .* of shape"),
+        (lambda state: state.update({"base_model.model.x.bias": torch.zeros(1)}), "'.*x.bias' is no weight of a LoRA"),
+        (
+            lambda state: state.update({f"base_model.model.x.lora_{n}.weight": torch.zeros(1, 1) for n in "AB"}),
+            "adapts 'x', which the checkpoint does not have",
+        ),
+    ],
+    ids=["half of it", "width", "rank", "no adapter", "of nothing"],
+)
+def test_an_adapter_that_does_not_fit_is_refused_before_it_is_read(tmp_path, change, told):
+    shutil.copytree(PARTS, tmp_path / "parts")
+    folder = tmp_path / "parts" / "tiny-finetune-lora"
+    file = folder / "adapter_model.safetensors"
+    state = load_file(file)
+    change(state)
+    save_file(state, file, metadata={"format": "pt"})
+    with pytest.raises(KitError, match=told):
+        check(folder, names_from=str(GOLDEN))
+
+
+def test_a_folder_of_a_part_that_is_missing_is_named(tmp_path):
+    folder = copied(PARTS / "tiny-pretrain", tmp_path / "model")
+    shutil.rmtree(folder / "connector")
+    with pytest.raises(
+        KitError, match="has no folder 'connector'; a directory of parts has language_model, vision_tower"
+    ):
+        check(folder, names_from=str(GOLDEN))
+
+
+@pytest.mark.parametrize(
+    ("settings", "scale"),
+    [
+        ({"r": 4, "lora_alpha": 8}, 2.0),
+        ({"r": 4, "lora_alpha": 8, "use_rslora": True}, 4.0),
+        ({"r": 4, "lora_alpha": 8, "rank_pattern": {"q_proj": 2}}, 4.0),
+        ({"r": 4, "lora_alpha": 8, "alpha_pattern": {"q_proj": 2}, "rank_pattern": {"k_proj": 1}}, 0.5),
+        ({"r": 4, "lora_alpha": 8, "rank_pattern": None, "alpha_pattern": None}, 2.0),
+    ],
+)
+def test_an_adapter_is_scaled_as_peft_scales_it(settings, scale):
+    assert _scale(settings, "model.layers.0.self_attn.q_proj") == scale

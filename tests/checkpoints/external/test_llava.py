@@ -13,8 +13,10 @@ from transformers import (
     LlavaForConditionalGeneration,
 )
 
-from tests.checkpoints.copies import CASE, change_weights, copied, logits_of
+from tests.checkpoints.copies import CASE, change_config, change_weights, copied, logits_of
 from tests.golden_models import largest
+from tinyllava_kit import KitError
+from tinyllava_kit.checkpoints.checking import check
 from tinyllava_kit.checkpoints.loading import load_pretrained
 
 
@@ -62,3 +64,17 @@ def rename_to_old(state):
                 new = old + key.removeprefix(theirs)
         new = new.removeprefix("model.") if new.startswith(("model.vision", "model.multi")) else new
         state[new] = state.pop(key)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"vision_feature_layer": [-2, -1]}, r"vision_feature_layer \[-2, -1\]: several layers are not read"),
+        ({"projector_hidden_act": "relu"}, "projector_hidden_act 'relu' is not read; 'gelu' is"),
+        ({"multimodal_projector_bias": False}, "multimodal_projector_bias False is not read; True is"),
+    ],
+)
+def test_an_option_without_a_counterpart_is_refused(llava, tmp_path, changes, told):
+    folder = change_config(copied(llava[0], tmp_path / "model"), **changes)
+    with pytest.raises(KitError, match=told):
+        check(folder)
