@@ -76,6 +76,6 @@ def test_a_line_that_is_no_answer_is_named_with_its_number(tmp_path, line):
 
 def test_a_log_that_cannot_be_written_is_one_line(tmp_path):
     with pytest.raises(
-        KitError, match=r"cannot write '.*no/a\.jsonl': No such file or directory; what is whole in it is"
+        KitError, match=r"cannot write '.*no/a\.jsonl': No such file or directory; its complete lines are kept"
     ):
         AnswerLog(tmp_path / "no" / "a.jsonl", "said").add("as given", SAID)

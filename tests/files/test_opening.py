@@ -74,7 +74,7 @@ def test_a_model_with_a_pipe_among_its_files_is_refused(tmp_path, saved, name):
     [(("connectors", "image", "options"), "depth"), (("text_config",), "num_hidden_layers")],
 )
 def test_a_number_of_layers_from_a_file_is_bounded_while_they_are_built(tmp_path, saved, monkeypatch, place, key):
-    monkeypatch.setattr(sizes, "MAX_PIECES", 2000)
+    monkeypatch.setattr(sizes, "MAX_MODULES_AND_PARAMETERS", 2000)
     folder = shutil.copytree(saved, tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
     found = config
@@ -91,7 +91,7 @@ def test_a_number_of_layers_from_a_file_is_bounded_while_they_are_built(tmp_path
 
 
 def test_what_is_built_later_is_not_counted(monkeypatch):
-    monkeypatch.setattr(sizes, "MAX_PIECES", 10)
+    monkeypatch.setattr(sizes, "MAX_MODULES_AND_PARAMETERS", 10)
     with sizes.bounded("here"):
         nn.Linear(2, 3)
     nn.Sequential(*[nn.Linear(2, 3) for _ in range(20)])
@@ -153,7 +153,7 @@ def test_weights_that_make_an_endless_epoch_are_refused():
         ("a: &a [x, x, x, x, x, x, x, x, x, x]\n"
          + "".join(f"{n}: &{n} [{', '.join([f'*{m}'] * 10)}]\n" for m, n in zip("abcdefgh", "bcdefghi", strict=True)),
          "more than 100,000 values"),
-        ("a: &a [*a]", "an alias of what it stands in"),
+        ("a: &a [*a]", "an alias of a value that contains it"),
         ("a: " + "[" * 20_000, "more than 50 levels deep"),
         ("a: " + "9" * 5000, "a number that cannot be read"),
         ('a: "b\\0"', "a text that holds a NUL"),

@@ -116,7 +116,7 @@ def test_the_sides_that_stand_are_those_that_have_an_id():
     for count in range(1, 6):
         ids = layout.to_ids(torch.tensor(steps(count, count)).T)
         whole = grammar.enclosed("m", ids, "it")
-        parallel = torch.tensor(grammar.beside("m", ids))
+        parallel = torch.tensor(grammar.parallel_ids("m", ids))
         row = torch.tensor([[3, 4, *whole, 5, *whole]])
         none = torch.full((1, CODEBOOKS - 1), -1)
         expected = torch.cat([none, none, parallel, none, parallel])
@@ -134,7 +134,7 @@ def test_the_sides_that_stand_are_those_that_have_an_id():
         (lambda ids: ids.where(ids != ids[1, 1], -1), "gives -1 as 'it.code1' beside id number 1, expected one of 5"),
         (lambda ids: torch.cat([ids[:, :2], ids[:, :1]], 1), "as 'it.code2' beside id number 0, expected -1, for none"),
         (lambda ids: ids.where(ids != 1, 5), "gives 5 as 'it.code1' beside id number 1, expected one of 5"),
-        (lambda ids: ids[:-1], "of which number 5 is not one that may stand there"),
+        (lambda ids: ids[:-1], "and id number 5 is not allowed there"),
     ],
 )
 def test_ids_that_stand_elsewhere_than_stated_are_refused(change, message, model):
@@ -153,7 +153,7 @@ def test_ids_that_stand_elsewhere_than_stated_are_refused(change, message, model
     ],
 )
 def test_sides_that_cannot_stand_are_refused(stream):
-    with pytest.raises(KitError, match=r"the decoder of 'm': '[as]' cannot stand beside its ids"):
+    with pytest.raises(KitError, match=r"the decoder of 'm': '[as]' cannot be parallel to its ids"):
         Grammar(allot({"m": {"a": 2}}, FIRST), {"m": {BEGIN: ("a",), "a": ("a", END)}}, FIRST, parallel={"m": stream})
 
 
@@ -197,7 +197,7 @@ def slow_embeds(model, ids, parallel):
 
 
 def slow_heads(model, hidden):
-    """(D,) -> the logits of all main ids, and of each side."""
+    """(D,) -> the logits of all main ids, and of each parallel stream."""
     head, count = model.decoders["it"].rows.head, 2 + SIZE + CODEBOOKS - 1
     gap = hidden.new_full((model.extension.grammar.first - 11,), -torch.inf)
     main = torch.cat([model.language_model.lm_head(hidden), gap, head[:count] @ hidden])

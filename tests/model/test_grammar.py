@@ -71,7 +71,7 @@ def test_a_decoder_that_asks_for_other_ids_than_were_saved_is_refused(wanted: di
 def test_ranges_that_do_not_lie_behind_one_another_are_refused() -> None:
     saved = allot(WANTED, FIRST)
     saved["song"][3][1] += 1
-    with pytest.raises(KitError, match="do not lie behind one another"):
+    with pytest.raises(KitError, match="are not contiguous"):
         check_ranges(saved, WANTED)
 
 
@@ -97,7 +97,7 @@ def test_sampled_rows_are_whole_items_and_text(has_prompt: bool) -> None:
     for _ in range(25):
         scores = order(ids, torch.randn(len(ids), grammar.size))
         ids = torch.cat([ids, torch.multinomial(scores.softmax(-1), 1)], 1)
-    found = [piece for row in ids.tolist() for piece in grammar.pieces(row)]
+    found = [piece for row in ids.tolist() for piece in grammar.segments(row)]
     assert {piece.modality for piece in found} == {TEXT, "song", "dance"}
     for piece in found:
         if piece.modality == "song":
@@ -156,14 +156,14 @@ def test_pieces_are_text_and_items_counted_from_zero() -> None:
     song, _ = grammar.span("song")
     begin, end = grammar.begin["song"], grammar.end["song"]
     a, b = song + 2, song + 5
-    assert grammar.pieces([3, begin, a, b, a + 1, b + 1, end, 4, 5]) == [
+    assert grammar.segments([3, begin, a, b, a + 1, b + 1, end, 4, 5]) == [
         Segment(TEXT, [3]),
         Segment("song", [0, 3, 1, 4]),
         Segment(TEXT, [4, 5]),
     ]
-    assert grammar.pieces([begin, a, b, a + 1]) == [Segment("song", [0, 3], closed=False, dropped=1)]
-    assert grammar.pieces([begin, a]) == [Segment("song", [], closed=False, dropped=1)]
-    assert grammar.pieces([]) == []
+    assert grammar.segments([begin, a, b, a + 1]) == [Segment("song", [0, 3], closed=False, dropped=1)]
+    assert grammar.segments([begin, a]) == [Segment("song", [], closed=False, dropped=1)]
+    assert grammar.segments([]) == []
 
 
 def test_ids_in_another_order_than_the_decoder_states_are_refused() -> None:
@@ -177,7 +177,7 @@ def test_ids_in_another_order_than_the_decoder_states_are_refused() -> None:
 @pytest.mark.parametrize(
     ("follows", "message"),
     [
-        ({BEGIN: ("a",), "a": ("b",)}, r"must say what follows on each of \['a', 'b', 'begin'\]"),
+        ({BEGIN: ("a",), "a": ("b",)}, r"must say what follows each of \['a', 'b', 'begin'\]"),
         ({BEGIN: ("a",), "a": ("b",), "b": ("a",)}, "no range may be the last one"),
         ({BEGIN: ("a", END), "a": ("b",), "b": ("a", END)}, "behind 'begin' may come"),
         ({BEGIN: ("a",), "a": ("c",), "b": ("a", END)}, "behind 'a' may come"),

@@ -82,8 +82,8 @@ def recipe(place, name, **stage):
     ("stage", "message"),
     [
         ({"train": {"llm": "frozen"}}, "stage s: every part is frozen"),
-        ({"train": {"llm": "partial"}}, "from_layer goes with mode partial"),
-        ({"train": {"llm": {"mode": "full", "from_layer": 1}}}, "from_layer goes with mode partial"),
+        ({"train": {"llm": "partial"}}, "mode partial and from_layer require each other"),
+        ({"train": {"llm": {"mode": "full", "from_layer": 1}}}, "mode partial and from_layer require each other"),
         ({"train": {"llm": "full"}, "quantization": {"bits": 4}}, "stage s: quantization is for adapters on the LLM"),
         ({"train": {"connector.image": "full"}, "quantization": {"bits": 8}}, "quantization is for adapters"),
     ],

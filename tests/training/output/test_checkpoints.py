@@ -64,14 +64,14 @@ def test_every_damage_of_every_file_is_refused_and_the_one_before_is_offered(two
     last = last_checkpoint(two)
     DAMAGES[damage](last / name)
     why = "is gone" if damage == "gone" else "has changed since it was written"
-    offer = rf"checkpoint-10 is damaged: {name} {why}; remove '{last}' to go on from checkpoint-2$"
+    offer = rf"checkpoint-10 is damaged: {name} {why}; remove '{last}' to resume from checkpoint-2$"
     with pytest.raises(KitError, match=offer):
         check_whole(last)
     shutil.rmtree(last)
     last = last_checkpoint(two)
     check_whole(last)
     DAMAGES[damage](last / name)
-    with pytest.raises(KitError, match=rf"remove '{last}' to begin the stage anew$"):
+    with pytest.raises(KitError, match=rf"remove '{last}' to start the stage again$"):
         check_whole(last)
 
 

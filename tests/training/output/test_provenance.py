@@ -93,7 +93,7 @@ def test_a_picture_that_has_changed_is_noticed_though_its_size_is_the_same(place
     was = of(write_rows(rows, tmp_path, kind), processor, place)
     flip(tmp_path / rows[0]["image"], -20)
     now = of(write_rows(rows, tmp_path, kind), processor, place)
-    with pytest.raises(KitError, match=r"an item of its data has changed since checkpoint-2 was written; bring back"):
+    with pytest.raises(KitError, match=r"an item of its data has changed since checkpoint-2 was written; restore it"):
         check_provenance(was, now, tmp_path / "checkpoint-2")
 
 
