@@ -62,7 +62,8 @@ def one_telling() -> Iterator[None]:
             raise
         if _is_noted(_TOLD, PEERS_PATIENCE):
             raise SystemExit(2) from error
-        raise type(error)(f"rank {rank()}: {error}") from error
+        error.args = (f"rank {rank()}: {error}",)  # its kind may take more to be made
+        raise
     except RuntimeError as error:
         if world_size() == 1 or not any(word in str(error) for word in _CUT_OFF):
             raise

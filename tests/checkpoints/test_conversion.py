@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
+import time
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ from safetensors.torch import load_file
 
 from tests.golden_models import GOLDEN
 from tests.limits import FULL_DISK, run_limited
+from tests.processes import start
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints import conversion
 from tinyllava_kit.checkpoints.conversion import convert, table_of
@@ -124,3 +128,58 @@ def test_the_licence_of_a_model_card_is_that_of_every_part(tmp_path):
     config = json.loads((tmp_path / "ours" / "config.json").read_text())
     parts = (config["llm"], config["towers"]["image"], config["connectors"]["image"])
     assert [part["licence"] for part in parts] == ["apache-2.0"] * 3
+
+
+SAVED = GOLDEN / "tinyllama_clip_linear"
+
+
+# Saves, and stops for good before the file of weights is there, or behind it.
+SAVE = """
+import sys, time
+from tinyllava_kit import load_pretrained
+import tinyllava_kit.checkpoints.conversion as conversion
+from tinyllava_kit.model.storage.recognition import open_external
+source, target, when = sys.argv[1:]
+save = conversion.save_file
+def stop(*args, **kwargs):
+    if when == "behind":
+        save(*args, **kwargs)
+    print("here", flush=True)
+    time.sleep(600)
+conversion.save_file = stop
+conversion.convert(open_external(source), target)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["before", "behind"])
+@pytest.mark.parametrize("there", [False, True])
+def test_a_kill_in_the_middle_of_a_conversion_changes_nothing(tmp_path, when, there):
+    target = tmp_path / "out"
+    if there:
+        for part in load_pretrained(GOLDEN / "tinyllama_clip_mlp2x_gelu"):
+            part.save_pretrained(target)
+    before = {f.name: f.read_bytes() for f in target.iterdir()} if there else None
+    process = start(["-c", SAVE, str(SAVED), str(target), when])
+    process.until(lambda: process.said == "here\n")
+    process.send(signal.SIGKILL)
+    assert process.end()[0] == -signal.SIGKILL
+    if not there:
+        assert not target.exists()
+        return
+    assert {f.name: f.read_bytes() for f in target.iterdir()} == before
+    model, _ = load_pretrained(target)
+    assert isinstance(model.connectors["image"].layers[2], torch.nn.Linear)
+
+
+def test_what_a_killed_process_left_beside_is_removed_by_the_next(tmp_path):
+    left = tmp_path / ".out.unfinished-abcdefgh"
+    left.mkdir()
+    (left / "model.safetensors").write_bytes(b"half")
+    old = time.time() - 3 * 24 * 3600
+    os.utime(left, (old, old))
+    young = tmp_path / ".out.unfinished-12345678"  # another process may be at work there
+    young.mkdir()
+    for part in load_pretrained(SAVED):
+        part.save_pretrained(tmp_path / "out")
+    assert sorted(f.name for f in tmp_path.iterdir()) == [young.name, "out"]

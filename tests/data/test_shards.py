@@ -8,7 +8,6 @@ import os
 import sys
 import tarfile
 
-import datasets
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -184,35 +183,6 @@ def test_what_is_no_parquet_file_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(KitError, match=r"a Parquet file needs pyarrow; pip install pyarrow"):
         read_rows(tmp_path / "a.parquet")
-
-
-@pytest.fixture
-def named_dataset(tmp_path, monkeypatch):
-    """A directory laid out like a dataset of the hub."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    features = datasets.Features(
-        {"images": datasets.List(datasets.Image()), "image": datasets.Image(), "text": datasets.Value("string")}
-    )
-    stored = [{"bytes": picture(n), "path": None} for n in range(3)]
-    columns = {"images": [stored, stored[:1]], "image": stored[:2], "text": ["red", "green"]}
-    (tmp_path / "ds").mkdir()
-    datasets.disable_progress_bars()
-    datasets.Dataset.from_dict(columns, features=features).to_parquet(tmp_path / "ds" / "train-00000-of-00001.parquet")
-    return tmp_path / "ds"
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_dataset_by_name_is_read_undecoded(named_dataset, stream):
-    rows = list(Source(dataset=str(named_dataset), stream=stream).rows())
-    assert [row.name for row in rows] == [f"{named_dataset}[0]", f"{named_dataset}[1]"]
-    assert [row.values["text"] for row in rows] == ["red", "green"]
-    assert rows[0].values["image"] == {"bytes": picture(0), "path": None}
-    assert [each["bytes"] for each in rows[0].values["images"]] == [picture(n) for n in range(3)]
-
-
-def test_a_split_that_is_not_there_is_named(named_dataset):
-    with pytest.raises(KitError, match=r"cannot read dataset '.*ds', split 'tset': Unknown split"):
-        Source(dataset=str(named_dataset), split="tset").rows()
 
 
 def test_a_member_that_claims_more_than_a_sample_is_refused_before_it_is_read(tmp_path):

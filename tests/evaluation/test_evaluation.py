@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import GenerationConfig
 
 from tests import toys
 from tests.processes import start, tinyllava
@@ -17,16 +16,13 @@ from tinyllava_kit.core.conversation import ITEM, Conversation, Item, Turn
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.evaluation import evaluation as module
 from tinyllava_kit.evaluation.asking import answers
-from tinyllava_kit.evaluation.controls import CONTROLS, content_key, controlled
+from tinyllava_kit.evaluation.controls import CONTROLS
 from tinyllava_kit.evaluation.evaluation import Evaluation, read_results
 from tinyllava_kit.evaluation.exact_match import exact_match
-from tinyllava_kit.evaluation.figures import Figure
 from tinyllava_kit.evaluation.question import Question
 from tinyllava_kit.evaluation.question_rows import read_questions
-from tinyllava_kit.evaluation.record import fingerprint, lines_of, read_record, record
 from tinyllava_kit.evaluation.retrieval import retrieve
 from tinyllava_kit.evaluation.scorer import find_scorer
-from tinyllava_kit.inference.answering import answer
 
 pytestmark = pytest.mark.slow
 
@@ -81,50 +77,6 @@ def test_the_figures_of_every_control_are_those_of_asking_under_it(seeing, tmp_p
     assert [(line["control"], line["row"]) for line in lines(tmp_path / "out")] == [
         (control, row) for control in CONTROLS for row in range(len(questions))
     ]
-
-
-def test_of_the_generation_config_only_what_ends_an_answer_changes_one(seeing, monkeypatch):
-    """Whatever an LLM's makers put there, one by one; most of it changes what `answer` says."""
-    model, processor, questions = seeing
-    prompt = processor(questions[0].conversation, answer=True)
-    first = model.generate(**prompt, max_new_tokens=1, do_sample=False, pad_token_id=0)[0, -1].item()
-    plain = said(seeing)
-    changed = 0
-    for setting in (
-        {"repetition_penalty": 1.9},
-        {"no_repeat_ngram_size": 1},
-        {"bad_words_ids": [[first]]},
-        {"suppress_tokens": [first]},
-        {"begin_suppress_tokens": [first]},
-        {"sequence_bias": [[[first], -50.0]]},
-        {"forced_bos_token_id": 5},
-        {"forced_eos_token_id": 6},
-        {"exponential_decay_length_penalty": [1, 90.0]},
-        {"num_beams": 3, "length_penalty": 9.0},
-        {"do_sample": True, "temperature": 30.0, "top_k": 3, "top_p": 0.9, "min_p": 0.01},
-        {"guidance_scale": 4.0},
-        {"watermarking_config": {"greenlist_ratio": 0.25, "bias": 9.0, "seeding_scheme": "lefthash"}},
-        {"max_time": 0.0},
-        {"cache_implementation": "static"},
-        {"eos_token_id": first},
-        {"eos_token_id": [1, first], "min_new_tokens": 3},
-    ):
-        ends = {"eos_token_id": model.generation_config.eos_token_id}
-        given = GenerationConfig(**{**ends, **setting})
-        with monkeypatch.context() as patched:
-            patched.setattr(model, "generation_config", given)
-            if "eos_token_id" in setting:
-                assert said(seeing)[0] == processor.decode([first]) != plain[0]
-            else:
-                assert said(seeing) == plain, setting
-            assert model.generation_config is given
-            changed += answer(model, processor, [q.conversation for q in questions], max_new_tokens=7) != plain
-    assert changed > 10
-
-
-def said(seeing):
-    model, processor, questions = seeing
-    return [judged.said for judged in answers(model, processor, questions, max_new_tokens=7)]
 
 
 def test_results_are_read_back_from_the_folder(seeing, tmp_path):
@@ -314,107 +266,3 @@ def test_questions_of_other_items_or_truths_are_others():
 
     digests = {module._digest([q]) for q in (one(), one("r?"), one(truths=("b",)))}
     assert len(digests) == 3
-
-
-def test_a_record_keeps_the_last_of_each_and_forgets_other_weights(place, tmp_path, seeing):
-    directory = shutil.copytree(place / "model", tmp_path / "model", ignore=shutil.ignore_patterns("evaluations.json"))
-    weights = fingerprint(directory)
-    figures = evaluation(seeing, tmp_path / "out").run().figures
-    for data, line in (("a.json", "first"), ("b.json", "other"), ("a.json", "second")):
-        record(directory, weights, data, ["exact_match"], figures, line)
-    assert [entry["line"] for entry in read_record(directory)] == ["b.json: other", "a.json: second"]
-    entry = read_record(directory)[-1]
-    assert entry["figures"]["as given"]["accuracy"] == figures["as given"]["accuracy"].value
-    assert (entry["questions"], entry["weights"]) == (6, weights)
-    assert fingerprint(directory) == weights  # the record is no part of it
-    (directory / "generation_config.json").write_text("{}")
-    other = fingerprint(directory)
-    assert other != weights
-    record(directory, other, "c.json", ["wer"], figures, "new weights")
-    assert [entry["data"] for entry in read_record(directory)] == ["c.json"]
-
-
-def _kept(directory, data, count, **how):
-    """Record an accuracy over `count` rows; what is said."""
-    figures = {"as given": {"accuracy": Figure(0.5, count)}}
-    return record(directory, "w", data, ["exact_match"], figures, f"accuracy 0.5 ({count})", **how)
-
-
-def test_fewer_rows_take_the_place_of_more_only_where_the_data_has_no_more(tmp_path):
-    assert _kept(tmp_path, "a.json", 9) == ""
-    said = _kept(tmp_path, "a.json", 2)
-    assert said == "a.json was evaluated on 9 rows before; these 2 do not take their place"
-    assert [entry["questions"] for entry in read_record(tmp_path)] == [9]
-    assert _kept(tmp_path, "a.json", 9, questions=9) == ""  # again
-    assert _kept(tmp_path, "a.json", 8, limited=False) == ""  # a row was taken out of the file
-    assert _kept(tmp_path, "b.json", 2) == ""
-    assert [(entry["data"], entry["questions"]) for entry in read_record(tmp_path)] == [("a.json", 8), ("b.json", 2)]
-
-
-def test_figures_of_other_settings_stand_beside_and_the_card_tells_them_apart(tmp_path):
-    for tokens in (4, 64, 4):
-        assert _kept(tmp_path, "a.json", 9, settings={"prompt": None, "max_new_tokens": tokens}) == ""
-    _kept(tmp_path, "b.json", 9, settings={"max_new_tokens": 4})
-    assert lines_of(read_record(tmp_path)) == [
-        "a.json: accuracy 0.5 (9) (max_new_tokens 64)",
-        "a.json: accuracy 0.5 (9) (max_new_tokens 4)",
-        "b.json: accuracy 0.5 (9)",
-    ]
-
-
-def test_an_entry_of_an_earlier_version_keeps_its_place_by_its_rows(tmp_path):
-    old = {"data": "a.json", "scorers": ["exact_match"], "line": "a.json: old", "questions": 9, "weights": "w"}
-    (tmp_path / "evaluations.json").write_text(json.dumps([old]))
-    assert "evaluated on 9 rows before" in _kept(tmp_path, "a.json", 3, settings={"max_new_tokens": 4})
-    assert _kept(tmp_path, "a.json", 9, settings={"max_new_tokens": 4}) == ""
-    assert len(read_record(tmp_path)) == 1
-
-
-def test_the_fingerprint_is_of_every_file_that_changes_an_answer(place, tmp_path):
-    directory = shutil.copytree(place / "model", tmp_path / "model")
-    known = {fingerprint(directory)}
-    for name in ("tokenizer_config.json", "chat_template.jinja", "processor_config.json", "generation_config.json"):
-        (directory / name).write_text(f"{(directory / name).read_text()} ")
-        known.add(fingerprint(directory))
-    assert len(known) == 5
-
-
-def test_a_record_that_is_none_is_named(tmp_path):
-    (tmp_path / "evaluations.json").write_text("{}[")
-    with pytest.raises(KitError, match="is no record of evaluations; remove it"):
-        read_record(tmp_path)
-
-
-@pytest.mark.parametrize("control", ["as given", "without items", "blank items"])
-def test_the_same_about_the_same_is_asked_once(seeing, monkeypatch, control):
-    """Other places of one question get its answer."""
-    model, processor, questions = seeing
-    asked = []
-
-    def counted(model, processor, conversations, **options):
-        asked.extend(conversations)
-        return [f"{conversation.turns[-1].text} {number}" for number, conversation in enumerate(conversations)]
-
-    monkeypatch.setattr("tinyllava_kit.evaluation.asking.answer", counted)
-    same = [
-        replace(question, conversation=replace(question.conversation, name=str(n)))
-        for n, question in enumerate(3 * questions)
-    ]
-    kept = {}
-    said = answers(model, processor, same, control=control, batch_size=2, keep=kept.update)
-    assert len(asked) == len({content_key(conversation) for conversation in asked}) <= len(questions)
-    assert kept == {place: judged.said for place, judged in enumerate(said)}
-    count = len(questions)
-    assert [j.said for j in said[:count]] == [j.said for j in said[count : 2 * count]]
-    asked.clear()
-    answers(model, processor, same, control=control, batch_size=2, do_sample=True)
-    assert len(asked) == 3 * count
-
-
-def test_blank_pictures_of_two_sizes_are_asked_about_twice(seeing):
-    _, processor, questions = seeing
-    seen = [q.conversation for q in questions if q.conversation.items]
-    blank = list(controlled(seen, "blank items", processor.modalities))
-    sizes = {tuple(item.source.size for item in conversation.items) for conversation in blank}
-    keys = {content_key(replace(conversation, turns=blank[0].turns)) for conversation in blank}
-    assert len(keys) == len(sizes)

@@ -6,20 +6,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from PIL import Image
 
 from tests import toys
 from tinyllava_kit import assemble
 from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.core.conversation import ITEM, Conversation, Item, Turn
-from tinyllava_kit.core.spans import IGNORE_INDEX, TextSpan
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.evaluation.controls import CONTROLS
-from tinyllava_kit.evaluation.likelihood import answer_log_probs
 from tinyllava_kit.evaluation.question import Question
 from tinyllava_kit.evaluation.retrieval import Retrieval, retrieve
 from tinyllava_kit.features.cache import FeatureCache
-from tinyllava_kit.processing.encoded import Encoded
 
 TEMPLATES = ["auto", "pretrain", "llama"]
 
@@ -138,24 +134,6 @@ def test_a_prompt_of_text_alone_is_scored(place):
     assert torch.allclose(retrieve(model, processor, asked(rows)).log_probs, expected, atol=1e-3, rtol=0)
 
 
-def test_samples_that_are_tokenized_differently_before_their_answers_are_scored_as_they_are(place):
-    model, processor = make(place, "auto")
-    _ = IGNORE_INDEX
-    spans = [  # an earlier answer (9), and the last one (10 and what follows)
-        [TextSpan([1, 5, 7, 9, 8], [_, _, _, 9, _]), TextSpan([10, 11, 2, 4], [10, 11, 2, _])],
-        [TextSpan([1, 5, 6, 9, 8], [_, _, _, 9, _]), TextSpan([10, 12], [10, 12])],
-        [TextSpan([1, 5, 6, 9, 8, 10, 13, 2], [_, _, _, 9, _, 10, 13, 2])],
-    ]
-    found = answer_log_probs(model, processor, [Encoded(sample) for sample in spans], batch_size=2)
-    for sample, log_prob in zip(spans, found.tolist(), strict=True):
-        ids = torch.tensor([[token for span in sample for token in span.ids]])
-        labels = [label for span in sample for label in span.labels]
-        with torch.no_grad():
-            probabilities = model(ids).logits[0].double().log_softmax(-1)
-        places = [n for n, label in enumerate(labels) if label != IGNORE_INDEX and n >= 5]
-        assert log_prob == pytest.approx(sum(probabilities[n - 1, labels[n]].item() for n in places), abs=1e-3)
-
-
 def test_towers_see_each_item_once_and_not_again_where_features_are_kept(place):
     model, processor = make(place, "llama")
     seen = []
@@ -168,12 +146,6 @@ def test_towers_see_each_item_once_and_not_again_where_features_are_kept(place):
     again = retrieve(model, processor, asked(conversations(place)), features=features, control="shuffled items")
     assert sum(seen) == 4
     assert not torch.equal(first.log_probs, again.log_probs)
-
-
-def test_an_item_that_is_gone_is_not_taken_for_a_new_one_in_its_place(place):
-    features = FeatureCache(*make(place, "llama"))
-    counts = [features.fill([Item("image", Image.new("RGB", (9, 7), (n, 0, 0)))]) for n in range(7)]
-    assert counts == [1] * 7
 
 
 def test_what_is_known_is_not_read_again_and_every_row_is_kept_as_it_is_done(place):
@@ -202,13 +174,6 @@ def test_an_answer_that_nothing_stands_before_is_named(place, monkeypatch):
     monkeypatch.setattr(processor.template, "add_bos", False, raising=False)
     with pytest.raises(KitError, match="row: there is no text before the answer"):
         retrieve(model, processor, asked([row("yes"), row("no")]))
-
-
-def test_a_sample_of_which_nothing_is_learned_is_named(place):
-    model, processor = make(place, "auto")
-    asked = replace(row("yes"), turns=row("yes").turns[:1])
-    with pytest.raises(KitError, match="row: the chat template learns nothing of the answer"):
-        answer_log_probs(model, processor, [processor.encode(asked)])
 
 
 def known(log_probs, truths):

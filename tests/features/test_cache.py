@@ -378,3 +378,9 @@ def test_without_a_folder_the_features_go_with_the_cache(place):
     assert len(shards(folder)) == 1
     del cache
     assert not folder.exists()
+
+
+def test_an_item_that_is_gone_is_not_taken_for_a_new_one_in_its_place(place):
+    features = FeatureCache(*load(place))
+    counts = [features.fill([Item("image", Image.new("RGB", (9, 7), (n, 0, 0)))]) for n in range(7)]
+    assert counts == [1] * 7

@@ -9,6 +9,13 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from tinyllava_kit.training.recipe import Recipe
+from tinyllava_kit.training.run import run_recipe
+
+
+class Killed(Exception):
+    """A run ends here, as if the process had been killed."""
+
 
 def write_recipe(place: Path, name: str, stage: dict[str, object]) -> Path:
     """``NAME.yaml``: the stage ``s`` of ``model`` into the folder NAME, all in `place`."""
@@ -18,9 +25,28 @@ def write_recipe(place: Path, name: str, stage: dict[str, object]) -> Path:
     return path
 
 
+def train(place: Path, name: str, **stage: object) -> Path:
+    """A run of that recipe, by default of a connector on ``rows.json``; the directory that the stage leaves."""
+    stage = {
+        "data": str(place / "rows.json"),
+        "train": {"connector.image": "full"},
+        "batch_size": 2,
+        "logging_steps": 1,
+        "schedule": "constant_with_warmup",
+        "warmup_ratio": 0,
+        **stage,
+    }
+    return run_recipe(Recipe.from_yaml(write_recipe(place, name, stage)))
+
+
 def losses(place: Path, name: str, key: str = "loss") -> list[float]:
     """What its stage logged."""
-    return [entry[key] for entry in json.loads((place / name / "s" / "log.json").read_text()) if key in entry]
+    return losses_in(place / name / "s", key)
+
+
+def losses_in(directory: Path, key: str = "loss") -> list[float]:
+    """What the stage that left a directory logged."""
+    return [entry[key] for entry in json.loads((directory / "log.json").read_text()) if key in entry]
 
 
 def weights(folder: Path) -> torch.Tensor:

@@ -6,19 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
-from accelerate.data_loader import BatchSamplerShard
 
 from tests import toys
 from tests.training.processes import finish, start
 from tests.training.runs import losses, weights, write_recipe
-from tinyllava_kit import KitError
-from tinyllava_kit.checkpoints.loading import load_pretrained
-from tinyllava_kit.data.dataset import Collator, ConversationDataset
-from tinyllava_kit.training.batches.dummy_items import WithDummyItems, dummy_items
-from tinyllava_kit.training.batches.epochs import Epochs
-from tinyllava_kit.training.batches.packing import PackedBatches
-from tinyllava_kit.training.batches.sized import SizedBatches
 from tinyllava_kit.training.output.checkpoints import check_whole
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
@@ -165,67 +156,3 @@ def test_a_step_of_sharded_weights_is_that_of_whole_ones_with_a_rank_that_has_no
     assert float(found["away"]) < 1e-5
     assert float(found["moved"]) > 1e-3
     assert found["saved"] == "True"
-
-
-def test_idle_items_change_neither_loss_nor_gradient(place):
-    model, processor = load_pretrained(place / "model")
-    dataset = ConversationDataset.from_file(place / "rows.json", processor)
-    model.requires_grad_(True).train()
-    collate = Collator(processor)
-    found = []
-    for make in (collate, WithDummyItems(collate, dummy_items(dataset))):
-        model.zero_grad()
-        output = model(**make([dataset[2], dataset[5]]))
-        output.loss.backward()
-        found.append((output.loss, {name: p.grad for name, p in model.named_parameters()}))
-    (plain, without), (dummy, with_items) = found
-    assert torch.equal(plain, dummy)
-    assert all(torch.equal(with_items[n], g) for n, g in without.items() if n.startswith("language_model"))
-    assert not any(with_items[n].any() for n in with_items if not n.startswith("language_model"))
-
-
-def test_idle_items_run_the_tower_though_it_is_frozen(place):
-    model, processor = load_pretrained(place / "model")
-    dataset = ConversationDataset.from_file(place / "rows.json", processor)
-    calls = []
-    model.towers["image"].register_forward_hook(lambda *_: calls.append(1))
-    batch = WithDummyItems(Collator(processor), dummy_items(dataset))([dataset[2]])
-    model.train()
-    with torch.no_grad():
-        model(**batch)
-    assert calls == [1]
-
-
-def test_a_modality_without_a_dummy_item_is_refused(place):
-    _, processor = load_pretrained(place / "model")
-    dataset = ConversationDataset.from_file(place / "rows.json", processor)
-    with pytest.raises(KitError, match=r"image items come late in the stream, and the other processes cannot wait"):
-        WithDummyItems(Collator(processor), {})([dataset[0]])
-
-
-@pytest.mark.parametrize("ranks", [1, 2, 3, 5])
-@pytest.mark.parametrize("epochs", [1, 2.5])
-def test_every_rank_gets_as_many_batches_and_every_sample_is_seen_once(ranks, epochs):
-    sizes = [{"audio": 1.0 + n % 7} for n in range(23)]
-    sized = SizedBatches(sizes, [n % 5 for n in range(23)], batch_size=4, budget={"audio": 16}, seed=3)
-    shares = [list(BatchSamplerShard(Epochs(sized, epochs, ranks), ranks, n, even_batches=False)) for n in range(ranks)]
-    assert len({len(share) for share in shares}) == 1
-    assert len(Epochs(sized, epochs, ranks)) == ranks * len(shares[0])
-    seen = [index for step in zip(*shares, strict=True) for batch in step for index in batch]
-    assert sorted(seen[:23]) == list(range(23))
-    assert sorted(seen) == sorted(index for batch in Epochs(sized, epochs) for index in batch)
-    assert all(sized.fits(batch) or len(batch) == 1 for share in shares for batch in share)
-
-
-def test_fewer_samples_than_processes_are_refused():
-    sized = SizedBatches([{}] * 3, [1, 2, 3], batch_size=2)
-    with pytest.raises(KitError, match="3 batches of one sample cannot be shared by 4 processes; start fewer"):
-        list(Epochs(sized, 1, processes=4))
-
-
-def test_a_packed_row_is_halved_where_every_batch_is_one_row():
-    rows = PackedBatches([5, 3, 3, 2, 2, 2, 1, 4, 3], 9, batch_size=1)
-    assert len(rows) % 2 == 1
-    shares = list(Epochs(rows, 1, processes=2))
-    assert len(shares) % 2 == 0
-    assert sorted(index for batch in shares for row in batch for index in row) == list(range(9))

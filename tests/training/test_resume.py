@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers.trainer_utils import get_last_checkpoint
 
 from tests import toys
 from tests.processes import start
-from tests.training.runs import write_recipe
+from tests.training.runs import Killed, losses_in, train, write_recipe
 from tinyllava_kit import KitError
-from tinyllava_kit.training.batches.epochs import Epochs
-from tinyllava_kit.training.batches.sized import SizedBatches
 from tinyllava_kit.training.loop import trainer
-from tinyllava_kit.training.loop.clock import Clock
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
@@ -60,10 +59,6 @@ def curve(directory):
 def same_weights(one, other):
     one, other = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
     return all(torch.equal(one[name], other[name]) for name in one)
-
-
-class Killed(Exception):
-    pass
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -111,25 +106,6 @@ def _run_until(recipe_file, path):
     process.end()
 
 
-def test_what_auto_found_stays_when_a_run_goes_on(place, monkeypatch):
-    """Features of the cache and of the tower differ in their last bits: the clock must not choose anew."""
-    from tinyllava_kit.training import feature_caching as caching
-
-    path = recipe(place, "auto", max_steps=4, save_steps=2, cache_features="auto")
-    answers = iter([True, False])
-    monkeypatch.setattr(caching, "_wins", lambda *_: next(answers))
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer.KitTrainer, "_clip_grad_norm", lambda *_: (_ for _ in ()).throw(Killed))
-        with pytest.raises(Killed):
-            run_recipe(Recipe.from_yaml(path))
-    readers = []
-    keep = caching.FeatureCache.fill
-    monkeypatch.setattr(caching.FeatureCache, "fill", lambda self, items: readers.append(self) or keep(self, items))
-    run_recipe(Recipe.from_yaml(path))
-    assert readers
-    assert next(answers) is False  # it was not asked again
-
-
 def test_a_checkpoint_that_could_not_be_written_leaves_the_last_one(place, monkeypatch):
     path = recipe(place, "full disk", max_steps=4, save_steps=2)
 
@@ -147,38 +123,39 @@ def test_a_checkpoint_that_could_not_be_written_leaves_the_last_one(place, monke
     run_recipe(Recipe.from_yaml(path))
 
 
-def test_a_run_that_was_interrupted_does_not_go_on_with_other_settings(place, monkeypatch):
-    path = recipe(place, "changed", max_steps=4, save_steps=2)
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer.KitTrainer, "_save_rng_state", lambda *_: (_ for _ in ()).throw(Killed))
-        with pytest.raises(Killed):
-            run_recipe(Recipe.from_yaml(path))
-    with pytest.raises(KitError, match=r"was trained with batch_size 2, the recipe has 3; remove the directory"):
-        run_recipe(Recipe.from_yaml(recipe(place, "changed", max_steps=4, save_steps=2, batch_size=3)))
+def test_an_interrupted_stage_goes_on_where_it_was(place):
+    whole = train(place, "whole", max_steps=6, save_steps=3)
+    shutil.copytree(place / "whole", place / "cut")
+    for file in (place / "cut" / "s").iterdir():
+        if file.is_file():
+            file.unlink()
+    checkpoints = place / "cut" / "s" / "checkpoints"
+    shutil.rmtree(get_last_checkpoint(str(checkpoints)))
+    shutil.copytree(_checkpoint_of_step(place, 3), checkpoints / "checkpoint-3")
+    resumed = train(place, "cut", max_steps=6, save_steps=3)
+    assert losses_in(resumed)[3:] == losses_in(whole)[3:]
 
 
-def test_epochs_are_one_row_of_batches(place):
-    batches = SizedBatches([{}] * 7, list(range(7)), batch_size=2)
-    every = Epochs(batches, 2.5)
-    drawn = list(every)
-    assert len(every) == len(drawn) == 4 + 4 + 2
-    first, second = ([i for batch in part for i in batch] for part in (drawn[:4], drawn[4:8]))
-    assert sorted(first) == sorted(second) == list(range(7))
-    assert first != second
-    assert list(every) == drawn
+def _checkpoint_of_step(place, step):
+    """A run that was stopped there; the recipe, and so the rates, are those of the whole one."""
+    from tinyllava_kit.training.loop.trainer import KitTrainer
 
+    stopped = place / "stopped"
+    keep = KitTrainer.train
 
-def test_time_before_an_interruption_counts():
-    limit = Clock(1)
-    limit.start -= 50
-    kept = {"Clock": limit.state()}
-    again = Clock(1)
-    control = trainer.TrainerControl()
-    again.on_train_begin(None, trainer.TrainerState(stateful_callbacks=kept), control)
-    assert again.share_gone == pytest.approx(50 / 60, abs=0.02)  # which the learning rate follows
-    again.on_step_end(None, None, control)
-    assert not control.should_training_stop
-    again.start -= 15
-    again.on_optimizer_step(None, None, control)
-    again.on_step_end(None, None, control)
-    assert control.should_training_stop
+    def stop(self, *args, **kwargs):
+        from transformers import TrainerCallback
+
+        class Stop(TrainerCallback):
+            def on_save(self, args, state, control, **kwargs):
+                control.should_training_stop = True
+
+        self.add_callback(Stop())
+        return keep(self, *args, **kwargs)
+
+    KitTrainer.train = stop
+    try:
+        train(place, "stopped", max_steps=6, save_steps=step)
+    finally:
+        KitTrainer.train = keep
+    return stopped / "s" / "checkpoints" / f"checkpoint-{step}"

@@ -17,7 +17,7 @@ def in_stage(name: str) -> Iterator[None]:
         yield
     except KitError as error:
         if not str(error).startswith("stage "):
-            error.args = (f"stage {name!r}: {error}", *error.args[1:])
+            error.args = (f"stage {name!r}: {error}",)
         raise
 
 

@@ -28,6 +28,7 @@ from transformers import (
 
 from tests import toys
 from tests.golden_models import GOLDEN
+from tests.strokes import drawing, drawing_model  # noqa: F401 (a fixture)
 from tinyllava_kit import KitError, assemble, load_pretrained
 from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.checkpoints.exporting import components
@@ -275,3 +276,13 @@ def test_a_pooling_head_that_no_feature_needs_is_not_written(tmp_path):
     components.export(model, processor, tmp_path / "out")
     state = load_file(tmp_path / "out" / "towers" / "image" / "model.safetensors")
     assert not [name for name in state if "head." in name]
+
+
+@pytest.mark.usefixtures("drawing")
+def test_the_parts_name_the_decoder_and_speak_of_no_tower(tmp_path):
+    model, processor = drawing_model(tmp_path)
+    report = components.export(model, processor, tmp_path / "out")
+    assert "decoder drawing: not written: transformers has no form of it" in report.lines()
+    page = (tmp_path / "out" / "README.md").read_text()
+    assert "## decoder drawing" in page
+    assert "tower" not in page

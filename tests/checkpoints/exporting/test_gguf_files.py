@@ -428,15 +428,6 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch):
     assert gguf_files.faults(model, processor) == ["a gguf file needs gguf; pip install 'tinyllava-kit[gguf]'"]
 
 
-def test_rows_are_paired_as_a_rotation_of_neighbours_wants_them():
-    """Row i of a head's first half is followed by row i of its second half."""
-    rows = torch.arange(2 * 6 * 5).reshape(12, 5)
-    paired = gguf_writing.paired(rows, 2)
-    order = [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]
-    assert torch.equal(paired, rows[order])
-    assert torch.equal(gguf_writing.unpaired(paired, 2), rows)
-
-
 @torch.no_grad()
 def test_without_the_order_of_rows_transformers_would_compute_something_else(tmp_path, monkeypatch):
     """The control of the logits: they see the order."""
@@ -446,28 +437,6 @@ def test_without_the_order_of_rows_transformers_would_compute_something_else(tmp
     gguf_files.export(model, processor, tmp_path / "out")
     llm, _ = as_transformers_reads(tmp_path / "out")
     assert (llm(IDS).logits - model.language_model(IDS).logits).abs().max() > 1e-2
-
-
-@pytest.mark.parametrize("what", ["value", "order"])
-def test_a_file_that_holds_something_else_is_not_published(tmp_path, monkeypatch, what):
-    """The control of the comparison."""
-    model, processor = golden(CLIP)
-    if what == "order":
-        monkeypatch.setattr(gguf_writing, "paired", lambda rows, heads: rows)
-    else:
-        values = gguf_writing.Entry.values
-        monkeypatch.setattr(gguf_writing.Entry, "values", lambda self, dtype: values(self, dtype) * np.float32(1.001))
-    with pytest.raises(KitError, match=r"model\.gguf: .* differs from the model's when it is read back"):
-        gguf_files.export(model, processor, tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_with_other_tensors_is_found_out(tmp_path):
-    model, processor = golden(CLIP)
-    gguf_files.export(model, processor, tmp_path / "out")
-    entries = list(gguf_files._vision_entries(model))
-    with pytest.raises(KitError, match=r"read back with other tensors than were written: \{'mm\.2\.bias'\}"):
-        gguf_writing.check_written(tmp_path / "out" / "mmproj.gguf", entries[:-1], torch.float32)
 
 
 def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):

@@ -136,7 +136,14 @@ def _merged(tensors: Mapping[str, KeyedTensor], directory: Path) -> dict[str, Ke
             continue
         if f"{module}.weight" not in merged:
             raise KitError(f"{file}: {key!r} adapts {module!r}, which the checkpoint does not have")
-        base, high = merged[f"{module}.weight"], adapter[key.replace(".lora_A.", ".lora_B.")]
+        base, high = merged[f"{module}.weight"], adapter.get(key.replace(".lora_A.", ".lora_B."))
+        if high is None:
+            raise KitError(f"{file}: {key!r} has no lora_B beside it; copy the whole adapter")
+        if (*high.shape, *low.shape) != (base.tensor.shape[0], low.shape[0], low.shape[0], *base.tensor.shape[1:]):
+            raise KitError(
+                f"{file}: {key!r} of shape {low.shape}, with its lora_B of shape {high.shape}, does not fit the weight "
+                f"{base.key!r} of shape {base.tensor.shape}"
+            )
         merged[f"{module}.weight"] = KeyedTensor(
             f"{base.key} + adapter", _add(base.tensor, low, high, _scale(settings, module))
         )

@@ -81,6 +81,9 @@ def _open_safetensors(file: Path) -> dict[str, Lazy]:
             headers = {name: (tuple(s.get_shape()), s.get_dtype()) for name, s in slices.items()}
     except (SafetensorError, OSError) as error:
         raise KitError(f"{file}: damaged or incomplete: {first_line(error)}; copy it again") from error
+    for name, (_, kind) in headers.items():
+        if kind not in _DTYPES:
+            raise KitError(f"{file}: {name!r} is of the type {kind}, which no weight has; save it in another")
     return {name: Lazy(shape, _DTYPES[kind], partial(_read, file, name)) for name, (shape, kind) in headers.items()}
 
 

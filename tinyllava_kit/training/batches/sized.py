@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch.utils.data import Sampler
 
@@ -12,10 +12,6 @@ from ...core.interfaces import Modality
 from ...errors import KitError, near
 from ...terminal.counting import counting
 from .size import Measures, sample_order
-
-if TYPE_CHECKING:
-    pass
-
 
 CHUNK = 50  # batches whose samples are sorted together: wide enough to pad little, narrow enough to stay random
 

@@ -139,7 +139,8 @@ def _clean_failure(trainer: KitTrainer, checkpoints: Path) -> Iterator[None]:
         for folder in (checkpoints, *checkpoints.parents[:2]):
             with suppress(OSError):
                 folder.rmdir()  # which refuses one that is not empty
-        raise type(error)(_without_traceback(str(error), type(error).__name__)) from error
+        error.args = (_without_traceback(str(error), type(error).__name__),)  # its kind may take more to be made
+        raise
 
 
 def _without_traceback(message: str, kind: str) -> str:
