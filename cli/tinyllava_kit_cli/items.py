@@ -17,6 +17,7 @@ from tinyllava_kit.plugin.discovery import installed_catalog
 from tinyllava_kit.plugin.extras import need
 from tinyllava_kit.plugin.specs import ModalitySpec
 
+ITEMS = "items"  # the name of ``--item`` among a command's parameters
 _ANSWERS = "tinyllava_kit_cli.answers"
 
 
@@ -25,8 +26,35 @@ def _modalities() -> Iterator[ModalitySpec]:
     return (offer.spec for offer in installed_catalog().of_kind("modality") if isinstance(offer.spec, ModalitySpec))
 
 
+class ItemFlag(click.Option):
+    """``--MODALITY FILE``."""
+
+    def __init__(self, flag: str, modality: str) -> None:
+        super().__init__(
+            [flag, f"item_{modality}"],
+            multiple=True,
+            type=click.Path(),
+            metavar="FILE",
+            help=f"The same as --item {modality}=FILE.",
+            expose_value=False,
+        )
+        self.modality = modality
+
+
 class ItemsCommand(click.Command):
     """A command with ``--MODALITY FILE`` for every installed modality, as sugar for ``--item``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's, which loses the order between options: the items are kept in the order of the command line."""
+        values, _, order = self.make_parser(ctx).parse_args(args=[*args])
+        left = {name: iter(found) for name, found in values.items() if isinstance(found, list)}
+        kept = ctx.ensure_object(list)
+        for param in order:
+            if isinstance(param, ItemFlag):
+                kept.append((param.modality, next(left[str(param.name)])))
+            elif param.name == ITEMS:
+                kept.append((None, next(left[ITEMS])))
+        return super().parse_args(ctx, args)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         params = super().get_params(ctx)
@@ -35,25 +63,8 @@ class ItemsCommand(click.Command):
             flag = f"--{spec.name.replace('_', '-')}"
             if flag not in taken:
                 taken.add(flag)
-                params.append(
-                    click.Option(
-                        [flag, f"item_{spec.name}"],
-                        multiple=True,
-                        type=click.Path(),
-                        metavar="FILE",
-                        help=f"The same as --item {spec.name}=FILE.",
-                        expose_value=False,
-                        callback=_as_item(spec.name),
-                    )
-                )
+                params.append(ItemFlag(flag, spec.name))
         return params
-
-
-def _as_item(modality: str) -> Callable[..., None]:
-    def keep(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> None:
-        ctx.ensure_object(list).extend((modality, file) for file in value)
-
-    return keep
 
 
 def need_packages(modalities: Iterable[str]) -> None:
@@ -69,13 +80,16 @@ def need_packages(modalities: Iterable[str]) -> None:
                 need(package, f"a file of {spec.name}")
 
 
-def items_of(ctx: click.Context, words: tuple[str, ...]) -> list[Item]:
-    """The items of a command line: those of its flags, then those of ``--item``.
+def items_of(ctx: click.Context) -> list[Item]:
+    """The items of a command line, in its order.
 
     Raises:
         KitError: a word is not MODALITY=FILE, what reads such files is not installed, or a file is not there.
     """
-    given = [*ctx.ensure_object(list), *(split_word(word, "--item", "MODALITY=FILE") for word in words)]
+    given = [
+        split_word(value, "--item", "MODALITY=FILE") if modality is None else (modality, value)
+        for modality, value in ctx.ensure_object(list)
+    ]
     need_packages(modality for modality, _ in given)
     for _, file in given:
         _check_there(file)

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from tinyllava_kit_cli.generation import answer_length, load_to_run, placed, placement, sampled, sampling
-from tinyllava_kit_cli.items import AnswersCommand, answers_of, items_of
+from tinyllava_kit_cli.items import ITEMS, AnswersCommand, answers_of, items_of
 from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.printing import say
 from tinyllava_kit_cli.question import asked
@@ -23,8 +23,9 @@ from tinyllava_kit_cli.shell_completion import directories, item_words
 @click.argument("question")
 @click.option(
     "--item",
-    "items",
+    ITEMS,
     multiple=True,
+    expose_value=False,
     metavar="MODALITY=FILE",
     shell_complete=item_words,
     help="An item, in the order of the question.",
@@ -46,7 +47,6 @@ def command(
     ctx: click.Context,
     directory: str,
     question: str,
-    items: tuple[str, ...],
     writes: tuple[str, ...],
     max_new_tokens: int | None,
     temperature: float | None,
@@ -61,7 +61,7 @@ def command(
     printed as it is generated. With --write it also holds an item of that modality, if the model has a decoder for it.
     """
     check_model(directory)
-    given, wanted = items_of(ctx, items), answers_of(ctx, writes)
+    given, wanted = items_of(ctx), answers_of(ctx, writes)
     question = asked(question)
 
     from tinyllava_kit.checkpoints.loading import open_checkpoint

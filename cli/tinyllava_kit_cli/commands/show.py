@@ -9,7 +9,7 @@ import click
 
 from tinyllava_kit.plugin.extras import need
 from tinyllava_kit_cli.generation import answer_length, load_to_run, placed, placement
-from tinyllava_kit_cli.items import ItemsCommand, items_of
+from tinyllava_kit_cli.items import ITEMS, ItemsCommand, items_of
 from tinyllava_kit_cli.models import check_model
 from tinyllava_kit_cli.printing import refuse_taken, say
 from tinyllava_kit_cli.question import asked
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=click.Path(), required=True, help="The directory to write.")
 @click.option(
     "--item",
-    "items",
+    ITEMS,
     multiple=True,
+    expose_value=False,
     metavar="MODALITY=FILE",
     shell_complete=item_words,
     help="An item, in the order of the question.",
@@ -40,7 +41,6 @@ def command(
     directory: str,
     question: str,
     output: str,
-    items: tuple[str, ...],
     max_new_tokens: int | None,
     device: str,
     dtype: str,
@@ -54,7 +54,7 @@ def command(
     """
     need("matplotlib", "show")
     check_model(directory)
-    given = items_of(ctx, items)
+    given = items_of(ctx)
     refuse_taken(output)
     question = asked(question)
 
