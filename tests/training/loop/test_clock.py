@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from transformers import TrainerState
 
@@ -21,9 +23,18 @@ def test_the_time_left_is_that_of_this_runs_speed_and_of_the_whole_limit():
     assert clock.seconds_left(state) == pytest.approx(60, abs=1)  # two minutes, of which one has gone
 
 
+def test_time_before_training_does_not_count(monkeypatch):
+    """A Trainer asks for the state of its callbacks before it begins, when items may have been encoded for an hour."""
+    clock, later = Clock(1), time.monotonic() + 3000
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    state = TrainerState(stateful_callbacks=[clock])
+    clock.on_train_begin(None, state, trainer.TrainerControl())
+    assert (clock.seconds, clock.share_gone) == (0, 0)
+
+
 def test_time_before_an_interruption_counts():
     limit = Clock(1)
-    limit.start -= 50
+    limit.start = time.monotonic() - 50
     kept = {"Clock": limit.state()}
     again = Clock(1)
     control = trainer.TrainerControl()
