@@ -41,12 +41,11 @@ def words(text: str) -> Iterator[str]:
 
 def code_of(source: str) -> Iterator[tuple[int, str]]:
     """Line and text of every name and string of the code; no comments, no docstrings."""
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     tree = ast.parse(source)
-    docstrings = {
-        node.body[0].lineno
+    docstrings = {  # also those below a field
+        node.lineno
         for node in ast.walk(tree)
-        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
     }
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         is_docstring = token.type == tokenize.STRING and token.start[0] in docstrings
