@@ -1,5 +1,4 @@
-"""What contracts see of folders: their content, files of them that are open, a disk that is full, and packages that
-are missing."""
+"""What contracts see of folders: their content, open files, a disk that is full, packages that are missing."""
 
 from __future__ import annotations
 
