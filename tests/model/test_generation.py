@@ -305,6 +305,16 @@ def test_code_of_a_hub_is_never_asked_about(made, monkeypatch):
         model.generate(**batch, **GREEDY, penalty_alpha=0.6, top_k=4)
 
 
+def test_ids_beside_the_llms_own_are_taken_as_the_models_settings_say(made):
+    model = copy.copy(made[0])
+    model.generation_config = copy.deepcopy(model.generation_config)
+    model.generation_config.do_sample, model.generation_config.temperature = True, 1e-9
+    logits = torch.tensor([[0.0, 1.0, 0.5]])
+    assert all(int(model.sample_as({})(logits)) == 1 for _ in range(20))
+    assert len({int(model.sample_as({"temperature": 1e9})(logits)) for _ in range(60)}) > 1
+    assert int(model.sample_as({"do_sample": False})(logits)) == 1
+
+
 def longer(tensor, by=2):
     return torch.cat([tensor, tensor[:, :1].expand(-1, by)], 1)
 
