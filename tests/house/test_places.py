@@ -26,7 +26,7 @@ WAYS = {
 }
 # Files of a room's folder that test it as a whole, and what they ask.
 WHOLE: dict[str, str] = {
-    "assembly/test_changed_assemblies.py": "changed files of assemblies and of saved models: a line for the user, or a model",
+    "assembly/test_changed_assemblies.py": "changed files of assemblies and of models that give parts",
     "checkpoints/exporting/test_parts.py": "",
     "checkpoints/exporting/test_targets.py": "",
     "checkpoints/exporting/test_without_decoder.py": "",
@@ -236,12 +236,6 @@ THROUGH: dict[str, str] = {
     "inference/items_of_words": "",
     "inference/reply": "",
     "inference/segments": "",
-    "model/builders": "",
-    "model/configuration": "",
-    "model/memory": "",
-    "model/prompt": "",
-    "model/quantized_weights": "",
-    "model/whole": "",
     "pages/chart": "",
     "pages/media": "",
     "pages/templating": "",
