@@ -62,9 +62,7 @@ def test_a_component_that_nobody_offers_says_what_to_install(site: FakeSite, mon
         Component(name="nos").offer("tower", catalog)
     with pytest.raises(MissingPluginError, match=r"this model's tower 'ear' comes .*: pip install 'far-away==2\.1'"):
         Component(name="ear", distribution="far-away", version="2.1").offer("tower", catalog)
-    with pytest.raises(
-        MissingPluginError, match="'ear' comes with plugin 'broken', which is broken: .*RuntimeError: x"
-    ):
+    with pytest.raises(MissingPluginError, match=r"'ear' comes with plugin 'broken', .* is broken: .*RuntimeError"):
         Component(name="ear", distribution="tinyllava-kit-broken", version="2.1").offer("tower", catalog)
 
 
@@ -87,11 +85,11 @@ def test_what_is_no_configuration_of_a_model_is_not_read():
         ({"token_ranges": {"it": [["a", 1]]}}, r"config\.json: token_ranges\.it\.0"),
         ({"packs_apart": "sdpa"}, r"config\.json: packs_apart: expected"),
         ({"text_config": {}}, r"config\.json: text_config\.model_type"),
-        ({"text_config": {"model_type": "lama"}}, r"text_config\.model_type: transformers knows no 'lama'; did you mean"),
-        ({"text_config": {**TEXT, "num_hidden_layers": 5000}}, r"text_config\.num_hidden_layers: expected at most 1000"),
+        ({"text_config": {"model_type": "lama"}}, r"model_type: transformers knows no 'lama'; did you mean"),
+        ({"text_config": {**TEXT, "num_hidden_layers": 5000}}, r"num_hidden_layers: expected at most 1000"),
         ({"dtype": "float7"}, r"config\.json: dtype\.dtype: expected the name of a dtype of torch, got 'float7'"),
-        ({"quantization_config": {"quant_method": "gptq"}}, r"quantization_config: only bitsandbytes' is read, got 'gptq'"),
-        ({"quantization_config": {**NF4, "bnb_4bit_quant_type": "nf5"}}, r"bnb_4bit_quant_type: expected 'fp4' or 'nf4'"),
+        ({"quantization_config": {"quant_method": "gptq"}}, r"only bitsandbytes' is read, got 'gptq'"),
+        ({"quantization_config": {**NF4, "bnb_4bit_quant_type": "nf5"}}, r"quant_type: expected 'fp4' or 'nf4'"),
         ({"quantization_config": {**NF4, "load_in_4bit": "yes"}}, r"quantization_config\.load_in_4bit: expected"),
     ],
 )  # fmt: skip
@@ -150,7 +148,7 @@ def test_what_is_saved_names_no_place_of_this_machine(tmp_path):
     assert again.text_config.hidden_size == 24
 
 
-@pytest.mark.parametrize("content", [None, "", "[]", "{"])
+@pytest.mark.parametrize("content", [None, "", "[]", "{", "{}"])
 def test_a_directory_without_a_configuration_is_one_line(tmp_path, content):
     if content is not None:
         (tmp_path / "config.json").write_text(content)

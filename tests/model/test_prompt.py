@@ -105,8 +105,8 @@ def kind(name, backend=None):
 
 
 def test_a_cache_that_a_device_or_a_package_does_not_give_is_refused(monkeypatch):
-    there = {name: (package, lambda: name == "hqq") for name, (package, _) in prompt._QUANTIZING.items()}
-    there["quanto"] = ("optimum-quanto", lambda: False)
+    there = {"quanto": ("optimum-quanto", lambda: False), "hqq": ("hqq", lambda: True)}
+    assert there.keys() == prompt._QUANTIZING.keys()
     monkeypatch.setattr(prompt, "_QUANTIZING", there)
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
     with pytest.raises(KitError, match="'offloaded_static' cannot be used on a CPU"):
