@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import textwrap
@@ -9,10 +10,11 @@ import textwrap
 import pytest
 
 from tests.fakes import PREAMBLE, FakeSite, offering, tower
+from tinyllava_kit.errors import PluginError
 from tinyllava_kit.plugin.catalog import Catalog, Plugin
-from tinyllava_kit.plugin.discovery import DISABLE, discover, installed_catalog
+from tinyllava_kit.plugin.discovery import DISABLE, MAX_SPECS, _checked, discover, installed_catalog
 from tinyllava_kit.plugin.hookspecs import GROUP
-from tinyllava_kit.plugin.specs import TowerSpec
+from tinyllava_kit.plugin.specs import ConnectorSpec, TowerSpec
 
 BROKEN = {
     "raises-at-import": ("1 / 0", "ZeroDivisionError: division by zero"),
@@ -297,3 +299,12 @@ def test_a_plugin_that_is_installed_or_disabled_while_the_process_runs_is_seen(
     assert before == again
     monkeypatch.setenv(DISABLE, "one")
     assert [o.spec.name for o in installed_catalog().of_kind("tower")] == ["ear"]
+
+
+def test_a_hook_that_offers_specs_without_an_end_is_stopped():
+    def endless():
+        for number in itertools.count():
+            yield ConnectorSpec(name=f"mine_{number}", summary="s", target="m:C")
+
+    with pytest.raises(PluginError, match=f"tinyllava_connectors offers more than {MAX_SPECS}"):
+        _checked("tinyllava_connectors", ConnectorSpec, endless(), "a hook")
