@@ -1,4 +1,4 @@
-"""What a user names is opened where it is a file, and followed no further than anybody means: pipes, patterns, epochs."""
+"""What a user names is opened where it is a file, and followed no further than anybody means: pipes, patterns."""
 
 from __future__ import annotations
 
