@@ -62,7 +62,7 @@ test-browser: install
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
 		{ echo "make test-browser needs chromium in the path: apt-get install chromium" >&2; exit 2; }
 	$(BIN)/python -m pip install --quiet -c constraints.txt playwright
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/serving/test_browser.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/serving/browser
 
 check: install
 	$(BIN)/ruff check .

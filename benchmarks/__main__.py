@@ -30,7 +30,11 @@ LONG = ("loading", "audio", "data_loading", "training", "speaking", "serving", "
     "--cache", type=click.Path(file_okay=False, path_type=Path), help="Where the models of `loading` and `gpu` stay."
 )
 @click.option(
-    "--memory", "way", type=click.Choice(list(memory.WAYS)), default="settled", help="Of what is timed; see memory.py."
+    "--memory",
+    "way",
+    type=click.Choice(list(memory.WAYS)),
+    default="settled",
+    help="How memory is allocated; see memory.py.",
 )
 def main(names: tuple[str, ...], everything: bool, factory: Path | None, cache: Path | None, way: str) -> None:
     """Measure what NAMES say, or all that is quick."""
@@ -61,7 +65,7 @@ def _has_device() -> bool:
 
 
 def run(name: str, checkout: Path | None, cache: Path) -> Iterator[Figure]:
-    """The figures of one benchmark. Only what is run is imported."""
+    """The figures of one benchmark. Only its module is imported."""
     module = import_module(f".{name}", __package__)
     arguments = {"factory": (checkout,), "loading": (cache,), "gpu": (cache / "gpu",)}
     return module.figures(*arguments.get(name, ()))

@@ -36,7 +36,7 @@ class Figure:
 
 
 def guarded(name: str, measure: Callable[[], float], *, goal: float | None = None) -> Figure:
-    """The figure of what is measured; where that fails, one that says why, so that others are measured all the same."""
+    """The figure of a measurement; where that fails, one that says why, so that the others still run."""
     try:
         return Figure(name=name, value=measure(), goal=goal)
     except Exception as error:

@@ -1,6 +1,6 @@
 """The fusion kernel, in copies of its output: time forward and with backward, what it allocates, and the plan.
 
-`fuse` is timed with the embedding lookup of its text, the embedding frozen where nothing else is said. Beside it,
+`fuse` is timed with the embedding lookup of its text, the embedding frozen unless a name says otherwise. Beside it,
 without goals: the same with a trained embedding, and transformers' way (LLaVA's and others' ``forward``), which looks
 up all positions and puts the features over the placeholders with `masked_scatter`.
 
@@ -138,7 +138,7 @@ class Batch:
 
 
 class Allocations(TorchDispatchMode):
-    """Counts the bytes of every storage that an operator returns and was not given; what is freed counts too.
+    """Counts the bytes of every storage that an operator returns and was not given; freed ones count too.
 
     It sees operators, not the insides of their kernels: what one allocates and frees within itself is not counted.
     """

@@ -1,7 +1,7 @@
-"""On one CUDA device, in ten minutes and without the network: what waits, and what is how fast.
+"""On one CUDA device, in ten minutes and without the network: what waits, and how fast each part is.
 
 The models have the sizes of TinyLlama-1.1B and SigLIP-so400m-384 and random weights in bf16: ours, and transformers'
-Llava of the same weights. Each figure is measured by itself: where one fails, its line says why, and the rest go on.
+Llava of the same weights. Each figure is measured by itself: where one fails, its line says why, and the rest run.
 
 On the CPU, at toy sizes, everything but the device runs the same; that is how it is tested.
 """

@@ -42,7 +42,7 @@ VISION = {
 }
 
 
-# What is not quantized, in our names and in transformers'.
+# The layers that are not quantized, in the kit's names and in transformers'.
 OURS_KEPT = ["towers", "connectors", "lm_head"]
 LLAVA_KEPT = ["vision_tower", "multi_modal_projector", "lm_head"]
 

@@ -1,4 +1,4 @@
-"""A process of its own for what is measured, and the memory that it holds."""
+"""A process of its own for a measurement, and the memory that it holds."""
 
 from __future__ import annotations
 
@@ -42,5 +42,5 @@ def read_anew(*files: Path) -> None:
 
 
 def forget_peak() -> None:
-    """`VmHWM` begins again at what is resident now."""
+    """Reset `VmHWM` to the memory that is resident now."""
     Path("/proc/self/clear_refs").write_text("5")

@@ -3,7 +3,7 @@
 The LLM has the sizes of SmolLM2-135M and random weights. Requests arrive `gap` seconds apart, prompts of different
 lengths, answers of as many tokens each, greedy. One by one: each is generated alone, when those before it are complete.
 Static: what has arrived is generated as a batch, and what arrives meanwhile waits for the next. All three run in turns
-in one process; the clock is of the wall, because waiting is what is measured.
+in one process; the clock is wall time, because it measures waiting.
 """
 
 from __future__ import annotations
@@ -116,10 +116,10 @@ async def together(engine: Engine, asked: list[Any], load: Load) -> Timing:
         arrived = time.monotonic()
         prompt = await engine.encode(asked[number])
         count = AnswerCount()
-        async with aclosing(engine.answer(prompt, AnswerOptions(max_new_tokens=load.new_tokens), count)) as pieces:
-            await anext(pieces)
+        async with aclosing(engine.answer(prompt, AnswerOptions(max_new_tokens=load.new_tokens), count)) as chunks:
+            await anext(chunks)
             timing.first.append(time.monotonic() - arrived)
-            async for _ in pieces:
+            async for _ in chunks:
                 pass
         assert count.tokens == load.new_tokens
 

@@ -1,7 +1,7 @@
-"""``python -m benchmarks.soak``: a server that is asked a thousand times, by clients half of which leave at random.
+"""``python -m benchmarks.soak``: a server that answers a thousand requests, half of whose clients leave at random.
 
 The model is a toy that sees; two of three requests bring one of some pictures, all are streamed, sixteen at once, each
-over a connection of its own. What is left of them is compared with what was there before.
+over a connection of its own. What they leave behind is compared with what was there before.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Load:
 
 @dataclass
 class Left:
-    """What a soak leaves: answers that were read to the end and left, resident bytes on the way, what is held."""
+    """What a soak leaves: answers that were read to the end and left, resident bytes, what the server holds."""
 
     whole: int = 0
     left: int = 0
@@ -202,7 +202,7 @@ def resident() -> int:
 
 
 def main() -> None:
-    """A thousand requests, and what is left of them."""
+    """A thousand requests, and what they leave behind."""
     with one_thread(), tempfile.TemporaryDirectory() as scratch:
         pair = assembled(Path(scratch))
         start = time.monotonic()

@@ -1,7 +1,7 @@
 """An answer in sound, streamed: what its layouts of ids cost an LLM, and what the kit costs beside bare generation.
 
-The LLM has the sizes of SmolLM2-135M and random weights, and so has Mimi; codec2 is as it is. What is said is
-prescribed, the ids of a few seconds of noise, so that every layout says as much; what stands beside them is the
+The LLM has the sizes of SmolLM2-135M and random weights, and so has Mimi; codec2 is the published one. What is spoken
+is prescribed, the ids of a few seconds of noise, so that every layout says as much; what stands beside them is the
 model's. The bare side is the same LLM in transformers, its embedding and head enlarged by the same ids, `generate` for
 the same number of steps, and then the sound decoded at once. A talker says as much, of a few words that the LLM writes;
 beside it stands the LLM that writes the same ids itself. One thread, CPU time.
@@ -50,7 +50,7 @@ WORDS = 8  # that a talker says
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """Of the LLM, as transformers names them; of Mimi, in place of its own; how much is said."""
+    """Of the LLM, as transformers names them; of Mimi, in place of its own; the seconds to speak."""
 
     words: int = smollm2.WORDS
     llm: Mapping[str, int] = field(default_factory=lambda: smollm2.SIZES)
@@ -176,7 +176,7 @@ class Talked:
 def _streamed(
     model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor, ids: list[int]
 ) -> tuple[float, float]:
-    """Seconds until the first sound is there, and until the answer is, of which the LLM writes these ids."""
+    """Seconds until the first sound, and until the whole answer; the LLM writes these ids."""
     start, heard = time.process_time(), []
 
     def show(part: str | GeneratedItem) -> None:

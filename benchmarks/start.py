@@ -18,7 +18,7 @@ LIST, HELP = 9.0, 10.0
 
 
 def figures(*, rounds: int = 15) -> Iterator[Figure]:
-    """`list` of what is installed, and of nothing but help, both as a user calls them: with modules compiled."""
+    """`tinyllava list` and `tinyllava --help`, both as a user calls them: with modules compiled."""
     tinyllava = str(Path(sysconfig.get_path("scripts")) / "tinyllava")
     with tempfile.TemporaryDirectory() as compiled:
         # a checkout may have nothing compiled, where an installation has; the first round compiles

@@ -13,32 +13,27 @@ PAGE = ROOT / "docs" / "plugin-checks.md"
 BEGIN, END = "<!-- mutants: begin -->\n", "<!-- mutants: end -->\n"
 # module of tests -> kind, and the names of its tables.
 TABLES = {
-    "test_mutants_towers": {
-        "PREPROCESSORS": "tower",
-        "NETWORKS": "tower",
-        "RASTERS": "tower",
-        "LAYOUTS": "tower",
-        "SPECS": "spec",
-    },
-    "test_contracts": {"BROKEN": "audio tower"},
-    "test_mutants_connectors": {"MUTANTS": "connector"},
-    "test_mutants_modalities": {"MUTANTS": "modality"},
-    "test_mutants_clouds": {"CLOUDS": "modality"},
-    "test_mutants_llms": {"MUTANTS": "llm"},
-    "test_mutants_templates": {"MUTANTS": "template"},
-    "test_mutants_decoders": {"MUTANTS": "decoder", "TEXT_MUTANTS": "decoder of text"},
-    "test_decoder_contract": {
-        "TOKEN_MUTANTS": "decoder",
-        "PARALLEL_MUTANTS": "decoder",
-        "HIDDEN_MUTANTS": "decoder of states",
-    },
-    "test_mutants_commands": {"MUTANTS": "command"},
-    "test_mutants_scorers": {"MUTANTS": "scorer"},
-    "test_mutants_benchmarks": {"MUTANTS": "benchmark", "SCORERS": "benchmark"},
-    "test_mutants_exports": {"MUTANTS": "export"},
-    "test_mutants_layouts": {"MUTANTS": "checkpoint", "SPECS": "checkpoint"},
-    "test_mutants_objectives": {"MUTANTS": "objective"},
-    "test_mutants_readers": {"MUTANTS": "reader", "SPECS": "reader"},
+    "test_preprocessing": {"PREPROCESSORS": "tower"},
+    "test_towers": {"NETWORKS": "tower"},
+    "test_tower_layouts": {"RASTERS": "tower", "LAYOUTS": "tower"},
+    "test_specified": {"SPECS": "spec"},
+    "test_audio_towers": {"BROKEN": "audio tower"},
+    "test_connectors": {"MUTANTS": "connector"},
+    "test_modalities": {"MUTANTS": "modality"},
+    "test_clouds": {"CLOUDS": "modality"},
+    "test_language_models": {"MUTANTS": "llm"},
+    "test_chat_templates": {"MUTANTS": "template"},
+    "test_token_decoders": {"MUTANTS": "decoder"},
+    "test_text_decoders": {"TEXT_MUTANTS": "decoder of text"},
+    "test_item_decoders": {"TOKEN_MUTANTS": "decoder", "PARALLEL_MUTANTS": "decoder"},
+    "test_hidden_decoders": {"HIDDEN_MUTANTS": "decoder of states"},
+    "test_commands": {"MUTANTS": "command"},
+    "test_scorers": {"MUTANTS": "scorer"},
+    "test_benchmarks": {"MUTANTS": "benchmark", "SCORERS": "benchmark"},
+    "test_exports": {"MUTANTS": "export"},
+    "test_layouts": {"MUTANTS": "checkpoint", "SPECS": "checkpoint"},
+    "test_objectives": {"MUTANTS": "objective"},
+    "test_readers": {"MUTANTS": "reader", "SPECS": "reader"},
 }
 
 
@@ -55,7 +50,7 @@ def with_table(page: str) -> str:
 
 
 def table() -> str:
-    """A row for each mutant: its kind, what is wrong with it, and the check that says so."""
+    """A row for each mutant: its kind, its fault, and the check that finds it."""
     found = sorted(rows(), key=lambda row: row[0])
     head = f"## Mutants\n\nEach of these {len(found)} is wrong in one way, and a test sees that the check fails."
     lines = [f"| {kind} | {what} | {check} |" for kind, what, check in found]

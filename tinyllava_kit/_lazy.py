@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first touched: what is not used costs nothing (PEP 562)."""
+"""Names of a package that are imported on first use, so that unused ones cost nothing (PEP 562)."""
 
 from __future__ import annotations
 

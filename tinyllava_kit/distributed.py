@@ -46,7 +46,7 @@ def join() -> None:
 
 @contextmanager
 def one_telling() -> Iterator[None]:
-    """A mistake that rank 0 meets as well is told by it alone; one that another rank meets alone says which rank.
+    """Rank 0 alone reports a mistake that all ranks meet; the report of any other mistake names its rank.
 
     Raises:
         KitError: the mistake; or another rank has stopped, and this one would have waited for it.

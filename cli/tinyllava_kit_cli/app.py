@@ -61,7 +61,7 @@ class UserError(click.ClickException):
 
 
 class Commands(click.Group):
-    """The kit's commands, then those of plugins. What is wrong with a plugin is the doctor's to tell."""
+    """The kit's commands, then those of plugins. The doctor reports a plugin's faults."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*COMMANDS, *(name for name, _ in _plugin_commands(installed_catalog()))]
@@ -79,7 +79,7 @@ class Commands(click.Group):
             return _load(catalog.find("command", name))
         except KitError as error:
             if ctx.resilient_parsing:
-                return None  # a shell completes a line, and what is wrong with it is told when it is run
+                return None  # a shell completes a line; its faults are reported when it runs
             if not isinstance(error, MissingPluginError):
                 raise
             known = [*COMMANDS, *(other for other, _ in _plugin_commands(catalog))]

@@ -14,7 +14,7 @@ _BREAKS = "=:"
 class WholeWords(BashComplete):
     """As click's, for words like ``image=clip:DIR``: bash gives four of it, and replaces the last one alone.
 
-    No space is put behind a word that goes on.
+    No space follows a word that is not complete.
     """
 
     source_template = BashComplete.source_template.replace(

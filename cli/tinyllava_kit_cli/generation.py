@@ -22,7 +22,7 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # older versions of cl
     name = "device"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The word as it is."""
+        """The word, unchanged."""
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
             self.fail(f"{value!r} is not one of 'auto', 'cpu', 'cuda', 'cuda:N', 'mps'.", param, ctx)
         return value
@@ -41,7 +41,7 @@ def placement(command: Any) -> Any:
         type=click.Choice([AUTOMATIC, *FLOAT_DTYPES]),
         default=AUTOMATIC,
         show_default=True,
-        help="The dtype of the weights in memory; auto: as they are saved.",
+        help="The dtype of the weights in memory; auto: that of the checkpoint.",
     )(command)
     return click.option(
         "--device",
@@ -54,7 +54,7 @@ def placement(command: Any) -> Any:
 
 
 def placed(device: str = AUTOMATIC, dtype: str = AUTOMATIC) -> dict[str, Any]:
-    """What `load_model` is told for a model on this device, in this dtype.
+    """The options of `load_model` for a model on this device, in this dtype.
 
     Raises:
         KitError: the device is not there.

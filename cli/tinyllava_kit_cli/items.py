@@ -57,7 +57,8 @@ def _as_item(modality: str) -> Callable[..., None]:
 
 
 def need_packages(modalities: Iterable[str]) -> None:
-    """
+    """Check that the packages are installed that files of these modalities need.
+
     Raises:
         KitError: a package that files of one of these modalities need is not installed.
     """
@@ -82,7 +83,8 @@ def items_of(ctx: click.Context, words: tuple[str, ...]) -> list[Item]:
 
 
 def _check_there(file: str) -> None:
-    """
+    """Check that a file exists; an address or content in place of a name passes.
+
     Raises:
         KitError: it is the name of a file, and there is none.
     """
@@ -145,7 +147,8 @@ def answers_of(ctx: click.Context, words: tuple[str, ...]) -> dict[str, str]:
 
 
 def _check_writable(file: str) -> None:
-    """
+    """Check, before any answer, that a file can be written.
+
     Raises:
         KitError: nothing can be written where a file shall stand once there is an answer.
     """

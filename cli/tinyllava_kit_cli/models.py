@@ -1,4 +1,4 @@
-"""The model that a command is given: what is wrong with its name is told before anything heavy is imported. Light."""
+"""The model that a command is given: a wrong name is reported before anything heavy is imported. Light."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 def check_model(directory: str) -> None:
-    """
+    """Check that a model can be loaded by this name, without loading it.
+
     Raises:
         KitError: neither a directory with a ``config.json`` nor a name that a hub may know, or weights of 8 or 4 bits
             where the package that reads them is not installed.
@@ -34,7 +35,8 @@ def check_model(directory: str) -> None:
 
 
 def check_checkpoints(assembly: Assembly) -> None:
-    """
+    """Check that every checkpoint of an assembly exists here, or may exist on a hub.
+
     Raises:
         KitError: an unknown part; or a checkpoint that is neither here nor a name that a hub may know.
     """
@@ -58,6 +60,6 @@ def _is_quantized(path: Path) -> bool:
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return False  # what is wrong with it is told by who reads it
+        return False  # whoever reads it reports its faults
     settings = config.get("quantization_config") if isinstance(config, Mapping) else None
     return isinstance(settings, Mapping) and settings.get("quant_method") == "bitsandbytes"

@@ -31,7 +31,8 @@ def say_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def refuse_taken(output: str, advice: str = "choose another one") -> None:
-    """
+    """Check that `output` is a free place to write a directory to.
+
     Raises:
         KitError: `output` is a file, a directory with something in it, or a place that cannot be written to.
     """

@@ -1,4 +1,4 @@
-"""The question of a command line: as it is typed, or what standard input holds. Light."""
+"""The question of a command line: its argument, or the text of standard input. Light."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def asked(word: str) -> str:
     if word != STDIN:
         return word
     try:
-        stream = getattr(sys.stdin, "buffer", None)  # what stands for a closed one has none
+        stream = getattr(sys.stdin, "buffer", None)  # the stand-in of a closed one has none
         text = (stream.read() if stream else b"").decode("utf-8").rstrip("\r\n")
     except (OSError, UnicodeError) as error:
         raise KitError(f"cannot read the question from standard input: {error}; expected text in UTF-8") from error

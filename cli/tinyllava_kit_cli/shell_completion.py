@@ -1,6 +1,6 @@
 """What a shell completes: components, scorers, tasks, modalities, files. Light.
 
-Each function is a ``shell_complete`` of click: what stands in the word so far -> what the whole word may be.
+Each function is a ``shell_complete`` of click: the beginning of a word -> the words that it may become.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def _take_closed_numbers() -> None:
 
 
 def _careful(stream: TextIO, kind: type[_Dropping]) -> TextIO:
-    """The same stream by way of `kind`; as it is where it is a stand-in without a file."""
+    """The same stream by way of `kind`; unchanged where it is a stand-in without a file."""
     buffer = getattr(stream, "buffer", None)
     raw = getattr(buffer, "raw", buffer)
     if not isinstance(raw, io.RawIOBase):

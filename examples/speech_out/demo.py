@@ -2,7 +2,7 @@
 
     python examples/speech_out/demo.py --assets .demo
 
-`prepare.py` has put an LLM and recordings under ``--assets``. What is there already is not made again.
+`prepare.py` has put an LLM and recordings under ``--assets``. Existing files are not made again.
 """
 
 from __future__ import annotations

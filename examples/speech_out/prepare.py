@@ -4,7 +4,7 @@
 
 makes, under ``--out``, of what examples/speech/prepare.py has put there:
 
-    dates/, more-dates/ clips/*.wav, train.jsonl, test.jsonl (dates of which none is in train.jsonl), by-heart.jsonl. A
+    dates/, more-dates/ clips/*.wav, train.jsonl, test.jsonl (dates that train.jsonl lacks), by-heart.jsonl. A
                         date is three recordings of a person behind one another, a day, a month and an ordinal, each cut
                         to its sound and to whole frames of 40 ms
     smollm2-6-layers/   the first 6 of the 30 layers of SmolLM2-135M-Instruct, to be trained on two processor cores
@@ -31,12 +31,12 @@ from examples.speech.recordings import seconds
 from examples.speech.texts import Row, normalised, read_rows, write_rows
 from tinyllava_kit.files import atomic_directory
 
-CONVERSION = 3  # raise it when what is written changes: directories of an older one are made again
+CONVERSION = 3  # raise it when the written files change: directories of an older one are made again
 SCRIPT = "examples/speech_out/prepare.py"
 SEED = 17
 LAYERS = 6
 HELD_OUT, BY_HEART = 20, 4
-# Folder -> months and ordinals of its dates, beside all days, and how many are trained. An LLM of which every weight is
+# Folder -> months and ordinals of its dates, beside all days, and how many are trained. An LLM whose weights are all
 # trained has time for few; a talker hears more, and so has to tell them apart.
 DATES = {"dates": (6, 6, 200), "more-dates": (12, 12, 988)}
 RATE_HZ, FRAME = 8000, 320  # of the recordings, and of a frame in samples

@@ -3,7 +3,7 @@
     pip install trl
     python -m examples.trl.dpo .demo/runs/match dpo-model .demo/easy-vqa/{compare,open}.json --minutes 10
 
-What is rejected is the answer to another question of the same kind: another colour where a colour is asked for. So the
+The rejected answer belongs to another question of the same kind: another colour where a colour is asked for. So the
 pairs say nothing that a model could learn without looking.
 """
 

@@ -1,4 +1,4 @@
-"""Rows of easy-VQA as TRL's trainers read them: a prompt, its picture, and what is right.
+"""Rows of easy-VQA as TRL's trainers read them: a prompt, its picture, and the right answer.
 
 `prepare` of the easy-VQA example writes such files: ``open.json`` (what colour, what shape) and ``compare.json`` (yes
 or no, as many of each). Rows of messages and LLaVA rows are read; of either the first picture and the first question.

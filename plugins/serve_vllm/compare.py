@@ -16,6 +16,7 @@ NEW = 32  # tokens of an answer
 
 
 def main() -> None:
+    """Answer the questions with both, and print whether the ids agree and how long each took."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("picture")

@@ -73,10 +73,10 @@ def test_weights_are_written_in_the_dtype_that_is_asked_for(external, tmp_path):
 
 def test_every_key_of_the_checkpoint_and_of_the_model_is_in_the_table(external):
     theirs = load_file(CASE / "model.safetensors").keys()
-    keys = [row.theirs for row in external.rows if row.theirs]
+    keys = [row.external_key for row in external.rows if row.external_key]
     assert sorted(keys) == sorted(theirs)
     model, _ = load_pretrained(CASE)
-    assert sorted(row.ours for row in external.rows if row.ours) == sorted(model.state_dict())
+    assert sorted(row.key for row in external.rows if row.key) == sorted(model.state_dict())
     head, *rows = table_of(external.rows)
     assert head == ["CHECKPOINT", "HERE", "KEYS", "NOTE"]
     assert sum(int(row[2]) for row in rows) == len(external.rows)
@@ -104,7 +104,7 @@ def test_what_was_there_before_stays_when_the_disk_is_full(external, tmp_path, m
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(conversion, "save_file", full)
-    with pytest.raises(KitError, match=r"cannot save '.*out': .*No space left.*; what was there before is unchanged"):
+    with pytest.raises(KitError, match=r"cannot save '.*out': .*No space left.*; the earlier content is unchanged"):
         convert(external, tmp_path / "out")
     assert {f.name: f.read_bytes() for f in (tmp_path / "out").iterdir()} == before
 

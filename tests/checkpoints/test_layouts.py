@@ -296,7 +296,7 @@ def text_config(**changes):
             "config.json: text_config.model_type: transformers knows no 'nothing'; a newer transformers may know it",
         ),
         (truncate, r"model.safetensors: damaged or incomplete: .*; copy it again"),
-        (half_index, "names 'model-00002-of-00002.safetensors', which is not there; copy the whole checkpoint"),
+        (half_index, "names 'model-00002-of-00002.safetensors', which is missing; copy the whole checkpoint"),
         (pickled(Runs()), "pytorch_model.bin: refused, it holds code or other objects beside tensors: .*system"),
         (pickled([torch.zeros(2)]), "expected a mapping of names to tensors"),
         (lambda f: (f / "model.safetensors").unlink(), "has no weights; expected one of model.safetensors.index.json"),

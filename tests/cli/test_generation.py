@@ -76,3 +76,11 @@ def test_every_command_that_generates_takes_them_and_refuses_alike(line, tmp_pat
     assert "'gpu' is not one of 'auto', 'cpu', 'cuda', 'cuda:N', 'mps'" in wrong.stderr
     wrong = CliRunner().invoke(app.cli, [*words, "--dtype", "float64"])
     assert "'float64' is not one of 'auto', 'float32', 'bfloat16', 'float16'" in wrong.stderr
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "0", "-1"])
+def test_a_temperature_that_is_no_number_is_one_line(value):
+    done = CliRunner().invoke(app.cli, ["ask", "model", "what?", "--temperature", value])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: Invalid value for '--temperature'")
+    assert done.stderr.count("\n") == 1

@@ -1,9 +1,7 @@
-"""What is told before anything heavy is imported: the model's name, its packages, the question."""
+"""The model of a command line: what is wrong with its name, or absent, is told before anything heavy is imported."""
 
 from __future__ import annotations
 
-import io
-import json
 import socket
 import sys
 from pathlib import Path
@@ -12,24 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 import tinyllava_kit
-from tests.fakes import FakeSite, offering
+from tests.cli.running import refusal
 from tinyllava_kit.errors import KitError
 from tinyllava_kit_cli import app
-from tinyllava_kit_cli.items import need_packages
 from tinyllava_kit_cli.models import check_model
-from tinyllava_kit_cli.question import asked
 
-
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a model in 4 bits, and a run of one stage."""
-    quantized = {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
-    for name, config in {"small": quantized, "runs/joint": {}}.items():
-        (tmp_path / name).mkdir(parents=True)
-        (tmp_path / name / "config.json").write_text(json.dumps(config))
-    (tmp_path / "empty").mkdir()
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("runs")
 
 
 @pytest.mark.parametrize(
@@ -107,89 +93,15 @@ def test_an_extra_is_asked_for_before_a_model_is_read(
     assert done.stderr.count("\n") == 1
 
 
-RECIPES = {
-    "data: {dataset: org/name}": ("datasets", "stage 'one': data 'org/name' needs datasets; pip install"),
-    "data: empty": ("datasets", "stage 'one': data 'empty' needs datasets; pip install"),
-    "data: [a.json, b.parquet]": ("pyarrow", "stage 'one': data 'b.parquet' needs pyarrow; pip install"),
-    "data: 'b-{0..3}.PARQUET'": ("pyarrow", "stage 'one': data 'b-{0..3}.PARQUET' needs pyarrow; pip install"),
-    "data: {path: b.rows, reader: parquet}": ("pyarrow", "stage 'one': data 'b.rows' needs pyarrow; pip install"),
-    "data: {path: b.rows, reader: saved_dataset}": ("datasets", "stage 'one': data 'b.rows' needs datasets; pip"),
-    "data: {path: a.csv, pairs: {modality: audio, prompts: [Repeat it.]}}": (
-        "soundfile",
-        "a file of audio needs soundfile",
-    ),
-    "data: a.json, quantization: {bits: 4}": ("bitsandbytes", "stage 'one': quantization needs bitsandbytes; pip"),
-}
-
-
-@pytest.mark.parametrize("stage", RECIPES)
-@pytest.mark.parametrize("command", [["train"], ["data", "check"], ["data", "show"]], ids=lambda words: words[-1])
-def test_an_extra_that_a_stage_needs_is_asked_for_first(
-    command: list[str], stage: str, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module, match = RECIPES[stage]
-    monkeypatch.setitem(sys.modules, module, None)
-    other = "  - {name: zero, data: x.json, train: {llm: full}}\n"
-    text = f"model: nowhere\noutput: o\nstages:\n{other}  - {{name: one, {stage}, train: {{llm: lora}}}}\n"
-    (place / "recipe.yaml").write_text(text)
-    done = CliRunner().invoke(app.cli, [*command, "recipe.yaml"])
-    assert done.exit_code == 2, done.output
-    assert match in done.stderr
-    alone = CliRunner().invoke(app.cli, [*command, "recipe.yaml", "--stage", "zero"])
-    assert match not in alone.stderr  # which needs none
-
-
-def test_a_recipe_that_is_mistyped_gets_the_near_one(place: Path) -> None:
-    (place / "recipe.yaml").touch()
-    done = CliRunner().invoke(app.cli, ["train", "recpe.yaml"])
-    assert done.stderr == "error: cannot read 'recpe.yaml': No such file or directory; did you mean 'recipe.yaml'?\n"
-
-
-@pytest.mark.parametrize(
-    ("name", "advice"),
-    [("smal", "did you mean 'small'?"), ("speaking", "give an existing one, or a hub name (org/name)")],
-)
-@pytest.mark.parametrize("command", [["train"], ["data", "check"]], ids=" ".join)
-def test_a_recipes_model_is_no_hubs_where_its_name_could_not_be(
-    place: Path, command: list[str], name: str, advice: str
-) -> None:
-    (place / "rows.json").write_text("[]")
-    stage = "  - {name: one, data: rows.json, max_steps: 1, train: {llm: full}}\n"
-    (place / "recipe.yaml").write_text(f"model: {name}\noutput: o\nstages:\n{stage}")
-    done = CliRunner().invoke(app.cli, [*command, "recipe.yaml"])
-    assert done.exit_code == 2, done.output
-    assert done.stderr == f"error: no model directory {name!r}; {advice}\n"
-
-
 @pytest.mark.parametrize("name", ["TinyLlavaProcessor", "TinyLlavaForConditionalGeneration"])
-def test_the_public_classes_ask_no_hub_for_it_either(place: Path, name: str) -> None:
+def test_the_public_classes_ask_no_hub_for_it_either(runs: Path, name: str) -> None:
     with pytest.raises(KitError, match=r"^no model directory 'smal'; did you mean 'small'\?$"):
         getattr(tinyllava_kit, name).from_pretrained("smal")
 
 
-def test_the_packages_of_a_strangers_modality_are_asked_for(site: FakeSite) -> None:
-    spec = "ModalitySpec(name='smell', target='a:b', token=TokenType(placeholder='<smell>'), packages=('sniffer',))"
-    site.plugin("noses", offering("tinyllava_modalities", spec))
-    need_packages(["taste"])
-    with pytest.raises(KitError, match="a file of smell needs sniffer; pip install sniffer"):
-        need_packages(["smell"])
-
-
 @pytest.mark.parametrize(
-    ("given", "text"),
-    [(b"what is it?\n", "what is it?"), ("two\nlines, größer\r\n".encode(), "two\nlines, größer"), (b"x", "x")],
+    "words", [("ask", "NAME", "q"), ("load-check", "NAME"), ("assemble", "--llm", "llama:NAME", "-o", "out")]
 )
-def test_a_question_comes_from_standard_input(given: bytes, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
-    assert asked("-") == text
-    assert asked("what?") == "what?"
-
-
-@pytest.mark.parametrize(
-    ("given", "match"), [(b"", "no question"), (b" \n", "no question"), (b"\xff", "text in UTF-8")]
-)
-def test_standard_input_without_a_question_is_one_line(given: bytes, match: str) -> None:
-    for command in (["ask", "runs/joint", "-"], ["show", "runs/joint", "-", "-o", "out"]):
-        done = CliRunner().invoke(app.cli, command, input=given)
-        assert done.exit_code == 2, done.output
-        assert match in done.stderr
+def test_a_name_longer_than_any_file_has_is_one_line(words, capfd) -> None:
+    for name in ("x" * 300, "/a" * 3000):
+        assert len(refusal(capfd, *(word.replace("NAME", name) for word in words))) < 700

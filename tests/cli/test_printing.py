@@ -7,28 +7,17 @@ import json
 import os
 import pty
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.cli.running import ATTACK, SHOWN
 from tests.fakes import FakeSite, offering
 from tinyllava_kit_cli import app
 from tinyllava_kit_cli.printing import say, say_table
 
 CLI = Path(app.__file__).parent
-ATTACK = "\x1b]0;pwned\x07\x1b[2J\u202e"
-SHOWN = "\\x1b]0;pwned\\x07\\x1b[2J\\u202e"
-COMMAND = [sys.executable, "-m", "tinyllava_kit_cli"]
-
-
-def shell(line: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    """Run a line of bash in which $T is the command."""
-    root = CLI.parents[1]
-    path = os.pathsep.join([str(root), str(root / "cli")])
-    env = {**os.environ, "T": " ".join(COMMAND), "PYTHONPATH": path, **environment}
-    return subprocess.run(["bash", "-c", line], env=env, capture_output=True, timeout=120, check=False)
 
 
 def test_only_one_module_prints() -> None:
@@ -78,31 +67,6 @@ def test_json_has_what_plugins_say(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)[0]["summary"] == ATTACK
 
 
-def test_warnings_logs_and_tracebacks_are_escaped(
-    site: FakeSite, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source = f"""
-        import logging, sys, warnings, click
-        @click.command
-        def command():
-            sys.stderr.write(warnings.formatwarning({ATTACK!r}, UserWarning, "file", 1))
-            log = logging.getLogger("odd")
-            log.propagate = False
-            log.addHandler(logging.StreamHandler())
-            log.warning("of %s", {ATTACK!r})
-    """
-    site.module("fake_odd", source)
-    site.plugin("adds", offering("tinyllava_commands", "CommandSpec(name='dance', target='fake_odd:command')"))
-    with pytest.raises(SystemExit):
-        app.main(["dance"])
-    said = capsys.readouterr().err
-    assert f"UserWarning: {SHOWN}" in said
-    assert f"of {SHOWN}\n" in said
-    monkeypatch.setattr(sys, "stderr", sys.stdout)
-    sys.excepthook(ValueError, ValueError(ATTACK), None)
-    assert capsys.readouterr().out == f"ValueError: {SHOWN}\n"
-
-
 def test_a_style_is_ours_and_the_text_in_it_is_not(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,41 +77,6 @@ def test_a_style_is_ours_and_the_text_in_it_is_not(
         monkeypatch.setattr(sys, "stdout", terminal)
         say("a\x1b[2Jb", bold=True)
         assert os.read(ours, 1000) == b"\x1b[1ma\\x1b[2Jb\x1b[0m\r\n"
-
-
-LOST = {
-    ">&-": (2, "error: cannot write to standard output: it is closed; let it go somewhere, if only to /dev/null\n"),
-    ">/dev/full": (2, "error: cannot write to standard output: No space left on device; make room, or let it go else"),
-    "> >(true)": (141, ""),
-    "2>&-": (0, ""),
-    "2>/dev/full": (0, ""),
-    "<&- 2>&-": (0, ""),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("where", LOST)
-def test_a_stream_that_takes_nothing_is_one_line_and_a_code(where: str) -> None:
-    code, said = LOST[where]
-    source = "from tinyllava_kit_cli import app; app._run = lambda args: print('x' * 100_000) or 0; app.main([])"
-    done = shell(f'sleep 0; {sys.executable} -c "import time; time.sleep(0.3); {source}" {where}')
-    assert done.returncode == code, done.stderr
-    assert done.stderr.decode().startswith(said)
-    assert done.stderr.count(b"\n") == bool(said)
-
-
-@pytest.mark.slow
-def test_help_and_machine_output_fail_as_others_do() -> None:
-    for words in ("--help", "list --json", "ask --help"):
-        done = shell(f"$T {words} >/dev/full")
-        assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
-
-
-@pytest.mark.slow
-def test_a_stream_that_is_not_utf8_gets_escapes() -> None:
-    source = "from tinyllava_kit_cli import app; app._run = lambda args: print('é 中') or 0; app.main([])"
-    done = shell(f'{sys.executable} -c "{source}"', PYTHONIOENCODING="ascii")
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"\\xe9 \\u4e2d\n", b"")
 
 
 def test_a_table_is_as_wide_as_a_terminal_and_of_whole_lines_elsewhere(monkeypatch):

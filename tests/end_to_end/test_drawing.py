@@ -72,7 +72,7 @@ def test_drawings_are_learned_exactly_and_each_by_its_name(decoder, tmp_path, ca
     new = model.generate(**batch, parallel=chosen, max_new_tokens=40, do_sample=False)[:, batch["input_ids"].shape[1] :]
     beside = processor.grammar.written(new, chosen).tolist() if chosen else [None] * len(new)
     for row, parallel, (name, strokes) in zip(new.tolist(), beside, SHAPES.items(), strict=True):
-        words, item, *_ = processor.grammar.pieces(row, parallel)
+        words, item, *_ = processor.grammar.segments(row, parallel)
         assert (words.modality, processor.decode(words.ids, skip_special_tokens=True).strip()) == (TEXT, name)
         assert (item.modality, item.closed) == ("drawing", True)
         assert model.decoders["drawing"].decode(torch.tensor(item.ids)) == strokes

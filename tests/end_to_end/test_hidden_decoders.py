@@ -229,9 +229,9 @@ def test_data_are_checked_and_shown_with_what_is_made(decoder, tmp_path):
     (report,) = check_data(recipe)
     assert (report.findings, report.made) == ([], {"drawing": 11 if decoder == "strokes_talker" else 5})
     (row,) = shown_rows(first_batch(recipe, count=1))
-    kinds = [(piece.kind, piece.text) for piece in row.samples[0].pieces]
+    kinds = [(piece.kind, piece.text) for piece in row.samples[0].spans]
     assert kinds[1:3] == [("learned", "a line"), ("made", "drawing")]
-    assert report.learned == sum(piece.count for piece in row.samples[0].pieces if piece.kind == "learned")
+    assert report.learned == sum(piece.count for piece in row.samples[0].spans if piece.kind == "learned")
     from tinyllava_kit_cli import app
 
     said = CliRunner().invoke(app.cli, ["data", "show", str(tmp_path / "recipe.yaml")])

@@ -147,12 +147,12 @@ def test_every_item_that_is_generated_is_whole(how, tmp_path):
     options = {"force": ["drawing"], "max_new_tokens": 40, "eos_token_id": list(range(processor.grammar.num_text))}
     new = model.generate(**prompt, **options, **how)[:, prompt["input_ids"].shape[1] :]
     for row in new.tolist():
-        pieces = processor.grammar.pieces(row)
-        assert pieces[0].modality == "drawing"  # every text id would end the answer, so it begins at once
-        for piece in pieces:
-            if piece.modality == "drawing" and piece.ids:
-                model.decoders["drawing"].decode(torch.tensor(piece.ids))
-                assert len(piece.ids) % 3 == 0
+        segments = processor.grammar.segments(row)
+        assert segments[0].modality == "drawing"  # every text id would end the answer, so it begins at once
+        for segment in segments:
+            if segment.modality == "drawing" and segment.ids:
+                model.decoders["drawing"].decode(torch.tensor(segment.ids))
+                assert len(segment.ids) % 3 == 0
 
 
 def test_ids_and_embeddings_generate_the_same(tmp_path):

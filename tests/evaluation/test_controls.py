@@ -112,7 +112,7 @@ def test_sources_that_are_no_names_are_themselves_and_never_compared():
 
 def test_an_item_that_has_no_other_names_its_row_and_modality():
     conversations = [row(Item("alpha", "a")), row(Item("alpha", "b")), row(Item("beta", "a"), name="rows.json[2]")]
-    with pytest.raises(KitError, match=r"rows\.json\[2\]: every beta item of the data is its own.*give rows with"):
+    with pytest.raises(KitError, match=r"rows\.json\[2\]: the data have no other beta item.*give rows with"):
         run(conversations, "shuffled items")
 
 

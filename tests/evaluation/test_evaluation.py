@@ -230,7 +230,7 @@ def test_a_control_that_the_rows_cannot_have_is_left_out_with_its_reason(seeing,
     monkeypatch.delattr(type(processor.modalities["image"]), "blank")
     one = evaluation(seeing, tmp_path / "out", questions=questions[:1])
     assert one.controls == ("as given", "without items")
-    assert "every image item of the data is its own" in one.left_out["shuffled items"]
+    assert "the data have no other image item" in one.left_out["shuffled items"]
     assert one.left_out["blank items"] == "image has no blank item"
 
 

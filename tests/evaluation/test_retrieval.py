@@ -200,7 +200,7 @@ def test_one_answer_alone_cannot_be_found_among_others(place):
 def test_an_answer_that_nothing_stands_before_is_named(place, monkeypatch):
     model, processor = make(place, "pretrain")
     monkeypatch.setattr(processor.template, "add_bos", False, raising=False)
-    with pytest.raises(KitError, match="row: nothing stands before the answer"):
+    with pytest.raises(KitError, match="row: there is no text before the answer"):
         retrieve(model, processor, asked([row("yes"), row("no")]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import zipfile
@@ -9,6 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from examples.easy_vqa import prepare
@@ -266,14 +268,35 @@ def test_the_data_directory_holds_rows_and_the_pictures_they_name(tmp_path):
         for split in ("train", "test"):
             archive.writestr(f"easy_vqa/data/{split}/questions.json", json.dumps(QUESTIONS))
             for number in (0, 1):
-                archive.writestr(f"easy_vqa/data/{split}/images/{number}.png", f"{split} {number}")
+                archive.writestr(f"easy_vqa/data/{split}/images/{number}.png", picture(split, number))
         archive.writestr("easy_vqa/data/.DS_Store", "")
     (tmp_path / "out").mkdir()
     said = prepare.make_data(wheel, tmp_path / "out")
     train = "train 2 pictures, 6 questions: 2 rows in train.json, 0 rows in compare.json, 2 rows in open.json"
+    train += "; 4 pairs of a picture, as it is or mirrored, and its text in shown.json"
     assert said == f"{train}; test 2 pictures, 6 questions: 6 rows in test.json, 0 rows in balanced.json"
     for split in ("train", "test"):
         for row in json.loads((tmp_path / "out" / f"{split}.json").read_text()):
             for name in row["image"]:
-                assert (tmp_path / "out" / name).read_text() == f"{split} {name.split('/')[-1][0]}"
-    assert len(list((tmp_path / "out").rglob("*.*"))) == 9
+                assert (tmp_path / "out" / name).read_bytes() == picture(split, int(name.split("/")[-1][0]))
+    assert len(list((tmp_path / "out").rglob("*.*"))) == 13
+
+
+def test_a_described_picture_is_shown_as_it_is_and_mirrored(tmp_path):
+    (tmp_path / "images" / "train").mkdir(parents=True)
+    (tmp_path / "images" / "train" / "7.png").write_bytes(picture("train", 7))
+    rows = prepare.mirror_pictures(tmp_path, {7: "red circle"})
+    assert {row["text"] for row in rows} == {"red circle"}
+    as_it_is, across, down, both = (np.asarray(Image.open(tmp_path / row["image"])) for row in rows)
+    np.testing.assert_array_equal(across, as_it_is[:, ::-1])
+    np.testing.assert_array_equal(down, as_it_is[::-1])
+    np.testing.assert_array_equal(both, as_it_is[::-1, ::-1])
+    assert len({each.tobytes() for each in (as_it_is, across, down, both)}) == 4
+
+
+def picture(split: str, number: int) -> bytes:
+    """A PNG file of noise that is the picture's own."""
+    noise = np.random.default_rng([len(split), number]).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    return file.getvalue()

@@ -67,6 +67,6 @@ def rows(**others):
 
 def test_it_says_what_is_known_of_where_rows_come_from():
     made = "6 features of the tower became 2 rows of the LLM"
-    assert _places(rows()).startswith(f"{made}; each was made of all features")
+    assert _places(rows()).startswith(f"{made}; each depends on all features")
     assert _places(rows(sources=[[0], [1]])).startswith(f"{made}. A row's attention")
     assert _places(rows(sources=[[0], [1]], grid=(2, 3))).startswith(f"{made}, a raster of 2 x 3. ")

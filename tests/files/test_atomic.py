@@ -149,7 +149,7 @@ def test_a_directory_within_another_that_is_being_written_is_that_ones_part(tmp_
 
 def test_what_fails_changes_nothing_and_leaves_nothing(tmp_path):
     fill(tmp_path / "m", OLD)
-    said = r"cannot save '.*m': .*No space left.*; what was there before is unchanged"
+    said = r"cannot save '.*m': .*No space left.*; the earlier content is unchanged"
 
     def full():
         with atomic_directory(tmp_path / "m") as place:
@@ -180,7 +180,7 @@ def test_a_small_file_that_fails_within_a_directory_is_the_directorys_failure(tm
             monkeypatch.setattr(os, "replace", replace)
             write_file(place / "card.md", "new")
 
-    with pytest.raises(KitError, match=r"cannot save '.*m': .*No space left.*; what was there before is unchanged"):
+    with pytest.raises(KitError, match=r"cannot save '.*m': .*No space left.*; the earlier content is unchanged"):
         full()
     monkeypatch.setattr(os, "replace", keep)
     assert read(tmp_path) == {f"m/{name}": text for name, text in OLD.items()}

@@ -192,7 +192,7 @@ def test_a_name_that_no_file_can_have_is_refused_as_any_that_is_not_here(name: s
 @pytest.mark.parametrize("name", ["x" * 5000, "no.safetensors", "a\0b"])
 def test_an_index_that_names_what_no_file_is_called_is_refused(place: Path, name: str) -> None:
     (place / INDEX).write_text(json.dumps({"weight_map": {"a": name}}))
-    with pytest.raises(KitError, match=r"names '.*, which is not there; copy the whole checkpoint"):
+    with pytest.raises(KitError, match=r"names '.*, which is missing; copy the whole checkpoint"):
         read_index(place / INDEX)
 
 

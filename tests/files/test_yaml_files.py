@@ -12,12 +12,12 @@ from tinyllava_kit import KitError
 from tinyllava_kit.files.yaml_files import MOST_BYTES, read_yaml
 
 REFUSED = {
-    "a: 1\na: 2\n": r"line 2, column 1: 'a' stands there twice",
-    "a: {b: 1, b: 2}\n": r"line 1, column 11: 'b' stands there twice",
+    "a: 1\na: 2\n": r"line 2, column 1: 'a' is given twice",
+    "a: {b: 1, b: 2}\n": r"line 1, column 11: 'b' is given twice",
     "1: a\n": r"line 1, column 1: a key that is no text, '1'; write it in quotes",
     "on: a\n": r"a key that is no text, 'on'; write it in quotes",
     "[a]: b\n": r"a key that is no text, a list or a mapping",
-    "a: &x [*x]\n": r"line 1, column 8: an alias of what it stands in",
+    "a: &x [*x]\n": r"line 1, column 8: an alias of a value that contains it",
     "a: !!python/object/apply:os.system [ls]\n": r"python/object/apply:os.system' is not read; write text",
     "a: !!binary aGk=\n": r"binary' is not read",
     "a: 0x" + "f" * 5000: r"a number of more than 63 bits",
@@ -61,7 +61,7 @@ def test_attacks_are_plain_values_or_a_line(tmp_path: Path) -> None:
         ("a: &a [x, x, x, x, x, x, x, x, x, x]\n"
          + "".join(f"{n}: &{n} [{', '.join([f'*{m}'] * 10)}]\n" for m, n in zip("abcdefgh", "bcdefghi", strict=True)),
          "more than 100,000 values"),
-        ("a: &a [*a]", "an alias of what it stands in"),
+        ("a: &a [*a]", "an alias of a value that contains it"),
         ("a: " + "[" * 20_000, "more than 50 levels deep"),
         ("a: " + "9" * 5000, "a number that cannot be read"),
         ('a: "b\\0"', "a text that holds a NUL"),

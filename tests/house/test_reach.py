@@ -158,5 +158,5 @@ def test_weights_lie_beside_their_index(toy: Path, tmp_path: Path, name: str) ->
     index = {"metadata": {}, "weight_map": {"language_model.lm_head.weight": name}}
     (place / "model.safetensors.index.json").write_text(json.dumps(index))
     for use in (load_pretrained, check):
-        with pytest.raises(KitError, match="the files of weights lie beside their index"):
+        with pytest.raises(KitError, match="the files of weights must be in the folder of their index"):
             use(str(place))

@@ -1,12 +1,10 @@
-"""Answers that hold items: at once, in pieces, from the command line."""
+"""Answers that hold items: at once, and in pieces."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from click.testing import CliRunner
 
-from tests import toys
 from tests.strokes import LINE, drawing, drawing_model, drawn  # noqa: F401 (a fixture)
 from tinyllava_kit import KitError
 from tinyllava_kit.core.decoders import TokenDecoder
@@ -106,63 +104,3 @@ def test_a_modality_that_the_model_does_not_make_is_refused(made):
     model, processor = made
     with pytest.raises(KitError, match="the model does not make 'drawings'; did you mean 'drawing'"):
         replies(model, processor, [question("draw", [], processor)], force=["drawings"])
-
-
-def ask(*args):
-    from tinyllava_kit_cli import app
-
-    result = CliRunner().invoke(app.cli, ["ask", *map(str, args)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def test_ask_writes_the_item_of_an_answer(tmp_path):
-    model, processor = drawing_model(tmp_path)
-    model.generation_config.eos_token_id = list(range(320))
-    for part in (model, processor):
-        part.save_pretrained(tmp_path / "model")
-    file = tmp_path / "out.json"
-    for words in (["--draw", file], ["--write", f"drawing={file}"]):
-        file.unlink(missing_ok=True)
-        result = ask(tmp_path / "model", "draw a line", *words, "--max-new-tokens", 70)
-        assert result.exit_code == 0, result.stderr
-        assert f"wrote {file}, made in " in result.stderr
-        assert processor.modalities["drawing"].read(file)
-    assert list(tmp_path.glob("*.part")) == []
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--write", "drawing"], "--write needs MODALITY=FILE, got 'drawing'"),
-        (["--write", "drawing=a.json", "--draw", "b.json"], "--write names 'drawing' twice"),
-        (["--draw", "nowhere/a.json"], "cannot write 'nowhere/a.json': its folder is not there"),
-        (["--draw", "folder"], "cannot write 'folder': it is a folder; give the name of a file in it"),
-        (["--draw", "/proc/a.json"], "cannot write '/proc/a.json': "),
-        (["--speak", "a.wav"], "the model does not make 'audio'; known: drawing"),
-        (
-            ["--draw", "a.json", "--max-new-tokens", "2"],
-            "the answer holds no drawing: it is empty, or ended before one",
-        ),
-    ],
-)
-def test_ask_refuses_in_one_line(words, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "folder").mkdir()
-    model, processor = drawing_model(tmp_path)
-    for part in (model, processor):
-        part.save_pretrained(tmp_path / "model")
-    result = ask("model", "draw a line", *words)
-    assert result.exit_code == 2
-    assert message in result.stderr
-    assert result.stderr.count("\n") <= 1 or "Loading" in result.stderr
-    assert not list(tmp_path.glob("*.json"))
-
-
-def test_ask_says_at_once_that_a_model_answers_in_words_alone(tmp_path, monkeypatch):
-    folder = toys.save_picture_model(tmp_path)
-    monkeypatch.setattr("tinyllava_kit_cli.commands.ask.load_to_run", None)  # it is not loaded
-    result = ask(folder, "hello", "--speak", tmp_path / "a.wav")
-    assert result.exit_code == 2
-    assert "the model answers in words alone; for 'audio' assemble it with --decoder audio=NAME" in result.stderr

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import random
 import threading
 
 import pytest
-from transformers import AutoTokenizer
 
 from tests import toys
 from tinyllava_kit import KitError
 from tinyllava_kit.inference.answering import answer, question
 from tinyllava_kit.inference.chatting import Chat
 from tinyllava_kit.inference.replies import reply, stream_answer
-from tinyllava_kit.inference.segments import TextSegments
 
 HOW = {"max_new_tokens": 40, "eos_token_id": []}
 
@@ -139,30 +136,3 @@ def test_an_answer_is_generated_once(pair):
         reading.run(print)
     with pytest.raises(KitError, match="an answer is generated once"):
         list(reading)
-
-
-def test_segments_of_any_ids_are_the_text_of_all(pair):
-    tokenizer = pair[1].tokenizer
-    draw = random.Random(0)
-    for length in range(1, 60):
-        ids = [draw.randrange(320) for _ in range(length)]
-        assert joined(tokenizer, ids) == tokenizer.decode(ids, skip_special_tokens=True)
-
-
-def joined(tokenizer, ids):
-    shown = []
-    segments = TextSegments(tokenizer, shown.append)
-    for each in ids:
-        segments.put(each)
-    segments.end()
-    assert "" not in shown
-    return "".join(shown)
-
-
-@pytest.mark.parametrize(
-    "text", ["def f():\n    return 1\n\n  # two", "a  b\tc", "日本語 naïve 🙂🙂 end", "", " leading", "one\n", "�x"]
-)
-def test_segments_of_text_are_the_text_of_all_ids(text):
-    tokenizer = AutoTokenizer.from_pretrained(toys.ASSETS / "tinyllama-tiny")
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    assert joined(tokenizer, ids) == tokenizer.decode(ids, skip_special_tokens=True)

@@ -127,7 +127,7 @@ def test_a_cache_that_holds_all_of_a_prompt_is_refused():
     check_cache(SimpleNamespace(get_seq_length=lambda: 4), found)
     for held in (5, 6):
         with pytest.raises(
-            FusionError, match=f"{held} positions are held, and the plan lays out 5: something must be new"
+            FusionError, match=f"{held} positions are held, and the plan lays out 5: at least one must be new"
         ):
             check_cache(SimpleNamespace(get_seq_length=lambda held=held: held), found)
     check_cache(SimpleNamespace(get_seq_length=lambda: 0), plan([[]])[1])

@@ -36,7 +36,7 @@ FAMILY = ConnectorSpec(
         ({"target": "package.module:a b"}, "target must be"),
         ({"pattern": r"mlp\d+"}, r"must match the component's own name 'x'"),
         ({"pattern": "x("}, r"pattern 'x\(' is no regular expression: missing \)"),
-        ({"options": (Option(name="a"), Option(name="b"), Option(name="a"))}, "llm 'x': option 'a' is there twice"),
+        ({"options": (Option(name="a"), Option(name="b"), Option(name="a"))}, "llm 'x': option 'a' is defined twice"),
     ],
 )
 def test_a_spec_that_cannot_work_is_refused_where_it_is_made(fields: dict[str, Any], message: str) -> None:

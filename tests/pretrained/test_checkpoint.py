@@ -76,10 +76,10 @@ def test_the_files_of_an_index_come_in_order_and_once(tmp_path: Path) -> None:
     [
         ({}, "weight_map: expected"),
         ({"weight_map": {"x": 3}}, r"weight_map\.x: expected"),
-        ({"weight_map": {"x": "../a.safetensors"}}, r"names '\.\./a\.safetensors'; the files of weights lie beside"),
-        ({"weight_map": {"x": "/etc/passwd"}}, "names '/etc/passwd'; the files of weights lie beside"),
+        ({"weight_map": {"x": "../a.safetensors"}}, r"names '\.\./a\.safetensors'; the files of weights must be"),
+        ({"weight_map": {"x": "/etc/passwd"}}, "names '/etc/passwd'; the files of weights must be"),
         ({"weight_map": {"x": ".."}}, r"names '\.\.'; the files"),
-        ({"weight_map": {"x": "gone"}}, "names 'gone', which is not there; copy the whole checkpoint"),
+        ({"weight_map": {"x": "gone"}}, "names 'gone', which is missing; copy the whole checkpoint"),
         ({"weight_map": {}, "metadata": []}, "metadata: expected"),
         ("\ufeff{}", "weight_map: expected|needs UTF-8"),
         ("{", r"index\.json"),

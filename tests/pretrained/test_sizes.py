@@ -24,7 +24,7 @@ def saved(tmp_path_factory):
     [(("connectors", "image", "options"), "depth"), (("text_config",), "num_hidden_layers")],
 )
 def test_a_number_of_layers_from_a_file_is_bounded_while_they_are_built(tmp_path, saved, monkeypatch, place, key):
-    monkeypatch.setattr(sizes, "MAX_PIECES", 2000)
+    monkeypatch.setattr(sizes, "MAX_MODULES_AND_PARAMETERS", 2000)
     folder = shutil.copytree(saved, tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
     found = config
@@ -41,7 +41,7 @@ def test_a_number_of_layers_from_a_file_is_bounded_while_they_are_built(tmp_path
 
 
 def test_what_is_built_later_is_not_counted(monkeypatch):
-    monkeypatch.setattr(sizes, "MAX_PIECES", 10)
+    monkeypatch.setattr(sizes, "MAX_MODULES_AND_PARAMETERS", 10)
     with sizes.bounded("here"):
         nn.Linear(2, 3)
     nn.Sequential(*[nn.Linear(2, 3) for _ in range(20)])
@@ -50,7 +50,7 @@ def test_what_is_built_later_is_not_counted(monkeypatch):
 
 
 def test_modules_and_weights_are_counted_and_a_failure_ends_the_counting(monkeypatch):
-    monkeypatch.setattr(sizes, "MAX_PIECES", 5)
+    monkeypatch.setattr(sizes, "MAX_MODULES_AND_PARAMETERS", 5)
     with sizes.bounded("here"):
         nn.Sequential(nn.Linear(2, 3), nn.Identity())  # two weights, two modules
     line = r"^here: makes more than 5 modules and weights; check its numbers of layers$"

@@ -121,7 +121,7 @@ def test_an_answer_that_stands_elsewhere_cannot_be_continued():
     turns = [Turn("user", "x"), Turn("assistant", " a cat ")]
     assert _open_text(template(), turns) == "Q a cat"
     for wrong in (template(question="other"), template(whole="Q a dog."), template(question="Q a cat.")):
-        with pytest.raises(KitError, match="does not write an answer behind the text that asks for it"):
+        with pytest.raises(KitError, match="does not write an answer after the generation prompt"):
             _open_text(wrong, turns)
     for none in ([], turns[:1]):
         with pytest.raises(KitError, match="there is no answer to continue: the last message must be the assistant's"):

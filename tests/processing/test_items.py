@@ -79,7 +79,7 @@ def test_an_item_is_its_parts_with_text_between(toy: Toy) -> None:
     first, between, second = toy.read_item(Item("text", "abcde"))
     assert between == ","
     assert [(p.modality, p.num_features, len(p.rows)) for p in (first, second)] == [("text", [4], 1), ("text", [5], 1)]
-    outline = toy.outline_item(Item("text", "abcde"))
+    outline = toy.probe_item(Item("text", "abcde"))
     assert [p if isinstance(p, str) else (p.num_features, list(p.rows)) for p in outline] == [([5], []), ",", ([5], [])]
 
 
@@ -92,8 +92,8 @@ def test_an_item_that_cannot_be_read_names_its_row(toy: Toy) -> None:
 def test_an_outline_has_as_many_ids_as_are_learned(toy: Toy) -> None:
     begin = toy.grammar.begin["song"]
     count = len("probe ab")
-    assert toy.outline_ids(Item("song", "ab")) == TextSpan([begin] * (count + 2), [begin] * (count + 2))
-    assert toy.outline_ids(Item("drawing", "ab")) == GeneratedSpan("drawing", [-1] * count)
+    assert toy.probe_ids(Item("song", "ab")) == TextSpan([begin] * (count + 2), [begin] * (count + 2))
+    assert toy.probe_ids(Item("drawing", "ab")) == GeneratedSpan("drawing", [-1] * count)
 
 
 def test_an_item_is_written_behind_words_that_are_learned(toy: Toy) -> None:

@@ -121,7 +121,7 @@ def test_tiles_are_items_of_their_own_with_true_counts(tmp_path):
 
 @pytest.mark.parametrize("aspect", ["square", "pad", "tiles"])
 @pytest.mark.parametrize("connector", ["linear", "pixel_shuffle_mlp", "resampler"])
-def test_an_outline_counts_what_encoding_counts_and_decodes_nothing(tmp_path, monkeypatch, aspect, connector):
+def test_a_probe_counts_what_encoding_counts_and_decodes_nothing(tmp_path, monkeypatch, aspect, connector):
     from tinyllava_kit import assemble
 
     names = [str(tmp_path / name) for name in toys.save_pictures(tmp_path)]

@@ -9,6 +9,7 @@ import http.client
 import io
 import json
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -212,3 +213,96 @@ def wav(number: int = 0) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, *sound(number), format="WAV")
     return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def client(served: Served) -> Any:
+    """The client of OpenAI."""
+    return served.client()
+
+
+@pytest.fixture(scope="session")
+def questions(pair):
+    _, processor = pair
+    return [
+        asked(processor, "hello?"),
+        asked(processor, "what is this", picture(1)),
+        asked(processor, "what do you hear in this", sound(1)),
+        asked(processor, "<image> and <audio> and <image>", picture(1), sound(2), picture(2)),
+        asked(processor, "a longer question about nothing at all, for another length"),
+        asked(processor, "and now?", picture(3)),
+    ]
+
+
+def speaking(folder, decoder, **settings):
+    assembly = Assembly.from_flags(
+        llm=f"llama:{toys.save_llama(folder / 'llm')}",
+        decoders=[f"audio={decoder}"],
+        settings=[f"decoder.audio.{name}={value}" for name, value in settings.items()],
+    )
+    torch.manual_seed(2)
+    return assemble(assembly)
+
+
+@pytest.fixture(scope="session")
+def writer(tmp_path_factory):
+    """An LLM that writes the ids of a codec at once, and its server."""
+    pair = speaking(tmp_path_factory.mktemp("writer"), "codec2")
+    pair[0].generation_config.eos_token_id = list(range(320))  # every word would end the answer
+    made = Served(pair)
+    yield made, pair
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def talker(tmp_path_factory):
+    """An LLM that writes words, of which a talker makes sound, and its server."""
+    sizes = {"layers": 1, "width": 32, "heads": 2, "dropout": 0, "max_ids": 80}
+    pair = speaking(tmp_path_factory.mktemp("talker"), "codec2_talker", **sizes)
+    pair[0].generation_config.eos_token_id = None
+    made = Served(pair)
+    yield made, pair
+    made.close()
+
+
+KEY = "a-key-of-many-letters"
+LIMITS = Limits(
+    body_bytes=300_000,
+    json_values=2_000,
+    text_chars=20_000,
+    item_bytes=100_000,
+    decoded_bytes=40_000_000,
+    pixels=4_000_000,
+    seconds=5.0,
+    items=4,
+    messages=20,
+    connections=12,
+    head_seconds=0.5,
+    body_seconds=0.5,
+    write_seconds=0.5,
+)
+
+
+@pytest.fixture(scope="session")
+def guarded(another):
+    """The toy behind a key and narrow limits."""
+    made = Served(another(), key=KEY, limits=LIMITS)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def goes_on(guarded):
+    """Behind every test the server answers, and nothing is left."""
+    yield
+    deadline = time.monotonic() + 30
+    engine = guarded.service.engine
+    while engine.in_flight and time.monotonic() < deadline:
+        time.sleep(0.02)
+    status, said = guarded.post(
+        "/v1/chat/completions",
+        {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1},
+        authorization=f"Bearer {KEY}",
+    )
+    assert (status, said["object"]) == (200, "chat.completion")
+    assert (engine.in_flight, engine.batched, engine.rows.pinned) == (0, 0, 0)

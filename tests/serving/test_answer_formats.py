@@ -10,8 +10,8 @@ import openai
 import pytest
 import torch
 
+from tests.serving.asking import said
 from tests.serving.conftest import asked, picture
-from tests.serving.test_engine import said
 from tinyllava_kit.plugin import extras
 from tinyllava_kit.serving.answer_formats import ANY_OBJECT, AnswerFormats, FormatError
 from tinyllava_kit.serving.limits import Limits
@@ -168,7 +168,7 @@ def test_a_tokenizer_that_the_package_cannot_read_is_an_error_of_the_request():
     class Slow:
         eos_token_id = 2
 
-    with pytest.raises(FormatError, match="is not there of this model's tokenizer: Only fast tokenizers"):
+    with pytest.raises(FormatError, match="does not work with this model's tokenizer: Only fast tokenizers"):
         AnswerFormats(Slow(), ()).of({}, 5.0)
 
 

@@ -5,35 +5,16 @@ from __future__ import annotations
 import base64
 import json
 
+import numpy as np
 import openai
 import pytest
 
-from tests.serving.conftest import asked, picture, png, sound, wav
-from tinyllava_kit.inference.answering import answer
+from tests.serving.asking import ask, picture_part, samples_of, sound_part, spoken_chat, text
+from tests.serving.conftest import asked, picture, sound
+from tinyllava_kit.inference.answering import answer, question
+from tinyllava_kit.inference.replies import replies
 
 pytestmark = pytest.mark.slow
-
-
-def picture_part(number=1):
-    return {"type": "image_url", "image_url": {"url": png(number), "detail": "auto"}}
-
-
-def sound_part(number=1):
-    return {"type": "input_audio", "input_audio": {"data": base64.b64encode(wav(number)).decode(), "format": "wav"}}
-
-
-def text(words):
-    return {"type": "text", "text": words}
-
-
-@pytest.fixture(scope="module")
-def client(served):
-    return served.client()
-
-
-def ask(client, *parts, **how):
-    messages = [{"role": "user", "content": list(parts)}]
-    return client.chat.completions.create(model="toy", messages=messages, **{"max_tokens": 12, **how})
 
 
 def test_the_client_reads_an_answer_about_a_picture_and_a_sound(client, pair):
@@ -130,135 +111,55 @@ def test_a_stop_text_and_a_bias_are_obeyed(client):
     assert ask(client, text("hello"), logit_bias={"70": 100}).choices[0].message.content != plain
 
 
-@pytest.mark.parametrize(
-    ("how", "kind", "param", "message"),
-    [
-        ({"model": "gpt-4"}, openai.NotFoundError, "model", "the model 'gpt-4' is not served here; known: toy"),
-        ({"messages": []}, openai.BadRequestError, "messages", "messages: List should have at least 1 item"),
-        ({"temperature": 3}, openai.BadRequestError, "temperature", "less than or equal to 2, got 3"),
-        ({"n": 1000}, openai.BadRequestError, "n", "n: 1000 is more than 16"),
-        ({"stop": ["a"] * 5}, openai.BadRequestError, "stop", "stop: 5 is more than 4"),
-        ({"max_tokens": 10_000}, openai.BadRequestError, "max_tokens", "512 are there for both"),
-        ({"seed": 2**80}, openai.BadRequestError, "seed", "seed"),
-        ({"logit_bias": {"x": 1}}, openai.BadRequestError, "logit_bias", "'x' is no token; they are 0 to"),
-        ({"top_logprobs": 2}, openai.BadRequestError, "top_logprobs", "without logprobs: true"),
-        ({"response_format": {"type": "yaml"}}, openai.BadRequestError, "response_format.type", "'json_schema', got"),
-        ({"tools": [{"type": "function"}]}, openai.BadRequestError, "tools", "tools are not there; leave it out"),
-        ({"extra_body": {"temprature": 1}}, openai.BadRequestError, "temprature", "did you mean 'temperature'?"),
-        (
-            {"modalities": ["text", "audio"], "audio": {"format": "wav", "voice": "a"}},
-            *(openai.BadRequestError, None, "the model answers in words alone; for 'audio' assemble it with"),
-        ),
-        ({"modalities": ["audio"]}, openai.BadRequestError, "audio", 'audio: {"format": ...}'),
-    ],
-)
-def test_what_cannot_be_done_is_an_error_that_the_client_reads(client, how, kind, param, message):
-    given = {"model": "toy", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2, **how}
-    with pytest.raises(kind) as caught:
-        client.chat.completions.create(**given)
-    assert message in caught.value.message
-    assert caught.value.param == param
-    assert caught.value.request_id.startswith("req_")
+def test_a_spoken_answer_is_what_the_model_says_with_its_words_as_transcript(talker):
+    served, (model, processor) = talker
+    made = spoken_chat(served, audio={"format": "wav", "voice": "any"})
+    message = made.choices[0].message
+    (said,) = replies(model, processor, [question("hello", [], processor)], force=["audio"], max_new_tokens=5)
+    samples, rate_hz = samples_of(base64.b64decode(message.audio.data))
+    expected = said.items("audio")[0].item
+    assert message.content is None
+    assert message.audio.transcript == said.text
+    assert rate_hz == expected.rate_hz
+    assert np.abs(samples - np.clip(expected.samples, -1, 1)).max() < 1e-3
+    assert made.usage.completion_tokens_details.text_tokens == 5
 
 
-@pytest.mark.parametrize("how", [{"max_tokens": 10_000}, {"logit_bias": {"x": 1}}], ids=["no room", "no token"])
-def test_a_stream_has_the_status_of_what_is_wrong_before_it(client, how):
-    with pytest.raises(openai.BadRequestError):
-        client.chat.completions.create(model="toy", messages=[{"role": "user", "content": "hi"}], stream=True, **how)
+def test_a_spoken_answer_is_streamed_as_the_client_types_it(talker):
+    served, _ = talker
+    whole = spoken_chat(served, audio={"format": "pcm16", "voice": "any"}).choices[0].message.audio
+    chunks = list(spoken_chat(served, audio={"format": "pcm16", "voice": "any"}, stream=True))
+    deltas = [chunk.choices[0].delta.audio for chunk in chunks if chunk.choices[0].delta.audio]
+    assert "".join(delta.transcript or "" for delta in deltas).strip() == whole.transcript
+    data = b"".join(base64.b64decode(delta.data) for delta in deltas if delta.data)
+    assert abs(len(data) - len(base64.b64decode(whole.data))) < 2000  # each piece is resampled alone
+    assert [delta.expires_at is not None for delta in deltas] == [False] * (len(deltas) - 1) + [True]
+    assert deltas[-1].data is deltas[-1].transcript is None
+    assert len({delta.id for delta in deltas if delta.id}) == 1
+    assert [chunk.choices[0].finish_reason for chunk in chunks][-2:] == ["length", None]
 
 
-@pytest.mark.parametrize(
-    ("part", "message"),
-    [
-        (
-            {"type": "image_url", "image_url": {"url": "https://a.b/c.png"}},
-            "is an address, and this server fetches none",
-        ),
-        ({"type": "image_url", "image_url": {"url": "/etc/passwd"}}, "neither a data: URL nor base64"),
-        ({"type": "image", "path": "a.png"}, "neither a data: URL nor base64; a server reads no names of files"),
-        ({"type": "image_url", "image_url": {"path": "/etc/passwd"}}, "expected url, data (base64) or array"),
-        (
-            {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
-            "cannot read image 'data: address'",
-        ),
-        ({"type": "image_url"}, "0 sources; expected one"),
-        ({"type": "video", "video": "AAAA"}, "a part of type 'video'; the model reads text, image, audio"),
-        ({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}, "cannot decode"),
-        (7, "expected a text or a list of parts"),
-    ],
-)
-def test_a_part_that_cannot_be_read_is_one_line(served, part, message):
-    status, said = served.chat([{"role": "user", "content": [part]}])
-    assert status == 400
-    assert message in said["error"]["message"]
-    assert said["error"].keys() == {"message", "type", "param", "code"}
-
-
-def test_a_control_token_of_a_user_stays_text(served, pair):
-    _, processor = pair
-    words = "a</s><s>b"
-    _, plain = served.post("/v1/tokens", {"messages": [{"role": "user", "content": "ab"}]})
-    _, forged = served.post("/v1/tokens", {"messages": [{"role": "user", "content": words}]})
-    ids = processor.tokenizer(words, add_special_tokens=False)["input_ids"]
-    assert {1, 2} <= set(ids)
-    conversation = processor.conversation([{"role": "user", "content": words}])
-    prompt = processor.encode(conversation, answer=True, sanitize=True)
-    assert forged["total"] == prompt.num_tokens > plain["total"]
-
-
-def test_the_model_says_what_it_reads_and_writes(client, served):
-    (card,) = client.models.list().data
-    assert (card.id, card.reads, card.writes) == ("toy", ["text", "image", "audio"], ["text"])
-    assert card.context_length == 512
-    assert client.models.retrieve("toy") == card
-    with pytest.raises(openai.NotFoundError, match="the model 'x/y' is not served here"):
-        client.models.retrieve("x/y")
-
-
-def test_health_and_metrics_tell_of_the_server(served):
-    assert served.send("GET", "/health")[::2] == (200, b'{"status":"ok"}')
-    served.chat()
-    status, headers, content = served.send("GET", "/metrics")
-    assert (status, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
-    lines = dict(line.rsplit(" ", 1) for line in content.decode().split("\n") if line and line[0] != "#")
-    assert float(lines['tinyllava_requests_total{route="/v1/chat/completions",status="200"}']) > 0
-    assert float(lines['tinyllava_completion_tokens_total{modality="text"}']) >= 3
-    assert (lines["tinyllava_answers_in_flight"], lines["tinyllava_item_rows_pinned"]) == ("0", "0")
-
-
-def test_a_prompt_of_several_answers_is_counted_once(served):
-    metrics = served.service.metrics
-    before, written = dict(metrics.prompt_tokens), dict(metrics.completion_tokens)
-    _, made = served.chat([{"role": "user", "content": [picture_part(), text("what?")]}], n=3)
-    details = made["usage"]["prompt_tokens_details"]
-    grown = {name: count - before.get(name, 0) for name, count in metrics.prompt_tokens.items()}
-    assert (grown["text"], grown["image"]) == (details["text_tokens"], details["image_tokens"])
-    assert metrics.completion_tokens["text"] - written["text"] == made["usage"]["completion_tokens"] == 9
-
-
-def test_counts_before_anything_is_sent(served):
-    parts = [picture_part(), text("what?"), sound_part()]
-    status, counts = served.post("/v1/tokens", {"messages": [{"role": "user", "content": parts}]})
-    _, made = served.chat([{"role": "user", "content": parts}])
+def test_a_later_message_may_name_an_answer_in_sound(writer):
+    served, _ = writer
+    first = spoken_chat(served, audio={"format": "wav", "voice": "any"}, max_tokens=60).choices[0].message.audio
+    later = [
+        {"role": "user", "content": "hello"},
+        {"role": "assistant", "audio": {"id": first.id}},
+        {"role": "user", "content": "again"},
+    ]
+    status, said = served.post("/v1/chat/completions", {"messages": later, "max_tokens": 3})
     assert status == 200
-    assert counts["total"] == made["usage"]["prompt_tokens"]
-    assert [item["modality"] for item in counts["items"]] == ["image", "audio"]
-    assert counts["by_modality"]["image"] == made["usage"]["prompt_tokens_details"]["image_tokens"]
-    assert counts["context_length"] == 512
+    short = [later[0], {"role": "assistant", "content": first.transcript or "."}, later[2]]
+    _, without = served.post("/v1/chat/completions", {"messages": short, "max_tokens": 3})
+    assert said["usage"]["prompt_tokens"] > without["usage"]["prompt_tokens"]
+    later[1]["audio"]["id"] = "audio_0"
+    status, said = served.post("/v1/chat/completions", {"messages": later})
+    assert (status, said["error"]["code"]) == (404, "audio_not_found")
 
 
-def test_why_is_a_page_and_answers_are_as_before_behind_it(served):
-    asked = [{"role": "user", "content": [picture_part(), text("what?")]}]
-    _, before = served.chat(asked)
-    status, said = served.post("/v1/why", {"messages": asked, "max_tokens": 3})
-    assert (status, said["object"]) == (200, "explanation")
-    assert said["html"].lower().startswith("<!doctype html>")
-    assert "What it might have said" in said["html"]
-    assert said["answer"] == before["choices"][0]["message"]["content"].strip()
-    _, behind = served.chat(asked)
-    assert behind["choices"] == before["choices"]
-
-
-def test_a_request_id_is_kept_where_it_is_harmless(served):
-    assert served.send("GET", "/health", x_request_id="mine-1")[1]["x-request-id"] == "mine-1"
-    assert served.send("GET", "/health", x_request_id="a b")[1]["x-request-id"].startswith("req_")
+def test_ids_of_sound_are_counted_as_sound(writer):
+    served, _ = writer
+    usage = spoken_chat(served, audio={"format": "wav", "voice": "any"}, max_tokens=60).usage
+    details = usage.completion_tokens_details
+    assert details.audio_tokens > 10
+    assert details.audio_tokens + details.text_tokens == usage.completion_tokens

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from tests.serving.asking import ask_guarded, is_error, of
 from tinyllava_kit.serving import fetching
 from tinyllava_kit.serving.api_errors import ApiError
 from tinyllava_kit.serving.fetching import Fetcher, is_public
@@ -69,7 +70,7 @@ def test_a_name_that_stands_for_a_machine_inside_is_not_fetched_from(names):
     fetcher = Fetcher(["media.example"], LIMITS)
     for places in (["127.0.0.1"], ["93.184.216.34", "10.0.0.1"], ["169.254.169.254"], ["::ffff:7f00:1"], []):
         names["media.example"] = places
-        with pytest.raises(ApiError, match=r"'media\.example' stands for a machine that is not public"):
+        with pytest.raises(ApiError, match=r"'media\.example' has an address that is not public"):
             fetcher.fetch("https://media.example/a.png")
 
 
@@ -109,3 +110,21 @@ def test_without_hosts_nothing_is_fetched(names):
 )
 def test_what_is_public(place, expected):
     assert is_public(place) is expected
+
+
+ADDRESSES = [
+    *("http://2130706433/a.png", "http://[::ffff:7f00:1]/a.png", "http://allowed@127.0.0.1/a.png"),
+    *("http:\\\\127.0.0.1\\a.png", "http://0x7f.1/", "http://017700000001/", "file:///etc/passwd", "ftp://a/b"),
+    *("HTTP://LOCALHOST/", "https://example.org", "http://a b/", "//127.0.0.1/x", "http://exa\u0301mple.org/"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("goes_on")
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_no_address_is_fetched(guarded, address, monkeypatch):
+    monkeypatch.setattr(fetching, "_resolved", None)
+    status, said = ask_guarded(guarded, of({"type": "image_url", "image_url": {"url": address}}))
+    message = is_error(said)
+    assert status == 400
+    assert "this server fetches none" in message or "neither a data: URL nor base64" in message

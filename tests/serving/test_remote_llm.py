@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tests.serving.asking import generated, said
 from tests.serving.conftest import asked, opened, picture, sound
-from tests.serving.test_engine import generated, said
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.serving.api_errors import as_api_error
 from tinyllava_kit.serving.limits import Limits

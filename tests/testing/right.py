@@ -181,6 +181,31 @@ class PatchContract(TowerContract):
         return torch.stack(found)
 
 
+def patch_contract(tower: type[PatchTower] = PatchTower, spec: TowerSpec = PATCHES) -> PatchContract:
+    """That of another tower, or another spec."""
+    contract = PatchContract()
+    contract.component, contract.spec = tower, spec
+    return contract
+
+
+class Pairs(Modality):
+    """Lists of pairs of numbers from 0 to 4."""
+
+    def read(self, source: Any) -> list[tuple[int, int]]:
+        return [tuple(each) for each in source]
+
+    def join(self, pieces: Sequence[Any]) -> Any:
+        return [pair for piece in pieces for pair in piece]
+
+
+PAIRS = ModalitySpec(name="pairs", target=f"{__name__}:Pairs", token=TokenType(placeholder="<pairs>"))
+
+
+def counts_one_more(decoder: Any) -> None:
+    count = decoder.num_ids
+    decoder.num_ids = lambda item: count(item) + 1
+
+
 def changed(base: type, **known: Any) -> type:
     """A class with other members."""
     return type("Mutant", (base,), known)

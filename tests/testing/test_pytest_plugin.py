@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import FakeSite
-from tinyllava_kit import KitError
 from tinyllava_kit.plugin.discovery import discover
 from tinyllava_kit.plugin.specs import KINDS
-from tinyllava_kit.testing import CheckFailure, contract_of, only_this_plugin
+from tinyllava_kit.testing import CheckFailure, contract_of
 
 pytest_plugins = ["pytester"]
 
@@ -145,18 +144,6 @@ def test_a_class_of_tests_that_is_a_contract_keeps_its_expected_failures(greetin
         test_mine="from greeting import Knows, command\n\nclass TestMine(Knows):\n    component = command\n"
     )
     run(pytester, "test_mine.py", "-k", "test_run or test_help").assert_outcomes(xfailed=1, passed=1)
-
-
-def test_discovery_of_one_distribution_leaves_the_others_out(site: FakeSite) -> None:
-    for name in ("one", "two"):
-        site.plugin(
-            name, f"@hookimpl\ndef tinyllava_commands():\n    return [CommandSpec(name={name!r}, target='a:b')]\n"
-        )
-    with only_this_plugin("tinyllava-kit-two") as catalog:
-        assert [offer.spec.name for offer in catalog.offers] == ["two"]
-    assert [offer.spec.name for offer in discover().offers] == ["one", "two"]
-    with pytest.raises(KitError, match="no plugin is of distribution 'three'"), only_this_plugin("three"):
-        pass
 
 
 @pytest.mark.slow

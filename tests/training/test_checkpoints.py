@@ -76,14 +76,14 @@ def test_every_damage_of_every_file_is_refused_and_the_one_before_is_offered(two
     last = last_checkpoint(two)
     DAMAGES[damage](last / name)
     why = "is gone" if damage == "gone" else "has changed since it was written"
-    offer = rf"checkpoint-10 is damaged: {name} {why}; remove '{last}' to go on from checkpoint-2$"
+    offer = rf"checkpoint-10 is damaged: {name} {why}; remove '{last}' to resume from checkpoint-2$"
     with pytest.raises(KitError, match=offer):
         check_whole(last)
     shutil.rmtree(last)
     last = last_checkpoint(two)
     check_whole(last)
     DAMAGES[damage](last / name)
-    with pytest.raises(KitError, match=rf"remove '{last}' to begin the stage anew$"):
+    with pytest.raises(KitError, match=rf"remove '{last}' to start the stage again$"):
         check_whole(last)
 
 
@@ -185,7 +185,7 @@ def test_a_picture_that_has_changed_is_noticed_though_its_size_is_the_same(place
     was = of(write_rows(rows, tmp_path, kind), processor, place)
     flip(tmp_path / rows[0]["image"], -20)
     now = of(write_rows(rows, tmp_path, kind), processor, place)
-    with pytest.raises(KitError, match=r"an item of its data has changed since checkpoint-2 was written; bring back"):
+    with pytest.raises(KitError, match=r"an item of its data has changed since checkpoint-2 was written; restore it"):
         check_provenance(was, now, tmp_path / "checkpoint-2")
 
 

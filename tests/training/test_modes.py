@@ -59,8 +59,8 @@ def test_layers_that_are_not_there_are_refused(place, part, how, message):
     ("stage", "message"),
     [
         ({"train": {"llm": "frozen"}}, "stage s: every part is frozen"),
-        ({"train": {"llm": "partial"}}, "from_layer goes with mode partial"),
-        ({"train": {"llm": {"mode": "full", "from_layer": 1}}}, "from_layer goes with mode partial"),
+        ({"train": {"llm": "partial"}}, "mode partial and from_layer require each other"),
+        ({"train": {"llm": {"mode": "full", "from_layer": 1}}}, "mode partial and from_layer require each other"),
         ({"train": {"llm": "full"}, "quantization": {"bits": 4}}, "stage s: quantization is for adapters on the LLM"),
         ({"train": {"connector.image": "full"}, "quantization": {"bits": 8}}, "quantization is for adapters"),
     ],

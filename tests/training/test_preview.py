@@ -42,15 +42,15 @@ def test_every_position_is_shown_once_as_what_it_is(place, stage):
         at = 0
         for sample in row.samples:
             assert sample.start == at
-            for piece in sample.pieces:
-                labels = batch["labels"][number, at : at + piece.count].tolist()
-                assert [label != -100 for label in labels] == [piece.kind == "learned"] * piece.count
-                if piece.kind != "item":
-                    ids = batch["input_ids"][number, at : at + piece.count]
-                    assert piece.text == processor.decode(ids)
-                at += piece.count
+            for span in sample.spans:
+                labels = batch["labels"][number, at : at + span.count].tolist()
+                assert [label != -100 for label in labels] == [span.kind == "learned"] * span.count
+                if span.kind != "item":
+                    ids = batch["input_ids"][number, at : at + span.count]
+                    assert span.text == processor.decode(ids)
+                at += span.count
         assert at + row.padding == batch["input_ids"].shape[1]
-    items = [piece for row in rows for sample in row.samples for piece in sample.pieces if piece.kind == "item"]
+    items = [span for row in rows for sample in row.samples for span in sample.spans if span.kind == "item"]
     assert sum(item.count for item in items) == sum(item.num_tokens for item in batch["plan"].items)
 
 
@@ -62,7 +62,7 @@ def test_samples_that_share_a_row_are_told_apart(place):
 
 def test_what_is_learned_is_the_answer(place):
     rows, _, _ = shown(place, 3)
-    learned = ["".join(p.text for p in row.samples[0].pieces if p.kind == "learned") for row in rows]
+    learned = ["".join(p.text for p in row.samples[0].spans if p.kind == "learned") for row in rows]
     assert ["answer 0" in learned[0], "answer 1" in learned[1], "answer 2" in learned[2]] == [True] * 3
     assert not any("question" in text for text in learned)
 
@@ -106,9 +106,9 @@ def test_ids_that_the_llm_writes_for_an_item_are_counted_and_named_where_asked(d
     recipe = Recipe.model_validate({"model": str(drawing / "model"), "output": str(drawing / "o"), "stages": [stage]})
     preview = first_batch(recipe, count=1, ids=ids)
     (row,) = shown_rows(preview)
-    (written,) = [piece for piece in row.samples[0].pieces if piece.kind == "ids"]
+    (written,) = [span for span in row.samples[0].spans if span.kind == "ids"]
     assert row.samples[0].learned >= written.count > 2
-    assert sum(piece.count for piece in row.samples[0].pieces) == preview.batch["input_ids"].shape[1]
+    assert sum(span.count for span in row.samples[0].spans) == preview.batch["input_ids"].shape[1]
     about, _, names = written.text.partition(" ids: ")
     assert about.removesuffix(" ids") == f"drawing, {written.count}"
     if ids:

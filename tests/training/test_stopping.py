@@ -163,7 +163,7 @@ def test_small_files_that_are_damaged_say_what_to_remove(place, name, content):
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(content)
     try:
-        with pytest.raises(KitError, match=rf"stage 's': '{file}' is damaged.*; remove '{file.parent}' to begin anew"):
+        with pytest.raises(KitError, match=rf"stage 's': '{file}' is damaged.*; remove '{file.parent}' to start again"):
             run_recipe(Recipe.from_yaml(path))
     finally:
         file.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 
 import pytest
@@ -115,7 +116,8 @@ def test_a_stage_that_gets_no_better_ends(place):
 
 
 @pytest.mark.parametrize("at", [3, 4])
-def test_a_stopped_run_ends_as_an_unbroken_one(place, monkeypatch, at):
+def test_a_stopped_run_ends_as_an_unbroken_one(place, monkeypatch, caplog, at):
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
     settings = {**stage(place, rate=0.3, scorer="exact_match"), "max_steps": 6}
     run(place, f"whole-{at}", settings)
     with monkeypatch.context() as patch:
@@ -129,6 +131,7 @@ def test_a_stopped_run_ends_as_an_unbroken_one(place, monkeypatch, at):
         with pytest.raises(StoppedError, match=f"stopped at step {at}"):
             run(place, f"broken-{at}", settings)
     run(place, f"broken-{at}", settings)
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("transformers")] == []
     figures = [
         [{k: v for k, v in entry.items() if k.startswith(("eval", "loss", "step"))} for entry in log(place, name)[:-1]]
         for name in (f"whole-{at}", f"broken-{at}")

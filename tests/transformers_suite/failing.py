@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _STRICT = "a weight that is missing in the file is an error: such a model would answer nonsense without a word"
-_ONE_BATCH = "a plan is of one batch as the processor made it; tensors that are cut or padded beside it are refused"
+_ONE_BATCH = "a plan belongs to one batch of the processor; tensors that are cut or padded beside it are refused"
 _EMBEDDED = "embeddings of text beside items would leave the items out; this is refused"
 _CACHED = "transformers generates from embeddings with a cache, whatever use_cache says, and items come as embeddings"
 _NO_GUESSES = "an assistant reads the prompt as ids, and an item has none; this is refused"
@@ -13,7 +13,7 @@ TEXT = {"test_model_weights_reload_no_missing_tied_weights": _STRICT}
 ITEMS = {
     **TEXT,
     "test_batching_equivalence": _ONE_BATCH,
-    "test_causal_lm_loss_honors_shift_labels": "a plan says what each position predicts; shift_labels are refused",
+    "test_causal_lm_loss_honors_shift_labels": "a plan holds the target of each position; shift_labels are refused",
     "test_inputs_embeds": _EMBEDDED,
 }
 

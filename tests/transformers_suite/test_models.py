@@ -53,7 +53,7 @@ class TestItems(Models, unittest.TestCase):
 
     def prepare_config_and_inputs_for_generate(self, batch_size=2):
         config, inputs = super().prepare_config_and_inputs_for_generate(batch_size)
-        return config, {**inputs, **self.model_tester.inputs(batch_size)}  # a plan is of one batch
+        return config, {**inputs, **self.model_tester.inputs(batch_size)}  # a plan belongs to one batch
 
 
 def mark(cls, table):

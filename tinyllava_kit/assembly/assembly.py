@@ -231,12 +231,13 @@ def _by_modality(words: Sequence[str], flag: str) -> dict[str, Part]:
 
 
 def _check_modalities(parts: Mapping[str, ResolvedPart], does: str, parts_of: Mapping[str, str]) -> None:
-    """
+    """Check that each tower or decoder is listed under its own modality.
+
     Args:
-        parts_of: of a modality, the one of which the parts of its items are; empty or missing: none.
+        parts_of: modality -> the modality of its items' parts; empty or missing: none.
 
     Raises:
-        KitError: a tower or decoder stands under another modality than its own.
+        KitError: a tower or decoder is listed under another modality than its own.
     """
     for modality, part in parts.items():
         spec: Any = part.offer.spec

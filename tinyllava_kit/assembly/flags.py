@@ -9,7 +9,7 @@ def split_word(word: str, flag: str, form: str) -> tuple[str, str]:
     """A modality and what a word of the command line says of it.
 
     Raises:
-        KitError: the word is not of the `form` that the `flag` wants.
+        KitError: the word does not have the `form` that the `flag` requires.
     """
     modality, equals, rest = word.partition("=")
     if not (modality and equals and rest):

@@ -91,9 +91,9 @@ class Sources:
     def _open(self, part: ResolvedPart) -> PartSource:
         checkpoint, spec = part.checkpoint, part.offer.spec
         found = recognize(checkpoint, self.catalog) if checkpoint else None
-        if found is None or (not found.is_ours and not found.layouts):
+        if found is None or (not found.is_kit_model and not found.layouts):
             return OwnCheckpoint(checkpoint)
-        if found.is_ours:
+        if found.is_kit_model:
             return SavedModel(checkpoint)
         if found.content.get("model_type") in getattr(spec, "model_types", ()):
             return OwnCheckpoint(checkpoint)  # the part's own class reads such a directory

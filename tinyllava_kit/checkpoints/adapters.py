@@ -23,7 +23,7 @@ PLAIN: Mapping[str, tuple[Any, ...]] = {
     "bias": ("none", None),
     "fan_in_fan_out": (False, None),
 }
-# Those that are read, and of which type.
+# Those that are read, and their types.
 _LORA: Mapping[str, Any] = {
     "r": Count,
     "lora_alpha": Finite,

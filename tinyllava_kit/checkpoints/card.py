@@ -69,7 +69,7 @@ def read_history(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 class _Known(BaseModel):
-    """What is read of a part of the history; the rest is kept beside."""
+    """The fields that are read of a part of the history; the rest is kept too."""
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=True)
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from ..files.printable import one_line
 
 _IMAGE, _AUDIO = "image", "audio"
-_FILES = {_IMAGE: "picture.png", _AUDIO: "sound.wav"}  # a reader's own, in place of which any other may stand
+_FILES = {_IMAGE: "picture.png", _AUDIO: "sound.wav"}  # examples, for which a reader writes a file of their own
 _PYTHON = """\
 import tinyllava_kit  # the Auto classes know its models
 from transformers import {auto}, AutoProcessor
@@ -76,7 +76,7 @@ def _question(reads: Collection[str]) -> str:
 
 
 def _literal(value: object) -> str:
-    """A text, or a mapping of texts, as Python and JSON both write it: in one line, whatever stands in it."""
+    """A text, or a mapping of texts, as Python and JSON both write it: in one line, whatever it holds."""
     return json.dumps(value)
 
 

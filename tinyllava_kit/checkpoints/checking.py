@@ -13,7 +13,7 @@ from ..errors import KitError
 from ..model.configuration import TinyLlavaConfig
 from ..model.modeling import TinyLlavaForConditionalGeneration
 from ..model.parts import part_prefixes
-from ..model.storage.recognition import OURS, open_external, recognize_model
+from ..model.storage.recognition import KIT_LAYOUT, open_external, recognize_model
 from ..plugin.catalog import Catalog
 from ..plugin.discovery import installed_catalog
 from ..pretrained.checkpoint import check_loaded
@@ -64,7 +64,7 @@ def check(
     """
     directory, catalog = Path(directory), catalog or installed_catalog()
     found = recognize_model(directory, catalog)
-    if not found.is_ours:
+    if not found.is_kit_model:
         external = open_external(found, names_from=names_from, template=template, catalog=catalog)
         external.generation_config()
         return Checked(
@@ -102,4 +102,4 @@ def check(
             if own[name] != tensors[name].shape
         ],
     )
-    return Checked(layout=OURS, config=config, tensors=tensors, notes=notes)
+    return Checked(layout=KIT_LAYOUT, config=config, tensors=tensors, notes=notes)

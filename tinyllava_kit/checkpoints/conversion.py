@@ -31,7 +31,7 @@ def convert(
     Args:
         external: of `open_external`.
         target: the directory to write.
-        dtype: of the weights; as they are, where None.
+        dtype: of the weights; None: unchanged.
         shard_bytes: the most weights in a file.
 
     Raises:
@@ -65,14 +65,14 @@ def write_shards(
 
 
 def table_of(rows: Sequence[WeightRow]) -> list[list[str]]:
-    """Every key, theirs and ours, with what was done; those that differ in a layer's number alone share a line."""
+    """Every key of the checkpoint and of the model; keys that differ in a layer's number alone share a line."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:
-        theirs, ours = (re.sub(r"(?<=\.)\d+(?=\.)", "*", key) for key in (row.theirs, row.ours))
-        groups.setdefault((theirs, ours, row.note), []).append(row.theirs or row.ours)
+        external_key, key = (re.sub(r"(?<=\.)\d+(?=\.)", "*", each) for each in (row.external_key, row.key))
+        groups.setdefault((external_key, key, row.note), []).append(row.external_key or row.key)
     table = [["CHECKPOINT", "HERE", "KEYS", "NOTE"]]
-    for (theirs, ours, note), keys in groups.items():
-        table.append([theirs or "-", ours or "-", str(len(keys)), note])
+    for (external_key, key, note), keys in groups.items():
+        table.append([external_key or "-", key or "-", str(len(keys)), note])
     return table
 
 

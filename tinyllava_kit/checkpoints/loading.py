@@ -63,7 +63,7 @@ def open_checkpoint(
         refuse_mistyped(str(path), "model directory", with_org=True)
     if not os.path.isdir(directory):
         config = read_pretrained(TinyLlavaConfig, str(path))
-    elif (found := recognize_model(directory)).is_ours:
+    elif (found := recognize_model(directory)).is_kit_model:
         config = TinyLlavaConfig.from_dict(dict(found.content))
     else:
         external: MappedCheckpoint = open_external(found, names_from=names_from, template=template)
@@ -88,7 +88,7 @@ def load_pretrained(
 
     Args:
         path: a directory, or a hub name (``org/name``).
-        dtype: of the weights; ``auto``: as they are saved.
+        dtype: of the weights; ``auto``: that of the checkpoint.
         device_map, attn_implementation: as in transformers.
         quantization: to 8 or 4 bits, while the weights are read.
         names_from: a folder in which an external checkpoint's names of other models are looked for first.
@@ -116,7 +116,7 @@ def load_model(
     """The model of a checkpoint that is open.
 
     Args:
-        how: see `load_pretrained`; what is None is left out.
+        how: see `load_pretrained`; None values are left out.
     """
     given = {key: value for key, value in how.items() if value is not None}
     if quantization is not None:

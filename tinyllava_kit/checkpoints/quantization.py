@@ -95,7 +95,7 @@ class Quantization:
         )
 
     def _kept_layers(self, model: TinyLlavaForConditionalGeneration) -> list[str]:
-        """The linear layers of the chosen parts that stay as they are."""
+        """The linear layers of the chosen parts that are not quantized."""
         kept = []
         known = part_prefixes(model.config)
         never = _never(model)
@@ -125,7 +125,7 @@ class Quantization:
 
 
 def stored_bytes(module: nn.Module) -> int:
-    """The bytes of a module's parameters and buffers as they are held, with the scales of quantized weights."""
+    """The bytes of a module's parameters and buffers in memory, with the scales of quantized weights."""
     tensors: dict[int, Tensor] = {id(t): t for t in (*module.parameters(), *module.buffers())}
     return sum(t.numel() * t.element_size() for t in (*tensors.values(), *_scales(module)))
 
@@ -169,7 +169,7 @@ def kept_layers(model: TinyLlavaForConditionalGeneration, parts: Collection[str]
 
 
 def keep_trainable(model: nn.Module) -> None:
-    """Let 4-bit weights stay as they are when the model runs on the CPU in eval mode, between steps of its training.
+    """Keep the layout of 4-bit weights when the model runs on the CPU in eval mode, between steps of its training.
 
     bitsandbytes would lay them out for faster inference, and its kernel for that passes no gradient. Eval is slower for
     it, and rounds less.

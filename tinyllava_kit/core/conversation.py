@@ -30,7 +30,7 @@ _ROLE_NAMES = {"human": "user", "gpt": "assistant", **{role: role for role in RO
 class Item:
     """One item of a conversation: its modality, and where it comes from (a path, an array, a file object).
 
-    `text`: the same in words, where they are known: what is said in a recording. `name`: the row that it stands in,
+    `text`: the same in words, where they are known: a recording's transcript. `name`: the row that it is in,
     used in errors.
     """
 
@@ -48,7 +48,7 @@ class Item:
 
 @contextmanager
 def naming(item: Item) -> Iterator[None]:
-    """Puts the row in which an item stands in front of what is wrong with it.
+    """Puts the row of an item in front of the error that it raises.
 
     Raises:
         KitError: as the body raises it.
@@ -63,7 +63,7 @@ def naming(item: Item) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one role says. `text` holds `ITEM` where an item stands."""
+    """What one role says. `text` holds `ITEM` in the place of an item."""
 
     role: str
     text: str
@@ -123,7 +123,8 @@ class Conversation:
 
 
 def check_reads(modality: str | None, reads: Collection[str], where: str = "") -> None:
-    """
+    """Check that the model reads items of a modality.
+
     Args:
         reads: the modalities that the model reads; where: of the item, for the message.
 
@@ -208,7 +209,8 @@ def _with_system(row: Mapping[str, Any], column: str, role: str, content: str, n
 
 
 def check_text(text: Any, where: str) -> str:
-    """
+    """Return `text`, checked to be a str that UTF-8 can encode.
+
     Raises:
         KitError: no text, or one with half of a character, a UTF-16 surrogate alone, which nothing can write or read.
     """
@@ -219,7 +221,7 @@ def check_text(text: Any, where: str) -> str:
             text.encode()
         except UnicodeEncodeError as error:
             half, around = ascii(text[error.start]), ascii(text[max(error.start - 20, 0) : error.start + 20])
-            raise KitError(f"{where}: holds {half}, half of a character, at {around}; write the text anew") from error
+            raise KitError(f"{where}: holds {half}, half of a character, at {around}; correct the text") from error
     return text
 
 

@@ -57,7 +57,7 @@ class Decoder(nn.Module, ABC):
         return ()
 
     def requires_grad_(self, requires_grad: bool = True) -> Decoder:
-        """As in torch, but only what is trained can be opened."""
+        """As in torch, but only the trained parts can require gradients."""
         super().requires_grad_(False)
         for module in self.trained_modules():
             module.requires_grad_(requires_grad)
@@ -65,7 +65,7 @@ class Decoder(nn.Module, ABC):
 
 
 class TokenEmbeddings(nn.Module):
-    """The LLM's rows for a decoder's ids, beside its own, which stay as they are.
+    """The LLM's rows for a decoder's ids, added to its own, which do not change.
 
     embedding, head: (n, D) each, those of the streams last.
     """
@@ -85,11 +85,11 @@ class TokenEmbeddings(nn.Module):
 
 
 class IdStream(ABC):
-    """Turns ids into pieces of an item as they come. The pieces joined are what `TokenDecoder.decode` gives at once."""
+    """Turns ids into chunks of an item as they come. The chunks joined are what `TokenDecoder.decode` gives at once."""
 
     @abstractmethod
     def push(self, ids: Tensor) -> Any | None:
-        """Take more ids, (n,) or (n, 1 + K), up to a place where the item may be cut; what is now certain, or None."""
+        """Take more ids, (n,) or (n, 1 + K), up to a break point; return what is certain of the item, or None."""
 
     @abstractmethod
     def finish(self) -> Any | None:
@@ -133,12 +133,12 @@ class TokenDecoder(CodingDecoder):
     assembly's affair, and so are the two marks around an item's ids.
 
     `encode` gives, and `decode` takes, (n,): an id for each position, n > 0, in the order of `follows`. A decoder with
-    `parallel` writes further ids at the same positions: (n, 1 + K), the main ids and a column for each side, NO_ID
-    where none stands.
+    `parallel` writes further ids at the same positions: (n, 1 + K), the main ids and a column for each stream, NO_ID
+    where there is none.
     """
 
     reads = "tokens"
-    rows: TokenEmbeddings  # the kit puts them here; they are what is trained
+    rows: TokenEmbeddings  # the kit puts them here; they alone are trained
 
     @property
     @abstractmethod
@@ -152,7 +152,7 @@ class TokenDecoder(CodingDecoder):
 
     @property
     def parallel(self) -> Mapping[str, ParallelStream]:
-        """The name of each side, in order, and where it stands. Default: there are none."""
+        """The name of each parallel stream, in order, and where it stands. Default: there are none."""
         return {}
 
     @property
@@ -169,7 +169,7 @@ class TokenDecoder(CodingDecoder):
 
     @property
     def loss_weights(self) -> Mapping[str, float]:
-        """What the mean loss of each range and side counts beside that of the text. Default: together as much."""
+        """What the mean loss of each range and stream counts beside that of the text. Default: together as much."""
         names = (*self.ranges, *self.parallel)
         return dict.fromkeys(names, 1 / len(names))
 
@@ -204,7 +204,7 @@ class AnswerStates:
 
 @dataclass(frozen=True)
 class GeneratedChunk:
-    """A piece of an item that is being made, or None in its place where there is nothing more of it.
+    """A chunk of an item that is being made, or None in its place where there is nothing more of it.
 
     closed: the item was ended here. dropped: ids of one that was not, which belong to no whole step.
     """
@@ -252,9 +252,9 @@ class HiddenDecoder(CodingDecoder):
 
     @abstractmethod
     def make(self, words: AnswerStates, sampler: TokenSampler) -> Iterator[GeneratedChunk]:
-        """An item of the words of one answer, N = 1, piece by piece: the last says whether it was ended.
+        """An item of the words of one answer, N = 1, chunk by chunk: the last says whether it was ended.
 
-        The pieces, joined by the modality, are the item.
+        The chunks, joined by the modality, are the item.
         """
 
     def dummy(self) -> Tensor:
@@ -300,7 +300,8 @@ READS: dict[str, type[Decoder]] = {kind.reads: kind for kind in (TokenDecoder, H
 
 
 def check_kind(decoder: type[Decoder], name: str, reads: str) -> None:
-    """
+    """Check that a decoder's class has the interface of what its spec says it reads.
+
     Raises:
         KitError: a decoder's class is not of the kind that its spec says.
     """

@@ -48,7 +48,7 @@ class _Place(torch.autograd.Function):
     """Rows of several sources, each at its places in one new tensor, and zero at the places of padding.
 
     A chain of in-place `index_copy_` has the same values, but its backward copies the whole gradient once per link;
-    here each source that wants a gradient reads its own rows of it, once.
+    here each source that requires a gradient reads its own rows of it, once.
     """
 
     @staticmethod
@@ -144,7 +144,8 @@ def check_inputs(plan: Plan | None, items: Mapping[str, Any] | None, cache: Any,
 
 
 def _check_shape(plan: Plan, name: str, shape: tuple[int, ...], cache: Any) -> None:
-    """
+    """Check that an input is (B, T) as the plan lays out; the mask may include the cached positions.
+
     Raises:
         FusionError: see `check_inputs`.
     """
@@ -154,7 +155,7 @@ def _check_shape(plan: Plan, name: str, shape: tuple[int, ...], cache: Any) -> N
     past = int(cache.get_seq_length()) if name == "attention_mask" and cache is not None else 0
     if shape != (batch, length + past):
         raise FusionError(
-            f"{name} {shape} does not belong to the plan, which lays out {(batch, length)}: a plan is of one batch as "
-            "the processor made it; make the batch anew of the whole conversation, and put no rows in front of it "
+            f"{name} {shape} does not belong to the plan, which lays out {(batch, length)}: a plan belongs to one "
+            "batch of the processor; make a new batch of the whole conversation, and put no rows in front of it "
             "(prompt tuning does; LoRA does not)"
         )

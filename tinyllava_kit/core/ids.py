@@ -20,7 +20,7 @@ TEXT = "text"
 TokenRanges = Mapping[str, Sequence[Sequence[Any]]]
 
 
-NO_ID = -1  # where no parallel ids stands
+NO_ID = -1  # where there is no parallel id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +68,11 @@ def check_ranges(saved: TokenRanges, wanted: Mapping[str, Mapping[str, int]]) ->
             )
     first = min((start for ranges in saved.values() for _, start, _ in ranges), default=0)
     if {modality: [list(each) for each in ranges] for modality, ranges in saved.items()} != allot(wanted, first):
-        raise KitError("config.json: token_ranges do not lie behind one another; assemble the model again")
+        raise KitError("config.json: token_ranges are not contiguous; assemble the model again")
 
 
 def sizes_of(parallel: Mapping[str, Mapping[str, ParallelStream]]) -> dict[str, list[list[Any]]]:
-    """The name and size of each side, modality by modality where it has some: what ``parallel_streams`` holds."""
+    """Modality -> the name and size of each of its parallel streams: what ``parallel_streams`` holds."""
     return {m: [[name, stream.size] for name, stream in each.items()] for m, each in sorted(parallel.items()) if each}
 
 

@@ -46,7 +46,7 @@ class Features(NamedTuple):
 
 
 class Modality(ABC):
-    """How items of one kind are read and, where a tower wants it, cut into several.
+    """How items of one kind are read and, where a tower needs it, cut into several.
 
     Options of the spec arrive as keyword arguments.
     """
@@ -55,7 +55,7 @@ class Modality(ABC):
 
     @abstractmethod
     def read(self, source: Any) -> Any:
-        """A path, an array or a file object, as the item that this modality's towers take; such an item as it is.
+        """A path, an array or a file object, as the item that this modality's towers take; such an item unchanged.
 
         Raises:
             KitError: missing, corrupt or of the wrong shape; the message names the file.
@@ -72,7 +72,7 @@ class Modality(ABC):
         return 1.0
 
     def probe(self, source: Any) -> Any:
-        """What stands for an item where only its size is asked for, from the source's header where it has one.
+        """A stand-in for an item that gives its size alone, from the source's header where it has one.
 
         `expand` takes it as it takes the item and gives as many parts, and `Preprocessor.num_features` counts them
         alike. Default: the item.
@@ -83,7 +83,7 @@ class Modality(ABC):
         return self.read(source)
 
     def decoded_bytes(self, item: Any) -> int:
-        """How much memory an item takes that `read` gave, or that `probe` stands for; what a server bounds.
+        """The bytes of an item in memory, as `read` or `probe` gave it; a server bounds them.
 
         Default: what it says itself, as arrays and tensors do, else 0.
         """
@@ -123,7 +123,7 @@ class Modality(ABC):
         raise KitError(f"{path}: {type(self).__name__} cannot write a file; it must give write()")
 
     def expand(self, item: Any, preprocessor: Preprocessor) -> list[Any]:
-        """What stands at one placeholder: `item` alone, or the parts it is cut into.
+        """The parts at one placeholder: `item` alone, or those that it is cut into.
 
         A string among them is text between the parts (a time, the border of a row of tiles), never learned.
         """
@@ -266,7 +266,7 @@ class Connector(QuietWhenFrozen, ABC):
         return num_features
 
     def sources(self, num_features: int) -> list[list[int]] | None:
-        """Of which features each row of an item is made; None where each is made of all, or where nobody knows."""
+        """The features that each row of an item depends on; None where each depends on all, or where nobody knows."""
         return None
 
     @abstractmethod

@@ -16,7 +16,7 @@ from ..errors import FusionError
 from .ids import NO_ID
 from .spans import IGNORE_INDEX, AnySpan, GeneratedSpan, ItemSpan, Sample, TextSpan
 
-_PAD, _TEXT = 0, 1  # what stands at a position; modalities count on from 2
+_PAD, _TEXT = 0, 1  # the kind of a position; modalities count on from 2
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ class _Inputs(TypedDict):
 class ModelInputs(_Inputs, total=False):
     """What the model takes by position, (B, T) int64 each.
 
-    input_ids: the padding id where no text token stands.
+    input_ids: the padding id where there is no text token.
     attention_mask: 1 = keep; not there where samples are packed, which `position_ids` keep apart.
     position_ids: 0..len-1 on each sample's own positions, 0 on padding.
-    labels: IGNORE_INDEX on items, padding, each sample's first position, which nothing predicts, and what is not
+    labels: IGNORE_INDEX on items, padding, each sample's first position, which nothing predicts, and text that is not
         learned; not there without labels.
     """
 
@@ -101,7 +101,7 @@ class Plan:
     target_positions: (n,), positions whose *next* position has a label: the only ones whose logits the loss needs;
         None without labels.
     target_samples: (n,), which sample each of them is of.
-    parallel_ids: (B, T, K), NO_ID where none stands; None where nothing of the batch has any.
+    parallel_ids: (B, T, K), NO_ID where there is none; None where nothing of the batch has any.
     generated: modality -> the items that its decoder makes of words.
     """
 
@@ -142,14 +142,14 @@ class Plan:
         return len(self.samples) > self.shape[0]
 
     def without_items(self, labels: Tensor) -> Tensor:
-        """The labels (B, T) of this batch, IGNORE_INDEX where an item stands."""
+        """The labels (B, T) of this batch, IGNORE_INDEX at positions of items."""
         labels = labels.clone()
         for rows in self.item_positions.values():
             labels.view(-1)[rows] = IGNORE_INDEX
         return labels
 
     def types(self, modalities: Sequence[str]) -> Tensor:
-        """(B, T) int64, transformers' `mm_token_type_ids`: n where an item of the n-th modality stands, 0 elsewhere."""
+        """(B, T) int64, transformers' `mm_token_type_ids`: n at positions of the n-th modality, 0 elsewhere."""
         types = torch.zeros(self.shape, dtype=torch.int64, device=self.text_positions.device)
         for modality, rows in self.item_positions.items():
             types.view(-1)[rows] = 1 + modalities.index(modality)
@@ -201,7 +201,7 @@ def plan(
 
     Args:
         samples: the spans of each sample, in order. Items of a modality are counted through the batch.
-        pad_id: the id that stands where no text token does; any row of the embedding.
+        pad_id: the id at positions without a text token; any row of the embedding.
         padding_side: ``right`` (training) or ``left`` (generation).
         max_length: keep this many positions of a sample at most. An item that would be cut is left out
             whole, with all that follows it; `Plan.truncations` says what was lost.
@@ -336,7 +336,7 @@ class _Sheet:
         row, at = sample.row, sample.start
         self.position_ids[row, at : at + sample.num_tokens] = np.arange(sample.num_tokens)
         self.numbers[row, at : at + sample.num_tokens] = number
-        free = at  # where no word of a generated item stands yet
+        free = at  # where there is no word of a generated item yet
         for span, index in spans:
             if isinstance(span, GeneratedSpan):
                 self._write_generated(row, slice(free, at), span, sample.name or f"sample {number}")
@@ -385,7 +385,7 @@ class _Sheet:
         }
 
     def targets(self) -> dict[str, Tensor]:
-        """The flat positions whose next position has a label, and of which sample each is."""
+        """The flat positions whose next position has a label, and the sample of each."""
         targets = np.zeros(self.ids.shape, bool)
         targets[:, :-1] = self.labels[:, 1:] != IGNORE_INDEX
         return {

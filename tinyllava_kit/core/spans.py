@@ -13,7 +13,7 @@ IGNORE_INDEX = -100
 class TextSpan:
     """Tokens of text. `labels` is as long as `ids`; None: nothing here is learned.
 
-    `parallel` are the K parallel ids at each position, NO_ID where none stands; None: nowhere here.
+    `parallel` are the K parallel ids at each position, NO_ID where there is none; None: nowhere here.
     """
 
     ids: Sequence[int]
@@ -44,8 +44,8 @@ class ItemSpan:
 class GeneratedSpan:
     """An item that a decoder makes of the learned text in front of it (`decoders.HiddenDecoder`); it takes no position.
 
-    That text reaches back to what is not learned, or to another such item. `ids` are those that the decoder learns, or
-    rows of them; empty where it shall make the item.
+    That text reaches back to the last token that is not learned, or to another such item. `ids` are those that the
+    decoder learns, or rows of them; empty where it shall make the item.
     """
 
     modality: str

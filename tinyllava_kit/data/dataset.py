@@ -99,7 +99,7 @@ class ConversationDataset(Dataset[Any]):
                 conversation = make()
                 self.processor.probe(conversation)
                 if decode:
-                    self.processor.encode(conversation, writer=self.processor.outline_ids)
+                    self.processor.encode(conversation, writer=self.processor.probe_ids)
                 yield OptionalConversation(conversation.turns, conversation.items, conversation.name)
 
     def __len__(self) -> int:
@@ -185,7 +185,7 @@ class Collator:
 
     Args:
         processor: of the model.
-        max_length: positions kept of a sample at most; what is cut is counted in `num_cut`.
+        max_length: the most positions of a sample; positions beyond it are counted in `num_cut`.
 
     Raises:
         KitError: a batch in which nothing is left to learn, though not all its rows were skipped.

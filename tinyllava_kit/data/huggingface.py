@@ -37,7 +37,7 @@ def named_rows(name: str, subset: str | None, split: str, *, stream: bool) -> It
     """The rows of a dataset of the hub, or of a directory laid out like one, sounds and pictures undecoded.
 
     Args:
-        stream: fetch rows as they are wanted, and keep none on disk.
+        stream: fetch rows when they are needed, and keep none on disk.
 
     Raises:
         KitError: not found, no such split, or a row that cannot be read; names the dataset.

@@ -19,7 +19,7 @@ def json_values(file: TextIO, name: str) -> Iterator[Any]:
     """The items of a list, or the value of each line that is not blank; the first character says which of the two.
 
     Raises:
-        KitError: not JSON, or past the bounds of what is read; names the place.
+        KitError: not JSON, or past the bounds of the reader; names the place.
     """
     begun = JsonReader(file, name)
     if begun.peek() == "[":
@@ -40,7 +40,8 @@ class JsonReader:
         self.line, self.column = 0, 0  # of the first character of `text`, from 0
 
     def items(self) -> Iterator[Any]:
-        """
+        """Yield the values of the file's one JSON array, one after another.
+
         Raises:
             KitError: as `json_values`.
         """
@@ -81,7 +82,7 @@ class JsonReader:
             except (ValueError, RecursionError) as error:
                 raise KitError(f"{self.name} {self._place(self.at)}: {past_bounds(error)}") from error
             else:
-                if end < len(self.text) or not self._more():  # a number may go on in what follows
+                if end < len(self.text) or not self._more():  # a number may have more digits in the next block
                     check_depth(value, f"{self.name} {self._place(self.at)}")
                     self.at = end
                     return value

@@ -133,7 +133,8 @@ def _text(path: Path) -> Iterator[TextIO]:
 
 
 def check_there(path: str | os.PathLike[str]) -> None:
-    """
+    """Check that a file or directory of data exists.
+
     Raises:
         KitError: there is no such file or directory; names one beside it that is called alike.
     """
@@ -149,7 +150,7 @@ def check_there(path: str | os.PathLike[str]) -> None:
 def with_root(
     row: Mapping[str, Any], modalities: Collection[str], root: str | os.PathLike[str] | None
 ) -> Mapping[str, Any]:
-    """A row whose relative file names are taken from the folder `root`; None: as they are."""
+    """A row whose relative file names are taken from the folder `root`; None: unchanged."""
     if root is None:
         return row
     located = dict(row)
@@ -164,7 +165,7 @@ def with_root(
 
 def locate(source: Any, root: str | os.PathLike[str] | None) -> Any:
     """A relative file name from the folder `root`, also in a mapping (``path``, ``url``) and in a list (the frames of a
-    video); what is no name stays."""
+    video); other values stay."""
     if root is None:
         return source
     if isinstance(source, list):

@@ -58,7 +58,7 @@ class SkippedRows:
 
     @contextmanager
     def catching(self, name: str) -> Iterator[None]:
-        """List the row of that name where what is done with it raises a `KitError`."""
+        """List the row of that name if the block raises a `KitError`."""
         try:
             yield
         except KitError as error:

@@ -21,7 +21,7 @@ from .rows import Row, check_there, iterate_rows, locate
 from .shards import named_files
 
 MAX_ROWS = 100_000_000  # of an epoch
-TEXT_PLACE = "{text}"  # in a prompt: where the text stands that the answer is to be an item of
+TEXT_PLACE = "{text}"  # in a prompt: the place of the text whose item is the answer
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -34,7 +34,7 @@ class Strict(BaseModel):
 
 
 def said_here(check: Callable[[_In], _Out], value: _In) -> _Out:
-    """What the check returns; its error as pydantic wants it, so that it is told with the place in the file."""
+    """What the check returns; its error as pydantic expects it, so that the report names the place in the file."""
     try:
         return check(value)
     except KitError as error:
@@ -71,7 +71,7 @@ class Source(Strict):
     epoch. `weight`: the source's share of the rows, in place of its size. `pairs`: how its rows become conversations,
     where they are none.
 
-    `stream`: rows are read as they are wanted, in an order drawn among `shuffle` of them, and not held in memory.
+    `stream`: rows are read when they are needed, in an order drawn among `shuffle` of them, and not held in memory.
     `on_error`: what a row is to the stage that cannot be used: its end, or a line in a list.
     """
 
@@ -116,7 +116,8 @@ class Source(Strict):
         return [Shard(self, file) for file in named_files(self.path)]
 
     def check_there(self) -> None:
-        """
+        """Check that all files of the source exist.
+
         Raises:
             KitError: one of its files is not there.
         """
@@ -141,7 +142,8 @@ class Source(Strict):
 
 
 def _check_reader(source: Source) -> None:
-    """
+    """Check that the reader of a source is installed, and has files to read.
+
     Raises:
         ValueError: nobody offers its reader, or it has no files.
     """
@@ -159,7 +161,7 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """As `read_rows` shows it: files of one name are told apart."""
+        """As `read_rows` shows it: files of one name get different ones."""
         return self.file if self.source.path is None else str(Path(self.file))
 
     def __iter__(self) -> Iterator[Row]:
@@ -203,7 +205,8 @@ def drawn(size: int, share: int, draw: random.Random) -> list[int]:
 def check_pairs(
     pairs: Pairs, modalities: Mapping[str, ModalitySpec], *, reads: Collection[str], gives: Collection[str]
 ) -> None:
-    """
+    """Check the prompts of `pairs` against what the model reads and what it answers with.
+
     Raises:
         KitError: the model does not read the modality, or does not learn to give it where it is the answer; a prompt
             has its placeholder twice.

@@ -1,4 +1,4 @@
-"""Batches from rows that are read as they are wanted, in an order that a seed decides."""
+"""Batches from rows that are read when they are needed, in an order that a seed decides."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class RowStream(IterableDataset[Any]):
-    """An endless sequence of rows, cut into batches of `Encoded` conversations, of which each process makes its own.
+    """An endless sequence of rows, cut into batches of `Encoded` conversations; each process makes its own.
 
     The sequence depends on the sources and the seed alone. A source begins anew, in another order, when it is at its
     end; where there are several, each row is drawn from one of them by weight. Batch number b of the sequence belongs
@@ -63,7 +63,7 @@ class RowStream(IterableDataset[Any]):
         self.sources, self.processor, self.batch_size, self.seed = sources, processor, batch_size, seed
         self.skipped = SkippedRows() if skipped is None else skipped
         self.in_words, self.rank, self.ranks = in_words, rank, ranks
-        self.start = 0  # how many batches this rank has used up, before the run that goes on
+        self.start = 0  # how many batches this rank used before the run was resumed
 
     def __iter__(self) -> Iterator[list[Encoded]]:
         info = get_worker_info()

@@ -1,4 +1,4 @@
-"""ANLS: how near answers come to what is written, in edits. Light.
+"""ANLS: how near answers come to the truth, in edits. Light.
 
 Average Normalized Levenshtein Similarity (Biten et al. 2019, "Scene Text Visual Question Answering"), as in DocVQA.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from .figures import Figure, Figures
 from .judged import Judged
 
-THRESHOLD = 0.5  # what is less alike counts as nothing
+THRESHOLD = 0.5  # less similar answers score 0
 
 
 def similarity(said: str, truth: str) -> float:

@@ -1,4 +1,4 @@
-"""The log of an evaluation: a line of JSON an answer, so that one that was killed goes on where it was. Light."""
+"""The log of an evaluation: one line of JSON per answer, so that a killed evaluation resumes. Light."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import KitError
 
-Answer = str | Sequence[float]  # what was said, or how likely the model finds each of several answers
+Answer = str | Sequence[float]  # the text, or how likely the model finds each of several answers
 
 
 class _Line(BaseModel):
-    """What every line holds; what else is known of the question stands beside it."""
+    """What every line holds; a line also has what else is known of its question."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -79,7 +79,7 @@ class AnswerLog:
                 self._size = file.tell()
                 self.know(control, lines)
         except OSError as error:
-            raise KitError(f"cannot write {str(self.path)!r}: {error.strerror}; what is whole in it is kept") from error
+            raise KitError(f"cannot write {str(self.path)!r}: {error.strerror}; its complete lines are kept") from error
 
     def know(self, control: str, lines: Mapping[int, Mapping[str, Any]]) -> None:
         """Take answers that another process writes."""

@@ -14,7 +14,7 @@ from .controls import Control, content_key, controlled
 from .judged import Judged
 from .question import Question
 
-_Batch = dict[Hashable, tuple[Conversation, list[int]]]  # what is asked together, each with the places that ask it
+_Batch = dict[Hashable, tuple[Conversation, list[int]]]  # asked together, each with the places that ask it
 
 
 def answers(
@@ -34,10 +34,10 @@ def answers(
     """Ask every question, in batches padded on the left; the same about the same once, where answers are not sampled.
 
     Args:
-        control: what is done to the items first; see `controls.controlled`. `seed`: of its shuffle.
+        control: how the items are changed first; see `controls.controlled`. `seed`: of its shuffle.
         batch_size: questions asked at a time. `max_new_tokens`: of an answer; see `answering.answer`.
-        known: place of a question -> what was said to it before; it is not asked again.
-        keep: given what was said, after each batch, under the places of the questions.
+        known: place of a question -> its earlier answer; it is not asked again.
+        keep: gets the answers after each batch, by the places of the questions.
         share: the processes of a distributed run, which all call this, ask a batch each in turn, and all have all
             answers: those that one process alone would get, because the batches are the same.
         generation: options of ``generate``; greedy where they do not say otherwise, whatever the LLM's

@@ -29,7 +29,7 @@ def controlled(
     """The conversations under a control, in order, each made when asked for.
 
     Args:
-        conversations: as they are; they are not changed.
+        conversations: they are not changed.
         control: ``as given``: no change. ``without items``: every item is taken out, and its place in the text with
             it. ``shuffled items``: every item becomes another of its modality, from a source that the conversation
             does not have; equal sources become the same other one. ``blank items``: every item becomes the
@@ -95,8 +95,8 @@ def _shuffled(conversations: Sequence[Conversation], seed: int) -> Iterator[Conv
             other = next((candidate for candidate in following if candidate.key not in own), None)
             if other is None:
                 raise KitError(
-                    f"{conversation.name}: every {item.modality} item of the data is its own, there is none to "
-                    "exchange it for; leave the control 'shuffled items' out, or give rows with other items"
+                    f"{conversation.name}: the data have no other {item.modality} item to exchange its own "
+                    "for; leave the control 'shuffled items' out, or give rows with other items"
                 )
             others.append(other)
         yield replace(conversation, items=tuple(others))

@@ -75,19 +75,19 @@ class Results:
 
 
 class Evaluation:
-    """What is asked of one model, and the folder that keeps it. The processes of a distributed run share the questions.
+    """The questions to one model, and the folder that keeps the answers. Processes of a run share the questions.
 
     The folder holds ``settings.json``, ``answers.jsonl`` (and ``log_probs.jsonl`` of scorers that rank) and, when all
-    is done, ``results.json``. One that holds the answers to the same questions goes on; scorers may differ.
+    is done, ``results.json``. One that holds answers to the same questions is resumed; scorers may differ.
 
     Args:
-        questions: what is asked. `scorers`: of the answers; none: the answers alone are wanted, under no control.
+        questions: to ask. `scorers`: of the answers; without any, the answers alone are written, under no control.
         folder: new, empty, or left by the same evaluation.
         weights: tells models apart; see `record.fingerprint`.
         batch_size, max_new_tokens, seed: see `answers.answers`.
 
     Raises:
-        KitError: an item that the model does not read; a scorer that wants more of a row; a folder of something else,
+        KitError: an item that the model does not read; a scorer that needs more of a row; a folder of something else,
             or of other questions or settings.
     """
 

@@ -1,4 +1,4 @@
-"""An answer of a model, beside what is right. Light."""
+"""An answer of a model, with the right ones. Light."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Judged:
-    """One row: which it is, what was asked last, what is right, what the model said.
+    """One row: its name, the last question, the right answers, the model's answer.
 
     `truths`: one text, several that people gave, or none where nobody says; with `choices`, the right one's letter.
     """

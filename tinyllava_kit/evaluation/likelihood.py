@@ -32,7 +32,7 @@ class _Prompt(NamedTuple):
 
 
 class _Ending(NamedTuple):
-    """How a sample goes on: token ids, and as many labels."""
+    """The continuation of a sample: token ids, and as many labels."""
 
     ids: list[int]
     labels: list[int]
@@ -46,7 +46,7 @@ def answer_log_probs(
     *,
     batch_size: int = 16,
 ) -> Tensor:
-    """log p of the last answer of each sample, given what stands before it: the sum over its learned tokens.
+    """log p of the last answer of each sample, given the text before it: the sum over its learned tokens.
 
     The samples differ in that answer alone. What they share runs through the model once, each ending after it, with the
     LLM's head only where a learned token comes next. Where a template writes two answers behind one another, as one
@@ -60,7 +60,7 @@ def answer_log_probs(
         (n,) float32 on the CPU, in nats.
 
     Raises:
-        KitError: nothing of an answer is learned, or nothing stands before it; names the conversation.
+        KitError: nothing of an answer is learned, or there is no text before it; names the conversation.
     """
     prompt, endings = _split(samples)
     read = _read(model, processor, prompt)
@@ -73,7 +73,7 @@ def answer_log_probs(
 
 
 def _split(samples: Sequence[Encoded]) -> tuple[Encoded, list[_Ending]]:
-    """The longest prompt that all samples share, and how each goes on: at the latest with its answer's first token."""
+    """The longest prompt that all samples share, and the rest of each: its whole answer at least."""
     spans, items, name = samples[0].spans, samples[0].items, samples[0].name
     after_items = 1 + max((n for n, span in enumerate(spans) if isinstance(span, ItemSpan)), default=-1)
     texts = [_joined(sample.spans[after_items:]) for sample in samples]
@@ -83,7 +83,7 @@ def _split(samples: Sequence[Encoded]) -> tuple[Encoded, list[_Ending]]:
     shared = next(differs, min(starts))
     prompt = Encoded([*spans[:after_items], TextSpan(texts[0].ids[:shared])], items, name)
     if not prompt.num_tokens:
-        raise KitError(f"{name}: nothing stands before the answer, so its first token has no probability")
+        raise KitError(f"{name}: there is no text before the answer, so its first token has no probability")
     endings = []
     for (ids, labels), start in zip(texts, starts, strict=True):
         endings.append(_Ending(ids[shared:], [IGNORE_INDEX] * (start - shared) + labels[start:]))

@@ -10,7 +10,7 @@ _SCORERS = {
     "vqa": ("VqaAccuracy", "VQA accuracy: an answer counts as much as ten people agree on it"),
     "yes_no": ("YesNo", "POPE's figures: F1 of yes, accuracy, precision, recall, yes ratio"),
     "choice": ("ChosenLetter", "the share of answers that name the letter of the right choice"),
-    "anls": ("Anls", "how near answers come to what is written, in edits (TextVQA, DocVQA)"),
+    "anls": ("Anls", "how near answers come to the truth, in edits (TextVQA, DocVQA)"),
     "wer": ("WordErrorRate", "word error rate of a transcript"),
     "cer": ("CharacterErrorRate", "character error rate of a transcript"),
     "retrieval": ("RetrievalRank", "which of all rows' answers the model finds likeliest, without writing one"),

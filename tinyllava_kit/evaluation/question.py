@@ -1,4 +1,4 @@
-"""A question: what is asked of a model, and what a scorer must know to judge the answer. Light."""
+"""A question to a model, with all that a scorer needs to judge the answer. Light."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Question:
         """The conversation before its last turn, which is the truth.
 
         Raises:
-            KitError: the last turn is not the assistant's, stands alone or holds an item.
+            KitError: the last turn is not the assistant's, is the only one or holds an item.
         """
         turns = conversation.turns
         if len(turns) < 2 or turns[-1].role != "assistant" or ITEM in turns[-1].text:
@@ -36,6 +36,6 @@ class Question:
         return cls(id=conversation.name, conversation=replace(conversation, turns=turns[:-1]), truths=(turns[-1].text,))
 
     def judged(self, said: str) -> Judged:
-        """The answer `said` beside what is right."""
+        """The answer `said`, with the right ones."""
         asked = self.conversation.turns[-1].text.replace(ITEM, "").strip()
         return Judged(self.id, asked, self.truths, said, self.choices, self.category)

@@ -31,7 +31,7 @@ def read_questions(
 
     Args:
         path: as in `Source`. `root`: where relative file names are taken from; default: its folder.
-        prompt: for rows of an item and its text: what is asked about each; holds the placeholder of the item's
+        prompt: for rows of an item and its text: the question about each; holds the placeholder of the item's
             modality. `text`: the text's column, default ``text``.
 
     Raises:
@@ -51,9 +51,9 @@ def question(row: Mapping[str, Any], processor: TinyLlavaProcessor, *, name: str
     """The question of a row.
 
     A row is a conversation, as in training; or it has ``question``, where placeholders stand for its items, which else
-    stand in front. What is right is the assistant's last turn, or ``answer``, or ``answers``, a list. With ``choices``,
-    a list of texts, it is one of them: its letter, its number from 0, or its text; under ``question`` they are written
-    with their letters. ``category`` names a group of rows.
+    stand in front. The right answer is the assistant's last turn, or ``answer``, or ``answers``, a list. With
+    ``choices``, a list of texts, it is one of them: its letter, its number from 0, or its text; under ``question`` they
+    are written with their letters. ``category`` names a group of rows.
 
     Raises:
         KitError: none of that, or an answer that is no choice; names the row.
@@ -121,7 +121,7 @@ def _truths(row: Mapping[str, Any], name: str) -> tuple[Any, ...]:
 
 
 def _list(row: Mapping[str, Any], column: str, name: str, instead: str = "") -> list[Any]:
-    """A column's list without what is absent from it; of a row without the column, an empty one."""
+    """A column's list without its absent entries; empty for a row without the column."""
     given = row.get(column, [])
     if not isinstance(given, list):
         raise KitError(f"{name}: {column!r} is {shown(given)}; expected a list of texts{instead}")

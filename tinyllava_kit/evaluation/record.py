@@ -44,7 +44,7 @@ def record(
         weights: the `fingerprint` of the directory. `data`: what was asked, by name.
         figures: of every control. `line`: the same for a reader.
         questions: how many rows were asked; None: as many as the figures are of. `limited`: the data may have more.
-        settings: what else the figures depend on; a reader is told where the same data was asked with others.
+        settings: what else the figures depend on; the record notes where the same data was asked with others.
 
     Raises:
         KitError: the directory cannot be written, or its record is none.
@@ -104,7 +104,7 @@ def read_record(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 class _Entry(BaseModel):
-    """What is read of an evaluation; the rest is kept beside."""
+    """The fields that are read of an evaluation; the rest is kept too."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 

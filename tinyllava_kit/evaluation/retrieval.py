@@ -44,7 +44,7 @@ class Retrieval:
 
     @property
     def ranks(self) -> Tensor:
-        """(N,) int64: the place of each row's own answer, from 1; what does not score less stands in front of it."""
+        """(N,) int64: the place of each row's own answer, from 1; after answers that score as much or more."""
         own = self.scores.gather(1, self.truths[:, None])  # (N, 1)
         return (~(self.scores < own)).sum(dim=1)  # (N,); a row of NaN comes last, not first
 
@@ -81,7 +81,7 @@ def retrieve(
     is read once for all answers.
 
     Args:
-        control: what is done to the items first; see `controls.controlled`. `seed`: of its shuffle.
+        control: how the items are changed first; see `controls.controlled`. `seed`: of its shuffle.
         batch_size: answers that run at a time.
         features: keeps the towers' features from one call to the next.
         known: place of a question -> its log probabilities from before, (M,); it is not read again.

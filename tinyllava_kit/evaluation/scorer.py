@@ -35,7 +35,7 @@ class Scorer(ABC):
         self.name = name
 
     def fits(self, question: Question) -> bool:
-        """Whether a row has what is wanted. Default: a right answer."""
+        """Whether a row has what the scorer needs. Default: a right answer."""
         return bool(question.truths)
 
     @abstractmethod
@@ -46,9 +46,10 @@ class Scorer(ABC):
         """
 
     def check(self, questions: Sequence[Question]) -> None:
-        """
+        """Check, before any answer, that every question has what this scorer compares with.
+
         Raises:
-            KitError: a row that lacks what is wanted; names the first.
+            KitError: a row lacks what the scorer needs; names the first.
         """
         for question in questions:
             if not self.fits(question):

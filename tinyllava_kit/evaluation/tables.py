@@ -12,12 +12,17 @@ if TYPE_CHECKING:
 
 
 def table(figures: Mapping[Control, Figures], title: str) -> list[list[str]]:
-    """Cells, head first: the figures of every control.
+    """Cells, head first: the figures of every control. A cell is empty where a control lacks a figure of the first.
 
     Example:
         >>> from .figures import Figure
         >>> table({"as given": {"accuracy": Figure(0.5, 4)}}, "rows.json")
         [['rows.json', 'accuracy'], ['as given', '0.500 (4)']]
+        >>> table({"as given": {"accuracy": Figure(0.5, 4)}, "blank items": {}}, "rows.json")[2]
+        ['blank items', '']
     """
     names = list(next(iter(figures.values()), ()))
-    return [[title, *names], *([control, *(str(every[name]) for name in names)] for control, every in figures.items())]
+    return [
+        [title, *names],
+        *([control, *(str(every.get(name, "")) for name in names)] for control, every in figures.items()),
+    ]

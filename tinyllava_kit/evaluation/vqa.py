@@ -22,7 +22,7 @@ _DIGITS = {"none": "0", **{word: str(number) for number, word in enumerate(_NUMB
 _THOUSANDS = re.compile(r"(?<=\d),+(?=\d)")
 _FULL_STOP = re.compile(r"\.(?!\d)")
 
-# As they are written; each is also known by every spelling that lacks one of its apostrophes.
+# The written forms; each is also known by every spelling that lacks one of its apostrophes.
 _CONTRACTIONS = """
     ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've
     he's how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've mustn't must've needn't not've

@@ -1,4 +1,4 @@
-"""Word and character error rates: how many edits turn the truth into what was said. Light.
+"""Word and character error rates: how many edits turn the truth into the answer. Light.
 
 The normaliser is `normalise`, the same for both rates and both sides, and the only one.
 """
@@ -21,8 +21,7 @@ from .judged import Judged
 class ErrorCount:
     """The edits over all pairs, and the length of all truths, in words or characters.
 
-    What a model goes on to say after the truth has ended shows as insertions; so does whatever is said where the truth
-    has no word.
+    Words after the end of the truth count as insertions, and so does every word where the truth is empty.
     """
 
     substitutions: int

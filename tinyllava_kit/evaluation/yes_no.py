@@ -1,4 +1,4 @@
-"""Yes or no: how often what is there is said to be there, and what is not. Light.
+"""Yes or no: how often the model says yes where it is right, and where it is not. Light.
 
 The figures of POPE (Li et al. 2023, "Evaluating Object Hallucination in Large Vision-Language Models").
 """

@@ -55,7 +55,7 @@ def attention_png(explanation: Explanation, rows: Rows, modality: Modality, inde
 
 
 def words_png(rows: Rows, modality: Modality) -> bytes | None:
-    """The item with the nearest word of each row written where the row stands.
+    """The item with the nearest word of each row written at the row's place.
 
     Returns:
         A PNG file; None where rows have no place, or are too many to be read.
@@ -118,7 +118,7 @@ def _places(axis: Any, rows: Rows, modality: Modality) -> np.ndarray | None:
 
 
 def _heat(axis: Any, places: np.ndarray, weights: np.ndarray) -> None:
-    """Each place coloured by its weight, over what is drawn."""
+    """Each place coloured by its weight, over the drawing."""
     from matplotlib.collections import PolyCollection
 
     left, top, right, bottom = places.T

@@ -61,7 +61,7 @@ class Rows:
 
     modality, source: of the item. part: what `Modality.expand` made of it, which `Modality.draw` takes.
     num_features, grid: of the tower; preprocessor: the tower's.
-    sources: of which features each row is made, None where that is not known (`Connector.sources`).
+    sources: the features that each row depends on, None where that is not known (`Connector.sources`).
     attention: (words, P') mean over the word's tokens, layers and heads; None where the LLM tells none.
     nearest: for each row the words of the LLM that are most like it, with the cosine.
     """
@@ -105,7 +105,7 @@ def explain(
 
     A token's attention is that of the position before it, where it was chosen. Means over all layers and heads say
     where a model looked, not what it used there (Jain and Wallace 2019); the first position takes most of it in most
-    LLMs, for want of anything else to look at (Xiao et al. 2023), and is told apart.
+    LLMs, for want of anything else to look at (Xiao et al. 2023), and is listed apart.
 
     Raises:
         KitError: an item that cannot be read, or no room for an answer.
@@ -182,7 +182,7 @@ def _mean(attentions: Sequence[Tensor | None] | None, width: int) -> Tensor | No
 
 @contextmanager
 def _eager(llm: Any) -> Iterator[None]:
-    """Attention that is computed step by step: the other kinds keep nothing that could be told."""
+    """Attention that is computed step by step: the other kinds keep no weights to show."""
     before = llm.config._attn_implementation
     try:
         llm.set_attn_implementation("eager")

@@ -94,10 +94,10 @@ def _item(rows: Rows, index: int, drawings: dict[str, bytes]) -> dict[str, Any]:
 
 
 def _places(rows: Rows) -> str:
-    """What is known of where the rows come from."""
+    """What the explanation knows of where the rows come from."""
     made = f"{rows.num_features} features of the tower became {len(rows.nearest)} rows of the LLM"
     if rows.sources is None:
-        return f"{made}; each was made of all features, or nobody knows of which: they have no place in the item."
+        return f"{made}; each depends on all features, or nobody knows on which: they have no place in the item."
     raster = f", a raster of {rows.grid[0]} x {rows.grid[1]}" if rows.grid else ""
     return (
         f"{made}{raster}. A row's attention is shared out among the features that it was made of; where these have no "

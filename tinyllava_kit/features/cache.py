@@ -24,7 +24,7 @@ from .digests import parts_digest, source_digest, tower_digest
 from .store import GB, FeatureStore, features_of
 
 BATCH = 32
-# When a shard is written: what is not, a killed process loses.
+# When a shard is written: a killed process loses the features of an unwritten one.
 CACHE_BYTES = 128_000_000
 SHARD_SECONDS = 60.0
 
@@ -39,7 +39,7 @@ class FeatureCache:
     differs in any of these does not. Reading them needs neither tower nor model.
 
     Args:
-        model: its towers are run as they are; they must not be trained as long as the cache is used.
+        model: its towers must not be trained as long as the cache is used.
         processor: reads the items.
         folder: where the features are kept; None: in a temporary one, which goes with the cache.
         max_gb: the most that the folder may hold, in 1e9 bytes; what was not used for longest goes. None: no bound.
@@ -59,8 +59,8 @@ class FeatureCache:
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self.store = FeatureStore(folder, None if max_gb is None else max_gb * GB)
         self._spaces: dict[str, str] = {}
-        # An item's key -> its source, which is kept alive because what is no file's name is known by its id, and where
-        # its features stand.
+        # An item's key -> its source, which is kept alive because a source that is not a file's name is known by its
+        # id, and where its features stand.
         self._places: dict[tuple[str, object], tuple[Any, Place]] = {}
 
     def __call__(self, item: Item) -> Parts:

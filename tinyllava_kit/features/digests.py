@@ -71,7 +71,7 @@ def source_digest(source: Any) -> str | None:
 
 
 def parts_digest(parts: Parts) -> str:
-    """Of what the processor made of an item: for sources of which nothing else is known."""
+    """The digest of what the processor made of an item, for sources that nothing else identifies."""
     digest = hashlib.blake2b(b"parts", digest_size=_BYTES)
     for part in parts:
         if isinstance(part, EncodedItem):

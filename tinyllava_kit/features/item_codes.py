@@ -41,11 +41,11 @@ class ItemCodes:
         self.model, self.processor = model, processor
         self.store = None if folder is None else FeatureStore(folder)
         self._spaces = {} if folder is None else {m: decoder_digest(m, model, processor) for m in processor.gives}
-        # with its source, which is kept alive because what is no file's name is known by its id
+        # with its source, which is kept alive because a source that is not a file's name is known by its id
         self._kept: dict[tuple[str, object], tuple[object, TextSpan | GeneratedSpan]] = {}
 
     def __call__(self, item: Item) -> TextSpan | GeneratedSpan:
-        """The ids of an item, marks and what stands beside included.
+        """The ids of an item, with its marks and parallel ids.
 
         Raises:
             KitError: it cannot be read or written; names its row, too, where it has one.

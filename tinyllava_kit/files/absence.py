@@ -1,4 +1,4 @@
-"""What is absent from a row: a null, or what a table writes in its place. Light."""
+"""Absent values of a row: a null, or what a table writes in its place. Light."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def absent(value: Any) -> bool:
 
 
 def present(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row, or a part of one, without what is absent from it."""
+    """A row, or a part of one, without its absent values."""
     return {key: value for key, value in row.items() if not absent(value)}

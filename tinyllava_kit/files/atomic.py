@@ -58,9 +58,7 @@ def atomic_directory(target: str | os.PathLike[str], *, without: Sequence[str] =
         yield place
         _publish(place, target, without)
     except (OSError, SafetensorError) as error:
-        raise KitError(
-            f"cannot save {str(target)!r}: {first_line(error)}; what was there before is unchanged"
-        ) from error
+        raise KitError(f"cannot save {str(target)!r}: {first_line(error)}; the earlier content is unchanged") from error
     finally:
         shutil.rmtree(place, ignore_errors=True)
 

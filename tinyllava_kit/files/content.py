@@ -26,13 +26,13 @@ def _whole(value: Any) -> Any:
 
 # Some programs write whole numbers with a point: 20.0.
 WholeNumber = Annotated[int, BeforeValidator(_whole)]
-# Sizes that a configuration may hold: what is more is nonsense, and would be counted to.
+# Sizes that a configuration may hold: larger ones are nonsense, and would be counted to.
 Size = Annotated[WholeNumber, Field(ge=0, le=2**31)]
 Count = Annotated[WholeNumber, Field(ge=1, le=2**31)]
 # More layers than any network has; each would be built, one after another.
 MOST_LAYERS = 1000
 Layers = Annotated[int, Field(le=MOST_LAYERS)]
-# Numbers to compute with in 32 bits: what is larger, or divides and is smaller, makes infinities.
+# Numbers to compute with in 32 bits: larger ones, and smaller divisors, make infinities.
 Finite = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Divisor = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
 
@@ -63,10 +63,10 @@ def checked(kind: Any, value: Any, where: str) -> Any:
         where: the file and the place in it, for the message.
 
     Raises:
-        KitError: names the place, what stands there and what was expected.
+        KitError: names the place, the value there and what was expected.
     """
     try:
-        return _adapter(kind).validate_json(json.dumps(value), strict=True)  # a list stands for a tuple there
+        return _adapter(kind).validate_json(json.dumps(value), strict=True)  # JSON writes a tuple as a list
     except ValidationError as error:
         raise KitError(said(error, where)) from error
     except (RecursionError, TypeError, ValueError) as error:

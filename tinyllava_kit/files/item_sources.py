@@ -38,7 +38,7 @@ def is_name(source: Any) -> bool:
 
 def decoded(source: Any, where: str) -> Any:
     """A source with its content as bytes, where it holds it as text: a ``data:`` URL or base64, alone or in a mapping
-    with ``bytes``, ``data`` or ``url``. Any other source as it is.
+    with ``bytes``, ``data`` or ``url``. Any other source is returned unchanged.
 
     Raises:
         KitError: a text that is to be base64 and is not; names `where` it stands.

@@ -37,7 +37,7 @@ def open_file(path: AnyPath) -> BinaryIO:
     """``open(path, "rb")`` for a regular file.
 
     Raises:
-        OSError: as `open`; and for a name that no file can have, and for what is no regular file.
+        OSError: as `open`; and for a name that no file can have, and for anything but a regular file.
     """
     try:
         return open(path, "rb", opener=_opened)
@@ -58,7 +58,7 @@ def check_file(path: AnyPath) -> None:
 
 
 def check_directory(path: AnyPath) -> None:
-    """For a library that opens files of a directory by their names. What is no directory passes.
+    """For a library that opens files of a directory by their names. Anything but a directory passes.
 
     Raises:
         KitError: it holds something else than files and directories; names it.
@@ -124,7 +124,7 @@ def parse_json(text: str, name: str, line: int = 1) -> Any:
         name: of its file; `line`: where the text begins in it.
 
     Raises:
-        KitError: not JSON, or past the bounds of what is read; names the place.
+        KitError: not JSON, or past the bounds of the reader; names the place.
     """
     try:
         value = json.loads(text)
@@ -137,7 +137,8 @@ def parse_json(text: str, name: str, line: int = 1) -> Any:
 
 
 def read_json(path: AnyPath) -> Any:
-    """
+    """Read the JSON value of a file.
+
     Raises:
         KitError: as `read_text` and `parse_json`.
     """
@@ -145,14 +146,15 @@ def read_json(path: AnyPath) -> Any:
 
 
 def past_bounds(error: Exception) -> str:
-    """What is wrong with JSON that Python does not read, though it is JSON."""
+    """The reason why Python does not read JSON that is valid."""
     if isinstance(error, RecursionError):
         return f"lists and mappings stand in one another more than {MAX_DEPTH} deep"
     return "holds a number of thousands of digits"
 
 
 def check_depth(value: Any, where: str) -> None:
-    """
+    """Check that a value is nested at most `MAX_DEPTH` deep.
+
     Raises:
         KitError: lists and mappings stand in one another more than `MAX_DEPTH` deep.
     """

@@ -16,7 +16,7 @@ _CACHED = "models--"  # in front of a model's folder in the cache of the hub
 
 
 def origin(place: str) -> str:
-    """A hub name or a relative path as it is, of a path from the root its last name alone.
+    """A hub name or a relative path, unchanged; of an absolute path, its last name.
 
     Example:
         >>> origin("org/name"), origin("/home/me/models/llm"), origin("/cache/models--org--name/snapshots/1f")
@@ -53,7 +53,7 @@ def sealed(place: str) -> str:
 
 
 def digest_of(place: str) -> str:
-    """By which places are told apart."""
+    """What distinguishes two places."""
     return hashlib.sha256(place.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
@@ -76,7 +76,7 @@ def folder_of(name: str) -> str:
 
 
 def said_of(name: str, text: str) -> str:
-    """What is said of a row: places in the folder of its file are relative to it, of others the last name stays.
+    """A message about a row, without full paths: those in its file's folder become relative, others keep one name.
 
     Example:
         >>> said_of("/data/rows.json[3]", "/data/rows.json[3]: '/data/images/1.png' is no picture, '/other/x/2.png'")

@@ -1,4 +1,4 @@
-"""Names of directories that a user may have mistyped: what is there is asked before a hub is. Light."""
+"""Names of directories that a user may have mistyped: the disk is searched before a hub. Light."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def offline() -> bool:
 def refuse_mistyped(
     name: str, what: str, *, with_org: bool = False, cache: str | os.PathLike[str] | None = None
 ) -> None:
-    """For what is no directory here: refuse what no hub may know, and what is nearly the name of one that is here.
+    """For a name without a directory here: refuse one that no hub may know, and one close to that of a directory here.
 
     Also what would have to be downloaded where there is no network: the hub's own library tries for half a minute.
 

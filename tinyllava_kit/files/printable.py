@@ -20,7 +20,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The same in one line: the ends of lines and what stands around them are a space.
+    """The same in one line: the ends of lines, with the spaces around them, become a space.
 
     Example:
         >>> one_line("a\\n\\n  b\\x07")

@@ -25,7 +25,7 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         KitError: missing, not YAML (with line and column), a key twice or that is no text, not a mapping, or larger
-            than anybody writes one, with what its anchors stand for.
+            than anybody writes one, with its anchors expanded.
     """
     try:
         with open_file(path) as file:
@@ -82,7 +82,7 @@ class _Loader(yaml.SafeLoader):
         self._depth -= 1
         if isinstance(event, yaml.AliasEvent):
             if id(node) not in self._sizes:
-                raise _Refused(None, None, "an alias of what it stands in", mark)
+                raise _Refused(None, None, "an alias of a value that contains it", mark)
         elif node is not None:
             self._sizes[id(node)] = size = 1 + sum(self._sizes[id(each)] for each in _inside(node))
             if size > MOST_VALUES:
@@ -98,7 +98,7 @@ class _Loader(yaml.SafeLoader):
                 what = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
                 raise _problem(f"a key that is no text, {what}; write it in quotes", key)
             if key.value in seen:
-                raise _problem(f"{key.value!r} stands there twice", key)
+                raise _problem(f"{key.value!r} is given twice", key)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 

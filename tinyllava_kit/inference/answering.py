@@ -99,10 +99,10 @@ def _print(part: AnswerPart) -> None:
 
 @contextmanager
 def without_defaults(model: TinyLlavaForConditionalGeneration) -> Iterator[None]:
-    """Answers that depend on the weights and on what `generate` is told, not on the LLM's ``generation_config.json``.
+    """Answers that depend on the weights and on the options of `generate`, not on the LLM's ``generation_config.json``.
 
     It may hold penalties, biases, forced or suppressed tokens, beams, limits of time: two copies of the same weights
-    would differ in what is measured of them. The tokens that end an answer stay.
+    would give different figures. The tokens that end an answer stay.
     """
     own = model.generation_config
     needed = {name: getattr(own, name, None) for name in _NEEDED}

@@ -25,7 +25,7 @@ from .generation_options import options_for
 from .segments import Show, nothing
 from .streaming import AnswerStream
 
-# What stands at a position of the prompt: a token's id, or which row of which item.
+# What a position of the prompt holds: a token's id, or the item and the number of its row.
 Position = int | tuple[int, int]
 
 
@@ -56,7 +56,7 @@ class Chat:
         self.model, self.processor = model, processor
         self.max_new_tokens, self.generation = max_new_tokens, generation
         self.system: tuple[Turn, ...] = ()
-        self._held: list[Position] = []  # what stands at the positions that the cache holds
+        self._held: list[Position] = []  # the content of the positions in the cache
         self._cache: Any = None
         self.clear()
 
@@ -83,9 +83,9 @@ class Chat:
         self.waiting.append(item)
 
     def say(self, text: str, show: Show | None = None) -> str:
-        """Ask; the answer, which `show` gets piece by piece as it is generated.
+        """Ask; the answer, which `show` gets chunk by chunk as it is generated.
 
-        Whatever is raised, the conversation stays one that can go on: an answer that is interrupted
+        Whatever is raised, the conversation can continue: an answer that is interrupted
         (`KeyboardInterrupt`, raised again) is kept as far as it came, and a question that got none is not.
 
         Raises:
@@ -111,7 +111,7 @@ class Chat:
 
     @torch.no_grad()
     def _stream(self, prompt: Encoded) -> AnswerStream:
-        """The answer to a prompt, of which only the positions that are new are run."""
+        """The answer to a prompt; only its new positions are run."""
         laid_out, layout = plan([prompt.spans], pad_id=self.processor.pad_id)
         _, length = layout.shape
         try:
@@ -159,7 +159,7 @@ def _is_inside(position: Position) -> bool:
 
 
 def _positions(encoded: Encoded) -> list[Position]:
-    """What stands at each position; items count from 0."""
+    """The content of each position; items count from 0."""
     out: list[Position] = []
     item = 0
     for span in encoded.spans:
@@ -172,7 +172,7 @@ def _positions(encoded: Encoded) -> list[Position]:
 
 
 def _tail(encoded: Encoded, start: int) -> Encoded:
-    """What stands from position `start` on, which lies in a text or at the border of an item."""
+    """The rest of a prompt from position `start` on, which lies in a text or at the border of an item."""
     spans: list[AnySpan] = []
     items = list(encoded.items)
     at = 0

@@ -1,4 +1,4 @@
-"""What `generate` is told for an answer: greedy, in words, as long as there is room, unless somebody says otherwise."""
+"""The options of `generate` for an answer: by default greedy, in words, as long as there is room."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def options_for(
     max_new_tokens: int | None,
     **generation: Any,
 ) -> dict[str, Any]:
-    """What `generate` is told for an answer behind `length` positions: greedy, in words, but for `generation`.
+    """The options of `generate` for an answer after `length` positions: greedy, in words, but for `generation`.
 
     Raises:
         KitError: no room for the answer, see `room_for`.

@@ -17,8 +17,8 @@ class ItemsOfWords:
     """The items that decoders make of the words of one answer.
 
     Args:
-        prompt: what was asked. words: (n,) the ids of the answer, without its end. parallel: what stands beside them.
-        options: what `generate` was told. stopped: whether no more is wanted, asked between the pieces of an item.
+        prompt: what was asked. words: (n,) the ids of the answer, without its end. parallel: their parallel ids.
+        options: those of `generate`. stopped: whether no more is wanted, asked between the chunks of an item.
     """
 
     def __init__(
@@ -36,28 +36,28 @@ class ItemsOfWords:
         self.options, self.stopped = options, stopped
 
     def items(self, force: Collection[str], text: str, show: Show = nothing) -> list[GeneratedItem]:
-        """Those of the modalities that are wanted, whose pieces `show` gets as they are made."""
+        """Those of the modalities that are wanted, whose chunks `show` gets as they are made."""
         generated = [self._item(modality, text, show) for modality in force]
         return [each for each in generated if each is not None]
 
     def _item(self, modality: str, text: str, show: Show) -> GeneratedItem | None:
         """None where it is not made of words, or there are none to make it of."""
-        pieces, closed, dropped = [], False, 0
-        for piece in self._pieces(modality, text):
+        chunks, closed, dropped = [], False, 0
+        for chunk in self._chunks(modality, text):
             if self.stopped():
                 closed = False
                 break
-            closed, dropped = piece.closed, piece.dropped
-            if piece.item is not None:
-                pieces.append(piece.item)
-                show(GeneratedItem(modality, piece.item, closed, dropped))
+            closed, dropped = chunk.closed, chunk.dropped
+            if chunk.item is not None:
+                chunks.append(chunk.item)
+                show(GeneratedItem(modality, chunk.item, closed, dropped))
         return (
-            GeneratedItem(modality, self.processor.modalities[modality].join(pieces), closed, dropped)
-            if pieces
+            GeneratedItem(modality, self.processor.modalities[modality].join(chunks), closed, dropped)
+            if chunks
             else None
         )
 
-    def _pieces(self, modality: str, text: str) -> Iterator[GeneratedChunk]:
+    def _chunks(self, modality: str, text: str) -> Iterator[GeneratedChunk]:
         decoder = self.model.decoders[modality]
         if isinstance(decoder, TextDecoder) and text:
             yield GeneratedChunk(decoder.decode(text), closed=True)

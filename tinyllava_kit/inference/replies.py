@@ -1,4 +1,4 @@
-"""Answers that hold items: all at once, or piece by piece as they are generated."""
+"""Answers that hold items: all at once, or chunk by chunk as they are generated."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def replies(
     """The model's answer to each conversation with its items, greedy unless `generation` says otherwise.
 
     Args:
-        force: modalities of which an answer must hold an item. One that a decoder makes of words is made of the whole
+        force: modalities whose items an answer must hold. One that a decoder makes of words is made of the whole
             answer, when it is complete; of an answer without a word there is none.
-        forbid: modalities of which it must not.
+        forbid: modalities whose items it must not hold.
         max_new_tokens: see `answering.answer`; the ids that the LLM writes for items count.
 
     Raises:
@@ -64,9 +64,9 @@ def reply(
     show: Show,
     **how: Any,
 ) -> Reply:
-    """As `replies`, of one conversation: `show` gets text and pieces of items while the answer is generated.
+    """As `replies`, of one conversation: `show` gets text and chunks of items while the answer is generated.
 
-    The pieces of an item, joined by its modality, are the item of the reply.
+    The chunks of an item, joined by its modality, are the item of the reply.
     """
     return stream_answer(model, processor, conversation, **how).run(show)
 
@@ -81,7 +81,7 @@ def stream_answer(
     max_new_tokens: int | None = None,
     **generation: Any,
 ) -> AnswerStream:
-    """As `replies`, of one conversation, to be generated when it is iterated: text and pieces of items as they come.
+    """As `replies`, of one conversation, to be generated when it is iterated: text and chunks of items as they come.
 
     It may be read in one thread and stopped from another, see `AnswerStream`.
     """
@@ -90,7 +90,8 @@ def stream_answer(
 
 
 def check_generated(modalities: Iterable[str], decoders: Mapping[str, Any] | nn.ModuleDict) -> None:
-    """
+    """Check that a model with these decoders generates items of the modalities.
+
     Raises:
         KitError: one of them is not what a model with these decoders makes.
     """
@@ -112,7 +113,7 @@ def _prepared(
     max_new_tokens: int | None,
     generation: dict[str, Any],
 ) -> tuple[list[Encoded], Any, dict[str, Any]]:
-    """The conversations, their batch, and what `generate` is told."""
+    """The conversations, their batch, and the options of `generate`."""
     check_generated((*force, *forbid), model.decoders)
     codes = ItemCodes(model, processor)
     encoded = [processor.encode(conversation, answer=True, writer=codes) for conversation in conversations]

@@ -44,19 +44,21 @@ def whole_reply(
         ids: (n,) the id that ends them included: it is text where it is no special token. parallel: what stands beside
             them, see `parallel_ids`.
     """
-    pieces = [Segment(TEXT, ids)] if processor.grammar is None else processor.grammar.pieces(ids, parallel)
-    parts = [_part(piece, model, processor) for piece in pieces]
+    segments = [Segment(TEXT, ids)] if processor.grammar is None else processor.grammar.segments(ids, parallel)
+    parts = [_part(segment, model, processor) for segment in segments]
     return Reply(tuple(part for part in parts if part is not None))
 
 
-def _part(piece: Segment, model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> AnswerPart | None:
-    if piece.modality == TEXT:
-        return processor.decode(piece.ids, skip_special_tokens=True) or None
-    if not piece.ids:  # ended before its first step was whole
+def _part(
+    segment: Segment, model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor
+) -> AnswerPart | None:
+    if segment.modality == TEXT:
+        return processor.decode(segment.ids, skip_special_tokens=True) or None
+    if not segment.ids:  # ended before its first step was whole
         return None
-    decoder: Any = model.decoders[piece.modality]
-    item = decoder.decode(torch.tensor(piece.ids))
-    return GeneratedItem(piece.modality, item, piece.closed, piece.dropped)
+    decoder: Any = model.decoders[segment.modality]
+    item = decoder.decode(torch.tensor(segment.ids))
+    return GeneratedItem(segment.modality, item, segment.closed, segment.dropped)
 
 
 def until_end(row: list[int], ends: Collection[int]) -> list[int]:
@@ -66,7 +68,7 @@ def until_end(row: list[int], ends: Collection[int]) -> list[int]:
 
 
 def parallel_ids(processor: TinyLlavaProcessor, ids: Tensor, chosen: list[Tensor]) -> list[list[list[int]] | None]:
-    """What stands beside new ids (B, n), of what was chosen there."""
+    """The parallel ids of new ids (B, n), of those that were chosen there."""
     if not chosen or processor.grammar is None:
         return [None] * len(ids)
     return processor.grammar.written(ids, [each.to(ids.device) for each in chosen]).tolist()

@@ -1,4 +1,4 @@
-"""Generated ids, one after another, to segments of text and items: what is shown while an answer is generated."""
+"""Generated ids, one after another, to segments of text and items, shown while an answer is generated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..processing.processor import TinyLlavaProcessor
 
 @dataclass(frozen=True)
 class GeneratedItem:
-    """An item of an answer, or a piece of one.
+    """An item of an answer, or a chunk of one.
 
     item: as its modality reads it. closed: whether the model ended it; `dropped` ids of one that it did not end belong
     to no whole step and are left out.
@@ -63,7 +63,7 @@ class TextSegments:
             self._give(final=False)
 
     def end(self) -> None:
-        """There are no more ids for now; what is uncertain is shown as it is."""
+        """Show the text that was held back as uncertain; no more ids come for now."""
         self._give(final=True)
         self._before = []
 
@@ -88,7 +88,7 @@ class TextSegments:
 
 
 class Segments:
-    """Takes ids, and shows text and pieces of items as far as they are certain.
+    """Takes ids, and shows text and chunks of items as far as they are certain.
 
     Args:
         decoders: of the model.
@@ -101,21 +101,21 @@ class Segments:
         self.begins = {} if self.grammar is None else {begin: m for m, begin in self.grammar.begin.items()}
         self.text = TextSegments(processor.tokenizer, self._keep_text)
         self.parts: list[AnswerPart] = []
-        self.modality = TEXT  # of what is being generated; `item` is set where it is another
+        self.modality = TEXT  # of the segment being generated; `item` is set where it is another
 
-    def take(self, token: int, beside: list[Tensor]) -> None:
+    def take(self, token: int, parallel_ids: list[Tensor]) -> None:
         """The next id, and what was chosen beside it, (1, K); nothing of a model without streams."""
         if self.modality == TEXT and token in self.begins and self.grammar is not None:
             self.text.end()
             self.modality = self.begins[token]
             decoder: Any = self.decoders[self.modality]
-            self.item = ItemIds(decoder.stream(), self.grammar, self.modality, beside)
+            self.item = ItemIds(decoder.stream(), self.grammar, self.modality, parallel_ids)
         elif self.modality == TEXT:
             self.text.put(token)
         elif self.grammar is not None and token == self.grammar.end[self.modality]:
             self._close(closed=True)
         else:
-            self._keep_item(self.item.push(token, beside))
+            self._keep_item(self.item.push(token, parallel_ids))
 
     def end(self) -> None:
         """There are no more ids."""
@@ -125,14 +125,14 @@ class Segments:
         modality, item, dropped = self.modality, self.item, self.item.waiting
         self._keep_item(item.stream.finish(), closed=closed, dropped=dropped)
         self.modality = TEXT
-        if item.pieces:
-            joined = self.processor.modalities[modality].join(item.pieces)
+        if item.chunks:
+            joined = self.processor.modalities[modality].join(item.chunks)
             self.parts.append(GeneratedItem(modality, joined, closed, dropped))
 
-    def _keep_item(self, piece: Any | None, *, closed: bool = False, dropped: int = 0) -> None:
-        if piece is not None:
-            self.item.pieces.append(piece)
-            self.show(GeneratedItem(self.modality, piece, closed, dropped))
+    def _keep_item(self, chunk: Any | None, *, closed: bool = False, dropped: int = 0) -> None:
+        if chunk is not None:
+            self.item.chunks.append(chunk)
+            self.show(GeneratedItem(self.modality, chunk, closed, dropped))
 
     def _keep_text(self, text: str) -> None:
         if self.parts and isinstance(self.parts[-1], str):

@@ -28,7 +28,7 @@ class AnswerStream:
 
     Example:
         >>> stream = stream_answer(model, processor, conversation)  # doctest: +SKIP
-        >>> for part in stream:  # text, and pieces of items  # doctest: +SKIP
+        >>> for part in stream:  # text, and chunks of items  # doctest: +SKIP
         ...     print(part, end="")
         >>> stream.reply.text  # doctest: +SKIP
 
@@ -36,10 +36,10 @@ class AnswerStream:
     so does `stop`, which any thread may call; the reply then holds what was generated until then.
 
     Args:
-        prompt: what is answered.
+        prompt: to answer.
         inputs: of `generate`, beside `options`: those of a batch of one.
         options: see `options_for`; an LLM's ``stopping_criteria`` among them count, too.
-        force: modalities of which decoders make items of the words of the answer, behind it.
+        force: modalities whose decoders make items of the answer's words, after it.
     """
 
     def __init__(
@@ -156,9 +156,9 @@ class _Streamer(BaseStreamer):
             self.seen_prompt = True
             return
         for each in value.flatten().tolist():
-            beside = [streams.cpu() for streams in self.chosen[len(self.ids) : len(self.ids) + 1]]
+            parallel_ids = [streams.cpu() for streams in self.chosen[len(self.ids) : len(self.ids) + 1]]
             self.ids.append(each)
-            self.segments.take(each, beside)
+            self.segments.take(each, parallel_ids)
 
     def end(self) -> None:
         self.segments.end()

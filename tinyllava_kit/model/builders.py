@@ -57,8 +57,8 @@ def build_decoder(config: TinyLlavaConfig, modality: str, catalog: Catalog) -> D
             return decoder_class(component.config, _width(config))
         decoder = decoder_class(component.config)
         if isinstance(decoder, TokenDecoder):
-            beside = sum(stream.size for stream in decoder.parallel.values())
-            decoder.rows = TokenEmbeddings(2 + sum(decoder.ranges.values()) + beside, _width(config))
+            parallel_rows = sum(stream.size for stream in decoder.parallel.values())
+            decoder.rows = TokenEmbeddings(2 + sum(decoder.ranges.values()) + parallel_rows, _width(config))
         return decoder
 
 

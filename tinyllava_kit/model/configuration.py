@@ -93,8 +93,8 @@ _Entry = dict[str, Any] | None
 _Ranges = dict[_Modality, list[tuple[str, int, int]]] | None
 _Streams = dict[_Modality, list[tuple[str, int]]] | None
 
-# What a saved configuration may hold, and of which type; other keys are not read. What transformers writes beside it
-# (where a model came from, how it attends) is not what a model is.
+# The keys that a saved configuration may have, with their types; others are not read. What transformers writes beside
+# it (where a model came from, how it attends) is not what a model is.
 _SAVED: dict[str, Any] = {
     "text_config": _Entry,
     "llm": _Entry,
@@ -166,7 +166,8 @@ _QUANTIZATION: dict[str, Any] = {
 
 
 def _quantization(content: Mapping[str, Any]) -> dict[str, Any]:
-    """
+    """Return the settings of bitsandbytes in a saved configuration, each of its type.
+
     Raises:
         KitError: not of bitsandbytes, the one that is read; or a value of another type.
     """
@@ -241,7 +242,7 @@ class TinyLlavaConfig(PreTrainedConfig):
     def __getattr__(self, name: str) -> Any:
         """``MODALITY_token_id``, as transformers' configurations have it: an id behind all others, never written.
 
-        No id stands for an item here, see `Plan`; programs that keep an LLM from writing that of an item ask for it.
+        Items have no id here, see `Plan`; programs that keep an LLM from writing an item's id ask for it.
         """
         modality = name.removesuffix("_token_id")
         modalities = sorted(vars(self).get("modalities") or ())
@@ -252,7 +253,7 @@ class TinyLlavaConfig(PreTrainedConfig):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
-        """As in transformers; what is not a model's configuration is not read.
+        """As in transformers; other keys than those of a model's configuration are not read.
 
         Raises:
             KitError: there is none, or it is damaged.

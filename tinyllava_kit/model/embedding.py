@@ -41,9 +41,9 @@ class Embedder(ItemEncoding, Whole):
             return self._with_dummy_parts(self._look_up(input_ids, parallel_ids), ())  # (B, T, D)
         text = self._embed_text(input_ids, plan)  # (n_text, D)
         rows, items = {}, items or {}
-        strays = [] if self.training else sorted(set(items) - set(plan.item_positions))  # idle ones, in training
-        if strays:
-            raise FusionError(f"the batch brings {', '.join(strays)} items, and the plan has no place for them")
+        unexpected = [] if self.training else sorted(set(items) - set(plan.item_positions))  # dummy ones, in training
+        if unexpected:
+            raise FusionError(f"the batch brings {', '.join(unexpected)} items, and the plan has no place for them")
         for modality in plan.item_positions:
             if modality not in items:
                 raise KitError(f"the plan has {modality} items, but the batch brings none")
@@ -66,13 +66,13 @@ class Embedder(ItemEncoding, Whole):
         """The text of a batch, ids (B, T) -> (n_text, D), without the positions of items and padding."""
         if self.get_input_embeddings()._forward_hooks:  # which expect whole rows, (B, T, D): NEFTune's noise
             return self._look_up(input_ids, plan.parallel_ids).flatten(0, 1).index_select(0, plan.text_positions)
-        beside = (
+        parallel_ids = (
             None if plan.parallel_ids is None else plan.parallel_ids.flatten(0, 1).index_select(0, plan.text_positions)
         )
-        return self._look_up(input_ids.flatten().index_select(0, plan.text_positions), beside)
+        return self._look_up(input_ids.flatten().index_select(0, plan.text_positions), parallel_ids)
 
     def _with_dummy_parts(self, embeds: Tensor, busy: Container[str], items: Items | None = None) -> Tensor:
-        """The same embeddings (B, T, D), in a graph that also holds what is trained of the parts that had no item.
+        """The same embeddings (B, T, D), in a graph that also holds the trained weights of parts without items.
 
         Their gradient is then zero rather than none: a batch of text alone can be learned from when only a
         connector is trained, and every rank of a distributed step has the same gradients to reduce. Items that the plan

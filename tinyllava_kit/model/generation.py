@@ -25,7 +25,7 @@ from .prompt import PromptText, TextOnly, apart, check_cache, check_cache_kind, 
 from .vocabulary.extension import ParallelWriter, token_sampler
 from .vocabulary.following import FollowGrammar
 
-_OURS = ("force", "forbid", "parallel")  # arguments of `generate` that transformers does not know
+_OWN_ARGUMENTS = ("force", "forbid", "parallel")  # of `generate`; transformers does not know them
 
 
 class Answers(GenerationMixin):
@@ -63,8 +63,8 @@ class Answers(GenerationMixin):
         """As in transformers, with `items` and `plan`; returns prompt and new tokens.
 
         Ids of decoders come in the order that these state, so that every item is whole but for one that
-        `max_new_tokens` ends. `force` names modalities of which the answer must hold an item, `forbid` those of which
-        it must not.
+        `max_new_tokens` ends. `force` names modalities whose items the answer must hold, `forbid` those whose items
+        it must not hold.
 
         Ids of streams are chosen beside the main ones, greedily or, with `do_sample`, at its `temperature`; `top_k` and
         `top_p` are of the main ids alone. An empty list as `parallel` gets them as they come, (B, K) for each new
@@ -209,5 +209,5 @@ class Answers(GenerationMixin):
 
     def _settings(self, options: Mapping[str, Any]) -> Any:
         """What `generate` makes of its options."""
-        others = {name: value for name, value in options.items() if name not in ("generation_config", *_OURS)}
+        others = {name: value for name, value in options.items() if name not in ("generation_config", *_OWN_ARGUMENTS)}
         return self._prepare_generation_config(options.get("generation_config"), **others)[0]

@@ -33,7 +33,7 @@ class ItemEncoding:
     def encode(self, modality: str, inputs: Mapping[str, Tensor]) -> Tensor:
         """Items of one modality through tower and connector -> rows for the LLM, (N, P', D).
 
-        A tower of which nothing is trained runs without a graph.
+        A tower without trained weights runs without a graph.
         """
         return self.connect(modality, self.encode_features(modality, inputs))
 

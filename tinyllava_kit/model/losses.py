@@ -73,18 +73,18 @@ class GroupLosses(Logits):
         hidden: Tensor,
         previous: Tensor | None,
         following: Tensor,
-        beside: Tensor | None,
+        parallel_ids: Tensor | None,
         targets: Mapping[str, Tensor],
         text_logits: Tensor | None,
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """Those of what the LLM writes: hidden (n, D), ids there and behind (n,), parallel ids behind (n, K)."""
         if self.extension is None or previous is None:
             logits = (self._head(hidden) if text_logits is None else text_logits).float()  # (n, V)
-            alone = len(targets) == 1  # then nobody is told of hits, and they are not looked for
+            alone = len(targets) == 1  # then nobody reads the hits, and they are not computed
             hits = torch.empty_like(following, dtype=torch.bool) if alone else logits.argmax(-1) == following  # (n,)
             return {TEXT: (F.cross_entropy(logits, following, reduction="none"), hits)}
         mine = {group: targets[group] for group in self.extension.grammar.groups}
-        return dict(self.extension.losses(self._head, hidden, previous, following, beside, mine))
+        return dict(self.extension.losses(self._head, hidden, previous, following, parallel_ids, mine))
 
     def _generated_losses(
         self, hidden: Tensor, embeds: Tensor, plan: Plan, targets: Mapping[str, Tensor]

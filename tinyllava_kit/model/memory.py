@@ -7,7 +7,7 @@ import sys
 
 
 def trim_memory() -> None:
-    """Return free memory to the kernel, also from between what is in use; with glibc, and nothing otherwise.
+    """Return free memory to the kernel, also from between blocks in use; only with glibc.
 
     Many large temporaries among small results leave holes, which glibc keeps.
     """

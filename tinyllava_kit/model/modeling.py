@@ -220,7 +220,7 @@ class TinyLlavaForConditionalGeneration(
             return GeneratedSpan(modality, ids.tolist())
         assert self.extension is not None
         whole = self.extension.grammar.enclosed(modality, ids, name or modality)
-        return TextSpan(whole, whole, self.extension.grammar.beside(modality, ids))
+        return TextSpan(whole, whole, self.extension.grammar.parallel_ids(modality, ids))
 
     @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(
@@ -281,7 +281,7 @@ class TinyLlavaForConditionalGeneration(
             position_ids, labels = plan.position_ids, None if labels is None else plan.without_items(labels)
         beside = {"attention_mask": attention_mask, "position_ids": position_ids, "labels": labels}
         check_inputs(plan, items, cache, input_ids=input_ids, inputs_embeds=inputs_embeds, **beside)
-        if plan is not None and cache is None:  # what is left out is as the plan says
+        if plan is not None and cache is None:  # inputs that are left out come from the plan
             position_ids = plan.position_ids if position_ids is None else position_ids
             padded = not plan.is_packed and plan.pad_positions.shape[0] > 0
             attention_mask = plan.attention_mask if attention_mask is None and padded else attention_mask
@@ -289,7 +289,7 @@ class TinyLlavaForConditionalGeneration(
             return self._of_items_alone(items or {}, plan)
         shift_labels = kwargs.pop("shift_labels", None)  # not in the signature, where Trainer looks for labels
         if plan is not None and shift_labels is not None:
-            raise FusionError("a batch with a plan takes no shift_labels: the plan says what each position predicts")
+            raise FusionError("a batch with a plan takes no shift_labels: the plan holds the target of each position")
         at_targets = None if labels is None or plan is None else plan.target_positions  # (n,)
         if logits_to_keep is None:
             logits_to_keep = "none" if self.training and at_targets is not None else 0

@@ -1,4 +1,4 @@
-"""Batches that other programs have put together: their plan, by what stands at each position.
+"""Batches that other programs have put together: their plan, by the kind of each position.
 
 Legend: B rows of the batch, T positions of the longest, R rows of a modality.
 """
@@ -25,20 +25,20 @@ def plan_of_types(
     planned: Sequence[PlannedItem],
     modalities: Sequence[str],
 ) -> Plan:
-    """The plan of a batch by what stands at each position, whatever was put behind it, moved or padded since.
+    """The plan of a batch by the kind of each position, whatever was appended, moved or padded since.
 
     Args:
         input_ids, types: (B, T), see `Plan.types`; attention_mask: (B, T), 1 = keep, None: all.
         planned: the items that come with the batch; their order is the same, wherever they stand.
 
     Raises:
-        FusionError: tensors of several shapes; other than all positions of the items, of which truncation took some.
+        FusionError: tensors of several shapes; positions of items are missing, because truncation cut them off.
     """
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
     if not input_ids.shape == mask.shape == types.shape:
         raise FusionError(
             f"mm_token_type_ids {tuple(types.shape)} do not belong to input_ids {tuple(input_ids.shape)} and "
-            f"attention_mask {tuple(mask.shape)}: they say what stands at each position"
+            f"attention_mask {tuple(mask.shape)}: they say what each position holds"
         )
     flat, kept = types.flatten(), mask.flatten() != 0  # (B*T,)
     rows = {
@@ -67,7 +67,7 @@ def items_of_types(
     types: Tensor,
     modalities: Sequence[str],
 ) -> tuple[dict[str, dict[str, Tensor]] | None, list[PlannedItem]]:
-    """The items whose tensors are `given` under the names that their towers take, taken out of what is given, and where
+    """The items whose tensors are `given` under the names that their towers take, removed from the arguments, and where
     they stand; None where there are none.
 
     Raises:
@@ -81,7 +81,7 @@ def _take_items(
     given: dict[str, Any], towers: Mapping[str, Any], types: Tensor, modalities: Sequence[str]
 ) -> dict[str, dict[str, Tensor]]:
     """The items whose tensors are `given` under the names that their towers take, as transformers' processors do
-    (``pixel_values=``); takes them out of what is given.
+    (``pixel_values=``); removes them from the arguments.
 
     Args:
         types: (B, T), see `Plan.types`: of two towers that take the same names, it says whose items they are.
@@ -155,7 +155,7 @@ def _moved(planned: Sequence[PlannedItem], rows: Mapping[str, Tensor], length: i
 def join_batches(
     plans: Sequence[Plan], items: Sequence[Mapping[str, Mapping[str, Tensor]]]
 ) -> tuple[list[PlannedItem], dict[str, dict[str, Tensor]]]:
-    """Batches that another program put in a list each, as one: what is planned, and the items' tensors.
+    """Batches that another program put in a list each, as one: the plan's inputs, and the items' tensors.
 
     Raises:
         FusionError: tensors that cannot be put behind one another.
@@ -173,7 +173,8 @@ def join_batches(
 
 
 def _join_inputs(modality: str, inputs: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """
+    """Concatenate a modality's tensors of several batches, name by name, along the rows.
+
     Raises:
         FusionError: see `join_batches`.
     """

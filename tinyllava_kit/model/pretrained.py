@@ -74,7 +74,7 @@ class TinyLlavaPreTrainedModel(PreTrainedModel):
     def _load_pretrained_model(
         model: PreTrainedModel, state_dict: Any, checkpoint_files: Any, load_config: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        """As in transformers, but what is quantized while it is read does not stay in memory."""
+        """As in transformers, but the original of a quantized weight does not stay in memory."""
         load = partial(PreTrainedModel._load_pretrained_model, model)
         quantizer = load_config.hf_quantizer
         if quantizer is None or quantizer.pre_quantized:

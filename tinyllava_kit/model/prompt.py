@@ -1,7 +1,7 @@
 """The prompt of an answer: which ways of generating take one with items, and what logits processors see of it.
 
 Legend: B samples, b rows that are generated (beams and several answers among them), T positions of the prompt, t of the
-prompt and of what is written, V ids in all.
+prompt and of the answer so far, V ids in all.
 """
 
 from __future__ import annotations
@@ -47,13 +47,14 @@ _QUANTIZING = {"quanto": ("optimum-quanto", is_optimum_quanto_available), "hqq":
 
 
 def check_way(settings: Any, options: Mapping[str, Any], *, has_items: bool) -> None:
-    """
+    """Check that the model can generate in the way that the settings ask for.
+
     Args:
         settings: what `generate` makes of its `options`.
 
     Raises:
-        KitError: a way to generate that the model does not know, or one that reads the prompt as ids, of which an item
-            has none.
+        KitError: a way to generate that the model does not know, or one that reads the prompt as ids, which items
+            do not have.
     """
     if settings.assistant_early_exit is not None or settings.cache_implementation == "paged":
         name = "cache_implementation='paged'" if settings.assistant_early_exit is None else "assistant_early_exit"
@@ -72,7 +73,8 @@ def check_way(settings: Any, options: Mapping[str, Any], *, has_items: bool) -> 
 
 
 def check_cache_kind(settings: Any, device: torch.device) -> None:
-    """
+    """Check that the kind of key-value cache in the settings works on the device.
+
     Args:
         settings: as `check_way`. device: of the model.
 
@@ -95,7 +97,8 @@ def check_cache_kind(settings: Any, device: torch.device) -> None:
 
 
 def check_cache(cache: Any, plan: Plan) -> None:
-    """
+    """Check that a given key-value cache leaves positions of the plan to compute.
+
     Raises:
         FusionError: a cache of keys and values holds all that the plan lays out, or more.
     """
@@ -103,13 +106,13 @@ def check_cache(cache: Any, plan: Plan) -> None:
     _, length = plan.shape
     if held >= length > 0:
         raise FusionError(
-            f"{CACHE}: {held} positions are held, and the plan lays out {length}: something must be new; give the "
-            f"batch of the whole conversation, what was answered among it, or leave {CACHE} out"
+            f"{CACHE}: {held} positions are held, and the plan lays out {length}: at least one must be new; give "
+            f"the batch of the whole conversation, with the answer so far, or leave {CACHE} out"
         )
 
 
 class PromptText(LogitsProcessor):
-    """The ids (B, T) of a prompt, NO_ID where no text stands; changes no score. the model finds it among others."""
+    """The ids (B, T) of a prompt, NO_ID where there is no text; changes no score. the model finds it among others."""
 
     def __init__(self, ids: Tensor) -> None:
         self.ids = ids
@@ -140,7 +143,7 @@ def text_by_mask(ids: Tensor | None, attention_mask: Any) -> Tensor | None:
 
 
 class TextOnly(LogitsProcessorList):
-    """Logits processors that take nothing for a word but text: not what stands at an item's positions, nor padding.
+    """Logits processors that count text alone as words: neither positions of items nor padding.
 
     Those that compare ids with one another get another id at each such position, behind the vocabulary, whose score
     is dropped. Others, which may have tables of the vocabulary's length, get the first id of the row's text again.

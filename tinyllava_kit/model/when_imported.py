@@ -1,4 +1,4 @@
-"""Something of ours is done when another package is imported: what is not used costs nothing. Light."""
+"""Changes to another package, made when it is imported, so that they cost nothing where it is not. Light."""
 
 from __future__ import annotations
 

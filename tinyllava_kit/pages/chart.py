@@ -1,4 +1,4 @@
-"""A chart of lines over steps, as a page draws it: round numbers at both axes, and where each point stands."""
+"""A chart of lines over steps, as a page draws it: round numbers at both axes, and the place of each point."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Tick:
-    """A round number, and where it stands along its axis in the drawing."""
+    """A round number, and its place along its axis in the drawing."""
 
     at: float
     text: str

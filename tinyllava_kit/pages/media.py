@@ -12,7 +12,7 @@ _TAGS = {"image": "img", "audio": "audio"}
 
 @dataclass(frozen=True)
 class Inline:
-    """A file in the page: the tag that shows it, its content as a URI, and what stands in its place for who cannot see.
+    """A file in the page: the tag that shows it, its content as a URI, and its text for people who cannot see.
 
     Templates show it with ``parts.media``.
     """

@@ -1,1 +1,1 @@
-"""What a plugin is: specs, hooks, how plugins are found, and what is wrong with them. Light."""
+"""Plugins: specs, hooks, discovery, and the doctor that reports faults. Light."""

@@ -119,7 +119,7 @@ def _collect(entry: metadata.EntryPoint) -> list[Spec]:
 
 
 def register(name: str, hooks: Mapping[str, object]) -> pluggy.PluginManager:
-    """A manager of one plugin's hooks; pluggy compares them with their specifications, and warns of what is to go."""
+    """A manager of one plugin's hooks; pluggy checks them against their specifications, and warns of deprecation."""
     manager = pluggy.PluginManager(PROJECT)  # its own: what a plugin is compared with may be another's object
     if hooks:
         manager.add_hookspecs(hookspecs.specifications(hooks))
@@ -231,7 +231,7 @@ def _checked(hook: str, expected: type[Spec], offered: object, function: object)
 
 
 def _specs(hook: str, expected: type[Spec], offered: object) -> tuple[list[Spec], str]:
-    """The specs of what a hook has returned, and what is wrong with it."""
+    """The specs that a hook has returned, and their faults."""
     specs: dict[str, Spec] = {}
     if not isinstance(offered, Iterable):
         return [], f"{hook} must return an iterable of {expected.__name__}, got {type(offered).__name__}"

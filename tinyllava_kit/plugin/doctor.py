@@ -1,4 +1,4 @@
-"""What is wrong with the installed plugins, and what fixes it.
+"""Faults of the installed plugins, and what fixes them.
 
 Read-only. No component is imported here: the plugins' own light modules are, first in a child process,
 so that one that kills its process is a finding like any other.
@@ -49,7 +49,7 @@ class Finding:
 
     `status` is that of the plugin (`catalog.Plugin`), or ``missing`` (the core is not installed), ``unmet``
     (a requirement), ``stale`` (an editable installation whose project has changed), ``heavy`` (a plugin module
-    that imports torch), ``empty`` (one without a hook), ``deprecated`` (a hook takes what is to go), ``unknown``
+    that imports torch), ``empty`` (one without a hook), ``deprecated`` (a hook's argument is), ``unknown``
     (a name that is to be disabled and is nobody's), ``conflict``, ``orphan`` (nobody offers the modality) or
     ``failed`` (the probe). Of the environment
     (`tinyllava_kit.environment`): ``absent`` is an extra that is not installed.
@@ -168,7 +168,7 @@ def _unmet(distribution: metadata.Distribution) -> Iterator[Finding]:
 
 
 def unmet(extra: str) -> list[str]:
-    """What an extra of the core wants and is not there, or of another version; nothing where the core is not known."""
+    """Requirements of the core's extras that are missing, or of another version; none where the core is not known."""
     try:
         core = metadata.distribution(CORE)
     except metadata.PackageNotFoundError:
@@ -258,7 +258,7 @@ def _list(entries: dict[str, str]) -> str:
 
 
 def _unknown(catalog: Catalog) -> Iterator[Finding]:
-    """Names that the environment switches off, of which there is no plugin."""
+    """Names that the environment switches off, and that no plugin has."""
     known = {plugin.name for plugin in catalog.plugins}
     for name in disabled_names():
         if name not in known:
@@ -288,7 +288,7 @@ def _deprecated(modules: Modules) -> Iterator[Finding]:
 
 
 def _empty(modules: Modules, imports: dict[str, Outcome]) -> Iterator[Finding]:
-    """Plugins whose module defines no hook; one that is too heavy is told that first."""
+    """Plugins whose module defines no hook; one that is too heavy is reported for that first."""
     for module, plugin in modules:
         if not imports[plugin.name].heavy and not hooks_of(module):
             detail = f"{plugin.target} defines no hook, so that it offers nothing"
@@ -379,7 +379,7 @@ _CALLABLES = {"command": "a click command", "reader": "a function of a path"}
 
 
 def import_component(kind: str, target: str, distribution: str) -> Outcome:
-    """Run in a child: import what a spec points to and look whether it is what its kind wants."""
+    """Run in a child: import what a spec points to, and check that it is what its kind requires."""
     try:
         component = isolated(lambda: import_target(target))
     except PluginFault as fault:
@@ -392,9 +392,10 @@ def import_component(kind: str, target: str, distribution: str) -> Outcome:
 
 
 def check_component(kind: str, component: object) -> None:
-    """
+    """Check that a loaded component is what its kind of spec requires.
+
     Raises:
-        TypeError: a component is not what its kind wants.
+        TypeError: a component is not what its kind requires.
     """
     if kind in _INTERFACES:
         _check_class(component, _INTERFACES[kind])

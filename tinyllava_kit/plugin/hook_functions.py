@@ -16,7 +16,7 @@ def hooks_of(plugin: object) -> dict[str, Any]:
     """The hooks that a plugin's module defines, by their names.
 
     Raises:
-        PluginError: what is named like a hook and not marked as one, a mark on a function that is named like none, a
+        PluginError: a function named like a hook without the mark, a mark on a function that is named like none, a
             hook with an argument, or one that is no plain function.
     """
     found = {}
@@ -30,7 +30,7 @@ def hooks_of(plugin: object) -> dict[str, Any]:
 
 
 def _unmarked(name: str, hook: str, value: Any) -> tuple[str, str]:
-    """What is wrong with a member that was to be a hook, and what to write."""
+    """The fault of a member that was meant as a hook, and what to write."""
     called = "" if name == hook else f" and call it {hook}"
     if not inspect.isroutine(value):
         detail = f"{name} is {type(value).__name__}, not a function, so that it is never called"
@@ -39,7 +39,7 @@ def _unmarked(name: str, hook: str, value: Any) -> tuple[str, str]:
 
 
 def place_of(code: Any) -> str:
-    """Where a function or class stands: ``line 7 of FILE``."""
+    """Where a function or class is defined: ``line 7 of FILE``."""
     try:
         return f"line {inspect.getsourcelines(code)[1]} of {inspect.getsourcefile(code)}"
     except (OSError, TypeError):  # made while running, or not written in Python
@@ -67,7 +67,7 @@ def _checked(hook: str, function: Any, marked: Mapping[str, Any]) -> str:
 
 
 def _taken(hook: str, function: Any) -> str:
-    """What is wrong with its arguments."""
+    """The fault of its arguments."""
     taken = inspect.signature(function).parameters
     known = arguments_of(hook) if taken else ()
     if not (unknown := [name for name in taken if name not in known]):

@@ -87,7 +87,7 @@ def tinyllava_checkpoints() -> Iterable[CheckpointSpec]:
 
 @hookspec
 def tinyllava_scorers() -> Iterable[ScorerSpec]:
-    """Return scorers, each of which makes figures of a model's answers."""
+    """Return scorers, which make figures of a model's answers."""
     return ()
 
 

@@ -45,7 +45,7 @@ def describe(error: BaseException) -> str:
 
 @contextmanager
 def _watched_interrupts() -> Iterator[list[int]]:
-    """A list that holds something once the user has pressed Ctrl-C; what that does otherwise stays as it is."""
+    """A list that holds something once the user has pressed Ctrl-C; the handler that was set before still runs."""
     pressed: list[int] = []
     before = signal.getsignal(signal.SIGINT)
     if not callable(before) or threading.current_thread() is not threading.main_thread():

@@ -89,9 +89,10 @@ class Option:
 
 
 def check_tuple(owner: object, name: str, where: str, *, of: type) -> None:
-    """
+    """Check a field of a frozen dataclass for values of one type, and store it as a tuple.
+
     Raises:
-        ValueError: not a tuple of such values; a single one without its comma is told what to write.
+        ValueError: not a tuple of such values; for a single one without its comma the message says what to write.
     """
     value = getattr(owner, name)
     if isinstance(value, (str, Option)):
@@ -113,6 +114,7 @@ def is_a(value: object, wanted: type) -> bool:
 
 
 def article(wanted: type) -> str:
+    """A type's name with its article, for a message: "an int"."""
     return f"{'an' if wanted is int else 'a'} {wanted.__name__}"
 
 

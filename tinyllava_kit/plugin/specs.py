@@ -54,7 +54,7 @@ class Spec:
             raise ValueError(f"contract must be 'package.module:Class', got {self.contract!r}")
         names = [option.name for option in self.options]
         if doubled := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f"{self.kind} {self.name!r}: option {doubled!r} is there twice")
+            raise ValueError(f"{self.kind} {self.name!r}: option {doubled!r} is defined twice")
         if self.pattern:
             self._check_pattern()
 
@@ -366,7 +366,7 @@ def _plain(value: Any) -> Any:
     for part in (Option, TokenType):
         if issubclass(kind, part):
             return plain(value, part)
-    raise TypeError(f"specs hold text, numbers and what is made of them, got {kind.__name__}")
+    raise TypeError(f"specs hold text, numbers and containers of them, got {kind.__name__}")
 
 
 def load(spec: Spec) -> Any:

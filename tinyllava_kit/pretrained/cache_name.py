@@ -6,5 +6,5 @@ from inspect import signature
 
 from transformers import GenerationMixin
 
-# `cache`; before 5.24 `past_key_values`, of which later versions warn
+# `cache`; before 5.24 `past_key_values`, which later versions warn about
 CACHE = "cache" if "cache" in signature(GenerationMixin.prepare_inputs_for_generation).parameters else "past_key_values"

@@ -64,9 +64,9 @@ def read_index(index: Path) -> list[Path]:
     names = checked(dict[str, str], read_mapping(index).get("weight_map"), f"{index}: weight_map")
     for name in names.values():
         if Path(name).name != name or name == "..":
-            raise KitError(f"{index}: names {name[:200]!r}; the files of weights lie beside their index")
+            raise KitError(f"{index}: names {name[:200]!r}; the files of weights must be in the folder of their index")
         if not os.path.isfile(index.parent / name):
-            raise KitError(f"{index}: names {name[:200]!r}, which is not there; copy the whole checkpoint")
+            raise KitError(f"{index}: names {name[:200]!r}, which is missing; copy the whole checkpoint")
     return [index.parent / name for name in sorted(set(names.values()))]
 
 

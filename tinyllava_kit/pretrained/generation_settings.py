@@ -53,7 +53,7 @@ _READ: dict[str, Any] = {
     "transformers_version": str,
 }
 _MAY_BE_MINUS_ONE = ("bos_token_id", "eos_token_id", "pad_token_id", "top_k")
-# Lists of ids in which -1 stands for none.
+# Lists of ids in which -1 means none.
 _LISTS = ("bos_token_id", "eos_token_id", "suppress_tokens", "begin_suppress_tokens")
 # What has no effect on greedy answers, and on those without beams: published files have it all the same.
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")
@@ -63,7 +63,8 @@ _LOOKED_UP = ("suppress_tokens", "begin_suppress_tokens", "bad_words_ids")
 
 
 def read_generation(file: Path) -> GenerationConfig:
-    """
+    """Read a ``generation_config.json``.
+
     Raises:
         KitError: not JSON, or a setting of another type; names it.
     """
@@ -99,7 +100,8 @@ def _is_unset(key: str, value: Any) -> bool:
 
 
 def check_ids(settings: GenerationConfig, vocabulary: int, where: str) -> None:
-    """
+    """Check that the ids in the settings are in the vocabulary.
+
     Raises:
         KitError: ids that the model does not have.
     """

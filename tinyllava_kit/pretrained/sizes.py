@@ -1,4 +1,4 @@
-"""A bound on what a configuration builds: a number in it may stand for a thousand million layers."""
+"""A bound on what a configuration builds: it may ask for a thousand million layers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch.nn.modules.module import (
 
 from ..errors import KitError
 
-MAX_PIECES = 500_000  # modules and parameters; a mixture of 15 000 experts has about 120 000
+MAX_MODULES_AND_PARAMETERS = 500_000  # a mixture of 15 000 experts has about 120 000
 
 
 @contextmanager
 def bounded(where: str) -> Iterator[None]:
-    """Ends the building of a part that has more than `MAX_PIECES` modules and parameters, while it is built.
+    """Ends the building of a part as soon as it has more than `MAX_MODULES_AND_PARAMETERS`.
 
     Args:
         where: the configuration that says how many, for the message.
@@ -28,11 +28,12 @@ def bounded(where: str) -> Iterator[None]:
     """
     count = 0
 
-    def counted(module: nn.Module, name: str, piece: nn.Module | Tensor | None) -> None:
+    def counted(module: nn.Module, name: str, registered: nn.Module | Tensor | None) -> None:
         nonlocal count
         count += 1
-        if count > MAX_PIECES:
-            raise KitError(f"{where}: makes more than {MAX_PIECES} modules and weights; check its numbers of layers")
+        if count > MAX_MODULES_AND_PARAMETERS:
+            most = MAX_MODULES_AND_PARAMETERS
+            raise KitError(f"{where}: makes more than {most} modules and weights; check its numbers of layers")
 
     hooks = (register_module_module_registration_hook, register_module_parameter_registration_hook)
     handles = [register(counted) for register in hooks]

@@ -29,7 +29,7 @@ class Batch(BatchFeature):
         super().__setitem__(name, value)
 
     def _without_items(self, labels: Tensor) -> Tensor:
-        """The labels, nothing of them where an item stands; as they are, where that is not known yet."""
+        """The labels, without those of items; unchanged where the positions of items are not known yet."""
         plan: Plan | None = self.data.get("plan", self._plan)
         mask = self.data.get("attention_mask")
         if plan is None or not (mask is None or mask.equal(plan.attention_mask)):  # something has moved

@@ -156,7 +156,7 @@ class ChatProcessor(ProcessorMixin):
         return ids if are_several(conversation) else ids[0]
 
     def render(self, conversation: Conversation, *, answer: bool = False, continued: bool = False) -> list[Span]:
-        """What the chat template writes, `ITEM` where an item stands.
+        """What the chat template writes, with `ITEM` in the place of each item.
 
         Args:
             answer: end where the assistant begins to speak. continued: end with the assistant's last words.
@@ -172,7 +172,7 @@ class ChatProcessor(ProcessorMixin):
             raise KitError(f"{conversation.name}: {error}") from error
 
     def prompt(self, conversation: Conversation, *, answer: bool = False, continued: bool = False) -> str:
-        """The text that the chat template writes, with a begin token where it wants one, and in an item's place its
+        """The text that the chat template writes, with a begin token where it needs one, and in an item's place its
         modality's text: what `chat_template` renders.
 
         Raises:
@@ -199,9 +199,7 @@ def _open_text(template: ChatTemplate, turns: Sequence[Turn]) -> str:
     words = turns[-1].text.strip()
     at = whole.find(words, len(question))
     if not whole.startswith(question) or at < 0:
-        raise KitError(
-            "the chat template does not write an answer behind the text that asks for it; it cannot be continued"
-        )
+        raise KitError("the chat template does not write an answer after the generation prompt; it cannot be continued")
     return whole[: at + len(words)]
 
 

@@ -15,7 +15,7 @@ from ..core.spans import GeneratedSpan, Sample, TextSpan
 class EncodedItem:
     """An item ready for its tower: its `rows` of tensors and how many features each gives.
 
-    `features` (P, E) in place of `rows` where the tower has run before; neither in an outline.
+    `features` (P, E) in place of `rows` where the tower has run before; neither in a probe.
     """
 
     modality: str
@@ -38,7 +38,7 @@ class Encoded:
         return sum(len(s.ids) if isinstance(s, TextSpan) else s.num_tokens for s in self.spans)
 
 
-# What stands at an item's placeholder: items ready for the tower, and text between them.
+# What an item's placeholder becomes: items ready for the tower, and text between them.
 Parts = list[EncodedItem | str]
 
 

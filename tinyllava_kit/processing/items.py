@@ -32,22 +32,22 @@ class ItemProcessor:
 
     @property
     def reads(self) -> list[str]:
-        """The modalities of which a tower reads items, in the model's order."""
+        """The modalities whose items a tower reads, in the model's order."""
         return list(self.preprocessors)
 
     @property
     def writes(self) -> set[str]:
-        """The modalities of which the LLM writes items, in ids."""
+        """The modalities whose items the LLM writes, as ids."""
         return set(self.grammar.begin) if self.grammar else set()
 
     @property
     def makes(self) -> set[str]:
-        """The modalities of which a decoder makes items of the words of an answer, and learns to."""
+        """The modalities whose items a decoder makes of the words of an answer, and learns to."""
         return {modality for modality, decoder in self.decoders.items() if isinstance(decoder, HiddenDecoder)}
 
     @property
     def gives(self) -> set[str]:
-        """The modalities of which it is learned to give items."""
+        """The modalities whose items the model learns to give."""
         return self.writes | self.makes
 
     def input_items(self, conversation: Conversation) -> list[Item]:
@@ -74,7 +74,7 @@ class ItemProcessor:
             return self.modalities[item.modality].probe(item.source)
 
     def read_item(self, item: Item) -> Parts:
-        """Read one item: what stands at its placeholder, each part ready for the tower.
+        """Read one item: the parts at its placeholder, each ready for the tower.
 
         Raises:
             KitError: it cannot be read; names its row, too, where it has one.
@@ -92,7 +92,7 @@ class ItemProcessor:
         """
         return {**self.preprocessors[modality].collate(rows), **window_inputs(num_features)}
 
-    def outline_item(self, item: Item) -> Parts:
+    def probe_item(self, item: Item) -> Parts:
         """What `read_item` gives, without rows.
 
         Raises:
@@ -100,7 +100,7 @@ class ItemProcessor:
         """
         return self._parts(item, self.probe_source, lambda part: [])
 
-    def outline_ids(self, item: Item) -> TextSpan | GeneratedSpan:
+    def probe_ids(self, item: Item) -> TextSpan | GeneratedSpan:
         """As many ids as are learned for an item: marks included, all the begin mark, and nothing beside it.
 
         Those of a decoder that makes it of words are NO_ID.

@@ -82,8 +82,8 @@ def jinja_of(
     """The template in jinja, over messages as transformers' chat templates get them; None where it has no such form.
 
     Args:
-        placeholders: modality -> what stands for an item of it.
-        begin: what stands in front, for programs that put no begin token there; see `begin_in_jinja`.
+        placeholders: modality -> the text in place of an item of it.
+        begin: the text in front, for programs that put no begin token there; see `begin_in_jinja`.
         parts: take contents that are lists of parts; False: for programs that have strings alone.
         in_strings: a placeholder in a string is an item, too; where a string is text, it is not.
     """

@@ -109,16 +109,16 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
-    def chat_template(self) -> str | None:  # type: ignore[override]  # what is saved is made of the template
+    def chat_template(self) -> str | None:  # type: ignore[override]  # the saved form is made of the template
         """The model's template in jinja, what other programs ask with; None where it has no such form.
 
-        It says that `apply_chat_template` knows what is learned, as templates do that mark it.
+        It says that `apply_chat_template` knows the learned tokens, as templates that mark them do.
         """
         template = self._jinja()
         return None if template is None else LEARNING_IS_KNOWN + template
 
     def _jinja(self) -> str | None:
-        """The template as it is saved, for programs that have nothing else."""
+        """The template in its saved form, for programs that have nothing else."""
         marks = {modality: spec.token.text for modality, spec in self.specs.items()}
         return jinja_of(self.template, marks, begin=begin_in_jinja(self.template, self.tokenizer))
 
@@ -211,7 +211,7 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
     ) -> Encoded:
         """A conversation as spans with exact labels, its items read.
 
-        An item that the assistant gives, of a modality that the model learns to give, stands as ids, all of which are
+        An item that the assistant gives, of a modality that the model learns to give, becomes ids, which are all
         learned; where a decoder makes it of words, they take no position. Its text, where it has one and the turn has
         no words, stands in front of it.
 
@@ -263,12 +263,12 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
                 parts = (reader or self.read_item)(item)
                 sample += [each for part in parts for each in self.spans_of(part)]
                 items += [part for part in parts if not isinstance(part, str)]
-            elif not (answer and item.modality in self.makes):  # of which nobody reads what was said before
+            elif not (answer and item.modality in self.makes):  # nobody reads the words of such an item
                 sample.append(self.written(item, writer or self.writer, sample))
         return Encoded(sample, items, conversation.name)
 
     def spans_of(self, part: EncodedItem | str) -> Sequence[TextSpan | ItemSpan]:
-        """A part of what stands at an item's place: text, or an item with as many tokens as its connector makes."""
+        """A part at an item's place: text, or an item with as many tokens as its connector makes."""
         if isinstance(part, str):
             return [span for span in encode_spans([Span(part)], self.tokenizer, add_bos=False) if span is not None]
         tokens = self.connectors[part.modality].num_tokens(sum(part.num_features))
@@ -279,7 +279,7 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
 
         No item is decoded where its header says how large it is (`Modality.probe`). It cannot be collated.
         """
-        return self.encode(conversation, reader=self.outline_item, writer=self.outline_ids)
+        return self.encode(conversation, reader=self.probe_item, writer=self.probe_ids)
 
     def collate(
         self,
@@ -379,12 +379,13 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
         for modality in config.towers:
             tower = load(config.component("tower", modality).offer("tower", catalog).spec)
             preprocessors[modality] = preprocessor_of(settings, file, modality, tower.preprocessor_class)
-        tokenizer = read_tokenizer(path, config=config.text_config, **hub)  # or it wants to know ours
+        tokenizer = read_tokenizer(path, config=config.text_config, **hub)  # or it looks for the kit's own
         restore_template(tokenizer, settings, path)
         return cls(tokenizer, config, preprocessors, catalog)
 
     def _with_markers(self, spans: Sequence[Span], conversation: Conversation) -> list[Span]:
-        """The spans with each item's begin and end texts around it; what is learned to be given has marks of its own.
+        """The spans with begin and end texts around each item; items that the model learns to give have marks of their
+        own.
 
         Raises:
             KitError: the template lost or doubled an item.
@@ -416,7 +417,8 @@ class TinyLlavaProcessor(ItemProcessor, ChatProcessor):
 
 
 def _modality(kind: type[Modality], name: str, options: Mapping[str, Any]) -> Modality:
-    """
+    """Build a modality with the options of a saved configuration.
+
     Raises:
         KitError: options that it does not take.
     """

@@ -76,9 +76,9 @@ def read_arguments(given: Mapping[str, Any], modalities: Iterable[str]) -> Argum
 def from_prompts(
     text: str | Sequence[str], given: Arguments, modalities: Mapping[str, ModalitySpec]
 ) -> list[Conversation]:
-    """Prompts with placeholders -> conversations of one turn each, whose text is the prompt as it stands.
+    """Prompts with placeholders -> conversations of one turn each, whose text is the prompt, unchanged.
 
-    The items of each modality stand for its placeholders in order, through all prompts.
+    The items of each modality fill its placeholders in order, through all prompts.
 
     Raises:
         KitError: as many placeholders as items are expected; names the prompt, the modality and both numbers.
@@ -134,7 +134,7 @@ def _is_numbers(value: Sequence[Any]) -> bool:
 
 
 def _with_rate(source: Any, rate: int | None) -> Any:
-    """A bare array with the rate that was given for it; anything else as it is."""
+    """A bare array with the rate that was given for it; anything else unchanged."""
     return {"array": source, "sampling_rate": rate} if rate is not None and hasattr(source, "shape") else source
 
 
@@ -182,7 +182,7 @@ def fill_parts(
     """Messages with a source in every part that names none, in order: ``{"type": "image"}`` gets the next picture.
 
     Args:
-        blank: where there is no next item, such a part gets one that stands for it: the messages are written, not read.
+        blank: where there is no next item, such a part gets a blank one: the messages are written, not read.
 
     Raises:
         KitError: items are left over.

@@ -1,4 +1,4 @@
-"""A model behind an OpenAI-style API: the engine, the gate, and what is served. The name here is public."""
+"""A model behind an OpenAI-style API: the engine, the gate and the routes. The name here is public."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class AnswerFormats:
         except KitError as error:
             raise FormatError(str(error)) from error
         except Exception as error:  # the package's own, of tokenizers that it does not know
-            raise FormatError(f"response_format is not there of this model's tokenizer: {error}") from error
+            raise FormatError(f"response_format does not work with this model's tokenizer: {error}") from error
 
     def of(self, schema: Mapping[str, Any], seconds: float) -> AnswerFormat:
         """The format of a JSON schema.
@@ -62,7 +62,7 @@ class AnswerFormats:
             seconds: that are spent to find where a wrong one is wrong.
 
         Raises:
-            FormatError: a wrong schema, or one with what is not there; says where.
+            FormatError: a wrong schema, or one with unsupported keywords; says where.
         """
         matcher = self._matcher(schema)
         if matcher.is_error():
@@ -113,7 +113,7 @@ class AnswerFormat:
 
 
 class FormatMask(LogitsProcessor):
-    """Lets an answer go on as its format allows, and end where it may: one answer's, from its first id on."""
+    """Masks the ids that the format of one answer does not allow next, from its first id to its end."""
 
     def __init__(self, matcher: Any, length: int) -> None:
         self._matcher, self._seen = matcher, length
@@ -133,7 +133,8 @@ class FormatMask(LogitsProcessor):
         return allowed
 
     def check(self) -> None:
-        """
+        """Check that the answer still follows its format.
+
         Raises:
             FormatError: the answer was given up, because its format takes too much at one of its places.
         """

@@ -27,7 +27,7 @@ class AnswerOptions:
 
     max_new_tokens: None: as many as `ask` gives, or as there is room for. temperature: 0: the likeliest id.
     num_likeliest: how many ids are scored beside each; None: none is scored. stop: texts that end the answer and are
-    no part of it. force: modalities of which the answer holds an item. format: what its words must be.
+    no part of it. force: modalities whose items the answer holds. format: what its words must be.
     """
 
     max_new_tokens: int | None = None
@@ -43,7 +43,7 @@ class AnswerOptions:
     format: AnswerFormat | None = None
 
     def sampling(self) -> dict[str, Any]:
-        """What `generate` is told of chance, and of the ends of a format."""
+        """The options of `generate` for sampling, and for the ends of a format."""
         told: dict[str, Any] = {}
         if self.temperature:
             told |= {"do_sample": True, "temperature": self.temperature, "top_p": self.top_p}

@@ -23,7 +23,7 @@ _ELSEWHERE = "the LLM, which runs elsewhere, cannot be asked; the server's log s
 
 
 class ApiError(Exception):
-    """What a client is told instead of an answer.
+    """An error that a client gets in place of an answer.
 
     Args:
         message: what was wrong and what to do. param: the parameter that is wrong. code: a word for programs.
@@ -51,7 +51,7 @@ class ApiError(Exception):
 
 
 def as_api_error(error: BaseException) -> ApiError:
-    """What a client is told of an error: all of a mistake of its own, nothing of one of the server."""
+    """What a client gets of an error: the whole message where the mistake is its own, none where it is the server's."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, (BusyError, RowsInUseError)):

@@ -67,7 +67,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     """What Starlette itself refuses: no such path, or another method."""
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        raise ApiError(f"there is no {request.url.path[:80]!r} here", status=404, code="not_found")
+        raise ApiError(f"this server has no {request.url.path[:80]!r}", status=404, code="not_found")
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
         message = f"{request.url.path[:80]!r} takes {allowed}, not {request.method[:16]}"
@@ -102,7 +102,7 @@ async def health(request: Request, service: Service) -> Response:
         ApiError: the worker has died, and nobody has asked since.
     """
     if not service.engine.is_alive:
-        raise ApiError("the model's worker has died; the next request begins it anew", status=503, kind="server_error")
+        raise ApiError("the model's worker has died; the next request restarts it", status=503, kind="server_error")
     return JSONResponse({"status": "ok"})
 
 
@@ -112,7 +112,7 @@ async def metrics(request: Request, service: Service) -> Response:
 
 
 async def openapi(request: Request, service: Service) -> Response:
-    """What is here, for programs."""
+    """The model that is served, for programs."""
     return JSONResponse(description({path: (method, body) for path, method, _, body in ROUTES}))
 
 

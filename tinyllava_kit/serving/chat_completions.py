@@ -16,7 +16,7 @@ from ..inference.replies import check_generated
 from ..processing.encoded import Encoded
 from .answer_options import AnswerOptions
 from .chat_request import ChatRequest
-from .engine import AnswerCount, AnswerPiece, AnswerPieces
+from .engine import AnswerChunk, AnswerChunks, AnswerCount
 from .event_stream import events
 from .kept_sounds import new_id
 from .service import Service
@@ -24,14 +24,14 @@ from .sound_files import sound_text
 from .token_choice import TokenScore
 from .usage import usage_of
 
-_MOST_WAITING = 64  # pieces of answers that nobody has read
+_MOST_WAITING = 64  # chunks of answers that nobody has read
 
 
 async def chat_completions(request: Request, service: Service) -> Response:
     """Answer a conversation.
 
     Raises:
-        ApiError, KitError: what is asked cannot be answered.
+        ApiError, KitError: the request cannot be answered.
     """
     asked = await service.asked(request, ChatRequest, ChatRequest.known)
     asked.check(service.limits, service.vocabulary, service.engine.max_requests)
@@ -61,7 +61,7 @@ class Completion:
         self.counts = [AnswerCount() for _ in range(self.number)]
         self._head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": service.name}
 
-    def _pieces(self, index: int) -> AnswerPieces:
+    def _answer_chunks(self, index: int) -> AnswerChunks:
         return self.service.answer(self.prompt, self.options[index], self.counts[index])
 
     async def whole(self) -> dict[str, Any]:
@@ -81,11 +81,11 @@ class Completion:
         text = ""
         scores: list[TokenScore] = []
         items: list[Any] = []
-        async with aclosing(self._pieces(index)) as pieces:
-            async for piece in pieces:
-                text += piece.text
-                scores += piece.scores
-                items += [] if piece.item is None else [piece.item.item]
+        async with aclosing(self._answer_chunks(index)) as chunks:
+            async for chunk in chunks:
+                text += chunk.text
+                scores += chunk.scores
+                items += [] if chunk.item is None else [chunk.item.item]
         message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
         if self.asked.wants_sound and items:
             message |= {"content": None, "audio": await self._sound(items, text)}
@@ -126,12 +126,12 @@ class Completion:
         """The choices of the chunks of one answer."""
         yield _choice(index, {"role": "assistant", "content": None if self.asked.wants_sound else ""})
         sound = _StreamedSound(self.service) if self.asked.wants_sound else None
-        async with aclosing(self._pieces(index)) as pieces:
-            async for piece in pieces:
+        async with aclosing(self._answer_chunks(index)) as chunks:
+            async for chunk in chunks:
                 if sound is not None:
-                    yield _choice(index, {"audio": await sound.delta(piece)})
-                elif piece.text or piece.scores:
-                    yield _choice(index, {"content": piece.text}, logprobs=self._logprobs(piece.scores))
+                    yield _choice(index, {"audio": await sound.delta(chunk)})
+                elif chunk.text or chunk.scores:
+                    yield _choice(index, {"content": chunk.text}, logprobs=self._logprobs(chunk.scores))
         yield _choice(index, {}, finish=self.counts[index].finish)
         if sound is not None and (expires_at := sound.keep()) is not None:
             yield {"index": index, "delta": {"audio": {"expires_at": expires_at}}, "finish_reason": None}
@@ -157,7 +157,7 @@ def _choice(
 
 
 class _StreamedSound:
-    """An answer in sound as its pieces come."""
+    """An answer in sound as its chunks come."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -165,14 +165,14 @@ class _StreamedSound:
         self.items: list[Any] = []
         self.text = ""
 
-    async def delta(self, piece: AnswerPiece) -> dict[str, Any]:
-        """What a chunk says of a piece."""
+    async def delta(self, chunk: AnswerChunk) -> dict[str, Any]:
+        """The `delta` of an event, from a chunk of the answer."""
         made: dict[str, Any] = {"id": self.name}
-        self.text += piece.text
-        if piece.text:
-            made["transcript"] = piece.text
-        if piece.item is not None:
-            item = piece.item.item
+        self.text += chunk.text
+        if chunk.text:
+            made["transcript"] = chunk.text
+        if chunk.item is not None:
+            item = chunk.item.item
             self.items.append(item)
             made["data"] = await self.service.engine.read(lambda: sound_text(item, "pcm16"))
         return made

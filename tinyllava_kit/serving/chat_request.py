@@ -16,19 +16,19 @@ from .limits import Limits
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 _Tokens = Annotated[int, Field(ge=1, le=1 << 31)]
 _Seed = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
-# What OpenAI's API has and no answer here depends on.
+# Parameters of OpenAI's API that no answer here depends on.
 _IGNORED = (
     *("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"),
     *("parallel_tool_calls", "reasoning_effort", "verbosity", "prompt_cache_options", "moderation"),
 )
-# What it has and is not here: an answer without it would be another.
+# Parameters of OpenAI's API that change the answer and are not supported here.
 _ABSENT = {
-    "tools": "tools are not there",
-    "functions": "tools are not there",
-    "tool_choice": "tools are not there",
-    "function_call": "tools are not there",
-    "prediction": "predicted outputs are not there",
-    "web_search_options": "there is no web search",
+    "tools": "tools are not supported",
+    "functions": "tools are not supported",
+    "tool_choice": "tools are not supported",
+    "function_call": "tools are not supported",
+    "prediction": "predicted outputs are not supported",
+    "web_search_options": "web search is not supported",
 }
 
 
@@ -97,7 +97,8 @@ class ChatRequest(ModelRequest):
         return {name: value for name, value in values.items() if name not in (*_IGNORED, *_ABSENT)}
 
     def check(self, limits: Limits, vocabulary: int, places: int) -> None:
-        """
+        """Check the request's fields against the limits and against each other.
+
         Args:
             places: answers that the server generates at once.
 
@@ -144,7 +145,7 @@ class ChatRequest(ModelRequest):
         }
         for name, value in changed.items():
             if value:
-                raise ApiError(f"{name} is not there of an answer in sound; leave it out", param=name)
+                raise ApiError(f"{name} does not work with an answer in sound; leave it out", param=name)
         if self.audio is not None and self.audio.format == "aac":
             raise ApiError("audio.format aac is not written; take wav, flac, mp3, opus or pcm16", param="audio.format")
         if self.stream and self.audio is not None and self.audio.format != "pcm16":
@@ -175,7 +176,7 @@ class ChatRequest(ModelRequest):
             form: that of its words.
 
         Raises:
-            ApiError: a bias of what is no token.
+            ApiError: a bias for an id that is not a token.
         """
         by_chance = (self.n or 1) > 1 or (self.top_p or 1) < 1
         temperature = (1.0 if by_chance else 0.0) if self.temperature is None else self.temperature
@@ -183,7 +184,7 @@ class ChatRequest(ModelRequest):
         wrong = next((key for key in biases if not (key.isdecimal() and len(key) < 9 and int(key) < vocabulary)), None)
         if wrong is not None:
             raise ApiError(
-                f"logit_bias: {wrong[:40]!r} is no token; they are 0 to {vocabulary - 1}", param="logit_bias"
+                f"logit_bias: {wrong[:40]!r} is not a token; tokens are 0 to {vocabulary - 1}", param="logit_bias"
             )
         return AnswerOptions(
             max_new_tokens=self.max_completion_tokens or self.max_tokens,

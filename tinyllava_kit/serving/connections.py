@@ -66,7 +66,7 @@ class BoundedConnection(H11Protocol):
         self._after("closing", self.limits.write_seconds, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP is refused in the API's shape."""
+        """Answer input that is not HTTP with an error in the API's shape."""
         body = json.dumps(ApiError(msg, code="invalid_http").body()).encode()
         headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
         for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):

@@ -82,7 +82,7 @@ class ContinuousBatching:
         self.llm.set_input_embeddings(self.rows.base)
 
     def stop(self) -> None:
-        """End the worker; whoever waits for it is told."""
+        """End the worker; answers that wait for it fail."""
         manager, self._manager = self._manager, None
         if manager is not None:
             manager.stop(block=True, hard_stop=True)
@@ -92,7 +92,7 @@ class ContinuousBatching:
         """Nothing is generated while the body runs.
 
         Raises:
-            KitError: the transformers that is installed cannot be told so.
+            KitError: the installed transformers has no option for it.
             WorkerDiedError: nothing is there that could pause.
         """
         if not self.is_alive:
@@ -113,7 +113,7 @@ class ContinuousBatching:
             max_requests_per_batch=self.max_requests,
             use_async_batching=False,  # a choice needs the ids before it
             use_cuda_graph=False,
-            auto_switch_to_flash=False,  # what is answered alone attends as before
+            auto_switch_to_flash=False,  # answers generated alone attend as before
         )
 
     def begin(
@@ -185,7 +185,7 @@ class BatchedAnswer:
         manager.register_result_handler(name, self._take)
 
     def _take(self, output: Any) -> None:
-        """Keep what is new: each output holds all ids so far."""
+        """Keep the new ids: each output holds all ids so far."""
         new = output.generated_tokens[self._seen :]
         self._seen += len(new)
         self._outputs.put_nowait((new, output.is_finished(), output.error is not None))

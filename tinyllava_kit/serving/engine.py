@@ -46,24 +46,24 @@ class BusyError(KitError):
 
 
 class NoRoomError(KitError):
-    """A conversation and its answer are longer than the model, or what is held of conversations."""
+    """A conversation and its answer are longer than the model, or than the cache of conversations, allows."""
 
 
 @dataclass(frozen=True)
-class AnswerPiece:
-    """A piece of an answer: words with the scores of their ids, or of an item."""
+class AnswerChunk:
+    """A chunk of an answer: words with the scores of their ids, or of an item."""
 
     text: str = ""
     scores: tuple[TokenScore, ...] = ()
     item: GeneratedItem | None = None
 
 
-AnswerPieces = AsyncGenerator[AnswerPiece, None]
+AnswerChunks = AsyncGenerator[AnswerChunk, None]
 
 
 @dataclass
 class AnswerCount:
-    """What is known of an answer when it has ended.
+    """The counts of an answer that has ended.
 
     tokens: the ids that were generated. by_modality: of those, the ids of items. finish: "stop" or "length".
     """
@@ -136,7 +136,7 @@ class Engine:
         self.batching.check()
 
     async def close(self) -> None:
-        """End; who waits for an answer is told."""
+        """End; answers that somebody waits for fail."""
         if self.batching is not None:
             await asyncio.to_thread(self.batching.close)
         if self.remote is not None:
@@ -159,7 +159,8 @@ class Engine:
         return min(bounds, default=None)
 
     def check_room(self, number: int = 1) -> None:
-        """
+        """Check that `number` more answers can be generated now.
+
         Raises:
             BusyError: there are not so many places.
         """
@@ -208,8 +209,8 @@ class Engine:
         encode = self.processor.encode
         return await self.read(lambda: encode(conversation, answer=True, sanitize=True, writer=self.codes))
 
-    async def answer(self, prompt: Encoded, how: AnswerOptions, count: AnswerCount) -> AnswerPieces:
-        """The answer to a prompt, piece by piece; `count` is filled in. Left before its end it is not generated on.
+    async def answer(self, prompt: Encoded, how: AnswerOptions, count: AnswerCount) -> AnswerChunks:
+        """The answer to a prompt, chunk by chunk; `count` is filled in. Left before its end it is not generated on.
 
         Raises:
             NoRoomError: no room for the answer. WorkerDiedError, RowsInUseError: ask again. FormatError: it could not
@@ -217,35 +218,35 @@ class Engine:
         """
         stops = StopStrings(how.stop)
         begun = False
-        async with aclosing(self._pieces(prompt, how, count)) as pieces:
-            async for piece in pieces:
-                text = piece.text if begun else piece.text.lstrip()
+        async with aclosing(self._chunks(prompt, how, count)) as chunks:
+            async for chunk in chunks:
+                text = chunk.text if begun else chunk.text.lstrip()
                 begun = begun or bool(text)
                 text = stops.put(text)
-                if text or piece.scores or piece.item is not None:
-                    yield AnswerPiece(text, piece.scores, piece.item)
+                if text or chunk.scores or chunk.item is not None:
+                    yield AnswerChunk(text, chunk.scores, chunk.item)
                 if stops.found:
                     count.finish = "stop"
                     return
         if rest := stops.end():
-            yield AnswerPiece(rest)
+            yield AnswerChunk(rest)
 
-    async def _pieces(self, prompt: Encoded, how: AnswerOptions, count: AnswerCount) -> AnswerPieces:
+    async def _chunks(self, prompt: Encoded, how: AnswerOptions, count: AnswerCount) -> AnswerChunks:
         how = self.with_room(prompt, how)
         prepared = await self.read(lambda: prepare(self.model, self.processor, prompt, how))
         of_llm = prepared.is_batchable and not how.force
         way = self._together if of_llm and self.batching is not None else self._by_itself
         if of_llm and self.remote is not None and prepared.mask is None:
             way = self._elsewhere
-        async with aclosing(way(prompt, how, prepared, count)) as pieces:
-            async for piece in pieces:
-                yield piece
+        async with aclosing(way(prompt, how, prepared, count)) as chunks:
+            async for chunk in chunks:
+                yield chunk
         if prepared.mask is not None:
             prepared.mask.check()
 
     async def _together(
         self, prompt: Encoded, how: AnswerOptions, prepared: PreparedAnswer, count: AnswerCount
-    ) -> AnswerPieces:
+    ) -> AnswerChunks:
         """In continuous batching."""
         assert self.batching is not None
         await self._revive(self.batching)
@@ -260,28 +261,28 @@ class Engine:
             ends = ends_of(self.model, prepared.options)
             length = prepared.options["max_new_tokens"]
             source = self.batching.begin(ids, prepared.choice, max_new_tokens=length, ends=sorted(ends))
-            async with aclosing(self._words(aiter(source), prepared, count, ends)) as pieces:
-                async for piece in pieces:
-                    yield piece
+            async with aclosing(self._words(aiter(source), prepared, count, ends)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
         finally:
             self.batched -= 1
             if laying_out.done():
                 self._release(laying_out, held)
-            else:  # the client went while items were encoded, which goes on
+            else:  # the client left while items were being encoded
                 laying_out.add_done_callback(lambda done: self._release(done, held))
 
     async def _elsewhere(
         self, prompt: Encoded, how: AnswerOptions, prepared: PreparedAnswer, count: AnswerCount
-    ) -> AnswerPieces:
+    ) -> AnswerChunks:
         """By the remote LLM."""
         assert self.remote is not None
         rows = await asyncio.get_running_loop().run_in_executor(self._towers, self._embedded, prompt)
         how = replace(how, max_new_tokens=prepared.options["max_new_tokens"])
         ends = ends_of(self.model, prepared.options)
         source = self.remote.ids(rows, how, sorted(ends), prepared.choice.scores)
-        async with aclosing(self._words(source, prepared, count, ends)) as pieces:
-            async for piece in pieces:
-                yield piece
+        async with aclosing(self._words(source, prepared, count, ends)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     def _release(self, laying_out: asyncio.Future[list[int]], held: list[HeldRows]) -> None:
         """A prompt needs its rows no longer; nobody may have asked whether they could be made."""
@@ -290,8 +291,8 @@ class Engine:
         for each in held:
             self.rows.release(each)
 
-    async def _words(self, source: Any, prepared: PreparedAnswer, count: AnswerCount, ends: set[int]) -> AnswerPieces:
-        """The text of ids as they come, each piece with the scores of what came with it."""
+    async def _words(self, source: Any, prepared: PreparedAnswer, count: AnswerCount, ends: set[int]) -> AnswerChunks:
+        """The text of ids as they come, each chunk with the scores of what came with it."""
         words: list[str] = []
         segments = TextSegments(self.processor.tokenizer, words.append)
         count.finish = "length"
@@ -303,27 +304,27 @@ class Engine:
                 if new[-1] in ends:
                     count.finish, scores = "stop", scores[:-1]  # the end is no part of the answer
                 count.tokens += len(new)
-                yield AnswerPiece("".join(words), scores)
+                yield AnswerChunk("".join(words), scores)
                 words.clear()
         segments.end()
         if words:
-            yield AnswerPiece("".join(words))
+            yield AnswerChunk("".join(words))
 
     async def _by_itself(
         self, prompt: Encoded, how: AnswerOptions, prepared: PreparedAnswer, count: AnswerCount
-    ) -> AnswerPieces:
+    ) -> AnswerChunks:
         """By `generate`, one at a time.
 
         Raises:
             KitError: scores of ids are wanted, which are known in continuous batching alone.
         """
         if how.num_likeliest is not None:
-            raise KitError("log probabilities are there of answers in words, of an LLM in continuous batching")
+            raise KitError("log probabilities need an answer in words, and an LLM in continuous batching")
         answer = LoneAnswer(self._alone, lambda: self._stream(prompt, how, prepared), how.seed)
         async with aclosing(aiter(answer)) as parts:
             async for part in parts:
                 count.tokens = len(answer.ids)
-                yield AnswerPiece(part) if isinstance(part, str) else AnswerPiece(item=part)
+                yield AnswerChunk(part) if isinstance(part, str) else AnswerChunk(item=part)
         count.tokens = len(answer.ids)
         ended = count.tokens > 0 and answer.ids[-1] in ends_of(self.model, prepared.options)
         count.finish = "stop" if ended or count.tokens < prepared.options["max_new_tokens"] else "length"

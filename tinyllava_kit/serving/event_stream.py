@@ -18,24 +18,24 @@ DONE = "[DONE]"
 
 
 class StreamedResponse(Response):
-    """Bytes as they come. It begins with the first, so what is wrong before is an error with its status.
+    """Bytes as they come. It begins with the first, so an earlier error is sent with its status.
 
     Args:
-        pieces: what is sent.
+        chunks: to send.
     """
 
-    def __init__(self, pieces: AsyncGenerator[bytes, None], media_type: str) -> None:
+    def __init__(self, chunks: AsyncGenerator[bytes, None], media_type: str) -> None:
         super().__init__(media_type=media_type)
-        self.pieces = pieces
+        self.chunks = chunks
         del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self.pieces) as pieces:
-            first = await anext(pieces, b"")
+        async with aclosing(self.chunks) as chunks:
+            first = await anext(chunks, b"")
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": first, "more_body": True})
-            async for piece in pieces:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            async for chunk in chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

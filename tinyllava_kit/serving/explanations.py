@@ -42,11 +42,11 @@ async def tokens(request: Request, service: Service) -> Response:
     conversation = await service.conversation(list(asked.messages))
     processor = service.engine.processor
 
-    def outline() -> Encoded:
-        reader, writer = processor.outline_item, processor.outline_ids
+    def probe() -> Encoded:
+        reader, writer = processor.probe_item, processor.probe_ids
         return processor.encode(conversation, answer=True, sanitize=True, reader=reader, writer=writer)
 
-    prompt = await service.engine.read(outline)
+    prompt = await service.engine.read(probe)
     counts = prompt_tokens(prompt)
     spans = [span for span in prompt.spans if isinstance(span, ItemSpan)]
     items = [{"modality": span.modality, "tokens": span.num_tokens} for span in spans]

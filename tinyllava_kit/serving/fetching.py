@@ -47,7 +47,7 @@ class Fetcher:
         """The content of an address.
 
         Raises:
-            ApiError: its host is not allowed or stands for a machine inside, a redirect or an error, too many bytes,
+            ApiError: its host is not allowed or has an address inside, a redirect or an error, too many bytes,
                 or too slow.
         """
         address = self.parse(url)
@@ -58,7 +58,8 @@ class Fetcher:
             raise ApiError(f"{shown(url)} cannot be fetched: {type(error).__name__}") from error
 
     def parse(self, url: str) -> Address:
-        """
+        """Parse an address, and check that its host is allowed.
+
         Raises:
             ApiError: see `fetch`.
         """
@@ -67,12 +68,12 @@ class Fetcher:
                 f"{shown(url)} is an address, and this server fetches none; send the content, as a data: URL or base64"
             )
         if not _PLAIN.fullmatch(url):
-            raise ApiError(f"{shown(url)} is no address that is fetched: it holds spaces, backslashes or other letters")
+            raise ApiError(f"{shown(url)} is not an address to fetch: it holds spaces, backslashes or other letters")
         try:
             parts = urlsplit(url)
             port = parts.port
         except ValueError as error:
-            raise ApiError(f"{shown(url)} is no address") from error
+            raise ApiError(f"{shown(url)} is not an address") from error
         scheme, host = parts.scheme.lower(), (parts.hostname or "").lower()
         if scheme not in _PORTS or "@" in parts.netloc or not _HOST.fullmatch(host):
             raise ApiError(f"{shown(url)} is not fetched; expected http:// or https:// and the name of a host")
@@ -90,8 +91,8 @@ class Fetcher:
             if response.status != 200:
                 raise ApiError(f"the address answered {response.status}; redirects are not followed")
             content = bytearray()
-            while piece := response.read1(_CHUNK):
-                content += piece
+            while chunk := response.read1(_CHUNK):
+                content += chunk
                 if len(content) > self.limits.fetch_bytes:
                     raise ApiError(f"the address has more than {self.limits.fetch_bytes} bytes", status=413)
                 if time.monotonic() > end:
@@ -109,7 +110,7 @@ class _Pinned(http.client.HTTPConnection):
         self.address, self.place = address, place
 
     def connect(self) -> None:
-        """To that machine, whatever its name stands for by now."""
+        """To that machine, whatever its name resolves to by now."""
         self.sock = socket.create_connection((self.place, self.address.port), self.timeout)
         if self.address.scheme == "https":
             context = ssl.create_default_context()
@@ -117,17 +118,15 @@ class _Pinned(http.client.HTTPConnection):
 
 
 def _resolved(address: Address) -> str:
-    """The machine that a host's name stands for.
+    """The machine that a host's name resolves to.
 
     Raises:
-        ApiError: one of those that it stands for is not public.
+        ApiError: one of its addresses is not public.
     """
     found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     places = [str(each[4][0]) for each in found]
     if not places or not all(map(is_public, places)):
-        raise ApiError(
-            f"the host {shown(address.host)} stands for a machine that is not public; it is not fetched from"
-        )
+        raise ApiError(f"the host {shown(address.host)} has an address that is not public; it is not fetched from")
     return places[0]
 
 

@@ -69,7 +69,8 @@ class Gate:
             self.observe(scope.get("route_path", ""), answer.status, time.monotonic() - start)
 
     def _check(self, scope: MutableMapping[str, Any], headers: _Headers) -> None:
-        """
+        """Check a request's headers before its body is read.
+
         Raises:
             ApiError: a wrong key, or a body in an encoding or of a size that is not read.
         """
@@ -83,7 +84,7 @@ class Gate:
                 headers={"www-authenticate": "Bearer"},
             )
         if headers.get(b"content-encoding", b"identity").strip().lower() not in (b"identity", b""):
-            raise ApiError("a body with a Content-Encoding is not read; send it as it is", status=415)
+            raise ApiError("a body with a Content-Encoding is not read; send it without one", status=415)
         if headers.content_length() > self.limits.body_bytes:
             raise self._too_large()
 
@@ -100,16 +101,16 @@ class Gate:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise _GoneError
-            piece = message.get("body", b"")
-            if len(body) + len(piece) > self.limits.body_bytes:
+            chunk = message.get("body", b"")
+            if len(body) + len(chunk) > self.limits.body_bytes:
                 raise self._too_large()
-            if self.held_bytes + len(piece) > self.limits.bodies_bytes:
+            if self.held_bytes + len(chunk) > self.limits.bodies_bytes:
                 later = {"retry-after": "1", "connection": "close"}
                 raise ApiError(
                     "other requests fill the memory; ask later", status=503, kind="server_error", headers=later
                 )
-            body += piece
-            self.held_bytes += len(piece)
+            body += chunk
+            self.held_bytes += len(chunk)
             more = message.get("more_body", False)
 
     def _too_large(self) -> ApiError:
@@ -169,7 +170,7 @@ class _Headers:
         return value
 
     def key(self) -> bytes:
-        """What stands behind Bearer."""
+        """The key after Bearer."""
         kind, _, key = self.get(b"authorization").partition(b" ")
         return key.strip() if kind.lower() == b"bearer" else b""
 
@@ -189,7 +190,7 @@ class _Headers:
 
 
 class _Answer:
-    """What is sent back, and how far it has come."""
+    """The response, and how far it has been sent."""
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send, self.request_id = send, request_id

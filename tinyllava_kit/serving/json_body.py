@@ -83,7 +83,7 @@ def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(word: str) -> NoReturn:
-    raise ApiError(f"the body holds {word}, which is no number of JSON", code="invalid_json")
+    raise ApiError(f"the body holds {word}, which is not a number in JSON", code="invalid_json")
 
 
 def parsed(kind: type[_Model], values: dict[str, Any]) -> _Model:

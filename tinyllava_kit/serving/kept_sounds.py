@@ -43,7 +43,8 @@ class KeptSounds:
         return expires_at
 
     def find(self, name: str) -> KeptSound:
-        """
+        """Find an earlier answer in sound by its id.
+
         Raises:
             ApiError: there is none of that id, or no longer.
         """
@@ -51,7 +52,7 @@ class KeptSounds:
         if kept is None or kept.expires_at < self.clock():
             self._kept.pop(name, None)
             raise ApiError(
-                f"there is no answer in sound {name[:60]!r}, or no longer; send its transcript as content",
+                f"the server keeps no answer in sound {name[:60]!r}; send its transcript as content",
                 status=404,
                 param="messages",
                 code="audio_not_found",

@@ -51,7 +51,7 @@ class Limits(BaseModel):
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Limits:
-        """The defaults with what is given in their place.
+        """The defaults, with the given values in place of some.
 
         Raises:
             KitError: an unknown limit, or a value that is none.

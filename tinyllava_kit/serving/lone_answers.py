@@ -19,7 +19,7 @@ class LoneAnswer:
 
     Args:
         make: the stream, called in the thread: it may read items and run towers.
-        seed: of what is taken by chance; None: any.
+        seed: of the sampling; None: any.
     """
 
     def __init__(self, executor: Executor, make: Callable[[], AnswerStream], seed: int | None = None) -> None:
@@ -51,7 +51,7 @@ class LoneAnswer:
             self._loop.call_soon_threadsafe(self._parts.put_nowait, part)
 
     async def __aiter__(self) -> AsyncGenerator[AnswerPart, None]:
-        """Text, and pieces of items, as they come."""
+        """Text, and chunks of items, as they come."""
         try:
             while (part := await self._parts.get()) is not None:
                 if isinstance(part, BaseException):

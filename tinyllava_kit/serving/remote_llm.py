@@ -1,4 +1,4 @@
-"""An LLM that runs elsewhere: vLLM as it is, which takes the embeddings of prompts and gives ids.
+"""An LLM that runs elsewhere: an unmodified vLLM, which takes the embeddings of prompts and gives ids.
 
 Legend: T positions of a prompt, D width of the LLM, t ids, V ids of the vocabulary.
 """
@@ -97,7 +97,7 @@ class RemoteLlm:
 
         Args:
             rows: (T, D) the embeddings of the prompt. how: with a length. ends: ids that end the answer.
-            scores: gets how likely each id was, where `how` wants that.
+            scores: gets how likely each id was, where `how` asks for that.
 
         Raises:
             RemoteLlmError: it cannot be asked, or says no.

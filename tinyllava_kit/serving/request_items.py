@@ -21,8 +21,8 @@ from .limits import Limits
 _TEXTS = ("text", "input_text", "output_text")
 _ROLES = {"developer": "system"}
 _MARK = "data:"
-_BESIDE = ("type", "text", "detail", "format", "prompt_cache_breakpoint")  # of a part: what is no source
-FindKept = Callable[[str], Mapping[str, Any]]  # the id of an answer in sound -> the part that stands for it
+_BESIDE = ("type", "text", "detail", "format", "prompt_cache_breakpoint")  # keys of a part that are not its source
+FindKept = Callable[[str], Mapping[str, Any]]  # the id of an answer in sound -> its part of a message
 
 
 class RequestItems:
@@ -38,7 +38,8 @@ class RequestItems:
         self.types = part_types(processor.specs)
 
     def conversation(self, messages: list[Any], kept: FindKept) -> Conversation:
-        """
+        """Turn the messages of a request into a conversation, within the limits.
+
         Args:
             kept: finds an earlier answer in sound, which an assistant's message may name.
 
@@ -63,7 +64,7 @@ class RequestItems:
             raise ApiError(f"{where} is {shown(message)}; expected an object with role and content", param=where)
         role = message.get("role")
         if role in ("tool", "function") or message.get("tool_calls") or message.get("function_call"):
-            raise ApiError(f"{where}: tools are not there; say in words what they gave", param=where)
+            raise ApiError(f"{where}: tools are not supported; write their results as text", param=where)
         content = message.get("content")
         parts = [content] if isinstance(content, str) else content or []
         if not isinstance(parts, list) or any(not isinstance(part, (str, Mapping)) for part in parts):
@@ -111,7 +112,7 @@ class RequestItems:
         if isinstance(source, list):
             _check_numbers(source, where)
             return source
-        raise ApiError(f"{where}: {shown(source)} is no content; expected base64, a data: URL or numbers", param=where)
+        raise ApiError(f"{where}: {shown(source)} is not content; expected base64, a data: URL or numbers", param=where)
 
     def _array(self, source: Mapping[str, Any], where: str) -> dict[str, Any]:
         _check_numbers(source["array"], where)
@@ -133,7 +134,8 @@ class RequestItems:
         return AddressContent(found)
 
     def check(self, conversation: Conversation) -> None:
-        """
+        """Check the sizes of a conversation's items by their headers, before one is decoded.
+
         Raises:
             ApiError: items that are too long or too large, by their headers. KitError: one that cannot be read.
         """

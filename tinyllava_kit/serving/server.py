@@ -1,4 +1,4 @@
-"""The server: the application on a socket, until it is told to stop."""
+"""The server: the application on a socket, until a signal stops it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .gate import Gate
 from .limits import Limits
 
 _IDLE_SECONDS = 5  # of a connection between two requests
-_END_SECONDS = 10  # for answers that are being generated when the server is told to stop
+_END_SECONDS = 10  # for answers that are being generated when the server stops
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -37,7 +37,7 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 def server_of(app: Gate, limits: Limits) -> uvicorn.Server:
-    """What runs an application; ``run(sockets=[...])`` returns when it is told to stop."""
+    """What runs an application; ``run(sockets=[...])`` returns when a signal stops it."""
     connection = type("Connection", (BoundedConnection,), {"limits": limits})
     config = uvicorn.Config(
         app,

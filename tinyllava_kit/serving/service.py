@@ -20,7 +20,7 @@ from ..processing.encoded import Encoded
 from .answer_formats import AnswerFormat, AnswerFormats, FormatError
 from .answer_options import AnswerOptions
 from .api_errors import ApiError
-from .engine import AnswerCount, AnswerPieces, Engine
+from .engine import AnswerChunks, AnswerCount, Engine
 from .fetching import Fetcher
 from .json_body import ModelRequest, parsed, read_json
 from .kept_sounds import KeptSounds
@@ -51,7 +51,7 @@ class Service:
         self._is_compiling = asyncio.Lock()
 
     async def close(self) -> None:
-        """End; who waits for an answer is told."""
+        """End; answers that somebody waits for fail."""
         await self.engine.close()
         self._schemas.shutdown(wait=True, cancel_futures=True)
 
@@ -61,7 +61,8 @@ class Service:
         return self.engine.rows.first
 
     def check_name(self, name: str | None) -> None:
-        """
+        """Check that a request names the served model, or none.
+
         Raises:
             ApiError: a request is for another model.
         """
@@ -85,14 +86,15 @@ class Service:
         return asked
 
     async def conversation(self, messages: list[Any]) -> Conversation:
-        """
+        """Turn messages into a conversation, on the engine's thread for reading.
+
         Raises:
             ApiError, KitError: see `RequestItems.conversation`.
         """
         return await self.engine.read(lambda: self.items.conversation(messages, self._kept))
 
     def _kept(self, name: str) -> Mapping[str, Any]:
-        """The part of an assistant's message that stands for an answer in sound."""
+        """The part of an assistant's message that holds an answer in sound."""
         kept = self.sounds.find(name)
         if "audio" not in self.engine.processor.gives:
             return {"type": "text", "text": kept.transcript}
@@ -134,16 +136,16 @@ class Service:
         self.metrics.prompt_tokens.update(prompt_tokens(made))
         return made
 
-    async def answer(self, prompt: Encoded, how: AnswerOptions, count: AnswerCount) -> AnswerPieces:
+    async def answer(self, prompt: Encoded, how: AnswerOptions, count: AnswerCount) -> AnswerChunks:
         """As the engine's, measured."""
         start, is_first = time.monotonic(), True
         try:
-            async with aclosing(self.engine.answer(prompt, how, count)) as pieces:
-                async for piece in pieces:
+            async with aclosing(self.engine.answer(prompt, how, count)) as chunks:
+                async for chunk in chunks:
                     if is_first:
                         self.metrics.first_token_seconds.add(time.monotonic() - start)
                         is_first = False
-                    yield piece
+                    yield chunk
         finally:
             items = sum(count.by_modality.values())
             self.metrics.completion_tokens.update({"text": count.tokens - items, **count.by_modality})
@@ -164,7 +166,7 @@ class Service:
         }
 
     def gauges(self) -> dict[str, float]:
-        """What is true now."""
+        """The current state."""
         engine = self.engine
         return {
             "answers_in_flight": engine.in_flight,

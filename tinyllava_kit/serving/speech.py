@@ -48,12 +48,12 @@ async def speech(request: Request, service: Service) -> Response:
     asked = await service.asked(request, SpeechRequest)
     _check(asked, service)
     service.engine.check_room()
-    pieces = Speech(service, asked)
+    spoken = Speech(service, asked)
     if asked.stream_format == "sse":
-        return events(pieces.events(), done=False)
+        return events(spoken.events(), done=False)
     if asked.response_format == "pcm":
-        return StreamedResponse(pieces.samples(), media_type("pcm"))
-    whole = await pieces.whole()
+        return StreamedResponse(spoken.samples(), media_type("pcm"))
+    whole = await spoken.whole()
     return StreamedResponse(_in_parts(whole), media_type(asked.response_format))
 
 
@@ -63,9 +63,9 @@ def _check(asked: SpeechRequest, service: Service) -> None:
         message = f"input has {len(asked.input)} characters, at most {service.limits.speech_chars} are spoken"
         raise ApiError(message, param="input")
     if asked.instructions:
-        raise ApiError("instructions are not there: the model has one way to speak", param="instructions")
+        raise ApiError("instructions are not supported: the model has one way to speak", param="instructions")
     if asked.speed != 1.0:
-        raise ApiError(f"speed {asked.speed} is not there; leave it out", param="speed")
+        raise ApiError(f"speed {asked.speed} is not supported; leave it out", param="speed")
     if asked.response_format == "aac":
         raise ApiError("response_format aac is not written; take wav, flac, mp3, opus or pcm", param="response_format")
     if asked.stream_format == "sse" and asked.response_format != "pcm":
@@ -80,21 +80,21 @@ class Speech:
         self.engine: Engine = service.engine
 
     async def sounds(self) -> AsyncGenerator[Any, None]:
-        """The pieces of the sound.
+        """The chunks of the sound.
 
         Raises:
             ApiError: the model gave none.
         """
         found = False
         with self.engine.places():
-            async with aclosing(self._pieces()) as pieces:
-                async for piece in pieces:
+            async with aclosing(self._chunks()) as chunks:
+                async for chunk in chunks:
                     found = True
-                    yield piece
+                    yield chunk
         if not found:
             raise ApiError(f"the model did not speak {shown(self.asked.input)[:80]}", status=500, kind="server_error")
 
-    async def _pieces(self) -> AsyncGenerator[Any, None]:
+    async def _chunks(self) -> AsyncGenerator[Any, None]:
         decoder = self.engine.model.decoders["audio"]
         if isinstance(decoder, TextDecoder):
             yield await self.engine.alone(lambda: decoder.decode(self.asked.input))
@@ -102,28 +102,28 @@ class Speech:
         text = SPOKEN.format(clean(self.asked.input, "input"))
         how, count = AnswerOptions(force=("audio",)), AnswerCount()
         prompt = await self.service.prompt(Conversation((Turn("user", text),), (), "input"), how)
-        async with aclosing(self.service.answer(prompt, how, count)) as pieces:
-            async for piece in pieces:
-                if piece.item is not None:
-                    yield piece.item.item
+        async with aclosing(self.service.answer(prompt, how, count)) as chunks:
+            async for chunk in chunks:
+                if chunk.item is not None:
+                    yield chunk.item.item
 
     async def whole(self) -> bytes:
         """The whole sound as a file."""
-        pieces = [piece async for piece in self.sounds()]
-        sound = self.engine.processor.modalities["audio"].join(pieces)
+        chunks = [chunk async for chunk in self.sounds()]
+        sound = self.engine.processor.modalities["audio"].join(chunks)
         return await self.engine.read(lambda: sound_bytes(sound, self.asked.response_format))
 
     async def samples(self) -> AsyncGenerator[bytes, None]:
         """Bare samples as they come."""
-        async with aclosing(self.sounds()) as pieces:
-            async for piece in pieces:
-                yield await self.engine.read(partial(sound_bytes, piece, "pcm"))
+        async with aclosing(self.sounds()) as chunks:
+            async for chunk in chunks:
+                yield await self.engine.read(partial(sound_bytes, chunk, "pcm"))
 
     async def events(self) -> AsyncGenerator[dict[str, Any], None]:
         """The same as OpenAI's API streams it."""
-        async with aclosing(self.samples()) as pieces:
-            async for piece in pieces:
-                yield {"type": "speech.audio.delta", "audio": base64.b64encode(piece).decode()}
+        async with aclosing(self.samples()) as chunks:
+            async for chunk in chunks:
+                yield {"type": "speech.audio.delta", "audio": base64.b64encode(chunk).decode()}
         usage = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
         yield {"type": "speech.audio.done", "usage": usage}
 

@@ -42,7 +42,7 @@ async def static_file(request: Request, service: Service) -> Response:
     name = request.path_params.get("name", "index.html")
     file = FOLDER / name
     if not _NAME.fullmatch(name) or not file.is_file():
-        raise ApiError(f"there is no page {name[:80]!r} here", status=404, code="not_found")
+        raise ApiError(f"this server has no page {name[:80]!r}", status=404, code="not_found")
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
     return Response(
         file.read_bytes(), media_type=kind, headers={"content-security-policy": _policy(), **_HEADERS_BESIDE}

@@ -39,6 +39,6 @@ class StopStrings:
         return shown
 
     def _overlap(self, text: str) -> int:
-        """How much of the end of what is held is a beginning of a text."""
+        """The length of the end of the held text that begins a stop string."""
         longest = min(len(text) - 1, len(self._held))
         return next((n for n in range(longest, 0, -1) if self._held.endswith(text[:n])), 0)

@@ -65,11 +65,11 @@ class TokenChoice:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the likeliest id is taken as it is, and nobody asks how likely it was."""
+        """Whether the likeliest id is taken, and nobody asks how likely it was."""
         return not self.processors and self._generator is None and self.num_likeliest is None
 
     def among(self, scores: Tensor) -> Tensor:
-        """The scores (1, V) of which the chosen id has the highest, all others -inf; of a plain choice as they are."""
+        """The scores (1, V): -inf for all but the chosen id; unchanged where the likeliest id is taken."""
         if self.is_plain:
             return scores
         chosen = self._choose(scores)
@@ -138,7 +138,7 @@ class TokenChoices(ContinuousBatchingLogitsProcessor):
         self._step: list[TokenChoice] = []
 
     def fill_defaults(self, int32_tensor: Tensor) -> None:
-        """Nothing is told by numbers."""
+        """Zeros: this processor has no numeric arguments."""
         int32_tensor.zero_()
 
     def prepare_tensor_args(self, requests_with_new_token: list[Any]) -> Tensor:

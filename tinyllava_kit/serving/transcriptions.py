@@ -1,4 +1,4 @@
-"""``/v1/audio/transcriptions``: what is said in a sound, in the words of the model."""
+"""``/v1/audio/transcriptions``: the transcript of a sound, in the words of the model."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ class Transcription:
     async def deltas(self) -> AsyncGenerator[str, None]:
         """As they come."""
         with self.service.engine.places():
-            async with aclosing(self.service.answer(self.prompt, self.how, self.count)) as pieces:
-                async for piece in pieces:
-                    if piece.text:
-                        yield piece.text
+            async with aclosing(self.service.answer(self.prompt, self.how, self.count)) as chunks:
+                async for chunk in chunks:
+                    if chunk.text:
+                        yield chunk.text
 
     async def text(self) -> str:
         """All of them."""

@@ -193,7 +193,7 @@ async def _samples(service: Service, asked: DecisionRequest, question: Any) -> l
 def _message(message: Any) -> Any:
     """A message without its ``type``, which says that it is one."""
     if isinstance(message, dict) and message.get("type", "message") != "message":
-        raise ApiError(f"input: {str(message['type'])[:40]!r} is not there; give messages", param="input")
+        raise ApiError(f"input: {str(message['type'])[:40]!r} is not supported; give messages", param="input")
     return {key: value for key, value in message.items() if key != "type"} if isinstance(message, dict) else message
 
 

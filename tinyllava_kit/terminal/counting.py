@@ -21,12 +21,12 @@ def counting(what: str, total: int, unit: str, *, done: int = 0, out: TextIO | N
 
     Args:
         what: is done, as a bar is called: ``encoding``.
-        unit: what is counted, in the plural.
+        unit: the name of the counted things, in the plural.
         done: how many there were before.
         out: where it is shown; None: standard output.
 
     Yields:
-        What is told how many more are done.
+        A function to call with how many more are done.
     """
     out = out or sys.stdout
     if rank() or total <= done:

@@ -105,7 +105,7 @@ class AudioTowerContract(TowerContract):
             for item in self.items():
                 sound = _read(item.samples, rate_hz)
                 expected, got = _counts(preprocessor, sound), _counts(preprocessor, modality.probe(sound))
-                assert got == expected, f"an outline at {rate_hz} Hz counts {got}, its sound {expected}"
+                assert got == expected, f"a probe at {rate_hz} Hz counts {got}, its sound {expected}"
 
     @check("num_features and __call__: raise a KitError that names the sound")
     def test_shortest(self) -> None:

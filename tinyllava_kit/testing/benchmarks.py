@@ -43,7 +43,7 @@ class BenchmarkContract(SpecifiedContract):
         raise NotImplementedError(f"{type(self).__name__} must give toy_root(folder)")
 
     def expected_truths(self) -> Sequence[str]:
-        """What is right, of each question of the toy, in order; an empty text where nobody says. Default: unknown."""
+        """The right answer to each question of the toy, in order; empty where none is known. Default: unknown."""
         raise DoesNotApply("expected_truths gives none to compare with")
 
     def right_answer(self, question: Question) -> str:
@@ -84,12 +84,12 @@ class BenchmarkContract(SpecifiedContract):
 
     @check("scorers: names of installed scorers that take its questions")
     def test_scorers(self) -> None:
-        """Each is installed, and finds in every question what it wants."""
+        """Each is installed, and finds what it needs in every question."""
         questions = self._questions(self._root())
         for scorer in self._scorers():
             scorer.check(questions)
 
-    @check("the truths, or scorers: what is right is scored as right")
+    @check("the truths, or scorers: a right answer is scored as right")
     def test_right(self) -> None:
         """Answered with its truths, the first figure of each scorer is perfect, over all questions."""
         for scorer in self._scorers():
@@ -101,7 +101,7 @@ class BenchmarkContract(SpecifiedContract):
 
     @check("the truths, or scorers: an answer that says nothing is not right")
     def test_blank(self) -> None:
-        """Nothing, and a space, are worse than what is right; so is anything else."""
+        """An empty answer, a space and anything else score worse than the right answer."""
         for scorer in self._scorers():
             sign = -1 if scorer.lower_is_better else 1
             for answer in ("", " \n", _WRONG):
@@ -127,7 +127,7 @@ class BenchmarkContract(SpecifiedContract):
 
     @check("read: raise a KitError that names a file which is not there, or not as it should be")
     def test_missing(self) -> None:
-        """A file of the layout that is missing, empty or of noise is told in a line with its name, or is not needed."""
+        """A file that is missing, empty or noise gives an error of one line with its name, or is not needed."""
         root = self._root()
         before = self._plain(root)
         items = {str(item.source) for q in self._questions(root) for item in q.conversation.items}
@@ -142,22 +142,22 @@ class BenchmarkContract(SpecifiedContract):
 
     @check("converted: what the benchmark's own scorer reads, of every answer")
     def test_converted(self) -> None:
-        """Each answer is in what is written, the same of the same answers; it is JSON, or texts of files."""
+        """The files contain each answer, and are the same for the same answers; they are JSON, or texts of files."""
         benchmark, root = self._benchmark(), self._root()
         if benchmark.converted is None:
-            raise DoesNotApply("its own scorer reads the answers as they are")
+            raise DoesNotApply("its own scorer reads the answers unchanged")
         questions = self._questions(root)
         answers = [f"word{number}" for number in range(len(questions))]
         before = self._written(root, questions, answers)
         assert self._written(root, questions, answers) == before, "the same answers are written in another way"
         for number, question in enumerate(questions):
             others = [*answers[:number], "other", *answers[number + 1 :]]
-            told = f"the answer to {question.conversation.name} is not in what is written"
+            told = f"the answer to {question.conversation.name} is not in the written files"
             assert self._written(root, questions, others) != before, told
 
     @check("read and converted: write nothing to the folder of benchmarks")
     def test_untouched(self) -> None:
-        """The files stay as they are, with nothing beside them."""
+        """The files do not change, and none is added."""
         root = self._root()
         before = content_of(root)
         questions = self._questions(root)
@@ -211,7 +211,8 @@ class BenchmarkContract(SpecifiedContract):
             assert found in ([], before), f"{name} {damage}, and the questions are others without a word"
 
     def _scorers(self) -> list[Scorer]:
-        """
+        """Build the scorers that the benchmark names.
+
         Raises:
             DoesNotApply: it has none, or a package of one is missing.
             KitError: one is not installed.

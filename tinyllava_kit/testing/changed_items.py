@@ -100,7 +100,7 @@ def _with_part(item: Any, key: Any, again: Rebuild, array: np.ndarray) -> Any:
 
 
 def noise_like(array: np.ndarray, seed: int) -> np.ndarray:
-    """Other values between the array's smallest and largest, of its shape and type; what is not finite stays."""
+    """Other values between the array's smallest and largest, of its shape and type; infinite values and NaN stay."""
     if array.dtype.kind == "c":
         return (noise_like(array.real, seed) + 1j * noise_like(array.imag, seed + 1)).astype(array.dtype)
     chance, real = np.random.default_rng(seed), np.isfinite(array)

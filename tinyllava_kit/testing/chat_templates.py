@@ -24,7 +24,7 @@ _MORE, _LAST = "And why\tnot?", "For  two reasons."
 
 
 class ChatTemplateContract(SpecifiedContract):
-    """What holds for a chat template: it writes what was said, and learns what the assistant said and its end."""
+    """What holds for a chat template: it writes all turns, and marks the assistant's words and their end as learned."""
 
     kind = "template"
     takes_options: ClassVar[tuple[str, int] | None] = ("__init__", 1)
@@ -68,7 +68,7 @@ class ChatTemplateContract(SpecifiedContract):
 
     @check("render: write every turn's text, whole and in order")
     def test_whole(self) -> None:
-        """What was said stands in the text, letter by letter, in its order."""
+        """The text holds every turn, letter by letter, in order."""
         template = self.build()
         for turns in self.rounds():
             text, at = "".join(span.text for span in template.render(turns)), 0
@@ -99,7 +99,7 @@ class ChatTemplateContract(SpecifiedContract):
             for end in (number for number, turn in enumerate(turns) if turn.role == "assistant"):
                 asked = "".join(span.text for span in template.render(turns[:end], answer=True))
                 learned = _joined(template.render(turns[: end + 1]))
-                assert learned[-1].learn, "behind the answer stands what is not learned"
+                assert learned[-1].learn, "text after the answer is not learned"
                 before = "".join(span.text for span in learned[:-1])
                 assert asked == before, f"asked with {asked!r}, learned behind {before!r}"
                 assert not any(span.learn for span in template.render(turns[:end], answer=True)[-1:]), "is learned"
@@ -112,7 +112,7 @@ class ChatTemplateContract(SpecifiedContract):
         short, long = ("".join(span.text for span in template.render(turns)) for turns in (first, both))
         assert long.startswith(short), f"{long!r} does not begin with {short!r}"
 
-    @check("render: keep nothing from one conversation to the next, and leave the turns as they are")
+    @check("render: keep nothing from one conversation to the next, and do not change the turns")
     def test_stateless(self) -> None:
         """The same turns give the same spans, whatever was rendered before."""
         template = self.build()

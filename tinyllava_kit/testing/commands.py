@@ -48,7 +48,7 @@ class CommandContract(SpecifiedContract):
 
     @check("the command: raise a KitError for a mistake of the user; click does so for the words of the command line")
     def test_refused(self) -> None:
-        """Unknown options, and files that are not there, are told in a line, with exit code 2, or not minded."""
+        """Unknown options, and missing files, give an error of one line and exit code 2, or are ignored."""
         for words in (["--no-such-option"], *self._wrong_words()):
             result, error = self._run(words), None
             error = result.exception

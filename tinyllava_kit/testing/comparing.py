@@ -35,7 +35,8 @@ def distance(got: Tensor, expected: Tensor) -> float:
 
 
 def check_close(got: Tensor, expected: Tensor, tolerance: float, what: str) -> None:
-    """
+    """Check that two tensors have one shape and a `distance` below `tolerance`.
+
     Raises:
         AssertionError: `what` differs in shape, or by more than `tolerance`.
     """
@@ -53,7 +54,11 @@ def same(one: Any, other: Any, *, tolerance: float = 0.0) -> bool:
             return torch.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True)
         return torch.equal(one, other)
     if isinstance(one, np.ndarray):
-        return isinstance(other, np.ndarray) and np.array_equal(one, other, equal_nan=one.dtype.kind in "fc")
+        if not isinstance(other, np.ndarray) or one.shape != other.shape:
+            return False
+        if {one.dtype.kind, other.dtype.kind} <= {*"fc"}:
+            return np.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True)
+        return np.array_equal(one, other)
     if isinstance(other, (Tensor, np.ndarray)):
         return False
     if is_dataclass(one):
@@ -109,7 +114,8 @@ def refusal(ask: Callable[..., object], *args: Any) -> str:
 
 
 def check_refused(ask: Callable[..., object], what: str, named: str = "") -> None:
-    """
+    """Check that a call raises a `KitError` of one line.
+
     Raises:
         AssertionError: `what` is taken, or is refused in more than one line, or without a name that is to be in it.
     """

@@ -216,7 +216,7 @@ class ConnectorContract(SpecifiedContract):
         return [found, [tuple(value.shape) for value in connector.state_dict().values()]]
 
     def _depends(self, connector: Connector, size: int) -> list[list[int]]:
-        """Of which features each row is made, by the gradient of the row."""
+        """The features that each row depends on, by the gradient of the row."""
         features = self.features(size).features.requires_grad_()
         rows = connector(Features(features, None, self._grid))[0]  # (P', D)
         return [list(each) for each in _touched(rows, features)]

@@ -28,7 +28,7 @@ C = TypeVar("C", bound="Contract")
 
 
 class CheckFailure(AssertionError):
-    """What is wrong with a component, and what to change."""
+    """A component's fault, and what to change."""
 
 
 class DoesNotApply(unittest.SkipTest):

@@ -37,6 +37,7 @@ def model_with(decoder: Decoder, reads: str, **config: Any) -> TinyLlavaForCondi
 
 
 def tiny_llm_config() -> PreTrainedConfig:
+    """The configuration of a Llama of two layers, 64 wide."""
     return LlamaConfig(
         vocab_size=TEXT_IDS,
         hidden_size=64,

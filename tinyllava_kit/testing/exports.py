@@ -58,7 +58,7 @@ class ExportContract(SpecifiedContract):
 
     @check("export: write the directory, and say what was written in lines")
     def test_written(self) -> None:
-        """There is a directory with files, nothing beside it, and something is said."""
+        """There is a directory with files, nothing beside it, and a description."""
         folder = self.folder
         lines = self._export(self.toy(), folder)
         assert [path.name for path in folder.iterdir()] == [_NAME], f"beside it lie {sorted(folder.iterdir())}"
@@ -93,7 +93,7 @@ class ExportContract(SpecifiedContract):
 
     @check("export: the weights of each part; say with left_out, and in notes, what has no place")
     def test_parts(self) -> None:
-        """Other weights of a part make other files, unless it is left out, which is said."""
+        """Other weights of a part make other files, unless the notes say that it is left out."""
         target, (model, processor) = self._target(), self.toy()
         before = self._files((model, processor))
         for name, part in named_parts(model).items():
@@ -111,7 +111,7 @@ class ExportContract(SpecifiedContract):
             else:
                 assert shown, f"other weights of {name} make the same files"
 
-    @check("export: the numbers of the model as they are, or as near as the form has them")
+    @check("export: the numbers of the model, or as near as the form has them")
     def test_reference(self) -> None:
         """Another program gives the model's logits from what was written, of two models."""
         for seed in (0, 1):
@@ -146,7 +146,7 @@ class ExportContract(SpecifiedContract):
 
     @check("export: raise a KitError that names the place where it cannot write")
     def test_place(self) -> None:
-        """A place that cannot be written to is told in a line."""
+        """A place that cannot be written to gives an error of one line."""
         taken = self.folder / "file"
         taken.touch()
         check_refused(lambda: self._export(self.toy(), taken), "a folder that is a file", "file")

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 _DEVICE = "cuda"
+_REAL = "Please convert all Tensors to FakeTensors"  # how torch's message about a tensor of another device begins
 
 
 def check_on_device(module: nn.Module, inputs: Mapping[str, Tensor]) -> None:
@@ -27,10 +28,10 @@ def check_on_device(module: nn.Module, inputs: Mapping[str, Tensor]) -> None:
         try:
             with torch.no_grad(), _Watched():
                 output = there(**given)
-        except AssertionError:
+        except _TakenBack:
             raise
         except Exception as error:
-            raise AssertionError(f"on a device that is not the CPU: {_first_line(error)}") from error
+            raise AssertionError(f"on a device that is not the CPU: {_told(error)}") from error
     places = {each.device.type for each in tree_leaves(output) if isinstance(each, Tensor)}
     assert places == {_DEVICE}, f"inputs on {_DEVICE} give outputs on {', '.join(sorted(places))}"
 
@@ -53,9 +54,16 @@ def _on_device(value: Tensor) -> Tensor:
     return torch.empty(value.shape, dtype=value.dtype, device=_DEVICE)
 
 
-def _first_line(error: BaseException) -> str:
+def _told(error: BaseException) -> str:
+    """The first line of an error; of torch's own about a real tensor, what that is."""
     text = str(error).strip().splitlines()
+    if text and text[0].startswith(_REAL):
+        return "it takes a tensor that is neither parameter, buffer nor input, and stays where it was made"
     return f"{type(error).__name__}: {text[0] if text else ''}"
+
+
+class _TakenBack(AssertionError):
+    """What was on the device is on the CPU."""
 
 
 class _Watched(TorchDispatchMode):
@@ -66,5 +74,6 @@ class _Watched(TorchDispatchMode):
         before = {each.device.type for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)}
         after = {each.device.type for each in tree_leaves(output) if isinstance(each, Tensor)}
         back = _DEVICE in before and "cpu" in after
-        assert not back, f"moves a tensor from the device to the CPU: {func.name()}"
+        if back:
+            raise _TakenBack(f"moves a tensor from the device to the CPU: {func.name()}")
         return output

@@ -44,7 +44,8 @@ def open_files(path: Path) -> set[str]:
 
 
 def check_packages(spec: Spec | None) -> None:
-    """
+    """Check that the packages of a spec are installed.
+
     Raises:
         DoesNotApply: a package that the spec says it needs is not installed.
     """

@@ -1,4 +1,4 @@
-"""A command's help, shown in a process of its own. Light: what is heavy there is the command's."""
+"""A command's help, shown in a process of its own. Light: only the command itself may be heavy."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class HiddenDecoderContract(ItemDecoderContract):
 
     @check("targets and losses: one loss for each target, none of them free; loss_weights names their groups")
     def test_targets(self) -> None:
-        """Also where one word stands for a long item: a target that cannot be learned is refused, and not free."""
+        """Also where one word makes a long item: a target that cannot be learned is refused, and not free."""
         model = self._toy()
         decoder, item = _decoder(model), max(self.items(), key=_decoder(model).num_ids)
         inputs, layout, targets = self._layout(model, [([1, 3], [4], item)])
@@ -104,7 +104,7 @@ class HiddenDecoderContract(ItemDecoderContract):
 
     @check("trained_modules: what a step trains, and nothing else")
     def test_llm(self) -> None:
-        """One step changes the decoder and nothing else, and of it what is trained."""
+        """One step changes the trained weights of the decoder and nothing else."""
         model = self._toy()
         before = {name: value.clone() for name, value in model.state_dict().items()}
         self._learn(model, [([1, 3], [4, 5], self.items()[0])], steps=1)
@@ -114,9 +114,9 @@ class HiddenDecoderContract(ItemDecoderContract):
         assert changed <= wanted, f"one step changed {sorted(changed - wanted)}"
         assert changed, "one step changed nothing"
 
-    @check("losses and make: what is learned must be what is made")
+    @check("losses and make: make must give what losses has taught")
     def test_learned(self) -> None:
-        """Each of its own words: items are equal, made piece by piece, and no words give another's."""
+        """Each of its own words: items are equal, made chunk by chunk, and no words give another's."""
         model, modality = self._toy(), self.modality()
         items = self.items()[:4]
         samples = [([1, 3], [4 + number, 9][: 1 + number % 2], item) for number, item in enumerate(items)]
@@ -126,7 +126,7 @@ class HiddenDecoderContract(ItemDecoderContract):
             inputs, layout = plan([[TextSpan(prompt), TextSpan(words, words), GeneratedSpan("it")]])
             made = list(decoder.make(model.words("it", inputs["input_ids"], layout), token_sampler(False, None)))
             assert made[-1].closed, f"item {number} is not ended"
-            got = modality.join([piece.item for piece in made if piece.item is not None])
+            got = modality.join([chunk.item for chunk in made if chunk.item is not None])
             assert same(got, decoder.decode(decoder.encode(item))), f"item {number} is not learned"
 
     def effect(self, options: Mapping[str, Any]) -> Any:
@@ -175,7 +175,7 @@ class HiddenDecoderContract(ItemDecoderContract):
         gradients = {}
         for name, parameter in decoder.named_parameters():
             if parameter.requires_grad:
-                assert parameter.grad is not None, f"{name}: no gradient; what is trained must be in every loss"
+                assert parameter.grad is not None, f"{name}: no gradient; every trained weight must be in every loss"
                 gradients[name] = parameter.grad.clone()
         return {group: torch.cat(each).sort().values for group, each in losses.items()}, gradients
 

@@ -58,7 +58,7 @@ class ItemDecoderContract(SpecifiedContract, LoadedContract):
         coder._modules.pop("rows", None)
         return coder
 
-    @check("encode and decode: what is coded and decoded is the item; or say in `lossy` why it is another")
+    @check("encode and decode: decoding the encoded item gives the item; or say in `lossy` why it is another")
     def test_round_trip(self) -> None:
         """An item comes back from its ids, and has the same ids again."""
         if self.lossy:

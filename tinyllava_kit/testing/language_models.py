@@ -81,7 +81,7 @@ class LanguageModelContract(SpecifiedContract, LoadedContract):
         return model.eval()
 
     def ids(self, rows: int = 2, length: int = 11) -> Tensor:
-        """Token ids, (B, T), none of which is special."""
+        """Token ids, (B, T), without special ones."""
         noise = torch.Generator().manual_seed(3)
         return torch.randint(5, 250, (rows, length), generator=noise)
 
@@ -142,7 +142,7 @@ class LanguageModelContract(SpecifiedContract, LoadedContract):
         check_close(masked, expected, self.tolerance, "with a mask of ones, and with none")
         assert not torch.allclose(expected[:, -2], expected[:, -1]), "logits do not depend on the tokens"
 
-    @check("the LLM's mask and positions: what is padded is not seen, and positions count from the first real token")
+    @check("the LLM's mask and positions: padding is not seen, and positions count from the first real token")
     def test_padding(self) -> None:
         """Padded on the left or on the right, a row gives what it gives alone."""
         model, ids = self._whole(self.build(self.checkpoint)), self.ids(1)

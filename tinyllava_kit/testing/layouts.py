@@ -82,16 +82,16 @@ class CheckpointReaderContract(SpecifiedContract):
         logits, *_ = _asked(mapped)
         assert logits.isfinite().all(), "the model's logits are not finite"
 
-    @check("read: each tensor in one part, under its key, or among the strays")
+    @check("read: each tensor in one part, under its key, or among the unexpected")
     def test_accounted(self) -> None:
         """Each tensor of the files has one row of the table: what it became, or why it is left out."""
         directory = self._toy()
         rows = self._open(directory).rows
         for key, places in _keys_of(directory).items():
-            found = [row for row in rows if row.theirs.partition(" ")[0] in places]
+            found = [row for row in rows if row.external_key.partition(" ")[0] in places]
             assert found, f"{key} is not accounted for"
-            assert len(found) == 1, f"{key} became {', '.join(row.ours for row in found)}"
-            assert found[0].ours or found[0].note, f"{key} is left out without a reason"
+            assert len(found) == 1, f"{key} became {', '.join(row.key for row in found)}"
+            assert found[0].key or found[0].note, f"{key} is left out without a reason"
 
     @check("read: each weight is what its key says; nothing is made up, swapped, or read from elsewhere")
     def test_used(self) -> None:
@@ -101,13 +101,13 @@ class CheckpointReaderContract(SpecifiedContract):
         shares = _enlarged(larger)
         before, after = self._open(directory), self._open(larger)
         for row in before.rows:
-            if row.theirs and row.ours:
-                self._check_share(row, before.tensors[row.ours].read(), after.tensors[row.ours].read(), shares)
+            if row.external_key and row.key:
+                self._check_share(row, before.tensors[row.key].read(), after.tensors[row.key].read(), shares)
 
-    @check("read: give every tensor to its part, so that what is missing or of another shape is told")
+    @check("read: give every tensor to its part, so that missing and misshapen ones are reported")
     def test_missing(self) -> None:
         """A checkpoint without one of its tensors is refused in a line, and so is one with another shape."""
-        left_out = {row.theirs for row in self._open(self._toy()).rows if not row.ours}
+        left_out = {row.external_key for row in self._open(self._toy()).rows if not row.key}
         needed = [key for key, places in _keys_of(self._toy()).items() if not left_out.intersection(places)]
         for key in needed[:: max(1, len(needed) // _TRIED)]:
             for what, change in (("is not there", _without), ("has a row too many", _with_a_row_more)):
@@ -115,9 +115,9 @@ class CheckpointReaderContract(SpecifiedContract):
                 _rewrite(damaged, partial(change, name=key))
                 check_refused(partial(self._open, damaged), f"{key} {what}", str(damaged))
 
-    @check("read: what is of no known part is a stray")
+    @check("read: a tensor of no known part is unexpected")
     def test_extra(self) -> None:
-        """A tensor that nobody knows is told by its name."""
+        """An unknown tensor is reported by its name."""
         damaged = self._toy()
         _rewrite(damaged, lambda state: {**state, _STRANGER: torch.ones(2)})
         check_refused(lambda: self._open(damaged), "a tensor that is of no part", _STRANGER)
@@ -140,7 +140,7 @@ class CheckpointReaderContract(SpecifiedContract):
 
     @check("read: raise a KitError for a setting that has no counterpart; let what a broken config.json raises through")
     def test_damaged(self) -> None:
-        """Whatever is missing or wrong in config.json is told in a line, or is not needed."""
+        """Whatever is missing or wrong in config.json gives an error of one line, or is not needed."""
         directory = self._toy()
         file = directory / "config.json"
         config = read_mapping(file)
@@ -152,7 +152,7 @@ class CheckpointReaderContract(SpecifiedContract):
 
     @check("read: change nothing in the directory")
     def test_untouched(self) -> None:
-        """The checkpoint stays as it is, with nothing beside it."""
+        """The checkpoint does not change, and no file is added."""
         directory = self._toy()
         before = content_of(directory)
         self._open(directory).model()
@@ -176,7 +176,7 @@ class CheckpointReaderContract(SpecifiedContract):
         return reader.open(directory, _config_of(directory), names_from=None, template=None, catalog=self._catalog())
 
     def _other_configs(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Configurations of what is not of this layout, each with what it is."""
+        """Configurations of other layouts, each with its name."""
         model, _ = text_model()
         yield "a model of this kit", json.loads(model.config.to_json_string())
         yield "a language model alone", json.loads(model.config.text_config.to_json_string())
@@ -187,11 +187,11 @@ class CheckpointReaderContract(SpecifiedContract):
                 yield f"a checkpoint of {offer.qualified}", _config_of(Path(toy))
 
     def _check_share(self, row: WeightRow, before: Tensor, after: Tensor, shares: Mapping[str, float]) -> None:
-        assert before.any(), f"{row.theirs} is zero: give the toy other weights, so that they show"
-        assert not torch.equal(before, after), f"{row.ours} is not read from {row.theirs}"
-        if row.theirs in shares:
-            close = torch.allclose(after.float(), before.float() * shares[row.theirs], rtol=1e-3, atol=1e-6)
-            assert close, f"{row.ours} is not made of {row.theirs} alone, as the table says"
+        assert before.any(), f"{row.external_key} is zero: give the toy other weights, so that they show"
+        assert not torch.equal(before, after), f"{row.key} is not read from {row.external_key}"
+        if row.external_key in shares:
+            close = torch.allclose(after.float(), before.float() * shares[row.external_key], rtol=1e-3, atol=1e-6)
+            assert close, f"{row.key} is not made of {row.external_key} alone, as the table says"
 
 
 def _asked(mapped: MappedCheckpoint) -> tuple[Tensor, Tensor, Tensor, Mapping[str, Tensor]]:
@@ -209,7 +209,7 @@ def _config_of(directory: Path) -> Mapping[str, Any]:
 
 
 def _files_of(directory: Path) -> Iterator[tuple[Path, State]]:
-    """The files of weights, with what is in them."""
+    """The files of weights, with their tensors."""
     for file in sorted(directory.rglob("*")):
         if file.suffix == ".safetensors":
             yield file, load_file(file)

@@ -103,7 +103,7 @@ class LoadedContract(Contract):
         if not self.checkpoint:
             raise DoesNotApply(_NO_CHECKPOINT)
         if type(self).altered is LoadedContract.altered and not Path(self.checkpoint).is_dir():
-            raise DoesNotApply("its toy checkpoint is one file; give altered() to change what is in it")
+            raise DoesNotApply("its toy checkpoint is one file; give altered() to change its content")
         if not self._keys():
             raise DoesNotApply("its toy checkpoint holds no safetensors")
 
@@ -130,7 +130,8 @@ def model_type_of(checkpoint: str) -> str | None:
 
 
 def check_model_types(spec: Spec | None, checkpoint: str) -> None:
-    """
+    """Check that the spec takes the type of model that the toy checkpoint has.
+
     Raises:
         AssertionError: the toy checkpoint is none of those that the spec says are taken.
     """
@@ -140,7 +141,7 @@ def check_model_types(spec: Spec | None, checkpoint: str) -> None:
 
 
 def _each_file(folder: Path, change: Callable[[_State], object]) -> None:
-    """Change the weights of every file; one that lacks what is asked for is as it was."""
+    """Change the weights of every file; a file without them does not change."""
     for path in sorted(folder.rglob("*.safetensors")):
         weights = load_file(path)
         change(weights)

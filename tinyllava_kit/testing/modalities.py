@@ -33,10 +33,10 @@ class ModalityContract(SpecifiedContract):
 
     kind = "modality"
     takes_options: ClassVar[tuple[str, int] | None] = ("__init__", 0)
-    # How far what is written and read again may be off: the largest difference, relative to the largest value.
+    # How far an item that is written and read again may be off: the largest difference, relative to the largest value.
     write_tolerance: ClassVar[float] = 0.0
 
-    # Why a file that was cut off cannot be told from a whole one, where it cannot.
+    # Why nobody can tell a truncated file from a whole one, where that is so.
     takes_cut_files: ClassVar[str] = ""
     # Why any text is an item, and a number that is not finite a part of one, where they are.
     takes_any_text: ClassVar[str] = ""
@@ -51,7 +51,7 @@ class ModalityContract(SpecifiedContract):
         return ()
 
     def bad_sources(self, folder: Path) -> Mapping[str, Any]:
-        """What `read` refuses: what is wrong -> the source. Beside those of every modality."""
+        """Sources that `read` refuses: the fault -> the source. Beside those of every modality."""
         return {}
 
     def sized(self, number: int) -> Any | None:
@@ -78,7 +78,7 @@ class ModalityContract(SpecifiedContract):
         modality: Modality = self.component(**{**self.given_options, **options})
         return modality
 
-    @check("read: the item of a source, each time the same; an item that was read comes back as it is")
+    @check("read: the item of a source, each time the same; an item that was read comes back unchanged")
     def test_read(self) -> None:
         """Different sources give different items, in any order; reading an item again changes nothing."""
         modality, sources = self.build(), list(self.sources(self.folder))
@@ -197,7 +197,7 @@ class ModalityContract(SpecifiedContract):
 
     @check("write and check_name: a whole file under the name that is given, which read takes, or a KitError")
     def test_write(self) -> None:
-        """What is written and read again is the item; no other file appears; a name that it cannot take is refused."""
+        """An item written and read again is the same; no other file appears; a name that it cannot take is refused."""
         if self.component.write is Modality.write:
             raise DoesNotApply("it writes no files")
         modality, folder = self.build(), self.folder
@@ -216,7 +216,7 @@ class ModalityContract(SpecifiedContract):
 
     @check("draw: None, or (P, 4) places, left, top, right, bottom, inside the axes")
     def test_draw(self) -> None:
-        """The places of an item's features lie in what is drawn."""
+        """The places of an item's features lie inside the drawing."""
         preprocessors = list(self._preprocessors())
         if self.component.draw is Modality.draw:
             raise DoesNotApply("it draws nothing")
@@ -310,13 +310,13 @@ class ModalityContract(SpecifiedContract):
                 yield offer
 
     def _check_parts(self, modality: Modality, preprocessor: Preprocessor, item: Any, probe: Any, number: int) -> None:
-        whole, outlines = (modality.expand(each, preprocessor) for each in (item, probe))
-        assert len(outlines) == len(whole), f"source {number} is cut into {len(whole)} parts, its probe {len(outlines)}"
-        for part, outline in zip(whole, outlines, strict=True):
+        whole, probes = (modality.expand(each, preprocessor) for each in (item, probe))
+        assert len(probes) == len(whole), f"source {number} is cut into {len(whole)} parts, its probe {len(probes)}"
+        for part, probed in zip(whole, probes, strict=True):
             if isinstance(part, str):
-                assert outline == part, f"source {number}: {part!r} stands between parts, of its probe {outline!r}"
+                assert probed == part, f"source {number}: {part!r} is between parts, of its probe {probed!r}"
             else:
-                expected, got = preprocessor.num_features(part), preprocessor.num_features(outline)
+                expected, got = preprocessor.num_features(part), preprocessor.num_features(probed)
                 assert got == expected, f"source {number} counts {expected}, its probe {got}"
 
     def _check_written(self, item: Any, again: Any, number: int) -> None:
@@ -341,7 +341,7 @@ def _told(shapes: Sequence[tuple[int, ...]]) -> str:
 
 
 def _apart(before: np.ndarray, after: np.ndarray) -> float:
-    """The largest difference, relative to the largest value; what is not finite is the same in both, or far apart."""
+    """The largest difference, relative to the largest value; infinities and NaN are equal, or infinitely far apart."""
     wide = np.complex128 if before.dtype.kind == "c" else np.float64
     one, other = before.astype(wide), after.astype(wide)
     real = np.isfinite(one)
@@ -381,14 +381,15 @@ def _not_finite(sources: Sequence[Any], folder: Path) -> Iterator[tuple[str, Any
 
 
 def _check_places(places: np.ndarray, count: int, axes: Any, number: int) -> None:
-    """
+    """Check the places of features in a drawing, (features, 4): left, top, right, bottom.
+
     Raises:
-        AssertionError: not one place for each feature, or one outside of what is drawn, or inside out.
+        AssertionError: not one place for each feature, or one outside the drawing, or inside out.
     """
     assert places.shape == (count, 4), f"item {number}: places have shape {places.shape}, expected {(count, 4)}"
     for name, columns, limits in (("across", (0, 2), axes.get_xlim()), ("down", (1, 3), axes.get_ylim())):
         low, high = sorted(limits)
         slack = 1e-6 * max(1.0, high - low)
         outside = (places[:, columns] < low - slack) | (places[:, columns] > high + slack)
-        assert not outside.any(), f"item {number}: a place lies outside of what is drawn, {name}: {low:g} to {high:g}"
+        assert not outside.any(), f"item {number}: a place lies outside the drawing, {name}: {low:g} to {high:g}"
         assert (places[:, columns[0]] != places[:, columns[1]]).all(), f"item {number}: a place has no extent {name}"

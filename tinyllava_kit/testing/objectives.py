@@ -57,7 +57,7 @@ class ObjectiveContract(SpecifiedContract):
         cut = getattr(trial.lesson.collator, "num_cut", None)
         assert isinstance(cut, int), f"its collator has num_cut {cut!r}, expected how many samples were cut"
 
-    @check("prepare: leave the model as it is; what is trained was chosen already")
+    @check("prepare: do not change the model; its trained parts are chosen already")
     def test_prepared(self) -> None:
         """Preparing changes no weight, freezes nothing and thaws nothing."""
         model, processor = self.toy()
@@ -84,7 +84,7 @@ class ObjectiveContract(SpecifiedContract):
                 assert math.isfinite(value), f"{what} is {value}"
                 assert value == again, f"{what} is {value:g}, and {again:g} the second time"
 
-    @check("the loss: no detach and no no_grad before what is trained; the objective thaws nothing by itself")
+    @check("the loss: no detach and no no_grad in front of trained weights; the objective thaws nothing by itself")
     def test_gradient(self) -> None:
         """A gradient reaches each parameter that is trained, and no other; of each part alone, and of all."""
         kinds = self._parts(self.toy()[0])
@@ -98,7 +98,7 @@ class ObjectiveContract(SpecifiedContract):
                 else:
                     assert parameter.grad is None, f"{name} is frozen and gets a gradient"
 
-    @check("the loss: its sign, and what is compared: a step against its gradient must make it less")
+    @check("the loss: its sign, and what it compares: a step against its gradient must make it less")
     def test_learns(self) -> None:
         """Some steps on one batch make the loss less."""
         trial = self._trial()
@@ -111,7 +111,7 @@ class ObjectiveContract(SpecifiedContract):
         last = trial.value()
         assert last < _LESS * first, f"the loss is {first:g}, and {last:g} after {_STEPS} steps on one batch"
 
-    @check("the loss: a mean over what is real; padding of items, words and rows counts nowhere")
+    @check("the loss: a mean over real positions; padding of items, words and rows counts nowhere")
     def test_padding(self) -> None:
         """The loss of samples that are padded to one length lies between the losses of each alone."""
         trial = self._trial()
@@ -148,7 +148,7 @@ class ObjectiveContract(SpecifiedContract):
 
     @check("prepare, or a sample: a KitError that names the row which cannot be learned from")
     def test_refused(self) -> None:
-        """Rows of other kinds are told by their names, in a line, or learned from."""
+        """Rows of other kinds give an error of one line with their names, or are learned from."""
         for what, row in _odd_rows().items():
             loss, message = _tried(lambda row=row: self._trial(rows=[row]).value())  # type: ignore[misc]
             assert "\n" not in message, f"{what}: more than one line: {message}"

@@ -58,7 +58,8 @@ class LlavaLayoutContract(CheckpointReaderContract):
         return logits
 
     def _check_tower(self) -> None:
-        """
+        """Check that a tower for the checkpoint is installed.
+
         Raises:
             DoesNotApply: the plugin with its tower is not installed.
         """

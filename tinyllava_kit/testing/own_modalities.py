@@ -30,7 +30,7 @@ class ImageContract(ModalityContract):
         return [str(folder / "0.png"), str(folder / "1.png"), pictures[2], Image.fromarray(pictures[3])]
 
     def equal_sources(self, folder: Path) -> Sequence[tuple[Any, Any]]:
-        """A file, bytes, an array and a picture; what is opaque with an alpha and without."""
+        """A file, bytes, an array and a picture; an opaque one with an alpha channel and without."""
         pixels = _pixels(23, 31)
         path = folder / "equal.png"
         Image.fromarray(pixels).save(path)

@@ -9,7 +9,8 @@ from .contract import CheckFailure
 
 
 def check_loaded(row: Plugin) -> None:
-    """
+    """Check that discovery loaded a plugin.
+
     Raises:
         CheckFailure: discovery could not use it; says why and what to change.
     """

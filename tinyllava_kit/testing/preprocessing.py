@@ -82,7 +82,7 @@ class PreprocessorContract(SpecifiedContract):
         assert not wrong, f"{len(wrong)} of {number} sizes are counted wrongly; {wrong[0]}"
 
     @check("num_features: ask nothing of an item but its size, and what Modality.probe gives has that")
-    def test_outline(self) -> None:
+    def test_probe(self) -> None:
         """What `Modality.probe` gives, and items of the same size and other content, count as the item does."""
         _, preprocessor = self.build(self.checkpoint)
         modality = self.modality()
@@ -122,7 +122,8 @@ class PreprocessorContract(SpecifiedContract):
             assert same(rows, alone[number]), f"item {number} gives other rows behind other items than alone"
 
     def _rows_alone(self, preprocessor: Preprocessor, number: int, item: Any) -> dict[str, Tensor]:
-        """
+        """Preprocess an item alone, and check that it changes neither the item nor a global generator.
+
         Raises:
             AssertionError: the item, or the state of a global generator, is another afterwards.
         """

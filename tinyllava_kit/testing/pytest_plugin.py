@@ -99,7 +99,7 @@ def _checks(session: pytest.Session, distribution: str) -> Iterator[pytest.Item]
 
 
 class _Checks(pytest.Collector):
-    """A node for what is checked; its items are made at once."""
+    """A node for a component; its items are made at once."""
 
     def collect(self) -> list[pytest.Item]:
         """Nothing more: its checks are among the items already."""
@@ -146,7 +146,7 @@ class ComponentChecks(_Checks):
 
 
 class CheckItem(pytest.Item):
-    """A check: a call that raises what is wrong."""
+    """A check: a call that raises the fault."""
 
     def __init__(self, *, call: Callable[[], None], **known: Any) -> None:
         super().__init__(**known)
@@ -157,7 +157,7 @@ class CheckItem(pytest.Item):
         self.call()
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """What is wrong and what to change; with the trace of what a component raised, or where it is asked for."""
+        """The fault and what to change; with the traceback of an error of the component, or where it is asked for."""
         from .contract import CheckFailure
 
         if isinstance(excinfo.value, CheckFailure) and not self.config.option.fulltrace:
@@ -165,7 +165,7 @@ class CheckItem(pytest.Item):
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, None, str]:
-        """The id stands for the place: the check is of no file of the project."""
+        """The id is given as the place: the check is in no file of the project."""
         return self.path, None, self.nodeid
 
 

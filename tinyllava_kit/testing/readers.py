@@ -158,7 +158,7 @@ class ReaderContract(SpecifiedContract):
 
     @check("the reader: raise a KitError that names the file where it is not one of rows")
     def test_refused(self) -> None:
-        """A file that is not there, and one of anything, are told in a line that names it; an empty one has no rows."""
+        """A missing file, and one of noise, give an error of one line that names it; an empty one has no rows."""
         folder, ending = self.folder, "".join(self._toy().suffixes)
         gone, empty = folder / f"gone{ending}", folder / f"empty{ending}"
         check_refused(lambda: self._rows(gone), "a file that is not there", str(gone))
@@ -175,7 +175,7 @@ class ReaderContract(SpecifiedContract):
 
     @check("the reader: write nothing, also no cache beside the file, and stay in the working directory")
     def test_untouched(self) -> None:
-        """What is read stays as it is, with nothing beside it."""
+        """Reading does not change the files, and adds none."""
         path, here = self._toy(), Path.cwd()
         before = content_of(path.parent)
         self._rows(path)

@@ -77,7 +77,7 @@ class ScorerContract(SpecifiedContract):
             got = sign * next(iter(self.build().score([q.judged(blank) for q, _, _ in self.rows()]).values())).value
             assert got < right, f"answers of {blank!r} count as much as right ones"
 
-    @check("score: each answer counts by itself, wherever it stands")
+    @check("score: each answer counts by itself, wherever it is in the list")
     def test_order(self) -> None:
         """The order of answers changes no figure; nor does what was scored before."""
         judged = self._judged([n % 3 == 0 for n in range(len(self.rows()))])
@@ -97,7 +97,7 @@ class ScorerContract(SpecifiedContract):
         bare = Question(id="bare", conversation=question.conversation)
         if scorer.fits(bare):
             raise DoesNotApply("it needs no right answer")
-        check_refused(lambda: scorer.check([bare]), "a row without what is wanted", question.conversation.name)
+        check_refused(lambda: scorer.check([bare]), "a row without what the scorer needs", question.conversation.name)
 
     @check("score: figures of no answers are 0, or a KitError; nothing is divided by their number")
     def test_none(self) -> None:
@@ -106,7 +106,7 @@ class ScorerContract(SpecifiedContract):
         assert "\n" not in message, f"more than one line: {message}"
 
     def effect(self, options: Mapping[str, Any]) -> Any:
-        """The figures of answers half of which are right, and all."""
+        """The figures of answers that are half right, and of right ones."""
         scorer = self.build(**options)
         number = len(self.rows())
         asked = [self._judged([n % 2 == 0 for n in range(number)]), self._judged([True] * number)]

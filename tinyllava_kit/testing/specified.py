@@ -23,12 +23,12 @@ class SpecifiedContract(Contract):
     takes_options: ClassVar[tuple[str, int] | None] = ("read_config", 1)
 
     def effect(self, options: Mapping[str, Any]) -> Any:
-        """What a user sees of the component with these options: tensors, numbers, and what is made of them."""
+        """What a user sees of the component with these options: tensors, numbers and containers of them."""
         raise DoesNotApply(f"nothing shows the options of a {self.kind}")
 
     @check("the spec's target: 'package.module:Class', a class that extends the interface of its kind")
     def test_target(self) -> None:
-        """It can be imported, and is what its kind wants; the modality that it is of is installed."""
+        """It can be imported, and is what its kind requires; its modality is installed."""
         spec = self._spec()
         found = import_target(spec.target)
         check_component(spec.kind, found)
@@ -46,7 +46,7 @@ class SpecifiedContract(Contract):
         assert self.takes_options, f"nothing gives a {self.kind} its options: {', '.join(sorted(names))}"
         method, given = self.takes_options
         if method != "__init__" and not hasattr(self.component, method):
-            raise DoesNotApply(f"nothing says what takes the options of a {self.kind}")
+            raise DoesNotApply(f"nothing says which class takes the options of a {self.kind}")
         takes, any_other = keywords_of(self._receiver(method), given=given)
         unknown = sorted(names - takes)
         assert any_other or not unknown, f"{method} takes no {', '.join(unknown)}, which the spec offers as an option"
@@ -76,7 +76,7 @@ class SpecifiedContract(Contract):
                 return
         assert tried, f"option {option.name!r}: every value that was tried is refused: {'; '.join(refused) or 'none'}"
         shown = ", ".join(map(repr, tried))
-        raise AssertionError(f"option {option.name!r} changes nothing: {shown} gives what the default gives")
+        raise AssertionError(f"option {option.name!r} changes nothing: {shown} gives the default's result")
 
     def _others(self, option: Option) -> Iterator[Any]:
         """Other values of an option: the author's, or near ones."""

@@ -54,7 +54,7 @@ class TextDecoderContract(SpecifiedContract, LoadedContract):
         texts = self.texts()
         alone = [_decoded(self.build(self.given_options, self.checkpoint), text) for text in texts]
         for number, item in enumerate(alone):
-            assert same(modality.read(item), item), f"what is decoded of text {number} is no item of the modality"
+            assert same(modality.read(item), item), f"the item decoded from text {number} is no item of the modality"
             for other in alone[:number]:
                 assert not same(item, other), f"text {number} gives the item of another text"
         for number in (*range(len(texts)), *reversed(range(len(texts)))):

@@ -23,7 +23,7 @@ from .item_decoders import ItemDecoderContract
 class TokenDecoderContract(ItemDecoderContract):
     """What holds for a decoder that turns ids into items: its arithmetic, its order, and an LLM that learns it.
 
-    With streams, too: the ids beside the main ones stand where they are said to, are learned and generated.
+    With parallel streams, too: their ids stand where the decoder says, are learned and generated.
 
     The LLM is a toy: two layers, a vocabulary of a few ids, in front of the decoder's own.
 
@@ -73,7 +73,7 @@ class TokenDecoderContract(ItemDecoderContract):
             first, again = (decoder.decode(torch.tensor(through_json(ids.tolist()))) for _ in range(2))
             assert same(first, again), f"item {number}: the same ids give another item the second time"
 
-    @check("stream: its pieces, joined by the modality, are what decode gives")
+    @check("stream: its chunks, joined by the modality, are what decode gives")
     def test_stream(self) -> None:
         """However many steps are pushed at a time."""
         decoder, modality = self.build(self.checkpoint), self.modality()
@@ -85,24 +85,24 @@ class TokenDecoderContract(ItemDecoderContract):
             ends = [n for n, each in enumerate(whole_row[1:-1], 1) if grammar.may_break(each, n)]
             assert ends[-1] == len(ids), f"item {number}: it cannot be cut behind its last id"
             for step in (1, 2, 5, len(ends)):
-                stream, at, pieces = decoder.stream(), 0, []
+                stream, at, chunks = decoder.stream(), 0, []
                 for end in dict.fromkeys([*ends[step - 1 :: step], ends[-1]]):
-                    pieces.append(stream.push(ids[at:end]))
+                    chunks.append(stream.push(ids[at:end]))
                     at = end
-                pieces = [piece for piece in (*pieces, stream.finish()) if piece is not None]
-                assert same(modality.join(pieces), whole), f"item {number}, {step} steps at a time: not the whole"
+                chunks = [chunk for chunk in (*chunks, stream.finish()) if chunk is not None]
+                assert same(modality.join(chunks), whole), f"item {number}, {step} steps at a time: not the whole"
 
     @check("encode; or the toy checkpoint: fill the codebooks from what the encoder makes of the items")
     def test_used(self) -> None:
         """Of every range with more than one: a codec that gives one id for everything proves nothing."""
         decoder = self.build(self.checkpoint)
         ids = torch.cat([decoder.encode(item) for item in self.items()])
-        main, *beside = ids[:, None].T if ids.ndim == 1 else ids.T
+        main, *parallel_ids = ids[:, None].T if ids.ndim == 1 else ids.T
         first, found = 0, []
         for name, size in decoder.ranges.items():
             found.append((name, size, main[(main >= first) & (main < first + size)]))
             first += size
-        for (name, stream), column in zip(decoder.parallel.items(), beside, strict=True):
+        for (name, stream), column in zip(decoder.parallel.items(), parallel_ids, strict=True):
             found.append((name, stream.size, column[column != NO_ID]))
         for name, size, mine in found:
             possible = min(size, len(mine))
@@ -126,11 +126,11 @@ class TokenDecoderContract(ItemDecoderContract):
         beams: list[dict[str, Any]] = [] if grammar.parallel else [{"do_sample": False, "num_beams": 2}]
         for how in [{"do_sample": False}, {"do_sample": True}, *beams]:
             torch.manual_seed(0)
-            for piece in (pieces[0] for pieces in _generated(model, prompt, **speak, **how)):
-                assert piece.modality == "it", f"{how}: the item that is forced does not begin"
-                ids = torch.tensor(piece.ids, dtype=torch.int64)
-                if piece.closed:
-                    grammar.enclosed("it", ids, f"what is generated with {how}")
+            for segment in (segments[0] for segments in _generated(model, prompt, **speak, **how)):
+                assert segment.modality == "it", f"{how}: the item that is forced does not begin"
+                ids = torch.tensor(segment.ids, dtype=torch.int64)
+                if segment.closed:
+                    grammar.enclosed("it", ids, f"the item generated with {how}")
                 _decoder(model).decode(ids)
         silent = model.generate(prompt, forbid=["it"], max_new_tokens=20, do_sample=True, pad_token_id=0)
         assert int(silent.max()) < grammar.first, "a forbidden item begins"
@@ -161,7 +161,7 @@ class TokenDecoderContract(ItemDecoderContract):
         for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
             how = {"do_sample": False, "max_new_tokens": len(answer.ids) + 1, "pad_token_id": 0}
             (got,) = _generated(model, torch.tensor([prompt]), **how)
-            wanted = grammar.pieces([*answer.ids, END_ID], answer.parallel)
+            wanted = grammar.segments([*answer.ids, END_ID], answer.parallel)
             right = sum(a == b for a, b in zip(got[0].ids, wanted[0].ids, strict=False))
             assert got == wanted, f"item {number} is not learned: {right} ids of {len(wanted[0].ids)} are right"
             decoded = decoder.decode(torch.tensor(got[0].ids))
@@ -228,9 +228,9 @@ def _grammar_of(model: TinyLlavaForConditionalGeneration) -> Grammar:
 
 
 def _generated(model: TinyLlavaForConditionalGeneration, prompt: Tensor, **how: Any) -> list[list[Segment]]:
-    """What the model writes behind each prompt, in pieces."""
+    """What the model writes behind each prompt, in segments."""
     grammar = _grammar_of(model)
     chosen: list[Tensor] = []
     new = model.generate(prompt, parallel=chosen, **how)[:, prompt.shape[1] :]  # (B, new)
-    beside = grammar.written(new, chosen).tolist() if chosen else [None] * len(new)
-    return [grammar.pieces(row, parallel) for row, parallel in zip(new.tolist(), beside, strict=True)]
+    parallel_ids = grammar.written(new, chosen).tolist() if chosen else [None] * len(new)
+    return [grammar.segments(row, parallel) for row, parallel in zip(new.tolist(), parallel_ids, strict=True)]

@@ -72,7 +72,7 @@ class TowerContract(PreprocessorContract, LoadedContract):
             if got.grid is not None:
                 assert got.grid[0] * got.grid[1] == max(counts), f"grid {got.grid} does not hold {max(counts)} features"
 
-    @check("forward or collate: a row's features may not depend on the rows beside it; mask what is padded")
+    @check("forward or collate: a row's features may not depend on the rows beside it; mask the padding")
     def test_batch(self) -> None:
         """Alone, beside a longer one, beside two, in both orders."""
         tower, preprocessor = self.build(self.checkpoint)
@@ -337,7 +337,7 @@ class _Model(TinyLlavaPreTrainedModel):
 
 
 def _check_lengths(got: Features, counts: Sequence[int]) -> None:
-    """The lengths of the rows are what is counted, and behind them stand zeros."""
+    """The lengths of the rows are those that are counted, and zeros follow them."""
     lengths = [got.features.shape[1]] * len(counts) if got.lengths is None else got.lengths.tolist()
     assert lengths == list(counts), f"counted {list(counts)}, the lengths of the features are {lengths}"
     for row, count in zip(got.features, counts, strict=True):
@@ -349,7 +349,7 @@ def _spoiled(inputs: Mapping[str, Tensor], alone: Sequence[Mapping[str, Tensor]]
     noise = torch.Generator().manual_seed(0)
     spoiled = {name: value.clone() for name, value in inputs.items()}
     for name, value in spoiled.items():
-        if value.is_floating_point() and not ((value == 0) | (value == 1)).all():  # a mask says what is padding
+        if value.is_floating_point() and not ((value == 0) | (value == 1)).all():  # a mask marks the padding
             for row, single in zip(value, alone, strict=True):
                 garbage = 1e3 * torch.randn(row.shape, generator=noise)
                 real = tuple(slice(size) for size in single[name].shape[1:])

@@ -30,7 +30,7 @@ from .toys import save_toy_llm
 
 ToyModel = tuple[TinyLlavaForConditionalGeneration, TinyLlavaProcessor]
 _SIDE, _WIDTH = 8, 20
-# The text of each picture, and what is said of it: of several lengths.
+# The text and the answer of each picture: of several lengths.
 TEXTS = (("ab", "yes"), ("to", "a long answer, much longer"), ("c", "no"), ("de", "perhaps"))
 
 

@@ -27,7 +27,7 @@ def save_toy_llm(
     """Write a Llama of two layers with random weights, as ``llama:FOLDER`` takes it; returns the folder.
 
     Args:
-        tokenizer: with at most 320 ids, of which 0, 1 and 2 are padding, begin and end; default: `toy_tokenizer`.
+        tokenizer: with at most 320 ids; 0, 1 and 2 are padding, begin and end; default: `toy_tokenizer`.
         hidden: its width, a multiple of 8. tied: the head shares the weights of the embedding.
     """
     torch.manual_seed(seed)

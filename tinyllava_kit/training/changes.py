@@ -55,7 +55,7 @@ def _steps(keys: Sequence[str]) -> Iterator[str]:
 
 
 def _inside(place: Any, step: str, change: str) -> Any:
-    """What stands at a key, to set something in it; where nothing does, a mapping that is put there."""
+    """The value at a key, to set something in it; where there is none, a new mapping."""
     key = _key(place, step, change)
     if isinstance(place, dict) and place.get(key) is None:
         place[key] = {}

@@ -33,7 +33,7 @@ from .stage_run import StageRun
 from .stages import in_stage
 
 TIMED = 10  # steps; one more comes first
-_SPARE = 4  # so many times the rows that the steps need are read, of which some make larger batches
+_SPARE = 4  # times the rows that the steps need are read: some batches are larger
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ def cache_features(
     checkpoints: Path,
     device: torch.device,
 ) -> None:
-    """Give the dataset a reader of cached features, filled, where the stage wants one; with ``auto``, where it wins.
+    """Give the dataset a reader of cached features, filled, where the stage asks for one; with ``auto``, where it wins.
 
     What ``auto`` found is kept with the checkpoints: features from the cache and from the tower differ in their last
     bits, and a run that resumes must have the same.

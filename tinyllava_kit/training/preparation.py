@@ -96,7 +96,8 @@ def prepare(run: StageRun, seen: Callable[[ConversationDataset | RowStream], Non
 
 
 def _resumption(checkpoints: Path) -> Resumption:
-    """
+    """Find the last checkpoint of a stage, checked to be whole.
+
     Raises:
         KitError: the last checkpoint is damaged; in every process.
     """
@@ -106,7 +107,8 @@ def _resumption(checkpoints: Path) -> Resumption:
 
 
 def _held_out(run: StageRun, processor: TinyLlavaProcessor) -> ConversationDataset | None:
-    """
+    """Read the held-out rows of a stage, if it has validation.
+
     Raises:
         KitError: a row of the stage's validation cannot be used.
     """

@@ -44,7 +44,7 @@ class Stage(Strict):
     `warmup_ratio`. `neftune_alpha`: noise on the text's embeddings (Jain et al. 2023). `torch_compile`: compile the
     model. `trainer`: any other argument of transformers' TrainingArguments.
     `quantization`: hold the LLM in 8 or 4 bits, for adapters on it.
-    `data` is a file of rows or a list of them, all used in every epoch: replay of older data stands beside the new.
+    `data` is a file of rows or a list of them, all used in every epoch: for replay, list older data with the new.
     `items`: ``text`` puts each item's text in its place and reads no file, so that an LLM learns in words what it will
     be asked of pictures or sounds; every item needs its text.
     `batch_size` is the most samples of a batch; with `packing`, its rows. `batch_budget` maps a modality to the most of
@@ -55,7 +55,7 @@ class Stage(Strict):
     be written as a key of the stage, too.
     `validation`: judge the model on held-out rows while it trains.
     `cache_features` runs each frozen tower once over all items before training; ``auto`` where that wins. `bf16`:
-    compute in bfloat16 under autocast, the weights stay as they are; ``auto``: where that is faster.
+    compute in bfloat16 under autocast, the weights keep their dtype; ``auto``: where that is faster.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
@@ -143,7 +143,7 @@ class Stage(Strict):
 
     @property
     def objective(self) -> ObjectiveSpec | None:
-        """What is learned in place of the model's own loss.
+        """The objective in place of the model's own loss.
 
         Raises:
             KitError: nobody offers it.
@@ -267,7 +267,8 @@ class Recipe(Strict):
         return self
 
     def stage(self, name: str) -> Stage:
-        """
+        """Find a stage by its name.
+
         Raises:
             KitError: the recipe has no stage of that name.
         """
@@ -282,13 +283,13 @@ class Recipe(Strict):
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], changes: Sequence[str] = ()) -> Recipe:
-        """Read and check a recipe; relative paths in it are taken from the folder one stands in.
+        """Read and check a recipe; relative paths in it are taken from the current folder.
 
         Args:
             changes: keys that are set anew, see `with_changes`.
 
         Raises:
-            KitError: unreadable, or the first thing in it that is wrong, with where it stands.
+            KitError: unreadable, or the first fault in it, with its place.
         """
         data = with_changes(read_yaml(path), changes)
         try:
@@ -313,7 +314,7 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def _model_at(place: Iterable[int | str]) -> type[BaseModel]:
-    """The part of the schema that stands at a place of the file: at ``stages.0.train.llm`` a `PartTraining`."""
+    """The part of the schema for a place of the file: at ``stages.0.train.llm`` a `PartTraining`."""
     found: Any = Recipe
     for step in place:
         inner = get_args(found)  # of tuple[X, ...] and of dict[str, X]

@@ -105,7 +105,8 @@ def run_stage(run: StageRun) -> None:
 
 
 def _check_source(run: StageRun) -> None:
-    """
+    """Check that the model exists that a stage starts from.
+
     Raises:
         KitError: the stage before has left nothing to begin with.
     """

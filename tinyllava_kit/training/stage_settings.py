@@ -38,11 +38,12 @@ class PartTraining(Strict):
     @model_validator(mode="after")
     def _layers_are_of_partial(self) -> PartTraining:
         if (self.mode == "partial") != (self.from_layer is not None):
-            raise ValueError("from_layer goes with mode partial, and partial needs it: {mode: partial, from_layer: 12}")
+            raise ValueError("mode partial and from_layer require each other: {mode: partial, from_layer: 12}")
         return self
 
 
 def mode_alone(value: Any) -> Any:
+    """Read a mode that is written alone, as in ``llm: lora``, as the mapping ``{mode: lora}``."""
     return {"mode": value} if isinstance(value, (str, bool)) else value
 
 

@@ -50,7 +50,8 @@ class OpenParts:
 
 
 def check_parts(training: Mapping[str, PartTraining], parts: Collection[str]) -> None:
-    """
+    """Check that the model has every part that a stage trains.
+
     Raises:
         KitError: a part that the model does not have, or adapters for one that takes none.
     """

@@ -39,7 +39,7 @@ _OF_STAGE = {
 _BATCHES = "the kit makes the batches"
 _CHECKPOINTS = "the kit keeps what a run resumes from"
 _HELD_OUT = "validation says how held-out rows are judged"
-_LAUNCHER = "the launcher says what is spread over processes, as the files in examples/launch do"
+_LAUNCHER = "the launcher decides what is sharded over processes, as the files in examples/launch do"
 _LOSS = "the model computes its loss, a mean over all target tokens"
 _HUB = "a stage leaves a directory, which huggingface_hub uploads"
 _UNUSED = "a stage has no use for it"
@@ -99,7 +99,8 @@ _OTHER_OPTIMIZERS = {
 
 
 def check_optimizer(name: str) -> None:
-    """
+    """Check that transformers has an optimizer that the kit can use.
+
     Raises:
         KitError: transformers has no optimizer of that name, or the kit cannot use it.
     """

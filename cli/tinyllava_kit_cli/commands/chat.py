@@ -101,16 +101,16 @@ class Terminal:
         unread = {f"/{name} FILE" for name in self.commands} - {f"/{name} FILE" for name in self.placeholders}
         usages = [usage for usage, _ in self.commands.values() if usage not in unread]
         end = "/exit (or /quit, /bye)"
-        say(f"{', '.join(usages).replace('/exit', end)}; anything else is said", err=True)
+        say(f"{', '.join(usages).replace('/exit', end)}; anything else is sent to the model", err=True)
         where = " or ".join(self.placeholders.values())
         if where:
-            say(f"an item stands in front of the next question, or where that says {where}", err=True)
+            say(f"an item comes before the next question, or where that says {where}", err=True)
 
     def read(self, lines: Iterable[str]) -> None:
         """Lines that no person types: nothing is asked for, and the first mistake is raised.
 
         Raises:
-            KitError: a mistake, or what is no text.
+            KitError: a mistake, or input that is not text.
         """
         try:
             for line in lines:
@@ -121,7 +121,7 @@ class Terminal:
             raise KitError(f"{NO_TEXT}: {error}") from error
 
     def converse(self) -> None:
-        """Lines that a person types: a mistake is shown, and Ctrl-C stops what is done."""
+        """Lines that a person types: a mistake is shown, and Ctrl-C stops the answer."""
         with suppress(ImportError):
             import readline  # noqa: F401  (gives `input` its editing)
         while True:

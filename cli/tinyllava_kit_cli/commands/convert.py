@@ -16,7 +16,7 @@ from tinyllava_kit_cli.shell_completion import directories, names
 @click.command
 @click.argument("source", type=click.Path(), shell_complete=directories)
 @click.argument("target", type=click.Path(), shell_complete=directories)
-@click.option("--dtype", type=click.Choice(FLOAT_DTYPES), help="The dtype of the weights; default: as they are.")
+@click.option("--dtype", type=click.Choice(FLOAT_DTYPES), help="The dtype of the weights; default: the checkpoint's.")
 @click.option(
     "--from",
     "layout",
@@ -47,7 +47,7 @@ def command(
     check_model(source)
     refuse_taken(target)
     found = recognize_model(source)
-    if found.is_ours:
+    if found.is_kit_model:
         raise KitError(f"{source!r} is a model directory of this kit already; there is nothing to convert")
 
     from tinyllava_kit.checkpoints.conversion import convert, table_of

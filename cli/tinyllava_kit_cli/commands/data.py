@@ -13,7 +13,7 @@ from tinyllava_kit_cli.table import align
 
 if TYPE_CHECKING:
     from tinyllava_kit.training.checks.data_check import StageReport
-    from tinyllava_kit.training.checks.preview import PreviewToken, ShownRow
+    from tinyllava_kit.training.checks.preview import PreviewSpan, ShownRow
 
 WRONG = 2  # the exit code of a check that found something
 _BAR = 40  # the widest bar of a histogram
@@ -120,17 +120,17 @@ def _show_row(number: int, row: ShownRow) -> None:
     for sample in row.samples:
         end = sample.start + sample.count - 1
         say(f"-- {sample.name}: {sample.start}-{end}, {sample.learned} learned", dim=True)
-        for piece in sample.pieces:
-            _show_piece(piece)
+        for span in sample.spans:
+            _show_span(span)
         say()
 
 
-def _show_piece(piece: PreviewToken) -> None:
+def _show_span(span: PreviewSpan) -> None:
     from tinyllava_kit.training.checks.preview import said_of
 
-    shown = said_of(piece)
-    if piece.kind in ("item", "made", "ids"):
+    shown = said_of(span)
+    if span.kind in ("item", "made", "ids"):
         shown = f"[{shown}]"
-    if piece.kind in ("learned", "ids"):  # also where there are no colours
+    if span.kind in ("learned", "ids"):  # also where there are no colours
         shown = f"«{shown}»"
-    say(shown, nl=False, **_COLOURS.get(piece.kind, {}))
+    say(shown, nl=False, **_COLOURS.get(span.kind, {}))

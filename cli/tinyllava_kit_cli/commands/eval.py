@@ -61,7 +61,7 @@ ROW_TOKENS = 64  # of an answer to a row, where nobody says how many
 @click.option("--write-answers", metavar="FILE", type=click.Path(), help="Write the answers for another scorer, too.")
 @placement
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object in place of the table.")
-@click.option("--no-record", is_flag=True, help="Leave the record and the card in the model's directory as they are.")
+@click.option("--no-record", is_flag=True, help="Do not change the record and the card in the model's directory.")
 def command(
     directory: str,
     data: str,
@@ -167,7 +167,8 @@ def _scorers(data: str, task: Benchmark | None, names: Sequence[str], *, has_own
 
 
 def _check_answer_file(file: str, task: Benchmark | None, chosen: Sequence[Scorer], folder: Path) -> None:
-    """
+    """Check, before any answer, that the answers can be written to a file.
+
     Raises:
         KitError: there will be no answers to write, or the task has no such file.
     """
@@ -199,7 +200,7 @@ def _run(evaluation: Evaluation) -> Results:
     for control, reason in evaluation.left_out.items() if rank() == 0 else ():
         say(f"left out: {control}; {reason}", err=True)
     if known and rank() == 0:
-        say(f"{known} of {asked} answers are there", err=True)
+        say(f"{known} of {asked} answers exist", err=True)
     there = known
 
     def tell(done: int, total: int) -> None:
@@ -239,7 +240,7 @@ def _record(
     from tinyllava_kit.model.storage.recognition import recognize
 
     found = recognize(directory)
-    if found is not None and found.is_ours and os.access(directory, os.W_OK):
+    if found is not None and found.is_kit_model and os.access(directory, os.W_OK):
         names = [scorer.name for scorer in evaluation.scorers]
         why_not = record(
             directory,

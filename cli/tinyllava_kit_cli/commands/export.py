@@ -91,7 +91,8 @@ def command(
 
 
 def _options(settings: Sequence[str]) -> dict[str, Any]:
-    """
+    """Options of an export from texts OPTION=VALUE.
+
     Raises:
         KitError: not of the form OPTION=VALUE.
     """

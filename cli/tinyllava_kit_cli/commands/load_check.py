@@ -13,7 +13,7 @@ from tinyllava_kit_cli.shell_completion import directories
 
 
 def external_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What an external checkpoint may need to be told."""
+    """Options for loading an external checkpoint."""
     for option in (
         click.option("--template", help="The chat template; default: the one that fits the LLM."),
         click.option(

@@ -46,7 +46,7 @@ _SHORTEST_KEY = 16
 @click.option(
     "--cache-tokens",
     type=click.IntRange(min=64),
-    help="Positions whose keys and values are held; default: what fits in a GiB.",
+    help="Positions in the key-value cache; default: what fits in a GiB.",
 )
 @click.option(
     "--engine",
@@ -107,13 +107,14 @@ def command(
     place, taken = listening.getsockname()[:2]
     say(f"{name}: reads {' and '.join(['text', *processor.reads])}, on {model.device}", err=True)
     if key is None and host not in _LOCAL:
-        say(f"WARNING: {host} is open to others and no key is asked for; give --api-key", err=True)
+        say(f"WARNING: {host} is open to others and requires no key; give --api-key", err=True)
     say(f"http://{f'[{place}]' if ':' in place else place}:{taken}/v1; Ctrl-C ends", err=True)
     server_of(app, bounds).run(sockets=[listening])
 
 
 def _key(given: str | None) -> str | None:
-    """
+    """The key of the server: the given one, else that of the environment, else none.
+
     Raises:
         KitError: a key that is too short, or that no header can hold.
     """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command
 @click.argument("recipe", type=click.Path())
 @click.option("--stage", help="Run only this stage.")
-@click.option("--set", "changes", multiple=True, metavar="STAGE.KEY=VALUE", help="Set a key of a stage anew.")
+@click.option("--set", "changes", multiple=True, metavar="STAGE.KEY=VALUE", help="Change a key of a stage.")
 @click.option("--dry-run", is_flag=True, help="Time a few steps, tell memory, steps and time, and write nothing.")
 def command(recipe: str, stage: str | None, changes: tuple[str, ...], dry_run: bool) -> None:
     """Train a model as a RECIPE (YAML) says.

@@ -59,7 +59,7 @@ class PluginNames:
 
 
 def names_of(name: str, kind: str, modality: str = "") -> PluginNames:
-    """Of the words of a command line; what is written with dashes is a component with underscores.
+    """The names from the words of a command line; a component with dashes gets underscores.
 
     Raises:
         KitError: a name that is none, or a modality where the kind has none.
@@ -78,9 +78,10 @@ def names_of(name: str, kind: str, modality: str = "") -> PluginNames:
 
 
 def check_free(names: PluginNames, catalog: Catalog, commands: Collection[str] = ()) -> None:
-    """
+    """Check that nothing that is installed has a name of the new plugin.
+
     Args:
-        catalog: what is installed. commands: those of `tinyllava` itself.
+        catalog: the installed plugins. commands: those of `tinyllava` itself.
 
     Raises:
         KitError: another distribution offers a component of such a name, or the kit has such a command or package.
@@ -120,7 +121,8 @@ def check_read(names: PluginNames, catalog: Catalog) -> str:
 
 
 def _check_modality(name: str) -> None:
-    """
+    """Check the name of a new modality as its spec will.
+
     Raises:
         KitError: no modality can be called so.
     """

@@ -75,7 +75,7 @@ def write(files: Mapping[str, str], folder: Path) -> None:
         KitError: the folder holds something, or cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise KitError(f"new-plugin: {str(folder)!r} is there already and not empty; choose another --out")
+        raise KitError(f"new-plugin: {str(folder)!r} exists and is not empty; choose another --out")
     try:
         for path, text in files.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ def write(files: Mapping[str, str], folder: Path) -> None:
 
 
 def _words(names: PluginNames) -> dict[str, str]:
-    """What stands for each variable of the templates."""
+    """The value of each variable of the templates."""
     major, minor = __version__.split(".")[:2]
     checked, component = names.checked
     return {
@@ -121,7 +121,8 @@ def _fill(template: str, words: Mapping[str, str]) -> str:
 
 
 def _check_classes(module: str, name: str) -> None:
-    """
+    """Check that no class of a new module has the name of an imported one.
+
     Raises:
         KitError: a class of the module has the name of one that it imports.
     """

@@ -248,7 +248,7 @@ def test_a_checkpoint_that_does_not_fit_is_one_line(toy, save, tmp_path):
     cases = (
         (lambda: read(str(tmp_path / "absent")), "no checkpoint directory '.*absent'"),
         (lambda: read(str(tmp_path / "bert")), "is a 'bert' checkpoint; this component takes 'wav2vec2', 'hubert'"),
-        (lambda: read(checkpoint), "has an adapter behind its encoder"),
+        (lambda: read(checkpoint), "has an adapter after its encoder"),
         (lambda: read(toy()[1], layer="3"), "has 2 layers, layer '3' is not there; expected last, mix or .* -3 to 2"),
         (lambda: read(toy()[1], layer="first"), "layer 'first' is not there"),
         (lambda: read_preprocessor(str(tmp_path / "bare"), config), "cannot read AutoFeatureExtractor from '.*bare'"),

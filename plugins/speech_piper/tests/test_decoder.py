@@ -110,8 +110,8 @@ def test_what_is_no_voice_is_refused(voice, tmp_path):
     settings = Path(f"{file}.json")
     good = json.loads(settings.read_text())
     for changes, said in [
-        ({"phoneme_type": "text"}, "does not take espeak-ng's phonemes as they are"),
-        ({"phoneme_map": {"a": ["b"]}}, "does not take espeak-ng's phonemes as they are"),
+        ({"phoneme_type": "text"}, "does not take espeak-ng's phonemes unchanged"),
+        ({"phoneme_map": {"a": ["b"]}}, "does not take espeak-ng's phonemes unchanged"),
         ({"phoneme_id_map": {"a": [1]}}, "holds no settings of a Piper voice: '_'"),
         ({"inference": {}}, "holds no settings of a Piper voice: 'noise_scale'"),
         ({"espeak": {"voice": "xx-toy"}}, "espeak-ng has no voice 'xx-toy'"),

@@ -117,7 +117,7 @@ def loaded(name: str, checkpoint: Path, **options: Any) -> Dinov2Tower:
 @pytest.mark.parametrize("select", ["patch", "cls_patch"])
 @pytest.mark.parametrize("layer", [-1, -2, -L - 1, 0, 3])
 def test_features_equal_the_hidden_states_of_transformers(directories, name, layer, select) -> None:
-    """At the trained size and at others, of which 30 is no whole number of patches."""
+    """At the trained size and at others, 30 among them, which is no whole number of patches."""
     model = reference(name, directories[name])
     for side in (TRAINED, SIDE, 63, 30):
         images = pictures(side)

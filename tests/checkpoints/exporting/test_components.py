@@ -251,7 +251,7 @@ def connector(tmp_path):
 
 
 def test_a_directory_without_a_connector_is_refused(tmp_path):
-    with pytest.raises(KitError, match="is no connector that was exported"):
+    with pytest.raises(KitError, match="is not an exported connector"):
         components.load_connector(tmp_path)
 
 

@@ -1,5 +1,7 @@
 """What every connector of the kit promises, whatever it computes."""
 
+from __future__ import annotations
+
 import copy
 
 import pytest
@@ -7,17 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.components.connectors.building import GRID, build
 from tinyllava_kit.components.connectors.plugin import tinyllava_connectors
 from tinyllava_kit.core.interfaces import Connector, Features
-from tinyllava_kit.errors import KitError
-from tinyllava_kit.plugin.specs import load
 from tinyllava_kit.testing.no_sync import NoSync
 
-SMALL = {
-    "resampler": {"num_queries": 5, "num_layers": 2},
-    "qformer": {"num_queries": 5, "num_layers": 3, "hidden_dim": 12, "num_heads": 3, "mlp_dim": 14},
-    "window_qformer": {"window": 7, "num_queries": 2, "hidden_dim": 12, "num_heads": 3, "mlp_dim": 14},
-}
 SEQUENCE_NAMES = ("stack_mlp", "conv_mlp", "avgpool_mlp", "window_qformer")
 NAMES = (
     *(
@@ -33,20 +29,6 @@ NAMES = (
     ),
     *SEQUENCE_NAMES,
 )
-GRID = (4, 6)
-
-
-def spec_of(name):
-    return next(spec for spec in tinyllava_connectors() if spec.matches(name))
-
-
-def build(name, in_dim=7, out_dim=11, grid=GRID):
-    """The connector that a user names, toy size, through its spec."""
-    spec = spec_of(name)
-    options = {**spec.check_options(SMALL.get(name, {}), "test"), **spec.name_options(name)}
-    out_dim = in_dim if name == "identity" else out_dim
-    torch.manual_seed(0)
-    return load(spec)(in_dim=in_dim, out_dim=out_dim, grid=grid, **options).eval()
 
 
 def test_every_offered_connector_is_in_these_tests():
@@ -107,15 +89,6 @@ def test_an_item_without_features_gives_finite_rows(name, dtype):
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         rows = build(name)(Features(torch.randn(2, 24, 7), torch.tensor([24, 0])))
     assert rows.isfinite().all()
-
-
-def test_qformer_masks_padding_in_eager_attention_too():
-    connector = build("qformer")
-    features = Features(torch.randn(2, 24, 7), torch.tensor([24, 12]))
-    with torch.no_grad():
-        expected = connector(features)
-        connector.qformer.set_attn_implementation("eager")
-        torch.testing.assert_close(connector(features), expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("num_features", [12, 24])
@@ -180,30 +153,3 @@ def test_reset_parameters_fills_what_no_submodule_owns(name):
     assert len(raw) == 1
     assert all(0 < parameter.std() < 2 for parameter in raw.values())
     assert all(torch.equal(connector.state_dict()[key], value) for key, value in others.items())
-
-
-@pytest.mark.parametrize(("name", "depth"), [("mlp1x_gelu", 1), ("mlp2x_gelu", 2), ("mlp12x_gelu", 12)])
-def test_the_name_of_an_mlp_says_how_many_linear_layers_it_has(name, depth):
-    assert sum(isinstance(module, torch.nn.Linear) for module in build(name).modules()) == depth
-
-
-@pytest.mark.parametrize("name", ["mlp0x_gelu", "mlpx_gelu", "mlp2x_relu", "mlp2x_gelu_x"])
-def test_no_other_name_means_an_mlp(name):
-    assert not any(spec.matches(name) for spec in tinyllava_connectors())
-
-
-def test_identity_refuses_another_width():
-    with pytest.raises(KitError, match="a tower of 7 and an LLM of 11; choose 'linear'"):
-        load(spec_of("identity"))(in_dim=7, out_dim=11)
-
-
-@pytest.mark.parametrize("options", [{"num_queries": 0}, {"num_layers": 0}])
-def test_resampler_refuses_to_have_nothing(options):
-    with pytest.raises(KitError, match="num_queries and num_layers of 1 or more, got"):
-        load(spec_of("resampler"))(in_dim=7, out_dim=11, **options)
-
-
-@pytest.mark.parametrize("options", [{"num_queries": 0}, {"num_layers": 0}, {"hidden_dim": 10, "num_heads": 3}])
-def test_qformer_refuses_sizes_that_cannot_be(options):
-    with pytest.raises(KitError, match="hidden_dim that num_heads divides, got"):
-        load(spec_of("qformer"))(in_dim=7, out_dim=11, **{**SMALL["qformer"], **options})

@@ -6,7 +6,6 @@ import io
 import json
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 from safetensors.torch import load_file
-from transformers import CLIPImageProcessorPil, SiglipImageProcessorPil
 
+from tests.components.modalities.pictures import GOLDEN, HEIGHT, WIDTH, encoded, preprocessor, read
 from tinyllava_kit import KitError
 from tinyllava_kit.components.modalities import image as image_module
 from tinyllava_kit.components.modalities.image import (
@@ -27,22 +26,11 @@ from tinyllava_kit.components.modalities.image import (
     pad_to_square,
 )
 from tinyllava_kit.components.modalities.plugin import IMAGE
-from tinyllava_kit.components.towers.vision_tower import TransformersImagePreprocessor
 from tinyllava_kit.core.interfaces import Preprocessor
 from tinyllava_kit.plugin.specs import load
 
-GOLDEN = Path(__file__).parents[2] / "golden"
 SIZES = ["40x30", "30x41", "28x28", "20x60"]  # width x height, as the golden names say
 GOLDEN_GRIDS = ((1, 2), (2, 1), (2, 2))  # its run named 28 x 56, 56 x 28 and 56 x 56 pixels
-WIDTH, HEIGHT = 7, 5
-
-
-class ClipPreprocessor(TransformersImagePreprocessor):
-    processor_class = CLIPImageProcessorPil
-
-
-class SiglipPreprocessor(TransformersImagePreprocessor):
-    processor_class = SiglipImageProcessorPil
 
 
 @pytest.fixture(scope="module")
@@ -55,34 +43,11 @@ def golden_facts() -> dict:
     return json.loads((GOLDEN / "data" / "images.json").read_text())
 
 
-def preprocessor(kind: str) -> TransformersImagePreprocessor:
-    cls = {"clip": ClipPreprocessor, "siglip": SiglipPreprocessor}[kind]
-    processor = cls.processor_class.from_pretrained(GOLDEN / "assets" / f"{kind}-tiny")
-    return cls(processor, features_per_image=4)
-
-
 def pixels(modality: ImageModality, source: object, kind: str) -> torch.Tensor:
     """Source -> the rows that stand at its placeholder, (rows, 3, 28, 28)."""
     prepare = preprocessor(kind)
     items = modality.expand(modality.read(source), prepare)
     return prepare.collate([row for item in items for row in prepare(item)])["pixel_values"]
-
-
-@pytest.fixture
-def picture() -> np.ndarray:
-    return np.random.default_rng(3).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-
-
-def read(source: object) -> np.ndarray:
-    image = ImageModality().read(source)
-    assert image.mode == "RGB"
-    return np.asarray(image)  # (H, W, 3)
-
-
-def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 # --- the aspects, against TinyLLaVA_Factory ---
@@ -195,23 +160,6 @@ def test_the_spec_leads_to_the_modality_with_its_options() -> None:
 # --- preprocessors ---
 
 
-@pytest.mark.parametrize("kind", ["clip", "siglip"])
-def test_a_preprocessor_is_made_again_from_its_settings(kind: str) -> None:
-    first = preprocessor(kind)
-    settings = first.settings()
-    second = type(first).from_settings(json.loads(json.dumps(settings)))
-    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (31, 43, 3), np.uint8))
-    assert settings == second.settings() == json.loads(json.dumps(settings))
-    assert torch.equal(first.pixels(image), second.pixels(image))
-    assert (first.size, first.mean, first.features_per_image) == (second.size, second.mean, 4)
-
-
-def test_a_preprocessor_whose_output_varies_is_refused() -> None:
-    processor = CLIPImageProcessorPil(do_center_crop=False, size={"shortest_edge": 28})
-    with pytest.raises(KitError, match="toy: pictures of a fixed height and width are expected, it makes them"):
-        ClipPreprocessor(processor, features_per_image=4, name="toy")
-
-
 # --- what can be read ---
 
 
@@ -244,65 +192,6 @@ def test_grey_and_transparent_arrays_are_read(picture) -> None:
     assert np.array_equal(read(opaque), picture)
 
 
-def test_transparent_pixels_become_white(picture) -> None:
-    alpha = np.zeros((HEIGHT, WIDTH, 1), np.uint8)
-    alpha[:, 3:] = 255
-    data = encoded(Image.fromarray(np.concatenate([picture, alpha], axis=2)), "PNG")
-    expected = picture.copy()
-    expected[:, :3] = 255
-    assert np.array_equal(read(data), expected)
-
-
-def test_grey_with_alpha_is_read() -> None:
-    image = Image.merge("LA", [Image.new("L", (WIDTH, HEIGHT), 90), Image.new("L", (WIDTH, HEIGHT), 0)])
-    assert np.all(read(encoded(image, "PNG")) == 255)
-
-
-def palette_image() -> Image.Image:
-    image = Image.new("P", (WIDTH, HEIGHT), 1)
-    image.putpalette([255, 0, 0, 0, 0, 255])
-    image.putpixel((2, 1), 0)
-    return image
-
-
-@pytest.mark.parametrize("kind", ["PNG", "GIF"])
-def test_palettes_are_looked_up(kind: str) -> None:
-    values = read(encoded(palette_image(), kind))
-    assert values[1, 2].tolist() == [255, 0, 0]
-    assert values[0, 0].tolist() == [0, 0, 255]
-
-
-@pytest.mark.parametrize("transparency", [0, b"\x00\xff"], ids=["one colour", "a table"])
-def test_transparent_palette_entries_become_white(transparency: object) -> None:
-    values = read(encoded(palette_image(), "PNG", transparency=transparency))
-    assert values[1, 2].tolist() == [255, 255, 255]
-    assert values[0, 0].tolist() == [0, 0, 255]
-
-
-def test_cmyk_is_converted() -> None:
-    values = read(encoded(Image.new("CMYK", (WIDTH, HEIGHT), (0, 255, 255, 0)), "TIFF"))
-    assert np.all(values == (255, 0, 0))
-
-
-def test_cmyk_jpeg_is_converted() -> None:
-    values = read(encoded(Image.new("CMYK", (16, 16), (255, 0, 255, 0)), "JPEG", quality=100)).astype(int)
-    assert np.abs(values - (0, 255, 0)).max() <= 2
-
-
-@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_sixteen_bit_grey_is_scaled_not_clipped(kind: str) -> None:
-    values = np.array([[0, 257, 128 * 257], [200 * 257 + 100, 65535, 256]], np.uint16)
-    grey = read(encoded(Image.fromarray(values), kind))[..., 0]
-    assert grey.tolist() == [[0, 1, 128], [200, 255, 1]]
-
-
-def test_one_bit_pictures_are_black_and_white() -> None:
-    image = Image.new("1", (WIDTH, HEIGHT), 1)
-    image.putpixel((0, 0), 0)
-    values = read(encoded(image, "PNG"))
-    assert (values[0, 0, 0], values[1, 1, 1]) == (0, 255)
-
-
 # What each EXIF orientation does to stored rows and columns, to show them upright.
 UPRIGHT = {
     1: lambda a: a,
@@ -327,7 +216,7 @@ def test_exif_orientation_is_applied(picture, orientation: int, kind: str) -> No
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG", "WEBP"])
-def test_an_outline_is_upright_like_the_picture(orientation: int, kind: str, monkeypatch) -> None:
+def test_a_probe_is_upright_like_the_picture(orientation: int, kind: str, monkeypatch) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(Image.new("RGB", (16, 8)), kind, exif=exif)
@@ -350,7 +239,7 @@ def test_an_orientation_behind_the_pixels_of_a_png_is_found(picture, orientation
 
 @pytest.mark.parametrize("aspect", ["square", "pad", "tiles"])
 @pytest.mark.parametrize("size", [(40, 30), (30, 41), (28, 28), (20, 60), (190, 1), (MAX_PADDED_SIDE + 4, 40)])
-def test_an_outline_becomes_as_many_parts_of_the_same_sizes(aspect: str, size: tuple[int, int]) -> None:
+def test_a_probe_becomes_as_many_parts_of_the_same_sizes(aspect: str, size: tuple[int, int]) -> None:
     modality, prepare = ImageModality(aspect=aspect), preprocessor("clip")
     data = encoded(Image.new("RGB", size), "PNG")
     parts = modality.expand(modality.read(data), prepare)
@@ -359,7 +248,7 @@ def test_an_outline_becomes_as_many_parts_of_the_same_sizes(aspect: str, size: t
     assert [prepare.num_features(part) for part in parts] == [prepare.num_features(part) for part in probes]
 
 
-def test_an_outline_of_any_source_is_its_size_and_its_own_outline(picture, tmp_path) -> None:
+def test_a_probe_of_any_source_is_its_size_and_its_own_probe(picture, tmp_path) -> None:
     Image.fromarray(picture).save(tmp_path / "a.png")
     for source in (str(tmp_path / "a.png"), picture, Image.fromarray(picture), {"bytes": None, "path": "a"}):
         if isinstance(source, dict):
@@ -369,7 +258,7 @@ def test_an_outline_of_any_source_is_its_size_and_its_own_outline(picture, tmp_p
         assert ImageModality().probe(probe) is probe
 
 
-def test_an_outline_refuses_what_its_header_shows(tmp_path) -> None:
+def test_a_probe_refuses_what_its_header_shows(tmp_path) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
     for source, message in ((tmp_path / "a.png", "cannot read image"), (tmp_path / "no.png", "does not exist")):
         with pytest.raises(KitError, match=message):
@@ -495,16 +384,6 @@ def test_an_array_of_another_shape_or_type_is_refused(array: np.ndarray, got: st
 def test_something_else_is_refused() -> None:
     with pytest.raises(KitError, match="cannot read an image from <int>; give a path"):
         read(3)
-
-
-def test_floating_point_pictures_are_refused() -> None:
-    with pytest.raises(KitError, match="holds floating-point values of unknown range"):
-        read(encoded(Image.new("F", (WIDTH, HEIGHT), 0.5), "TIFF"))
-
-
-def test_grey_of_more_than_sixteen_bits_is_refused() -> None:
-    with pytest.raises(KitError, match="holds grey values from 70000 to 70000; save it with 8 or 16"):
-        read(encoded(Image.new("I", (WIDTH, HEIGHT), 70000), "TIFF"))
 
 
 def test_formats_that_would_start_a_program_are_not_opened() -> None:

@@ -12,7 +12,7 @@ from tinyllava_kit import Assembly, KitError, read_blueprint
 from tinyllava_kit.model.storage.recognition import open_external, open_if_external, recognize, recognize_model
 from tinyllava_kit.plugin.specs import CheckpointSpec
 
-OURS = {"model_type": "tinyllava", "llm": {"name": "llama"}}
+KIT_CONFIG = {"model_type": "tinyllava", "llm": {"name": "llama"}}
 FACTORY = {"model_type": "tinyllava", "connector_type": "linear"}
 LEGACY = {"model_type": "llava_llama", "mm_vision_tower": "openai/clip"}
 LLAVA = {"model_type": "llava", "vision_config": {}}
@@ -31,10 +31,10 @@ def directory(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("config", "ours", "layouts"),
+    ("config", "is_kit_model", "layouts"),
     [
-        (OURS, True, []),
-        ({**OURS, "connector_type": "linear", "mm_vision_tower": "x"}, True, []),
+        (KIT_CONFIG, True, []),
+        ({**KIT_CONFIG, "connector_type": "linear", "mm_vision_tower": "x"}, True, []),
         (FACTORY, False, ["factory"]),
         (LEGACY, False, ["llava_legacy"]),
         (LLAVA, False, ["llava_hf"]),
@@ -46,9 +46,9 @@ def directory(tmp_path):
         ({}, False, []),
     ],
 )
-def test_a_directory_is_recognised_by_its_configuration(directory, config, ours, layouts):
+def test_a_directory_is_recognised_by_its_configuration(directory, config, is_kit_model, layouts):
     found = recognize(directory(config, "factory"))
-    assert (found.is_ours, [offer.spec.name for offer in found.layouts]) == (ours, layouts)
+    assert (found.is_kit_model, [offer.spec.name for offer in found.layouts]) == (is_kit_model, layouts)
     assert dict(found.content) == config
 
 

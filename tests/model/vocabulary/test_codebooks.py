@@ -39,7 +39,7 @@ def test_the_sides_that_stand_are_those_that_have_an_id():
     for count in range(1, 6):
         ids = layout.to_ids(torch.tensor(steps(count, count)).T)
         whole = grammar.enclosed("m", ids, "it")
-        parallel = torch.tensor(grammar.beside("m", ids))
+        parallel = torch.tensor(grammar.parallel_ids("m", ids))
         row = torch.tensor([[3, 4, *whole, 5, *whole]])
         none = torch.full((1, CODEBOOKS - 1), -1)
         expected = torch.cat([none, none, parallel, none, parallel])

@@ -33,7 +33,7 @@ def slow_embeds(model, ids, parallel):
 
 
 def slow_heads(model, hidden):
-    """(D,) -> the logits of all main ids, and of each side."""
+    """(D,) -> the logits of all main ids, and of each parallel stream."""
     head, count = model.decoders["it"].rows.head, 2 + SIZE + CODEBOOKS - 1
     gap = hidden.new_full((model.extension.grammar.first - 11,), -torch.inf)
     main = torch.cat([model.language_model.lm_head(hidden), gap, head[:count] @ hidden])

@@ -21,7 +21,7 @@ def test_sampled_rows_are_whole_items_and_text(has_prompt: bool) -> None:
     for _ in range(25):
         scores = order(ids, torch.randn(len(ids), grammar.size))
         ids = torch.cat([ids, torch.multinomial(scores.softmax(-1), 1)], 1)
-    found = [piece for row in ids.tolist() for piece in grammar.pieces(row)]
+    found = [piece for row in ids.tolist() for piece in grammar.segments(row)]
     assert {piece.modality for piece in found} == {TEXT, "song", "dance"}
     for piece in found:
         if piece.modality == "song":

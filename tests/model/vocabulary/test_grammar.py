@@ -52,14 +52,14 @@ def test_pieces_are_text_and_items_counted_from_zero() -> None:
     song, _ = grammar.span("song")
     begin, end = grammar.begin["song"], grammar.end["song"]
     a, b = song + 2, song + 5
-    assert grammar.pieces([3, begin, a, b, a + 1, b + 1, end, 4, 5]) == [
+    assert grammar.segments([3, begin, a, b, a + 1, b + 1, end, 4, 5]) == [
         Segment(TEXT, [3]),
         Segment("song", [0, 3, 1, 4]),
         Segment(TEXT, [4, 5]),
     ]
-    assert grammar.pieces([begin, a, b, a + 1]) == [Segment("song", [0, 3], closed=False, dropped=1)]
-    assert grammar.pieces([begin, a]) == [Segment("song", [], closed=False, dropped=1)]
-    assert grammar.pieces([]) == []
+    assert grammar.segments([begin, a, b, a + 1]) == [Segment("song", [0, 3], closed=False, dropped=1)]
+    assert grammar.segments([begin, a]) == [Segment("song", [], closed=False, dropped=1)]
+    assert grammar.segments([]) == []
 
 
 def test_ids_in_another_order_than_the_decoder_states_are_refused() -> None:
@@ -73,7 +73,7 @@ def test_ids_in_another_order_than_the_decoder_states_are_refused() -> None:
 @pytest.mark.parametrize(
     ("follows", "message"),
     [
-        ({BEGIN: ("a",), "a": ("b",)}, r"must say what follows on each of \['a', 'b', 'begin'\]"),
+        ({BEGIN: ("a",), "a": ("b",)}, r"must say what follows each of \['a', 'b', 'begin'\]"),
         ({BEGIN: ("a",), "a": ("b",), "b": ("a",)}, "no range may be the last one"),
         ({BEGIN: ("a", END), "a": ("b",), "b": ("a", END)}, "behind 'begin' may come"),
         ({BEGIN: ("a",), "a": ("c",), "b": ("a", END)}, "behind 'a' may come"),
@@ -93,7 +93,7 @@ def test_an_order_that_cannot_be_written_is_refused(follows: dict, message: str)
         (lambda ids: ids.where(ids != ids[1, 1], -1), "gives -1 as 'it.code1' beside id number 1, expected one of 5"),
         (lambda ids: torch.cat([ids[:, :2], ids[:, :1]], 1), "as 'it.code2' beside id number 0, expected -1, for none"),
         (lambda ids: ids.where(ids != 1, 5), "gives 5 as 'it.code1' beside id number 1, expected one of 5"),
-        (lambda ids: ids[:-1], "of which number 5 is not one that may stand there"),
+        (lambda ids: ids[:-1], "and id number 5 is not allowed there"),
     ],
 )
 def test_ids_that_stand_elsewhere_than_stated_are_refused(change, message):
@@ -114,7 +114,7 @@ def test_ids_that_stand_elsewhere_than_stated_are_refused(change, message):
     ],
 )
 def test_sides_that_cannot_stand_are_refused(stream):
-    with pytest.raises(KitError, match=r"the decoder of 'm': '[as]' cannot stand beside its ids"):
+    with pytest.raises(KitError, match=r"the decoder of 'm': '[as]' cannot be parallel to its ids"):
         Grammar(allot({"m": {"a": 2}}, FIRST), {"m": {BEGIN: ("a",), "a": ("a", END)}}, FIRST, parallel={"m": stream})
 
 

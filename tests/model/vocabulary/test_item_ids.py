@@ -45,7 +45,7 @@ def test_what_stands_beside_comes_along_and_nothing_where_nothing_stands() -> No
     grammar = codes_grammar(pattern)
     wanted = pattern.to_ids(torch.tensor(steps(0, 4)).T)  # (n, K)
     chosen = wanted[:, 1:].masked_fill(wanted[:, 1:] < 0, 2)  # something is chosen beside every id
-    item = ItemIds(Pushed(), grammar, "it", beside=[torch.zeros(1, CODEBOOKS - 1, dtype=torch.int64)])
+    item = ItemIds(Pushed(), grammar, "it", parallel_ids=[torch.zeros(1, CODEBOOKS - 1, dtype=torch.int64)])
     first, _ = grammar.span("it")
     found = [
         item.push(first + 2 + main, [beside[None]]) for main, beside in zip(wanted[:, 0].tolist(), chosen, strict=True)

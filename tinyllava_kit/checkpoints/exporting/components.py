@@ -2,7 +2,7 @@
 
 ``llm/`` is for AutoModelForCausalLM and AutoTokenizer; ``towers/MODALITY/`` for the tower's class of transformers and
 its preprocessor; ``connectors/MODALITY/`` is a file of weights and a JSON that says how to build the connector of this
-kit. ``README.md`` says how to load and read each. What is written is read again and compared.
+kit. ``README.md`` says how to load and read each. The written files are read again and compared.
 
 Legend: N rows of a tower, P features of a row, E tower width.
 """
@@ -45,7 +45,7 @@ from ...pretrained.checkpoint import check_loaded, load_state, without_reports
 from ...processing.jinja import begin_in_jinja, jinja_of, save_tokenizer
 from ...processing.processor import TinyLlavaProcessor
 from ..external.weights import open_file
-from .requirements import decoder_notes, idle_weights, is_close, largest, quantized_fault, random_ids
+from .requirements import decoder_notes, dummy_weights, is_close, largest, quantized_fault, random_ids
 from .target import ExportTarget
 
 WEIGHTS = "model.safetensors"
@@ -199,7 +199,7 @@ def _plain(tower: Any) -> PreTrainedModel:
         config, kind, state = copy.deepcopy(inner.config), type(inner), inner.state_dict()
     config.tie_last_hidden_states = False  # hidden_states[-1] is what the last layer makes, before any norm
     plain = kind(config).eval()
-    plain.load_state_dict({**idle_weights(plain.state_dict()), **state}, strict=True)
+    plain.load_state_dict({**dummy_weights(plain.state_dict()), **state}, strict=True)
     return plain
 
 
@@ -229,7 +229,7 @@ def _reading(tower: Any, loaded: PreTrainedModel, inputs: Mapping[str, Tensor], 
 
 
 def _sample(processor: TinyLlavaProcessor, modality: str) -> dict[str, Tensor] | None:
-    """An item of noise as the tower's inputs; None for a modality of which none can be made here."""
+    """An item of noise as the tower's inputs; None for a modality whose items cannot be made here."""
     noise = np.random.default_rng(0)
     sources = {
         "image": Image.fromarray(noise.integers(0, 256, (90, 70, 3), dtype=np.uint8)),
@@ -254,7 +254,7 @@ def _as_transformers(preprocessor: Preprocessor, plain: PreTrainedModel) -> Any:
         )
     elif rate and plain.main_input_name == "input_features" and "window_features" in settings:
         seconds, rest = divmod(2 * settings["hop"] * settings["window_features"], rate)
-        if not rest:  # a window of whole seconds, as WhisperFeatureExtractor wants it
+        if not rest:  # a window of whole seconds, as WhisperFeatureExtractor requires
             extractor = WhisperFeatureExtractor(
                 feature_size=settings["num_mels"],
                 sampling_rate=rate,
@@ -301,7 +301,7 @@ def _write_connector(model: TinyLlavaForConditionalGeneration, modality: str, st
     features = Features(noise, None, connector.grid)  # (1, P, E)
     difference = largest(connector(features), load_connector(folder)(features))
     if difference:
-        raise KitError(f"connector {modality}: what is written differs by {difference:.1e} from the model's")
+        raise KitError(f"connector {modality}: the written one differs by {difference:.1e} from the model's")
     code = f"""\
 from tinyllava_kit.checkpoints.exporting.components import load_connector
 from tinyllava_kit.core.interfaces import Features
@@ -333,8 +333,8 @@ def load_connector(folder: str | os.PathLike[str], *, catalog: Catalog | None = 
     try:
         described = read_mapping(folder / CONNECTOR)
     except KitError as error:
-        raise KitError(f"{str(folder)!r} is no connector that was exported: {error}") from error
-    described.pop("class", None)  # for people; what is imported is what an installed plugin offers
+        raise KitError(f"{str(folder)!r} is not an exported connector: {error}") from error
+    described.pop("class", None)  # for people; the import uses what an installed plugin offers
     component = Component.of(described, CONNECTOR)
     grid = component.config.get("grid")
     connector: Connector = load(component.offer("connector", catalog or installed_catalog()).spec)(
@@ -349,7 +349,7 @@ def load_connector(folder: str | os.PathLike[str], *, catalog: Catalog | None = 
 
 
 def _readme(model: TinyLlavaForConditionalGeneration, parts: Sequence[ExportedPart]) -> str:
-    """What is in each directory, and Python that loads it."""
+    """The content of each directory, and Python that loads it."""
     about = "Each directory is loaded by itself. Paths are from here."
     if model.towers:
         about += (

@@ -22,7 +22,8 @@ def target_names() -> list[str]:
 
 
 def find_target(name: str) -> ExportSpec:
-    """
+    """Find the spec of an installed export target by its name.
+
     Raises:
         KitError: nobody offers it, with the near ones.
     """

@@ -1,11 +1,11 @@
 """A model as the files that llama.cpp reads: ``model.gguf``, and ``mmproj.gguf`` where it sees.
 
-Names and keys are those of the ``gguf`` package. llama.cpp is not run: what is written is read again and compared, each
-tensor with the model's. What llama.cpp does with the files was taken from its source (2026) and compared with toy
+Names and keys are those of the ``gguf`` package. llama.cpp is not run: the written files are read again and compared,
+each tensor with the model's. What llama.cpp does with the files was taken from its source (2026) and compared with toy
 models by ``examples/gguf/compare.py``. Its projector ``mlp`` runs as many blocks as ``clip.vision.feature_layer`` says,
 and pads a picture to a square of CLIP's mean colour. With a class token its rows are the patches' and then the class
-token's, and it reads all but the first. No file changes that: the class token alone decides which rows are read, and
-a row holds the patch of its own place.
+token's, and it reads all but the first. No file changes that: the class token alone decides which rows are read, and a
+row holds the patch of its own place.
 
 Legend: D width of the LLM, E tower width.
 """

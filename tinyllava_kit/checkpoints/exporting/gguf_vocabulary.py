@@ -55,7 +55,8 @@ class Vocabulary:
 
 
 def read_vocabulary(tokenizer: PreTrainedTokenizerBase, size: int) -> Vocabulary:
-    """
+    """Read a tokenizer's tokens, merges and special ids in the form that GGUF stores.
+
     Args:
         tokenizer: a fast one.
         size: rows of the embeddings; ids without a token become unused ones.
@@ -147,7 +148,7 @@ def _space_prefix(backend: Mapping[str, Any], name: str) -> bool:
         return False  # Gemma's; of a text without spaces, what splits at them leaves all
     if normalizer is None and splitter and splitter["type"] == "Metaspace" and splitter["replacement"] == _SPACE:
         return bool(splitter.get("prepend_scheme") != "never")
-    raise KitError(f"{name} does to a text what SentencePiece's Llama tokenizers do not; it is not written")
+    raise KitError(f"{name} changes a text in ways that SentencePiece's Llama tokenizers do not; it cannot be written")
 
 
 def _scores(tokens: Sequence[str], merges: Sequence[tuple[str, ...]], name: str) -> list[float]:

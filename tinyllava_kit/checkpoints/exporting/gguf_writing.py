@@ -21,9 +21,9 @@ _NEVER_HALF = ("v.position_embd.", "v.class_embd")
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor of a file: its name there and ours; of `heads` heads whose rows llama.cpp wants in pairs, or 0.
+    """One tensor of a file: its name there and in the kit; of `heads` heads whose rows llama.cpp wants in pairs, or 0.
 
-    plus: what is added to it.
+    plus: a number to add to it.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Entry:
         return tensor.to(self.dtype(dtype)).contiguous().numpy()
 
     def dtype(self, wanted: torch.dtype) -> torch.dtype:
-        """That of the file; llama.cpp wants norms, biases and positions in float32."""
+        """The dtype in the file; llama.cpp requires norms, biases and positions in float32."""
         alone = self.tensor.ndim == 1 or self.name.startswith(_NEVER_HALF)
         return torch.float32 if alone else wanted
 
@@ -123,4 +123,4 @@ def check_written(path: Path, entries: Sequence[Entry], dtype: torch.dtype) -> N
         read = unpaired(read, entry.heads) if entry.heads else read
         ours = (entry.tensor.detach().cpu().float() + entry.plus).to(entry.dtype(dtype))
         if not torch.equal(read, ours):
-            raise KitError(f"{path.name}: {name} is read back as something else than the model has")
+            raise KitError(f"{path.name}: {name} differs from the model's when it is read back")

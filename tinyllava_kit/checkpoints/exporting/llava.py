@@ -42,7 +42,7 @@ from ..external.mapping import IMAGE_MODALITY
 from .requirements import (
     aspect,
     decoder_notes,
-    idle_weights,
+    dummy_weights,
     is_clip_or_siglip,
     is_close,
     is_two_layers_with_gelu,
@@ -198,7 +198,7 @@ def _image_processor(preprocessor: TransformersImagePreprocessor, *, pads: bool)
 
 def _state(model: TinyLlavaForConditionalGeneration, written: nn.Module) -> dict[str, Tensor]:
     """Our weights under Llava's names; what our model does not have stays as a layer that does nothing."""
-    state = idle_weights(written.state_dict())
+    state = dummy_weights(written.state_dict())
     for name, value in model.state_dict().items():
         state[_llava_name(name)] = _grown(value, state[_llava_name(name)])
     return state
@@ -235,7 +235,7 @@ def _name_as_published(folder: Path) -> None:
 
 
 def _grown(value: Tensor, place: Tensor) -> Tensor:
-    """An embedding with the row of the placeholder behind its own; everything else as it is."""
+    """An embedding with the row of the placeholder behind its own; everything else unchanged."""
     if value.shape == place.shape:
         return value
     place[: len(value)] = value

@@ -59,13 +59,13 @@ def aspect(model: TinyLlavaForConditionalGeneration) -> str:
     return str(model.config.component("modality", IMAGE_MODALITY).options.get("aspect", "square"))
 
 
-def idle_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def dummy_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """For weights that no feature depends on: layers that do nothing, norms that only norm."""
-    idle = {name: torch.zeros_like(value) for name, value in state.items()}
-    for name, value in idle.items():
+    dummy = {name: torch.zeros_like(value) for name, value in state.items()}
+    for name, value in dummy.items():
         if "norm" in name and name.endswith(".weight"):
             value.fill_(1.0)
-    return idle
+    return dummy
 
 
 def largest(ours: Tensor, theirs: Tensor) -> float:

@@ -19,7 +19,7 @@ class ExportTarget(ABC):
         return []
 
     def notes(self, model: TinyLlavaForConditionalGeneration, processor: TinyLlavaProcessor) -> list[str]:
-        """What a user should know of what is written, a line each. Default: nothing."""
+        """What a user should know of the written files, a line each. Default: nothing."""
         return []
 
     @abstractmethod

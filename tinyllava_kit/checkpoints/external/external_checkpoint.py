@@ -48,12 +48,12 @@ class ExternalCheckpoint:
     text_config, vision_config: of transformers, with ``model_type``; ``mof`` is CLIP's and DINOv2's together.
     layer: whose hidden states. dropped: how many features are left out in front; None: a class token, where the tower
         has one.
-    connector, connector_options: in our words; options that the connector does not have are ignored.
+    connector, connector_options: as the kit names them; options that the connector does not have are ignored.
     aspect: how pictures are brought to the tower's size.
     vision_names: where tower and image processor first came from, the latter from the first.
     llm, tower, joint: weights by the names inside each part; no tower: it is that of `vision_names`.
     row_scale: what the rows of a connector were multiplied by in front of the LLM, and are not in transformers 5.
-    strays: keys of no known part.
+    unexpected_keys: those of no known part.
     """
 
     layout: str
@@ -70,4 +70,4 @@ class ExternalCheckpoint:
     tower: Weights
     joint: Weights
     row_scale: float = 1.0
-    strays: tuple[str, ...] = ()
+    unexpected_keys: tuple[str, ...] = ()

@@ -39,7 +39,8 @@ class FactoryReader(CheckpointReader):
 
 
 def _read(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalCheckpoint:
-    """
+    """Read a checkpoint of TinyLLaVA_Factory: one file of weights, or a directory for each part.
+
     Raises:
         KitError: a part of it is missing or damaged; an adapter that cannot be merged.
     """
@@ -53,11 +54,11 @@ def _read(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalC
         layout = "TinyLLaVA_Factory"
         tensors = {key: KeyedTensor(key, tensor) for key, tensor in open_weights(directory).items()}
     parts: dict[str, Weights] = {_LLM: {}, _TOWER: {}, _JOINT: {}}
-    strays = []
+    unexpected_keys = []
     for key, source in tensors.items():
         prefix = next((prefix for prefix in parts if key.startswith(prefix)), None)
         if prefix is None:
-            strays.append(source.key)
+            unexpected_keys.append(source.key)
         else:
             parts[prefix][key.removeprefix(prefix)] = source
     vision_names = (config.get("vision_model_name_or_path", ""), config.get("vision_model_name_or_path2", ""))
@@ -83,7 +84,7 @@ def _read(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalC
         tower=parts[_TOWER],
         joint=parts[_JOINT],
         row_scale=row_scale_in_transformers_4(config["text_config"]),
-        strays=tuple(strays),
+        unexpected_keys=tuple(unexpected_keys),
     )
 
 

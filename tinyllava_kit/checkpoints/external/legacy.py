@@ -45,7 +45,8 @@ class LegacyReader(CheckpointReader):
 
 
 def _read(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalCheckpoint:
-    """
+    """Read a checkpoint of LLaVA-1.5's original code, or of TinyLLaVA's first one.
+
     Raises:
         KitError: an LLM or an option that is not known; damaged weights.
     """
@@ -58,7 +59,7 @@ def _read(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalC
     llm: Weights = {}
     tower: Weights = {}
     joint: Weights = {}
-    strays = []
+    unexpected_keys = []
     for key, tensor in open_weights(directory).items():
         if key.startswith(_TOWER):
             tower[key.removeprefix(_TOWER)] = KeyedTensor(key, tensor)
@@ -67,7 +68,7 @@ def _read(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalC
         elif key.startswith(_LLM):
             llm[key] = KeyedTensor(key, tensor)
         else:
-            strays.append(key)
+            unexpected_keys.append(key)
     text = {key: value for key, value in config.items() if not key.startswith(_NOT_TEXT)}
     text["model_type"] = text_type
     return ExternalCheckpoint(
@@ -84,7 +85,7 @@ def _read(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalC
         tower=tower,
         joint=joint,
         row_scale=row_scale_in_transformers_4(text),
-        strays=tuple(strays),
+        unexpected_keys=tuple(unexpected_keys),
     )
 
 

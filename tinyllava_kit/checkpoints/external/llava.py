@@ -25,7 +25,8 @@ class LlavaReader(CheckpointReader):
 
 
 def _read(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalCheckpoint:
-    """
+    """Read a checkpoint of transformers' Llava.
+
     Raises:
         KitError: an option that has no counterpart here; damaged weights.
     """
@@ -36,7 +37,7 @@ def _read(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalC
         if config.get(key, wanted) != wanted:
             raise KitError(f"{directory / 'config.json'}: {key} {config[key]!r} is not read; {wanted!r} is")
     parts: dict[str, Weights] = {prefix: {} for prefix in _PARTS}
-    strays = []
+    unexpected_keys = []
     for key, tensor in open_weights(directory).items():
         name = key.removeprefix("model.")
         prefix = next((prefix for prefix in _PARTS if name.startswith(prefix)), None)
@@ -45,7 +46,7 @@ def _read(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalC
         elif key.startswith("lm_head."):
             parts["language_model."][key] = KeyedTensor(key, tensor)
         else:
-            strays.append(key)
+            unexpected_keys.append(key)
     return ExternalCheckpoint(
         layout="transformers' Llava",
         directory=directory,
@@ -58,7 +59,7 @@ def _read(directory: Path, config: Mapping[str, Any], names: Names) -> ExternalC
         llm=parts["language_model."],
         tower=parts["vision_tower."],
         joint=parts["multi_modal_projector."],
-        strays=tuple(strays),
+        unexpected_keys=tuple(unexpected_keys),
     )
 
 
@@ -68,5 +69,5 @@ def _own_name(name: str, prefix: str, key: str) -> str:
         layer, _, kind = name.partition(".")
         return f"{_JOINT.get(layer, layer)}.{kind}"
     if prefix == "language_model." and key.startswith("model.language_model."):
-        return f"model.{name}"  # today's name stands for the LLM without its head
+        return f"model.{name}"  # today's name is that of the LLM without its head
     return name

@@ -1,4 +1,4 @@
-"""An external model as one of ours: its configuration, and every weight under our name, accounted for."""
+"""An external checkpoint mapped onto the kit's model: its configuration, and every weight under its new name."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .names import Names
 from .weights import Lazy
 
 IMAGE_MODALITY = "image"
-# In vision_config, what is no architecture.
+# Keys of vision_config that do not describe the architecture.
 _NOT_SAVED = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
 # The layers that make a connector's rows; of the mlp family it is the last of its layers.
 _LAST = {
@@ -55,13 +55,13 @@ _DINOV2 = (
 
 @dataclass(frozen=True)
 class WeightRow:
-    """One weight of the table: its key in the checkpoint, ours, and what was done with it, where anything was.
+    """One weight of the table: its key in the checkpoint, its key in the kit's model, and what was done with it.
 
-    `ours` is empty for what is left out, `theirs` for what the checkpoint does not have.
+    `key` is empty for what is left out, `external_key` for what the checkpoint does not have.
     """
 
-    theirs: str
-    ours: str
+    external_key: str
+    key: str
     note: str = ""
 
 
@@ -69,7 +69,7 @@ class WeightRow:
 class MappedCheckpoint:
     """An external checkpoint, read but for its weights.
 
-    tensors: our name -> the weight. rows: every key. notes: what a user should know. dtype: the LLM's.
+    tensors: a key of the kit's model -> the weight. rows: every key. notes: what a user should know. dtype: the LLM's.
     """
 
     layout: str
@@ -112,11 +112,12 @@ class MappedCheckpoint:
 
 
 def map_checkpoint(
-    old: ExternalCheckpoint, catalog: Catalog, names: Names, *, template: str | None = None
+    external: ExternalCheckpoint, catalog: Catalog, names: Names, *, template: str | None = None
 ) -> MappedCheckpoint:
-    """
+    """Map a checkpoint's configurations and weights onto the kit's model, with installed components.
+
     Args:
-        old: what a layout was read into.
+        external: what a layout was read into.
         catalog: the installed plugins.
         names: where names in it are looked for.
         template: the chat template, in place of the one that is found.
@@ -125,33 +126,33 @@ def map_checkpoint(
         KitError: weights are missing, surplus or of other shapes than the configuration says; lists them.
         MissingPluginError: a part is of a plugin that is not installed.
     """
-    where = str(old.directory)
-    if old.strays:
-        check_loaded(where, missing=(), unexpected=old.strays)
-    described = f"{old.directory / 'config.json'}: text_config"
-    with _broken_config(old.directory):
-        text_config = network(kind_of(old.text_config, described), old.text_config, described)
+    where = str(external.directory)
+    if external.unexpected_keys:
+        check_loaded(where, missing=(), unexpected=external.unexpected_keys)
+    described = f"{external.directory / 'config.json'}: text_config"
+    with _broken_config(external.directory):
+        text_config = network(kind_of(external.text_config, described), external.text_config, described)
     llm = _by_model_type("llm", text_config.model_type, catalog)
-    tower = _by_model_type("tower", old.vision_config.get("model_type", ""), catalog)
+    tower = _by_model_type("tower", external.vision_config.get("model_type", ""), catalog)
     tower_class: type[Tower] = load(tower.spec)
-    tower_config = _tower_config(old, tower_class)
+    tower_config = _tower_config(external, tower_class)
     if any(option.name == "image_size" for option in tower.spec.options):
-        tower_config["image_size"] = _picture_size(old, tower_class, names)
-    with torch.device("meta"), _broken_config(old.directory):
+        tower_config["image_size"] = _picture_size(external, tower_class, names)
+    with torch.device("meta"), _broken_config(external.directory):
         built_tower = tower_class(tower_config)
         built_llm = load(llm.spec).build(text_config)
     ledger = _Ledger(where)
-    ledger.add_llm(old, built_llm)
-    ledger.add_tower(old, built_tower, tower_class, tower_config, names)
+    ledger.add_llm(external, built_llm)
+    ledger.add_tower(external, built_tower, tower_class, tower_config, names)
     joint = {"in_dim": built_tower.embed_dim, "out_dim": text_config.hidden_size}
     if built_tower.grid is not None:
         joint["grid"] = list(built_tower.grid)
-    connector = catalog.find("connector", old.connector)
-    state = {name: source.tensor.read() for name, source in old.joint.items()}
-    options = _connector_options(old, connector, state, names)
+    connector = catalog.find("connector", external.connector)
+    state = {name: source.tensor.read() for name, source in external.joint.items()}
+    options = _connector_options(external, connector, state, names)
     tokenizer = _read_tokenizer(llm, where)
     licence = read_licence(where)  # of all its parts
-    seen_with = " ".join(map(origin, old.vision_names))
+    seen_with = " ".join(map(origin, external.vision_names))
     config = TinyLlavaConfig(
         text_config=text_config,
         llm=_component(llm, checkpoint=where, licence=licence),
@@ -160,20 +161,20 @@ def map_checkpoint(
         connectors={
             IMAGE_MODALITY: {
                 **_component(connector, options=options, config=joint, licence=licence),
-                "name": old.connector,
+                "name": external.connector,
             }
         },
-        modalities={IMAGE_MODALITY: {"name": IMAGE_MODALITY, "options": {"aspect": _aspect(old)}}},
+        modalities={IMAGE_MODALITY: {"name": IMAGE_MODALITY, "options": {"aspect": _aspect(external)}}},
     )
-    with torch.device("meta"), _broken_config(old.directory):
+    with torch.device("meta"), _broken_config(external.directory):
         built_connector = build_connector(config, IMAGE_MODALITY, catalog)
-    ledger.add_connector(old, built_connector, load(connector.spec), state)
-    preprocessor, note = _read_preprocessor(old, tower_class, tower_config, names)
+    ledger.add_connector(external, built_connector, load(connector.spec), state)
+    preprocessor, note = _read_preprocessor(external, tower_class, tower_config, names)
     dtype = next((t.dtype for name, t in ledger.tensors.items() if name.startswith("language_model.")), torch.float32)
     config.dtype = dtype
     return MappedCheckpoint(
-        layout=old.layout,
-        directory=old.directory,
+        layout=external.layout,
+        directory=external.directory,
         config=config,
         tokenizer=tokenizer,
         preprocessors={IMAGE_MODALITY: preprocessor},
@@ -198,38 +199,38 @@ def _broken_config(directory: Path) -> Iterator[None]:
 
 
 class _Ledger:
-    """Weights under our names, and a row for every key, ours and theirs."""
+    """Weights under the keys of the kit's model, and a row for every key of either."""
 
     def __init__(self, where: str) -> None:
         self.where = where
         self.tensors: dict[str, Lazy] = {}
         self.rows: list[WeightRow] = []
 
-    def add_llm(self, old: ExternalCheckpoint, llm: nn.Module) -> None:
+    def add_llm(self, external: ExternalCheckpoint, llm: nn.Module) -> None:
         own = {name: tuple(value.shape) for name, value in llm.state_dict().items()}
         tied = set(getattr(llm, "all_tied_weights_keys", {}))
-        extra = [name for name in old.llm if name not in own]
+        extra = [name for name in external.llm if name not in own]
         dropped = [name for name in extra if name.endswith(("rotary_emb.inv_freq", ".attn.masked_bias"))]
-        self._check(set(own) - tied - {"lm_head.bias"}, own, old.llm, surplus=set(extra) - set(dropped))
-        for name, source in old.llm.items():
+        self._check(set(own) - tied - {"lm_head.bias"}, own, external.llm, surplus=set(extra) - set(dropped))
+        for name, source in external.llm.items():
             if name in dropped:
                 self.rows.append(WeightRow(source.key, "", "left out: computed"))
             elif name in tied:
                 self.rows.append(WeightRow(source.key, "", "left out: tied to the embeddings"))
             else:
                 self._add(source.key, f"language_model.{name}", source.tensor)
-        if "lm_head.bias" in own and "lm_head.bias" not in old.llm:  # the older Phi's head had none
+        if "lm_head.bias" in own and "lm_head.bias" not in external.llm:  # the older Phi's head had none
             zeros = torch.zeros(own["lm_head.bias"], dtype=self.tensors["language_model.lm_head.weight"].dtype)
             self._add("", "language_model.lm_head.bias", Lazy.of(zeros), "made: zeros, the older Phi has no bias here")
 
     def add_tower(
-        self, old: ExternalCheckpoint, tower: nn.Module, kind: type[Tower], config: Mapping[str, Any], names: Names
+        self, external: ExternalCheckpoint, tower: nn.Module, kind: type[Tower], config: Mapping[str, Any], names: Names
     ) -> None:
         own = {name: tuple(value.shape) for name, value in tower.state_dict().items()}
-        if not old.tower:
-            self._add_tower_from_elsewhere(old, kind(config), names)
+        if not external.tower:
+            self._add_tower_from_elsewhere(external, kind(config), names)
             return
-        part = {_vision_name(name): source for name, source in old.tower.items()}
+        part = {_vision_name(name): source for name, source in external.tower.items()}
         self._check(set(own), own, part)
         for name, source in part.items():
             if name in own:
@@ -238,7 +239,7 @@ class _Ledger:
                 self.rows.append(WeightRow(source.key, "", "left out: behind the layer that is read"))
 
     def add_connector(
-        self, old: ExternalCheckpoint, connector: nn.Module, kind: type, state: Mapping[str, Tensor]
+        self, external: ExternalCheckpoint, connector: nn.Module, kind: type, state: Mapping[str, Tensor]
     ) -> None:
         renamed = getattr(kind, "from_factory_keys", dict)(state)
         own = {name: tuple(value.shape) for name, value in connector.state_dict().items()}
@@ -249,23 +250,24 @@ class _Ledger:
             unexpected=here.keys() - own.keys(),
             mismatched=[name for name in own.keys() & here.keys() if own[name] != here[name]],
         )
-        keys = {id(state[name]): source.key for name, source in old.joint.items()}
-        last = _last_layers(old, list(renamed)) if old.row_scale != 1 else None
+        keys = {id(state[name]): source.key for name, source in external.joint.items()}
+        last = _last_layers(external, list(renamed)) if external.row_scale != 1 else None
         for name, tensor in renamed.items():
             key = keys.pop(id(tensor), "")
             note = "" if key else "made: fixed by the method"
             if last is not None and name.startswith(last):
-                tensor, note = tensor * old.row_scale, f"times {old.row_scale:g}, which the older Gemma did later"
+                tensor = tensor * external.row_scale
+                note = f"times {external.row_scale:g}, which the older Gemma did later"
             self._add(key, f"connectors.{IMAGE_MODALITY}.{name}", Lazy.of(tensor), note)
         self.rows += [WeightRow(key, "", "left out: not used by the connector") for key in keys.values()]
 
-    def _add_tower_from_elsewhere(self, old: ExternalCheckpoint, tower: Tower, names: Names) -> None:
+    def _add_tower_from_elsewhere(self, external: ExternalCheckpoint, tower: Tower, names: Names) -> None:
         """A tower that was frozen and not saved: from where it first came."""
-        candidates = [c for name in old.vision_names for c in names.candidates(name)]
+        candidates = [c for name in external.vision_names for c in names.candidates(name)]
         if not candidates:
             raise KitError(
-                f"{self.where!r} does not hold its vision model {' '.join(old.vision_names)!r}; give the folder in "
-                "which it lies with --names-from DIR"
+                f"{self.where!r} does not hold its vision model {' '.join(external.vision_names)!r}; give the folder "
+                "in which it lies with --names-from DIR"
             )
         tower.load_weights(candidates[0])
         for name, tensor in tower.state_dict().items():
@@ -274,13 +276,13 @@ class _Ledger:
     def _check(
         self, wanted: set[str], own: Mapping[str, tuple[int, ...]], part: Weights, *, surplus: Collection[str] = ()
     ) -> None:
-        theirs = {name: source.key for name, source in part.items()}
+        keys = {name: source.key for name, source in part.items()}
         wrong = [name for name in own.keys() & part.keys() if own[name] != part[name].tensor.shape]
         check_loaded(
             self.where,
             missing=wanted - part.keys(),
-            unexpected=[theirs[name] for name in surplus],
-            mismatched=[f"{theirs[n]} {part[n].tensor.shape}, config.json says {own[n]}" for n in wrong],
+            unexpected=[keys[name] for name in surplus],
+            mismatched=[f"{keys[n]} {part[n].tensor.shape}, config.json says {own[n]}" for n in wrong],
         )
 
     def _add(self, key: str, name: str, tensor: Lazy, note: str = "") -> None:
@@ -288,18 +290,18 @@ class _Ledger:
         self.rows.append(WeightRow(key, name, note))
 
 
-def _last_layers(old: ExternalCheckpoint, names: Sequence[str]) -> tuple[str, ...]:
+def _last_layers(external: ExternalCheckpoint, names: Sequence[str]) -> tuple[str, ...]:
     """The prefixes of the layers that make a connector's rows, so that scaling them scales those.
 
     Raises:
         KitError: it has none.
     """
     layers = [int(match[1]) for name in names if (match := re.match(r"layers\.(\d+)\.weight$", name))]
-    found = _LAST.get(old.connector) or ((f"layers.{max(layers)}.",) if layers else None)
+    found = _LAST.get(external.connector) or ((f"layers.{max(layers)}.",) if layers else None)
     if found is None:
         raise KitError(
-            f"{str(old.directory)!r}: connector {old.connector!r} in front of a Gemma of transformers 4 is not read: "
-            "it has no layer that could scale its rows"
+            f"{str(external.directory)!r}: connector {external.connector!r} in front of a Gemma of transformers 4 is "
+            "not read: it has no layer that could scale its rows"
         )
     return found
 
@@ -326,18 +328,18 @@ def _model_types(offer: Offer) -> tuple[str, ...]:
     return offer.spec.model_types
 
 
-def _tower_config(old: ExternalCheckpoint, kind: Any) -> dict[str, Any]:
+def _tower_config(external: ExternalCheckpoint, kind: Any) -> dict[str, Any]:
     """A tower's configuration; see `TransformersVisionTower`."""
-    vision = _architecture(old.vision_config)
-    dropped = kind.num_prefix if old.dropped is None else old.dropped
+    vision = _architecture(external.vision_config)
+    dropped = kind.num_prefix if external.dropped is None else external.dropped
     select = next((name for name, count in kind.selections.items() if count == dropped), None)
     if select is None:
-        raise KitError(f"{str(old.directory)!r}: {kind.__name__} cannot leave out {dropped} features in front")
-    return {"vision_config": vision, "layer": old.layer, "select": select}
+        raise KitError(f"{str(external.directory)!r}: {kind.__name__} cannot leave out {dropped} features in front")
+    return {"vision_config": vision, "layer": external.layer, "select": select}
 
 
 def _architecture(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without what is no architecture, in what is nested too."""
+    """A configuration without keys that do not describe the architecture, nested ones too."""
     return {
         key: _architecture(value) if isinstance(value, Mapping) else value
         for key, value in config.items()
@@ -345,17 +347,17 @@ def _architecture(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _picture_size(old: ExternalCheckpoint, kind: type[Tower], names: Names) -> int:
+def _picture_size(external: ExternalCheckpoint, kind: type[Tower], names: Names) -> int:
     """The side of a picture as the image processor makes it, where that is not the side that a tower was trained at.
 
-    DINOv2's configurations say 518, and its image processors make 224, which is what the old programs gave it.
+    DINOv2's configurations say 518, and its image processors make 224, which is what the external programs gave it.
     """
-    for candidate in (c for name in old.vision_names for c in names.candidates(name)):
+    for candidate in (c for name in external.vision_names for c in names.candidates(name)):
         try:
-            return int(kind.read_config(candidate, layer=old.layer)["image_size"])
+            return int(kind.read_config(candidate, layer=external.layer)["image_size"])
         except KitError:
             continue
-    trained = int(old.vision_config.get("image_size", 0))
+    trained = int(external.vision_config.get("image_size", 0))
     return _DINOV2_SIZES.get(trained, trained)
 
 
@@ -368,14 +370,15 @@ def _vision_name(name: str) -> str:
 
 
 def _connector_options(
-    old: ExternalCheckpoint, connector: Offer, state: Mapping[str, Tensor], names: Names
+    external: ExternalCheckpoint, connector: Offer, state: Mapping[str, Tensor], names: Names
 ) -> dict[str, Any]:
-    known = {**old.connector_options, **(_qformer_sizes(old, state, names) if old.connector == "qformer" else {})}
+    sizes = _qformer_sizes(external, state, names) if external.connector == "qformer" else {}
+    known = {**external.connector_options, **sizes}
     options = {o.name: known[o.name] for o in connector.spec.options if known.get(o.name) is not None}
-    return {**options, **connector.spec.name_options(old.connector)}
+    return {**options, **connector.spec.name_options(external.connector)}
 
 
-def _qformer_sizes(old: ExternalCheckpoint, state: Mapping[str, Tensor], names: Names) -> dict[str, int]:
+def _qformer_sizes(external: ExternalCheckpoint, state: Mapping[str, Tensor], names: Names) -> dict[str, int]:
     """Sizes of the Q-Former: of its weights, but for the number of heads, which is that of the BERT it was made from.
 
     Raises:
@@ -390,19 +393,20 @@ def _qformer_sizes(old: ExternalCheckpoint, state: Mapping[str, Tensor], names: 
         heads = bert["num_attention_heads"]
     else:
         raise KitError(
-            f"{str(old.directory)!r}: its Q-Former is {width} wide, not bert-base's 768; give the folder in which its "
-            "'google-bert/bert-base-uncased' lies with --names-from DIR"
+            f"{str(external.directory)!r}: its Q-Former is {width} wide, not bert-base's 768; give the folder in which "
+            "its 'google-bert/bert-base-uncased' lies with --names-from DIR"
         )
     mlp = state["bert.encoder.layer.0.intermediate_query.dense.weight"].shape[0]
     return {"num_layers": len(layers), "hidden_dim": width, "num_heads": heads, "mlp_dim": mlp}
 
 
-def _aspect(old: ExternalCheckpoint) -> str:
-    if old.aspect not in _ASPECTS:
+def _aspect(external: ExternalCheckpoint) -> str:
+    if external.aspect not in _ASPECTS:
         raise KitError(
-            f"{str(old.directory)!r}: image_aspect_ratio {old.aspect!r} is not read; expected {' or '.join(_ASPECTS)}"
+            f"{str(external.directory)!r}: image_aspect_ratio {external.aspect!r} is not read; expected "
+            f"{' or '.join(_ASPECTS)}"
         )
-    return _ASPECTS[old.aspect]
+    return _ASPECTS[external.aspect]
 
 
 def _read_tokenizer(llm: Offer, where: str) -> PreTrainedTokenizerBase:
@@ -414,11 +418,12 @@ def _read_tokenizer(llm: Offer, where: str) -> PreTrainedTokenizerBase:
 
 
 def _read_preprocessor(
-    old: ExternalCheckpoint, kind: Any, config: Mapping[str, Any], names: Names
+    external: ExternalCheckpoint, kind: Any, config: Mapping[str, Any], names: Names
 ) -> tuple[Preprocessor, list[str]]:
     """The checkpoint's own image processor, that of its vision model, or the class's defaults at the tower's size."""
-    for candidate in (str(old.directory), *(c for name in old.vision_names[:1] for c in names.candidates(name))):
-        if candidate != str(old.directory) or image_processor_of(old.directory) is not None:
+    elsewhere = [each for name in external.vision_names[:1] for each in names.candidates(name)]
+    for candidate in (str(external.directory), *elsewhere):
+        if candidate != str(external.directory) or image_processor_of(external.directory) is not None:
             try:
                 return kind.read_preprocessor(candidate, config), []
             except KitError:

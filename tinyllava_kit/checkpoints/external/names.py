@@ -56,7 +56,7 @@ class Names:
     """Where names in a checkpoint's configuration are looked for.
 
     In `names_from`, the current folder, the checkpoint's own folder and the three above it, and in a folder ``assets``
-    of those. What is nowhere may be a hub name.
+    of those. A name that is found nowhere may be a hub name.
 
     Args:
         directory: of the checkpoint.

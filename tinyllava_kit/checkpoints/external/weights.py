@@ -1,4 +1,4 @@
-"""The weights of a checkpoint as named tensors, none of which is read before it is wanted."""
+"""The weights of a checkpoint as named tensors, each read when it is needed."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class AveragePoolMLP(Connector):
     """The mean of `factor` neighbours is one row, normalised; then two linear layers with GELU between.
 
     Pooling and normalisation in this order are Qwen2-Audio's, which pools 2 and drops a single last feature. Here the
-    last row is the mean of what is left. The default of 5 gives as many rows as `stack_mlp` does.
+    last row is the mean of the remaining features. The default of 5 gives as many rows as `stack_mlp` does.
 
     Raises:
         KitError: `factor` below 1, `hidden_dim` below 0.

@@ -1,4 +1,4 @@
-"""Features as they are."""
+"""Features, unchanged."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def _for_items() -> list[ConnectorSpec]:
             name="identity",
             target=f"{_HERE}.identity:Identity",
             contract=f"{_CONTRACTS}:IdentityContract",
-            summary="features as they are; equal widths only",
+            summary="features, unchanged; equal widths only",
         ),
         ConnectorSpec(name="linear", target=f"{_HERE}.linear:Linear", summary="one linear layer"),
         ConnectorSpec(

@@ -71,7 +71,7 @@ class QFormer(Connector):
     def _key_mask(self, features: Features) -> Tensor | None:
         """(N, 1, Q, P), added to the scores; None where all features are real.
 
-        A mask of four dimensions is taken as it is; of one with two, transformers would ask the device whether it
+        A mask of four dimensions is taken unchanged; of one with two, transformers would ask the device whether it
         masks anything at all. Added, not boolean: so it fits eager attention too. An item without features
         sees its first, empty one: a softmax over nothing would be NaN.
         """

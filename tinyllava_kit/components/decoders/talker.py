@@ -52,7 +52,7 @@ class Talker(HiddenDecoder):
 
     In front of an item's ids stand its words: of each, what the LLM holds and the embedding, each normed, joined by a
     linear layer. Its ids are those of a vocabulary that has nothing else: begin mark, end mark, the codec's. While it
-    is trained, some of the ids that it goes on from are hidden (`dropout`), so that it follows the words rather than
+    is trained, some of its previous ids are hidden (`dropout`), so that it follows the words rather than
     the ids so far (Bowman et al., 2016, arXiv:1511.06349; in speech, Tacotron: Wang et al., 2017, arXiv:1703.10135).
 
     Args:
@@ -104,7 +104,7 @@ class Talker(HiddenDecoder):
 
     @classmethod
     def read_config(cls, checkpoint: str, **options: Any) -> dict[str, Any]:
-        """See `Decoder.read_config`; what is none of `TALKER_OPTIONS` is the codec's, and so is `checkpoint`."""
+        """See `Decoder.read_config`; options other than `TALKER_OPTIONS` are the codec's, and so is `checkpoint`."""
         own = {option.name: options.pop(option.name, option.default) for option in TALKER_OPTIONS}
         return {"codec": cls.codec_class.read_config(checkpoint, **options), **own}
 
@@ -148,47 +148,49 @@ class Talker(HiddenDecoder):
         self.num_ids(item)
         ids = self.codec.encode(item).cpu()
         whole = torch.tensor(self.grammar.enclosed(_ITEM, ids, "item"))  # (n,)
-        beside = self.grammar.beside(_ITEM, ids)
-        return whole if beside is None else torch.cat([whole[:, None], torch.tensor(beside)], 1)  # (n, 1 + K)
+        parallel_ids = self.grammar.parallel_ids(_ITEM, ids)
+        if parallel_ids is None:
+            return whole
+        return torch.cat([whole[:, None], torch.tensor(parallel_ids)], 1)  # (n, 1 + K)
 
     def decode(self, ids: Tensor) -> Any:
         main, parallel = self._columns(ids)
-        (piece,) = self.grammar.pieces(main.tolist(), None if parallel is None else parallel.tolist())
-        return self.codec.decode(torch.tensor(piece.ids))
+        (segment,) = self.grammar.segments(main.tolist(), None if parallel is None else parallel.tolist())
+        return self.codec.decode(torch.tensor(segment.ids))
 
     def targets(self, ids: Tensor) -> Mapping[str, Tensor]:
-        """Indices of places behind which an id stands, the items behind one another, (N * (n - 1),)."""
+        """Indices of positions that an id follows, item after item, (N * (n - 1),)."""
         main, parallel = self._columns(ids)
         at = (main[:, 1:] != NO_ID).flatten().nonzero()[:, 0]  # (t,)
-        beside = None if parallel is None else parallel[:, 1:].flatten(0, 1)[at]  # (t, K)
-        found = self.grammar.targets(main[:, :-1].flatten()[at], beside)
+        parallel_ids = None if parallel is None else parallel[:, 1:].flatten(0, 1)[at]  # (t, K)
+        found = self.grammar.targets(main[:, :-1].flatten()[at], parallel_ids)
         return {group: at[found[f"{_ITEM}.{group}"]] for group in self.loss_weights}
 
     def losses(self, words: AnswerStates, ids: Tensor, targets: Mapping[str, Tensor]) -> Losses:
         before, after = ids[:, :-1], ids[:, 1:]
         hidden = self._run(words, before)[:, words.mask.shape[1] :]  # (N, n - 1, W)
         previous, _ = self._columns(before.flatten(0, 1))
-        following, beside = self._columns(after.flatten(0, 1))
+        following, parallel_ids = self._columns(after.flatten(0, 1))
         wanted = {f"{_ITEM}.{group}": each for group, each in targets.items()}
-        found = self.extension.losses(_no_text, hidden.flatten(0, 1), previous, following, beside, wanted)
+        found = self.extension.losses(_no_text, hidden.flatten(0, 1), previous, following, parallel_ids, wanted)
         return {group.removeprefix(f"{_ITEM}."): each for group, each in found.items()}
 
     @torch.no_grad()
     def make(self, words: AnswerStates, sampler: TokenSampler) -> Iterator[GeneratedChunk]:
         """As soon as the codec is certain of a piece. An item that is longer than `max_ids` is cut."""
         num_parallel = len(self.grammar.parallel)
-        beside_begin = [torch.full((1, num_parallel), NO_ID)] if num_parallel else []
-        item, closed = ItemIds(self.codec.stream(), self.grammar, _ITEM, beside_begin), False
-        for each, beside in self._written(words, sampler):
+        at_begin = [torch.full((1, num_parallel), NO_ID)] if num_parallel else []
+        item, closed = ItemIds(self.codec.stream(), self.grammar, _ITEM, at_begin), False
+        for each, parallel_ids in self._written(words, sampler):
             closed = each == self.grammar.end[_ITEM]
-            piece = None if closed else item.push(each, beside)
-            if piece is not None:
-                yield GeneratedChunk(piece)
+            chunk = None if closed else item.push(each, parallel_ids)
+            if chunk is not None:
+                yield GeneratedChunk(chunk)
         yield GeneratedChunk(item.stream.finish(), closed, 0 if closed else item.waiting)
 
     @torch.no_grad()
     def _written(self, words: AnswerStates, sampler: TokenSampler) -> Iterator[tuple[int, list[Tensor]]]:
-        """The ids of an item one by one, to the end mark or `max_ids`, with what is chosen beside each, (1, K)."""
+        """The ids of an item one by one, to the end mark or `max_ids`, with the parallel ids of each, (1, K)."""
         device, begin, end = self.join.weight.device, self.grammar.begin[_ITEM], self.grammar.end[_ITEM]
         state_of, allowed = self.grammar.tables(device)
         writer = ParallelWriter(self.grammar, sampler, [])
@@ -246,10 +248,10 @@ class Talker(HiddenDecoder):
         return (ids[..., 0], ids[..., 1:]) if self.codec.parallel else (ids, None)
 
     def _no_row(self, ids: Tensor) -> Tensor:
-        """In place of the LLM's own embeddings, of which a talker has none."""
+        """In place of the LLM's own embeddings; a talker has none."""
         return self.join.weight.new_zeros(1).expand(*ids.shape, len(self.join.weight))
 
 
 def _no_text(hidden: Tensor) -> Tensor:
-    """The LLM's own logits, of which a talker has none: (..., W) -> (..., 0)."""
+    """In place of the LLM's own logits; a talker has none: (..., W) -> (..., 0)."""
     return hidden[..., :0]

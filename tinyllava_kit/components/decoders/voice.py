@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..modalities.audio import Waveform
 
 VOICE_OPTIONS = (
-    Option(name="speed", type=float, default=1.0, help="how fast, beside the voice's own speed"),
+    Option(name="speed", type=float, default=1.0, help="speed, relative to the voice's own"),
     Option(
         name="varied",
         type=bool,
@@ -28,7 +28,8 @@ PAUSE_SECONDS = 0.2  # between sentences
 
 
 def check_voice_options(checkpoint: str, *, speed: float, speaker: int, num_speakers: int) -> None:
-    """
+    """Check the speed and the speaker's number against the voice of a checkpoint.
+
     Raises:
         KitError: a speed out of `SPEEDS`, or a speaker that the voice does not have.
     """

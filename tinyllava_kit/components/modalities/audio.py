@@ -45,7 +45,7 @@ class Waveform:
     """A sound, read.
 
     samples: (n,) float32, one channel, finite, full scale at 1.0. rate_hz: samples a second.
-    name: the file, or what stands in messages for it.
+    name: the file, or its name in messages.
     """
 
     samples: np.ndarray
@@ -58,7 +58,7 @@ class AudioModality(Modality):
 
     Files are decoded by soundfile: wav, flac, ogg (vorbis, opus), mp3, aiff and what else libsndfile knows.
     A file that ends before its header says so is refused: wav (RF64 and W64 as well), aiff, flac, and an mp3 file
-    whose first frame holds its length. Any other mp3 file, and an ogg file, holds no such promise and gives what is
+    whose first frame holds its length. Any other mp3 file, and an ogg file, states no length and gives what is
     there. A wav file whose sizes were never written is read to its end. `read` and `probe` agree in all of this.
 
     Args:
@@ -104,7 +104,7 @@ class AudioModality(Modality):
         """As many zeros as `read` gives samples, in no memory: of a file by its header, of an array by its shape.
 
         Raises:
-            KitError: as `read`, but for what is wrong with the samples.
+            KitError: as `read`, but not for faults of the samples.
         """
         if isinstance(source, Waveform):
             return _zeros(len(source.samples), source.rate_hz, source.name)

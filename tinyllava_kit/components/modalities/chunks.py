@@ -1,8 +1,8 @@
 """The chunks of a sound file: where its samples begin and end, whatever the sizes in its header say.
 
-libsndfile takes a header at its word: it returns what is there of a file that was cut, nothing of one whose recorder
+libsndfile takes a header at its word: it returns what remains of a file that was cut, nothing of one whose recorder
 died before it wrote the sizes, and loses its way behind a chunk that was not padded. It counts an ID3 tag in front as
-a part of the file, so that as much is missing at the end, and takes what stands behind Wave64's samples for samples.
+a part of the file, so that as much is missing at the end, and takes bytes after Wave64's samples for samples.
 """
 
 from __future__ import annotations
@@ -134,7 +134,8 @@ def _whole(file: BinaryIO, name: str, layout: _Layout, kind: bytes, start: int, 
 
 
 def _check_encoding(name: str, form: bytes, layout: _Layout) -> None:
-    """
+    """Check that libsndfile decodes the samples of a wav file.
+
     Args:
         form: the content of a wav file's chunk that says what its samples are.
 
@@ -159,8 +160,8 @@ def _size(file: BinaryIO, name: str, layout: _Layout, kind: bytes, chunk: _Chunk
     unwritten = chunk.size <= 0 and there > 0 and not _are_chunks(file, layout, chunk.at, end)
     if unwritten and kind not in (b"RIFF", b"RIFX"):
         raise KitError(
-            f"{shown(name)}: its header was never finished: it says no samples, and {there} bytes stand behind it; "
-            "write it anew with a program that reads on (ffmpeg, sox)"
+            f"{shown(name)}: its header was never finished: it says no samples, and {there} bytes follow it; "
+            "rewrite it with a program that reads on (ffmpeg, sox)"
         )
     if unwritten or (layout.size == 4 and chunk.size >= _UNKNOWN and chunk.size > there):
         return there
@@ -184,14 +185,14 @@ def _chunks(file: BinaryIO, layout: _Layout, start: int, end: int) -> Iterator[_
 
 
 def _begins_chunk(file: BinaryIO, at: int) -> bool:
-    """Whether a chunk stands there: some programs do not pad one of an odd size."""
+    """Whether a chunk begins there: some programs do not pad one of an odd size."""
     file.seek(at)
     name = file.read(4)
     return len(name) == 4 and name.isascii() and name.decode().isprintable()
 
 
 def _are_chunks(file: BinaryIO, layout: _Layout, at: int, end: int) -> bool:
-    """Whether nothing but chunks stands from `at` to the end of the file: then there are no samples."""
+    """Whether there are only chunks from `at` to the end of the file: then there are no samples."""
     for number, chunk in enumerate(_chunks(file, layout, at - layout.first, end)):
         if number == _MAX_CHUNKS or not chunk.name[:4].isascii() or not chunk.name[:4].decode().isprintable():
             return False

@@ -77,7 +77,7 @@ class ImagePreprocessor(Preprocessor):
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """Stands for a picture where only its size is asked for. size: (width, height) in pixels, upright, as PIL's."""
+    """A picture's probe: its size alone. size: (width, height) in pixels, upright, as PIL's."""
 
     size: tuple[int, int]
 
@@ -107,7 +107,7 @@ class ImageModality(Modality):
     """Pictures, as RGB `PIL.Image.Image`.
 
     Args:
-        aspect: ``square``: the picture as it is, the tower's preprocessing makes it square; ``pad``: padded to a
+        aspect: ``square``: the picture, unchanged: the tower's preprocessing makes it square; ``pad``: padded to a
             square with the tower's mean colour (LLaVA-1.5); ``tiles``: the whole picture, then the tiles of the
             grid that fits it best (LLaVA-1.6 "anyres"), each a separate item.
 
@@ -141,7 +141,7 @@ class ImageModality(Modality):
         """The size of what `read` gives, from the file's header.
 
         Raises:
-            KitError: as `read`, but for what is wrong with the pixels.
+            KitError: as `read`, but not for faults of the pixels.
         """
         if isinstance(source, ImageInfo):
             return source
@@ -157,7 +157,7 @@ class ImageModality(Modality):
         return Image.new("RGB", item.size, (128, 128, 128))
 
     def expand(self, item: Image.Image | ImageInfo, preprocessor: Preprocessor) -> list[Any]:
-        """`item` alone, padded or not, or the whole picture and then its tiles, row by row; outlines of an outline.
+        """`item` alone, padded or not, or the whole picture and then its tiles, row by row; of a probe, their probes.
 
         Raises:
             KitError: the aspect needs the tower's size or mean, and its preprocessor does not tell.
@@ -180,8 +180,8 @@ class ImageModality(Modality):
     ) -> np.ndarray | None:
         """The picture as the tower sees it, and the patches of its raster.
 
-        Of a preprocessor that is no `ImagePreprocessor` nobody knows what the tower sees: the picture as it is, and no
-        places.
+        Of a preprocessor that is no `ImagePreprocessor` nobody knows what the tower sees: the picture, unchanged, and
+        no places.
         """
         axes.set_axis_off()
         if not isinstance(preprocessor, ImagePreprocessor):

@@ -44,4 +44,5 @@ AUDIO = ModalitySpec(
 
 @hookimpl
 def tinyllava_modalities() -> tuple[ModalitySpec, ...]:
+    """Pictures and sounds."""
     return (IMAGE, AUDIO)

@@ -26,7 +26,7 @@ MAX_SIZE = 16 << 20  # characters of a text, items of a list, of the whole; more
 _AT_ONCE = 1 << 10  # characters that a step works on
 _MAX_LOOKS = 100_000  # at the items within a value
 _MAX_BITS = 1 << 12  # of a number
-# Filters and methods that look at what is in a value, and do not write it.
+# Filters and methods that read a value, and do not write it.
 _LOOKING = {
     *("count", "default", "d", "dictsort", "first", "get", "items", "keys", "last", "length", "list", "map", "reject"),
     *("rejectattr", "reverse", "select", "selectattr", "sort", "unique", "values"),
@@ -68,7 +68,8 @@ class Bounded(ImmutableSandboxedEnvironment):
         self.filters |= {"_turns": self._turns, "_joined": self._joined}
 
     def spend(self, steps: int, size: int = 0) -> None:
-        """
+        """Count steps and characters of a rendering, within its bounds.
+
         Raises:
             Endless: more steps than a rendering has, or more text.
         """
@@ -109,9 +110,10 @@ class Bounded(ImmutableSandboxedEnvironment):
         return "".join(map(str, values))
 
     def check(self, what: str, size: int) -> None:
-        """
+        """Count a step that makes a value of `size` characters or items, before it runs.
+
         Raises:
-            Endless: what is made would be larger than any value may be.
+            Endless: the value would be larger than `MAX_SIZE`.
         """
         if size > MAX_SIZE:
             raise Endless(f"{what!r} would make a value of {size} characters or items")
@@ -162,7 +164,8 @@ def _counted(environment: Bounded, name: str, made: Callable[..., Any]) -> Calla
 
 
 def _check_call(environment: Bounded, name: str, value: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """
+    """Estimate the size of what a call returns, and count it before the call runs.
+
     Raises:
         Endless: a method or filter of that name would make of `value` more than a value may be.
     """
@@ -217,7 +220,7 @@ def _length(value: Any) -> int:
 
 
 class _Generation(Extension):
-    """``{% generation %}``: marks what is learned, for programs that ask; here its content alone."""
+    """``{% generation %}``: marks learned text, for programs that ask; here its content alone."""
 
     tags = {"generation"}  # noqa: RUF012 (as jinja declares it)
 

@@ -1,4 +1,4 @@
-"""Captions: items, then what is said of them. For training a connector alone."""
+"""Captions: items, then their text. For training a connector alone."""
 
 from __future__ import annotations
 

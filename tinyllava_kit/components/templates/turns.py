@@ -1,4 +1,4 @@
-"""The order of turns: what is left out before a template writes them, and what a fixed prompt can write."""
+"""The order of turns: which are left out before a template writes them, and which a fixed prompt can write."""
 
 from __future__ import annotations
 

@@ -68,22 +68,32 @@ class Vicuna(ChatTemplate):
 
 
 class Llama(Vicuna):
+    """Ends a turn with Llama's ``</s>``."""
+
     end = "</s>"
 
 
 class Gemma(Vicuna):
+    """Ends a turn with Gemma's ``<eos>``."""
+
     end = "<eos>"
 
 
 class Phi(Vicuna):
+    """Ends a turn with Phi's ``<|endoftext|>``."""
+
     end = "<|endoftext|>"
 
 
 class Qwen2Base(Vicuna):
+    """Ends a turn with the end of a text, as Qwen2's base models do."""
+
     end = "<|endoftext|>"
 
 
 class Qwen2Instruct(Vicuna):
+    """Ends a turn with ``<|im_end|>``, as Qwen2's chat models do."""
+
     end = "<|im_end|>"
 
 

@@ -14,7 +14,7 @@ def parse_layer(layer: str | int, num_layers: int, checkpoint: str, names: Seque
         layer: one of `names`, or a number; negative ones count from the end, and -1 is ``last``.
         num_layers: of the encoder.
         checkpoint: named in messages.
-        names: what is no number.
+        names: values that are not numbers.
 
     Raises:
         KitError: there is no such layer.

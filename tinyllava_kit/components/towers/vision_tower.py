@@ -79,7 +79,7 @@ class VisionConfig(TypedDict):
 
 
 def picture(processor: BaseImageProcessor, name: str) -> BaseImageProcessor:
-    """The same processor, of what is known of it alone.
+    """The same processor, with only the settings that are known.
 
     Raises:
         KitError: a setting of another type; names it.
@@ -94,7 +94,7 @@ class TransformersImagePreprocessor(ImagePreprocessor):
     """An image processor of transformers, in its PIL implementation, with a fixed output size.
 
     Args:
-        processor: its resizing, cropping, rescaling and normalisation are used as they are.
+        processor: its resizing, cropping, rescaling and normalisation are used unchanged.
         features_per_image: what the tower gives for a picture.
         name: how messages call it, for instance the checkpoint.
 

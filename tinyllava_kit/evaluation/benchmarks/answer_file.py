@@ -21,7 +21,8 @@ from .mmmu import MMMU, read_answer
 def check_answer_file(
     target: str | os.PathLike[str], benchmark: Benchmark | None, root: str | os.PathLike[str] = "."
 ) -> None:
-    """
+    """Check, before any answer, that answers can be written to `target` in a form that the benchmark has.
+
     Raises:
         KitError: answers cannot be written under that name, or the benchmark lacks a file that this needs.
     """

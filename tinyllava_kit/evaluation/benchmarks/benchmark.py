@@ -19,15 +19,15 @@ PICTURE = "image"
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """A task: what is asked, and who scores the answers. A spec names one of these; see `BenchmarkSpec`.
+    """A task: its questions, and who scores the answers. A spec names one of these; see `BenchmarkSpec`.
 
     Args:
         name: as in ``tinyllava eval DIR NAME``.
-        read: the folder of all benchmarks -> the questions; raises a `KitError` for what is missing or damaged.
+        read: the folder of all benchmarks -> the questions; raises a `KitError` for missing and damaged files.
         scorers: the names of those of its answers; none where only the benchmark's own server or judge can.
         max_new_tokens: of an answer, as in those scripts.
         converted: the folder, questions and their answers -> what the benchmark's own scorer reads, as JSON; or, where
-            that is `in_folder`, the names of files to their texts. None where it reads the answers as they are.
+            that is `in_folder`, the names of files to their texts. None where it reads the answers unchanged.
     """
 
     name: str
@@ -75,7 +75,8 @@ def read_question_file(file: Path, pictures: Path) -> list[tuple[dict[str, Any],
 
 
 def wanted(row: Any, key: str, name: str) -> Any:
-    """
+    """Return the value of `key` in a row of a benchmark.
+
     Raises:
         KitError: `row`, called `name`, has no `key`, or nothing under it.
     """
@@ -86,7 +87,8 @@ def wanted(row: Any, key: str, name: str) -> Any:
 
 
 def read_json(file: Path) -> Any:
-    """
+    """Read a JSON file of a benchmark's folder.
+
     Raises:
         KitError: missing, or not JSON; names the file.
     """
@@ -94,7 +96,8 @@ def read_json(file: Path) -> Any:
 
 
 def read_json_lines(file: Path) -> list[Any]:
-    """
+    """Read a file of a benchmark's folder with a JSON value on each line; empty lines are skipped.
+
     Raises:
         KitError: missing, or a line that is not JSON; names the file and the line.
     """

@@ -11,7 +11,8 @@ from .benchmark import Benchmark
 
 
 def find_benchmark(name: str) -> Benchmark:
-    """
+    """Find an installed benchmark by its name.
+
     Raises:
         KitError: nobody offers it, with the near ones; or it is no benchmark.
     """

@@ -1,4 +1,4 @@
-"""Whose a model directory is, by what is in its ``config.json`` and never by its name. Light.
+"""The project that a model directory belongs to, by its ``config.json`` and never by its name. Light.
 
 A directory is of this kit, of a project whose layout a plugin reads (`CheckpointSpec`), or of neither: a language model
 or a tower alone.
@@ -21,7 +21,7 @@ from ...plugin.catalog import Catalog, Offer
 from ...plugin.discovery import installed_catalog
 from ...plugin.specs import CheckpointSpec, load
 
-OURS = "tinyllava_kit"
+KIT_LAYOUT = "tinyllava_kit"
 AUTO = "auto"
 
 
@@ -29,13 +29,13 @@ AUTO = "auto"
 class Recognized:
     """A directory with a ``config.json``, which is in `content`.
 
-    is_ours: whether it is a model of this kit. layouts: the layouts of other projects that it has; more than one only
-    where two plugins say so.
+    is_kit_model: whether it is a model of this kit. layouts: the layouts of other projects that it has; more than one
+    only where two plugins say so.
     """
 
     directory: Path
     content: Mapping[str, Any] = field(repr=False)
-    is_ours: bool
+    is_kit_model: bool
     layouts: tuple[Offer, ...] = ()
 
     @property
@@ -59,9 +59,10 @@ class Recognized:
                 return offer
         if not self.layouts:
             known = [f"{_spec(o).project} ({o.spec.summary})" for o in catalog.of_kind(CheckpointSpec.kind)]
+            layouts = "; ".join([KIT_LAYOUT, *known])
             raise KitError(
-                f"{name!r} ({self.content.get('model_type')!r}) is of no layout that is read: "
-                f"{'; '.join([OURS, *known])}; a language model or a tower alone is a part for 'tinyllava assemble'"
+                f"{name!r} ({self.content.get('model_type')!r}) is of no layout that is read: {layouts}; a language "
+                "model or a tower alone is a part for 'tinyllava assemble'"
             )
         found = self.layouts[0]
         if wanted != AUTO:
@@ -76,7 +77,7 @@ class Recognized:
 
 
 def recognize(path: str | os.PathLike[str], catalog: Catalog | None = None) -> Recognized | None:
-    """Whose a directory is; None for what is no directory, and for one without a ``config.json`` that can be read.
+    """The project that a directory belongs to; None where there is no directory or no readable ``config.json``.
 
     Args:
         catalog: the installed plugins; found when not given, and not asked for a model of this kit.
@@ -103,10 +104,10 @@ def recognize_model(path: str | os.PathLike[str], catalog: Catalog | None = None
 
 def _recognized(directory: Path, content: dict[str, Any], catalog: Catalog | None) -> Recognized:
     if content.get("model_type") == "tinyllava" and isinstance(content.get("llm"), Mapping):
-        return Recognized(directory=directory, content=content, is_ours=True)
+        return Recognized(directory=directory, content=content, is_kit_model=True)
     offers = (catalog or installed_catalog()).of_kind(CheckpointSpec.kind)
     layouts = tuple(offer for offer in offers if _spec(offer).recognizes(content))
-    return Recognized(directory=directory, content=content, is_ours=False, layouts=layouts)
+    return Recognized(directory=directory, content=content, is_kit_model=False, layouts=layouts)
 
 
 def _spec(offer: Offer) -> CheckpointSpec:
@@ -158,4 +159,4 @@ def open_if_external(
         refuse_mistyped(str(path), "model directory", with_org=True, cache=cache_dir)
     check_directory(path)
     found = recognize(path, catalog)
-    return None if found is None or found.is_ours else open_external(found, catalog=catalog)
+    return None if found is None or found.is_kit_model else open_external(found, catalog=catalog)

@@ -61,8 +61,8 @@ def save_together(target: str | os.PathLike[str], *parts: Any) -> None:
 
 def _records(target: Path) -> list[str]:
     card = target / CARD_FILE
-    ours = card.is_file() and CARD_MARK in card.read_text(encoding="utf-8", errors="replace")
-    return [*_RECORDS, *_LEFT, *([CARD_FILE] if ours else [])]
+    written = card.is_file() and CARD_MARK in card.read_text(encoding="utf-8", errors="replace")
+    return [*_RECORDS, *_LEFT, *([CARD_FILE] if written else [])]
 
 
 def _has_other_weights(target: Path, stage: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The rows of decoders beside an LLM's own: embeddings, logits, and a loss for each range of ids and each side.
+"""Rows of decoders added to an LLM's own: embeddings, logits, and a loss for each range and each parallel stream.
 
 The LLM is not changed: its rows, its head and its vocabulary are what they were, tied or not, quantized or not.
 
@@ -38,7 +38,7 @@ class VocabularyExtension:
         self._columns = {group: grammar.columns(group) for group in grammar.groups if group not in grammar.parallel}
         self._parallel_embeddings: dict[
             str, tuple[str, slice]
-        ] = {}  # side -> its modality, and which of its decoder's rows
+        ] = {}  # stream -> its modality, and which of its decoder's rows
         for modality, decoder in self.decoders.items():
             _, start = grammar.span(modality)
             for name, stream in decoder.parallel.items():
@@ -58,13 +58,13 @@ class VocabularyExtension:
             inside = (ids >= first) & (ids < first + size)
             rows = F.embedding((ids - first).clamp(0, size - 1), decoder.rows.embedding)  # (..., D)
             out = torch.where(inside[..., None], rows.to(out.dtype), out)  # (..., D)
-        return out if parallel_ids is None else out + self._beside(parallel_ids).to(out.dtype)
+        return out if parallel_ids is None else out + self._embed_parallel(parallel_ids).to(out.dtype)
 
-    def _beside(self, parallel_ids: Tensor) -> Tensor:
+    def _embed_parallel(self, parallel_ids: Tensor) -> Tensor:
         """The sum of the embeddings of the parallel ids at each position, (..., K) -> (..., D)."""
         if self._starts.device != parallel_ids.device:
             self._starts = self._starts.to(parallel_ids.device)
-        # no side has the row 0, which is the begin mark's: it stands for none
+        # row 0 is the begin mark's and no stream's, so it serves as none
         places = torch.where(parallel_ids == NO_ID, 0, parallel_ids + self._starts)  # (..., K)
         sums = []
         for modality, decoder in self.decoders.items():
@@ -74,7 +74,7 @@ class VocabularyExtension:
         return torch.stack(sums).sum(0).view(*parallel_ids.shape[:-1], -1)  # (..., D)
 
     def logits(self, head: Head, hidden: Tensor) -> Tensor:
-        """Hidden states (..., D) -> (..., V): the LLM's own logits as they are, those of the decoders behind them."""
+        """Hidden states (..., D) -> (..., V): the LLM's own logits, unchanged, and those of the decoders after them."""
         own = head(hidden)  # (..., V_llm)
         gap = own.new_full((), -torch.inf).expand(*own.shape[:-1], self.grammar.first - own.shape[-1])
         others = []
@@ -84,7 +84,7 @@ class VocabularyExtension:
         return torch.cat([own, gap, *others], -1)  # (..., V)
 
     def parallel_logits(self, hidden: Tensor) -> tuple[Tensor, ...]:
-        """Hidden states (..., D) -> the logits of each side, (..., its size), for the *next* position."""
+        """Hidden states (..., D) -> the logits of each parallel stream, (..., its size), for the *next* position."""
         return tuple(self._stream(hidden, stream) for stream in self._parallel_embeddings)
 
     def losses(
@@ -93,7 +93,7 @@ class VocabularyExtension:
         hidden: Tensor,
         previous: Tensor,
         labels: Tensor,
-        beside: Tensor | None,
+        parallel_ids: Tensor | None,
         targets: Mapping[str, Tensor],
     ) -> Losses:
         """Cross-entropy of each label among the ids that may stand there, and whether it is the likeliest of them.
@@ -103,7 +103,7 @@ class VocabularyExtension:
         Args:
             head: of the LLM.
             hidden: (n, D) of the target positions. previous, labels: (n,) the ids there, and those that follow.
-            beside: (n, K) the parallel ids that follow, or None.
+            parallel_ids: (n, K) the parallel ids that follow, or None.
             targets: group -> (g,) which of the n are of it.
         """
         found = {}
@@ -114,9 +114,9 @@ class VocabularyExtension:
                 nothing = hidden.new_zeros(0, dtype=torch.float32)
                 found[group] = nothing, nothing.bool()
                 continue
-            if beside is not None and group in columns_of:
+            if parallel_ids is not None and group in columns_of:
                 logits = self._stream(mine, group).float()  # (g, c)
-                wanted = beside[:, columns_of[group]].index_select(0, rows)  # (g,)
+                wanted = parallel_ids[:, columns_of[group]].index_select(0, rows)  # (g,)
             else:
                 columns = self._on(group, hidden.device)  # (c,)
                 logits = self._competing(head, mine, group, columns).float()  # (g, c)
@@ -139,7 +139,7 @@ class VocabularyExtension:
         return self._rows_logits(hidden, rows)  # (g, c)
 
     def _stream(self, hidden: Tensor, stream: str) -> Tensor:
-        """The logits of a side, (..., its size)."""
+        """The logits of a parallel stream, (..., its size)."""
         modality, rows = self._parallel_embeddings[stream]
         return self._rows_logits(hidden, self.decoders[modality].rows.head[rows])
 
@@ -172,7 +172,7 @@ class ParallelWriter:
     Args:
         grammar: of the model.
         pick: see `token_sampler`.
-        chosen: gets what is chosen for each new position, (B, K), whether it stands there or not.
+        chosen: gets the parallel ids of each new position, (B, K), whether they stand there or not.
     """
 
     def __init__(self, grammar: Grammar, sampler: TokenSampler, chosen: list[Tensor]) -> None:
@@ -183,6 +183,6 @@ class ParallelWriter:
         self.chosen.append(torch.stack([self.sampler(each[:, -1].float()) for each in logits], -1))  # (B, K)
 
     def last(self, ids: Tensor) -> Tensor:
-        """What stands beside the last of the ids (B, t), (B, 1, K)."""
+        """The parallel ids, (B, 1, K), of the last of the ids (B, t)."""
         standing = self.grammar.standing(ids)[:, -1:]  # (B, 1, K)
         return self.chosen[-1][:, None].masked_fill(~standing, NO_ID)

@@ -16,9 +16,9 @@ class FollowGrammar:
 
     Args:
         grammar: of the model.
-        prompt: (B, t) ids in front of the answer; what is written counts from there.
+        prompt: (B, t) ids in front of the answer; new ids count from there.
         ends: ids that end an answer.
-        force: modalities of which an answer must hold an item: where it would end without, the item begins instead.
+        force: modalities whose items an answer must hold: where it would end without one, the item begins.
         forbid: modalities that an answer must not hold.
 
     Raises:

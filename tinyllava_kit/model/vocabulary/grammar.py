@@ -43,14 +43,15 @@ class Grammar:
     A state is what the last id was: text (0, also behind an item's end mark), an item's begin mark, or one of a range.
 
     state_of: (V,) int64. allowed: (S, V) bool. groups: the names under which losses are counted: the text, then each
-    range, then each side; an end mark counts with the ids that could stand in its place, a begin mark with the text.
+    range, then each parallel stream; an end mark counts with the ids that could stand in its place, a begin mark with
+    the text.
     group_of: (S,) int64, of what follows on a state.
     streams: the streams of all modalities, in the order in which a position's parallel ids stand.
 
     Args:
         ranges: as `allot` gives them.
         follows: modality -> `TokenDecoder.follows`.
-        num_text: how many ids the LLM has rows for; what is between these and the first range is never written.
+        num_text: how many ids the LLM has rows for; ids between these and the first range are never written.
         parallel: modality -> `TokenDecoder.parallel`. break_points: modality -> `TokenDecoder.break_points`.
 
     Raises:
@@ -150,18 +151,18 @@ class Grammar:
         """Which of a position's parallel ids are of a modality."""
         return self._columns_of[modality]
 
-    def targets(self, previous: Tensor, beside: Tensor | None = None) -> dict[str, Tensor]:
+    def targets(self, previous: Tensor, parallel_ids: Tensor | None = None) -> dict[str, Tensor]:
         """Every group, in order, with which of the target positions are of it, (g,).
 
         Args:
-            previous: (n,) the ids in front of what is learned. beside: (n, K) the parallel ids that are; None: none
-                are.
+            previous: (n,) the ids before the learned ones. parallel_ids: (n, K) those that are learned, if any.
         """
         state_of, *_, group_of = self._tables(previous.device)
         group = group_of[state_of[previous]]  # (n,)
         targets = {name: (group == index).nonzero()[:, 0] for index, name in enumerate(self.groups)}
-        if beside is not None:
-            targets.update({name: (beside[:, k] != NO_ID).nonzero()[:, 0] for k, name in enumerate(self.parallel)})
+        if parallel_ids is not None:
+            for name, ids in zip(self.parallel, parallel_ids.T, strict=True):
+                targets[name] = (ids != NO_ID).nonzero()[:, 0]
         return targets
 
     def standing(self, ids: Tensor) -> Tensor:
@@ -183,7 +184,7 @@ class Grammar:
         """What a decoder gave for an item, (n,) or (n, 1 + streams) from 0, as ids of the vocabulary between the marks.
 
         Raises:
-            KitError: they are not in the order that the decoder states, or others stand beside them; names the item.
+            KitError: they are not in the order that the decoder states, or have other parallel ids; names the item.
         """
         first, _ = self.span(modality)
         inner = (ids if ids.ndim == 1 else ids[:, 0]) + (first + 2)  # (n,)
@@ -195,15 +196,15 @@ class Grammar:
         if not bool(fits.all()):
             at = int(fits.int().argmin())
             raise KitError(
-                f"{name}: its decoder gives {len(ids)} ids, of which number {at} is not one that may stand there; "
+                f"{name}: its decoder gives {len(ids)} ids, and id number {at} is not allowed there; "
                 "an item has a whole number of steps, and at least one"
             )
-        self._check_beside(modality, row, ids, name)
+        self._check_parallel_ids(modality, row, ids, name)
         return whole
 
-    def beside(self, modality: str, ids: Tensor) -> list[list[int]] | None:
-        """The parallel ids of an item of which a decoder gave (n, 1 + streams): those of all modalities, marks
-        included.
+    def parallel_ids(self, modality: str, ids: Tensor) -> list[list[int]] | None:
+        """The parallel ids, (n + 2, K), of an item that a decoder gave as (n, 1 + streams): for the streams of all
+        modalities, marks included.
 
         None where its decoder has none.
         """
@@ -214,8 +215,9 @@ class Grammar:
         rows[1:-1, columns] = ids[:, 1:]
         return rows.tolist()
 
-    def _check_beside(self, modality: str, row: Tensor, ids: Tensor, name: str) -> None:
-        """
+    def _check_parallel_ids(self, modality: str, row: Tensor, ids: Tensor, name: str) -> None:
+        """Check the parallel ids that a decoder gives with an item.
+
         Raises:
             KitError: the parallel ids (n, 1 + streams) are not those that stand beside the ids of a row (n + 2,).
         """
@@ -236,11 +238,11 @@ class Grammar:
                     f"{wants}; report it to its authors"
                 )
 
-    def pieces(self, ids: Sequence[int], beside: Sequence[Sequence[int]] | None = None) -> list[Segment]:
+    def segments(self, ids: Sequence[int], parallel_ids: Sequence[Sequence[int]] | None = None) -> list[Segment]:
         """Ids that were written -> text and items, in order. An item that was not finished is cut where it may be.
 
         Args:
-            beside: the parallel ids at each of them, of a model that has streams.
+            parallel_ids: those at each of them, of a model that has streams.
         """
         modality_of = {begin: m for m, begin in self.begin.items()}
         found: list[Segment] = []
@@ -260,8 +262,9 @@ class Grammar:
             kept = len(inner) if closed else self._last_break(inner)
             counted: list[Any] = [i - first - 2 for i in inner[:kept]]
             columns = self._columns_of[modality]
-            if beside is not None and columns.stop > columns.start:
-                counted = [[i, *others[columns]] for i, others in zip(counted, beside[at + 1 : stop], strict=False)]
+            if parallel_ids is not None and columns.stop > columns.start:
+                others = parallel_ids[at + 1 : stop]
+                counted = [[each, *other[columns]] for each, other in zip(counted, others, strict=False)]
             found.append(Segment(modality, counted, closed, len(inner) - kept))
             at = stop + closed
         return found
@@ -280,14 +283,15 @@ class Grammar:
 
 
 def _check_order(modality: str, names: Sequence[str], follows: Mapping[str, Sequence[str]]) -> None:
-    """
+    """Check which ranges a decoder says may follow on which.
+
     Raises:
         KitError: see `Grammar`.
     """
     where = f"the decoder of {modality!r}"
     wanted = set(names) - {END}
     if set(follows) != wanted:
-        raise KitError(f"{where} must say what follows on each of {sorted(wanted)}, says it of {sorted(follows)}")
+        raise KitError(f"{where} must say what follows each of {sorted(wanted)}, says it of {sorted(follows)}")
     for name, after in follows.items():
         unknown = [each for each in after if each not in names or each == BEGIN]
         if unknown or not after or (name == BEGIN and END in after):
@@ -299,7 +303,8 @@ def _check_order(modality: str, names: Sequence[str], follows: Mapping[str, Sequ
 def _check_parallel(
     modality: str, names: Sequence[str], parallel: Mapping[str, ParallelStream], break_points: Mapping[str, int]
 ) -> None:
-    """
+    """Check the parallel streams and the break points of a decoder.
+
     Raises:
         KitError: see `Grammar`.
     """
@@ -308,7 +313,7 @@ def _check_parallel(
     for name, stream in parallel.items():
         wrong = [each for each in stream.on if each not in names or each in (BEGIN, END)]
         if name in names or wrong or not stream.on or stream.size < 1 or stream.delay < 0:
-            raise KitError(f"the decoder of {modality!r}: {name!r} cannot stand beside its ids: {stream}")
+            raise KitError(f"the decoder of {modality!r}: {name!r} cannot be parallel to its ids: {stream}")
 
 
 def _columns_of(streams: Mapping[str, Mapping[str, ParallelStream]]) -> dict[str, slice]:
@@ -321,7 +326,7 @@ def _columns_of(streams: Mapping[str, Mapping[str, ParallelStream]]) -> dict[str
 
 
 def _stands(stream: tuple[str, ParallelStream], modality: str, name: str) -> bool:
-    """Whether a side, by its full name, may stand beside ids of a range."""
+    """Whether an id of a stream, by its full name, may stand beside ids of a range."""
     full, how = stream
     return full.startswith(f"{modality}.") and name in how.on
 

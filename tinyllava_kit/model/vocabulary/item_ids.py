@@ -13,24 +13,24 @@ from .grammar import Grammar
 
 
 class ItemIds:
-    """An item that is being generated: ids that are waiting for their step to be whole, and the pieces there are.
+    """An item that is being generated: ids that are waiting for their step to be whole, and the chunks there are.
 
     Args:
         stream: takes them in whole steps.
         grammar, modality: of the ids.
-        beside: what was chosen beside its begin mark, (1, K), where there are streams.
+        parallel_ids: those of its begin mark, (1, K), where there are streams.
     """
 
-    def __init__(self, stream: IdStream, grammar: Grammar, modality: str, beside: Sequence[Tensor] = ()) -> None:
+    def __init__(self, stream: IdStream, grammar: Grammar, modality: str, parallel_ids: Sequence[Tensor] = ()) -> None:
         self.stream, self.grammar, self.modality = stream, grammar, modality
-        self.ids, self.chosen = [grammar.begin[modality]], list(beside)
+        self.ids, self.chosen = [grammar.begin[modality]], list(parallel_ids)
         self.waiting = 0  # how many of them were not pushed
-        self.pieces: list[Any] = []
+        self.chunks: list[Any] = []
 
-    def push(self, each: int, beside: Sequence[Tensor]) -> Any | None:
-        """Take an id of the vocabulary, and what was chosen beside it, (1, K); what is now certain, or None."""
+    def push(self, each: int, parallel_ids: Sequence[Tensor]) -> Any | None:
+        """Take an id of the vocabulary, and its parallel ids, (1, K); return the part that is now certain, or None."""
         self.ids.append(each)
-        self.chosen += beside
+        self.chosen += parallel_ids
         self.waiting += 1
         if not self.grammar.may_break(each, len(self.ids) - 1):
             return None
@@ -44,5 +44,5 @@ class ItemIds:
         columns = self.grammar.parallel_columns(self.modality)
         if columns.start == columns.stop:
             return main
-        beside = self.grammar.written(torch.tensor([self.ids]), self.chosen)[0, -count:, columns]  # (n, streams)
-        return torch.cat([main[:, None], beside], 1)  # (n, 1 + streams)
+        parallel_ids = self.grammar.written(torch.tensor([self.ids]), self.chosen)[0, -count:, columns]  # (n, streams)
+        return torch.cat([main[:, None], parallel_ids], 1)  # (n, 1 + streams)

@@ -34,7 +34,7 @@ def targets_of(
         found: Mapping[str, Tensor] = {
             group: torch.empty(0, dtype=torch.int64, device=rows.device) for group in maker.loss_weights
         }
-        if modality in layout.generated and (layout.generated[modality].ids != NO_ID).any():  # not so in an outline
+        if modality in layout.generated and (layout.generated[modality].ids != NO_ID).any():  # not so in a probe
             found = maker.targets(layout.generated[modality].ids)
         targets |= {f"{modality}.{group}": found[group] for group in maker.loss_weights}
     return targets

@@ -49,7 +49,7 @@ export class Attachment {
     return { type: this.modality, [this.modality]: this.source };
   }
 
-  /** What is shown of it. */
+  /** Its elements on the page. */
   view() {
     const { name } = this.file;
     const plain = element("span", { class: "file", title: name }, icon("file"), element("span", {}, name));

@@ -1,4 +1,4 @@
-// What is being written: a text, and items that are dropped, pasted, picked or recorded.
+// The message being written: a text, and items that are dropped, pasted, picked or recorded.
 
 import { Attachment, listed, modalityOf, plural } from "./attachment.js";
 import { button, clock, counted, element, find, icon, shape, written } from "./elements.js";
@@ -83,7 +83,7 @@ export class Composer {
     this.#text.focus();
   }
 
-  /** Something about the draft, or about what stands before it, has changed. */
+  /** The draft, or the conversation before it, has changed. */
   changed() {
     this.problem = "";
     this.#countLater();

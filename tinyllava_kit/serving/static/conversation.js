@@ -77,7 +77,7 @@ export class Conversation {
     ];
   }
 
-  /** The server keeps no sound any more: what was said goes on as text. */
+  /** The server has dropped the sounds: earlier answers are sent as text. */
   forgetSounds() {
     for (const { answer } of this.exchanges) if (answer) answer.sound = null;
   }

@@ -132,7 +132,7 @@ function silence() {
   Player.silence();
 }
 
-/** What is asked of the API for an answer. */
+/** The request to the API for an answer. */
 function body(exchange) {
   const sound = exchange.speaks ? { modalities: ["text", "audio"], audio: { format: "pcm16" } } : {};
   return { model: card.id, messages: conversation.messages(exchange, settings.system), ...settings.values(), ...sound };

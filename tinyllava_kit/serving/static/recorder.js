@@ -17,7 +17,7 @@ export class Recorder {
     return Boolean(navigator.mediaDevices?.getUserMedia && window.AudioWorkletNode);
   }
 
-  /** Begin; `heard` is told the seconds so far, and how loud it is, 0 to 1. */
+  /** Begin; `heard` gets the seconds so far, and the loudness, 0 to 1. */
   async start(heard) {
     const wanted = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: true };
     try {

@@ -24,7 +24,7 @@ export class Speaker {
     source.start(start);
   }
 
-  /** Nothing comes any more; what is there is played to its end. */
+  /** Nothing more comes; play the rest to its end. */
   finish() {
     this.#isComplete = true;
     this.#closeWhenDone();

@@ -24,7 +24,7 @@ function toggle() {
   show();
 }
 
-/** What browsers keep for the page; null where they are told to keep nothing. */
+/** What browsers keep for the page; null where they keep nothing. */
 function storage() {
   try {
     return localStorage;

@@ -1,4 +1,4 @@
-// The conversation as it is shown.
+// The conversation on the page.
 
 import { button, counted, element, find, icon, written } from "./elements.js";
 import { fromPcm16, joined, STREAM_RATE_HZ, wav } from "./sound.js";
@@ -72,7 +72,7 @@ export class AnswerView {
     URL.revokeObjectURL(this.#address);
   }
 
-  /** What is there for the last answer alone. */
+  /** Buttons that only the last answer has. */
   set isLast(isLast) {
     const again = this.foot.querySelector(".again");
     if (again) again.hidden = !isLast;

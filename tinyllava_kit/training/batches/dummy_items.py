@@ -22,7 +22,7 @@ from ...processing.encoded import Encoded, EncodedItem, ItemReader
 from ...processing.processor import TinyLlavaProcessor
 
 LOOKED_AT = 1000  # rows of a stream among which each modality is looked for
-COMPARED = 32  # items of a modality, of which the smallest is taken
+COMPARED = 32  # items of a modality; the smallest is used
 
 Collate = Callable[[Sequence[Any]], Batch]
 
@@ -35,7 +35,7 @@ class WithDummyItems:
         dummy: modality -> the tower's inputs for one item, see `dummy_items`.
 
     Raises:
-        KitError: a batch has items of a modality of which there is no dummy.
+        KitError: a batch has items of a modality without a dummy.
     """
 
     def __init__(self, collate: Any, dummy: Mapping[str, Mapping[str, Tensor]]) -> None:

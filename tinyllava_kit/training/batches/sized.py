@@ -27,7 +27,7 @@ class SizedBatches(Sampler[list[int]]):
 
     Args:
         sizes: of each sample, modality -> size in the modality's unit.
-        text_sizes: of each sample, the length of its text; sorts what is equal otherwise.
+        text_sizes: of each sample, the length of its text; orders samples that are equal otherwise.
         budget: modality -> the most that a batch may cost. A sample that is larger alone makes a batch of its own.
         batch_size: the most samples of a batch.
         seed: of the order; the order of an epoch depends on nothing else.
@@ -99,9 +99,10 @@ def sizes_of(conversations: Sequence[Conversation], modalities: Mapping[str, Mod
 
 
 def check_budget(key: str, budget: Mapping[str, float], modalities: Mapping[str, Modality]) -> None:
-    """
+    """Check that every modality of a batch's budget is one of the model's.
+
     Args:
-        key: of the recipe, where the budget stands.
+        key: of the budget in the recipe.
 
     Raises:
         KitError: a budget for a modality that the model does not have.

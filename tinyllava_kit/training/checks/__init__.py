@@ -1,1 +1,1 @@
-"""What is wrong with a recipe or its data, before and while it trains."""
+"""Faults of a recipe or its data, found before and while it trains."""

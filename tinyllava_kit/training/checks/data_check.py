@@ -94,7 +94,7 @@ def check_data(
     Args:
         only: this stage alone.
         decode: read every item; otherwise the headers of their files alone.
-        progress: is told what is read, now and then.
+        progress: a function that gets what is being read, now and then.
 
     Raises:
         KitError: the model's processor cannot be loaded, or there is no such stage.
@@ -135,7 +135,7 @@ def _check_stage(
 def _check_held_out(
     sources: Sequence[Source], stage: Stage, processor: TinyLlavaProcessor, items: _Items, report: StageReport
 ) -> None:
-    """What is wrong with the rows that a stage is judged on; they count for nothing else."""
+    """Faults of the held-out rows of a stage, which count for nothing else."""
     for source in sources:
         try:
             for label, make in _conversations(source, processor, in_words=stage.items == "text"):
@@ -166,7 +166,7 @@ def _checked(
     processor: TinyLlavaProcessor,
     report: StageReport,
 ) -> tuple[Conversation, Encoded] | None:
-    """A conversation and its outline; None, and a finding each, for what is wrong with it."""
+    """A conversation and its probe; None, and a finding each, for what is wrong with it."""
     found: list[str] = []
     try:
         conversation = make()
@@ -180,7 +180,7 @@ def _checked(
 
 
 class _Items:
-    """What is wrong with items, each file read once.
+    """Faults of items; each file is read once.
 
     Args:
         decode: read them whole, beside what their headers say.

@@ -1,4 +1,4 @@
-"""What is checked before the first step: every part that shall learn gets a gradient from some sample."""
+"""Checked before the first step: every part that shall learn gets a gradient from some sample."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...errors import KitError
 from ..batches.packing import PackedDataset
 from ..loop.trainer import KitTrainer
 
-SAMPLES_TRIED = 4  # samples of a part: a single one may be too long for what is learned of it
+SAMPLES_TRIED = 4  # samples of a part: the learned positions of a single one may be cut off
 
 
 def samples_for_parts(dataset: ConversationDataset, parts: Sequence[str]) -> dict[str, list[int]]:
@@ -44,7 +44,7 @@ def samples_for_parts(dataset: ConversationDataset, parts: Sequence[str]) -> dic
 
 
 def _uses(conversation: Conversation, gives: Collection[str]) -> set[tuple[str, bool]]:
-    """Each modality of which an item is read in a conversation (False) or given by the assistant (True)."""
+    """Each modality that a conversation reads (False) or its assistant gives (True)."""
     answered = conversation.answered(gives)
     return {(item.modality, given) for item, given in zip(conversation.items, answered, strict=True)}
 

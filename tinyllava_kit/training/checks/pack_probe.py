@@ -26,7 +26,8 @@ ROUNDING = 20  # times the smallest relative difference of the numbers that the 
 
 @torch.no_grad()
 def check_packs_apart(runs: nn.Module, model: TinyLlavaForConditionalGeneration, device: torch.device) -> None:
-    """
+    """Check, with a forward pass on random ids, that samples in one row do not see each other.
+
     Args:
         runs: what a step calls: the model, or what it is wrapped in. Each rank calls it as often.
         model: inside it.
@@ -52,8 +53,8 @@ def check_packs_apart(runs: nn.Module, model: TinyLlavaForConditionalGeneration,
     if seen > SHARE * _apart(joined[0], joined[1]) or moved > max(SHARE * _apart(joined, alone), rounding):
         raise KitError(
             f"packing: {type(model.language_model).__name__} does not keep samples apart that share a row, with the "
-            f"attention {model.language_model.config._attn_implementation!r}: one behind another has other logits than "
-            "alone. Such an LLM must build its mask from position_ids, in which each sample counts from 0 (as "
+            f"attention {model.language_model.config._attn_implementation!r}: a sample after another has other logits "
+            "than alone. Such an LLM must build its mask from position_ids, in which each sample counts from 0 (as "
             "transformers' create_causal_mask does), or pass them on to what does; take packing out of the stage, or "
             "group_by_size in its place"
         )

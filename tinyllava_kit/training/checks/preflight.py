@@ -1,4 +1,4 @@
-"""What is checked of every stage before the first model is loaded: a mistake in the last shall not cost the others."""
+"""Checks of every stage before the first model is loaded: a mistake in the last shall not cost the others."""
 
 from __future__ import annotations
 

@@ -28,9 +28,9 @@ from ..recipe import Recipe
 
 
 @dataclass(frozen=True)
-class PreviewToken:
-    """What stands behind one another in a row: ``text``, ``learned`` text or ``ids``, an ``item``, or one ``made`` of
-    these words.
+class PreviewSpan:
+    """Positions that follow one another in a row: ``text``, ``learned`` text or ``ids``, an ``item``, or one ``made``
+    of these words.
 
     text: as the tokenizer decodes it; of an item, its modality; of ids that the LLM writes for an item, also their
     names, where they are known. count: positions.
@@ -43,22 +43,22 @@ class PreviewToken:
 
 @dataclass(frozen=True)
 class ShownSample:
-    """A sample in its row: its pieces in order, and the items of its conversation, where these are known."""
+    """A sample in its row: its spans in order, and the items of its conversation, where these are known."""
 
     name: str
     start: int
-    pieces: tuple[PreviewToken, ...]
+    spans: tuple[PreviewSpan, ...]
     items: tuple[Item, ...] = ()
 
     @property
     def count(self) -> int:
         """Its positions."""
-        return sum(piece.count for piece in self.pieces)
+        return sum(span.count for span in self.spans)
 
     @property
     def learned(self) -> int:
         """Those that are learned."""
-        return sum(piece.count for piece in self.pieces if piece.kind in ("learned", "ids"))
+        return sum(span.count for span in self.spans if span.kind in ("learned", "ids"))
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def first_batch(recipe: Recipe, *, count: int, only: str | None = None, ids: boo
         processor.writer = ItemCodes(model, processor)
     else:
         processor = TinyLlavaProcessor.from_pretrained(recipe.model)
-        processor.writer = processor.outline_ids
+        processor.writer = processor.probe_ids
     dataset = read_data(stage, processor, seed=recipe.seed, skipped=SkippedRows())
     collate = Collator(processor, stage.max_length)
     if not isinstance(dataset, ConversationDataset):
@@ -149,17 +149,15 @@ def shown_rows(preview: Preview) -> list[ShownRow]:
     return rows
 
 
-def _pieces(batch: Batch, index: int, processor: TinyLlavaProcessor) -> Iterator[PreviewToken]:
-    """Of one sample: each item, and the text between them, cut where what is learned begins and ends."""
+def _pieces(batch: Batch, index: int, processor: TinyLlavaProcessor) -> Iterator[PreviewSpan]:
+    """Of one sample: each item, and the text between them, cut where learned text begins and ends."""
     plan: Plan = batch["plan"]
     sample = plan.samples[index]
     ids, labels = batch["input_ids"][sample.row].tolist(), batch["labels"][sample.row].tolist()
     marks = [
-        (item.start, PreviewToken("item", item.modality, item.num_tokens))
-        for item in plan.items
-        if item.sample == index
+        (item.start, PreviewSpan("item", item.modality, item.num_tokens)) for item in plan.items if item.sample == index
     ]
-    marks += [(start, PreviewToken("made", modality, 0)) for modality, start in _made(plan, sample)]
+    marks += [(start, PreviewSpan("made", modality, 0)) for modality, start in _made(plan, sample)]
     marks.sort(key=lambda each: (each[0], each[1].count))
     at = sample.start
     for end, mark in [*marks, (sample.start + sample.num_tokens, None)]:
@@ -170,16 +168,16 @@ def _pieces(batch: Batch, index: int, processor: TinyLlavaProcessor) -> Iterator
             at = end + mark.count
 
 
-def _written(ids: Sequence[int], learned: bool, processor: TinyLlavaProcessor) -> Iterator[PreviewToken]:
+def _written(ids: Sequence[int], learned: bool, processor: TinyLlavaProcessor) -> Iterator[PreviewSpan]:
     """Ids that stand behind one another: text, and what the LLM writes for items."""
     for modality, run in groupby(ids, key=lambda each: _modality_of(each, processor)):
         some = list(run)
         if modality is None:
-            yield PreviewToken("learned" if learned else "text", processor.decode(some), len(some))
+            yield PreviewSpan("learned" if learned else "text", processor.decode(some), len(some))
             continue
         named = [_name_of(each, modality, processor) for each in some]
-        known = "" if len(set(some)) == 1 else f": {' '.join(named)}"  # an outline repeats the begin mark
-        yield PreviewToken("ids" if learned else "text", f"{modality}, {len(some)} ids{known}", len(some))
+        known = "" if len(set(some)) == 1 else f": {' '.join(named)}"  # a probe repeats the begin mark
+        yield PreviewSpan("ids" if learned else "text", f"{modality}, {len(some)} ids{known}", len(some))
 
 
 def _modality_of(each: int, processor: TinyLlavaProcessor) -> str | None:
@@ -219,6 +217,6 @@ def write_page(rows: Sequence[ShownRow], path: str | os.PathLike[str]) -> None:
         raise KitError(f"cannot write {str(path)!r}: {error.strerror}") from error
 
 
-def said_of(piece: PreviewToken) -> str:
-    """A piece in words, without its colour."""
-    return {"item": f"{piece.text}: {piece.count}", "made": f"made: {piece.text}"}.get(piece.kind, piece.text)
+def said_of(span: PreviewSpan) -> str:
+    """A span in words, without its colour."""
+    return {"item": f"{span.text}: {span.count}", "made": f"made: {span.text}"}.get(span.kind, span.text)

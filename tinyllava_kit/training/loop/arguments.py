@@ -34,7 +34,7 @@ _CHECKPOINTING = next(
 def training_arguments(
     stage: Stage, checkpoints: Path, seed: int, *, epochs: float, report_to: Sequence[str] = ()
 ) -> TrainingArguments:
-    """What the Trainer wants to know, its checkpoints in `checkpoints`.
+    """The arguments of the Trainer, with its checkpoints in `checkpoints`.
 
     Raises:
         KitError: the Trainer refuses what the stage gives it.
@@ -61,7 +61,8 @@ def check_settings(stage: Stage) -> None:
 
 
 def check_reporting(report_to: Sequence[str]) -> None:
-    """
+    """Check that the packages to report to are installed.
+
     Raises:
         KitError: what shall be reported to is not installed.
     """
@@ -110,7 +111,7 @@ def _arguments(
 
 
 def _validation(stage: Stage) -> dict[str, Any]:
-    """How often held-out rows are judged, and which of their figures says what is best."""
+    """How often held-out rows are judged, and which of their figures selects the best weights."""
     how = stage.validation
     if how is None:
         return {}

@@ -20,7 +20,7 @@ class Clock(TrainerCallback, ExportableState):
     def __init__(self, minutes: float | None = None) -> None:
         self.minutes, self.start = minutes, time.monotonic()
         self.share_gone = 0.0
-        self.before, self.first = 0.0, 0  # seconds and steps of the runs that this one goes on from
+        self.before, self.first = 0.0, 0  # seconds and steps of the runs that this one resumes
 
     @property
     def seconds(self) -> float:

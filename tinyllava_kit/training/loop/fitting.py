@@ -65,7 +65,7 @@ def fit(run: StageRun, prepared: Prepared) -> Fitted:
 
 
 def about(run: StageRun, prepared: Prepared) -> str:
-    """A stage in words: its rows, what is trained of how much, where and in which dtype."""
+    """A stage in words: its rows, how many parameters are trained, where and in which dtype."""
     model, stage = prepared.model, run.stage
     rows = f" over {len(prepared.conversations):,} rows" if prepared.conversations else " over a stream"
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -103,7 +103,8 @@ def trainer_of(run: StageRun, prepared: Prepared, clock: Clock, callbacks: Seque
 
 
 def _check_can_keep_best(trainer: KitTrainer) -> None:
-    """
+    """Check that this run can keep its best weights.
+
     Raises:
         KitError: the best weights are to be kept, and are spread over processes.
     """

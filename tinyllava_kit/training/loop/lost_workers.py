@@ -26,7 +26,7 @@ def one_line_for_lost_workers(checkpoints: Path, workers: int) -> Iterator[None]
         checkpoints: of the stage. `workers`: how many it has.
 
     Raises:
-        KitError: in place of torch's error; says from where the run goes on.
+        KitError: in place of torch's error; says where the run will resume.
     """
     try:
         yield

@@ -13,7 +13,7 @@ from ...core.ids import TEXT
 from ...core.plan import Plan
 from ...distributed import from_all
 
-# What is counted: of what, and its name -> sums, of which the last is the number that the first is divided by.
+# (what is counted, of what) -> sums; the figure is the first divided by the last.
 _Key = tuple[str, str]
 _Sums = Mapping[_Key, list[float]]
 _STEPS: _Key = ("steps", "")
@@ -23,7 +23,7 @@ _POSITIONS: _Key = ("positions", "")
 class Meter:
     """Sums over batches, on the device that they are on; nothing is read back before `take`.
 
-    A mean is over all targets since the last `take`: a batch of which nothing is learned counts nothing.
+    A mean is over all targets since the last `take`: a batch without learned tokens counts nothing.
 
     Args:
         weights: group of ids -> what its mean loss counts, of a model whose decoders learn.

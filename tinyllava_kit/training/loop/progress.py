@@ -20,7 +20,7 @@ class Progress(TrainerCallback):
 
     Args:
         name: of the stage.
-        clock: of the stage; a callback that stands in front of this one.
+        clock: of the stage; a callback that runs before this one.
         about: the stage in words, said when it starts, see `fitting.about`.
     """
 

@@ -1,4 +1,4 @@
-"""A run that is told to stop (SIGTERM, SIGINT) writes a checkpoint at the end of its step."""
+"""A run that gets SIGTERM or SIGINT writes a checkpoint at the end of its step, and ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)  # Slurm and `docker stop` send the on
 
 
 class StoppedError(Exception):
-    """A run has ended where it was told to; `code` is what a process that a signal ends exits with."""
+    """A signal has ended a run; `code` is the exit code of a process that this signal ends."""
 
     def __init__(self, step: int, number: int) -> None:
         super().__init__(f"stopped at step {step}; the same command resumes from step {step}")
@@ -28,7 +28,7 @@ class StoppedError(Exception):
 class Stopper(TrainerCallback):
     """Ends training behind the step in which a signal came, with a checkpoint; a second signal ends the process.
 
-    Where there are several processes, each ends behind the same step when one of them is told to.
+    All processes of a run end after the same step when one of them gets a signal.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Stopper(TrainerCallback):
             self.number = number
             for each in SIGNALS:
                 signal.signal(each, signal.SIG_DFL if each == signal.SIGTERM else signal.default_int_handler)
-            if os.getpid() == owner and rank() == 0:  # processes that read data have the signal, too, and go on
+            if os.getpid() == owner and rank() == 0:  # processes that read data get the signal, too, and ignore it
                 os.write(2, b"stopping at the end of this step; once more ends at once\n")
 
         for each in SIGNALS:
@@ -66,7 +66,8 @@ class Stopper(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
     def check(self, step: int) -> None:
-        """
+        """Check that no signal has ended the training.
+
         Raises:
             StoppedError: training has ended at this step because a signal came.
         """

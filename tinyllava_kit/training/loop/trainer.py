@@ -53,7 +53,7 @@ class KitTrainer(Trainer):
         training: each trained part with how it is trained.
         batches: which samples make a batch, through all epochs; None: the Trainer's own, for one epoch after another.
         loss: model, batch, number of target tokens -> loss; None: the model's own.
-        provenance: of what is learned from, kept with each checkpoint; see `provenance_of`.
+        provenance: of the model and the data, kept with each checkpoint; see `provenance_of`.
         held_out: rows that the model is judged on while it trains.
         clock: of the stage, one of its callbacks; where it has a limit, the learning rate follows it.
         packed: samples share rows; before the first step, the LLM is seen to keep them apart.
@@ -110,7 +110,7 @@ class KitTrainer(Trainer):
         }
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
-        """A stream goes on behind the batches that the checkpoint has seen, without making them again."""
+        """A stream resumes after the batches that the checkpoint has seen, without making them again."""
         if resume_from_checkpoint is not None and isinstance(self.train_dataset, RowStream):
             state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_NAME))
             self.train_dataset.start = state.global_step * self.args.gradient_accumulation_steps
@@ -237,7 +237,7 @@ class KitTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """As the Trainer's, with what the meter counted, and epochs of the data where `batches` holds several.
 
-        The Trainer's losses are means over steps, of which one counts that has nothing to learn.
+        The Trainer's losses are means over steps, and a step with nothing to learn counts among them.
         """
         if logs.pop("loss", None) is not None:
             logs.update(self.meter.take())
@@ -273,7 +273,7 @@ class KitTrainer(Trainer):
         return [{"params": params, "lr": rate, "weight_decay": w} for params, w in groups if params]
 
     def _save(self, output_dir: str | None = None, state_dict: Mapping[str, torch.Tensor] | None = None) -> None:
-        """What is trained, and no more: the rest is the model that the stage began with."""
+        """The trained weights alone: the others are those of the model that the stage began with."""
         if not self.args.should_save:
             return
         state = self.model.state_dict() if state_dict is None else state_dict
@@ -290,7 +290,7 @@ class KitTrainer(Trainer):
         learned = load_file(file)
         unknown = (model or self.model).load_state_dict(learned, strict=False).unexpected_keys
         if unknown or learned.keys() != set(self._learned_names()):
-            raise KitError(f"{str(file)!r} holds what another stage trained; remove {str(file.parent.parent)!r}")
+            raise KitError(f"{str(file)!r} holds weights of another stage; remove {str(file.parent.parent)!r}")
 
     def _learned_names(self) -> list[str]:
         """Parameters that are trained, and what trained parts keep beside (a running mean)."""
@@ -310,7 +310,9 @@ class KitTrainer(Trainer):
         try:
             super()._save_checkpoint(model, trial)
             wait_for_all()
+            self.state.best_model_checkpoint = None  # the folder is about to be renamed; the best step names it
             if self.is_world_process_zero():
+                self.state.save_to_json(str(unfinished / name / TRAINER_STATE_NAME))
                 seal(unfinished / name, dict(self.provenance))
         except (OSError, SafetensorError, RuntimeError, KitError) as error:  # torch tells a full disk as a RuntimeError
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -318,7 +320,7 @@ class KitTrainer(Trainer):
                 raise
             last = last_checkpoint(folder)
             raise KitError(
-                f"cannot write {name} in {str(folder)!r}: {first_line(error)}; the run can go on from "
+                f"cannot write {name} in {str(folder)!r}: {first_line(error)}; the run can resume from "
                 f"{last.name if last else 'its beginning'}"
             ) from error
         finally:

@@ -29,7 +29,7 @@ class HeldOut:
         how: what the recipe says.
         objective: how they make batches, and their loss.
         batch_size: rows of a batch.
-        questions: what is asked of the model, where a scorer judges it.
+        questions: to the model, where a scorer judges it.
         scorer: of the answers; None: the loss alone counts.
     """
 

@@ -1,1 +1,1 @@
-"""What is learned."""
+"""Training objectives."""

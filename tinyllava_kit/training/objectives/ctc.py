@@ -30,7 +30,7 @@ from ...processing.processor import TinyLlavaProcessor
 
 OTHERS = 2000  # classes beside the words of the data, so that rows do not come near what nobody says
 
-Words = list[list[int]]
+CTCTargets = list[list[int]]
 
 
 class CTCDataset(Dataset[Any]):
@@ -43,7 +43,7 @@ class CTCDataset(Dataset[Any]):
     def __init__(self, dataset: ConversationDataset) -> None:
         self.dataset = dataset
         tokenizer = dataset.processor.tokenizer
-        self.words: list[Words] = []
+        self.words: list[CTCTargets] = []
         for conversation in dataset.conversations:
             texts = [item.text for item in conversation.items]
             if not texts or None in texts:
@@ -53,7 +53,7 @@ class CTCDataset(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> tuple[Encoded, Words]:
+    def __getitem__(self, index: int) -> tuple[Encoded, CTCTargets]:
         encoded = self.dataset[index]
         if len(encoded.items) != len(self.words[index]):
             raise KitError(f"{encoded.name}: an item is cut into several; match_words needs them whole")
@@ -70,7 +70,7 @@ class CTCCollator:
         self.processor = processor
         self.num_cut = 0
 
-    def __call__(self, samples: Sequence[tuple[Encoded, Words]]) -> Batch:
+    def __call__(self, samples: Sequence[tuple[Encoded, CTCTargets]]) -> Batch:
         data: dict[str, Any] = {"words": {}, "num_words": {}, "num_rows": {}}
         for modality in self.processor.connectors:
             connector = self.processor.connectors[modality]
@@ -146,7 +146,7 @@ class WordMatcher:
             return (F.pad(near, (1, 0)) - own) / self.variance  # (N, P, 1 + C)
 
 
-def matcher(embeddings: Tensor, words: Iterable[Words], sharpness: float) -> WordMatcher:
+def matcher(embeddings: Tensor, words: Iterable[CTCTargets], sharpness: float) -> WordMatcher:
     """For the words of a dataset, with `OTHERS` drawn from the rest of the vocabulary."""
     own = {token for sample in words for item in sample for token in item}
     rest = sorted(set(range(len(embeddings))) - own)
@@ -155,7 +155,7 @@ def matcher(embeddings: Tensor, words: Iterable[Words], sharpness: float) -> Wor
 
 
 def word_ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """A text's token ids with its first word written as inside a sentence, which is how an item stands in one."""
+    """A text's token ids with its first word written as inside a sentence, where items usually are."""
     alone, inside = (tokenizer(t, add_special_tokens=False)["input_ids"] for t in (text.strip(), " " + text.strip()))
     return inside if len(inside) <= len(alone) else alone
 

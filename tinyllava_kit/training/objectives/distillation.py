@@ -26,7 +26,7 @@ from ..stage_settings import Distill
 
 
 class DistillationDataset(Dataset[Any]):
-    """Each sample twice: as it is, and with the items in words whose texts are known.
+    """Each sample twice: unchanged, and with the text of each item in its place where the text is known.
 
     Raises:
         KitError: no item of a conversation has a text; names the conversation.

@@ -29,7 +29,7 @@ from ...processing.processor import TinyLlavaProcessor
 
 SLACK = 2, 0.02  # how many features, and what share, an item may have more or fewer of than the teacher's
 
-Taught = Mapping[str, Sequence[Tensor]]  # modality -> the teacher's features of each item, (P, E)
+FeatureMatchingTargets = Mapping[str, Sequence[Tensor]]  # modality -> the teacher's features of each item, (P, E)
 
 
 class FeatureMatchingDataset(Dataset[Any]):
@@ -65,7 +65,7 @@ class FeatureMatchingDataset(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> tuple[Encoded, Taught]:
+    def __getitem__(self, index: int) -> tuple[Encoded, FeatureMatchingTargets]:
         conversation, encoded = self.dataset.conversations[index], self.dataset[index]
         taught = self._features(conversation)
         for modality, features in taught.items():
@@ -82,7 +82,7 @@ class FeatureMatchingDataset(Dataset[Any]):
                 every[item.modality] += features_of(self.teacher(item))
         return {m: torch.cat(features).float().std(0).clamp(min=1e-6) for m, features in every.items()}
 
-    def _features(self, conversation: Conversation) -> Taught:
+    def _features(self, conversation: Conversation) -> FeatureMatchingTargets:
         found: dict[str, list[Tensor]] = {}
         for item in conversation.items:
             if item.modality in self.modalities:
@@ -99,7 +99,7 @@ class FeatureMatchingCollator:
     def __init__(self, processor: TinyLlavaProcessor) -> None:
         self.processor = processor
 
-    def __call__(self, samples: Sequence[tuple[Encoded, Taught]]) -> Batch:
+    def __call__(self, samples: Sequence[tuple[Encoded, FeatureMatchingTargets]]) -> Batch:
         items = self.processor.collate([encoded for encoded, _ in samples])["items"]
         data: dict[str, Any] = {"items": {}, "taught": {}, "num_taught": {}, "names": [e.name for e, _ in samples]}
         for modality in {m: None for _, taught in samples for m in taught}:
@@ -140,7 +140,8 @@ class FeatureMatcher:
 
 
 def _check_rates(name: str, own: Sequence[int], taught: Sequence[int]) -> None:
-    """
+    """Check that both models give each item about the same number of features.
+
     Raises:
         KitError: items are cut into parts in another way, or have features at another rate than the teacher's.
     """

@@ -32,7 +32,7 @@ class Lesson(NamedTuple):
 
 
 class Objective(ABC):
-    """What is learned in place of the model's own loss; the options of its spec arrive as keyword arguments."""
+    """A loss in place of the model's own; the options of its spec arrive as keyword arguments."""
 
     @abstractmethod
     def prepare(

@@ -1,4 +1,4 @@
-"""The checkpoints of a stage: what each must still hold for a run to go on from it."""
+"""The checkpoints of a stage: what each must still hold for a run to resume from it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def check_whole(checkpoint: Path) -> dict[str, Any]:
     """Compare a checkpoint's files with their digests; returns those of what it learned from.
 
     Raises:
-        KitError: one has changed or is gone; says what to remove to go on from the checkpoint before.
+        KitError: one has changed or is gone; says what to remove to resume from the checkpoint before.
     """
     try:
         sealed = read_mapping(checkpoint / DIGESTS_FILE)
@@ -56,7 +56,7 @@ def _damaged(checkpoint: Path, what: str) -> KitError:
     steps = [other.name.removeprefix("checkpoint-") for other in checkpoint.parent.glob("checkpoint-*")]
     step = int(checkpoint.name.removeprefix("checkpoint-"))
     earlier = [int(other) for other in steps if other.isdecimal() and int(other) < step]
-    then = f"go on from checkpoint-{max(earlier)}" if earlier else "begin the stage anew"
+    then = f"resume from checkpoint-{max(earlier)}" if earlier else "start the stage again"
     return KitError(f"{checkpoint.name} is damaged: {what}; remove {str(checkpoint)!r} to {then}")
 
 

@@ -11,7 +11,7 @@ Lines = dict[str, list[Point]]
 
 
 def log_charts(log: Sequence[Mapping[str, Any]], *, of: str = "", rates: bool = True) -> list[LineChart]:
-    """Losses, figures of held-out rows, learning rate and speed; those of which the log holds nothing are left out.
+    """Losses, figures of held-out rows, learning rate and speed, as far as the log holds them.
 
     Args:
         log: of the steps that have a loss, and of validation, whose keys begin with ``eval_``; see a stage's log.json.

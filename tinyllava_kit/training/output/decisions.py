@@ -40,7 +40,7 @@ def _read(file: Path) -> bool | None:
     try:
         return {"true": True, "false": False}[file.read_text(encoding="utf-8").strip()]
     except (ValueError, KeyError) as error:
-        raise KitError(f"{str(file)!r} is damaged; remove {str(file.parent)!r} to begin anew") from error
+        raise KitError(f"{str(file)!r} is damaged; remove {str(file.parent)!r} to start again") from error
 
 
 def _file(checkpoints: Path, kind: str) -> Path:

@@ -1,4 +1,4 @@
-"""What is kept of a stage with the model that came out of it, and may be given away with it."""
+"""The record of a stage that is saved, and may be published, with its model."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def stage_record(
     samples: int,
     skipped: int,
 ) -> StageRecord:
-    """Of a stage that is done, its parts as they are while they are trained; `samples` is 0 for a stream."""
+    """The record of a stage that is done, with its parts as trained; `samples` is 0 for a stream."""
     log = trainer.state.log_history
     return StageRecord(
         name=stage.name,
@@ -81,7 +81,7 @@ def stage_record(
 
 
 def _trained_part(name: str, module: nn.Module, stage: Stage) -> TrainedPart:
-    """Of a part as it is while it is trained."""
+    """The record of a part, as it is trained."""
     how = stage.train[name]
     return TrainedPart(
         name=name,

@@ -1,4 +1,4 @@
-"""The directory that a stage leaves: a model, and what is to be known of how it came about."""
+"""The directory that a stage leaves: a model, and the record of its training."""
 
 from __future__ import annotations
 

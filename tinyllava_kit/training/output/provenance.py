@@ -1,4 +1,4 @@
-"""What a stage learns from, in digests: a run that goes on must find its model and its data as they were."""
+"""What a stage learns from, in digests: a run that resumes must find its model and its data unchanged."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def provenance_of(
 
 
 def check_provenance(was: Mapping[str, Any], now: Mapping[str, Any], checkpoint: Path) -> None:
-    """
+    """Check that a checkpoint is of the same model and data as this run.
+
     Raises:
         KitError: the checkpoint is of another model or other data; says which has changed.
     """
@@ -55,7 +56,7 @@ def check_provenance(was: Mapping[str, Any], now: Mapping[str, Any], checkpoint:
         if was.get(key) != now.get(key):
             raise KitError(
                 f"{kind} has changed since {checkpoint.name} was written{_how(was.get(key), now.get(key))}; "
-                f"bring back what it was, or remove {str(checkpoint.parent)!r} to begin anew"
+                f"restore it, or remove {str(checkpoint.parent)!r} to start again"
             )
 
 

@@ -55,7 +55,8 @@ def _recorded(key: str, value: Any, name: Callable[[str], str]) -> Any:
 
 
 def check_same(settings: Mapping[str, Any], stage: Stage, folder: Path) -> None:
-    """
+    """Check that a stage has the settings that it was trained with.
+
     Raises:
         KitError: the stage that is complete in `folder`, or has checkpoints there, had other settings; names one.
     """
@@ -81,9 +82,7 @@ def _read(file: Path) -> Mapping[str, Any]:
     try:
         return read_mapping(file)
     except KitError as error:
-        raise KitError(
-            f"{str(file)!r} is damaged and cannot say what was trained; remove {str(file.parent)!r} to begin anew"
-        ) from error
+        raise KitError(f"{str(file)!r} is damaged; remove {str(file.parent)!r} to start again") from error
 
 
 def write_settings(settings: Mapping[str, Any], folder: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from ...core.conversation import Item
 from ...pages.media import Inline, inline, inline_file
 
-MOST_BYTES = 1_000_000  # of a file that is shown as it is
+MOST_BYTES = 1_000_000  # of a file that is shown without conversion
 SIDE = 256  # pixels of a picture, at most
 
 

@@ -92,7 +92,7 @@ def windowed(preprocessor: Preprocessor, window_frames: int) -> Wav2Vec2Preproce
 
 
 def toy_model(kind: str = "wav2vec2", norm: str = "group", **changes: Any) -> PreTrainedModel:
-    """A model of transformers in eval, every parameter of which shows."""
+    """A model of transformers in eval; each of its parameters changes the features."""
     config_class, model_class = CLASSES[kind]
     torch.manual_seed(5)
     model: PreTrainedModel = model_class(config_class(**{**TOY, **NORMS[norm], **changes})).eval()

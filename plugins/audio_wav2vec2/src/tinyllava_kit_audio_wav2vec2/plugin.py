@@ -8,6 +8,7 @@ from tinyllava_kit.specs import Option, TowerSpec
 
 @hookimpl
 def tinyllava_towers() -> tuple[TowerSpec, ...]:
+    """One tower for Wav2Vec2, HuBERT and WavLM."""
     return (
         TowerSpec(
             name="wav2vec2",

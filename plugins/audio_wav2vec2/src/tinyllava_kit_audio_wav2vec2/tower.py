@@ -83,7 +83,7 @@ class Wav2Vec2Tower(Tower):
         encoder = read_pretrained(AutoConfig, checkpoint)
         check_model_type(encoder.model_type, MODEL_TYPES, checkpoint)
         if getattr(encoder, "add_adapter", False):
-            raise KitError(f"{checkpoint!r} has an adapter behind its encoder (add_adapter); give one without")
+            raise KitError(f"{checkpoint!r} has an adapter after its encoder (add_adapter); give one without")
         layer = parse_layer(layer, encoder.num_hidden_layers, checkpoint, ("last", "mix"))
         saved = {key: value for key, value in encoder.to_diff_dict().items() if key not in _NOT_SAVED}
         if isinstance(layer, int):

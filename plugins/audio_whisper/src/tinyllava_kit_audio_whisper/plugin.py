@@ -8,6 +8,7 @@ from tinyllava_kit.specs import Option, TowerSpec
 
 @hookimpl
 def tinyllava_towers() -> tuple[TowerSpec, ...]:
+    """Whisper's encoder."""
     return (
         TowerSpec(
             name="whisper",
@@ -27,7 +28,7 @@ def tinyllava_towers() -> tuple[TowerSpec, ...]:
                     name="window_seconds",
                     type=float,
                     default=30.0,
-                    help="what is computed at a time; less than 30 is faster, but not what Whisper was trained on",
+                    help="the length encoded at a time; less than 30 is faster, but not what Whisper was trained on",
                 ),
             ),
         ),

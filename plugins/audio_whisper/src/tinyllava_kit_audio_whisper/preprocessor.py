@@ -40,7 +40,8 @@ class WhisperPreprocessor(Preprocessor):
     Windows do not overlap and are a whole number of features long, so what they count sums to ``ceil(n / (2 * hop))``
     for n samples: a tail of a single sample is a window of its own, with one feature. A window's log-mel is clipped 8
     (80 dB) under the loudest point of that window, and its spectrum is mirrored at its ends: parts of a sound do not
-    have the mels of the whole. The silence behind a sound is part of its window and is not told apart from it.
+    have the mels of the whole. The silence behind a sound is part of its window, and the tower cannot tell it from the
+    sound.
 
     Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022, section 2.2.
 

@@ -107,7 +107,7 @@ class WhisperTower(Tower):
             checkpoint: hub name or directory.
             layer: ``last``, or an index into transformers' hidden states of the encoder, negative from the end; the
                 last of them has the final norm and is ``last``.
-            window_seconds: what is computed at a time, at most what the checkpoint has positions for.
+            window_seconds: the length that is encoded at a time; the checkpoint's positions are the most.
 
         Raises:
             KitError: not found, of another kind, without such a layer, or with fewer positions.
@@ -204,7 +204,7 @@ def _has_file(checkpoint: str, name: str) -> bool:
 
 
 def _parse_window(seconds: float, rate: float, max_positions: int, checkpoint: str) -> int:
-    """How many features, of which there are `rate` a second, a window of so many seconds has."""
+    """The number of features of a window of so many seconds, at `rate` a second."""
     positions = seconds * rate
     if not (1 <= positions <= max_positions and abs(positions - round(positions)) < 1e-6):
         raise KitError(

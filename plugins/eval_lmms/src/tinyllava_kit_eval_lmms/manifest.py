@@ -1,4 +1,4 @@
-"""What lmms-eval's entry-point group is told. Light: lmms-eval loads it to list its models."""
+"""The manifest in lmms-eval's entry-point group. Light: lmms-eval loads it to list its models."""
 
 from __future__ import annotations
 

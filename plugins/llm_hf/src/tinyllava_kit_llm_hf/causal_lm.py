@@ -33,7 +33,7 @@ class CausalLanguageModel(LanguageModel):
         """See `LanguageModel.load`.
 
         Raises:
-            KitError: also where the model does not do what is asked of an LLM here; see `check`.
+            KitError: also where the model does not behave as the kit requires of an LLM; see `check`.
         """
         model = super().load(checkpoint, config, dtype)
         cls.check(model, checkpoint)
@@ -66,7 +66,7 @@ class CausalLanguageModel(LanguageModel):
 
 
 class _WithoutBody:
-    """Stands for `self` in a model's forward: where the body is called, the hidden states are there already.
+    """Takes the place of `self` in a model's forward: calling the body returns hidden states that were computed before.
 
     Args:
         module: the model, or what in it holds the body.

@@ -52,4 +52,5 @@ CAUSAL_LM = LanguageModelSpec(
 
 @hookimpl
 def tinyllava_llms() -> tuple[LanguageModelSpec, ...]:
+    """Families of LLMs by name, and any other causal language model of transformers."""
     return (PHI, QWEN2, QWEN3, GEMMA, STABLELM, CAUSAL_LM)

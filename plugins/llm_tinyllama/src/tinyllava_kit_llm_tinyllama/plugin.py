@@ -16,4 +16,5 @@ LLAMA = LanguageModelSpec(
 
 @hookimpl
 def tinyllava_llms() -> tuple[LanguageModelSpec, ...]:
+    """Llama, and so TinyLlama."""
     return (LLAMA,)

@@ -90,7 +90,7 @@ class RequestItems:
 
     def num_tokens(self, modality: str, given: Any) -> int:
         """How many rows an item becomes, without running anything."""
-        return self._ids(self.processor.outline_item(Item(modality, given))).count(ROW)
+        return self._ids(self.processor.probe_item(Item(modality, given))).count(ROW)
 
 
 def parts_of(modality: str, fields: Mapping[str, Any]) -> Iterator[list[list[int]]]:

@@ -100,7 +100,7 @@ def fill_mimi(model: MimiModel) -> None:
 
 @torch.no_grad()
 def fill_single_codebook(model: Xcodec2Model | NeuCodecModel, extractor: Any) -> None:
-    """What is rounded, spread over the grid."""
+    """The values that are rounded, spread over the grid."""
     seen: list[Tensor] = []
     hook = model.quantizer.project_in.register_forward_hook(lambda _, __, out: seen.append(out.flatten(0, 1)))
     samples = sound(99, 48_000, 16_000).samples

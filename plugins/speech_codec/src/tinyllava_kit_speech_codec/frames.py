@@ -36,7 +36,7 @@ class FrameCodec(CodebookDecoder):
     model_class: ClassVar[type[PreTrainedModel]]
     codec: PreTrainedModel
 
-    rate_hz: int  # of what is coded
+    rate_hz: int  # of the sound that is encoded
     hop: int  # samples of a frame, at that rate
     codebooks: int
     codebook_size: int
@@ -49,7 +49,8 @@ class FrameCodec(CodebookDecoder):
 
     @classmethod
     def read_model(cls, checkpoint: str) -> PreTrainedConfig:
-        """
+        """Read the codec's configuration from its checkpoint.
+
         Raises:
             KitError: not found, or of another kind.
         """
@@ -112,4 +113,4 @@ class FrameCodec(CodebookDecoder):
 
     @abstractmethod
     def codes(self, samples: Tensor) -> Tensor:
-        """(n,) float32 at `rate_hz` -> (K, F) int64, or more frames, of which the first F are taken."""
+        """(n,) float32 at `rate_hz` -> (K, F) int64; of more frames, the first F are used."""

@@ -126,7 +126,7 @@ class _Tail:
         self.kept: Tensor | None = None
 
     def before(self, new: Tensor) -> Tensor:
-        """(..., T) -> (..., before + T), of which up to `length` are from before."""
+        """(..., T) -> (..., before + T), with up to `length` steps from before."""
         together = new if self.kept is None else torch.cat([self.kept, new], -1)
         self.kept = together[..., max(0, together.shape[-1] - self.length) :]
         return together

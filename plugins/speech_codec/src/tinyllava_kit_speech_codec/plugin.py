@@ -51,6 +51,7 @@ NEUCODEC = DecoderSpec(
 
 @hookimpl
 def tinyllava_decoders() -> tuple[DecoderSpec, ...]:
+    """Neural codecs, and a talker for each."""
     talkers, contracts = "tinyllava_kit_speech_codec.talkers", "tinyllava_kit_speech_codec.contract"
     return (
         MIMI,

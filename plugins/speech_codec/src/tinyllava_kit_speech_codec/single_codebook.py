@@ -54,7 +54,7 @@ class SingleCodebookCodec(FrameCodec):
 
     @property
     def out_rate_hz(self) -> int:
-        """Of what is decoded."""
+        """The sample rate of decoded sounds."""
         return self.rate_hz
 
 
@@ -70,7 +70,7 @@ class Xcodec2Codec(SingleCodebookCodec):
 
 
 class NeuCodecCodec(SingleCodebookCodec):
-    """NeuCodec: out at a higher rate. Its extractor drops what is no whole frame: silence is put behind first."""
+    """NeuCodec: out at a higher rate. Its extractor drops an incomplete last frame: silence is appended first."""
 
     model_class = NeuCodecModel
     extractor_class = NeuCodecFeatureExtractor

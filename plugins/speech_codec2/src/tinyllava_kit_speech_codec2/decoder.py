@@ -33,7 +33,8 @@ class Codec2Decoder(TokenDecoder):
 
     @classmethod
     def read_config(cls, checkpoint: str, *, mode: str = "1200") -> dict[str, Any]:
-        """
+        """Return the settings of a new decoder; Codec2 needs no checkpoint.
+
         Raises:
             KitError: a checkpoint, which it does not take.
         """

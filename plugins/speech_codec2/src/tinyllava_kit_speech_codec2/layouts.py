@@ -15,7 +15,7 @@ RATE_HZ = 8000
 
 @dataclass(frozen=True)
 class Layout:
-    """A mode: samples of a frame, and the fields of its bits in order, name -> bits; what is left of them is spare.
+    """A mode: samples of a frame, and the fields of its bits in order, name -> bits; the remaining bits are spare.
 
     number: by which the library knows the mode. num_bytes: of a frame.
     """

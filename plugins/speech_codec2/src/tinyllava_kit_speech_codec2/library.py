@@ -1,4 +1,4 @@
-"""libcodec2, the library that pycodec2 brings or the system has, called as it is."""
+"""libcodec2, the library that pycodec2 brings or the system has, called through ctypes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tinyllava_kit import KitError
 
 LIBRARY = "CODEC2_LIBRARY"  # an environment variable: the path of another one
 
-_NATURAL = 0  # numbers are written as they are, not as Gray code
+_NATURAL = 0  # numbers are written in binary, not as Gray code
 
 
 def find_library() -> str:

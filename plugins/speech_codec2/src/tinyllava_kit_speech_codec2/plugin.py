@@ -30,4 +30,5 @@ _TALKER = talker_of(CODEC2, "tinyllava_kit_speech_codec2.talker:Codec2Talker", f
 
 @hookimpl
 def tinyllava_decoders() -> tuple[DecoderSpec, ...]:
+    """Codec2, and a talker for its frames."""
     return (CODEC2, _TALKER)

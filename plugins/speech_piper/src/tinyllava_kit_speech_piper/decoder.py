@@ -35,7 +35,7 @@ _Noise = Annotated[float, Field(ge=0, le=1000)]
 
 
 class PiperVoice(TypedDict):
-    """What is needed of a voice's settings; `language` is a name of espeak-ng, which would open a path as a file."""
+    """The settings of a voice that the decoder uses; `language` is espeak-ng's name, which opens a path as a file."""
 
     rate_hz: Count
     language: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+-]+$", max_length=80)]
@@ -60,7 +60,7 @@ class PiperDecoder(TextDecoder):
     """Reads text aloud, a sentence at a time.
 
     The ONNX file is a buffer of bytes, so that it is saved with the model; onnxruntime runs it on the CPU. `config`
-    holds ``num_bytes`` of it, ``voice`` (what is needed of the voice's settings) and the options.
+    holds ``num_bytes`` of it, ``voice`` (the voice's settings that are used) and the options.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -91,7 +91,8 @@ class PiperDecoder(TextDecoder):
         return {"num_bytes": file.stat().st_size, "voice": voice, "speed": speed, "varied": varied, "speaker": speaker}
 
     def load_weights(self, checkpoint: str) -> None:
-        """
+        """Read the ONNX file of a voice into `graph`, (bytes,) uint8, and check its inputs.
+
         Raises:
             KitError: the file cannot be read, is no ONNX file, or one with other inputs than a Piper voice has.
         """
@@ -165,7 +166,7 @@ def _voice_file(checkpoint: str) -> Path:
 
 
 def _read_voice(path: Path) -> dict[str, Any]:
-    """What is needed of a voice's settings.
+    """The settings of a voice that the decoder uses.
 
     Raises:
         KitError: not found, or not those of a Piper voice that speaks espeak-ng's phonemes.
@@ -186,5 +187,5 @@ def _read_voice(path: Path) -> dict[str, Any]:
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise KitError(f"{str(path)!r} holds no settings of a Piper voice: {first_line(error)}") from error
     if kind != "espeak" or found.get("phoneme_map") or not all(marks):
-        raise KitError(f"{str(path)!r}: the voice does not take espeak-ng's phonemes as they are, and cannot be used")
+        raise KitError(f"{str(path)!r}: the voice does not take espeak-ng's phonemes unchanged, and cannot be used")
     return voice

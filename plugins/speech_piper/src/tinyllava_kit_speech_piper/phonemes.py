@@ -43,7 +43,8 @@ class Espeak:
         self._voice = ""
 
     def check(self, voice: str) -> None:
-        """
+        """Check that espeak-ng has a voice.
+
         Raises:
             KitError: espeak-ng has no such voice.
         """

@@ -9,6 +9,7 @@ from tinyllava_kit.specs import DecoderSpec
 
 @hookimpl
 def tinyllava_decoders() -> tuple[DecoderSpec, ...]:
+    """Voices of Piper, which read an answer's text."""
     return (
         DecoderSpec(
             name="piper",

@@ -114,7 +114,8 @@ class VitsDecoder(TextDecoder):
         }
 
     def load_weights(self, checkpoint: str) -> None:
-        """
+        """Load the weights of a VITS voice, float32, without the posterior encoder, which only training uses.
+
         Raises:
             KitError: keys are missing or of other shapes.
         """

@@ -9,6 +9,7 @@ from tinyllava_kit.specs import DecoderSpec
 
 @hookimpl
 def tinyllava_decoders() -> tuple[DecoderSpec, ...]:
+    """Voices of VITS in transformers (MMS-TTS), which read an answer's text."""
     return (
         DecoderSpec(
             name="vits",

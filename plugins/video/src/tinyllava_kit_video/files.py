@@ -25,7 +25,8 @@ class Header:
 
 
 def header(path: Path) -> Header:
-    """
+    """Read the number of frames of a video and its frames per second, without decoding one.
+
     Raises:
         KitError: PyAV is not installed, or the file has no video; names it.
     """

@@ -24,4 +24,5 @@ VIDEO = ModalitySpec(
 
 @hookimpl
 def tinyllava_modalities() -> tuple[ModalitySpec, ...]:
+    """Videos, as frames with their times."""
     return (VIDEO,)

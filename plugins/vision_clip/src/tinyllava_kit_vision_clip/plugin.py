@@ -27,4 +27,5 @@ CLIP = TowerSpec(
 
 @hookimpl
 def tinyllava_towers() -> tuple[TowerSpec, ...]:
+    """CLIP's vision encoder."""
     return (CLIP,)

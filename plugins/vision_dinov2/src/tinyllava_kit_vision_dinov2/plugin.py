@@ -46,4 +46,5 @@ DINOV2_WITH_REGISTERS = _spec(
 
 @hookimpl
 def tinyllava_towers() -> tuple[TowerSpec, ...]:
+    """DINOv2, without and with registers."""
     return (DINOV2, DINOV2_WITH_REGISTERS)

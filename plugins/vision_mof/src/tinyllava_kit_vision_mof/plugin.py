@@ -32,9 +32,11 @@ MOF_MLP = ConnectorSpec(
 
 @hookimpl
 def tinyllava_towers() -> tuple[TowerSpec, ...]:
+    """CLIP and DINOv2 on the same pictures, as one tower."""
     return (MOF,)
 
 
 @hookimpl
 def tinyllava_connectors() -> tuple[ConnectorSpec, ...]:
+    """The connector that interleaves features of both."""
     return (MOF_MLP,)

@@ -52,7 +52,7 @@ class SiglipContract(TowerContract):
 
 
 def save_toy(folder: Path, **vision: Any) -> None:
-    """Write a toy, text and vision towers, with its image processor; `vision`: what is other than in `VISION`."""
+    """Write a toy, text and vision towers, with its image processor; `vision`: values in place of those of `VISION`."""
     torch.manual_seed(0)
     model = SiglipModel(SiglipConfig(text_config=TEXT, vision_config={**VISION, **vision}))
     for parameter in model.parameters():  # biases and norms too, so that a forgotten one is seen

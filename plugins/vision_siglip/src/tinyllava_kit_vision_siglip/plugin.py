@@ -27,4 +27,5 @@ SIGLIP = TowerSpec(
 
 @hookimpl
 def tinyllava_towers() -> tuple[TowerSpec, ...]:
+    """SigLIP's vision encoder."""
     return (SIGLIP,)

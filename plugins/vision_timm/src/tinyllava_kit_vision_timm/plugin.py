@@ -31,4 +31,5 @@ TIMM = TowerSpec(
 
 @hookimpl
 def tinyllava_towers() -> tuple[TowerSpec, ...]:
+    """Any image model of timm."""
     return (TIMM,)

@@ -77,7 +77,7 @@ class TimmPreprocessor(ImagePreprocessor):
 class TimmTower(Tower):
     """Features of one layer of a timm model, row by row where they are a raster.
 
-    Tokens that stand for no place in the picture (class token, registers) are left out. Only the layers that the
+    Tokens without a place in the picture (class token, registers) are left out. Only the layers that the
     features need are built.
     """
 

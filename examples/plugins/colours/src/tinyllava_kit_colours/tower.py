@@ -66,7 +66,7 @@ class ColourGridTower(Tower):
     @classmethod
     def read_config(cls, checkpoint: str, *, cells: int = 4) -> dict[str, Any]:
         if checkpoint:
-            raise KitError(f"colour_grid starts as it is and takes no checkpoint, got {checkpoint!r}")
+            raise KitError(f"colour_grid starts from fixed weights and takes no checkpoint, got {checkpoint!r}")
         return {"cells": cells}
 
     @classmethod

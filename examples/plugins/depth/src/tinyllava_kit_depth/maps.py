@@ -17,7 +17,8 @@ class DepthModality(Modality):
     """Depth maps, (H, W) float32 in metres; NaN where nothing was measured."""
 
     def read(self, source: Any) -> Tensor:
-        """
+        """Read a depth map from an ``.npy`` file or an array: (H, W) float32 metres, NaN where nothing was measured.
+
         Raises:
             KitError: missing, no array, not of two dimensions, or without a depth; names the file.
         """

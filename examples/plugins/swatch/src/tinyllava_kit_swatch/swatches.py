@@ -19,7 +19,8 @@ class SwatchModality(Modality):
     """Swatches, (SIDE, SIDE) int64 numbers of colours."""
 
     def read(self, source: Any) -> Tensor:
-        """
+        """Read a swatch from a file of four lines of four digits, or from numbers: (4, 4) int64, one number a colour.
+
         Raises:
             KitError: missing, or not four rows of four colours; names the file.
         """
