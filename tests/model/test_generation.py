@@ -8,7 +8,7 @@ from itertools import chain, pairwise
 import pytest
 import torch
 from peft import LoraConfig, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig, get_peft_model
-from transformers import DynamicCache, LogitsProcessor
+from transformers import DynamicCache, GenerationConfig, LogitsProcessor
 
 from tests import toys
 from tinyllava_kit import KitError
@@ -307,8 +307,7 @@ def test_code_of_a_hub_is_never_asked_about(made, monkeypatch):
 
 def test_ids_beside_the_llms_own_are_taken_as_the_models_settings_say(made):
     model = copy.copy(made[0])
-    model.generation_config = copy.deepcopy(model.generation_config)
-    model.generation_config.do_sample, model.generation_config.temperature = True, 1e-9
+    model.generation_config = GenerationConfig(do_sample=True, temperature=1e-9)
     logits = torch.tensor([[0.0, 1.0, 0.5]])
     assert all(int(model.sample_as({})(logits)) == 1 for _ in range(20))
     assert len({int(model.sample_as({"temperature": 1e9})(logits)) for _ in range(60)}) > 1
