@@ -9,13 +9,14 @@ import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from transformers import AutoTokenizer
 
-from tinyllava_kit import assemble
+from tinyllava_kit import TinyLlavaProcessor, assemble
 from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.testing.toys import CHAT_TEMPLATE, save_toy_llm
 
@@ -102,3 +103,12 @@ def captioned_model(folder: Path, captions: Sequence[str]) -> Path:
     rows = [{"image": n, "caption": c} for n, c in zip(save_pictures(folder), captions, strict=False)]
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return folder
+
+
+def picture_batch(processor: TinyLlavaProcessor, answer: str = "a cat") -> Any:
+    """Two questions about one noisy picture, with answers of two lengths, as a batch to learn."""
+    picture = {"type": "image", "image": Image.effect_noise((31, 37), 50).convert("RGB")}
+    asked = {"role": "user", "content": [picture, "what?"]}
+    return processor(
+        [[asked, {"role": "assistant", "content": said}] for said in (answer, "a longer answer")], labels=True
+    )

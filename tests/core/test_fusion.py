@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core import slow_fusion
-from tinyllava_kit.core.fusion import check_features, fuse, gather_features
+from tests.core.samples import VOCAB, batches
+from tinyllava_kit.core.fusion import check_features, check_inputs, fuse, gather_features
 from tinyllava_kit.core.plan import plan
 from tinyllava_kit.core.spans import IGNORE_INDEX, ItemSpan, TextSpan
 from tinyllava_kit.errors import FusionError
 from tinyllava_kit.testing.no_sync import NoSync
 
-VOCAB, PAD = 23, 3
+PAD = 3
 NARROW, WIDE = 5, 8  # rows of eight numbers are copied as wider ones, on the CPU
 both_widths = pytest.mark.parametrize("width", [NARROW, WIDE], ids=["narrow", "wide"])
-
-
-@st.composite
-def text_spans(draw):
-    ids = draw(st.lists(st.integers(0, VOCAB - 1), max_size=7))
-    learn = st.lists(st.booleans(), min_size=len(ids), max_size=len(ids))
-    labels = draw(
-        st.none() | learn.map(lambda which: [i if w else IGNORE_INDEX for i, w in zip(ids, which, strict=True)])
-    )
-    return TextSpan(ids, labels)
-
-
-item_spans = st.builds(ItemSpan, st.sampled_from(["alpha", "beta"]), st.integers(0, 6))
-batches = st.lists(st.lists(text_spans() | item_spans, max_size=6), min_size=1, max_size=4)
 
 
 def run_kernel(samples, features, table, **options):
@@ -95,53 +84,6 @@ def test_the_kernel_equals_the_slow_loop(samples, side, max_length, data, width)
         rows = [layout.samples[number] for number in layout.target_samples.tolist()]
         places = zip(expected, rows, strict=True)
         assert all(0 <= at - s.row * labels.shape[1] - s.start < s.num_tokens - 1 for at, s in places)
-
-
-@settings(max_examples=80, deadline=None)
-@given(batches, st.integers(0, 12))
-def test_what_is_kept_and_what_is_cut_add_up(samples, max_length):
-    _, layout = plan(samples, max_length=max_length)
-    truncations = {cut.sample: cut for cut in layout.truncations}
-    for number, sample in enumerate(samples):
-        before = sum(len(s.ids) for s in sample if isinstance(s, TextSpan))
-        items = sum(isinstance(s, ItemSpan) for s in sample)
-        kept = [item for item in layout.items if item.sample == number]
-        text = int(layout.attention_mask[number].sum()) - sum(item.num_tokens for item in kept)
-        cut = truncations.get(number)
-        assert text + (cut.num_text if cut else 0) == before
-        assert len(kept) + (sum(cut.items.values()) if cut else 0) == items
-
-
-def test_truncation_stops_in_front_of_an_item_and_reports_it():
-    sample = [TextSpan([1, 2]), ItemSpan("alpha", 3), TextSpan([4, 5], labels=[4, 5]), ItemSpan("beta", 2)]
-    inputs, layout = plan([sample], max_length=4)
-    assert inputs["input_ids"].tolist() == [[1, 2]]
-    (cut,) = layout.truncations
-    assert (cut.sample, cut.num_text, cut.num_labels, dict(cut.items)) == (0, 2, 2, {"alpha": 1, "beta": 1})
-
-
-def test_a_pack_says_where_its_samples_and_items_are():
-    samples = [[TextSpan([1, 2])], [ItemSpan("alpha", 2), TextSpan([3], labels=[3])], [TextSpan([4], labels=[4])]]
-    inputs, layout = plan(samples, packs=[2, 1], names=["a", "b", "c"])
-    assert layout.is_packed
-    assert not plan(samples)[1].is_packed
-    places = [(s.name, s.row, s.start, s.num_tokens) for s in layout.samples]
-    assert places == [("a", 0, 0, 2), ("b", 0, 2, 3), ("c", 1, 0, 1)]
-    assert [(i.sample, i.row, i.start) for i in layout.items] == [(1, 0, 2)]
-    assert layout.position_ids.tolist() == [[0, 1, 0, 1, 2], [0, 0, 0, 0, 0]]
-    assert inputs["labels"].tolist() == [[-100, -100, -100, -100, 3], [-100] * 5]  # nothing predicts a first position
-
-
-@pytest.mark.parametrize(("packs", "side"), [([2], "right"), ([2, 2], "right"), ([1, 2], "left")])
-def test_packs_must_hold_every_sample_and_stand_on_the_left(packs, side):
-    with pytest.raises(FusionError, match="expected sizes that add up to the samples"):
-        plan([[TextSpan([1])]] * 3, packs=packs, padding_side=side)
-
-
-def test_items_are_counted_through_the_batch_even_when_some_are_cut():
-    samples = [[ItemSpan("alpha", 2)], [ItemSpan("alpha", 9)], [ItemSpan("alpha", 3)]]
-    _, layout = plan(samples, max_length=5)
-    assert [(item.index, item.sample, item.num_tokens) for item in layout.kept("alpha")] == [(0, 0, 2), (2, 2, 3)]
 
 
 @both_widths
@@ -214,16 +156,33 @@ def test_another_number_of_items_names_both_numbers():
         check_features(layout, "alpha", (3, 7, NARROW))
 
 
-def test_labels_of_another_length_are_refused():
-    with pytest.raises(FusionError, match="sample 1: 2 ids but 1 labels"):
-        plan([[TextSpan([1])], [TextSpan([1, 2], labels=[1])]])
+@pytest.mark.parametrize("name", ["input_ids", "attention_mask", "position_ids", "labels", "inputs_embeds"])
+def test_inputs_of_another_shape_than_the_plan_are_refused(name):
+    _, layout = plan([[TextSpan([1, 2, 3])], [TextSpan([4])]])
+    check_inputs(layout, None, None, **{name: torch.zeros(2, 3)})
+    for shape in ((2, 4), (1, 3)):
+        message = rf"{name} \({shape[0]}, {shape[1]}\) does not belong to the plan, which lays out \(2, 3\)"
+        with pytest.raises(FusionError, match=message):
+            check_inputs(layout, None, None, **{name: torch.zeros(*shape)})
 
 
-def test_an_unknown_padding_side_is_refused():
-    with pytest.raises(FusionError, match="padding_side must be 'left' or 'right', got 'top'"):
-        plan([[TextSpan([1])]], padding_side="top")
+def test_a_mask_may_be_longer_by_what_a_cache_holds_and_nothing_else_may():
+    _, layout = plan([[TextSpan([1, 2, 3])]])
+    cache = SimpleNamespace(get_seq_length=lambda: 4)
+    check_inputs(layout, None, cache, input_ids=torch.zeros(1, 3), attention_mask=torch.ones(1, 7))
+    check_inputs(layout, None, None, attention_mask=torch.zeros(1, 1, 9, 9))  # whose shape is the caller's affair
+    with pytest.raises(FusionError, match=r"attention_mask \(1, 8\) does not belong to the plan"):
+        check_inputs(layout, None, cache, attention_mask=torch.ones(1, 8))
+    with pytest.raises(FusionError, match=r"input_ids \(1, 7\) does not belong to the plan"):
+        check_inputs(layout, None, cache, input_ids=torch.zeros(1, 7))
 
 
-def test_a_negative_count_is_refused():
-    with pytest.raises(FusionError, match="sample 0: alpha item with -1 tokens"):
-        plan([[ItemSpan("alpha", -1)]])
+def test_items_that_would_be_ignored_are_refused():
+    _, layout = plan([[TextSpan([1])]])
+    items = {"alpha": {"x": torch.zeros(1)}}
+    check_inputs(layout, items, None, input_ids=torch.zeros(1, 1))
+    check_inputs(None, items, None, input_ids=None)
+    check_inputs(None, {}, None, input_ids=torch.zeros(1, 1))
+    for of, name in ((None, "input_ids"), (None, "inputs_embeds"), (layout, "inputs_embeds")):
+        with pytest.raises(FusionError, match=f"alpha items come with {name} and would be ignored"):
+            check_inputs(of, items, None, **{name: torch.zeros(1, 1)})

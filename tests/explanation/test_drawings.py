@@ -15,12 +15,9 @@ from tests import toys
 from tinyllava_kit import KitError
 from tinyllava_kit.components.modalities.audio import AudioModality, Waveform
 from tinyllava_kit.components.modalities.image import ImageModality, as_seen
-from tinyllava_kit.core.conversation import Item
 from tinyllava_kit.core.interfaces import Modality
 from tinyllava_kit.explanation.drawings import attention_png, feature_weights, words_png
-from tinyllava_kit.explanation.explaining import Explanation, Rows, Word, explain
-from tinyllava_kit.explanation.page import write_page
-from tinyllava_kit.inference.answering import question
+from tinyllava_kit.explanation.explaining import Explanation, Rows, Word
 
 pytestmark = pytest.mark.slow
 
@@ -185,20 +182,3 @@ def test_without_matplotlib_the_advice_is_to_install_it(monkeypatch):
     rows = rows_of("sensor", object(), sources=None, num_rows=2)
     with pytest.raises(KitError, match=r"a drawing needs matplotlib.*; pip install 'tinyllava-kit\[show\]'"):
         attention_png(explanation_of(rows), rows, Stranger(), 0)
-
-
-def test_the_page_needs_nothing_beside_it_and_quotes_what_it_says(pair, tmp_path):
-    model, processor = pair
-    [name] = toys.save_pictures(tmp_path, 1)
-    file = tmp_path / "<b>.png"
-    (tmp_path / name).rename(file)
-    asked = question("is <image> <script>?", [Item("image", str(file))], processor)
-    files = write_page(explain(model, processor, asked, max_new_tokens=4), processor, tmp_path / "out")
-    names = [path.name for path in files]
-    assert names == ["index.html", "image-1-attention.png", "image-1-words.png"][: len(names)]
-    assert all(path.exists() for path in files)
-    page = files[0].read_text(encoding="utf-8")
-    assert page.count('src="data:image/png;base64,') == len(files) - 1 == page.count("<img")
-    assert "<script" not in page
-    assert "<b>" not in page
-    assert "is &lt;image&gt; &lt;script&gt;?" in page

@@ -19,8 +19,6 @@ from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlava
 from tinyllava_kit.core.conversation import Item
 from tinyllava_kit.features import cache as module
 from tinyllava_kit.features.cache import FeatureCache
-from tinyllava_kit.features.store import FeatureStore
-from tinyllava_kit.processing.encoded import EncodedItem
 
 pytestmark = pytest.mark.slow
 
@@ -182,27 +180,6 @@ def test_a_damaged_shard_is_made_again_with_one_line(place, tmp_path, capsys, da
     own = by_the_tower(place, pictures(place))
     assert all(torch.equal(cache(i)[0].features, f) for i, f in zip(pictures(place), own, strict=True))
     assert FeatureCache(*load(place), tmp_path).fill(pictures(place)) == 0
-
-
-def test_any_bit_of_a_shards_header_is_seen(tmp_path):
-    """No error, and no other features than those that were written."""
-    entries = {
-        f"k{n}": [EncodedItem(modality="image", num_features=[3], rows=[], features=torch.randn(3, 2))] for n in (0, 1)
-    }
-    FeatureStore(tmp_path).write("space", entries)
-    (path,) = shards(tmp_path)
-    whole = path.read_bytes()
-    for bit in range(0, 8 * (8 + int.from_bytes(whole[:8], "little")), 3):
-        content = bytearray(whole)
-        content[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(content)
-        store = FeatureStore(tmp_path)
-        store.find("space")
-        for key, (written,) in entries.items():
-            if store.has("space", key):
-                (part,) = store.get("space", key)
-                assert (part.modality, part.num_features) == ("image", [3])
-                assert torch.equal(part.features, written.features)
 
 
 FILLING = """

@@ -1,19 +1,18 @@
-"""Directories and small files are whole or not there, wherever the process that writes them is killed."""
+"""Directories are whole or not there, wherever the process that writes them is killed."""
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.files.killing import killed_at
 from tinyllava_kit import KitError
 from tinyllava_kit.files import atomic as saving
 from tinyllava_kit.files import writing as disk
 from tinyllava_kit.files.atomic import atomic_directory
-from tinyllava_kit.files.writing import check_writable, file_digest, remove_abandoned, write_file, write_json
+from tinyllava_kit.files.writing import write_file
 
 OLD = {"config.json": "old", "model.safetensors": "old", "tokenizer.json": "old"}
 NEW = {"config.json": "new", "model-1.safetensors": "new", "model-2.safetensors": "new", "sub/more.json": "new"}
@@ -36,30 +35,11 @@ def save(target, **how):
         fill(place, NEW)
 
 
-def killed_at(number, work):
-    """Run `work` in a child that ends at its so-manieth change of the file system; whether it got to the end."""
-    child = os.fork()
-    if child == 0:
-        left = iter(range(number))
-
-        def count(event, _):
-            if event in CHANGES and next(left, None) is None:
-                os._exit(9)
-
-        sys.addaudithook(count)
-        work()
-        os._exit(0)
-    return os.waitpid(child, 0)[1] == 0
-
-
 @pytest.fixture
 def no_waiting(monkeypatch):
     """Hundreds of times for a disk, which no kill of a process has to do with."""
     monkeypatch.setattr(disk, "to_disk", lambda _: None)
     monkeypatch.setattr(saving, "to_disk", lambda _: None)
-
-
-CHANGES = {"os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "os.chmod", "os.chown", "open"}
 
 
 @pytest.mark.slow
@@ -188,23 +168,6 @@ def test_a_file_is_no_directory(tmp_path):
     assert (tmp_path / "m").read_text() == "mine"
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_small_file_is_whole_wherever_its_writer_is_killed(tmp_path):
-    path = tmp_path / "stage.json"
-    for number in range(100):
-        write_file(path, "old")
-        if killed_at(number, lambda: write_json(path, {"new": [1, 2]})):
-            break
-        assert path.read_text() in ("old", '{\n "new": [\n  1,\n  2\n ]\n}\n')
-    assert json.loads(path.read_text()) == {"new": [1, 2]}
-    left = [each for each in tmp_path.iterdir() if each != path]
-    assert left
-    remove_abandoned(path, tmp_path)
-    assert [each for each in tmp_path.iterdir() if each != path] == left  # another process may be at work
-    remove_abandoned(path, tmp_path, seconds=0)
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_a_small_file_that_fails_within_a_directory_is_the_directorys_failure(tmp_path, monkeypatch):
     fill(tmp_path / "m", OLD)
     keep = os.replace
@@ -221,38 +184,3 @@ def test_a_small_file_that_fails_within_a_directory_is_the_directorys_failure(tm
         full()
     monkeypatch.setattr(os, "replace", keep)
     assert read(tmp_path) == {f"m/{name}": text for name, text in OLD.items()}
-
-
-def test_a_full_disk_leaves_the_small_file_as_it_was(tmp_path, monkeypatch):
-    write_file(tmp_path / "a.json", "old")
-    full = OSError(28, "No space left on device")
-    monkeypatch.setattr(disk.os, "fsync", lambda _: (_ for _ in ()).throw(full))
-    with pytest.raises(KitError, match=r"cannot write '.*a\.json': No space left on device"):
-        write_file(tmp_path / "a.json", "new")
-    assert read(tmp_path) == {"a.json": "old"}
-
-
-def test_a_place_that_cannot_be_written_is_told_before(tmp_path):
-    (tmp_path / "file").write_text("")
-    check_writable(tmp_path / "new" / "deep")
-    assert not (tmp_path / "new").exists()
-    for place in ("/proc/new", str(tmp_path / "file" / "new")):
-        with pytest.raises(KitError, match=rf"cannot write to '{place}': .*; choose a place that can be written to"):
-            check_writable(place)
-
-
-def test_the_digest_of_a_large_file_sees_both_its_ends_and_its_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(disk, "_WHOLE_BYTES", 1 << 20)
-    path = tmp_path / "shard"
-    whole = bytearray(os.urandom(17 * (1 << 20) + 5))
-    path.write_bytes(whole)
-    was = file_digest(path, whole=False)
-    for at in (0, len(whole) - 1):
-        changed = bytearray(whole)
-        changed[at] ^= 1
-        path.write_bytes(changed)
-        assert file_digest(path, whole=False) != was
-    path.write_bytes(whole[:-1])
-    assert file_digest(path, whole=False) != was
-    path.write_bytes(whole)
-    assert file_digest(path, whole=False) == was != file_digest(path)

@@ -53,3 +53,22 @@ def test_attacks_are_plain_values_or_a_line(tmp_path: Path) -> None:
         file.write_bytes(attack)
         with suppress(KitError):
             assert len(repr(read_yaml(file))) < 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+         + "".join(f"{n}: &{n} [{', '.join([f'*{m}'] * 10)}]\n" for m, n in zip("abcdefgh", "bcdefghi", strict=True)),
+         "more than 100,000 values"),
+        ("a: &a [*a]", "an alias of a value that contains it"),
+        ("a: " + "[" * 20_000, "more than 50 levels deep"),
+        ("a: " + "9" * 5000, "a number that cannot be read"),
+        ('a: "b\\0"', "a text that holds a NUL"),
+    ],
+)  # fmt: skip
+def test_yaml_without_an_end_is_one_line(tmp_path, text, message):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(KitError, match=message) as error:
+        read_yaml(tmp_path / "a.yaml")
+    assert len(str(error.value)) < 500

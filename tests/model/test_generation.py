@@ -8,7 +8,7 @@ from itertools import chain, pairwise
 import pytest
 import torch
 from peft import LoraConfig, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig, get_peft_model
-from transformers import DynamicCache, LogitsProcessor
+from transformers import DynamicCache, GenerationConfig, LogitsProcessor
 
 from tests import toys
 from tinyllava_kit import KitError
@@ -303,6 +303,15 @@ def test_code_of_a_hub_is_never_asked_about(made, monkeypatch):
     batch = processor([[{"role": "user", "content": "what?"}]])
     with pytest.raises(ValueError, match="requires `trust_remote_code=True`"):
         model.generate(**batch, **GREEDY, penalty_alpha=0.6, top_k=4)
+
+
+def test_ids_beside_the_llms_own_are_taken_as_the_models_settings_say(made):
+    model = copy.copy(made[0])
+    model.generation_config = GenerationConfig(do_sample=True, temperature=1e-9)
+    logits = torch.tensor([[0.0, 1.0, 0.5]])
+    assert all(int(model.sample_as({})(logits)) == 1 for _ in range(20))
+    assert len({int(model.sample_as({"temperature": 1e9})(logits)) for _ in range(60)}) > 1
+    assert int(model.sample_as({"do_sample": False})(logits)) == 1
 
 
 def longer(tensor, by=2):

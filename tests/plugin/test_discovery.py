@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import textwrap
@@ -9,11 +10,11 @@ import textwrap
 import pytest
 
 from tests.fakes import PREAMBLE, FakeSite, offering, tower
-from tinyllava_kit.errors import KitError, MissingPluginError
+from tinyllava_kit.errors import PluginError
 from tinyllava_kit.plugin.catalog import Catalog, Plugin
-from tinyllava_kit.plugin.discovery import DISABLE, discover, installed_catalog
+from tinyllava_kit.plugin.discovery import DISABLE, MAX_SPECS, _checked, discover, installed_catalog
 from tinyllava_kit.plugin.hookspecs import GROUP
-from tinyllava_kit.plugin.specs import TowerSpec
+from tinyllava_kit.plugin.specs import ConnectorSpec, TowerSpec
 
 BROKEN = {
     "raises-at-import": ("1 / 0", "ZeroDivisionError: division by zero"),
@@ -215,29 +216,6 @@ def test_the_line_is_the_plugins_own_and_not_that_of_what_it_calls(site: FakeSit
     assert row(discover(), "bad").fix.startswith(f"change line 5 of {site.folder / 'fake_bad.py'}, or report it")
 
 
-def test_a_helper_that_is_named_as_the_kit_is_no_forgotten_hook(site: FakeSite) -> None:
-    source = "from tinyllava_kit.plugin.hookspecs import tinyllava_llms\ndef tinyllava_path(): ...\n" + tower("nose")
-    site.plugin("good", source)
-    assert row(discover(), "good").status == "ok"
-
-
-def test_a_mark_may_name_the_hook(site: FakeSite) -> None:
-    source = (
-        tower("nose")
-        .replace("@hookimpl", "@hookimpl(specname='tinyllava_towers')")
-        .replace("def tinyllava_towers", "def my_towers")
-    )
-    site.plugin("good", source)
-    assert [offer.spec.name for offer in discover().offers] == ["nose"]
-
-
-def test_a_component_of_a_disabled_plugin_is_said_to_be_of_one(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    site.plugin("noses", tower("nose"))
-    monkeypatch.setenv(DISABLE, "noses")
-    with pytest.raises(MissingPluginError, match=r"no tower is called 'nose'.*; disabled: noses\)"):
-        discover().find("tower", "nose")
-
-
 def test_a_plugin_for_another_api_version_is_not_imported(site: FakeSite) -> None:
     site.plugin("future", "raise AssertionError('was imported')", group="tinyllava_kit.plugins.v2")
     future = row(discover(), "future")
@@ -298,61 +276,6 @@ def test_a_catalog_can_be_built_twice(site: FakeSite) -> None:
     assert discover() == discover()
 
 
-@pytest.fixture
-def conflict(site: FakeSite) -> Catalog:
-    site.plugin("left", tower("same"))
-    site.plugin("right", tower("same"))
-    return discover()
-
-
-def test_a_conflict_names_both_owners(conflict: Catalog) -> None:
-    (found,) = conflict.conflicts()
-    assert (found.kind, found.name, found.owners) == ("tower", "same", "tinyllava-kit-left, tinyllava-kit-right")
-
-
-def test_nobody_wins_a_conflict_by_accident(conflict: Catalog) -> None:
-    with pytest.raises(KitError, match="write 'tinyllava-kit-left/same' or 'tinyllava-kit-right/same'"):
-        conflict.find("tower", "same")
-    assert conflict.find("tower", "tinyllava-kit-right/same").plugin == "right"
-
-
-def test_a_conflict_inside_one_distribution_names_its_plugins(site: FakeSite) -> None:
-    for module in ("fake_in_one_a", "fake_in_one_b"):
-        site.module(
-            module, "from tinyllava_kit import hookimpl\nfrom tinyllava_kit.plugin.specs import *\n" + tower("x")
-        )
-    site.distribution("tinyllava-kit-two", plugins={"a": "fake_in_one_a", "b": "fake_in_one_b"})
-    with pytest.raises(KitError, match="by plugins 'a' and 'b' of tinyllava-kit-two: disable one"):
-        discover().find("tower", "tinyllava-kit-two/x")
-
-
-def test_the_same_name_of_another_kind_is_no_conflict(site: FakeSite) -> None:
-    site.plugin("one", tower("same"))
-    site.plugin("two", offering("tinyllava_llms", "LanguageModelSpec(name='same', target='a:b')"))
-    assert list(discover().conflicts()) == []
-
-
-def test_names_are_exact_and_an_unknown_one_gets_the_near_one(site: FakeSite) -> None:
-    site.plugin("one", tower("nose"))
-    site.plugin("bad", "1 / 0")
-    catalog = discover()
-    with pytest.raises(MissingPluginError, match=r"no tower is called 'nos'; did you mean 'nose'.*bad did not load"):
-        catalog.find("tower", "nos")
-    with pytest.raises(MissingPluginError, match="did you mean 'tinyllava-kit-one/nose'"):
-        catalog.find("tower", "tinyllava-kit-on/nose")
-    with pytest.raises(KitError, match="no kind of component is called 'towers'; did you mean 'tower'"):
-        catalog.of_kind("towers")
-
-
-def test_an_exact_name_goes_before_a_family(site: FakeSite) -> None:
-    specs = ("ConnectorSpec(name='mlp2x', target='a:b', pattern=r'mlp(?P<depth>\\d+)x')",)
-    site.plugin("family", offering("tinyllava_connectors", *specs))
-    site.plugin("exact", offering("tinyllava_connectors", "ConnectorSpec(name='mlp3x', target='a:b')"))
-    catalog = discover()
-    assert catalog.find("connector", "mlp3x").plugin == "exact"
-    assert catalog.find("connector", "mlp7x").plugin == "family"
-
-
 def test_what_is_installed_is_found_once(site: FakeSite) -> None:
     site.plugin("one", tower("nose"))
     installed_catalog()  # Python may keep what it compiles in the folder, which changes it
@@ -376,3 +299,12 @@ def test_a_plugin_that_is_installed_or_disabled_while_the_process_runs_is_seen(
     assert before == again
     monkeypatch.setenv(DISABLE, "one")
     assert [o.spec.name for o in installed_catalog().of_kind("tower")] == ["ear"]
+
+
+def test_a_hook_that_offers_specs_without_an_end_is_stopped():
+    def endless():
+        for number in itertools.count():
+            yield ConnectorSpec(name=f"mine_{number}", summary="s", target="m:C")
+
+    with pytest.raises(PluginError, match=f"tinyllava_connectors offers more than {MAX_SPECS}"):
+        _checked("tinyllava_connectors", ConnectorSpec, endless(), "a hook")

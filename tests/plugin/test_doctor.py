@@ -374,9 +374,3 @@ def test_a_plugin_that_does_not_take_it_is_healthy(takes: str, site: FakeSite) -
 def test_an_argument_that_no_version_has_is_refused_with_those_that_there_are(site: FakeSite) -> None:
     site.plugin("smells", modality("smell") + TAKES.format("wind", "'smell'"))
     assert "hook 'tinyllava_towers' takes wind; it may take air, smell" in find("broken").detail
-
-
-def test_no_hook_of_this_version_takes_an_argument_or_warns() -> None:
-    for hook in hookspecs.HOOKS:
-        assert hookspecs.arguments_of(hook) == ()
-        assert getattr(hookspecs.SPECIFICATIONS, hook) is getattr(hookspecs, hook)

@@ -8,9 +8,7 @@ import pytest
 
 from tests.fakes import FakeSite
 from tinyllava_kit.errors import KitError
-from tinyllava_kit.plugin import hookspecs, specs
 from tinyllava_kit.plugin.specs import (
-    KINDS,
     ConnectorSpec,
     DecoderSpec,
     ExportSpec,
@@ -18,7 +16,6 @@ from tinyllava_kit.plugin.specs import (
     ModalitySpec,
     Option,
     ReaderSpec,
-    ScorerSpec,
     TokenType,
     TowerSpec,
     load,
@@ -45,40 +42,6 @@ FAMILY = ConnectorSpec(
 def test_a_spec_that_cannot_work_is_refused_where_it_is_made(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LanguageModelSpec(**({"name": "x", "target": "a:b"} | fields))
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"type": list}, "option 'size': type must be str, int, float or bool, got list"),
-        ({"type": "int"}, "type must be str, int, float or bool, got 'int'"),
-        ({"type": int, "default": "x"}, "option 'size': default must be an int or None, got 'x'"),
-        ({"type": int, "default": True}, "default must be an int or None, got True"),
-        ({"type": int, "default": 2.5}, "default must be an int or None, got 2.5"),
-        ({"type": bool, "default": 1}, "default must be a bool or None, got 1"),
-        ({"default": 7}, "default must be a str or None, got 7"),
-        ({"choices": "ab"}, r"option 'size': choices must be a tuple, got 'ab' alone; write choices=\('ab',\)"),
-        ({"choices": 7}, "choices must be a tuple, got 7"),
-        ({"type": int, "choices": ("1", "2")}, "choices must hold int values, got '1'"),
-        ({"default": "c", "choices": ("a", "b")}, "default 'c' is not among its choices"),
-        ({"required": True, "default": "a"}, "is required and has the default 'a'; take one of them out"),
-        ({"at_least": 1}, "option 'size': is a str and cannot be at least 1"),
-        ({"type": int, "at_most": 3, "default": 4}, "default 4 is not at most 3"),
-        ({"name": "two words"}, "an option's name must be that of a keyword argument, got 'two words'"),
-        ({"name": 7}, "an option's name must be"),
-    ],
-)
-def test_an_option_that_cannot_work_is_refused_where_it_is_made(fields: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Option(**({"name": "size"} | fields))
-
-
-def test_an_option_takes_whole_numbers_as_floats_and_choices_of_its_type() -> None:
-    assert Option(name="o", type=float, default=1).parse("2", "here") == 2.0
-    numbers = Option(name="o", type=int, default=2, choices=(1, 2))
-    assert numbers.parse("1", "here") == 1
-    with pytest.raises(KitError, match="option 'o' got 7; known: 1, 2"):
-        numbers.parse(7, "here")
 
 
 @pytest.mark.parametrize(
@@ -139,58 +102,6 @@ def test_a_family_matches_whole_names_and_reads_them() -> None:
     assert FAMILY.name_options("linear") == {}
 
 
-@pytest.mark.parametrize(
-    ("option", "given", "read"),
-    [
-        (Option(name="o", type=int), "17", 17),
-        (Option(name="o", type=int), 3.0, 3),
-        (Option(name="o", type=float), "1e-3", 1e-3),
-        (Option(name="o", type=float), 2, 2.0),
-        (Option(name="o", type=bool), "False", False),
-        (Option(name="o", type=bool), True, True),
-        (Option(name="o"), 5, "5"),
-        (Option(name="o", type=int, default=None), "None", None),
-        (Option(name="o", type=int, default=None), None, None),
-        (Option(name="o", default="a", choices=("a", "b")), "b", "b"),
-    ],
-)
-def test_an_option_is_read_as_its_type(option: Option, given: object, read: object) -> None:
-    parsed = option.parse(given, "here")
-    assert parsed == read
-    assert type(parsed) is type(read)
-
-
-@pytest.mark.parametrize(
-    ("option", "given", "message"),
-    [
-        (Option(name="o", type=int), "3.5", "here: option 'o' needs int, got '3.5'"),
-        (Option(name="o", type=int), 3.5, "needs int, got 3.5"),
-        (Option(name="o", type=int), float("inf"), "needs int, got inf"),
-        (Option(name="o", type=int), True, "needs int, got True"),
-        (Option(name="o", type=int, default=2), None, "needs int, got None"),
-        (Option(name="o", type=bool, default=False), "yes", "needs bool, got 'yes'"),
-        (Option(name="o", default="a"), ["a"], r"needs str, got \['a'\]"),
-        (Option(name="o", default="square", choices=("square", "pad")), "squar", "did you mean 'square'"),
-    ],
-)
-def test_an_option_refuses_what_is_not_its_type(option: Option, given: object, message: str) -> None:
-    with pytest.raises(KitError, match=message):
-        option.parse(given, "here")
-
-
-def test_a_number_keeps_its_bounds_and_a_required_option_is_given() -> None:
-    share = Option(name="share", type=float, default=1.0, above=0, at_most=1)
-    assert share.bounds == "more than 0 and at most 1"
-    assert share.parse("1", "here") == 1.0
-    for wrong in (0, 1.5, -1):
-        with pytest.raises(KitError, match="here: option 'share' must be more than 0 and at most 1, got"):
-            share.parse(wrong, "here")
-    spec = ScorerSpec(name="x", target="a:b", options=(share, Option(name="of", required=True)))
-    with pytest.raises(KitError, match="here: scorer 'x' needs its option 'of'"):
-        spec.check_options({}, "here")
-    assert spec.check_options({"of": "a"}, "here") == {"share": 1.0, "of": "a"}
-
-
 def test_an_export_may_have_hyphens_and_a_suffix_is_of_one_form() -> None:
     assert ExportSpec(name="hf-llava", target="a:b").name == "hf-llava"
     with pytest.raises(ValueError, match=r"a suffix is like '\.jsonl', in lower case, got 'csv'"):
@@ -219,9 +130,3 @@ def test_load_imports_the_target(site: FakeSite) -> None:
 def test_a_target_that_is_not_there_is_one_clear_line(target: str, why: str) -> None:
     with pytest.raises(KitError, match=f"llm 'x': cannot import {target}: .*{why}.*tinyllava doctor --probe"):
         load(LanguageModelSpec(name="x", target=target))
-
-
-def test_every_kind_has_a_hook_and_every_hook_a_kind() -> None:
-    assert sorted(hookspecs.HOOKS.values()) == sorted(KINDS)
-    assert all(callable(getattr(hookspecs, hook)) for hook in hookspecs.HOOKS)
-    assert set(KINDS.values()) == {each for each in vars(specs).values() if getattr(each, "kind", None)}

@@ -262,6 +262,22 @@ class TinyLlavaConfig(PreTrainedConfig):
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @classmethod
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """As in transformers, which takes a configuration that is not there for an empty one.
+
+        Raises:
+            KitError: there is none, or it is empty.
+        """
+        content, others = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        if not content:
+            raise KitError(
+                f"{str(pretrained_model_name_or_path)!r} is no model: it has no {CONFIG_FILE}, or an empty one"
+            )
+        return content, others
+
+    @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """As in transformers; see `saved`.
 

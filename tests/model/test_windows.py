@@ -1,4 +1,4 @@
-"""Rows of a long item go through a tower in parts, so that memory has a bound; nothing else changes."""
+"""Windows of a long item go through a tower in parts, so that memory has a bound, and are joined behind one another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tinyllava_kit.core.interfaces import Features, Preprocessor, Tower
-from tinyllava_kit.model.windows import run_windows
+from tinyllava_kit.model.windows import join_windows, run_windows
 
 
 class Doubling(Tower):
@@ -71,3 +71,25 @@ def test_in_a_distributed_run_every_rank_calls_a_tower_once(monkeypatch):
     with torch.no_grad():
         run_windows(tower, inputs())
     assert tower.calls == [7]
+
+
+def test_windows_are_joined_as_by_a_slow_loop():
+    features = torch.arange(1.0, 61).view(4, 5, 3)  # (rows, P, E)
+    sizes = [[5, 5, 2], [3]]  # of each item, how many features of each of its windows are real
+    rows, places, lengths = torch.zeros(2, 12, dtype=torch.int64), torch.zeros(2, 12, dtype=torch.int64), []
+    expected = torch.zeros(2, 12, 3)
+    window = 0
+    for item, windows in enumerate(sizes):
+        at = 0
+        for size in windows:
+            for place in range(size):
+                rows[item, at], places[item, at] = window, place
+                expected[item, at] = features[window, place]
+                at += 1
+            window += 1
+        lengths.append(at)
+    named = {"window_rows": rows, "window_features": places, "window_lengths": torch.tensor(lengths)}
+    joined = join_windows(Features(features.half(), None, (1, 5)), named)
+    assert torch.equal(joined.features, expected.half())
+    assert joined.lengths.tolist() == [12, 3]
+    assert joined.grid is None  # of windows, and not of what they make together

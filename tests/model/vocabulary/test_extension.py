@@ -1,186 +1,22 @@
-"""Several ids at a position: the delay of codebooks, what is embedded, learned and generated beside the main ids."""
+"""Several ids at a position: what is embedded, learned and generated beside the main ids, against slow loops."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional as F
 
+from tests.model.vocabulary.codes import CODEBOOKS, ITEMS, SIZE, codes_model
 from tinyllava_kit import KitError
-from tinyllava_kit.core.ids import BEGIN, END, ParallelStream, allot, check_parallel, sizes_of
-from tinyllava_kit.core.interfaces import Modality
 from tinyllava_kit.core.plan import plan
 from tinyllava_kit.core.spans import TextSpan
-from tinyllava_kit.model.vocabulary.codebooks import (
-    CodebookDecoder,
-    CodebookPattern,
-    DelayPattern,
-    FlatPattern,
-    delayed,
-    undelayed,
-)
-from tinyllava_kit.model.vocabulary.grammar import Grammar
-from tinyllava_kit.testing import TokenDecoderContract
 
 pytestmark = pytest.mark.slow
-
-CODEBOOKS, SIZE, FIRST = 3, 5, 13
-
-
-class Codes(CodebookDecoder):
-    """Steps of ids as they are: an item is a list of tuples."""
-
-    @classmethod
-    def read_config(cls, checkpoint: str, **options: Any) -> dict[str, Any]:
-        return {}
-
-    @property
-    def pattern(self) -> CodebookPattern:
-        return DelayPattern(CODEBOOKS, SIZE)
-
-    def num_ids(self, item: list[tuple[int, ...]]) -> int:
-        return self.pattern.num_ids(len(item))
-
-    def encode(self, item: list[tuple[int, ...]]) -> torch.Tensor:
-        return self.pattern.to_ids(torch.tensor(item).T)
-
-    def decode(self, ids: torch.Tensor) -> list[tuple[int, ...]]:
-        return [tuple(step) for step in self.pattern.to_codes(ids).T.tolist()]
-
-
-class CodesModality(Modality):
-    unit = "steps"
-
-    def read(self, source: Any) -> Any:
-        return source
-
-    def join(self, pieces: Any) -> Any:
-        return [step for piece in pieces for step in piece]
-
-    def write(self, item: Any, path: str) -> None:
-        raise NotImplementedError
-
-
-def steps(seed: int, count: int) -> list[tuple[int, ...]]:
-    draw = torch.Generator().manual_seed(seed)
-    return [tuple(each) for each in torch.randint(SIZE, (count, CODEBOOKS), generator=draw).tolist()]
-
-
-class TestCodes(TokenDecoderContract):
-    """The contract, of a decoder whose items are as short as one step."""
-
-    component = Codes
-    modality_class = CodesModality
-
-    def items(self):
-        return [steps(seed, count) for seed, count in enumerate((7, 1, 4, 2, 9))]
-
-
-ITEMS = TestCodes().items()
 
 
 @pytest.fixture
 def model():
-    return TestCodes()._toy()
-
-
-def slow_delayed(codes: list[list[int]]) -> list[list[int]]:
-    codebooks, count = len(codes), len(codes[0])
-    return [
-        [codes[codebook][at - codebook] if 0 <= at - codebook < count else -1 for codebook in range(codebooks)]
-        for at in range(count + codebooks - 1)
-    ]
-
-
-@pytest.mark.parametrize(("codebooks", "count"), [(1, 4), (2, 1), (3, 7), (5, 2)])
-def test_books_are_delayed_as_by_a_slow_loop(codebooks, count):
-    codes = torch.arange(codebooks * count).view(codebooks, count)
-    rows = delayed(codes)
-    assert rows.tolist() == slow_delayed(codes.tolist())
-    assert torch.equal(undelayed(rows), codes)
-    for cut in range(codebooks, len(rows)):
-        assert torch.equal(undelayed(rows[:cut]), codes[:, : cut - codebooks + 1])
-
-
-def test_the_sides_that_stand_are_those_that_have_an_id():
-    layout = DelayPattern(CODEBOOKS, SIZE)
-    grammar = Grammar(
-        allot({"m": layout.ranges}, FIRST),
-        {"m": layout.follows},
-        FIRST,
-        parallel={"m": layout.parallel},
-        break_points={"m": layout.break_points},
-    )
-    for count in range(1, 6):
-        ids = layout.to_ids(torch.tensor(steps(count, count)).T)
-        whole = grammar.enclosed("m", ids, "it")
-        parallel = torch.tensor(grammar.parallel_ids("m", ids))
-        row = torch.tensor([[3, 4, *whole, 5, *whole]])
-        none = torch.full((1, CODEBOOKS - 1), -1)
-        expected = torch.cat([none, none, parallel, none, parallel])
-        assert torch.equal(grammar.standing(row)[0], expected >= 0)
-        assert [grammar.may_break(each, n) for n, each in enumerate(whole[1:-1], 1)] == [
-            n >= CODEBOOKS for n in range(1, len(ids) + 1)
-        ]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda ids: ids[:, 0], r"ids of shape \(6,\), expected \(6, 3\)"),
-        (lambda ids: ids[:, :2], r"ids of shape \(6, 2\), expected \(6, 3\)"),
-        (lambda ids: ids.where(ids != ids[1, 1], -1), "gives -1 as 'it.code1' beside id number 1, expected one of 5"),
-        (lambda ids: torch.cat([ids[:, :2], ids[:, :1]], 1), "as 'it.code2' beside id number 0, expected -1, for none"),
-        (lambda ids: ids.where(ids != 1, 5), "gives 5 as 'it.code1' beside id number 1, expected one of 5"),
-        (lambda ids: ids[:-1], "and id number 5 is not allowed there"),
-    ],
-)
-def test_ids_that_stand_elsewhere_than_stated_are_refused(change, message, model):
-    ids = model.decoders["it"].encode([(0, 1, 2), (3, 2, 1), (4, 4, 4), (3, 3, 3)])
-    with pytest.raises(KitError, match=message):
-        model.extension.grammar.enclosed("it", change(ids), "a.txt")
-
-
-@pytest.mark.parametrize(
-    "stream",
-    [
-        {"a": ParallelStream(size=2, on=("a",))},
-        {"s": ParallelStream(size=2, on=("c",))},
-        {"s": ParallelStream(size=0, on=("a",))},
-        {"s": ParallelStream(size=2, on=())},
-    ],
-)
-def test_sides_that_cannot_stand_are_refused(stream):
-    with pytest.raises(KitError, match=r"the decoder of 'm': '[as]' cannot be parallel to its ids"):
-        Grammar(allot({"m": {"a": 2}}, FIRST), {"m": {BEGIN: ("a",), "a": ("a", END)}}, FIRST, parallel={"m": stream})
-
-
-def test_a_cut_behind_no_range_is_refused():
-    with pytest.raises(KitError, match=r"the decoder of 'm': cut behind \['b'\]; expected some of its ranges"):
-        Grammar(
-            allot({"m": {"a": 2}}, FIRST), {"m": {BEGIN: ("a",), "a": ("a", END)}}, FIRST, break_points={"m": {"b": 1}}
-        )
-
-
-def test_a_decoder_that_asks_for_other_sides_than_were_saved_is_refused():
-    parallel = {"m": {"x": ParallelStream(size=3, on=("a",)), "y": ParallelStream(size=4, on=("a",))}}
-    saved = sizes_of(parallel)
-    check_parallel(saved, parallel)
-    for other in (
-        {"m": {}},
-        {"m": {"y": parallel["m"]["y"], "x": parallel["m"]["x"]}},
-        {"m": {"x": parallel["m"]["x"]}},
-    ):
-        with pytest.raises(KitError, match=r"made with parallel ids \[\['x', 3\], \['y', 4\]\] for its decoder of 'm'"):
-            check_parallel(saved, other)
-
-
-def test_one_book_has_no_delay():
-    with pytest.raises(KitError, match="needs two or more, got 1; take the pattern 'flat'"):
-        DelayPattern(1, SIZE)
-    assert FlatPattern(2, 5).to_ids(torch.tensor([[1, 2], [3, 4]])).tolist() == [1, 8, 2, 9]
+    return codes_model()
 
 
 def slow_embeds(model, ids, parallel):

@@ -12,9 +12,6 @@ from torch.nn import functional as F
 from tests.strokes import CORNER, LINE, drawing, drawing_model, drawn  # noqa: F401 (a fixture)
 from tinyllava_kit import KitError, TinyLlavaForConditionalGeneration, TinyLlavaProcessor, load_pretrained
 from tinyllava_kit.checkpoints.quantization import Quantization
-from tinyllava_kit.core.plan import plan
-from tinyllava_kit.core.spans import GeneratedSpan, ItemSpan, TextSpan
-from tinyllava_kit.errors import FusionError
 from tinyllava_kit.features.item_codes import ItemCodes
 from tinyllava_kit.inference.answering import question
 from tinyllava_kit.inference.replies import replies, reply
@@ -38,46 +35,6 @@ def batch_of(model, processor, conversations, **how):
     processor.writer = ItemCodes(model, processor)
     encoded = [processor.encode(processor.conversation(c)) for c in conversations]
     return processor.collate(encoded, labels=True, **how)
-
-
-def learned(ids):
-    return TextSpan(ids, ids)
-
-
-def test_words_are_what_is_learned_in_front_of_an_item():
-    samples = [
-        [TextSpan([1, 2]), learned([3, 4]), GeneratedSpan("m", [7, 8, 9]), learned([5])],
-        [
-            TextSpan([1]),
-            ItemSpan("m", 2),
-            learned([3]),
-            GeneratedSpan("m", [7]),
-            learned([4, 5]),
-            GeneratedSpan("m", [7, 8]),
-        ],
-        [TextSpan([1]), learned([3])],
-    ]
-    inputs, layout = plan(samples)
-    assert inputs["input_ids"].shape == (3, 6)
-    made = layout.generated["m"]
-    assert made.words.tolist() == [[2, 3], [9, -1], [10, 11]]
-    assert made.ids.tolist() == [[7, 8, 9], [7, -1, -1], [7, 8, -1]]
-    _, packed = plan(samples, packs=[2, 1])
-    assert packed.generated["m"].words.tolist() == [[2, 3], [8, -1], [9, 10]]
-    assert plan([samples[2]])[1].generated == {}
-
-
-def test_an_item_whose_words_are_cut_is_left_out_and_said():
-    sample = [TextSpan([1, 2]), learned([3, 4]), GeneratedSpan("m", [7]), learned([5])]
-    whole, cut = (plan([sample], max_length=length)[1] for length in (4, 3))
-    assert whole.generated["m"].words.tolist() == [[2, 3]]
-    assert (cut.generated, cut.truncations[0].items) == ({}, {"m": 1})
-
-
-@pytest.mark.parametrize("before", [[], [TextSpan([1])], [learned([1]), GeneratedSpan("m", [7])]])
-def test_an_item_without_words_has_no_place(before):
-    with pytest.raises(FusionError, match="sample 0: an item of 'm' is made of the words in front of it, and"):
-        plan([[TextSpan([1]), *before, GeneratedSpan("m", [7])]])
 
 
 @both
@@ -257,19 +214,6 @@ def test_an_item_without_words_is_refused_by_name(made):
         processor.encode(conversation)
 
 
-def test_ids_are_found_again_in_a_folder(made, tmp_path):
-    model, processor = made
-    file = tmp_path / "line.json"
-    file.write_text(json.dumps(LINE))
-    conversations = [processor.conversation(drawn("a line", str(file)))]
-    first, second = (ItemCodes(model, processor, tmp_path / "cache") for _ in range(2))
-    assert (first.fill(conversations), second.fill(conversations)) == (1, 0)
-    (item,) = conversations[0].items
-    assert first(item) == second(item) == GeneratedSpan("drawing", model.decoders["drawing"].encode(LINE).tolist())
-    model.decoders["drawing"].join.weight.data += 1  # trained since: the ids are the same
-    assert ItemCodes(model, processor, tmp_path / "cache").fill(conversations) == 0
-
-
 @both
 def test_data_are_checked_and_shown_with_what_is_made(decoder, tmp_path):
     for part in drawing_model(tmp_path, decoder=decoder):
@@ -339,15 +283,6 @@ def test_several_answers_to_one_question(made):
     how = {"force": ["drawing"], "max_new_tokens": 4, "do_sample": True, "num_return_sequences": 3}
     said = replies(model, processor, [question("draw", [], processor), question("two", [], processor)], **how)
     assert [len(each.items("drawing")) for each in said] == [1] * 6
-
-
-def test_ids_are_taken_as_the_models_own_settings_say(made):
-    model, _ = made
-    model.generation_config.do_sample, model.generation_config.temperature = True, 1e-9
-    logits = torch.tensor([[0.0, 1.0, 0.5]])
-    assert all(int(model.sample_as({})(logits)) == 1 for _ in range(20))
-    assert len({int(model.sample_as({"temperature": 1e9})(logits)) for _ in range(60)}) > 1
-    assert int(model.sample_as({"do_sample": False})(logits)) == 1
 
 
 @pytest.mark.parametrize("size", [{"width": 30}, {"heads": 0}, {"layers": 0}, {"max_ids": 0}])
