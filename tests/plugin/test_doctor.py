@@ -276,7 +276,7 @@ def test_a_tower_or_decoder_whose_modality_nobody_offers_is_found(site: FakeSite
 
 def test_the_probe_imports_every_component_and_survives_it(site: FakeSite) -> None:
     site.module("fake_killer", "import os\nos._exit(3)\n")
-    site.module("fake_function", "def run(): ...\n")
+    site.module("fake_function", "import click\n@click.command()\ndef run(): ...\n")
     commands = [
         f"CommandSpec(name={name!r}, target={target!r})"
         for name, target in {

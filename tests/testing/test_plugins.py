@@ -52,7 +52,7 @@ SPECS: list[tuple[str, str, str, str]] = [
         "an option that is there twice",
         offers(connector(options="(Option(name='n'), Option(name='n'))")),
         "loaded",
-        "option 'n' is there twice",
+        "option 'n' is defined twice",
     ),
     ("a pattern of other names", offers(connector(pattern="r'fold\\d+'")), "loaded", "must match the component's own"),
     ("two components of one name", offers(connector(), connector()), "loaded", "offers connector 'fold' twice"),
