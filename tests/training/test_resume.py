@@ -124,8 +124,8 @@ def test_a_checkpoint_that_could_not_be_written_leaves_the_last_one(place, monke
 
 
 def test_an_interrupted_stage_goes_on_where_it_was(place):
-    whole = train(place, "whole", max_steps=6, save_steps=3)
-    shutil.copytree(place / "whole", place / "cut")
+    whole = train(place, "uncut", max_steps=6, save_steps=3)
+    shutil.copytree(place / "uncut", place / "cut")
     for file in (place / "cut" / "s").iterdir():
         if file.is_file():
             file.unlink()

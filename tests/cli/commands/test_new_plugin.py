@@ -58,10 +58,12 @@ def test_a_new_plugin_passes_its_checks(
 
 
 @pytest.mark.slow
-def test_pytest_runs_the_checks_of_a_new_plugin_with_its_own_tests(tmp_path: Path) -> None:
+def test_pytest_runs_the_checks_of_a_new_plugin_with_its_own_tests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As an author does it: a project that is installed, and plain pytest in its folder."""
     project = new_plugin(tmp_path, "my-joint", "connector")
-    site = FakeSite(tmp_path / "site", pytest.MonkeyPatch())
+    site = FakeSite(tmp_path / "site", monkeypatch)
     site.distribution("tinyllava-kit-my-joint", plugins={"my-joint": "tinyllava_kit_my_joint.plugin"})
     paths = f"import sys; sys.path[:0] = [{str(project / 'src')!r}, {str(site.folder)!r}]; "
     run = f"{paths}import pytest; raise SystemExit(pytest.main(['-v', '-p', 'no:cacheprovider']))"
