@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,7 +20,7 @@ class Terminal(io.StringIO):
 def clock(monkeypatch):
     """Seconds, which pass as the test says."""
     now = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))  # not that of other threads
     return now
 
 

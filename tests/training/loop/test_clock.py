@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 from transformers import TrainerState
 
+from tinyllava_kit.training.loop import clock as module
 from tinyllava_kit.training.loop import trainer
 from tinyllava_kit.training.loop.clock import Clock
 
@@ -26,7 +28,7 @@ def test_the_time_left_is_that_of_this_runs_speed_and_of_the_whole_limit():
 def test_time_before_training_does_not_count(monkeypatch):
     """A Trainer asks for the state of its callbacks before it begins, when items may have been encoded for an hour."""
     clock, later = Clock(1), time.monotonic() + 3000
-    monkeypatch.setattr(time, "monotonic", lambda: later)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: later))  # not that of other threads
     state = TrainerState(stateful_callbacks=[clock])
     clock.on_train_begin(None, state, trainer.TrainerControl())
     assert (clock.seconds, clock.share_gone) == (0, 0)
