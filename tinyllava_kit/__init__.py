@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .assembly.blueprint import Blueprint as Blueprint
     from .assembly.blueprint import read_blueprint as read_blueprint
     from .assembly.building import assemble as assemble
-    from .assembly.cost import report_parts as report_parts
+    from .assembly.part_costs import report_parts as report_parts
     from .checkpoints.loading import load_pretrained as load_pretrained
     from .checkpoints.quantization import Quantization as Quantization
     from .checkpoints.quantization import stored_bytes as stored_bytes
@@ -62,7 +62,7 @@ _get, _dir = lazy(
         "Blueprint": ".assembly.blueprint",
         "read_blueprint": ".assembly.blueprint",
         "assemble": ".assembly.building",
-        "report_parts": ".assembly.cost",
+        "report_parts": ".assembly.part_costs",
         "load_pretrained": ".checkpoints.loading",
         "Quantization": ".checkpoints.quantization",
         "stored_bytes": ".checkpoints.quantization",

@@ -6,8 +6,8 @@ import json
 
 import torch
 
-from tinyllava_kit.assembly.cost import cache_bytes, report_parts
 from tinyllava_kit.assembly.costs import costs_of
+from tinyllava_kit.assembly.part_costs import cache_bytes, report_parts
 
 
 def test_bytes_to_load_train_and_generate(blueprint):

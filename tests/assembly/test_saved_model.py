@@ -15,7 +15,7 @@ from tinyllava_kit import KitError
 from tinyllava_kit.assembly.assembly import Assembly
 from tinyllava_kit.assembly.blueprint import read_blueprint
 from tinyllava_kit.assembly.building import assemble
-from tinyllava_kit.assembly.cost import report_parts
+from tinyllava_kit.assembly.part_costs import report_parts
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["untied", "tied"])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from tests import toys
 from tests.fakes import offering
+from tests.processes import tinyllava
 from tinyllava_kit_cli import app
 
 # What writes to a terminal and turns text around, and how the command line shows it.
@@ -32,6 +35,29 @@ def in_this_process(*words, capfd):
     with pytest.raises(SystemExit) as ended:
         app.main([*map(str, words)])
     return subprocess.CompletedProcess(words, ended.value.code or 0, *capfd.readouterr())
+
+
+def assembled_in(folder: Path) -> Path:
+    """The folder, with checkpoints, ``rows.json``, pictures and the ``model`` that `PARTS` make."""
+    toys.save_llama(folder / "llm")
+    toys.picture_rows(folder)
+    made = tinyllava("assemble", *PARTS, "-o", "model", cwd=folder)
+    assert made.returncode == 0, made.stderr
+    return folder
+
+
+def write_recipe(folder: Path, name: str = "recipe.yaml", **stage: object) -> str:
+    """A recipe of two steps of the connector on ``rows.json``; its name."""
+    stage = {
+        "name": "joint",
+        "data": "rows.json",
+        "train": {"connector.image": "full"},
+        "max_steps": 2,
+        "batch_size": 2,
+        **stage,
+    }
+    (folder / name).write_text(yaml.safe_dump({"model": "model", "output": f"runs-{name}", "stages": [stage]}))
+    return name
 
 
 def refused(done, match):

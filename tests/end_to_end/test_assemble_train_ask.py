@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import yaml
 
-from tests import toys
-from tests.cli.running import PARTS
+from tests.cli.running import assembled_in, write_recipe
 from tests.processes import tinyllava
 
 pytestmark = pytest.mark.slow
@@ -15,29 +13,11 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with checkpoints, rows, pictures and an assembled model."""
-    folder = tmp_path_factory.mktemp("user")
-    toys.save_llama(folder / "llm")
-    toys.picture_rows(folder)
-    made = tinyllava("assemble", *PARTS, "-o", "model", cwd=folder)
-    assert made.returncode == 0, made.stderr
-    return folder
-
-
-def recipe(folder, name="recipe.yaml", **stage):
-    stage = {
-        "name": "joint",
-        "data": "rows.json",
-        "train": {"connector.image": "full"},
-        "max_steps": 2,
-        "batch_size": 2,
-        **stage,
-    }
-    (folder / name).write_text(yaml.safe_dump({"model": "model", "output": f"runs-{name}", "stages": [stage]}))
-    return name
+    return assembled_in(tmp_path_factory.mktemp("user"))
 
 
 def test_train_then_ask_about_a_picture(place):
-    done = tinyllava("train", recipe(place), cwd=place)
+    done = tinyllava("train", write_recipe(place), cwd=place)
     assert done.returncode == 0, done.stderr
     trained = place / "runs-recipe.yaml" / "joint"
     assert (trained / "log.json").exists()

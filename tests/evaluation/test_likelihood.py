@@ -8,9 +8,7 @@ import pytest
 import torch
 
 from tests import toys
-from tinyllava_kit import assemble
-from tinyllava_kit.assembly.assembly import Assembly
-from tinyllava_kit.core.conversation import ITEM, Conversation, Turn
+from tests.evaluation.seeing import row, seeing_model
 from tinyllava_kit.core.spans import IGNORE_INDEX, TextSpan
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.evaluation.likelihood import answer_log_probs
@@ -25,25 +23,8 @@ def place(tmp_path_factory):
     return folder
 
 
-def make(place, template):
-    torch.manual_seed(3)
-    assembly = Assembly.from_flags(
-        llm=f"llama:{place / 'llm'}",
-        towers=[f"image=clip:{toys.CLIP}"],
-        connectors=["image=mlp2x_gelu"],
-        template=template,
-    )
-    model, processor = assemble(assembly)
-    return model.eval(), processor
-
-
-def row(answer, *items, before=()):
-    places = f"{ITEM}\n" * (len(items) - sum(turn.text.count(ITEM) for turn in before))
-    return Conversation((*before, Turn("user", f"{places}what is it?"), Turn("assistant", answer)), items, "row")
-
-
 def test_samples_that_are_tokenized_differently_before_their_answers_are_scored_as_they_are(place):
-    model, processor = make(place, "auto")
+    model, processor = seeing_model(place, "auto")
     _ = IGNORE_INDEX
     spans = [  # an earlier answer (9), and the last one (10 and what follows)
         [TextSpan([1, 5, 7, 9, 8], [_, _, _, 9, _]), TextSpan([10, 11, 2, 4], [10, 11, 2, _])],
@@ -61,7 +42,7 @@ def test_samples_that_are_tokenized_differently_before_their_answers_are_scored_
 
 
 def test_a_sample_of_which_nothing_is_learned_is_named(place):
-    model, processor = make(place, "auto")
+    model, processor = seeing_model(place, "auto")
     asked = replace(row("yes"), turns=row("yes").turns[:1])
     with pytest.raises(KitError, match="row: the chat template learns nothing of the answer"):
         answer_log_probs(model, processor, [processor.encode(asked)])

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from tests import toys
-from tinyllava_kit import assemble
-from tinyllava_kit.assembly.assembly import Assembly
-from tinyllava_kit.core.conversation import ITEM, Conversation, Item, Turn
+from tests.evaluation.seeing import row, seeing_model
+from tinyllava_kit.core.conversation import ITEM, Item, Turn
 from tinyllava_kit.errors import KitError
 from tinyllava_kit.evaluation.controls import CONTROLS
 from tinyllava_kit.evaluation.question import Question
@@ -31,19 +30,7 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module", params=TEMPLATES)
 def seeing(request, place):
     """A model that reads pictures and its processor, with each kind of template."""
-    return make(place, request.param)
-
-
-def make(place, template):
-    torch.manual_seed(3)
-    assembly = Assembly.from_flags(
-        llm=f"llama:{place / 'llm'}",
-        towers=[f"image=clip:{toys.CLIP}"],
-        connectors=["image=mlp2x_gelu"],
-        template=template,
-    )
-    model, processor = assemble(assembly)
-    return model.eval(), processor
+    return seeing_model(place, request.param)
 
 
 def conversations(place):
@@ -56,11 +43,6 @@ def conversations(place):
         row("a dog", pictures[3]),
         row("Zwölf Boxkämpfer jagen Viktor", pictures[3]),
     ]
-
-
-def row(answer, *items, before=()):
-    places = f"{ITEM}\n" * (len(items) - sum(turn.text.count(ITEM) for turn in before))
-    return Conversation((*before, Turn("user", f"{places}what is it?"), Turn("assistant", answer)), items, "row")
 
 
 def asked(rows):
@@ -112,7 +94,7 @@ def test_an_earlier_answer_is_of_the_prompt(seeing, place):
 
 @pytest.mark.parametrize("control", CONTROLS[1:])
 def test_a_control_scores_what_the_control_makes(place, control):
-    model, processor = make(place, "llama")
+    model, processor = seeing_model(place, "llama")
     rows = conversations(place)
     found, given = (retrieve(model, processor, asked(rows), control=c).log_probs for c in (control, "as given"))
     assert found.shape == given.shape
@@ -120,7 +102,7 @@ def test_a_control_scores_what_the_control_makes(place, control):
 
 
 def test_without_items_rows_that_ask_the_same_are_the_same(place):
-    model, processor = make(place, "llama")
+    model, processor = seeing_model(place, "llama")
     found = retrieve(
         model, processor, asked(conversations(place)[:1] + conversations(place)[3:]), control="without items"
     )
@@ -128,14 +110,14 @@ def test_without_items_rows_that_ask_the_same_are_the_same(place):
 
 
 def test_a_prompt_of_text_alone_is_scored(place):
-    model, processor = make(place, "auto")
+    model, processor = seeing_model(place, "auto")
     rows = [row("yes"), row("no, not at all")]
     expected = torch.tensor([[slow(model, processor, answered(c, t)) for t in ("yes", "no, not at all")] for c in rows])
     assert torch.allclose(retrieve(model, processor, asked(rows)).log_probs, expected, atol=1e-3, rtol=0)
 
 
 def test_towers_see_each_item_once_and_not_again_where_features_are_kept(place):
-    model, processor = make(place, "llama")
+    model, processor = seeing_model(place, "llama")
     seen = []
     model.towers["image"].register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(len(kwargs["pixel_values"])), with_kwargs=True
@@ -149,7 +131,7 @@ def test_towers_see_each_item_once_and_not_again_where_features_are_kept(place):
 
 
 def test_what_is_known_is_not_read_again_and_every_row_is_kept_as_it_is_done(place):
-    model, processor = make(place, "llama")
+    model, processor = seeing_model(place, "llama")
     questions = asked(conversations(place))
     whole = retrieve(model, processor, questions)
     kept = {}
@@ -161,7 +143,7 @@ def test_what_is_known_is_not_read_again_and_every_row_is_kept_as_it_is_done(pla
 
 
 def test_one_answer_alone_cannot_be_found_among_others(place):
-    model, processor = make(place, "llama")
+    model, processor = seeing_model(place, "llama")
     rows = conversations(place)
     with pytest.raises(KitError, match="needs at least two different answers, got 1"):
         retrieve(model, processor, asked([rows[0], rows[3]]))
@@ -170,7 +152,7 @@ def test_one_answer_alone_cannot_be_found_among_others(place):
 
 
 def test_an_answer_that_nothing_stands_before_is_named(place, monkeypatch):
-    model, processor = make(place, "pretrain")
+    model, processor = seeing_model(place, "pretrain")
     monkeypatch.setattr(processor.template, "add_bos", False, raising=False)
     with pytest.raises(KitError, match="row: there is no text before the answer"):
         retrieve(model, processor, asked([row("yes"), row("no")]))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests import toys
+from tinyllava_kit.training.loop import trainer
 
 
 @pytest.fixture(scope="module")
@@ -16,3 +19,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     toys.save_picture_model(folder)
     toys.picture_rows(folder)
     return folder
+
+
+@pytest.fixture
+def in_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
+    """Lets something happen in the step behind so many."""
+
+    def patch(steps: int, happen: Callable[[], None]) -> None:
+        def step(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if self.state.global_step == steps:
+                happen()
+            return keep(self, *args, **kwargs)
+
+        keep = trainer.KitTrainer.training_step
+        monkeypatch.setattr(trainer.KitTrainer, "training_step", step)
+
+    return patch

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.training.runs import Killed, losses_in, train, write_recipe
+from tests.training.runs import Killed, losses_in, train, write_dropout_recipe
 from tinyllava_kit import KitError
 from tinyllava_kit.training.loop import trainer
 from tinyllava_kit.training.recipe import Recipe
@@ -74,24 +74,11 @@ def test_a_trained_tower_cannot_be_cached(place):
         train(place, "both", train={"tower.image": "full"}, cache_features=True)
 
 
-def recipe(place, name, **stage):
-    stage = {
-        "data": str(place / "rows.json"),
-        "train": {"connector.image": "full", "llm": {"mode": "lora", "lora": {"dropout": 0.3}}},
-        "batch_size": 2,
-        "epochs": 4,
-        "save_steps": 3,
-        "logging_steps": 2,
-        **stage,
-    }
-    return write_recipe(place, name, stage)
-
-
 def test_what_auto_found_stays_when_a_run_goes_on(place, monkeypatch):
     """Features of the cache and of the tower differ in their last bits: the clock must not choose anew."""
     from tinyllava_kit.training import feature_caching as caching
 
-    path = recipe(place, "auto", max_steps=4, save_steps=2, cache_features="auto")
+    path = write_dropout_recipe(place, "auto", max_steps=4, save_steps=2, cache_features="auto")
     answers = iter([True, False])
     monkeypatch.setattr(caching, "_wins", lambda *_: next(answers))
     with monkeypatch.context() as patch:

@@ -13,7 +13,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from tests import toys
 from tests.processes import start
-from tests.training.runs import Killed, losses_in, train, write_recipe
+from tests.training.runs import Killed, losses_in, train, write_dropout_recipe
 from tinyllava_kit import KitError
 from tinyllava_kit.training.loop import trainer
 from tinyllava_kit.training.recipe import Recipe
@@ -36,19 +36,6 @@ def place(tmp_path_factory):
     return folder
 
 
-def recipe(place, name, **stage):
-    stage = {
-        "data": str(place / "rows.json"),
-        "train": {"connector.image": "full", "llm": {"mode": "lora", "lora": {"dropout": 0.3}}},
-        "batch_size": 2,
-        "epochs": 4,
-        "save_steps": 3,
-        "logging_steps": 2,
-        **stage,
-    }
-    return write_recipe(place, name, stage)
-
-
 def curve(directory):
     """What a run logged, but for what depends on the clock."""
     keys = ("step", "loss", "loss_image", "loss_text", "grad_norm", "learning_rate", "fill")
@@ -66,8 +53,8 @@ def same_weights(one, other):
 def test_a_run_that_broke_off_after_a_step_goes_on_exactly(place, monkeypatch, way, step):
     unbroken = place / f"unbroken {way}" / "s"
     if not unbroken.exists():
-        run_recipe(Recipe.from_yaml(recipe(place, f"unbroken {way}", epochs=2, **WAYS[way])))
-    broken = recipe(place, f"broken {way} {step}", epochs=2, **WAYS[way])
+        run_recipe(Recipe.from_yaml(write_dropout_recipe(place, f"unbroken {way}", epochs=2, **WAYS[way])))
+    broken = write_dropout_recipe(place, f"broken {way} {step}", epochs=2, **WAYS[way])
 
     def clip(self, model):
         if self.state.global_step == step:
@@ -86,8 +73,8 @@ def test_a_run_that_broke_off_after_a_step_goes_on_exactly(place, monkeypatch, w
 
 def test_kill_9_at_any_moment(place):
     """The command itself, killed by the system: while it trains, while it writes a checkpoint, while it starts."""
-    unbroken = run_recipe(Recipe.from_yaml(recipe(place, "whole", save_steps=1)))
-    broken = recipe(place, "killed", save_steps=1)
+    unbroken = run_recipe(Recipe.from_yaml(write_dropout_recipe(place, "whole", save_steps=1)))
+    broken = write_dropout_recipe(place, "killed", save_steps=1)
     checkpoints = place / "killed" / "s" / "checkpoints"
     for wanted in ("checkpoint-2", f"{trainer.UNFINISHED}/checkpoint-5", "checkpoint-9"):
         _run_until(broken, checkpoints / wanted)
@@ -107,7 +94,7 @@ def _run_until(recipe_file, path):
 
 
 def test_a_checkpoint_that_could_not_be_written_leaves_the_last_one(place, monkeypatch):
-    path = recipe(place, "full disk", max_steps=4, save_steps=2)
+    path = write_dropout_recipe(place, "full disk", max_steps=4, save_steps=2)
 
     def save(self, *args, **kwargs):
         if self.state.global_step == 4:

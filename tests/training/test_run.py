@@ -6,9 +6,8 @@ import os
 
 import pytest
 
-from tests.training.runs import train, write_recipe
+from tests.training.runs import train, write_short_recipe
 from tinyllava_kit import KitError
-from tinyllava_kit.training.loop import trainer
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 
@@ -30,29 +29,8 @@ def test_a_stage_before_the_one_it_starts_from_is_refused(place):
         run_recipe(Recipe.model_validate(recipe), only="b")
 
 
-def recipe(place, name, **stage):
-    stage = {"train": {"connector.image": "full"}, "batch_size": 2, "max_steps": 5, "logging_steps": 1, **stage}
-    return write_recipe(place, name, {"data": str(place / "rows.json"), **stage})
-
-
-@pytest.fixture
-def in_step(monkeypatch):
-    """Lets something happen in the step behind so many."""
-
-    def patch(steps, happen):
-        def step(self, *args, **kwargs):
-            if self.state.global_step == steps:
-                happen()
-            return keep(self, *args, **kwargs)
-
-        keep = trainer.KitTrainer.training_step
-        monkeypatch.setattr(trainer.KitTrainer, "training_step", step)
-
-    return patch
-
-
 def test_a_second_run_of_a_stage_is_refused_while_the_first_is_at_it(place, in_step):
-    path, said = recipe(place, "together", max_steps=2), []
+    path, said = write_short_recipe(place, "together", max_steps=2), []
 
     def again():
         with pytest.raises(
@@ -71,12 +49,12 @@ def test_what_a_killed_stage_left_beside_goes_when_it_goes_on(place):
     left = place / "left" / ".s.unfinished-abcdefgh"
     left.mkdir(parents=True)
     (left / "model.safetensors").write_bytes(b"half")
-    run_recipe(Recipe.from_yaml(recipe(place, "left", max_steps=1)))
+    run_recipe(Recipe.from_yaml(write_short_recipe(place, "left", max_steps=1)))
     assert [each.name for each in (place / "left").iterdir()] == ["s"]
 
 
 def test_a_place_that_cannot_be_written_is_told_before_a_model_is_loaded(place, monkeypatch):
-    path = recipe(place, "readonly")
+    path = write_short_recipe(place, "readonly")
     path.write_text(path.read_text().replace(str(place / "readonly"), "/proc/none"))
     monkeypatch.setattr(
         "tinyllava_kit.training.preparation.load_pretrained", lambda *_, **__: pytest.fail("it was loaded")

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .blueprint import Blueprint
-from .cost import cache_bytes, report_parts
+from .part_costs import cache_bytes, report_parts
 
 
 def costs_of(blueprint: Blueprint, dtype: torch.dtype) -> dict[str, Any]:

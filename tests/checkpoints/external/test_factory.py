@@ -155,11 +155,17 @@ def of_another_rank(state):
     state[key] = torch.zeros(state[key].shape[0], 3)
 
 
+def of_no_shape(state):
+    key = next(key for key in state if ".lora_A." in key)
+    state[key] = state[key].sum()
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
         (without_high, r"adapter_model\.safetensors: .*lora_A\.weight' has no lora_B beside it"),
         (of_another_width, r"adapter_model\.safetensors: .* does not fit the weight .* of shape"),
+        (of_no_shape, r"adapter_model\.safetensors: .* does not fit the weight .* of shape"),
         (of_another_rank, r"adapter_model\.safetensors: .* does not fit the weight .* of shape"),
         (lambda state: state.update({"base_model.model.x.bias": torch.zeros(1)}), "'.*x.bias' is no weight of a LoRA"),
         (
@@ -167,7 +173,7 @@ def of_another_rank(state):
             "adapts 'x', which the checkpoint does not have",
         ),
     ],
-    ids=["half of it", "width", "rank", "no adapter", "of nothing"],
+    ids=["half of it", "width", "no shape", "rank", "no adapter", "of nothing"],
 )
 def test_an_adapter_that_does_not_fit_is_refused_before_it_is_read(tmp_path, change, told):
     shutil.copytree(PARTS, tmp_path / "parts")

@@ -10,8 +10,7 @@ import soundfile
 import torch
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from tests import toys
-from tests.cli.running import PARTS
+from tests.cli.running import assembled_in
 from tests.processes import tinyllava
 
 HEARING = ["--llm", "llama:llm", "--tower", "audio=wav2vec2:encoder", "--connector", "audio=stack_mlp"]
@@ -20,12 +19,7 @@ HEARING = ["--llm", "llama:llm", "--tower", "audio=wav2vec2:encoder", "--connect
 @pytest.fixture(scope="session")
 def assembled(tmp_path_factory):
     """A folder with checkpoints, rows, pictures and an assembled model."""
-    folder = tmp_path_factory.mktemp("user")
-    toys.save_llama(folder / "llm")
-    toys.picture_rows(folder)
-    made = tinyllava("assemble", *PARTS, "-o", "model", cwd=folder)
-    assert made.returncode == 0, made.stderr
-    return folder
+    return assembled_in(tmp_path_factory.mktemp("user"))
 
 
 @pytest.fixture(scope="session")

@@ -7,27 +7,14 @@ import json
 import pytest
 import yaml
 
-from tests.cli.running import in_this_process, refused
+from tests.cli.running import in_this_process, refused, write_recipe
 from tests.processes import tinyllava
 
 pytestmark = pytest.mark.slow
 
 
-def recipe(folder, name="recipe.yaml", **stage):
-    stage = {
-        "name": "joint",
-        "data": "rows.json",
-        "train": {"connector.image": "full"},
-        "max_steps": 2,
-        "batch_size": 2,
-        **stage,
-    }
-    (folder / name).write_text(yaml.safe_dump({"model": "model", "output": f"runs-{name}", "stages": [stage]}))
-    return name
-
-
 def test_a_complete_stage_is_not_run_again(assembled):
-    name = recipe(assembled, "twice.yaml")
+    name = write_recipe(assembled, "twice.yaml")
     tinyllava("train", name, cwd=assembled)
     log = assembled / "runs-twice.yaml" / "joint" / "log.json"
     written = log.stat().st_mtime_ns

@@ -7,11 +7,10 @@ import importlib.util
 import pytest
 import torch
 
-from tests import toys
+from tests.training.runs import run_two_steps
 from tinyllava_kit import KitError
 from tinyllava_kit.training.loop import arguments
-from tinyllava_kit.training.recipe import Recipe, Stage
-from tinyllava_kit.training.run import run_recipe
+from tinyllava_kit.training.recipe import Stage
 
 
 def stage(**keys) -> Stage:
@@ -62,16 +61,8 @@ def test_what_a_recipe_says_is_not_measured(tmp_path, given, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def _run(folder, **settings):
-    toys.save_picture_model(folder)
-    stage = {"name": "s", "data": str(toys.picture_rows(folder)), "train": {"connector.image": "full"}}
-    stage |= {"batch_size": 6, "logging_steps": 1, "max_steps": 2}
-    recipe = {"model": str(folder / "model"), "output": str(folder / "out"), "stages": [stage], **settings}
-    return run_recipe(Recipe.model_validate(recipe))
-
-
 def test_what_is_not_installed_cannot_be_reported_to(tmp_path, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "wandb" else find(name, *a))
     with pytest.raises(KitError, match="report_to: wandb is not installed; pip install wandb"):
-        _run(tmp_path, report_to=["wandb"])
+        run_two_steps(tmp_path, report_to=["wandb"])

@@ -7,15 +7,9 @@ import re
 import pytest
 
 from tests.processes import run
-from tests.training.runs import write_recipe
+from tests.training.runs import write_short_recipe
 from tinyllava_kit import KitError
 from tinyllava_kit.training.loop.lost_workers import is_lost_worker, one_line_for_lost_workers
-
-
-def recipe(place, name, **stage):
-    stage = {"train": {"connector.image": "full"}, "batch_size": 2, "max_steps": 5, "logging_steps": 1, **stage}
-    return write_recipe(place, name, {"data": str(place / "rows.json"), **stage})
-
 
 # torch raises wherever the process is when it hears that a reader died, so the process is not that of the tests.
 KILLED_READER = """
@@ -36,7 +30,7 @@ main(["train", sys.argv[1]])
 
 @pytest.mark.slow
 def test_a_killed_reader_of_data_is_one_line(place):
-    path = recipe(place, "reader", batch_size=1, workers=1, save_steps=1)
+    path = write_short_recipe(place, "reader", batch_size=1, workers=1, save_steps=1)
     ended = run(["-c", KILLED_READER, str(path)])
     said = r"a process that reads data(, \d+,)? was killed.*use fewer workers than 1.*goes on from checkpoint-\d"
     assert ended.returncode == 2

@@ -10,11 +10,9 @@ from types import SimpleNamespace
 import pytest
 from transformers import TrainerState
 
-from tests import toys
+from tests.training.runs import run_two_steps
 from tinyllava_kit.training.loop.clock import Clock
 from tinyllava_kit.training.loop.progress import Progress, progress_line
-from tinyllava_kit.training.recipe import Recipe
-from tinyllava_kit.training.run import run_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -87,16 +85,8 @@ def test_a_terminal_has_a_bar_and_what_stays_above_it(monkeypatch):
     assert said.count("\x1b[?25h") == 1  # the cursor is there again
 
 
-def _run(folder, **settings):
-    toys.save_picture_model(folder)
-    stage = {"name": "s", "data": str(toys.picture_rows(folder)), "train": {"connector.image": "full"}}
-    stage |= {"batch_size": 6, "logging_steps": 1, "max_steps": 2}
-    recipe = {"model": str(folder / "model"), "output": str(folder / "out"), "stages": [stage], **settings}
-    return run_recipe(Recipe.model_validate(recipe))
-
-
 def test_a_run_prints_and_logs_it(tmp_path, capsys):
-    done = _run(tmp_path)
+    done = run_two_steps(tmp_path)
     out = capsys.readouterr().out.splitlines()
     (start,) = (line for line in out if line.startswith("stage s: "))
     assert re.fullmatch(

@@ -8,8 +8,7 @@ import signal
 import pytest
 
 from tests import toys
-from tests.training.runs import write_recipe
-from tinyllava_kit.training.loop import trainer
+from tests.training.runs import write_short_recipe
 from tinyllava_kit.training.recipe import Recipe
 from tinyllava_kit.training.run import run_recipe
 from tinyllava_kit_cli.app import main
@@ -27,32 +26,11 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def unbroken(place):
-    return weights(run_recipe(Recipe.from_yaml(recipe(place, "unbroken"))))
-
-
-def recipe(place, name, **stage):
-    stage = {"train": {"connector.image": "full"}, "batch_size": 2, "max_steps": 5, "logging_steps": 1, **stage}
-    return write_recipe(place, name, {"data": str(place / "rows.json"), **stage})
+    return weights(run_recipe(Recipe.from_yaml(write_short_recipe(place, "unbroken"))))
 
 
 def weights(directory):
     return (directory / "model.safetensors").read_bytes()
-
-
-@pytest.fixture
-def in_step(monkeypatch):
-    """Lets something happen in the step behind so many."""
-
-    def patch(steps, happen):
-        def step(self, *args, **kwargs):
-            if self.state.global_step == steps:
-                happen()
-            return keep(self, *args, **kwargs)
-
-        keep = trainer.KitTrainer.training_step
-        monkeypatch.setattr(trainer.KitTrainer, "training_step", step)
-
-    return patch
 
 
 def send(*numbers):
@@ -63,7 +41,7 @@ def send(*numbers):
 def test_a_signal_ends_the_run_behind_its_step_and_it_goes_on_exactly(
     place, unbroken, in_step, monkeypatch, capfd, number, code
 ):
-    path, before = recipe(place, f"stopped by {code}"), signal.getsignal(number)
+    path, before = write_short_recipe(place, f"stopped by {code}"), signal.getsignal(number)
     with monkeypatch.context():
         in_step(2, send(number))
         with pytest.raises(SystemExit) as ended:
@@ -79,7 +57,7 @@ def test_a_signal_ends_the_run_behind_its_step_and_it_goes_on_exactly(
 
 
 def test_a_second_signal_ends_at_once(place, in_step):
-    path = recipe(place, "at once")
+    path = write_short_recipe(place, "at once")
     in_step(2, send(signal.SIGINT, signal.SIGINT))
     with pytest.raises(SystemExit) as ended:
         main(["train", str(path)])
@@ -91,4 +69,4 @@ def test_a_second_signal_ends_at_once(place, in_step):
 
 def test_a_signal_in_the_last_step_lets_the_stage_end(place, unbroken, in_step):
     in_step(4, send(signal.SIGTERM))
-    assert weights(run_recipe(Recipe.from_yaml(recipe(place, "last")))) == unbroken
+    assert weights(run_recipe(Recipe.from_yaml(write_short_recipe(place, "last")))) == unbroken

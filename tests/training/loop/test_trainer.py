@@ -10,7 +10,7 @@ from PIL import Image
 from tensorboard.backend.event_processing import event_accumulator
 
 from tests import toys
-from tests.training.runs import losses_in, train
+from tests.training.runs import losses_in, run_two_steps, train
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.training.loop.arguments import training_arguments
 from tinyllava_kit.training.loop.trainer import KitTrainer
@@ -55,17 +55,9 @@ def test_each_part_has_its_own_rate_and_vectors_do_not_decay(place):
     ]
 
 
-def _run(folder, **settings):
-    toys.save_picture_model(folder)
-    stage = {"name": "s", "data": str(toys.picture_rows(folder)), "train": {"connector.image": "full"}}
-    stage |= {"batch_size": 6, "logging_steps": 1, "max_steps": 2}
-    recipe = {"model": str(folder / "model"), "output": str(folder / "out"), "stages": [stage], **settings}
-    return run_recipe(Recipe.model_validate(recipe))
-
-
 def test_tensorboard_gets_the_same_figures(tmp_path):
     """In a folder beside the checkpoints, as the Trainer does it."""
-    done = _run(tmp_path, report_to=["tensorboard"])
+    done = run_two_steps(tmp_path, report_to=["tensorboard"])
     (events,) = (done / "checkpoints").rglob("events.out.*")
     read = event_accumulator.EventAccumulator(str(events.parent))
     read.Reload()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.training.runs import write_recipe
+from tests.training.runs import write_short_recipe
 from tinyllava_kit import KitError
 from tinyllava_kit.training.output.decisions import decided, forget_decisions
 from tinyllava_kit.training.recipe import Recipe
@@ -19,16 +19,11 @@ def test_decisions_are_separate_and_can_be_forgotten(tmp_path):
     assert not decided(tmp_path, "cached", lambda: False)
 
 
-def recipe(place, name, **stage):
-    stage = {"train": {"connector.image": "full"}, "batch_size": 2, "max_steps": 5, "logging_steps": 1, **stage}
-    return write_recipe(place, name, {"data": str(place / "rows.json"), **stage})
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["stage.json", "cached.json", "bf16.json"])
 @pytest.mark.parametrize("content", ["", "[", "3"])
 def test_small_files_that_are_damaged_say_what_to_remove(place, name, content):
-    path = recipe(place, "small", cache_features="auto", bf16="auto")
+    path = write_short_recipe(place, "small", cache_features="auto", bf16="auto")
     file = place / "small" / "s" / "checkpoints" / name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(content)

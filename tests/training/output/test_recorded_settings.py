@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tests.training.runs import Killed, train, write_recipe
+from tests.training.runs import Killed, train, write_dropout_recipe
 from tinyllava_kit import KitError
 from tinyllava_kit.checkpoints.loading import load_pretrained
 from tinyllava_kit.data.sources import Source
@@ -45,27 +45,15 @@ def test_a_stage_that_was_run_with_other_settings_is_refused(place):
         train(place, "changed", max_steps=2)
 
 
-def recipe(place, name, **stage):
-    stage = {
-        "data": str(place / "rows.json"),
-        "train": {"connector.image": "full", "llm": {"mode": "lora", "lora": {"dropout": 0.3}}},
-        "batch_size": 2,
-        "epochs": 4,
-        "save_steps": 3,
-        "logging_steps": 2,
-        **stage,
-    }
-    return write_recipe(place, name, stage)
-
-
 def test_a_run_that_was_interrupted_does_not_go_on_with_other_settings(place, monkeypatch):
-    path = recipe(place, "changed later", max_steps=4, save_steps=2)
+    path = write_dropout_recipe(place, "changed later", max_steps=4, save_steps=2)
     with monkeypatch.context() as patch:
         patch.setattr(trainer.KitTrainer, "_save_rng_state", lambda *_: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             run_recipe(Recipe.from_yaml(path))
+    larger = write_dropout_recipe(place, "changed later", max_steps=4, save_steps=2, batch_size=3)
     with pytest.raises(KitError, match=r"was trained with batch_size 2, the recipe has 3; remove the directory"):
-        run_recipe(Recipe.from_yaml(recipe(place, "changed later", max_steps=4, save_steps=2, batch_size=3)))
+        run_recipe(Recipe.from_yaml(larger))
 
 
 def test_a_stage_knows_its_settings_without_their_folders(place, tmp_path):

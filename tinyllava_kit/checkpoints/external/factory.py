@@ -139,15 +139,23 @@ def _merged(tensors: Mapping[str, KeyedTensor], directory: Path) -> dict[str, Ke
         base, high = merged[f"{module}.weight"], adapter.get(key.replace(".lora_A.", ".lora_B."))
         if high is None:
             raise KitError(f"{file}: {key!r} has no lora_B beside it; copy the whole adapter")
-        if (*high.shape, *low.shape) != (base.tensor.shape[0], low.shape[0], low.shape[0], *base.tensor.shape[1:]):
+        if not _fits(base.tensor, low, high):
             raise KitError(
                 f"{file}: {key!r} of shape {low.shape}, with its lora_B of shape {high.shape}, does not fit the weight "
-                f"{base.key!r} of shape {base.tensor.shape}"
+                f"{base.key!r} of shape {base.tensor.shape}; copy the adapter that belongs to this checkpoint"
             )
         merged[f"{module}.weight"] = KeyedTensor(
             f"{base.key} + adapter", _add(base.tensor, low, high, _scale(settings, module))
         )
     return merged
+
+
+def _fits(base: Lazy, low: Lazy, high: Lazy) -> bool:
+    """Whether B (m, r) times A (r, n) is of the shape of the weight (m, n)."""
+    if not len(low.shape) == len(high.shape) == 2:
+        return False
+    (rows, rank), (other_rank, columns) = high.shape, low.shape
+    return rank == other_rank and (rows, columns) == tuple(base.shape)
 
 
 def _scale(settings: Mapping[str, Any], module: str) -> float:

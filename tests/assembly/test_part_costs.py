@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tinyllava_kit.assembly.building import assemble
-from tinyllava_kit.assembly.cost import cache_bytes, report_parts
+from tinyllava_kit.assembly.part_costs import cache_bytes, report_parts
 
 
 def test_parameters_are_those_of_the_model_and_tokens_those_of_an_item(blueprint):
